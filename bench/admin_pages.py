@@ -29,10 +29,10 @@ from urllib.parse import unquote, urlencode
 from admin_cases import CALLS, FILES, FORMS, PAGES, unmeasured
 from admin_world import Sizes, World, world
 
-from gatepost.admin.routes import HANDLERS, ROUTES
-from gatepost.api.routes import ROUTES as API_ROUTES
-from gatepost.web.application import application
-from gatepost.web.identity import COOKIE
+from gatepost.manage.pages.routes import HANDLERS, ROUTES
+from gatepost.manage.rest.routes import ROUTES as API_ROUTES
+from gatepost.manage.web.application import application
+from gatepost.manage.web.identity import COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,25 +22,26 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from trace_search import fill as fill_trace
 
-from gatepost.access.accounts import ACCESS_FILE, Accounts
-from gatepost.access.principal import ROLES, Principal, Role
-from gatepost.access.records import Actor
-from gatepost.administration.change import Wish
-from gatepost.administration.gateway import Gateway
-from gatepost.administration.resources import apply_document
-from gatepost.certificates.entry import Origin, Purpose, State, document_of
-from gatepost.certificates.inventory import entry_from
-from gatepost.checks.records import VALIDATIONS, keep, record_path
+from gatepost.analysis.checks.records import VALIDATIONS, keep, record_path
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.queue_id import IdSource, format_id
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.principal import ROLES, Principal, Role
+from gatepost.manage.access.records import Actor
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.resources import apply_document
 from gatepost.net.identity import ServerIdentity
+from gatepost.pki.certificates.entry import Origin, Purpose, State, document_of
+from gatepost.pki.certificates.inventory import entry_from
+from gatepost.protocols.tlsrpt.received import ReceivedPolicy, ReceivedReport
 from gatepost.settings.loader import load
 from gatepost.store.changes import ConfigStore
-from gatepost.store.interface import Delivery, Message, Recipient, TraceEvent
-from gatepost.store.queue_id import IdSource, format_id
 from gatepost.store.received_reports import RECEIVED_FILE, Kept, keep_report
 from gatepost.store.rows import delivery_row, message_row
 from gatepost.store.schema import QUEUE_FILE, StoreSettings, make_directory, make_queue_tables, open_database
 from gatepost.store.trace import write_events
-from gatepost.tlsrpt.received import ReceivedPolicy, ReceivedReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

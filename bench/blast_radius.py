@@ -16,10 +16,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import parse
-from gatepost.reports import blast_radius, rehearsal
-from gatepost.store.interface import TraceEvent, TraceFilter
+from gatepost.analysis.rehearsal import blast_radius, rehearsal
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.model import parse
+from gatepost.store.interface import TraceFilter
 from gatepost.store.trace import write_events
 from gatepost.store.trace_search import scan_trace
 

@@ -13,13 +13,13 @@ import sys
 import timeit
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.facts import SessionFacts
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import parse
-from gatepost.connectors.selection import select_outbound
-from gatepost.policy.inbound import decide_recipient
-from gatepost.smtp.grammar import parse_path
-from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.policy.connectors.model import parse
+from gatepost.policy.connectors.selection import select_outbound
+from gatepost.policy.decisions.inbound import decide_recipient
+from gatepost.protocols.smtp.grammar import parse_path
+from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

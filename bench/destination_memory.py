@@ -11,9 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from gatepost.outbound.memory import DestinationMemory
-from gatepost.policy.memory import DestinationName, Session
-from gatepost.policy.requirement import Achieved, TlsLevel
+from gatepost.mail.outbound.destination_history import DestinationMemory
+from gatepost.policy.decisions.destination_history import DestinationName, Session
+from gatepost.policy.decisions.requirement import Achieved, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
 
 DESTINATIONS = 20_000

@@ -17,17 +17,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatepost.certificates.dkim_keys import DkimKeys, made_key, read_key
-from gatepost.certificates.vault import Vault
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import parse
-from gatepost.connectors.values import DkimAlgorithm
-from gatepost.outbound.body import MessageBody
-from gatepost.outbound.content import Departure
-from gatepost.outbound.dkim import DkimSigning
-from gatepost.policy.route import RoutePlanner
+from gatepost.mail.model.message import Message, Recipient
+from gatepost.mail.outbound.body import MessageBody
+from gatepost.mail.outbound.content import Departure
+from gatepost.mail.outbound.dkim import DkimSigning
+from gatepost.pki.certificates.dkim_keys import DkimKeys, made_key, read_key
+from gatepost.pki.certificates.vault import Vault
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.model import parse
+from gatepost.policy.connectors.values import DkimAlgorithm
+from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.store.changes import ConfigStore
-from gatepost.store.interface import Message, Recipient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

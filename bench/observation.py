@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/observation.py [--messages N] [--rounds N]
 
-Each message is one accepted and one sent over TLS, as `reports.trace` makes the events. Measured is processor time:
-`loop` is what the event loop pays for handing them over, the others are what the thread of `reports.events` pays. Lines
+Each message is one accepted and one sent over TLS, as `events.trace` makes the events. Measured is processor time:
+`loop` is what the event loop pays for handing them over, the others are what the thread of `events.stream` pays. Lines
 go to /dev/null, as bytes. Spans are three a message; the library makes and encodes them on a thread more, and gzip and
 the post come on top. For comparison: an increment of prometheus_client with a bound child, in memory, and in its
 mode for several processes, where each is a write to a mapped file. Rounds alternate, and the least of each counts.
@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
-from gatepost.metrics.counts import Counts
+from gatepost.events.counts import EventMeter, count_session
+from gatepost.events.delivery_problems import Hardships
+from gatepost.events.log_lines import Addresses, EventLines, Style
+from gatepost.events.metrics.counts import Counts
+from gatepost.events.spans import Span, SpanReader
+from gatepost.events.stream import EventFeed
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.node.span_export import SpanMaker
-from gatepost.reports.event_lines import Addresses, EventLines, Style
-from gatepost.reports.events import EventFeed
-from gatepost.reports.hardships import Hardships
-from gatepost.reports.measured import EventMeter, count_session
-from gatepost.reports.spans import Span, SpanReader
+from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.settings.model import Settings
-from gatepost.store.interface import TraceEvent
-from gatepost.tls.facts import TlsFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

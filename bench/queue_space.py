@@ -14,8 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.store import writer
-from gatepost.store.interface import Delivery, Message, Recipient, Settlement
+from gatepost.store.interface import Settlement
 from gatepost.store.schema import StoreSettings, open_for_reading
 from gatepost.store.sqlite import SqliteStore
 

@@ -19,12 +19,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from gatepost.mail.outbound import smime, smime_decryption
+from gatepost.mail.outbound.body import MessageBody
+from gatepost.mail.outbound.in_memory_transform import Workbench
 from gatepost.net.tasks import spawn
-from gatepost.outbound import smime, smime_decryption
-from gatepost.outbound.body import MessageBody
-from gatepost.outbound.workbench import Workbench
-from gatepost.smime.decryption import Opener
-from gatepost.smime.signing import Signer
+from gatepost.pki.smime.decryption import Opener
+from gatepost.pki.smime.signing import Signer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable

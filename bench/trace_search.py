@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from gatepost.reports.tls import Direction, Protection, TlsCounter, Wanted
-from gatepost.store.interface import TraceEvent, TraceFilter
+from gatepost.analysis.reports.tls import Direction, Protection, TlsCounter, Wanted
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.store.interface import TraceFilter
 from gatepost.store.trace import TraceWriter, write_events
 from gatepost.store.trace_files import day_of, trace_files
 from gatepost.store.trace_search import search_trace

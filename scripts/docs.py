@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.api.endpoint import Reach
-from gatepost.api.routes import ENDPOINTS
-from gatepost.cli import main as gatepost
-from gatepost.connectors import describe as resources
-from gatepost.metrics.catalogue import CATALOGUE
+from gatepost.events.metrics.catalogue import CATALOGUE
+from gatepost.manage.cli import main as gatepost
+from gatepost.manage.rest.endpoint import Reach
+from gatepost.manage.rest.routes import ENDPOINTS
+from gatepost.policy.connectors import describe as resources
+from gatepost.protocols.tls.profile import PROFILES, published
 from gatepost.settings import describe as settings
-from gatepost.tls.profile import PROFILES, published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,10 +1,10 @@
 """Demands that each module of the pure packages is covered, branch by branch, by its own test file alone.
 
-src/gatepost/smtp/data.py must reach 100 % from tests/unit/smtp/test_data.py, without help from any other test: so a
-test stands where one looks for it, and what it shows does not hang on the rest of the suite. Prints one line for each
-module that falls short; exit 0 if none does, 1 otherwise, 2 on wrong use.
+src/gatepost/policy/decisions/home.py must reach 100 % from tests/unit/policy/decisions/test_home.py, without
+help from any other test: so a test stands where one looks for it, and what it shows does not hang on the rest of the
+suite. Prints one line for each module that falls short; exit 0 if none does, 1 otherwise, 2 on wrong use.
 
-    .venv/bin/python scripts/own_coverage.py [PACKAGE | PACKAGE/MODULE]...     smtp, or smtp/data
+    .venv/bin/python scripts/own_coverage.py [PACKAGE | PACKAGE/MODULE]...     policy, or policy/decisions/home
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"
 TESTS = ROOT / "tests" / "unit"
 PURE = (
-    *("smtp", "tls", "dns", "metrics", "mtasts", "dane", "tlsrpt", "dkim", "evidence", "message", "content"),
-    *("connectors", "policy", "migration", "hybrid", "alarms"),
+    *("protocols", "policy/connectors", "policy/decisions", "events/evidence", "events/metrics"),
+    *("analysis/migration", "analysis/hybrid", "analysis/alarms"),
 )
 PURE_MODULES = (
-    *("access/actions", "access/principal", "access/records", "access/fields", "access/throttle", "web/confirmed"),
-    *("administration/cursors", "administration/explain_seen", "administration/explain_words", "administration/pages"),
-    *("administration/reach", "administration/times", "admin/guard", "admin/kinds", "admin/places", "admin/svg"),
+    "policy/logins/throttle",
+    *(f"manage/access/{name}" for name in ("actions", "principal", "records", "fields")),
+    *(f"manage/use_cases/{name}" for name in ("cursors", "explain_seen", "explain_words", "pages", "reach", "times")),
+    *(f"manage/pages/{name}" for name in ("guard", "kinds", "places", "svg")),
+    "manage/web/confirmed",
 )
 JOBS = os.cpu_count() or 2
 TIMEOUT = 300

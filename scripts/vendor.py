@@ -1,4 +1,4 @@
-"""Fetches the front end's libraries from npm packages into src/gatepost/admin/static/vendor, and draws icons.svg.
+"""Fetch the front end's libraries from npm packages into src/gatepost/manage/pages/static/vendor; draw icons.svg.
 
     .venv/bin/python scripts/vendor.py           fetch what is named here, and write it
     .venv/bin/python scripts/vendor.py --check   fetch it, and say whether the repository holds just that
@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-STATIC = Path(__file__).resolve().parents[1] / "src/gatepost/admin/static"
+STATIC = Path(__file__).resolve().parents[1] / "src/gatepost/manage/pages/static"
 
 
 class Package(NamedTuple):

@@ -1,6 +1,6 @@
 """`python -m gatepost` is `gatepost`."""
 
-from gatepost.cli import main
+from gatepost.manage.cli import main
 
 if __name__ == "__main__":
     main(prog_name="gatepost")

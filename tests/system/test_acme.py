@@ -20,9 +20,9 @@ from support.pebble import context_of
 from support.process import wait_until
 from support.scenes import contoso
 
-from gatepost.acme.client import Authority
-from gatepost.certificates.vault import Vault
-from gatepost.cli import main
+from gatepost.manage.cli import main
+from gatepost.pki.acme.client import Authority
+from gatepost.pki.certificates.vault import Vault
 from gatepost.store.changes import ConfigStore
 
 if TYPE_CHECKING:

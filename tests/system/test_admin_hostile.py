@@ -24,8 +24,8 @@ from support.process import wait_until
 from support.scenes import connector, message
 from support.sink import Behaviour, Sink
 
-from gatepost.admin.routes import ROUTES
-from gatepost.api.routes import ENDPOINTS
+from gatepost.manage.pages.routes import ROUTES
+from gatepost.manage.rest.routes import ENDPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Proves that the admin centre stands whatever bytes come: requests that are two, paths that climb, bodies without end.
 
 Everything is said over TLS by hand, so that no client of HTTP makes it right first. How long an unfinished request is
-waited for is in `tests/unit/web/test_connection.py`, where a test need not wait for it.
+waited for is in `tests/unit/manage/web/test_connection.py`, where a test need not wait for it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from support.person import Person
 from support.process import wait_until
 from support.scenes import contoso, message, send
 
-from gatepost.admin.routes import ROUTES
+from gatepost.manage.pages.routes import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

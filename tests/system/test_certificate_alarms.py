@@ -14,11 +14,11 @@ from support.dnssec import Zone
 from support.process import wait_until
 from support.scenes import contoso
 
-from gatepost.certificates.alarms import TlsaState
-from gatepost.checks.own_certificates import OwnCertificates
-from gatepost.lookup.dns import Resolver
-from gatepost.lookup.nameservers import Nameservers
+from gatepost.analysis.checks.certificate_alarms import TlsaState
+from gatepost.analysis.checks.own_certificates import OwnCertificates
 from gatepost.net.identity import ServerIdentity
+from gatepost.net.lookups.dns import Resolver
+from gatepost.net.lookups.nameservers import Nameservers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from support.pki import Leaf, Pki
     from support.status_server import StatusServer
 
-    from gatepost.certificates.alarms import Observed
+    from gatepost.analysis.checks.certificate_alarms import Observed
 
 OWNER = "ann@contoso.example"
 NAME = "mx1.contoso.example"

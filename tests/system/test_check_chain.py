@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509 import load_pem_x509_certificates
 from support.process import free_port
 
-from gatepost.cli import main
+from gatepost.manage.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import pytest
 from support.dnssec import SignedDns, Zone
 
-from gatepost.lookup.dns import LookupFailed, Resolver
-from gatepost.lookup.mx import MailRouter
-from gatepost.lookup.nameservers import Nameservers
-from gatepost.lookup.tlsa import TlsaFinder, TlsaLookup, TlsaStatus
+from gatepost.net.lookups.dns import Resolver
+from gatepost.net.lookups.mx import MailRouter
+from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.lookups.tlsa import TlsaFinder
+from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gatepost.lookup.mx import MailHosts
+    from gatepost.net.lookups.mx import MailHosts
 
 GOOD, OTHER = "030101" + "ab" * 32, "020101" + "cd" * 32
 ZONES = {

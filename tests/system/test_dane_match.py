@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from support.debian import need
 from support.process import Child, free_port
 
-from gatepost.dane.tlsa import classify
 from gatepost.net.certificate import spki_der
 from gatepost.net.dane import judge, unreadable
+from gatepost.protocols.dane.tlsa import classify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,9 +22,10 @@ from support.dnssec import Zone
 from support.scenes import connector, contoso, outcomes, send
 from support.sink import Sink
 
-from gatepost.lookup.dns import LookupFailed, Resolver
-from gatepost.lookup.unbound import UnboundContext, UnboundError
-from gatepost.lookup.validator import Validator, ValidatorError
+from gatepost.net.lookups.dns import Resolver
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.lookups.unbound import UnboundContext, UnboundError
+from gatepost.net.lookups.validator import Validator, ValidatorError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -218,7 +219,7 @@ def test_the_library_says_what_it_cannot_do(run: Callable[..., Any], lab: Signed
 def test_a_fault_while_a_result_is_taken_stays_here(
     lab: SignedDns, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gatepost.lookup.unbound._copied", lambda _: 1 / 0)
+    monkeypatch.setattr("gatepost.net.lookups.unbound._copied", lambda _: 1 / 0)
 
     async def use(resolver: Resolver) -> None:
         with pytest.raises(LookupFailed, match="no answer within"):

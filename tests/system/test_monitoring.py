@@ -22,7 +22,7 @@ from support.raw import RawClient
 from support.scenes import STRANGER, connector, contoso, message, send
 from support.webhook import WebhookReceiver
 
-from gatepost.metrics.catalogue import CATALOGUE, Kind
+from gatepost.events.metrics.catalogue import CATALOGUE, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

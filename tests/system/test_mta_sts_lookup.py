@@ -31,10 +31,10 @@ DAY = 86_400
 WORKER = """
 import asyncio, json, sys, time
 from pathlib import Path
-from gatepost.lookup.dns import Resolver
-from gatepost.lookup.http import HttpClient, https_context
-from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
-from gatepost.lookup.nameservers import Nameservers
+from gatepost.net.lookups.dns import Resolver
+from gatepost.net.lookups.http import HttpClient, https_context
+from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
+from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.anchors import TrustAnchors
 
 nameserver, anchors, port, folder, domain = sys.argv[1:]

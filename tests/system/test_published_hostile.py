@@ -27,7 +27,7 @@ from support.process import loopback
 from support.scenes import contoso, outcomes, send
 from support.sink import Sink
 
-from gatepost.cli import main
+from gatepost.manage.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,7 +20,7 @@ from support.partners import RESOLVER, WRONG, Partner, World
 from support.process import wait_until
 from support.scenes import ALICE, connector, contoso, outcomes, send
 
-from gatepost.cli import main
+from gatepost.manage.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,10 +19,11 @@ from support.process import wait_until
 from support.scenes import blind_context, connector, contoso, message, send
 from support.sink import Behaviour
 
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import parse
-from gatepost.reports.replay import Outcome, decide_again
-from gatepost.store.interface import TraceEvent
+from gatepost.analysis.rehearsal.decision import Outcome
+from gatepost.analysis.rehearsal.replay import decide_again
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.model import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -21,18 +21,18 @@ from support.gateway import CliRun, Gateway
 from support.process import free_port, wait_until
 from support.scenes import ALICE, STRANGER, connector, contoso, message, send
 
-from gatepost.cli import main
-from gatepost.policy.memory import DestinationName, Session
-from gatepost.policy.requirement import Achieved, MxLevel, TlsLevel
+from gatepost.manage.cli import main
+from gatepost.policy.decisions.destination_history import DestinationName, Session
+from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
+from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
+from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.received_reports import Kept, keep_report
 from gatepost.store.sent_reports import SentReports
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
 from gatepost.store.trace_files import day_of
-from gatepost.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
-from gatepost.tlsrpt.result import ResultType
-from gatepost.tlsrpt.tally import Count, PolicyType, applied, detail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -129,7 +129,7 @@ def gateway(
 # Several commands in one process: each alone takes most of its time to load.
 _COMMANDS = """
 import json, sys
-from gatepost.cli import main
+from gatepost.manage.cli import main
 for words in json.load(sys.stdin):
     main(words, standalone_mode=False)
 """

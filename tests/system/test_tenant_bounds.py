@@ -20,7 +20,7 @@ from support.process import wait_until
 from support.scenes import OWN_SERVERS, connector, send
 from support.sink import Sink
 
-from gatepost.cli import main
+from gatepost.manage.cli import main
 from gatepost.store.changes import ConfigStore
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Proves that two organizations of one gateway keep apart: what one writes or accepts does nothing to the other's mail.
 
 Contoso is the one whose mail is looked at, fabrikam the one that tries. Both have servers at 127.0.0.1, told apart by
-the sender. Decisions by themselves are in tests/unit/policy/test_tenants.py.
+the sender. Decisions by themselves are in tests/unit/policy/decisions/test_tenants.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from support.scenes import ALICE, OWN_SERVERS, connector, contoso, send
 from support.sink import Behaviour, Sink
 from support.smime import MailAuthority, cms
 
-from gatepost.cli import main
+from gatepost.manage.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,8 +23,8 @@ from support.gateway import Gateway
 from support.scenes import connector, send
 from support.sink import Behaviour, Sink
 
-from gatepost.api.endpoint import Document, Endpoint, Reach
-from gatepost.api.routes import ENDPOINTS
+from gatepost.manage.rest.endpoint import Document, Endpoint, Reach
+from gatepost.manage.rest.routes import ENDPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

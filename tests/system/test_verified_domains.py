@@ -22,7 +22,7 @@ from support.gateway import Gateway
 from support.process import wait_until
 from support.scenes import STRANGER, message
 
-from gatepost.cli import main
+from gatepost.manage.cli import main
 from gatepost.store.changes import ConfigStore
 
 if TYPE_CHECKING:

@@ -12,24 +12,26 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gatepost.administration import check_runs
-from gatepost.certificates.entry import Entry
-from gatepost.certificates.evidence_key import signature_check
-from gatepost.connectors.facts import SessionFacts
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import Resources, parse
-from gatepost.evidence.chain import Signer, key_id
-from gatepost.reports.evidence_audit import LogAudit, audit_log
-from gatepost.smtp.grammar import Path, parse_path
+from gatepost.analysis.reports.evidence_audit import LogAudit, audit_log
+from gatepost.events.evidence.chain import Signer, key_id
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.manage.use_cases import check_runs
+from gatepost.pki.certificates.entry import Entry
+from gatepost.pki.certificates.evidence_key import signature_check
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.policy.connectors.model import Resources, parse
+from gatepost.protocols.smtp.grammar import Path, parse_path
+from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.store.evidence_chain import EvidenceChain
 from gatepost.store.evidence_files import log_directory
 from gatepost.store.evidence_heads import EvidenceHeads
-from gatepost.store.interface import Delivery, Message, Recipient, Settlement, TraceEvent
-from gatepost.store.queue_id import format_id
+from gatepost.store.interface import Settlement
 from gatepost.store.schema import StoreSettings
 from gatepost.store.sqlite import SqliteStore
 from gatepost.store.trace_tally import HopKind
-from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,7 +200,7 @@ class _Never:
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
-    """checked("gatepost.api.checks.look", found): checks of partners find that at once, from then on.
+    """checked("gatepost.manage.rest.checks.look", found): checks of partners find that at once, from then on.
 
     An error ends them, None leaves them running for ever: nobody is looked at, and no thread is waited for.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gatepost.connectors.model import parse
+from gatepost.policy.connectors.model import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [

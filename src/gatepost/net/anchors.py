@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from OpenSSL import crypto
 
-from gatepost.connectors.trust_anchors import is_pem, pem_certificates
 from gatepost.net.certificate import CertificateError, parse
 from gatepost.net.openssl_private import clear_errors
+from gatepost.policy.connectors.trust_anchors import is_pem, pem_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["SYSTEM", "AnchorsError", "TrustAnchors"]
 
 SYSTEM: Final = "system"
 _SYSTEM_BUNDLES = (

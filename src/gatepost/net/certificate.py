@@ -18,27 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, m
 from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA256
 from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
-from gatepost.tls.facts import CertificateFacts
-from gatepost.tls.names import normalise
+from gatepost.protocols.tls.facts import CertificateFacts
+from gatepost.protocols.tls.names import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = [
-    "MALFORMED",
-    "MAX_CERTIFICATE_BYTES",
-    "CertificateError",
-    "certificate_facts",
-    "end_point_binding",
-    "is_authority",
-    "issuer_text",
-    "key_kind",
-    "must_staple",
-    "parse",
-    "quietly",
-    "spki_der",
-    "subject_text",
-]
 
 MAX_CERTIFICATE_BYTES = 65536
 _MAX_NAMES = 1000

@@ -1,7 +1,7 @@
 """Is a presented chain to be trusted? Path building and every reason against it, after the handshake and apart from it.
 
-OpenSSL's verifier builds and checks the path (RFC 5280); what its binding cannot be asked for is checked here:
-purpose, key sizes, SHA-1, who may issue. Names are `tls.names`' question, what follows from the answer is `policy`'s.
+OpenSSL's verifier builds and checks the path (RFC 5280); what its binding cannot be asked for is checked here: purpose,
+key sizes, SHA-1, who may issue. Names are `protocols.tls.names`' question, what follows from the answer is `policy`'s.
 Reasons for this split are in docs/decisions.
 """
 
@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
-from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import (
     MALFORMED,
     MAX_CERTIFICATE_BYTES,
@@ -30,23 +29,14 @@ from gatepost.net.certificate import (
     subject_text,
 )
 from gatepost.net.openssl_private import clear_errors
-from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
+from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-__all__ = [
-    "AnchorsError",
-    "CertificateError",
-    "Purpose",
-    "TrustAnchors",
-    "certificate_facts",
-    "extended_usages",
-    "judge",
-    "strong_key",
-    "weak_signature",
-]
+    from gatepost.net.anchors import TrustAnchors
+
 
 type Purpose = Literal["server", "client", "mail", "authority"]
 

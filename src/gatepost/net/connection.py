@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.net.stream import Receiver, TlsContext
-    from gatepost.tls.facts import TlsFacts
+    from gatepost.protocols.tls.facts import TlsFacts
 
-__all__ = ["CLOSE_SECONDS", "HIGH_WATER", "MAX_OUTPUT", "READ_BYTES", "Connection"]
 
 READ_BYTES: Final = 65536
 """The most that is read at once, and that one call of `Receiver.received` gets: it caps the work done per event."""

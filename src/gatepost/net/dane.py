@@ -15,21 +15,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gatepost.dane.match import Anchored, DaneFailure, DaneVerdict, Presented, Refusal, authenticate
-from gatepost.dane.tlsa import Selector, Tlsa
 from gatepost.net import chain
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly, spki_der
-from gatepost.tls.facts import ChainStatus
-from gatepost.tls.names import describe_names, matches, normalise
+from gatepost.protocols.dane.match import Anchored, DaneFailure, DaneVerdict, Presented, Refusal, authenticate
+from gatepost.protocols.dane.tlsa import Selector, Tlsa
+from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tls.names import describe_names, matches, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.dane.tlsa import Records
-    from gatepost.tls.facts import CertificateFacts
+    from gatepost.protocols.dane.tlsa import Records
+    from gatepost.protocols.tls.facts import CertificateFacts
 
-__all__ = ["judge", "unreadable"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = datetime(9999, 12, 31, tzinfo=UTC)
@@ -38,8 +37,8 @@ _FAR = datetime(9999, 12, 31, tzinfo=UTC)
 def judge(records: Records, chain_der: Sequence[bytes], *, names: Sequence[str], now: float) -> DaneVerdict:
     """Whether what a server presented, DER and leaf first, satisfies one of its TLSA records. Never raises.
 
-    names: the reference identifiers, as `lookup.tlsa.TlsaLookup.names` has them; they count for DANE-TA records only.
-    now: seconds since 1970 UTC.
+    names: the reference identifiers, as `net.lookups.tlsa.TlsaLookup.names` has them; they count for DANE-TA records
+    only. now: seconds since 1970 UTC.
     """
     presented = [Presented(der, spki_der(der)) for der in chain_der]
     return authenticate(records, presented, partial(_anchored, chain_der, names, now))

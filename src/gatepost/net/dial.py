@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 from gatepost.net.connection import Connection
 
 if TYPE_CHECKING:
-    from gatepost.connectors.addresses import AddressPolicy
     from gatepost.net.stream import Stream
-
-__all__ = ["AddressNotAllowed", "connect"]
+    from gatepost.policy.connectors.addresses import AddressPolicy
 
 
 class AddressNotAllowed(OSError):  # noqa: N818 - it names what happened

@@ -17,27 +17,17 @@ from OpenSSL import SSL, crypto
 from gatepost.net import openssl_private as private
 from gatepost.net.certificate import end_point_binding, key_kind
 from gatepost.net.identity import Credentials, IdentityError, ServerIdentity, by_server_name, read_identity
+from gatepost.net.ocsp_stapling import Staples
 from gatepost.net.sessions import MAX_AGE, ChainMemory, SessionCache
-from gatepost.net.staples import Staples
-from gatepost.tls.facts import TlsFacts
-from gatepost.tls.profile import group_name, iana_name, version_name
-from gatepost.tls.signature import scheme_name, served_scheme
+from gatepost.protocols.tls.facts import TlsFacts
+from gatepost.protocols.tls.profile import group_name, iana_name, version_name
+from gatepost.protocols.tls.signature import scheme_name, served_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatepost.tls.profile import Profile
+    from gatepost.protocols.tls.profile import Profile
 
-__all__ = [
-    "ClientContext",
-    "Engine",
-    "IdentityError",
-    "ServerContext",
-    "ServerIdentity",
-    "TlsFailure",
-    "client_context",
-    "server_context",
-]
 
 _VERSIONS: Final = {
     "TLSv1.0": SSL.TLS1_VERSION,

@@ -18,9 +18,8 @@ from gatepost.net.certificate import MALFORMED, CertificateError, certificate_fa
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.tls.facts import CertificateFacts
+    from gatepost.protocols.tls.facts import CertificateFacts
 
-__all__ = ["Credentials", "IdentityError", "ServerIdentity", "by_server_name", "read_identity"]
 
 type PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 _PRIVATE_KEYS = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)

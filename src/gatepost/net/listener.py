@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from gatepost.net.stream import Stream
 
-__all__ = ["BACKLOG", "Listener", "bind", "drain", "parse_address", "source_of"]
 
 BACKLOG: Final = 512
 """Connections that the kernel keeps for us while we are busy."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from gatepost.net.stream import Stream
 
-__all__ = ["MemoryTransport", "pair"]
-
 
 def pair(
     *,

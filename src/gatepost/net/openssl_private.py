@@ -19,22 +19,6 @@ from OpenSSL import SSL
 from OpenSSL._util import ffi as _ffi
 from OpenSSL._util import lib as _lib
 
-__all__ = [
-    "PrivateCallError",
-    "SignatureWatch",
-    "ask_for_staple",
-    "clear_errors",
-    "input_waits",
-    "local_certificate",
-    "output_waits",
-    "self_test",
-    "session_reused",
-    "set_groups",
-    "set_session_context",
-    "set_signature_algorithms",
-    "stapled_response",
-]
-
 _HANDSHAKE, _SERVER_KEY_EXCHANGE, _CERTIFICATE_VERIFY, _NAMED_CURVE = 22, 12, 15, 3
 
 
@@ -106,8 +90,9 @@ def clear_errors() -> None:
 class SignatureWatch:
     """Sees the scheme of the CertificateVerify or ServerKeyExchange that a client's handshake receives.
 
-    For clients only: a server derives its own scheme (`tls.signature`), because watching costs 20 us a handshake and
-    1 us a record. One context has one; `code` is 0 until seen, and whoever runs a handshake sets it to 0 before.
+    For clients only: a server derives its own scheme (`protocols.tls.signature`), because watching costs 20 us a
+    handshake and 1 us a record. One context has one; `code` is 0 until seen, and whoever runs a handshake sets it to 0
+    before.
     """
 
     __slots__ = ("_callback", "code")

@@ -1,7 +1,8 @@
 """Which addresses are this gateway itself, so that mail by MX is never sent back to it (RFC 5321 section 5.1).
 
-Asked by `outbound.attempt`. Ours is what we listen on, and every address of the machine's interfaces, whoever listens
-there: a domain that names it leads here. Of loopback only what we listen on is ours; other servers may have the rest.
+Asked by `mail.outbound.attempt`. Ours is what we listen on, and every address of the machine's interfaces, whoever
+listens there: a domain that names it leads here. Of loopback only what we listen on is ours; other servers may have the
+rest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-__all__ = ["OwnAddresses", "interface_addresses"]
 
 _REFRESH = 60.0  # seconds after which interfaces are looked at again
 _DUMP_ADDRESSES = 22  # RTM_GETADDR, rtnetlink(7)

@@ -1,7 +1,7 @@
 """The way from a certificate up to its root, put together whether it is to be trusted or not, so that it can be shown.
 
-Used by `certificates.published` and `checks.chain_path`. Whether a path is trusted is `net.chain`'s word. Nothing is
-fetched.
+Used by `pki.certificates.published` and `analysis.checks.chain_path`. Whether a path is trusted is `net.chain`'s word.
+Nothing is fetched.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from gatepost.net.chain import weak_signature
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_PATH", "climb", "is_authority", "issued", "issuer_places", "self_issued"]
 
 MAX_PATH: Final = 10
 _MAX_PLACES: Final = 4

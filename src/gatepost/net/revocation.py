@@ -1,7 +1,7 @@
 """What authorities say of certificates they have taken back: CRLs (RFC 5280) and OCSP responses (RFC 6960, RFC 5019).
 
-Bytes in, values or one error out: `lookup.revocation` fetches, keeps and decides. Nothing here is believed before its
-signature is verified with the key that issued the certificate in question.
+Bytes in, values or one error out: `net.lookups.revocation` fetches, keeps and decides. Nothing here is believed before
+its signature is verified with the key that issued the certificate in question.
 """
 
 from __future__ import annotations
@@ -24,18 +24,6 @@ from gatepost.net.certificate import MALFORMED, is_authority, issuer_text, quiet
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = [
-    "MAX_LIST_BYTES",
-    "MAX_RESPONSE_BYTES",
-    "Published",
-    "RevocationError",
-    "RevocationList",
-    "Standing",
-    "ocsp_request",
-    "published",
-    "read_list",
-    "read_response",
-]
 
 MAX_LIST_BYTES: Final = 32 * 1024 * 1024
 MAX_RESPONSE_BYTES: Final = 64 * 1024

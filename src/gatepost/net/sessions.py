@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from OpenSSL import SSL
 
-__all__ = ["MAX_AGE", "ChainMemory", "KeptSession", "SessionCache"]
 
 MAX_AGE: Final = 900.0
 """Seconds after its full handshake for which a session may be resumed, on either side."""

@@ -12,9 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from gatepost.tls.facts import TlsFacts
-
-__all__ = ["Endpoint", "Loss", "LossKind", "Receiver", "Stream", "TlsContext"]
+    from gatepost.protocols.tls.facts import TlsFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["spawn"]
 
 _log = logging.getLogger(__name__)
 _running: set[asyncio.Task[Any]] = set()

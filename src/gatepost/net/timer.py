@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-__all__ = ["IdleTimer"]
-
 
 class IdleTimer:
     """Calls `expired` once when `period` seconds pass without `touch`. Times are the loop's, in seconds."""

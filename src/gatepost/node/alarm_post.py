@@ -9,16 +9,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from gatepost.alarms.webhook import CONTENT_TYPE, LEAST_SECRET, post_body, signed_headers
-from gatepost.certificates.vault import VaultError, read_secret
-from gatepost.lookup.http import HttpFailed, Request
+from gatepost.analysis.alarms.webhook import CONTENT_TYPE, LEAST_SECRET, post_body, signed_headers
+from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.pki.certificates.vault import VaultError, read_secret
 
 if TYPE_CHECKING:
-    from gatepost.alarms.course import Post
-    from gatepost.lookup.http import HttpClient
+    from gatepost.analysis.alarms.alarm_state import Post
+    from gatepost.net.lookups.http import HttpClient
     from gatepost.settings.model import Settings
 
-__all__ = ["AlarmPost", "webhook_secret"]
 
 _TIMEOUT: Final = 20.0
 _LIMIT: Final = 65536

@@ -1,9 +1,10 @@
 """Looks after our own certificates and mail on its way: judges, remembers, and tells who must act. In worker 0 alone.
 
 Made by `node.assembly`; `node.worker` calls `tick` every two seconds, and that costs one look at the store's version.
-The world is asked once a day and after each change (`checks.own_certificates`), as a task of its own; what mail shows
-(`reports.mail_facts`) every minute, on a thread. Both become alarms of one course, told by the log, mail and a
-webhook. What is known is kept in the store, so that a restart repeats nothing and `gatepost alarms` can tell.
+The world is asked once a day and after each change (`analysis.checks.own_certificates`), as a task of its own; what
+mail shows (`analysis.reports.mail_facts`) every minute, on a thread. Both become alarms of one course, told by the log,
+mail and a webhook. What is known is kept in the store, so that a restart repeats nothing and `gatepost alarms` can
+tell.
 """
 
 from __future__ import annotations
@@ -17,35 +18,34 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from gatepost.alarms import course
-from gatepost.alarms.alarm import Alarm, Kind, Severity
-from gatepost.alarms.domain_conflicts import domain_conflicts
-from gatepost.alarms.grants import judge_grants
-from gatepost.alarms.letter import Letter, build_letter, subject_of
-from gatepost.alarms.mail_flow import MailLimits, judge_mail
-from gatepost.certificates.alarms import Observed, Scope, judge, remember, undecided, watched
-from gatepost.certificates.entry import State
-from gatepost.certificates.files import CertificateFileError
-from gatepost.checks.alarm_subjects import connector_files, failing_renewals, scope_of
-from gatepost.checks.named_files import file_alarm, named_files, unusable
+from gatepost.analysis.alarms import alarm_state as course
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.analysis.alarms.domain_conflicts import domain_conflicts
+from gatepost.analysis.alarms.grants import judge_grants
+from gatepost.analysis.alarms.letter import Letter, build_letter, subject_of
+from gatepost.analysis.alarms.mail_flow import MailLimits, judge_mail
+from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
+from gatepost.analysis.checks.certificate_alarms import Observed, Scope, judge, remember, undecided, watched
+from gatepost.analysis.checks.named_files import file_alarm, named_files, unusable
 from gatepost.net.tasks import spawn
+from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from gatepost.alarms.course import Memory, News
-    from gatepost.alarms.mail_flow import MailFacts
-    from gatepost.certificates.entry import Entry
-    from gatepost.checks.own_certificates import OwnCertificates
-    from gatepost.connectors.match import Directory
+    from gatepost.analysis.alarms.alarm_state import Memory, News
+    from gatepost.analysis.alarms.mail_flow import MailFacts
+    from gatepost.analysis.checks.own_certificates import OwnCertificates
     from gatepost.node.alarm_post import AlarmPost
-    from gatepost.node.keeper import CertificateKeeper
+    from gatepost.node.certificate_manager import CertificateKeeper
     from gatepost.node.owner_mail import OwnerMail
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
 
-__all__ = ["ALARM_SECONDS", "AlarmKeeper"]
 
 ALARM_SECONDS: Final = 2.0
 """Between two looks whether something changed."""

@@ -13,31 +13,49 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.certificates.dkim_keys import DkimKeys
-from gatepost.checks.own_certificates import OwnCertificates
-from gatepost.inbound.content import ContentHooks
-from gatepost.inbound.login import Logins
-from gatepost.inbound.registry import SessionRegistry
-from gatepost.inbound.service import InboundService, SessionLimits
-from gatepost.inbound.session import Session
-from gatepost.inbound.stamp import Stamp
-from gatepost.lookup.configured import configured_resolver
-from gatepost.lookup.http import HttpClient, https_context
-from gatepost.lookup.issuer_keys import IssuerKeys
-from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
-from gatepost.lookup.mx import MailRouter
-from gatepost.lookup.revocation import RevocationChecker
-from gatepost.lookup.tlsa import TlsaFinder
-from gatepost.metrics import catalogue as metrics
-from gatepost.net.chain import AnchorsError, TrustAnchors, judge
+from gatepost.analysis.checks.own_certificates import OwnCertificates
+from gatepost.analysis.reports.mail_facts import MailFactFinder
+from gatepost.analysis.reports.tlsrpt_intake import Intake
+from gatepost.events.metrics import catalogue as metrics
+from gatepost.events.trace import outcome_events
+from gatepost.mail.inbound.content import ContentHooks
+from gatepost.mail.inbound.login import Logins
+from gatepost.mail.inbound.registry import SessionRegistry
+from gatepost.mail.inbound.service import InboundService, SessionLimits
+from gatepost.mail.inbound.session import Session
+from gatepost.mail.inbound.stamp import Stamp
+from gatepost.mail.outbound.attempt import MX_PORT, Deliverer, DeliveryServices
+from gatepost.mail.outbound.connection import SmtpTimeouts
+from gatepost.mail.outbound.contexts import ClientContexts
+from gatepost.mail.outbound.destination_history import DestinationMemory
+from gatepost.mail.outbound.hop import HopOpener
+from gatepost.mail.outbound.mailbox import Maildirs
+from gatepost.mail.outbound.next_hops import NextHops
+from gatepost.mail.outbound.pool import ConnectionPool
+from gatepost.mail.outbound.published import Lookups
+from gatepost.mail.outbound.sessions import SessionLog
+from gatepost.mail.queue.bounce import Bouncer
+from gatepost.mail.queue.lane_budget import LaneBudget, share
+from gatepost.mail.queue.manager import QueueManager
+from gatepost.mail.queue.memory_budget import QueueLimits
+from gatepost.mail.queue.schedule import Schedule
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.chain import judge
 from gatepost.net.listener import Listener
+from gatepost.net.lookups.configured import configured_resolver
+from gatepost.net.lookups.http import HttpClient, https_context
+from gatepost.net.lookups.issuer_keys import IssuerKeys
+from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
+from gatepost.net.lookups.mx import MailRouter
+from gatepost.net.lookups.revocation import RevocationChecker
+from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.own_addresses import OwnAddresses
 from gatepost.net.tasks import spawn
 from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import AlarmKeeper
+from gatepost.node.certificate_manager import CertificateKeeper, vault_of
 from gatepost.node.content import SecretContent, content_steps
 from gatepost.node.evidence import EvidenceLog
-from gatepost.node.keeper import CertificateKeeper, vault_of
 from gatepost.node.observation import Observation
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.report_intake import ReportIntake
@@ -47,30 +65,14 @@ from gatepost.node.resolver_log import log_resolver
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.shards import open_shard, shards_of
 from gatepost.node.snapshot import SnapshotSource
-from gatepost.outbound.attempt import MX_PORT, Deliverer, DeliveryServices
-from gatepost.outbound.connection import SmtpTimeouts
-from gatepost.outbound.contexts import ClientContexts
-from gatepost.outbound.hop import HopOpener
-from gatepost.outbound.mailbox import Maildirs
-from gatepost.outbound.memory import DestinationMemory
-from gatepost.outbound.next_hops import NextHops
-from gatepost.outbound.pool import ConnectionPool
-from gatepost.outbound.published import Lookups
-from gatepost.outbound.sessions import SessionLog
-from gatepost.policy.forwarding import expand
-from gatepost.policy.home import SITE_ANCHORS
-from gatepost.queue.bounce import Bouncer
-from gatepost.queue.lane_budget import LaneBudget, share
-from gatepost.queue.manager import QueueLimits, QueueManager
-from gatepost.queue.schedule import Schedule
-from gatepost.reports.mail_facts import MailFactFinder
-from gatepost.reports.tlsrpt_intake import Intake
-from gatepost.reports.trace import outcome_events
-from gatepost.settings.model import ListenerRole
-from gatepost.site.credentials import NodeCredentials
-from gatepost.site.store import SiteStore
-from gatepost.smtp.grammar import parse_address
-from gatepost.smtp.replies import Reply
+from gatepost.pki.certificates.dkim_keys import DkimKeys
+from gatepost.pki.site.credentials import NodeCredentials
+from gatepost.pki.site.store import SiteStore
+from gatepost.policy.decisions.forwarding import expand
+from gatepost.policy.decisions.home import SITE_ANCHORS
+from gatepost.protocols.smtp.grammar import parse_address
+from gatepost.protocols.smtp.replies import Reply
+from gatepost.settings.roles import ListenerRole
 from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore
 from gatepost.store.session_counts import SESSIONS_DIRECTORY
@@ -81,14 +83,14 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
-    from gatepost.connectors.match import Directory
+    from gatepost.mail.model.delivery_result import Outcome
+    from gatepost.mail.model.message import Delivery
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.stream import Stream
-    from gatepost.queue.outcome import Outcome
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.protocols.tls.facts import ChainVerdict, Revocation
     from gatepost.settings.model import Settings
-    from gatepost.store.interface import Delivery
     from gatepost.store.sqlite import SqliteStore
-    from gatepost.tls.facts import ChainVerdict, Revocation
 
 REFRESH_SECONDS = 3600.0
 """Between two looks for MTA-STS policies that are about to expire."""

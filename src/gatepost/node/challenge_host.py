@@ -11,11 +11,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gatepost.acme.challenges import token_answer
 from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
-from gatepost.node.beside import run_beside
+from gatepost.node.auxiliary import run_beside
 from gatepost.node.http_session import Answer, HttpSession
+from gatepost.pki.acme.challenges import token_answer
 from gatepost.store.changes import ConfigStore
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gatepost.net.stream import Stream
     from gatepost.settings.model import Settings
 
-__all__ = ["ChallengeHost", "run_challenge_host"]
 
 CONNECTIONS: Final = 100
 CONNECTIONS_PER_SOURCE: Final = 20

@@ -1,4 +1,4 @@
-"""What is done to messages on their way: the steps of `outbound.content` in their order, made from the settings.
+"""What is done to messages on their way: the steps of `mail.outbound.content` in their order, made from the settings.
 
 Called by `node.assembly`, once for a worker. The order matters: header fields that stay here are taken out first; what
 one organization encrypts for another one's mailboxes here, the other may decrypt; and DKIM signs what is sent, so it
@@ -11,28 +11,26 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.mail_flow import Content
-from gatepost.message.fields import field_values
-from gatepost.node.keeper import vault_of
-from gatepost.outbound.content import ContentSteps
-from gatepost.outbound.dkim import DkimSigning
-from gatepost.outbound.organization_headers import OrganizationHeaders
-from gatepost.outbound.smime import SmimeProtection
-from gatepost.outbound.smime_decryption import SmimeDecryption
-from gatepost.outbound.workbench import Workbench
-from gatepost.policy.route import RoutePlanner
-from gatepost.smime.store import SmimeStore
+from gatepost.mail.outbound.content import ContentSteps
+from gatepost.mail.outbound.dkim import DkimSigning
+from gatepost.mail.outbound.in_memory_transform import Workbench
+from gatepost.mail.outbound.organization_headers import OrganizationHeaders
+from gatepost.mail.outbound.smime import SmimeProtection
+from gatepost.mail.outbound.smime_decryption import SmimeDecryption
+from gatepost.node.certificate_manager import vault_of
+from gatepost.pki.smime.store import SmimeStore
+from gatepost.policy.connectors.mail_flow import Content
+from gatepost.policy.decisions.route import RoutePlanner
+from gatepost.protocols.message.fields import field_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.certificates.dkim_keys import DkimKeys
-    from gatepost.connectors.match import Directory
+    from gatepost.mail.model.message import Delivery
+    from gatepost.pki.certificates.dkim_keys import DkimKeys
+    from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
-    from gatepost.store.interface import Delivery
-
-__all__ = ["SecretContent", "content_steps"]
 
 
 def content_steps(settings: Settings, resources: ConfigStore, dkim: DkimKeys) -> ContentSteps:

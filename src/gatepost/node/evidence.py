@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost import __version__
-from gatepost.certificates.evidence_key import evidence_signer
 from gatepost.net.tasks import spawn
-from gatepost.node.keeper import vault_of
+from gatepost.node.certificate_manager import vault_of
+from gatepost.pki.certificates.evidence_key import evidence_signer
 from gatepost.store.evidence import EvidenceWriter
 from gatepost.store.evidence_chain import EvidenceChain
 from gatepost.store.evidence_files import evidence_directory
@@ -23,10 +23,9 @@ from gatepost.store.evidence_heads import EvidenceHeads
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from gatepost.evidence.chain import Signer
+    from gatepost.events.evidence.chain import Signer
     from gatepost.settings.model import Settings
 
-__all__ = ["HEADS_SECONDS", "EvidenceLog"]
 
 HEADS_SECONDS: Final = 60.0
 """Between two looks whether a day is over, or a command wrote something that is to be signed."""

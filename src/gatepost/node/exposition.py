@@ -1,7 +1,7 @@
 """Metrics as Prometheus reads them: from what is known of workers, queue and certificates to bytes.
 
-Used by `node.metrics_host`. The formats are the library's; names and labels are those of `metrics.catalogue`, and what
-a worker's file holds beyond them is left out.
+Used by `node.metrics_host`. The formats are the library's; names and labels are those of `events.metrics.catalogue`,
+and what a worker's file holds beyond them is left out.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from gatepost.metrics import catalogue as metrics
-from gatepost.metrics.catalogue import CATALOGUE, Kind
-from gatepost.metrics.counts import Histogram
+from gatepost.events.metrics import catalogue as metrics
+from gatepost.events.metrics.catalogue import CATALOGUE, Kind
+from gatepost.events.metrics.counts import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client.metrics_core import Metric as Family
 
-    from gatepost.metrics.catalogue import Metric
-    from gatepost.metrics.counts import Series
+    from gatepost.events.metrics.catalogue import Metric
+    from gatepost.events.metrics.counts import Series
     from gatepost.store.depth import Depth
     from gatepost.store.figures import WorkerFigures
 
-__all__ = ["FRESH", "Known", "exposed"]
 
 FRESH: Final = 10.0
 """Seconds after which a worker that wrote nothing does nothing either."""

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.net.stream import Stream, TlsContext
-    from gatepost.tls.facts import TlsFacts
+    from gatepost.protocols.tls.facts import TlsFacts
 
-__all__ = ["MAX_REQUEST", "SECONDS", "Answer", "HttpSession", "refusal_of"]
 
 SECONDS: Final = 10.0
 """What a connection has for everything: handshake, request, answer."""

@@ -2,7 +2,7 @@
 
 Some of it is text of peers (addresses of lists in their certificates, errors about what they sent): no control
 character of theirs gets to a terminal, and none of their line ends begins a line that looks like one of ours. Lines
-about single messages are made by `reports.event_lines` and come here whole.
+about single messages are made by `events.log_lines` and come here whole.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import os
 import sys
 from datetime import UTC, datetime
 
-from gatepost.reports.event_lines import logfmt
-
-__all__ = ["set_up", "write_lines"]
+from gatepost.events.log_lines import logfmt
 
 _STDERR = 2
 _PIPE = 4096  # octets that a pipe takes in one piece (pipe(7), PIPE_BUF)

@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Final
 import OpenSSL.SSL
 
 import gatepost
-from gatepost.alarms.alarm import Kind
-from gatepost.alarms.course import ALARMS_CONTENT, decoded
-from gatepost.certificates.course import names_of
-from gatepost.certificates.entry import State
-from gatepost.certificates.inventory import Inventory
-from gatepost.certificates.listed import listed
-from gatepost.metrics import catalogue as metrics
+from gatepost.analysis.alarms.alarm import Kind
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, decoded
+from gatepost.events.metrics import catalogue as metrics
 from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
-from gatepost.node.beside import run_beside
+from gatepost.node.auxiliary import run_beside
 from gatepost.node.exposition import Known, exposed
 from gatepost.node.http_session import Answer, HttpSession
+from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.inventory import Inventory
+from gatepost.pki.certificates.lifecycle import names_of
+from gatepost.pki.certificates.listed import listed
 from gatepost.store.changes import ConfigStore
 from gatepost.store.depth import queue_depth
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
@@ -42,12 +42,11 @@ if TYPE_CHECKING:
 
     import h11
 
-    from gatepost.metrics.counts import Series
+    from gatepost.events.metrics.counts import Series
     from gatepost.net.stream import Stream
     from gatepost.settings.model import Settings
     from gatepost.store.depth import Depth
 
-__all__ = ["MetricsHost", "run_metrics_host"]
 
 CONNECTIONS: Final = 100
 CONNECTIONS_PER_SOURCE: Final = 50

@@ -9,27 +9,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.metrics import catalogue as metrics
-from gatepost.metrics.counts import Counts
+from gatepost.events import log_lines as event_lines
+from gatepost.events.counts import EventMeter
+from gatepost.events.delivery_problems import Hardships
+from gatepost.events.log_lines import Addresses, EventLines, Style
+from gatepost.events.metrics import catalogue as metrics
+from gatepost.events.metrics.counts import Counts
+from gatepost.events.spans import SpanReader
+from gatepost.events.stream import EventFeed
+from gatepost.node.figures import Figures
 from gatepost.node.logs import write_lines
-from gatepost.reports import event_lines
-from gatepost.reports.event_lines import Addresses, EventLines, Style
-from gatepost.reports.events import EventFeed
-from gatepost.reports.figures import Figures
-from gatepost.reports.hardships import Hardships
-from gatepost.reports.measured import EventMeter
-from gatepost.reports.spans import SpanReader
 from gatepost.store.figures import WORKERS_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gatepost.metrics.counts import Series
+    from gatepost.events.metrics.counts import Series
+    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.settings.model import Settings
-    from gatepost.store.interface import TraceEvent
     from gatepost.store.sqlite import SqliteStore
 
-__all__ = ["GAUGE_SECONDS", "Observation"]
 
 GAUGE_SECONDS = 1.0
 """Between two looks at what a worker does now."""

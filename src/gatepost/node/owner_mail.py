@@ -9,20 +9,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.names import parents
-from gatepost.policy.forwarding import expand
-from gatepost.smtp.grammar import GrammarError, Path, parse_address
-from gatepost.store.interface import Delivery, Message, Recipient
-from gatepost.store.queue_id import format_id
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.queue_id import format_id
+from gatepost.policy.connectors.names import parents
+from gatepost.policy.decisions.forwarding import expand
+from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.connectors.match import Directory
-    from gatepost.policy.forwarding import Target
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.decisions.forwarding import Target
     from gatepost.store.interface import Store, StoreFailure
-
-__all__ = ["OwnerMail", "accept", "carrier"]
 
 
 class OwnerMail:

@@ -2,7 +2,7 @@
 
 It takes TLS reports, too. Run by the supervisor beside the workers, so that whoever floods its ports takes nothing from
 mail but a share of the processor (docs/decisions/0009). It touches no queue. It reacts to new resources and
-certificates, and as `node.beside` says.
+certificates, and as `node.auxiliary` says.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gatepost.certificates.bearing import bearing
-from gatepost.certificates.files import CertificateFileError, IdentityFiles
-from gatepost.certificates.inventory import Inventory
-from gatepost.certificates.presented import presented, refused_by_tls, settings_identities
-from gatepost.connectors.publication import publications
-from gatepost.mtasts.policy import Mode
-from gatepost.mtasts.publish import CONTENT_TYPE, PATH
-from gatepost.net.engine import IdentityError, server_context
+from gatepost.analysis.reports.tlsrpt_intake import INBOX
+from gatepost.net.engine import server_context
+from gatepost.net.identity import IdentityError
 from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
-from gatepost.node.beside import run_beside
-from gatepost.node.keeper import vault_of
+from gatepost.node.auxiliary import run_beside
+from gatepost.node.certificate_manager import vault_of
 from gatepost.node.policy_session import PolicySession, ReportsHere
 from gatepost.node.public_page import Page
 from gatepost.node.report_inbox import ReportInbox
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.node.table_pages import TablePages
 from gatepost.node.worker import every
-from gatepost.reports.tlsrpt_intake import INBOX
+from gatepost.pki.certificates.bearing import bearing
+from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
+from gatepost.pki.certificates.inventory import Inventory
+from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
+from gatepost.policy.connectors.publication import publications
+from gatepost.protocols.mtasts.policy import Mode
+from gatepost.protocols.mtasts.publish import CONTENT_TYPE, PATH
+from gatepost.protocols.tls.names import normalise
+from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.changes import ConfigStore
-from gatepost.tls.names import normalise
-from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     import asyncio
     import socket
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gatepost.mtasts.publish import Publication
     from gatepost.net.engine import ServerContext
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.stream import Stream
     from gatepost.node.public_page import Sites
+    from gatepost.protocols.mtasts.publish import Publication
     from gatepost.settings.model import Settings
 
-__all__ = ["PolicyHost", "run_policy_host"]
 
 CONNECTIONS: Final = 500
 CONNECTIONS_PER_SOURCE: Final = 100

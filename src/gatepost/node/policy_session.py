@@ -10,10 +10,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from gatepost.node.http_session import MAX_REQUEST, SECONDS, Answer, HttpSession
+from gatepost.node.http_session import Answer, HttpSession
 from gatepost.node.report_inbox import REPORTS_PATH
-from gatepost.tls.names import normalise
-from gatepost.tlsrpt.received import MAX_PACKED
+from gatepost.protocols.tls.names import normalise
+from gatepost.protocols.tlsrpt.received import MAX_PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from gatepost.node.public_page import Sites
     from gatepost.node.report_inbox import ReportInbox
 
-__all__ = ["MAX_REQUEST", "SECONDS", "Answer", "PolicySession", "ReportsHere", "answer"]
 
 _METHODS: Final = frozenset({b"GET", b"HEAD"})
 

@@ -1,9 +1,9 @@
 """The account that owns data_dir: the gateway runs as it, and commands that root gives act as it.
 
-`cli.serve` changes to it for good once the ports are bound. A command that root gives (`cli.options`) acts as it from
-before it touches data_dir, so that whatever it makes there belongs to the account, and so that nothing the account put
-there (a symbolic link, say) leads root anywhere. Nothing is given away afterwards by its path. What the caller names
-itself, a file to read or to write, is opened `as_caller` (docs/decisions/0044).
+`manage.cli.serve` changes to it for good once the ports are bound. A command that root gives (`manage.cli.options`)
+acts as it from before it touches data_dir, so that whatever it makes there belongs to the account, and so that nothing
+the account put there (a symbolic link, say) leads root anywhere. Nothing is given away afterwards by its path. What the
+caller names itself, a file to read or to write, is opened `as_caller` (docs/decisions/0044).
 """
 
 from __future__ import annotations
@@ -24,18 +24,6 @@ if TYPE_CHECKING:
 
     from gatepost.settings.model import Server
 
-__all__ = [
-    "DEFAULT_ACCOUNT",
-    "Account",
-    "PrivilegeError",
-    "act_as",
-    "as_caller",
-    "drop_privileges",
-    "forbid_new_privileges",
-    "foreign_files",
-    "gateway_account",
-    "prepare_data_dir",
-]
 
 DEFAULT_ACCOUNT: Final = "gatepost"
 """The account that root becomes where the settings name none."""

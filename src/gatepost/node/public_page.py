@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Page", "Sites", "cached"]
 
 type Sites = Mapping[str, Mapping[str, Page]]
 """Pages by the host (lower case) and the path that they are asked for under."""

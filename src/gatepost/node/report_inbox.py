@@ -1,7 +1,7 @@
 """Where the public HTTPS server puts TLS reports that are sent to it, for a worker to read (RFC 8460 section 5.4).
 
-Made by `node.policy_host`, called by `node.policy_session`; what is in a report is `reports.tlsrpt_intake`'s question,
-in another process. Bounded: so many files wait at most, and each is as large as a report may be.
+Made by `node.policy_host`, called by `node.policy_session`; what is in a report is `analysis.reports.tlsrpt_intake`'s
+question, in another process. Bounded: so many files wait at most, and each is as large as a report may be.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["REPORTS_PATH", "ReportInbox"]
 
 REPORTS_PATH: Final = "/tls-reports"
 """Where reports are taken, on the host that is named like the server."""

@@ -1,7 +1,7 @@
 """Has TLS reports of others taken in, twice a minute: the duty of one worker for all.
 
-Made by `node.assembly`. What is to be done is `reports.tlsrpt_intake`'s to know; it is done on a thread, and never
-twice at the same time.
+Made by `node.assembly`. What is to be done is `analysis.reports.tlsrpt_intake`'s to know; it is done on a thread, and
+never twice at the same time.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gatepost.connectors.match import Directory
-    from gatepost.reports.tlsrpt_intake import Intake
+    from gatepost.analysis.reports.tlsrpt_intake import Intake
+    from gatepost.policy.connectors.directory import Directory
 
-__all__ = ["INTAKE_SECONDS", "ReportIntake"]
 
 INTAKE_SECONDS: Final = 30.0
 

@@ -1,9 +1,9 @@
 """Queues TLS reports of ours as mail, through the ordinary queue (RFC 8460 section 5.3).
 
-Made by `node.assembly`, called by `reports.tlsrpt_sending`. The mail is of the organization whose domain it is sent
-from, and goes by its connectors. It has the null reverse-path, so that nothing ever answers it; it is marked, so that
-its sessions are in no report; it is signed as it leaves, and not queued where it could not be, for a report without a
-signature is to be ignored (section 3).
+Made by `node.assembly`, called by `analysis.reports.tlsrpt_sending`. The mail is of the organization whose domain it is
+sent from, and goes by its connectors. It has the null reverse-path, so that nothing ever answers it; it is marked, so
+that its sessions are in no report; it is signed as it leaves, and not queued where it could not be, for a report
+without a signature is to be ignored (section 3).
 """
 
 from __future__ import annotations
@@ -11,25 +11,24 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from gatepost.connectors.values import DkimService
-from gatepost.message.report_mail import ReportMail, build_report_mail, report_subject
+from gatepost.analysis.reports.tlsrpt_sending import NotSent
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.queue_id import format_id
 from gatepost.node.owner_mail import accept
-from gatepost.policy.forwarding import expand
-from gatepost.reports.tlsrpt_sending import NotSent
-from gatepost.smtp.grammar import GrammarError, parse_address
-from gatepost.store.interface import Delivery, Message, Recipient
-from gatepost.store.queue_id import format_id
+from gatepost.policy.connectors.values import DkimService
+from gatepost.policy.decisions.forwarding import expand
+from gatepost.protocols.message.report_mail import ReportMail, build_report_mail, report_subject
+from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.connectors.match import Directory
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.protocols.smtp.grammar import Path
+    from gatepost.protocols.tlsrpt.outgoing import Outgoing
     from gatepost.settings.model import Settings
-    from gatepost.smtp.grammar import Path
     from gatepost.store.interface import Store
-    from gatepost.tlsrpt.outgoing import Outgoing
 
-__all__ = ["ReportMailer"]
 
 _LONGEST: Final = 86_400.0  # seconds that a report stays queued (section 5.5)
 

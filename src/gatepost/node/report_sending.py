@@ -1,6 +1,6 @@
 """Has TLS reports of ours sent, a look every ten seconds: the duty of one worker for all.
 
-Made by `node.assembly`. What is due, and where it goes, is `reports.tlsrpt_sending`'s to know.
+Made by `node.assembly`. What is due, and where it goes, is `analysis.reports.tlsrpt_sending`'s to know.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gatepost.analysis.reports.tlsrpt_sending import ReportSender, Ways
 from gatepost.net.tasks import spawn
-from gatepost.reports.tlsrpt_sending import ReportSender, Ways
-from gatepost.smtp.grammar import parse_address
+from gatepost.protocols.smtp.grammar import parse_address
+from gatepost.protocols.tlsrpt.outgoing import Reporter
 from gatepost.store.interface import StoreFailure
-from gatepost.tlsrpt.outgoing import Reporter
 
 if TYPE_CHECKING:
-    from gatepost.lookup.dns import Resolver
-    from gatepost.lookup.http import HttpClient
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.net.lookups.http import HttpClient
     from gatepost.node.report_mail import ReportMailer
     from gatepost.settings.model import Settings
     from gatepost.settings.reporting import TlsReports
 
-__all__ = ["SENDING_SECONDS", "ReportSending", "reporter_of"]
 
 SENDING_SECONDS: Final = 10.0
 

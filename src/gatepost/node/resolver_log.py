@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from gatepost.lookup.question import LookupFailed
+from gatepost.net.lookups.question import LookupFailed
 from gatepost.settings.model import DnsValidation
 
 if TYPE_CHECKING:
-    from gatepost.lookup.dns import Resolver
+    from gatepost.net.lookups.dns import Resolver
     from gatepost.settings.model import Settings
 
 _log = logging.getLogger(__name__)

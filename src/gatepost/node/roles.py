@@ -9,25 +9,24 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gatepost.connectors.names import host_port
-from gatepost.inbound.login import mechanisms
-from gatepost.policy.handover import ORIGIN_OCTETS
-from gatepost.settings.model import ListenerRole
-from gatepost.smtp.extensions import Extensions
+from gatepost.mail.inbound.login import mechanisms
+from gatepost.policy.connectors.names import host_port
+from gatepost.policy.decisions.handover import ORIGIN_OCTETS
+from gatepost.protocols.smtp.extensions import Extensions
+from gatepost.settings.roles import ListenerRole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.connectors.match import Directory
-    from gatepost.inbound.login import Logins
-    from gatepost.inbound.service import InboundService
+    from gatepost.mail.inbound.login import Logins
+    from gatepost.mail.inbound.service import InboundService
     from gatepost.net.stream import Endpoint
+    from gatepost.pki.site.credentials import NodeCredentials
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.protocols.smtp.limits import SmtpLimits
     from gatepost.settings.model import Listener
-    from gatepost.site.credentials import NodeCredentials
-    from gatepost.smtp.limits import SmtpLimits
     from gatepost.store.changes import ConfigStore
 
-__all__ = ["extensions_of", "internal_limits", "login_secret", "role_of", "services_by_role"]
 
 _SECRET: Final = "password-secret"  # noqa: S105 - the name it is stored under
 _ADDED_BYTES: Final = 65_536  # more than the fields that nodes put before a message on its way through the site

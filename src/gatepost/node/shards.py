@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from gatepost.node.evidence import EvidenceLog
     from gatepost.settings.model import Settings
 
-__all__ = ["open_shard", "shards_of"]
-
 
 def shards_of(root: Path, index: int, workers: int) -> list[int]:
     """The worker's own shard, and those of workers that are no more: dealt out among all that are."""

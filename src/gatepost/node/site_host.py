@@ -11,22 +11,22 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gatepost.certificates.files import CertificateFileError
-from gatepost.certificates.vault import Vault, VaultError
 from gatepost.net.engine import server_context
 from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
-from gatepost.node.beside import run_beside
+from gatepost.node.auxiliary import run_beside
 from gatepost.node.site_session import SiteSession
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.worker import every
-from gatepost.site.desk import SiteDesk
-from gatepost.site.records import SiteError
-from gatepost.site.site import Site
-from gatepost.site.store import SiteStore
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.pki.site.enrollment import SiteDesk
+from gatepost.pki.site.records import SiteError
+from gatepost.pki.site.site import Site
+from gatepost.pki.site.store import SiteStore
+from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.changes import ConfigStore
-from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 
     from gatepost.net.engine import ServerContext
     from gatepost.net.stream import Stream
+    from gatepost.pki.site.records import SiteAuthority
     from gatepost.settings.model import Settings
-    from gatepost.site.records import SiteAuthority
 
-__all__ = ["SiteHost", "run_site_host"]
 
 CONNECTIONS: Final = 200
 CONNECTIONS_PER_SOURCE: Final = 20

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Final
 import h11
 
 from gatepost.node.http_session import Answer, HttpSession, refusal_of
-from gatepost.site.client import REFUSAL_FIELD, encoded
-from gatepost.site.records import JoinRefused, Refusal
+from gatepost.pki.site.client import REFUSAL_FIELD, encoded
+from gatepost.pki.site.records import JoinRefused, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.net.stream import Stream
-    from gatepost.site.desk import SiteDesk
+    from gatepost.pki.site.enrollment import SiteDesk
 
-__all__ = ["MAX_BODY", "SiteSession"]
 
 MAX_BODY: Final = 16384
 """Octets of a request's body: a token and a certificate request are not 2 KiB."""

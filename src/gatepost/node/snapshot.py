@@ -10,18 +10,18 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.grants import STORED_KINDS, ungranted_paths
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import ResourceErrors, Resources
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.grants import STORED_KINDS, ungranted_paths
+from gatepost.policy.connectors.model import Resources
 from gatepost.store.directory import stored_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.connectors.rules import PrefixLimits
+    from gatepost.policy.connectors.rules import PrefixLimits
     from gatepost.store.changes import ConfigStore
 
-__all__ = ["POLL_SECONDS", "Snapshot", "SnapshotSource"]
 
 POLL_SECONDS = 0.5
 

@@ -37,19 +37,17 @@ from opentelemetry.trace import (
 from requests.adapters import HTTPAdapter
 
 from gatepost import __version__
-from gatepost.certificates.vault import VaultError, read_secret
-from gatepost.lookup.http import https_context
-from gatepost.net.anchors import AnchorsError
-from gatepost.net.chain import TrustAnchors
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.lookups.http import https_context
+from gatepost.pki.certificates.vault import VaultError, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.reports.spans import Span
+    from gatepost.events.spans import Span
     from gatepost.settings.model import Settings
     from gatepost.settings.otel import Otel
 
-__all__ = ["SpanExport", "SpanMaker", "receiver_secret"]
 
 _INTERVAL: Final = 1.0  # seconds between two batches that are not full
 _BATCH: Final = 512

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["CONFIGURATION_EXIT", "Supervisor"]
 
 CONFIGURATION_EXIT = 78  # sysexits.h EX_CONFIG: a worker cannot start with these settings; at the start it ends all
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)

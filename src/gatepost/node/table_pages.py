@@ -9,20 +9,19 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from gatepost.certificates.forms import PAGE, forms
-from gatepost.certificates.published_json import version_of
-from gatepost.certificates.publisher import Roots, current_table
 from gatepost.node.public_page import cached
+from gatepost.pki.certificates.forms import PAGE, forms
+from gatepost.pki.certificates.published_json import version_of
+from gatepost.pki.certificates.publisher import Roots, current_table
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from gatepost.certificates.forms import File
-    from gatepost.certificates.inventory import Inventory
-    from gatepost.certificates.published import Table
     from gatepost.node.public_page import Page
+    from gatepost.pki.certificates.forms import File
+    from gatepost.pki.certificates.inventory import Inventory
+    from gatepost.pki.certificates.published import Table
     from gatepost.settings.model import Settings
 
-__all__ = ["PATH", "TablePages"]
 
 PATH: Final = "/certificates"
 """Of the page; the other files are beside it (/certificates.json, …)."""

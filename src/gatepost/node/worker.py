@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from gatepost.certificates.files import CertificateFileError
-from gatepost.inbound.registry import SWEEP_SECONDS
-from gatepost.lookup.validator import ValidatorError
+from gatepost.mail.inbound.registry import SWEEP_SECONDS
+from gatepost.net.lookups.validator import ValidatorError
 from gatepost.net.tasks import spawn
 from gatepost.node.alarms import ALARM_SECONDS
 from gatepost.node.assembly import REFRESH_SECONDS, Assembly
+from gatepost.node.certificate_manager import STAPLE_SECONDS
 from gatepost.node.evidence import HEADS_SECONDS
-from gatepost.node.keeper import STAPLE_SECONDS
 from gatepost.node.observation import GAUGE_SECONDS
 from gatepost.node.report_intake import INTAKE_SECONDS
 from gatepost.node.report_sending import SENDING_SECONDS
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.supervisor import CONFIGURATION_EXIT
+from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from gatepost.settings.model import Settings
 
-__all__ = ["every", "run_worker"]
 
 _log = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""Decisions: what an inbound session may do, what an outbound hop must achieve, and whether it did."""
+"""Resources (connectors, rules, domains) as values, and the decisions made from them. No I/O."""

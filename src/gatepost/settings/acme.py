@@ -1,6 +1,6 @@
 """The settings of certificates that an ACME authority issues (RFC 8555): the table `[acme]`.
 
-A part of `settings.model`, read with it; used by `acme.issuer` and what belongs to it.
+A part of `settings.model`, read with it; used by `pki.acme.issuer` and what belongs to it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import (
+from gatepost.policy.connectors.fields import (
     Duration,
     FilePath,
     Form,
@@ -22,10 +22,8 @@ from gatepost.connectors.fields import (
     Switch,
     Text,
 )
-from gatepost.connectors.units import format_duration
-from gatepost.smtp.grammar import GrammarError, parse_address
-
-__all__ = ["LETS_ENCRYPT", "LETS_ENCRYPT_STAGING", "Acme", "Challenge", "KeyType", "acme_directory"]
+from gatepost.policy.connectors.units import format_duration
+from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pydantic import TypeAdapter
 
-from gatepost.connectors.fields import ListenAddress
-
-__all__ = ["address_or_none"]
+from gatepost.policy.connectors.fields import ListenAddress
 
 _LISTEN_ADDRESS: TypeAdapter[str] = TypeAdapter(ListenAddress)
 

@@ -7,11 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import Duration, Form, Range, Record, Switch, Whole
-from gatepost.connectors.units import format_duration
+from gatepost.policy.connectors.fields import Duration, Form, Range, Record, Switch, Whole
+from gatepost.policy.connectors.units import format_duration
 from gatepost.settings.references import mail_address, secret_reference
-
-__all__ = ["Alarms"]
 
 
 def _owner(value: str) -> str:

@@ -5,11 +5,9 @@ Called by the generator of the docs page; a test checks that the page is current
 
 from __future__ import annotations
 
-from gatepost.connectors.describe import section
-from gatepost.connectors.fields import keys, record_in
+from gatepost.policy.connectors.describe import section
+from gatepost.policy.connectors.fields import keys, record_in
 from gatepost.settings.model import Settings
-
-__all__ = ["markdown"]
 
 _INTRODUCTION = """\
 # Settings

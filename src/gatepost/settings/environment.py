@@ -12,8 +12,8 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gatepost.connectors.errors import unknown_key
-from gatepost.connectors.fields import keys, record_in
+from gatepost.policy.connectors.errors import unknown_key
+from gatepost.policy.connectors.fields import keys, record_in
 from gatepost.settings.model import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-__all__ = ["CONFIG_VARIABLE", "Overrides", "overrides"]
 
 _PREFIX = "GATEPOST_"
 CONFIG_VARIABLE = "GATEPOST_CONFIG"

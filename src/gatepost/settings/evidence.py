@@ -9,11 +9,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gatepost.connectors.fields import Duration, Range, Record, Switch
-from gatepost.connectors.units import format_duration
-from gatepost.evidence.entry import Addresses, MessageIds, Privacy
-
-__all__ = ["Evidence"]
+from gatepost.events.evidence.entry import Addresses, MessageIds, Privacy
+from gatepost.policy.connectors.fields import Duration, Range, Record, Switch
+from gatepost.policy.connectors.units import format_duration
 
 
 class Evidence(Record):

@@ -14,8 +14,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatepost.connectors.names import SmartHost, host_port
-from gatepost.connectors.reader import read
+from gatepost.policy.connectors.names import SmartHost, host_port
+from gatepost.policy.connectors.reader import read
 from gatepost.settings.acme import Acme, Challenge
 from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
 from gatepost.settings.locate import line_of, lines
@@ -26,10 +26,9 @@ from gatepost.settings.roles import ListenerRole
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gatepost.connectors.errors import FieldError
-    from gatepost.connectors.reader import Draft
+    from gatepost.policy.connectors.errors import FieldError
+    from gatepost.policy.connectors.reader import Draft
 
-__all__ = ["DEFAULT_PATHS", "SettingsError", "load"]
 
 DEFAULT_PATHS = (Path("/etc/gatepost/gatepost.toml"), Path("gatepost.toml"))
 """Where settings are looked for when neither `--config` nor GATEPOST_CONFIG names a file."""

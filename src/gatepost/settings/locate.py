@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["line_of", "lines"]
-
 _TABLES = re.compile(r"\s*\[\[\s*([\w.-]+)\s*\]\]")
 _TABLE = re.compile(r"\s*\[\s*([\w.-]+)\s*\]")
 _KEY = re.compile(r"\s*([\w.-]+)\s*=")

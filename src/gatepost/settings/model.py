@@ -1,7 +1,7 @@
 """The settings of one server: every key with its type, default, meaning, and where the default comes from.
 
 Read by `settings.loader`; `settings.describe` makes the documentation from these classes. The keys are the contract.
-Settings say how this machine works; who may send what to whom is in the resources (`connectors.model`).
+Settings say how this machine works; who may send what to whom is in the resources (`policy.connectors.model`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import (
+from gatepost.policy.connectors.fields import (
     Domain,
     Duration,
     FilePath,
@@ -25,9 +25,9 @@ from gatepost.connectors.fields import (
     Text,
     Whole,
 )
-from gatepost.connectors.names import SmartHost, host_port
-from gatepost.connectors.units import format_duration
-from gatepost.connectors.values import ProfileName
+from gatepost.policy.connectors.names import SmartHost, host_port
+from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
 from gatepost.settings.addresses import address_or_none
 from gatepost.settings.alarms import Alarms
@@ -38,34 +38,11 @@ from gatepost.settings.oidc import Oidc
 from gatepost.settings.otel import Otel
 from gatepost.settings.references import mail_address, secret_reference
 from gatepost.settings.reporting import TlsReports
-from gatepost.settings.roles import ListenerRole
+from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads the annotation
 from gatepost.settings.site import Site
 from gatepost.settings.smime import Smime
 from gatepost.settings.trace import Trace
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
-
-__all__ = [
-    "Admin",
-    "Certificate",
-    "CertificateTable",
-    "Dns",
-    "DnsValidation",
-    "Limits",
-    "Listener",
-    "ListenerRole",
-    "Log",
-    "LogAddresses",
-    "LogFormat",
-    "LogLevel",
-    "Metrics",
-    "MtaSts",
-    "Outbound",
-    "Queue",
-    "Server",
-    "Settings",
-    "Store",
-    "Tls",
-]
 
 
 class LogLevel(StrEnum):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from gatepost.connectors.addresses import AddressPolicy
-from gatepost.connectors.fields import NetworkText, Record
-from gatepost.connectors.names import network
-
-__all__ = ["Network"]
+from gatepost.policy.connectors.addresses import AddressPolicy
+from gatepost.policy.connectors.fields import NetworkText, Record
+from gatepost.policy.connectors.names import network
 
 
 class Network(Record):

@@ -1,7 +1,7 @@
 """The settings of how keys of OAuth issuers are fetched: the table `[oauth]`.
 
-A part of `settings.model`, read with it; used by `lookup.issuer_keys`. Which issuers there are is in the resources
-(`connectors.oauth`), since each belongs to an organization.
+A part of `settings.model`, read with it; used by `net.lookups.issuer_keys`. Which issuers there are is in the resources
+(`policy.connectors.oauth`), since each belongs to an organization.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gatepost.connectors.fields import Duration, Range, Record, Switch
-from gatepost.connectors.units import format_duration
-
-__all__ = ["Oauth"]
+from gatepost.policy.connectors.fields import Duration, Range, Record, Switch
+from gatepost.policy.connectors.units import format_duration
 
 
 class Oauth(Record):

@@ -1,7 +1,7 @@
 """The settings of logging in to the admin centre by OpenID Connect: the table `[oidc]`.
 
-A part of `settings.model`, read with it; used by `lookup.openid` and `access.vouching`. Whom the gateway itself knows
-is in `access.db`.
+A part of `settings.model`, read with it; used by `net.lookups.openid` and `manage.access.claims_mapping`. Whom the
+gateway itself knows is in `access.db`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import Duration, FilePath, Form, Range, Record, Switch, Text
-from gatepost.connectors.oauth import https_issuer
-from gatepost.connectors.units import format_duration
+from gatepost.policy.connectors.fields import Duration, FilePath, Form, Range, Record, Switch, Text
+from gatepost.policy.connectors.oauth import https_issuer
+from gatepost.policy.connectors.units import format_duration
 from gatepost.settings.references import secret_reference
-
-__all__ = ["GroupRole", "Oidc", "OidcGroup"]
 
 
 class GroupRole(StrEnum):

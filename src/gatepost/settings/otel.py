@@ -12,10 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import Form, Range, Record, Text, Whole
+from gatepost.policy.connectors.fields import Form, Range, Record, Text, Whole
 from gatepost.settings.references import secret_reference
-
-__all__ = ["Otel"]
 
 _EXAMPLE = "http://127.0.0.1:4318/v1/traces"
 

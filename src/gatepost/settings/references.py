@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from gatepost.smtp.grammar import GrammarError, parse_address
-
-__all__ = ["mail_address", "secret_reference"]
+from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 
 
 def mail_address(value: str) -> str:

@@ -6,12 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import Duration, Form, Range, Record, Switch, Text, Whole
-from gatepost.connectors.units import format_duration
+from gatepost.policy.connectors.fields import Duration, Form, Range, Record, Switch, Text, Whole
+from gatepost.policy.connectors.units import format_duration
+from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 from gatepost.settings.addresses import address_or_none
-from gatepost.smtp.grammar import GrammarError, parse_address
-
-__all__ = ["TlsReports"]
 
 
 def _reporter(value: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["ListenerRole"]
-
 
 class ListenerRole(StrEnum):
     """What a listening address is for."""

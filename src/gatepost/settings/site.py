@@ -1,6 +1,6 @@
 """The settings of a site's own certificates for its nodes: the table `[site]`.
 
-A part of `settings.model`, read with it; used by `node.site_host`, `site.membership` and the `site` commands.
+A part of `settings.model`, read with it; used by `node.site_host`, `pki.site.membership` and the `site` commands.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import Domain, Duration, Form, Range, Record
-from gatepost.connectors.names import SmartHost, host_port
-from gatepost.connectors.units import format_duration
+from gatepost.policy.connectors.fields import Domain, Duration, Form, Range, Record
+from gatepost.policy.connectors.names import SmartHost, host_port
+from gatepost.policy.connectors.units import format_duration
 from gatepost.settings.addresses import address_or_none
-
-__all__ = ["Site", "SiteNode"]
 
 
 def _place(value: str) -> str:

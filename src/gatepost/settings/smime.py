@@ -9,10 +9,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gatepost.connectors.fields import Range, Record, Size
-from gatepost.connectors.units import format_size
-
-__all__ = ["Smime"]
+from gatepost.policy.connectors.fields import Range, Record, Size
+from gatepost.policy.connectors.units import format_size
 
 
 class Smime(Record):

@@ -6,9 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gatepost.connectors.fields import Range, Record, Whole
-
-__all__ = ["Trace"]
+from gatepost.policy.connectors.fields import Range, Record, Whole
 
 
 class Trace(Record):

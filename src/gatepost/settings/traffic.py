@@ -9,12 +9,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gatepost.connectors.fields import Duration, Range, Record, Size, Switch, Whole
-from gatepost.connectors.rules import PrefixLimits
-from gatepost.connectors.units import format_duration, format_size
-from gatepost.smtp.limits import SmtpLimits
-
-__all__ = ["Count", "Limits", "Outbound", "Queue", "Seconds"]
+from gatepost.policy.connectors.fields import Duration, Range, Record, Size, Switch, Whole
+from gatepost.policy.connectors.rules import PrefixLimits
+from gatepost.policy.connectors.units import format_duration, format_size
+from gatepost.protocols.smtp.limits import SmtpLimits
 
 Seconds = Annotated[Duration, Range(0.001, 86400, format_duration)]
 Count = Annotated[Whole, Range(1, 1_000_000)]
@@ -106,7 +104,7 @@ class Limits(Record):
         )
 
     def prefixes(self) -> PrefixLimits:
-        """The part that `connectors.model.parse` applies."""
+        """The part that `policy.connectors.model.parse` applies."""
         return PrefixLimits(ipv4=self.sender_ip_prefix, ipv6=self.sender_ip6_prefix)
 
 

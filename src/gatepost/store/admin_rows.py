@@ -9,26 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.store.interface import Delivery, Message, QueueFilter, Recipient, Return
-from gatepost.store.queue_id import parse_id
+from gatepost.mail.model.message import Delivery, Message, Recipient, Return
+from gatepost.mail.model.queue_id import parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import apsw
 
-__all__ = [
-    "APPLIES",
-    "Conditions",
-    "DestinationCount",
-    "QueueEntry",
-    "apply",
-    "behind",
-    "conditions",
-    "count",
-    "select",
-    "select_destinations",
-]
+    from gatepost.store.interface import QueueFilter
+
 
 type Conditions = tuple[str, list[Any]]
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
+from gatepost.mail.model.queue_id import format_id, parse_id
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.admin_rows import (
     APPLIES,
     Conditions,
@@ -26,8 +28,7 @@ from gatepost.store.admin_rows import (
     select,
     select_destinations,
 )
-from gatepost.store.interface import Delivery, QueueFilter, StoreFailure, TraceEvent, TraceFilter
-from gatepost.store.queue_id import format_id, parse_id
+from gatepost.store.interface import QueueFilter, StoreFailure, TraceFilter
 from gatepost.store.schema import (
     BIG_DIRECTORY,
     QUEUE_FILE,
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Administration", "QueueEntry", "QueuePlace"]
+    from gatepost.mail.model.message import Delivery
+
 
 _WRITER = "admin"
 _PAGE = 200  # deliveries changed in one transaction: the owner waits for its lock meanwhile

@@ -13,8 +13,8 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.store.interface import StoreBusy, StoreFailure, StoreFull
-from gatepost.store.queue_id import format_id, parse_id
 from gatepost.store.schema import sync_directory
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from gatepost.store.schema import StoreSettings
 
-__all__ = ["CHUNK", "BigFile", "Bodies", "Body", "read_big", "remove_strays"]
 
 CHUNK = 256 * 1024
 _THREADS = 4

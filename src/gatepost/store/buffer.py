@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.store.interface import TraceEvent
+    from gatepost.mail.model.trace_event import TraceEvent
 
-__all__ = ["EventBuffer"]
 
 _ROWS = 500
 _MOST = 100_000  # events that may wait for the disk; what comes on top is dropped and counted

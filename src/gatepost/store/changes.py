@@ -1,9 +1,9 @@
 """The configuration in force and its history: `config.db`, shared by all processes of a data directory.
 
 One transaction writes the resource, who changed it, when, from what to what, and version n+1. Documents are stored as
-`connectors.model` accepted them, certificates' as `certificates.inventory` made them; nothing here knows what they
-mean. What history must not repeat, such as keys, is content beside a document. Readers poll `version`, which costs
-microseconds.
+`policy.connectors.model` accepted them, certificates' as `pki.certificates.inventory` made them; nothing here knows
+what they mean. What history must not repeat, such as keys, is content beside a document. Readers poll `version`, which
+costs microseconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Change", "ConfigConflict", "ConfigStore", "Version"]
 
 _SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
 _SCHEMA_VERSION = 3

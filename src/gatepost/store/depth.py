@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
 
+from gatepost.mail.model.queue_id import made_at
 from gatepost.store.interface import StoreFailure
-from gatepost.store.queue_id import made_at
 from gatepost.store.schema import QUEUE_FILE, check_queue_tables, open_for_reading
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Depth", "queue_depth"]
 
 # Ids grow with time, and the table is sorted by them: the oldest is the first that is not held.
 _OLDEST = "SELECT message, destination FROM delivery WHERE NOT held AND NOT dropped ORDER BY message LIMIT 1"

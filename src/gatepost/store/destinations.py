@@ -3,7 +3,7 @@
 `DestinationFile` is the file: read and changed by whoever holds it, one transaction a change. `DestinationStore` is a
 worker's: it reads by primary key when a connection was opened, and hands sessions to a thread that opens the file and
 writes them in batches. A session that cannot be written costs memory, never mail; what cannot be read is the caller's
-to judge. What the records mean is `policy.memory`'s.
+to judge. What the records mean is `policy.decisions.destination_history`'s.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import msgspec
 
-from gatepost.policy.memory import DestinationName, Remembered, Session, seen, warned
+from gatepost.policy.decisions.destination_history import DestinationName, Remembered, Session, seen, warned
 from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import StoreSettings, exclusively, make_directory, open_database
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["DESTINATIONS_FILE", "DestinationFile", "DestinationStore"]
 
 DESTINATIONS_FILE = "destinations.db"
 """Name of the file in the data directory."""

@@ -1,26 +1,24 @@
 """The directory of what is stored, with what its history says about disputed domains.
 
-Used by all that work by the stored resources (`node.snapshot`, `acme.duty`, `checks.scheduled`) and by those that show
-and change them (`administration.gateway`), so that all decide a dispute alike.
+Used by all that work by the stored resources (`node.snapshot`, `pki.acme.duty`, `analysis.checks.scheduled`) and by
+those that show and change them (`manage.use_cases.gateway`), so that all decide a dispute alike.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gatepost.connectors.grants import resources_in_force
-from gatepost.connectors.match import Directory
-from gatepost.connectors.overlaps import claims, conflicts
-from gatepost.connectors.verification import had_since
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.grants import resources_in_force
+from gatepost.policy.connectors.overlaps import claims, conflicts
+from gatepost.policy.connectors.verification import had_since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatepost.connectors.model import Resources
-    from gatepost.connectors.rules import PrefixLimits
+    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.rules import PrefixLimits
     from gatepost.store.changes import ConfigStore
-
-__all__ = ["stored_directory"]
 
 
 def stored_directory(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from gatepost.store.evidence_chain import EvidenceChain
 
-__all__ = ["EvidenceWriter"]
 
 _log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
-from gatepost.evidence.chain import ORIGIN, Line, Place, join, link, parse_line, sign_body
-from gatepost.evidence.entry import Kind, Privacy, begin_body, checkpoint_body, event_body, gap_body
-from gatepost.policy.withheld import without_others
+from gatepost.events.evidence.chain import ORIGIN, Line, Place, join, link, parse_line, sign_body
+from gatepost.events.evidence.entry import Kind, Privacy, begin_body, checkpoint_body, event_body, gap_body
+from gatepost.policy.decisions.withheld import without_others
 from gatepost.store.evidence_files import ADMIN_WRITER, compress, day_files, log_directory, read_lines
 from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import make_directory, make_file
@@ -29,10 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gatepost.evidence.chain import Signer
-    from gatepost.store.interface import TraceEvent
+    from gatepost.events.evidence.chain import Signer
+    from gatepost.mail.model.trace_event import TraceEvent
 
-__all__ = ["EvidenceChain", "end_of", "writer_lock"]
 
 _log = logging.getLogger(__name__)
 

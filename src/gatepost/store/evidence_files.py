@@ -1,7 +1,8 @@
 """Where the evidence log lies and how its files are read: `evidence/log/YYYY-MM-DD.<writer>.log`, `evidence/heads.log`.
 
 A file of a day that is over is compressed, and then ends in `.log.gz`: the same lines. Read by `store.evidence_chain`,
-`reports.evidence_audit` and `reports.evidence_export`, from a running gateway as from a copy on another machine.
+`analysis.reports.evidence_audit` and `analysis.reports.evidence_export`, from a running gateway as from a copy on
+another machine.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gatepost.evidence.chain import LONGEST_LINE
+from gatepost.events.evidence.chain import LONGEST_LINE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import sync_directory
 
@@ -21,17 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = [
-    "ADMIN_WRITER",
-    "HEADS_FILE",
-    "DayFile",
-    "compress",
-    "day_file",
-    "day_files",
-    "evidence_directory",
-    "log_directory",
-    "read_lines",
-]
 
 ADMIN_WRITER: Final = "admin"
 """The writer whose chain commands continue, one after the other."""
@@ -56,7 +46,7 @@ class DayFile:
 
 
 def evidence_directory(data_dir: Path) -> Path:
-    """All evidence: the log, its heads and keys, and the drills (`checks.evidence`)."""
+    """All evidence: the log, its heads and keys, and the drills (`analysis.checks.evidence`)."""
     return data_dir / "evidence"
 
 

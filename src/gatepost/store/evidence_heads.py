@@ -10,8 +10,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gatepost.evidence.chain import Place, join, parse_line, sign_body
-from gatepost.evidence.heads import DayHead, HeadBook, head_body, pruned_body
+from gatepost.events.evidence.chain import Place, join, parse_line, sign_body
+from gatepost.events.evidence.heads import DayHead, HeadBook, head_body, pruned_body
 from gatepost.store.evidence_chain import EvidenceChain, end_of, writer_lock
 from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, log_directory, read_lines
 from gatepost.store.interface import StoreFailure
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from gatepost.evidence.chain import Signer
-
-__all__ = ["EvidenceHeads", "read_heads"]
+    from gatepost.events.evidence.chain import Signer
 
 
 def read_heads(evidence: Path) -> HeadBook:

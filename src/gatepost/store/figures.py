@@ -1,6 +1,6 @@
 """What each worker last said of itself: a small file each, `workers/N.json` in the data directory.
 
-Written whole by the worker (`reports.figures`), read by `node.metrics_host`, `node.alarms` and, once, by the next
+Written whole by the worker (`node.figures`), read by `node.metrics_host`, `node.alarms` and, once, by the next
 process of that worker, which counts on from there. It is not synced: after a power cut the numbers begin anew.
 """
 
@@ -11,9 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gatepost.alarms.mail_flow import Dropped, Failing, Untold  # noqa: TC001 - msgspec reads annotations
-
-__all__ = ["WORKERS_DIRECTORY", "WorkerFigures", "read_all", "read_figures", "write_figures"]
+from gatepost.events.delivery_problems import Dropped, Failing, Untold  # noqa: TC001 - msgspec reads annotations
 
 WORKERS_DIRECTORY = "workers"
 

@@ -6,33 +6,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import msgspec
 
-from gatepost.smtp.replies import Reply
+from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-__all__ = [
-    "AdminNotice",
-    "BodyWriter",
-    "Delivery",
-    "DestinationWork",
-    "Message",
-    "MessageUnstorable",
-    "QueueFilter",
-    "QueueOwner",
-    "Recipient",
-    "Settlement",
-    "Store",
-    "StoreBusy",
-    "StoreFailure",
-    "StoreFull",
-    "TraceEvent",
-    "TraceFilter",
-]
+    from gatepost.mail.model.message import Delivery, Message, Recipient
+    from gatepost.mail.model.trace_event import TraceEvent
 
 
 class StoreFailure(Exception):  # noqa: N818 - it names what happened, and callers know it by this name
@@ -65,116 +49,6 @@ class MessageUnstorable(StoreFailure):
     final = False
 
 
-class Recipient(msgspec.Struct, omit_defaults=True):
-    """One forward-path of a message with its RFC 3461 parameters, as received.
-
-    notify: "" (default), "NEVER" or a comma list of SUCCESS, FAILURE, DELAY. orcpt: xtext with its address type, "" if
-    none. delayed: a delay DSN was sent for it. held: it waits for an administrator, as its destination protects less
-    than it was seen to do. released: an administrator let it go all the same. forwarded_by: the address of the mailbox
-    that sends the message on to it, "" if none does; return_path: the reverse-path it then goes with, "" for the
-    message's own. All recipients of a delivery have the same two. in_doubt: the gateway stopped between sending the
-    message and the reply, so that it may arrive twice.
-    """
-
-    address: str
-    notify: str = ""
-    orcpt: str = ""
-    delayed: bool = False
-    held: bool = False
-    released: bool = False
-    forwarded_by: str = ""
-    return_path: str = ""
-    in_doubt: bool = False
-
-
-class Message(msgspec.Struct, omit_defaults=True):
-    """The envelope of one accepted message and the facts of the session it came by. The body is stored apart.
-
-    id: 63 bits, unique in the installation and growing with time. received: seconds since 1970. reverse_path: "" is the
-    null reverse-path. size: bytes of the stored body, the Received field included. hops: Received fields counted in it.
-    body_type: "7BIT", "8BITMIME" or "BINARYMIME". ret: "", "FULL" or "HDRS"; envid: xtext (RFC 3461).
-    direction: "incoming" or "originating". inbound: facts of the session for the trace (connector, TLS, certificate).
-    require_tls: REQUIRETLS was asked for. tls_required_no: its header asks for the opposite, "TLS-Required: No" (both
-    RFC 8689); never with require_tls.
-    """
-
-    id: int
-    organization: str
-    received: float
-    reverse_path: str
-    size: int = 0
-    body_type: str = "7BIT"
-    smtputf8: bool = False
-    require_tls: bool = False
-    ret: str = ""
-    envid: str = ""
-    message_id: str = ""
-    subject: str = ""
-    session: str = ""
-    direction: str = "incoming"
-    hops: int = 0
-    inbound: dict[str, Any] = {}
-    tls_required_no: bool = False
-
-    @property
-    def is_notice(self) -> bool:
-        """Whether this gateway made it: `queue.bounce`, or for its owner, or as a report."""
-        return "notice_about" in self.inbound
-
-    @property
-    def is_tls_report(self) -> bool:
-        """Whether it carries a TLS report of ours (`node.report_mail`)."""
-        return "tls_report" in self.inbound
-
-    @property
-    def from_on_premises(self) -> bool:
-        """Whether servers of the organization brought it: no notice of `queue.bounce`, nothing that users submit."""
-        return self.direction == "originating" and not self.is_notice and "user" not in self.inbound
-
-    @property
-    def is_internal(self) -> bool:
-        """Whether its sender is known to be the organization's own: by a log-in, or on a connector's word."""
-        return bool(self.inbound.get("internal"))
-
-    @property
-    def has_organization_headers(self) -> bool:
-        """Whether it brought header fields of Exchange's own that are believed (`message.organization_headers`)."""
-        return "renamed" in self.inbound.get("headers", {})
-
-
-class Return(msgspec.Struct):
-    """That an administrator has a delivery returned to its sender. text: what the sender is told."""
-
-    author: str
-    text: str
-
-
-class Delivery(msgspec.Struct, omit_defaults=True):
-    """One message's recipients for one destination: what is scheduled, leased, retried and settled together.
-
-    destination: "organization/domain", the unit of concurrency and back-off. next_at: seconds since 1970, when a
-    deferred delivery is due (for a leased one: was due); 0 while it is fresh. expires_at: seconds since 1970, 0 if the
-    queue is to say. body: the stored bytes if they are still in memory, else None.
-    """
-
-    id: int
-    message: Message
-    destination: str
-    recipients: list[Recipient]
-    attempts: int = 0
-    next_at: float = 0.0
-    expires_at: float = 0.0
-    held: bool = False
-    last_error: str = ""
-    returned: Return | None = None
-    body: bytes | None = None
-
-    @property
-    def organization(self) -> str:
-        """Whose recipients they are: by its connectors and rules they are sent on. The message may have others too."""
-        return self.destination.partition("/")[0]
-
-
 class Settlement(msgspec.Struct):
     """What became of one leased delivery.
 
@@ -196,40 +70,6 @@ class DestinationWork(msgspec.Struct):
     destination: str
     earliest: float
     count: int
-
-
-class TraceEvent(msgspec.Struct, omit_defaults=True):
-    """One row of the message trace: one recipient, one event (exchange.md §12).
-
-    event: RECEIVE, REFUSE, SEND, DELIVER, DEFER, FAIL, EXPIRE, DROP, HOLD, RELEASE or RETURN; or DRILL, which is about
-    a connector and no message (`checks.drill`). at: seconds since 1970. message: the queue id as `queue list` has it,
-    "" for a refusal. requirement, achieved: as `policy` prints them ("opportunistic", "authenticated(*.b.example)";
-    "none/authenticated" for MX ladder/TLS ladder). reply: the reply given or received. result_type: RFC 8460, "" unless
-    TLS failed. tls: facts of the handshake as JSON. detail: the decision's reasons and whatever else the event knows.
-    """
-
-    at: float
-    event: str
-    message: str
-    organization: str
-    direction: str
-    session: str
-    sender: str
-    recipient: str
-    message_id: str = ""
-    subject: str = ""
-    size: int = 0
-    peer_host: str = ""
-    peer_address: str = ""
-    connector: str = ""
-    requirement: str = ""
-    achieved: str = ""
-    tls_version: str = ""
-    tls_group: str = ""
-    tls: dict[str, Any] = {}
-    reply: str = ""
-    result_type: str = ""
-    detail: dict[str, Any] = {}
 
 
 class AdminNotice(msgspec.Struct):
@@ -331,7 +171,7 @@ class BodyWriter(Protocol):
 
 
 class QueueOwner(Protocol):
-    """Who schedules the deliveries of a store: `queue.manager`. Called on the event loop."""
+    """Who schedules the deliveries of a store: `mail.queue.manager`. Called on the event loop."""
 
     def offer(self, deliveries: list[Delivery]) -> None:
         """These became durable by a settlement's notices; they are leased to you."""

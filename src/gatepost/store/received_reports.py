@@ -1,7 +1,7 @@
 """TLS reports that others sent us: `received-reports.db` in the data directory (RFC 8460 section 4.4).
 
-Written by `reports.tlsrpt_intake`, one report in one transaction, so that it counts once or not at all; read by
-`gatepost report received` on a running gateway as on a stopped one. Blocks: call it on a thread from an event loop.
+Written by `analysis.reports.tlsrpt_intake`, one report in one transaction, so that it counts once or not at all; read
+by `gatepost report received` on a running gateway as on a stopped one. Blocks: call it on a thread from an event loop.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 import msgspec
 
+from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import StoreSettings, make_directory, open_database, open_for_reading
-from gatepost.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["RECEIVED_FILE", "Kept", "forget_reports", "keep_report", "read_reports"]
 
 RECEIVED_FILE: Final = "received-reports.db"
 

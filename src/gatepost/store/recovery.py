@@ -13,9 +13,9 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+from gatepost.mail.model.queue_id import format_id
 from gatepost.store.bodies import remove_strays
 from gatepost.store.interface import StoreFailure
-from gatepost.store.queue_id import format_id
 from gatepost.store.schema import LOCK_FILE, QUEUE_FILE
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     import apsw
 
-__all__ = ["last_written", "lock_shard", "recover"]
 
 _YEAR = 366 * 86400.0
 _HIGHEST = (

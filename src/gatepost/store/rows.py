@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.store.interface import AdminNotice, Delivery, DestinationWork, Message, Recipient, Return
+from gatepost.mail.model.message import Delivery, Message, Recipient, Return
+from gatepost.store.interface import AdminNotice, DestinationWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,19 +20,6 @@ if TYPE_CHECKING:
 
     from gatepost.store.interface import Settlement
 
-__all__ = [
-    "LeaseRequest",
-    "Plan",
-    "Row",
-    "big_size",
-    "body",
-    "deferred_row",
-    "delivery_row",
-    "destinations",
-    "earliest",
-    "message_row",
-    "take_notices",
-]
 
 type Row = tuple[Any, ...]
 

@@ -23,23 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = [
-    "BIG_DIRECTORY",
-    "LOCK_FILE",
-    "PATIENCE_MS",
-    "QUEUE_FILE",
-    "StoreSettings",
-    "check_queue_tables",
-    "exclusively",
-    "keep_wal",
-    "make_directory",
-    "make_file",
-    "make_queue_tables",
-    "open_database",
-    "open_for_change",
-    "open_for_reading",
-    "sync_directory",
-]
 
 QUEUE_FILE = "q.db"
 BIG_DIRECTORY = "big"

@@ -1,8 +1,8 @@
 """Which TLS report of ours went where, and which are still to go: `sent-reports.db` in the data directory (RFC 8460).
 
-Worked on by `reports.tlsrpt_sending`, in one worker; read, and reports made due, by `gatepost report`, on a running
-gateway as on a stopped one. A report is claimed before it is tried, in a transaction: whoever claims it has it to
-himself for the time of the lease, so that nothing goes out twice at once, and what a crash interrupts is tried again
+Worked on by `analysis.reports.tlsrpt_sending`, in one worker; read, and reports made due, by `gatepost report`, on a
+running gateway as on a stopped one. A report is claimed before it is tried, in a transaction: whoever claims it has it
+to himself for the time of the lease, so that nothing goes out twice at once, and what a crash interrupts is tried again
 when the lease is over. Blocks: call it on a thread from an event loop.
 """
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["SENT_FILE", "SentReport", "SentReports", "SentState", "read_sent"]
 
 SENT_FILE: Final = "sent-reports.db"
 

@@ -1,8 +1,8 @@
 """How many TLS sessions had which result, a file a day: `sessions/YYYY-MM-DD.db` in the data directory, UTC.
 
-Written by `outbound.sessions` of every worker: each adds its counts to the rows that are there, in one transaction;
-SQLite's locks keep them apart. Read by `reports.tlsrpt`, on a running gateway as on a stopped one. Blocks: call it on a
-thread from an event loop.
+Written by `mail.outbound.sessions` of every worker: each adds its counts to the rows that are there, in one
+transaction; SQLite's locks keep them apart. Read by `analysis.reports.tlsrpt`, on a running gateway as on a stopped
+one. Blocks: call it on a thread from an event loop.
 """
 
 from __future__ import annotations
@@ -14,25 +14,15 @@ from typing import TYPE_CHECKING
 import apsw
 import msgspec
 
+from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType
 from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import StoreSettings, make_directory, open_database, open_for_reading
-from gatepost.tlsrpt.result import ResultType
-from gatepost.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = [
-    "MOST_FAILURES",
-    "MOST_POLICIES",
-    "SESSIONS_DIRECTORY",
-    "counted_days",
-    "counted_domains",
-    "prune_counts",
-    "read_counts",
-    "write_counts",
-]
 
 SESSIONS_DIRECTORY = "sessions"
 

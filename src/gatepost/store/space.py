@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from gatepost.store.schema import StoreSettings
 
-__all__ = ["NO_ROOM", "Room", "Space", "allow_shrinking", "over_quota"]
 
 _log = logging.getLogger(__name__)
 

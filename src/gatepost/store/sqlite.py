@@ -1,7 +1,7 @@
 """The embedded store: one shard, its writer thread, its reader thread and its arriving bodies behind `Store`.
 
-Opened by a worker process, one shard each; `queue.manager` owns the deliveries, `inbound` accepts. Never decides when
-something is tried: it keeps what it is given.
+Opened by a worker process, one shard each; `mail.queue.manager` owns the deliveries, `inbound` accepts. Never decides
+when something is tried: it keeps what it is given.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from gatepost.mail.model.queue_id import IdSource, last_id
 from gatepost.store import rows
 from gatepost.store.bodies import CHUNK, Bodies, Body, read_big
 from gatepost.store.interface import MessageUnstorable, StoreFailure, StoreFull
-from gatepost.store.queue_id import IdSource, last_id
 from gatepost.store.recovery import last_written, lock_shard, recover
 from gatepost.store.schema import (
     BIG_DIRECTORY,
@@ -40,20 +40,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from gatepost.metrics.counts import Counts
+    from gatepost.events.metrics.counts import Counts
+    from gatepost.mail.model.message import Delivery, Message
+    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.store.evidence import EvidenceWriter
-    from gatepost.store.interface import (
-        AdminNotice,
-        BodyWriter,
-        Delivery,
-        DestinationWork,
-        Message,
-        QueueOwner,
-        Settlement,
-        TraceEvent,
-    )
+    from gatepost.store.interface import AdminNotice, BodyWriter, DestinationWork, QueueOwner, Settlement
 
-__all__ = ["SqliteStore"]
 
 _log = logging.getLogger(__name__)
 
@@ -88,9 +80,9 @@ class SqliteStore:
         Raises StoreFailure: in use by another process, of another version, damaged, no permission.
         """
         settings = settings or StoreSettings()
-        ids = IdSource(worker)  # the number is checked before anything is touched
+        ids = IdSource(worker, clock=time.time)  # the number is checked before anything is touched
         shard = await asyncio.to_thread(_take, directory, settings)
-        ids = IdSource(worker, after=shard.highest)
+        ids = IdSource(worker, after=shard.highest, clock=time.time)
         trace = TraceWriter(trace_directory, str(worker), days=settings.trace_days)
         store = cls(directory, shard, ids, trace, settings)
         store._evidence = evidence(worker)

@@ -10,12 +10,11 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from gatepost.message.srs import SrsKeys
+from gatepost.protocols.message.srs import SrsKeys
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["SRS_KEYS_FILE", "load_srs_keys"]
 
 SRS_KEYS_FILE = "srs.keys"
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import msgspec
 
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.buffer import EventBuffer
-from gatepost.store.interface import StoreFailure, TraceEvent
+from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import StoreSettings, make_directory, open_database, open_for_reading
 from gatepost.store.trace_files import TraceFile, day_of, prune_trace, trace_files
 
@@ -27,19 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = [
-    "COLUMNS",
-    "FULL",
-    "HANDED_OVER",
-    "PEER_IP",
-    "TLS_LEVEL",
-    "TRIED",
-    "TraceWriter",
-    "domain_of",
-    "is_sealed",
-    "table_columns",
-    "write_events",
-]
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +75,7 @@ PEER_IP = (
 HANDED_OVER = """iif(instr(detail, '"handover"') > 0, 1, NULL)"""
 """1 for a row that may have another node's ids: few do, and a text without the word need not be understood for it."""
 TRIED = "iif(instr(detail, 'would_refuse_connector') > 0 OR instr(detail, 'would go first') > 0, 1, NULL)"
-"""1 for a row that tells of a connector in rehearsal which is not its own (`reports.rehearsal`)."""
+"""1 for a row that tells of a connector in rehearsal which is not its own (`analysis.rehearsal.rehearsal`)."""
 
 # What may be looked for, most telling first; `store.trace_search` uses the first that is asked for.
 _SEALING = (

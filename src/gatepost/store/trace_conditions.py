@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from gatepost.store.interface import TraceFilter
 
-__all__ = ["Among", "Conditions", "Where"]
 
 _IDS = ("message", "session")
 _WITH_PORT = re.compile(r"\[(.+)\]:\d+|([^:]+):\d+", re.ASCII)
@@ -171,7 +170,7 @@ def _asked_by(source: str) -> str:
 
 _DEMANDED = "substr(requirement, 1, 13) = 'authenticated'"
 _DANE, _MTA_STS = _asked_by("dane"), _asked_by("mta-sts")
-# By TLS level and what else has to be so, as `reports.tls.protection_of` tells it of counted rows.
+# By TLS level and what else has to be so, as `analysis.reports.tls.protection_of` tells it of counted rows.
 _PROTECTIONS = {
     "dane": [("authenticated", f"{_DEMANDED} AND {_DANE}")],
     "mta-sts": [("authenticated", f"{_DEMANDED} AND NOT {_DANE} AND {_MTA_STS}")],
@@ -219,7 +218,7 @@ def _texts(wanted: TraceFilter, either: Sequence[_Condition], protected: Sequenc
     if wanted.organizations is not None:
         among = msgspec.json.encode(sorted(wanted.organizations)).decode()
         yield _Condition("organization COLLATE BINARY IN (SELECT value FROM json_each(?))", (among,))
-        if wanted.connector or wanted.peer:  # nothing is found by what is not shown (`policy.withheld`)
+        if wanted.connector or wanted.peer:  # nothing is found by what is not shown (`policy.decisions.withheld`)
             yield _Condition(_OWN_WAY, ())
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["TraceFile", "day_of", "file_state", "prune_trace", "trace_files"]
 
 _NAME = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)\.(?P<writer>[^.]+)(\.(?P<number>\d{4,}))?\.db", re.ASCII)
 

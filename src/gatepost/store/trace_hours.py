@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from gatepost.store.trace_files import TraceFile
 
-__all__ = ["HOUR", "Flow", "TraceHours"]
 
 _log = logging.getLogger(__name__)
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from gatepost.store.interface import TraceFilter
 
-__all__ = ["first_answered"]
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import msgspec
 
-from gatepost.store.interface import TraceEvent, TraceFilter
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.schema import open_for_reading
 from gatepost.store.trace import COLUMNS, is_sealed, table_columns
 from gatepost.store.trace_conditions import Conditions
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from gatepost.store.interface import TraceFilter
     from gatepost.store.trace_conditions import Among
     from gatepost.store.trace_files import TraceFile
-
-__all__ = ["TracePlace", "TraceRow", "scan_trace", "search_trace", "trace_event", "trace_page"]
 
 
 type TraceRow = tuple[Any, ...]

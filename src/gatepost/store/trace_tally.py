@@ -1,8 +1,8 @@
 """The message trace counted: how many rows there are of each kind, day by day, for reports over many days.
 
-Read by `reports.tls`. A row is counted by what it says of a hop's protection; who wrote to whom is left out but for the
-partner's domain. Files that are written no more keep their count beside them, so that a month is counted once. Blocks:
-call it on a thread from an event loop.
+Read by `analysis.reports.tls`. A row is counted by what it says of a hop's protection; who wrote to whom is left out
+but for the partner's domain. Files that are written no more keep their count beside them, so that a month is counted
+once. Blocks: call it on a thread from an event loop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from gatepost.store.trace_files import TraceFile
 
-__all__ = ["HopKind", "tally_file", "tally_trace"]
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ _CONNECTOR = (
     "iif(detail ->> '$.connector_organization' IS NULL AND detail ->> '$.connector_of_recipient' IS NULL,"
     " connector, '')"
 )
-# Nor are its hosts and what it demands told in that one's reports (`policy.withheld`).
+# Nor are its hosts and what it demands told in that one's reports (`policy.decisions.withheld`).
 _OWN_WAY = "detail ->> '$.connector_organization' IS NULL AND detail ->> '$.domain_organization' IS NULL"
 _SOURCES = (
     f"iif({_OWN_WAY}, detail ->> '$.requirement_sources',"  # noqa: S608 - our words

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from gatepost.mail.model.message import Delivery, Message
     from gatepost.store.bodies import Body
-    from gatepost.store.interface import Delivery, Message, Settlement, StoreFailure
+    from gatepost.store.interface import Settlement, StoreFailure
     from gatepost.store.rows import LeaseRequest, Plan, Row
 
-__all__ = ["Acceptance", "Barrier", "BringForward", "Lease", "Outcome", "Work", "accept_rows"]
 
 _log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from gatepost.metrics.catalogue import COMMIT_BATCH, COMMIT_SECONDS
-from gatepost.metrics.counts import Counts
+from gatepost.events.metrics.catalogue import COMMIT_BATCH, COMMIT_SECONDS
+from gatepost.events.metrics.counts import Counts
 from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.rows import Plan, take_notices
 from gatepost.store.schema import QUEUE_FILE
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from gatepost.store.schema import StoreSettings
     from gatepost.store.work import Work
 
-__all__ = ["Writer"]
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gatepost.lookup.unbound import UnboundError, load
+from gatepost.net.lookups.unbound import UnboundError, load
 
 MARK = "PEER MISSING"
 

@@ -203,7 +203,7 @@ def _run(request: Mapping[str, Any]) -> NoReturn:
     """As the interpreter would: run the command, wait for its threads, flush, exit."""
     import random  # noqa: PLC0415 - the client does without
 
-    from gatepost.cli import main  # noqa: PLC0415 - the client does without
+    from gatepost.manage.cli import main  # noqa: PLC0415 - the client does without
 
     random.seed()  # each process its own numbers, as if it had just started
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for the life of the process

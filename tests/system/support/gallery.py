@@ -12,9 +12,9 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from support.process import free_port, wait_until
 
-from gatepost.access.principal import ROLES, Principal, Role
-from gatepost.admin import static_files
-from gatepost.admin.pages import event, fragment, link, render, see_other
+from gatepost.manage.access.principal import ROLES, Principal, Role
+from gatepost.manage.pages import static_files
+from gatepost.manage.pages.pages import event, fragment, link, render, see_other
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,17 +19,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gatepost.net import memory
 from gatepost.net.dial import connect
-from gatepost.net.engine import ClientContext, Engine, ServerContext, ServerIdentity, client_context, server_context
+from gatepost.net.engine import ClientContext, Engine, ServerContext, client_context, server_context
+from gatepost.net.identity import ServerIdentity
 from gatepost.net.listener import Listener, bind
 from gatepost.net.stream import LossKind
-from gatepost.tls.profile import PROFILES
+from gatepost.protocols.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from gatepost.net.stream import Loss, Stream
-    from gatepost.tls.facts import TlsFacts
+    from gatepost.protocols.tls.facts import TlsFacts
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from gatepost.net.chain import AnchorsError, CertificateError, TrustAnchors, certificate_facts, judge
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.certificate import CertificateError, certificate_facts
+from gatepost.net.chain import judge
 
 SERVER_SIDE, CLIENT_SIDE = "server", "client"
 

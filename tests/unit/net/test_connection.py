@@ -13,7 +13,7 @@ from gatepost.net.connection import HIGH_WATER
 from gatepost.net.engine import client_context
 from gatepost.net.stream import Endpoint, Loss, LossKind
 from gatepost.net.tasks import spawn
-from gatepost.tls.profile import PROFILES
+from gatepost.protocols.tls.profile import PROFILES
 
 # ------------------------------------------------------------------------------------------------ plaintext
 

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import x25519
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.dane.tlsa import Selector, Tlsa, Usage, classify, parse
 from gatepost.net.certificate import spki_der
 from gatepost.net.dane import judge, unreadable
+from gatepost.protocols.dane.tlsa import Selector, Tlsa, Usage, classify, parse
 
 NAMES = ("mx.b.example", "b.example")
 DIGESTS = {0: bytes, 1: lambda part: hashlib.sha256(part).digest(), 2: lambda part: hashlib.sha512(part).digest()}

@@ -9,16 +9,11 @@ from cryptography.x509 import ocsp
 from OpenSSL import SSL
 
 from gatepost.net import openssl_private as private
-from gatepost.net.engine import (
-    IdentityError,
-    ServerIdentity,
-    TlsFailure,
-    client_context,
-    server_context,
-)
+from gatepost.net.engine import TlsFailure, client_context, server_context
+from gatepost.net.identity import IdentityError, ServerIdentity
 from gatepost.net.sessions import MAX_AGE
-from gatepost.tls.profile import PROFILES, VERSIONS, iana_name
-from gatepost.tls.signature import SCHEMES
+from gatepost.protocols.tls.profile import PROFILES, VERSIONS, iana_name
+from gatepost.protocols.tls.signature import SCHEMES
 
 DEFAULT, LEGACY = PROFILES["default"], PROFILES["legacy"]
 NO_TLS13 = replace(DEFAULT, max_version="TLSv1.2")

@@ -11,7 +11,7 @@ import time
 import pytest
 import tomlkit
 
-from gatepost.certificates.authority import Authority
+from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
 
 PATIENCE = 20.0

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from gatepost.alarms.alarm import Alarm, Kind, Severity
-from gatepost.alarms.course import Event, News, Post
-from gatepost.certificates.vault import VaultError
-from gatepost.lookup.http import Fetched, HttpFailed
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.analysis.alarms.alarm_state import Event, News, Post
+from gatepost.net.lookups.http import Fetched, HttpFailed
 from gatepost.node.alarm_post import AlarmPost, webhook_secret
+from gatepost.pki.certificates.vault import VaultError
 
 SECRET = "a secret of thirty-two octets !!"
 POST = Post("id", 1.0, 1.0, (News(Event.RAISED, Alarm(Kind.QUEUE_AGE, Severity.ERROR, "", "t", "d", "f")),))

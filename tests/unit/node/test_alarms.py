@@ -11,9 +11,10 @@ from email import message_from_bytes, policy
 import apsw
 import pytest
 
-from gatepost.alarms.course import ALARMS_CONTENT, decoded
-from gatepost.alarms.mail_flow import Failing, MailFacts, Shares
-from gatepost.certificates.alarms import ChainSeen, Observed, TlsaSeen, TlsaState
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, decoded
+from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
+from gatepost.analysis.checks.certificate_alarms import ChainSeen, Observed, TlsaSeen, TlsaState
+from gatepost.events.delivery_problems import Failing
 from gatepost.node.alarms import AlarmKeeper
 from gatepost.node.assembly import Assembly
 from gatepost.node.owner_mail import OwnerMail

@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from gatepost.certificates.authority import Authority
-from gatepost.certificates.files import CertificateFileError
 from gatepost.net import memory
 from gatepost.net.listener import bind
 from gatepost.node.assembly import Assembly
+from gatepost.pki.certificates.authority import Authority
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
-from gatepost.tls.facts import ChainStatus
 
 
 # directories that are there, workers -> shards of each worker
@@ -64,7 +64,7 @@ def test_new_resources_reach_sessions_and_deliveries(home):
 def presented(service):
     """The certificate that a client of the service's TLS context is shown."""
     from gatepost.net.engine import client_context  # noqa: PLC0415 - only here
-    from gatepost.tls.profile import PROFILES  # noqa: PLC0415 - only here
+    from gatepost.protocols.tls.profile import PROFILES  # noqa: PLC0415 - only here
 
     class End:
         def __init__(self):

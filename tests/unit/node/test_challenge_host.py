@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from gatepost.acme.challenges import PATH
+from gatepost.pki.acme.challenges import PATH
 from gatepost.store.changes import ConfigStore
 
 # The process without a supervisor; its lifeline ends with the script's standard input.

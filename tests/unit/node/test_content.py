@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import parse
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.outbound.dkim import DkimSigning
+from gatepost.mail.outbound.organization_headers import OrganizationHeaders
 from gatepost.node.content import SecretContent, content_steps
-from gatepost.outbound.dkim import DkimSigning
-from gatepost.outbound.organization_headers import OrganizationHeaders
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.model import parse
 from gatepost.settings.model import Settings
 from gatepost.store.changes import ConfigStore
-from gatepost.store.interface import Delivery, Message, Recipient
 
 
 def directory(**fields):

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from gatepost.certificates.files import CertificateFileError
 from gatepost.node.evidence import EvidenceLog
+from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.settings.model import Settings
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.evidence_heads import read_heads

@@ -3,7 +3,7 @@ from __future__ import annotations
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as classic
 
-from gatepost.metrics.catalogue import ATTEMPT, CATALOGUE, RECIPIENTS
+from gatepost.events.metrics.catalogue import ATTEMPT, CATALOGUE, RECIPIENTS
 from gatepost.node.exposition import FRESH, Known, exposed
 from gatepost.store.depth import Depth
 from gatepost.store.figures import WorkerFigures

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from gatepost.alarms.alarm import Alarm, Kind, Severity
-from gatepost.alarms.course import ALARMS_CONTENT, Memory, Standing, encoded
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory, Standing, encoded
 from gatepost.store.changes import ConfigStore
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
 from gatepost.store.schema import QUEUE_FILE

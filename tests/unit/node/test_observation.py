@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
-from gatepost.cli.demo_ports import free_port
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.manage.cli.demo_ports import free_port
 from gatepost.node.observation import Observation
 from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
-from gatepost.store.interface import TraceEvent
 
 FIELDS = {"at": 1.0, "message": "1", "organization": "o", "direction": "incoming", "session": "s"}
 

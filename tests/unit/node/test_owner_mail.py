@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import parse
 from gatepost.node.owner_mail import carrier
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.model import parse
 
 ORGANIZATIONS = {
     "contoso": {"accepted_domain": [{"name": "contoso.example"}]},

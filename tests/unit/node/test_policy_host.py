@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from gatepost.certificates.entry import State
-from gatepost.certificates.inventory import Inventory, entry_from
-from gatepost.certificates.vault import Vault
 from gatepost.net.identity import ServerIdentity
+from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.inventory import Inventory, entry_from
+from gatepost.pki.certificates.vault import Vault
 from gatepost.store.changes import ConfigStore
 
 # The process without a supervisor; its lifeline ends with the script's standard input.

@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.mtasts.policy import Mode
-from gatepost.mtasts.publish import CONTENT_TYPE, PATH, publish
 from gatepost.net import memory
-from gatepost.net.engine import ServerIdentity, client_context, server_context
+from gatepost.net.engine import client_context, server_context
+from gatepost.net.identity import ServerIdentity
 from gatepost.net.stream import Endpoint, LossKind
-from gatepost.node.policy_session import MAX_REQUEST, PolicySession, ReportsHere, answer
+from gatepost.node.http_session import MAX_REQUEST
+from gatepost.node.policy_session import PolicySession, ReportsHere, answer
 from gatepost.node.public_page import Page, cached
-from gatepost.tls.profile import PROFILES
-from gatepost.tlsrpt.received import MAX_PACKED
+from gatepost.protocols.mtasts.policy import Mode
+from gatepost.protocols.mtasts.publish import CONTENT_TYPE, PATH, publish
+from gatepost.protocols.tls.profile import PROFILES
+from gatepost.protocols.tlsrpt.received import MAX_PACKED
 
 HOST = "mta-sts.a.example"
 POLICY = publish("a.example", Mode.ENFORCE, ["mx.a.example"], 86400).body

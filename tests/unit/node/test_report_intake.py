@@ -4,9 +4,9 @@ import asyncio
 import threading
 from pathlib import Path
 
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import parse
 from gatepost.node.report_intake import ReportIntake
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.model import parse
 
 RESOURCES = {
     "organization": {

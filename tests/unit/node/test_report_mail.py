@@ -6,15 +6,15 @@ import time
 
 import pytest
 
-from gatepost.certificates.dkim_keys import made_key, read_key
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import parse
-from gatepost.connectors.values import DkimAlgorithm
+from gatepost.analysis.reports.tlsrpt_sending import NotSent
 from gatepost.node.report_mail import ReportMailer
-from gatepost.reports.tlsrpt_sending import NotSent
+from gatepost.pki.certificates.dkim_keys import made_key, read_key
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.model import parse
+from gatepost.policy.connectors.values import DkimAlgorithm
+from gatepost.protocols.tlsrpt.outgoing import Reporter, outgoing
 from gatepost.settings.loader import load
 from gatepost.store.interface import StoreFull
-from gatepost.tlsrpt.outgoing import Reporter, outgoing
 
 SETTINGS = {
     "GATEPOST_SERVER__HOSTNAME": "mx1.contoso.example",

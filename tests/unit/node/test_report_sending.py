@@ -6,9 +6,9 @@ import pytest
 
 from gatepost.node import report_sending as module
 from gatepost.node.report_sending import ReportSending, reporter_of
+from gatepost.protocols.tlsrpt.outgoing import Reporter
 from gatepost.settings.loader import load
 from gatepost.store.interface import StoreFailure
-from gatepost.tlsrpt.outgoing import Reporter
 
 ENVIRONMENT = {
     "GATEPOST_SERVER__HOSTNAME": "mx1.contoso.example",

@@ -5,16 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import Resources
-from gatepost.inbound.login import MECHANISMS
-from gatepost.inbound.service import InboundService
+from gatepost.mail.inbound.login import MECHANISMS
+from gatepost.mail.inbound.service import InboundService
 from gatepost.net.stream import Endpoint
 from gatepost.node.roles import extensions_of, internal_limits, login_secret, role_of, services_by_role
-from gatepost.policy.handover import ORIGIN_OCTETS
-from gatepost.policy.home import ALONE
-from gatepost.settings.model import Listener, ListenerRole
-from gatepost.smtp.limits import SmtpLimits
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.model import Resources
+from gatepost.policy.decisions.handover import ORIGIN_OCTETS
+from gatepost.policy.decisions.home import ALONE
+from gatepost.protocols.smtp.limits import SmtpLimits
+from gatepost.settings.model import Listener
+from gatepost.settings.roles import ListenerRole
 from gatepost.store.changes import ConfigStore
 
 LISTENERS = [

@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from gatepost.certificates.vault import Vault
-from gatepost.site.client import SiteConnection
-from gatepost.site.membership import node_request
-from gatepost.site.records import SiteError
-from gatepost.site.site import Site, read_token
-from gatepost.site.store import SiteStore
+from gatepost.pki.certificates.vault import Vault
+from gatepost.pki.site.client import SiteConnection
+from gatepost.pki.site.membership import node_request
+from gatepost.pki.site.records import SiteError
+from gatepost.pki.site.site import Site, read_token
+from gatepost.pki.site.store import SiteStore
 from gatepost.store.changes import ConfigStore
 
 SCRIPT = """

@@ -1,4 +1,4 @@
-"""The HTTP of a site's server over TLS in memory; what is decided is `site.desk`'s."""
+"""The HTTP of a site's server over TLS in memory; what is decided is `pki.site.enrollment`'s."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
-from gatepost.certificates.authority import Authority
 from gatepost.net import memory
-from gatepost.net.engine import ServerIdentity, client_context, server_context
+from gatepost.net.engine import client_context, server_context
+from gatepost.net.identity import ServerIdentity
 from gatepost.node.site_session import MAX_BODY, SiteSession
-from gatepost.site.records import Grant, JoinRefused, Refusal
-from gatepost.tls.profile import PROFILES
+from gatepost.pki.certificates.authority import Authority
+from gatepost.pki.site.records import Grant, JoinRefused, Refusal
+from gatepost.protocols.tls.profile import PROFILES
 
 HOST = "mx1.a.example"
 ROOT = Authority("Session Root")

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from gatepost.connectors.rules import PrefixLimits
 from gatepost.node.snapshot import SnapshotSource
+from gatepost.policy.connectors.rules import PrefixLimits
 from gatepost.store.changes import ConfigStore
 
 PREFIXES = PrefixLimits(ipv4=24, ipv6=48)

@@ -10,11 +10,11 @@ import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanKind as Kind
 
-from gatepost.certificates.vault import VaultError
-from gatepost.cli.demo_ports import free_port
+from gatepost.events.spans import Span, SpanKind
+from gatepost.manage.cli.demo_ports import free_port
 from gatepost.node import span_export
 from gatepost.node.span_export import SpanExport, receiver_secret
-from gatepost.reports.spans import Span, SpanKind
+from gatepost.pki.certificates.vault import VaultError
 from gatepost.settings.otel import Otel
 
 TRACE, ARRIVAL = 7 << 100, 9
@@ -128,7 +128,7 @@ def test_a_secret_is_one_line(tmp_path):
 
 def test_nothing_of_the_libraries_is_loaded_while_traces_are_off():
     script = (
-        "import sys, gatepost.cli.serve, gatepost.node.worker; "
+        "import sys, gatepost.manage.cli.serve, gatepost.node.worker; "
         "print([name for name in sys.modules if name.partition('.')[0] in ('opentelemetry', 'requests', 'google')])"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

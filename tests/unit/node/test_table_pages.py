@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.certificates.entry import State
-from gatepost.certificates.inventory import Inventory, entry_from
-from gatepost.certificates.vault import Vault
 from gatepost.net.identity import ServerIdentity
 from gatepost.node.table_pages import PATH, TablePages
+from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.inventory import Inventory, entry_from
+from gatepost.pki.certificates.vault import Vault
 from gatepost.store.changes import ConfigStore
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from gatepost.certificates.request import KEY_TYPES
+from gatepost.pki.certificates.request import KEY_TYPES
 from gatepost.settings.acme import LETS_ENCRYPT, Acme, KeyType, acme_directory
 from gatepost.settings.loader import SettingsError, load
 

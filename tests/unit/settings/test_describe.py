@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gatepost.connectors.fields import keys, record_in
+from gatepost.policy.connectors.fields import keys, record_in
 from gatepost.settings.describe import markdown
 from gatepost.settings.model import Settings
 

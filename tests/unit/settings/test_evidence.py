@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from gatepost.evidence.entry import Addresses, MessageIds, Privacy
+from gatepost.events.evidence.entry import Addresses, MessageIds, Privacy
 from gatepost.settings.evidence import Evidence
 
 

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gatepost.connectors.model import PrefixLimits
-from gatepost.settings.model import Limits, Settings
-from gatepost.smtp.limits import SmtpLimits
+from gatepost.policy.connectors.rules import PrefixLimits
+from gatepost.protocols.smtp.limits import SmtpLimits
+from gatepost.settings.model import Settings
+from gatepost.settings.traffic import Limits
 
 
 def settings(**sections: Any) -> Settings:

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from gatepost.store.interface import Delivery, Message, Recipient, Settlement
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.store.interface import Settlement
 from gatepost.store.schema import StoreSettings
 from gatepost.store.sqlite import SqliteStore
 

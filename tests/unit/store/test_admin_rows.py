@@ -6,8 +6,9 @@ import random
 import apsw
 import pytest
 
+from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.store.admin_rows import behind, conditions, count, select, select_destinations
-from gatepost.store.interface import Delivery, Message, QueueFilter, Recipient
+from gatepost.store.interface import QueueFilter
 from gatepost.store.rows import delivery_row, message_row
 from gatepost.store.schema import make_queue_tables
 

@@ -9,10 +9,11 @@ import time
 import apsw
 import pytest
 
+from gatepost.mail.model.message import Return
+from gatepost.mail.model.queue_id import format_id
 from gatepost.store import administration
 from gatepost.store.administration import Administration
-from gatepost.store.interface import AdminNotice, QueueFilter, Return, Settlement, StoreFailure, TraceFilter
-from gatepost.store.queue_id import format_id
+from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
 from gatepost.store.schema import QUEUE_FILE
 
 LIMIT = 256 * 1024

@@ -11,11 +11,11 @@ from itertools import pairwise
 import apsw
 import pytest
 
+from gatepost.mail.model.queue_id import format_id
 from gatepost.store import bodies as module
 from gatepost.store.administration import Administration
 from gatepost.store.bodies import Bodies
 from gatepost.store.interface import Settlement, StoreBusy, StoreFailure, StoreFull
-from gatepost.store.queue_id import format_id
 from gatepost.store.schema import QUEUE_FILE
 
 LIMIT = 256 * 1024

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store import buffer as module
 from gatepost.store.buffer import EventBuffer
-from gatepost.store.interface import TraceEvent
 
 
 def event(number: int) -> TraceEvent:

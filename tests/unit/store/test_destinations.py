@@ -6,8 +6,16 @@ import time
 import apsw
 import pytest
 
-from gatepost.policy.memory import DestinationName, Remembered, Session, accept, best, seen, warned
-from gatepost.policy.requirement import Achieved, MxLevel, TlsLevel
+from gatepost.policy.decisions.destination_history import (
+    DestinationName,
+    Remembered,
+    Session,
+    accept,
+    best,
+    seen,
+    warned,
+)
+from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store import destinations, schema
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
 from gatepost.store.interface import StoreFailure

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from gatepost.evidence.audit import FaultKind
+from gatepost.events.evidence.audit import FaultKind
 from gatepost.store.evidence_chain import end_of
 from gatepost.store.evidence_files import log_directory
 from gatepost.store.interface import StoreFailure

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from gatepost.evidence.chain import LONGEST_LINE
+from gatepost.events.evidence.chain import LONGEST_LINE
 from gatepost.store.evidence_files import compress, day_file, day_files, evidence_directory, log_directory, read_lines
 from gatepost.store.interface import StoreFailure
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.evidence.audit import FaultKind
+from gatepost.events.evidence.audit import FaultKind
 from gatepost.store.evidence_files import HEADS_FILE
 from gatepost.store.evidence_heads import read_heads
 from gatepost.store.interface import StoreFailure

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.alarms.mail_flow import Dropped, Failing
+from gatepost.events.delivery_problems import Dropped, Failing
 from gatepost.store.figures import WorkerFigures, read_all, read_figures, write_figures
 
 FIGURES = WorkerFigures(

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.store.interface import StoreFailure
 from gatepost.store.received_reports import RECEIVED_FILE, Kept, forget_reports, keep_report, read_reports
-from gatepost.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 
 DAY = 86_400.0
 FAILED = ReceivedFailure("certificate-expired", 3, "192.0.2.1", "mx1.contoso.example", "", "192.0.2.9", "x", "y")

@@ -11,8 +11,8 @@ import time
 import apsw
 import pytest
 
+from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.store.interface import Settlement, StoreFailure
-from gatepost.store.queue_id import format_id, parse_id
 from gatepost.store.recovery import last_written, lock_shard
 from gatepost.store.schema import QUEUE_FILE
 
@@ -137,7 +137,8 @@ def test_the_lock_says_who_has_it(tmp_path):
 GATEWAY = textwrap.dedent("""
     import asyncio, hashlib, os, random, sys, time
     from pathlib import Path
-    from gatepost.store.interface import Delivery, Message, Recipient, Settlement
+    from gatepost.mail.model.message import Delivery, Message, Recipient
+    from gatepost.store.interface import Settlement
     from gatepost.store.schema import StoreSettings
     from gatepost.store.sqlite import SqliteStore
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType, applied, detail
 from gatepost.store import session_counts as module
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import (
@@ -18,8 +20,6 @@ from gatepost.store.session_counts import (
     read_counts,
     write_counts,
 )
-from gatepost.tlsrpt.result import ResultType
-from gatepost.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType, applied, detail
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,14 +137,14 @@ def test_old_days_are_forgotten(tmp_path: Path) -> None:
 ROUNDS, WRITERS = 20, 4
 
 
-# As `outbound.sessions` does: after a failure nothing was written, and the counts are still there.
+# As `mail.outbound.sessions` does: after a failure nothing was written, and the counts are still there.
 WRITER = """
 import sys, time
 from pathlib import Path
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import write_counts
-from gatepost.tlsrpt.result import ResultType
-from gatepost.tlsrpt.tally import Count, FailureDetail, PolicyType, applied
+from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.protocols.tlsrpt.tally import Count, FailureDetail, PolicyType, applied
 
 directory, day, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 sts, none = applied(PolicyType.STS, "b.example", ["mode: enforce"]), applied(PolicyType.NONE, "b.example")

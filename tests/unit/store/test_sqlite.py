@@ -7,7 +7,9 @@ import time
 import apsw
 import pytest
 
-from gatepost.store.interface import MessageUnstorable, Recipient, Settlement, StoreFailure, StoreFull, TraceEvent
+from gatepost.mail.model.message import Recipient
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure, StoreFull
 from gatepost.store.schema import QUEUE_FILE
 from gatepost.store.space import NO_ROOM
 from gatepost.store.trace_files import day_of

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import apsw
 import pytest
 
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store import buffer
 from gatepost.store import trace as module
-from gatepost.store.interface import StoreFailure, TraceEvent, TraceFilter
+from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.trace import COLUMNS, TraceWriter, write_events
 from gatepost.store.trace_files import day_of, trace_files
 from gatepost.store.trace_search import search_trace

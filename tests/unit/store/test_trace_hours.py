@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store import trace_hours as module
-from gatepost.store.interface import TraceEvent
 from gatepost.store.trace import write_events
 from gatepost.store.trace_hours import HOUR, Flow, TraceHours
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store import trace_meanings as module
-from gatepost.store.interface import TraceEvent, TraceFilter
+from gatepost.store.interface import TraceFilter
 from gatepost.store.trace import TraceWriter, write_events
 from gatepost.store.trace_meanings import first_answered
 

@@ -9,9 +9,10 @@ import apsw
 import msgspec
 import pytest
 
-from gatepost.reports.tls import Protection, protection_of
+from gatepost.analysis.reports.tls import Protection, protection_of
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store import trace as trace_module
-from gatepost.store.interface import TraceEvent, TraceFilter
+from gatepost.store.interface import TraceFilter
 from gatepost.store.schema import open_for_reading
 from gatepost.store.trace import COLUMNS, TraceWriter, is_sealed, write_events
 from gatepost.store.trace_conditions import Among, Conditions

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import apsw
 import pytest
 
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store import trace_tally as module
-from gatepost.store.interface import TraceEvent
 from gatepost.store.trace import TraceWriter, write_events
 from gatepost.store.trace_files import TraceFile
 from gatepost.store.trace_tally import HopKind, tally_file, tally_trace

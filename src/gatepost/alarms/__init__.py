@@ -1,1 +1,0 @@
-"""What somebody must be told of: raised, kept in mind, sent, and over."""

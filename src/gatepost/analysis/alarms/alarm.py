@@ -1,0 +1,106 @@
+"""An alarm: what is wrong, how bad it is, and what to do about it. Values without any behaviour. Pure.
+
+Made by `analysis.checks.certificate_alarms` and `analysis.alarms.mail_flow`, followed by `analysis.alarms.alarm_state`,
+told by `node.alarms`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Kind(StrEnum):
+    """What an alarm is about."""
+
+    EXPIRY = "expiry"
+    REVOKED = "revoked"
+    TLSA_MISMATCH = "tlsa-mismatch"
+    DNSSEC_BOGUS = "dnssec-bogus"
+    CHAIN_INCOMPLETE = "chain-incomplete"
+    CHAIN_CHANGED = "chain-changed"
+    STAPLE_MISSING = "staple-missing"
+    RENEWAL_FAILING = "renewal-failing"
+    NEXT_MISSING = "next-missing"
+    NEXT_ENDS = "next-ends"
+    NAME_NOT_COVERED = "name-not-covered"
+    ENDPOINT_UNREACHABLE = "endpoint-unreachable"
+    NOT_GRANTED = "not-granted"
+    FILE_UNUSABLE = "file-unusable"
+    PARTNER_FAILING = "partner-failing"
+    PROTECTION_DROP = "protection-drop"
+    QUEUE_AGE = "queue-age"
+    TLS_FAILURES_RISING = "tls-failures-rising"
+    DOMAIN_CONFLICT = "domain-conflict"
+    NAMESERVERS_DOWN = "nameservers-down"
+    NOTICE_MISSING = "notice-missing"
+
+    @property
+    def of_mail(self) -> bool:
+        """Whether it is about mail on its way, and not about certificates."""
+        return self in _OF_MAIL
+
+    @property
+    def of_traffic(self) -> bool:
+        """Whether only mail that was seen tells of it, which the running gateway alone knows."""
+        return self.of_mail and self is not Kind.DOMAIN_CONFLICT
+
+
+_OF_MAIL: Final = frozenset(
+    {
+        Kind.PARTNER_FAILING,
+        Kind.PROTECTION_DROP,
+        Kind.QUEUE_AGE,
+        Kind.TLS_FAILURES_RISING,
+        Kind.DOMAIN_CONFLICT,
+        Kind.NAMESERVERS_DOWN,
+        Kind.NOTICE_MISSING,
+    }
+)
+
+
+class Severity(StrEnum):
+    """How soon somebody must act."""
+
+    WARNING = "warning"  # mail goes as it should; it will not if nothing is done
+    ERROR = "error"  # some partners' mail may be refused, or will be within days
+    CRITICAL = "critical"  # partners' mail stops now, or within a day
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One thing that somebody must see to.
+
+    certificate: its id, "" if it is about none. about: the host, name, address or partner that it is about, "" if the
+    certificate alone is. title, detail, fix: sentences. lines: to be typed or put into a zone as they stand.
+    step: of an expiry, the days of the threshold that was passed, 0 for expired; -1 for others. since: seconds since
+    1970, when it was first seen.
+    """
+
+    kind: Kind
+    severity: Severity
+    certificate: str
+    title: str
+    detail: str
+    fix: str
+    about: str = ""
+    lines: tuple[str, ...] = ()
+    step: int = -1
+    since: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """What stays the same as long as it is the same alarm."""
+        return f"{self.kind} {self.certificate or '-'} {self.about}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An endpoint that fails. since: seconds since 1970, of the first failure. failures: in a row."""
+
+    since: float
+    failures: int
+    word: str
+    detail: str
+    certificate: str

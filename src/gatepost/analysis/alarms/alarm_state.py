@@ -1,0 +1,202 @@
+"""The course of alarms: raised once, repeated now and then, cleared with a line; and when mail tells of them. Pure.
+
+Called by `node.alarms`, which keeps the memory in the store so that a restart repeats nothing, and by
+`gatepost alarms`. Values in, values out; the same facts twice raise nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+ALARMS_CONTENT: Final = "certificate/alarms"
+"""Under this name the store keeps the memory."""
+
+_DAY: Final = 86400.0
+_REPEATED: Final = {Severity.WARNING: 7 * _DAY, Severity.ERROR: _DAY, Severity.CRITICAL: _DAY}
+_URGENT_PAUSE: Final = 300.0  # seconds between two mails at once
+_KEPT: Final = 200
+_POSTS: Final = 50
+_TRIES: Final = (10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)  # seconds until the next try; the last one repeats
+_POST_LIFE: Final = _DAY
+
+
+class Event(StrEnum):
+    """What became of an alarm."""
+
+    RAISED = "raised"
+    REPEATED = "repeated"
+    CLEARED = "cleared"
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One line for the log."""
+
+    event: Event
+    alarm: Alarm
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An alarm that is not over. told: when the log said so last. mailed: when mail did, 0.0 if never."""
+
+    alarm: Alarm
+    told: float
+    mailed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """News that the webhook is to get together. id: the same at each try. at: when it was made. due: the next try."""
+
+    id: str
+    at: float
+    due: float
+    news: tuple[News, ...]
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is kept between two looks; times in seconds since 1970, 0.0 for never.
+
+    cleared: over since the last mail that told of them. troubles: endpoints that fail, by URL. roots: subjects of the
+    roots that certificates led to, by id. looked: when the world was last looked at; seen: what the configuration was
+    then, as a digest. unknown: what could not be learnt. mail: when the last one was queued. lately: critical alarms
+    that were mailed and are over, so that one that comes and goes does not fill a mailbox. posts: what the webhook did
+    not take yet, the oldest first.
+    """
+
+    standing: tuple[Standing, ...] = ()
+    cleared: tuple[Alarm, ...] = ()
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+    roots: dict[str, str] = field(default_factory=dict)
+    looked: float = 0.0
+    seen: str = ""
+    unknown: tuple[str, ...] = ()
+    mail: float = 0.0
+    lately: dict[str, float] = field(default_factory=dict)
+    posts: tuple[Post, ...] = ()
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Those that stand."""
+        return tuple(one.alarm for one in self.standing)
+
+
+def encoded(memory: Memory) -> bytes:
+    """As the store keeps it."""
+    return msgspec.json.encode(memory)
+
+
+def decoded(content: bytes | None) -> Memory:
+    """What the store kept; nothing, if there is none or it is of another version: alarms are then raised anew."""
+    try:
+        return msgspec.json.decode(content, type=Memory) if content else Memory()
+    except msgspec.MsgspecError:
+        return Memory()
+
+
+def advance(
+    memory: Memory, found: Iterable[Alarm], undecided: Callable[[Alarm], bool], *, now: float
+) -> tuple[Memory, tuple[News, ...]]:
+    """The memory after a judgement at `now`, and what is to be told of it.
+
+    undecided: of a standing alarm that was not found, whether nothing is known of it; then it stays.
+    """
+    before = {one.alarm.key: one for one in memory.standing}
+    news: list[News] = []
+    standing: dict[str, Standing] = {}
+    for alarm in list(found)[:_KEPT]:
+        standing[alarm.key], event = _continued(before.get(alarm.key), alarm, now)
+        if event is not None:
+            news.append(News(event, standing[alarm.key].alarm))
+    gone = [one for key, one in before.items() if key not in standing]
+    standing |= {one.alarm.key: one for one in gone if undecided(one.alarm)}
+    over = [one for one in gone if one.alarm.key not in standing]
+    news += [News(Event.CLEARED, one.alarm) for one in over]
+    lately = {key: at for key, at in memory.lately.items() if now < at + _DAY}
+    lately |= {one.alarm.key: one.mailed for one in over if one.mailed and one.alarm.severity is Severity.CRITICAL}
+    cleared = (*memory.cleared, *(one.alarm for one in over if one.mailed))[-_KEPT:]
+    back = {key for key in standing if key not in before}
+    cleared = tuple(one for one in cleared if one.key not in back)
+    return replace(memory, standing=tuple(standing.values()), cleared=cleared, lately=lately), tuple(news)
+
+
+def _continued(before: Standing | None, alarm: Alarm, now: float) -> tuple[Standing, Event | None]:
+    if before is None:
+        return Standing(replace(alarm, since=now), now), Event.RAISED
+    alarm = replace(alarm, since=before.alarm.since)
+    said = before.alarm
+    if (alarm.severity, alarm.step, alarm.lines) != (said.severity, said.step, said.lines):
+        return Standing(alarm, now), Event.RAISED  # a threshold was passed, or another thing is to be done
+    if now >= before.told + _pause(alarm):
+        return Standing(alarm, now, before.mailed), Event.REPEATED
+    return replace(before, alarm=alarm), None
+
+
+def _pause(alarm: Alarm) -> float:
+    """Seconds until it is told again. An expiry is told at each threshold, and daily once partners refuse mail."""
+    if alarm.kind is Kind.EXPIRY and alarm.severity is not Severity.CRITICAL:
+        return float("inf")
+    return _REPEATED[alarm.severity]
+
+
+def mail_is_due(memory: Memory, *, now: float) -> bool:
+    """Whether the owner is to get a mail: at once for what is critical and new, else once a day if there is news."""
+    new = [one for one in memory.standing if not one.mailed]
+    urgent = [one for one in new if one.alarm.severity is Severity.CRITICAL and one.alarm.key not in memory.lately]
+    if urgent and now >= memory.mail + _URGENT_PAUSE:
+        return True
+    repeated = any(one.told > one.mailed for one in memory.standing)
+    return now >= memory.mail + _DAY and bool(new or repeated or memory.cleared)
+
+
+def mailed(memory: Memory, *, now: float) -> Memory:
+    """The memory once a mail that tells of everything is queued."""
+    standing = tuple(replace(one, mailed=now) for one in memory.standing)
+    return replace(memory, standing=standing, cleared=(), mail=now)
+
+
+def to_be_posted(memory: Memory, news: tuple[News, ...], *, now: float) -> Memory:
+    """The memory with one more post, if there is news. Of very many that nobody takes the oldest are forgotten."""
+    if not news:
+        return memory
+    key = hashlib.sha256(repr([(one.event, one.alarm.key, now) for one in news]).encode()).hexdigest()[:24]
+    return replace(memory, posts=(*memory.posts, Post(key, now, now, news))[-_POSTS:])
+
+
+def due_post(memory: Memory, *, now: float) -> Post | None:
+    """The one to be tried now. They go in order: while the oldest waits, the others wait with it."""
+    first = next(iter(memory.posts), None)
+    return first if first is not None and now >= first.due else None
+
+
+def next_post(memory: Memory) -> float:
+    """When the next try is due, seconds since 1970; infinity if there is nothing to post."""
+    return memory.posts[0].due if memory.posts else math.inf
+
+
+def posted(memory: Memory, post: Post) -> Memory:
+    """The webhook took it, or will never."""
+    return replace(memory, posts=tuple(one for one in memory.posts if one.id != post.id))
+
+
+def failed_post(memory: Memory, post: Post, *, now: float) -> Memory:
+    """It is tried again later, for a day."""
+    if now >= post.at + _POST_LIFE:
+        return posted(memory, post)
+    again = replace(post, tries=post.tries + 1, due=now + _TRIES[min(post.tries, len(_TRIES) - 1)])
+    return replace(memory, posts=tuple(again if one.id == post.id else one for one in memory.posts))

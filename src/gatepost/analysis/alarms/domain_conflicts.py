@@ -1,0 +1,49 @@
+"""Alarms for accepted domains of two organizations that overlap, as an earlier version let them be stored. Pure.
+
+Called by `node.alarms` and `manage.use_cases.alarms` with what `policy.connectors.verification` found. They name both
+organizations, and so are for the gateway's owner alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gatepost.policy.connectors.verification import Dispute
+
+
+def domain_conflicts(disputes: Iterable[Dispute]) -> Iterator[Alarm]:
+    """One for each two domains."""
+    told = set()
+    for dispute in disputes:
+        pair = frozenset({dispute.claim, dispute.other})
+        if pair not in told:
+            told.add(pair)
+            yield _alarm(dispute)
+
+
+def _alarm(dispute: Dispute) -> Alarm:
+    claim, other = dispute.claim, dispute.other
+    lost = f"{claim.name} of {claim.organization}"
+    if dispute.kept:
+        detail = (
+            f"A domain belongs to one organization. {other.organization} had {other.name} first and keeps it. "
+            f"{lost} has no effect: mail for it is deferred with 451, and none is returned."
+        )
+        fix = "Remove the domain that should not be there; its mail is taken in again when no other overlaps it."
+    else:
+        detail = (
+            "A domain belongs to one organization, and the history does not tell who had it first. Mail for both is "
+            "deferred with 451, and none is returned."
+        )
+        fix = "Remove the one that should not be there; mail for the other is taken in within seconds."
+    lines = tuple(f"gatepost domain remove {one.name} --organization {one.organization}" for one in (claim, other))
+    # No "/" stands in it: alarms about "organization/..." are shown to that organization.
+    about = f"{lost}, {other.name} of {other.organization}"
+    title = f"{lost} overlaps {other.name} of {other.organization}"
+    severity = Severity.ERROR if dispute.kept else Severity.CRITICAL
+    return Alarm(Kind.DOMAIN_CONFLICT, severity, "", title, detail, fix, about, lines)

@@ -1,0 +1,39 @@
+"""What stands in the resources without the gateway owner's grant, as alarms. Pure.
+
+Called by `node.alarms` and `manage.use_cases.alarms`. What a grant is, `policy.connectors.grants` says. No page, call
+or command stores such a value: whoever wrote it came by another way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.policy.connectors.grants import ungranted_paths
+from gatepost.protocols.message.header_text import shown_text
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.model import Resources
+
+
+_LONG: Final = 900
+
+
+def judge_grants(resources: Resources) -> tuple[Alarm, ...]:
+    """One for all of them, which the gateway's owner must see to; none if there is none."""
+    found = list(ungranted_paths(resources))
+    if not found:
+        return ()
+    more = f" And {len(found) - 1} more." if len(found) > 1 else ""
+    return (
+        Alarm(
+            Kind.NOT_GRANTED,
+            Severity.ERROR,
+            "",
+            f"{len(found)} file(s) or socket(s) of this machine stand in resources without a grant of its owner",
+            shown_text(f"{found[0][:1].upper()}{found[0][1:]}.{more}", _LONG),
+            "Find out who wrote them, then grant them one by one (gatepost grant add), or take them out:",
+            "resources",
+            ("gatepost history", "gatepost grant list"),
+        ),
+    )

@@ -1,0 +1,218 @@
+"""What is wrong with mail on its way: from facts about deliveries, queue and TLS sessions to alarms. Pure.
+
+Called by `node.alarms`; `events.delivery_problems` gathers what deliveries show, `checks.mail_flow` the rest.
+`analysis.alarms.alarm_state` says which alarms are new, which are repeated and which are over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.protocols.message.header_text import shown_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gatepost.events.delivery_problems import Dropped, Failing, Untold
+
+
+# Seconds without another failure: retries are an hour apart at most, as set out of the box.
+_FORGOTTEN: Final = 2.5 * 3600.0
+_DROP_SHOWN: Final = 86400.0
+_RISEN: Final = 3.0  # times the share of the days before
+_SHARE: Final = 0.05  # of today's sessions that fail at least
+_HISTORY: Final = 10  # sessions of the days before, without which nothing is known of what is usual
+_LONG: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """TLS sessions of one policy domain, as RFC 8460 counts them: today, and in the days before.
+
+    result: the commonest failure.
+    """
+
+    failed: int
+    sessions: int
+    failed_before: int
+    sessions_before: int
+    result: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MailFacts:
+    """What is known of mail on its way. What could not be learnt is None.
+
+    oldest: seconds for which the oldest message waits, held ones apart; 0.0 if none does. destination: its own.
+    tls: by policy domain. resolver: why no nameserver answers, "" if one does.
+    """
+
+    failing: tuple[Failing, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    oldest: float | None = 0.0
+    destination: str = ""
+    untold: tuple[Untold, ...] = ()
+    tls: Mapping[str, Shares] | None = field(default_factory=dict)
+    resolver: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MailLimits:
+    """From when on somebody is told. Seconds; 0 of queue_age and tls_failures: never."""
+
+    partner_failures: int = 3
+    partner_failing: float = 900.0
+    queue_age: float = 14400.0
+    tls_failures: int = 10
+
+
+def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Alarm, ...]:
+    """All that is wrong at `now`, the gravest first. At most one alarm for each partner and kind."""
+    found = [*_failing(facts, limits, now), *_dropped(facts, now), *_untold(facts, now)]
+    found += [*_age(facts, limits), *_rising(facts, limits)]
+    found += _resolver(facts)
+    order = tuple(Severity)
+    return tuple(sorted(found, key=lambda one: (-order.index(one.severity), one.key)))
+
+
+def _failing(facts: MailFacts, limits: MailLimits, now: float) -> Iterator[Alarm]:
+    for one in _latest(facts.failing):
+        recent = now < one.last + _FORGOTTEN
+        if not recent or one.deferrals < limits.partner_failures or now < one.since + limits.partner_failing:
+            continue
+        where = f" at {one.host}" if one.host else ""
+        yield _alarm(
+            Kind.PARTNER_FAILING,
+            Severity.CRITICAL,
+            _about(one),
+            f"mail to {one.domain} waits, as TLS falls short of what {_named(one)} requires",
+            f"{one.deferrals} attempts in a row were deferred{where}: {one.wanted} is required, and the result is "
+            f"{one.result_type}. The last reply: {one.reply or 'none'}. Nothing is sent below the requirement; what "
+            "waits expires and is returned.",
+            f"See what the partner presents, and tell its postmaster; only if the requirement is wrong, change it for "
+            f"{one.organization}:",
+            f"gatepost check partner {one.domain}",
+            f"gatepost queue list --domain {one.domain}",
+        )
+
+
+def _dropped(facts: MailFacts, now: float) -> Iterator[Alarm]:
+    for one in _latest(facts.dropped):
+        if now >= one.last + _DROP_SHOWN:
+            continue
+        clear = one.now.endswith("none")
+        what = "is no longer protected by TLS" if clear else "is less protected than before"
+        result = "Mail for it is held" if one.held else "Mail goes all the same"
+        yield _alarm(
+            Kind.PROTECTION_DROP,
+            Severity.CRITICAL if clear or one.held else Severity.ERROR,
+            _about(one),
+            f"mail to {one.domain or one.name} {what}",
+            f"Connections of {one.organization} were seen to reach {one.was}, and now reach {one.now}. {result}. This "
+            "is what an attacker on the way does, or a fault of the partner's.",
+            "Ask the partner's postmaster over another channel; accept it only if it is meant:",
+            f"gatepost destination show {one.domain or one.name}",
+            f"gatepost check partner {one.domain or one.name}",
+        )
+
+
+def _resolver(facts: MailFacts) -> Iterator[Alarm]:
+    if facts.resolver:
+        yield _alarm(
+            Kind.NAMESERVERS_DOWN,
+            Severity.CRITICAL,
+            "",
+            "no nameserver answers, so mail to other domains waits",
+            f"{facts.resolver}. Only mail for mailboxes here, and by connectors whose smart hosts are addresses, still "
+            "goes; what waits expires and is returned.",
+            "Start the resolver, or name another in [dns] nameservers and restart:",
+            "gatepost status",
+        )
+
+
+def _untold(facts: MailFacts, now: float) -> Iterator[Alarm]:
+    by_organization: dict[str, dict[str, Untold]] = {}
+    for one in sorted(facts.untold, key=lambda one: one.last):
+        if now < one.last + _FORGOTTEN:
+            by_organization.setdefault(one.organization, {})[one.message] = one
+    for organization, messages in by_organization.items():
+        latest = list(messages.values())[-1]
+        count = "a message" if len(messages) == 1 else f"{len(messages)} messages"
+        yield _alarm(
+            Kind.NOTICE_MISSING,
+            Severity.CRITICAL,
+            f"{organization}/notices",
+            f"{count} of {organization} failed, and the sender cannot be told",
+            f"No notice could be made for {latest.message}, which failed with: {latest.failed or 'nothing'}. Such mail "
+            "waits and is tried again, so that it does not vanish unsaid; the log has the reason.",
+            "See in the log why, and tell the sender yourself if it does not end; then take it away:",
+            f"gatepost trace show {latest.message}",
+            f"gatepost queue drop {latest.message}",
+        )
+
+
+def _age(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
+    if facts.oldest is None or not limits.queue_age or facts.oldest < limits.queue_age:
+        return
+    hours = facts.oldest / 3600
+    yield _alarm(
+        Kind.QUEUE_AGE,
+        Severity.ERROR,
+        "",
+        f"the oldest message in the queue waits for {hours:.1f} hours",
+        f"It is for {facts.destination}; the threshold is {limits.queue_age / 3600:g} hours (alarms.queue_age).",
+        "See what waits and why:",
+        "gatepost queue list",
+    )
+
+
+def _rising(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
+    for domain, one in (facts.tls or {}).items() if limits.tls_failures else ():
+        if one.failed < limits.tls_failures or one.sessions_before < _HISTORY:
+            continue
+        share, before = one.failed / one.sessions, one.failed_before / one.sessions_before
+        if share < _SHARE or share < _RISEN * before:
+            continue
+        yield _alarm(
+            Kind.TLS_FAILURES_RISING,
+            Severity.ERROR if share > 0.5 else Severity.WARNING,
+            domain,
+            f"TLS with {domain} fails more often than before",
+            f"Today {one.failed} of {one.sessions} sessions failed ({share:.0%}), in the days before "
+            f"{one.failed_before} of {one.sessions_before} ({before:.0%}). Most often: {one.result}.",
+            "Find out whether the fault is theirs, and tell them:",
+            f"gatepost report tlsrpt --domain {domain}",
+            f"gatepost check partner {domain}",
+        )
+
+
+def _latest[T: (Failing, Dropped)](found: Sequence[T]) -> list[T]:
+    """One for each partner, as several workers see it: the one that saw it last."""
+    latest: dict[str, T] = {}
+    for one in sorted(found, key=lambda one: one.last):
+        latest[_about(one)] = one
+    return list(latest.values())
+
+
+def _about(one: Failing | Dropped) -> str:
+    return f"{one.organization}/{one.name}" if one.name == one.domain else f"{one.organization}/{one.name}/{one.domain}"
+
+
+def _named(one: Failing) -> str:
+    return f"the policy of {one.domain}" if one.name == one.domain else f"the connector {one.name}"
+
+
+def _alarm(kind: Kind, severity: Severity, about: str, title: str, detail: str, fix: str, *lines: str) -> Alarm:
+    shown = tuple(shown_text(line, _LONG) for line in lines)
+    return Alarm(
+        kind,
+        severity,
+        "",
+        shown_text(title, _LONG),
+        shown_text(detail, 3 * _LONG),
+        fix,
+        shown_text(about, _LONG),
+        shown,
+    )

@@ -1,0 +1,199 @@
+"""What to do about what a check found, and who must act: one or two sentences for an administrator.
+
+Called by `analysis.checks.findings`. Pure text. "Here" is this gateway and its network; "they" are whoever runs the
+other host.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.net.stream import LossKind
+from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tls.names import describe_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.mail.outbound.failure import HopFailure
+    from gatepost.mail.outbound.hop import Hop
+    from gatepost.policy.decisions.requirement import Shortfall
+    from gatepost.protocols.tls.facts import ChainVerdict
+
+
+DANE = (
+    "They must publish a TLSA record for the certificate that the server presents, or present the one that is "
+    "announced; of two servers behind one name both must. Mail waits until then."
+)
+LOCAL_FAULT = "Here: mend the file or its path; the other side has no part in this."
+NOT_ALLOWED = (
+    "Here: if mail may go to that network, the gateway's owner adds it to [network] tenants_may_reach, or writes the "
+    "smart host into the connector themselves."
+)
+NO_DNS = (
+    "Here: see whether the nameservers in [dns] answer, and validate again. If they do for other names, the name "
+    "servers of that domain are down, and its administrators must act. Nothing else is known of the host yet."
+)
+CLASSICAL_ONLY = (
+    "Mail is delivered with classical key exchange all the same. They must update what drops a ClientHello of more "
+    "than one packet: their server, or a firewall before it."
+)
+NO_IPV6 = "Here: this machine has no way to IPv6 addresses. Mail goes by the host's IPv4 addresses meanwhile."
+NO_ROUTE = "Here: this machine has no way to that network; look at its routes, and at the firewall."
+
+_CERTIFICATE: Mapping[ChainStatus, str] = {
+    ChainStatus.NO_CERTIFICATE: "They must present a certificate. Without one nobody can say who answers.",
+    ChainStatus.SELF_SIGNED: "They must install a certificate of an authority that both sides trust. Or put this very "
+    "certificate, received from them by another way than this connection, into the connector's trust_anchors.",
+    ChainStatus.UNTRUSTED_ROOT: "If their authority is to be trusted, put its root, received by a safe way, into the "
+    "connector's trust_anchors. Otherwise they must change to a public authority.",
+    ChainStatus.INCOMPLETE: "They must send the intermediate certificates along with their own: the chain file of "
+    "their server (full chain) in place of the single certificate. Nothing is to be done here.",
+    ChainStatus.EXPIRED: "They must renew the certificate and restart or reload their server.",
+    ChainStatus.NOT_YET_VALID: "They installed the certificate too early, or a clock is wrong: compare the time here "
+    "with theirs.",
+    ChainStatus.REVOKED: "They must replace the certificate at once. Do not work around this: its key may be stolen.",
+    ChainStatus.REVOCATION_UNKNOWN: "Here: let this machine reach the addresses named over HTTP. Or allow "
+    'revocation_check = "soft-fail", by which a certificate of which nothing can be learnt counts as good.',
+    ChainStatus.WRONG_PURPOSE: "They must have a certificate issued for servers (extended key usage serverAuth).",
+    ChainStatus.WEAK_KEY: "They must renew the certificate with a key of RSA 2048 or P-256 at least.",
+    ChainStatus.WEAK_SIGNATURE: "They must renew the certificate: SHA-1 signatures prove nothing any more.",
+}
+# OpenSSL's words for bytes that are no TLS record, and ours for bytes that came before the handshake.
+_NO_TLS = ("wrong version number", "http request", "packet", "no smtp reply", "plaintext behind")
+_INVALID = "They must replace the certificate, or the chain they send: it breaks the rules of RFC 5280."
+
+
+def resolve_advice(host: str, domain: str) -> str:
+    """The name has no address. domain: whose MX named the host, "" for a smart host."""
+    if domain:
+        return f"The administrators of {domain} must give {host} an A or AAAA record, or take it out of their MX."
+    return f"Check the spelling of {host} in smart_hosts. If it is right, it needs an A or AAAA record."
+
+
+def connect_advice(hop: Hop, *, refused: bool) -> str:
+    """Nobody answers on the port."""
+    if refused:
+        return (
+            f"Check the port in smart_hosts: nothing listens on port {hop.port} of {hop.address}, or a firewall "
+            "refuses this machine. If the port is right, they must open it."
+        )
+    return (
+        f"Mostly a firewall. First here: may this machine open connections to port {hop.port}? (Many networks block "
+        "outgoing port 25.) Then theirs must let this machine's address in."
+    )
+
+
+def greeting_advice(hop: Hop, failure: HopFailure) -> str:
+    """It answered, but not as a mail server that would talk to us."""
+    if not failure.loss and failure.reply.code and failure.detail.startswith("in reply to"):
+        return (
+            "Their server turns this machine away; its reply says why. They must allow this machine's address, or it "
+            "needs a better standing (reverse DNS, block lists)."
+        )
+    if hop.port == 465:
+        return (
+            "Port 465 speaks TLS from the first byte and is for mail programs (RFC 8314). Use port 25 in smart_hosts."
+        )
+    if failure.loss is LossKind.TIMEOUT:
+        return (
+            f"Something listens on port {hop.port}, but does not speak SMTP first: check host and port in smart_hosts, "
+            "or wait and try again if their server greets slowly on purpose."
+        )
+    return f"What answers on port {hop.port} is no mail server that works: check host and port in smart_hosts."
+
+
+def no_starttls(hop: Hop, keywords: tuple[str, ...], *, required: bool) -> str:
+    """EHLO listed no STARTTLS."""
+    if any(keyword.startswith("XXXX") for keyword in keywords):
+        who = (
+            "A firewall between overwrites STARTTLS with X (an SMTP inspection): whoever runs it must switch that off."
+        )
+    else:
+        who = f"The administrators of {hop.host} must switch STARTTLS on; if it is on, something between takes it out."
+    return f"{who} {'Mail waits until then.' if required else 'Until then mail leaves in clear.'}"
+
+
+def starttls_refused(reply: str) -> str:
+    """STARTTLS was offered and then refused."""
+    return f"Their server offers TLS but cannot do it ({reply}): its certificate or key is broken. They must act."
+
+
+def handshake_advice(error: str, *, ours: bool) -> str:
+    """The handshake failed. error: OpenSSL's or the peer's words. ours: the connector presents a certificate."""
+    words = error.lower()
+    if any(sign in words for sign in _NO_TLS):
+        return (
+            "What they answered after STARTTLS is no TLS: they must look at their server, or at what stands before it."
+        )
+    if "version" in words or "protocol" in words:
+        return (
+            "No TLS version in common: they must switch TLS 1.2 or 1.3 on. Lowering min_tls_version or the profile is "
+            "possible, and makes the connection weak."
+        )
+    if ours and ("certificate" in words or "unknown ca" in words):
+        return "They do not accept our certificate: send them its issuer and name, or correct client_certificate here."
+    if "handshake failure" in words or "cipher" in words or "group" in words:
+        return (
+            "No cipher suite, group or kind of key in common: they must allow one of our profile (gatepost tls "
+            "profiles), as a rule by updating their server."
+        )
+    return "They must look at their server's log for this moment; if it shows nothing, something between breaks TLS."
+
+
+def certificate_advice(chain: ChainVerdict | None) -> str:
+    """The chain is not trusted."""
+    return _CERTIFICATE.get(chain.status, _INVALID) if chain else LOCAL_FAULT
+
+
+def ends_soon(days: int) -> str:
+    """The certificate is good, but not for long."""
+    return f"They must renew the certificate within {days} day(s), or mail under a demand waits from then on."
+
+
+def name_advice(expected: tuple[str, ...], chain: ChainVerdict) -> str:
+    """The certificate is for somebody else."""
+    borne = describe_names(chain.leaf) if chain.leaf else "nobody"
+    return (
+        f"Ask them, by another way than this connection, which name is right. If one of {borne} is theirs, set "
+        f"tls_domain to it; otherwise they must present a certificate for {' or '.join(expected)}."
+    )
+
+
+def revocation_advice() -> str:
+    """Nothing could be learnt."""
+    return (
+        "Here: let this machine reach the addresses named over HTTP, or ask them to staple OCSP responses. It is not "
+        "held against them (soft-fail)."
+    )
+
+
+REQUIRETLS = (
+    "They must offer it (RFC 8689); few mail systems do. Or, here: a connector for their domain with "
+    'requiretls_mode = "relaxed".'
+)
+
+_PUBLISHED: Mapping[str, str] = {
+    "DaneRequired": 'They must sign their zone and publish TLSA records. Or, here: smtp_dane_mode = "opportunistic".',
+    "DnssecInvalid": "They must mend the signatures of their zone in the DNS, or the DS record above it.",
+    "HostNotAuthentic": "They must sign their zone, or publish an MTA-STS policy in mode enforce that names the host "
+    "(RFC 8689 asks for one of them). Or, here: a connector with smart_hosts, whose names need no proof.",
+    "HostHasNoName": "Here: name the smart host by its DNS name; or let the connector validate its domain "
+    '(tls_settings = "domain-validation", tls_domain).',
+    "HostNotInPolicy": "They must name this host in their MTA-STS policy, or take it out of their MX records.",
+}
+
+
+def published_advice(shortfall: Shortfall) -> str:
+    """By what is published of it, a host must not be used now."""
+    return _PUBLISHED.get(shortfall.message, NO_DNS)
+
+
+def recipient_advice(code: int) -> str:
+    """The test message was refused."""
+    if 400 <= code < 500:
+        return "Their server asks to try later (grey-listing, load): validate again in some minutes."
+    return (
+        "The connection is as it must be, but their server refuses this mail; its reply says why: an unknown "
+        "recipient, the sender (try another one), or this machine's address."
+    )

@@ -1,0 +1,118 @@
+"""What alarms about certificates look at: names that must be borne, client identities in use, renewals that fail.
+
+Used by `node.alarms` and `gatepost certificate alarms`. It reads the store and the files of client certificates that
+connectors name, and nothing else.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.alarms.alarm import Severity
+from gatepost.analysis.checks.certificate_alarms import Scope, WantedName
+from gatepost.pki.acme.challenges import AcmeFailed
+from gatepost.pki.acme.issuer import Issuer
+from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
+from gatepost.pki.certificates.files import CertificateFileError, load_identity
+from gatepost.pki.certificates.inventory import entry_from
+from gatepost.policy.connectors.publication import publication
+from gatepost.protocols.mtasts.policy import Mode, covers
+from gatepost.protocols.mtasts.publish import policy_host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.policy.connectors.records import AcceptedDomain, ClientCertificate, Organization
+    from gatepost.protocols.mtasts.publish import Publication
+    from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
+
+
+_FAILURES = 2  # that somebody is told of: the first may be the authority's bad hour
+
+
+def scope_of(organizations: Sequence[Organization], settings: Settings) -> Scope:
+    """What the resources and the settings make of our certificates."""
+    hostname, served = settings.server.hostname, bool(settings.mta_sts.address)
+    domains = [domain for one in organizations for domain in one.accepted_domains]
+    policies = _publications(domains, hostname)
+    names = {hostname: _own_name(hostname, policies)}
+    for policy in policies if served else ():
+        host, why = policy_host(policy.domain), f"Senders fetch the MTA-STS policy of {policy.domain} from it."
+        names.setdefault(host, WantedName(host, why, Severity.ERROR))
+    used = frozenset((name, one.label or label) for name, label, one in _client_certificates(organizations))
+    return Scope(tuple(names.values()), used, settings.acme.is_on)
+
+
+def _own_name(hostname: str, policies: Sequence[Publication]) -> WantedName:
+    promised = [
+        one.domain
+        for one in policies
+        if one.policy.mode is Mode.ENFORCE and any(covers(pattern, hostname) for pattern in one.policy.mx)
+    ]
+    if promised:
+        why = f"Senders that obey the MTA-STS policy of {promised[0]} do not deliver here."
+        return WantedName(hostname, why, Severity.CRITICAL)
+    return WantedName(hostname, "It is this server's own name, by which partners look for it.", Severity.WARNING)
+
+
+def _publications(domains: Sequence[AcceptedDomain], hostname: str) -> list[Publication]:
+    found = []
+    for domain in domains:
+        with suppress(ValueError):  # of resources that an older version stored; it is not served
+            found.append(publication(domain, hostname))
+    return [one for one in found if one is not None]
+
+
+def failing_renewals(settings: Settings, store: ConfigStore, scope: Scope) -> dict[str, str] | None:
+    """Why the ACME authority does not renew certificates, by id: of those of which it failed twice or more in a row.
+
+    None if that cannot be told. scope: as `scope_of` made it.
+    """
+    if not settings.acme.is_on:
+        return {}
+    hosts = [one.name for one in scope.names if one.name != settings.server.hostname]
+    try:
+        standing = Issuer(settings, store).standing(hosts)
+    except (AcmeFailed, ValueError):  # the log has it
+        return None
+    return {
+        one.entry.id: one.progress.error
+        for one in standing
+        if one.entry is not None and one.progress.error and one.progress.failures >= _FAILURES
+    }
+
+
+def connector_files(organizations: Sequence[Organization], now: float) -> dict[str, Entry]:
+    """The client certificates that connectors name by their files, as if the inventory had them, by id.
+
+    One that cannot be read is left out: mail waits at its connector, and the trace says why.
+    """
+    found = {}
+    for name, label, one in _client_certificates(organizations):
+        if one.label:
+            continue
+        with suppress(CertificateFileError):
+            entry = entry_from(load_identity(Path(one.chain), Path(one.key)), now=now)
+            found[entry.id] = replace(
+                entry,
+                purpose=Purpose.CLIENT,
+                organization=name,
+                label=label,
+                state=State.CURRENT,
+                origin=Origin.FILES,
+                chain_file=one.chain,
+                key_file=one.key,
+            )
+    return found
+
+
+def _client_certificates(organizations: Sequence[Organization]) -> Iterator[tuple[str, str, ClientCertificate]]:
+    """Organization, the connector's name, and what it presents; of connectors that are enabled."""
+    for organization in organizations:
+        for connector in organization.outbound_connectors:
+            if connector.enabled and connector.client_certificate is not None:
+                yield organization.name, connector.name, connector.client_certificate

@@ -1,0 +1,368 @@
+"""The attacks of a drill: what the far end does, which certificate it shows, and who promises to stop it.
+
+Used by `analysis.checks.drill`, which carries them out, and `analysis.checks.drill_report`, which judges what came of
+them. What a connector promises is read off its fields here a second time, and not asked of `policy.decisions.outbound`:
+a drill that asked the code under test what to expect would find nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, assert_never
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gatepost.analysis.checks.adversary import StartTls
+from gatepost.net.anchors import TrustAnchors
+from gatepost.net.certificate import certificate_facts
+from gatepost.net.engine import server_context
+from gatepost.net.identity import ServerIdentity
+from gatepost.pki.certificates.authority import Authority, self_signed
+from gatepost.policy.connectors.values import Cleartext, RevocationCheck, TlsSettings
+from gatepost.protocols.tls.profile import PROFILES, VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.analysis.checks.adversary import Publisher
+    from gatepost.net.engine import ServerContext
+    from gatepost.policy.connectors.records import Organization, OutboundConnector
+    from gatepost.protocols.tls.facts import CertificateFacts
+
+
+ATTACKER: Final = "mx.attacker.invalid"
+"""The attacker's own host: a name that no connector can expect (RFC 6761 section 6.4)."""
+
+CONTROL: Final = "control"
+"""The key of what is no attack."""
+
+type Promise = Callable[[Demand], bool]
+
+
+class Credential(StrEnum):
+    """The certificate that the far end shows."""
+
+    GOOD = "good"
+    SELF_SIGNED = "self-signed"
+    UNKNOWN_CA = "unknown-ca"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not-yet-valid"
+    INCOMPLETE = "chain-incomplete"
+    WRONG_NAME = "wrong-name"
+    REVOKED = "revoked"
+    REVOKED_UNPUBLISHED = "revoked-unpublished"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a connector promises, read off its own fields.
+
+    tls: mail leaves encrypted or not at all. trust: and only to a trusted certificate. name: and only to one of the
+    right name. revocation: what is made of revoked ones; NONE without trust. oldest: the oldest TLS version, of
+    `protocols.tls.profile.VERSIONS`.
+    """
+
+    tls: bool
+    trust: bool
+    name: bool
+    revocation: RevocationCheck
+    oldest: str
+
+    @property
+    def revoked(self) -> bool:
+        """Whether certificates that are known to be revoked are refused."""
+        return self.revocation is not RevocationCheck.NONE
+
+    @property
+    def unknown(self) -> bool:
+        """Whether certificates are refused of which nothing can be learnt."""
+        return self.revocation is RevocationCheck.HARD_FAIL
+
+
+def demand_of(
+    connector: OutboundConnector, organization: Organization, *, profile: str, rule_requires_tls: bool = False
+) -> Demand:
+    """profile: the server's own. rule_requires_tls: the mail flow rule that routes by the connector asks for TLS."""
+    settings = connector.tls_settings
+    trust = settings in {TlsSettings.CERTIFICATE_VALIDATION, TlsSettings.DOMAIN_VALIDATION}
+    cleartext = connector.cleartext or organization.cleartext
+    chosen = PROFILES[connector.profile or profile]
+    return Demand(
+        tls=settings is not TlsSettings.OPPORTUNISTIC or cleartext is Cleartext.NEVER or rule_requires_tls,
+        trust=trust,
+        name=settings is TlsSettings.DOMAIN_VALIDATION,
+        revocation=connector.revocation_check if trust else RevocationCheck.NONE,
+        oldest=max(chosen.min_version, connector.min_tls_version or ""),
+    )
+
+
+_ENCRYPTED: Final[Promise] = attrgetter("tls")
+_TRUSTED: Final[Promise] = attrgetter("trust")
+_NAMED: Final[Promise] = attrgetter("name")
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """One thing that an attacker on the way can do.
+
+    key: stable, for machines. title: for the table. deed: one sentence, what the far end does. exposure: where the
+    message went if it left under TLS. promise: whether a demand stops it. newest: the newest TLS version that the
+    far end speaks, "" for all. redirected: the answer of the DNS leads to the attacker's own host.
+    """
+
+    key: str
+    title: str
+    deed: str
+    exposure: str
+    promise: Promise
+    starttls: StartTls = StartTls.GIVEN
+    credential: Credential = Credential.GOOD
+    newest: str = ""
+    redirected: bool = False
+
+    @property
+    def crux(self) -> str:
+        """What the far end must have seen (`Seen.verbs`) for the attack to have been carried out."""
+        if self.credential is not Credential.GOOD:
+            return "handshake"
+        return "EHLO" if self.starttls is StartTls.STRIPPED else "STARTTLS"
+
+
+def control() -> Attack:
+    """No attack: what a good next hop does. It must get the message, else the drill proves nothing."""
+    deed = "A good next hop: STARTTLS, the newest TLS, a trusted certificate of the right name."
+    return Attack(CONTROL, "control", deed, "to the good next hop", lambda _demand: False)
+
+
+def attacks(demand: Demand) -> list[Attack]:
+    """All that is tried against a connector, in the order in which it is printed."""
+    return [*_on_the_channel(), *_on_versions(demand), *_on_the_certificate(), *_on_revocation(), _redirection()]
+
+
+def _on_the_channel() -> list[Attack]:
+    return [
+        Attack(
+            "starttls-stripped",
+            "STARTTLS stripped",
+            "The offer of STARTTLS is taken out of the answer to EHLO.",
+            "in clear",
+            _ENCRYPTED,
+            StartTls.STRIPPED,
+        ),
+        Attack(
+            "starttls-refused",
+            "STARTTLS refused",
+            "STARTTLS is offered, and answered with 454.",
+            "in clear",
+            _ENCRYPTED,
+            StartTls.REFUSED,
+        ),
+        Attack(
+            "handshake-broken",
+            "handshake broken",
+            "STARTTLS is answered with 220, then with what is no handshake.",
+            "in clear",
+            _ENCRYPTED,
+            StartTls.BROKEN,
+        ),
+        Attack(
+            "response-injection",
+            "response injection",
+            "Replies in clear stand behind the 220 to STARTTLS, a sound handshake follows (RFC 3207 section 6).",
+            "past injected replies",
+            _ENCRYPTED,
+            StartTls.INJECTED,
+        ),
+        Attack(
+            "response-injection-begun",
+            "response injection, begun",
+            "The same with the beginning of a reply, which would be ended by what comes under TLS.",
+            "past an injected reply",
+            _ENCRYPTED,
+            StartTls.INJECTED_PART,
+        ),
+    ]
+
+
+def _on_versions(demand: Demand) -> list[Attack]:
+    """Old versions; the one just below what is asked for is tried too, where that is a case of its own."""
+    found = [
+        Attack(
+            "tls-1.0-only",
+            "TLS 1.0 only",
+            "The far end speaks TLS 1.0 and 1.1, nothing newer.",
+            "over TLS 1.1 or older",
+            lambda demand: demand.tls and demand.oldest > "TLSv1.1",
+            newest="TLSv1.1",
+        )
+    ]
+    below = VERSIONS[max(VERSIONS.index(demand.oldest) - 1, 0)]
+    if demand.tls and below not in {"TLSv1.1", demand.oldest}:
+        found.append(
+            Attack(
+                "below-min-tls-version",
+                "below min_tls_version",
+                f"The far end speaks {below} at most; {demand.oldest} or newer is asked for.",
+                f"over {below} or older",
+                _ENCRYPTED,
+                newest=below,
+            )
+        )
+    return found
+
+
+def _on_the_certificate() -> list[Attack]:
+    def shown(credential: Credential, title: str, deed: str, exposure: str, promise: Promise = _TRUSTED) -> Attack:
+        return Attack(str(credential), title, deed, exposure, promise, credential=credential)
+
+    return [
+        shown(
+            Credential.SELF_SIGNED,
+            "self-signed",
+            "The certificate bears the right name, and no authority stands for it.",
+            "to an impostor",
+        ),
+        shown(
+            Credential.UNKNOWN_CA,
+            "unknown CA",
+            "The certificate bears the right name, and an authority issued it that is no trust anchor.",
+            "to an impostor",
+        ),
+        shown(
+            Credential.EXPIRED,
+            "expired",
+            "The certificate was good until three months ago.",
+            "to an expired certificate",
+        ),
+        shown(
+            Credential.NOT_YET_VALID,
+            "not yet valid",
+            "The certificate will be good from tomorrow on.",
+            "to a certificate that is not valid yet",
+        ),
+        shown(
+            Credential.INCOMPLETE,
+            "chain incomplete",
+            "The certificate comes without its intermediate.",
+            "to an incomplete chain",
+        ),
+        shown(
+            Credential.WRONG_NAME,
+            "wrong name",
+            f"The certificate is trusted, and bears another name: {ATTACKER}.",
+            "to an impostor",
+            _NAMED,
+        ),
+    ]
+
+
+def _on_revocation() -> list[Attack]:
+    return [
+        Attack(
+            "revoked",
+            "revoked",
+            "The certificate stands in its authority's revocation list.",
+            "to a revoked certificate",
+            attrgetter("revoked"),
+            credential=Credential.REVOKED,
+        ),
+        Attack(
+            "revocation-blocked",
+            "revocation blocked",
+            "The certificate is revoked, and the attacker keeps the revocation list from us.",
+            "to a revoked certificate",
+            attrgetter("unknown"),
+            credential=Credential.REVOKED_UNPUBLISHED,
+        ),
+    ]
+
+
+def _redirection() -> Attack:
+    return Attack(
+        "mx-redirected",
+        "MX redirected",
+        f"A forged answer of the DNS leads to {ATTACKER}, which has a trusted certificate of its own name.",
+        "to an impostor",
+        _NAMED,
+        credential=Credential.WRONG_NAME,
+        redirected=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A certificate with its key, ready to be shown, and what it says."""
+
+    identity: ServerIdentity = field(repr=False)
+    facts: CertificateFacts
+
+    def context(self, newest: str) -> ServerContext:
+        """A server that speaks everything up to `newest` ("": all there is), as willing as can be."""
+        profile = PROFILES["legacy"]
+        if newest:
+            profile = replace(profile, max_version=newest)
+        return server_context([self.identity], profile, ask_client_certificate=True)
+
+
+class DrillPki:
+    """The authorities of one drill: one that is trusted in place of the connector's own anchors, one that is not.
+
+    Made anew for every drill and forgotten with it. publisher: where the revocation lists are put. anchors: the trusted
+    root, as the sending side takes it.
+    """
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._root = Authority("gatepost drill root")
+        self._issuer = Authority("gatepost drill intermediate", issuer=self._root, crl_url=publisher.url("/root.crl"))
+        self._stranger = Authority("gatepost drill: nobody's root")
+        root = x509.load_pem_x509_certificate(self._root.certificate_pem)
+        self.anchors = TrustAnchors([root.public_bytes(Encoding.DER)], "the drill's own authority")
+        self._revoked: list[bytes] = []
+        self._publish()
+
+    def show(self, credential: Credential, names: Sequence[str]) -> Shown:
+        """A fresh certificate of that kind. names: those that the connector expects."""
+        chain, key = self._make(credential, names)
+        leaf = x509.load_pem_x509_certificates(chain)[0]
+        return Shown(ServerIdentity(chain, key), certificate_facts(leaf.public_bytes(Encoding.DER)))
+
+    def _make(self, credential: Credential, names: Sequence[str]) -> tuple[bytes, bytes]:
+        listed, now = self._publisher.url("/intermediate.crl"), datetime.now(UTC)
+        match credential:
+            case Credential.GOOD:
+                made = self._issuer.issue(names, crl_url=listed)
+            case Credential.SELF_SIGNED:
+                made = self_signed(names)
+            case Credential.UNKNOWN_CA:
+                chain, key = self._stranger.issue(names)
+                made = chain + self._stranger.certificate_pem, key
+            case Credential.EXPIRED:
+                made = self._issuer.issue(names, not_before=now - timedelta(days=180), crl_url=listed)
+            case Credential.NOT_YET_VALID:
+                made = self._issuer.issue(names, not_before=now + timedelta(days=1), crl_url=listed)
+            case Credential.INCOMPLETE:
+                chain, key = self._issuer.issue(names, crl_url=listed)
+                made = x509.load_pem_x509_certificates(chain)[0].public_bytes(Encoding.PEM), key
+            case Credential.WRONG_NAME:
+                made = self._issuer.issue([ATTACKER], crl_url=listed)
+            case Credential.REVOKED:
+                made = self._revoke(self._issuer.issue(names, crl_url=listed))
+            case Credential.REVOKED_UNPUBLISHED:
+                made = self._revoke(self._issuer.issue(names, crl_url=self._publisher.url("/blocked.crl")))
+            case _:
+                assert_never(credential)
+        return made
+
+    def _revoke(self, issued: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+        self._revoked.append(issued[0])
+        self._publish()
+        return issued
+
+    def _publish(self) -> None:
+        self._publisher.files["/root.crl"] = self._root.crl()
+        self._publisher.files["/intermediate.crl"] = self._issuer.crl(self._revoked)

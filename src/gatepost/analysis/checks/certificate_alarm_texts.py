@@ -1,0 +1,250 @@
+"""What alarms about certificates say: what is wrong, what comes of it, and what to do, for somebody in a hurry. Pure.
+
+Used by `analysis.checks.certificate_alarms`. Names of authorities and texts of their servers come from outside; each
+sentence is one line of bounded length.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from shlex import quote
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.pki.certificates.entry import Origin, Purpose, State
+from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
+from gatepost.protocols.message.header_text import shown_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.pki.certificates.entry import Entry
+
+
+_DAY = 86400.0
+_HOUR = 3600.0
+_NAMES = 3
+_LONG = 300
+_NAMES_ASKED = 20
+_LINE = 2000
+_IN_FILES = frozenset({Origin.SETTINGS, Origin.FILES})  # what was in them before is not kept
+
+
+class Said(NamedTuple):
+    """title: what is wrong, in one line. detail: what shows it and what comes of it. fix: what to do, a sentence.
+
+    lines: to be typed or put into a zone as they stand.
+    """
+
+    title: str
+    detail: str
+    fix: str
+    lines: tuple[str, ...] = ()
+
+
+def _said(title: str, detail: str, fix: str, *lines: str) -> Said:
+    todo = _sentence(fix)
+    shown = tuple(shown_text(line, _LINE) for line in lines)
+    return Said(shown_text(title, _LONG), _sentence(detail), f"{todo[:-1]}:" if lines else todo, shown)
+
+
+def _sentence(text: str) -> str:
+    """One line that begins and ends as a sentence does, whoever wrote its last part."""
+    shown = shown_text(text, 2 * _LONG).rstrip(".")
+    return f"{shown[:1].upper()}{shown[1:]}."
+
+
+def title_of(entry: Entry) -> str:
+    """What a certificate is called in a sentence: "the certificate 0a1b… for mx1.contoso.example"."""
+    if entry.purpose is Purpose.CLIENT:
+        return f"the client identity {entry.label!r} of {entry.organization} (certificate {entry.id})"
+    names = names_of(entry)
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    shown = ", ".join(names[:_NAMES]) + more if names else shown_text(entry.leaf.subject, 100)
+    word = "the next certificate" if entry.state is State.NEXT else "the certificate"
+    return f"{word} {entry.id} for {shown}"
+
+
+def _day(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}Z"
+
+
+def _left(seconds: float) -> str:
+    """As "in 6 days", "in 5 hours"."""
+    if seconds >= 2 * _DAY:
+        return f"in {int(seconds // _DAY)} days"
+    hours = int(seconds // _HOUR)
+    return f"in {hours} hour{'' if hours == 1 else 's'}" if hours else "within an hour"
+
+
+def _request(entry: Entry) -> tuple[str, ...]:
+    """The commands for another one of its kind."""
+    if entry.purpose is Purpose.CLIENT:
+        which = f"--client --organization {quote(entry.organization)} --label {quote(entry.label)}"
+        return f"gatepost certificate request {which} -o request.pem", f"gatepost certificate add ISSUED.pem {which}"
+    names = "".join(f" --name {quote(name)}" for name in names_of(entry)[:_NAMES_ASKED])
+    return (
+        f"gatepost certificate request{names} -o request.pem",
+        "gatepost certificate add ISSUED.pem",
+        "gatepost certificate changeover status",
+    )
+
+
+def _check(entry: Entry) -> str:
+    return f"gatepost check chain {quote(entry.chain_file or 'CHAIN.pem')}"
+
+
+def _renew(entry: Entry) -> tuple[str, ...]:
+    """How a new certificate comes into the place of this one: a sentence, then what to type."""
+    match entry.origin:
+        case Origin.SETTINGS | Origin.FILES if entry.chain_file:
+            files = f"{entry.chain_file} and {entry.key_file}"
+            return (
+                f"Renew the files {files}, or see why that is not done; what is in them is presented within seconds",
+                "gatepost certificate list",
+            )
+        case Origin.ACME:
+            return "See why it was not renewed, and ask for another one", "gatepost certificate acme status"
+        case Origin.AUTHORITY:
+            return "See in the log why the site's authority did not renew it", "gatepost site status"
+        case _:
+            return "Request another one from your authority, stage what it issues, and switch to it", *_request(entry)
+
+
+def expiry(entry: Entry, now: float) -> Said:
+    """A certificate that is in use has expired, or will soon."""
+    left = entry.leaf.not_after - now
+    client = entry.purpose is Purpose.CLIENT
+    if left <= 0:
+        who = "the partners that ask for it refuse the connection" if client else "partners that check it refuse mail"
+        detail = f"It ended at {_day(entry.leaf.not_after)}: {who}."
+        return _said(f"{title_of(entry)} has expired", detail, *_renew(entry))
+    who = "partners that ask for it will refuse the connection" if client else "partners that check it will refuse mail"
+    detail = f"It ends at {_day(entry.leaf.not_after)}; from then on {who}."
+    return _said(f"{title_of(entry)} expires {_left(left)}", detail, *_renew(entry))
+
+
+def next_missing(entry: Entry, now: float) -> Said:
+    """A certificate ends soon and nothing is known to come after it."""
+    detail = f"It ends at {_day(entry.leaf.not_after)}, and no other is staged; nothing is known to renew it by itself."
+    title = f"{title_of(entry)} expires {_left(entry.leaf.not_after - now)}, with none to follow"
+    return _said(title, detail, *_renew(entry))
+
+
+def next_ended(entry: Entry, now: float) -> Said:
+    """A staged certificate that can never be presented."""
+    when = "has expired before it was presented" if entry.leaf.not_after <= now else "ends before it is to be presented"
+    planned = f" It was to be presented from {_day(entry.switch_at)} on." if entry.switch_at else ""
+    detail = f"It ends at {_day(entry.leaf.not_after)}.{planned}"
+    fix = "Have another one issued, and forget this one"
+    return _said(f"{title_of(entry)} {when}", detail, fix, f"gatepost certificate remove {entry.id}")
+
+
+def next_hardly_later(entry: Entry, old: Entry) -> Said:
+    """A staged certificate that gains next to nothing."""
+    ends, before = _day(entry.leaf.not_after), _day(old.leaf.not_after)
+    detail = f"It ends at {ends}; {old.id}, which it is to replace, at {before}."
+    title = f"{title_of(entry)} ends about when the one does that it is to replace"
+    fix = "Have another one issued with a later end, and stage that"
+    return _said(title, detail, fix, "gatepost certificate add ISSUED.pem")
+
+
+def revoked(entry: Entry, why: str) -> Said:
+    """The authority has revoked one of ours."""
+    detail = f"{why}. Partners that look for revoked certificates refuse it."
+    fix = "Find out from the authority why. Have another one issued with a new key, and present it at once"
+    lines = () if entry.origin is Origin.SETTINGS else _request(entry)
+    return _said(f"{title_of(entry)} was revoked", detail, fix, *lines)
+
+
+def incomplete(entry: Entry, missing: str) -> Said:
+    """Partners cannot get from our certificate to its root."""
+    detail = f"{missing} is missing between it and its root; partners that do not have it do not trust the certificate."
+    where = entry.chain_file or "the certificate's chain, and add it again"
+    fix = f"Append the intermediate to {where}; this names it and says where it is to be had"
+    return _said(f"the chain of {title_of(entry)} is not complete", detail, fix, _check(entry))
+
+
+def changed(entry: Entry, old: Entry, what: str, before: str, after: str) -> Said:
+    """The certificate was renewed from another authority, without a changeover."""
+    detail = (
+        f"It took the place of {old.id} at {_day(entry.current_from)}, when the file was found renewed. "
+        f"Before: {shown_text(before, 150)}. Now: {shown_text(after, 150)}."
+    )
+    fix = (
+        "Tell partners who trust that authority alone (pinning), or put the old certificate back. If you meant it, "
+        "nothing is to be done; this is told for a week"
+    )
+    return _said(f"{title_of(entry)} has another {what} than before, without a changeover", detail, fix)
+
+
+def no_staple(entry: Entry) -> Said:
+    """A certificate that must be stapled is not."""
+    detail = "It asks for OCSP stapling (RFC 7633), and there is no response: partners that obey refuse it."
+    fix = (
+        'Let this machine out to the authority\'s OCSP responder, and see the log for "no OCSP response to staple"; '
+        "this names the responder"
+    )
+    return _said(f"{title_of(entry)} is presented without a stapled response", detail, fix, _check(entry))
+
+
+def renewal(entry: Entry, why: str, now: float) -> Said:
+    """Automatic renewal fails."""
+    detail = f"The last try said: {shown_text(why, _LONG)}. It expires {_left(max(0.0, entry.leaf.not_after - now))}."
+    fix = "Mend what it says; it is tried again by itself"
+    return _said(f"{title_of(entry)} is not renewed", detail, fix, "gatepost certificate acme status")
+
+
+def _publish(host: str, unmatched: Sequence[Entry]) -> tuple[str, ...]:
+    """Which record to add, and what takes less time than that: a sentence, then lines."""
+    records = [f"_25._tcp.{host}. IN TLSA 3 1 1 {one.leaf.spki_sha256}" for one in unmatched[:_NAMES]]
+    way_back = next((one for one in unmatched if roll_back_until(one) and one.origin not in _IN_FILES), None)
+    if way_back is None:
+        return "Add to the zone, beside what is there", *records
+    fix = "Add to the zone, beside what is there, or go back within 24 hours of the switch"
+    return fix, *records, f"gatepost certificate changeover roll-back {way_back.id}"
+
+
+def no_tlsa(host: str, detail: str, unmatched: Sequence[Entry], *, proven: bool = True) -> Said:
+    """Senders that use DANE cannot deliver to us."""
+    there = "TLSA records" if proven else "TLSA records (whether DNSSEC proves them cannot be told from here)"
+    text = f"Mail from senders that use DANE stops: they find {there}, and none matches: {detail}"
+    return _said(f"no TLSA record of {host} matches what is presented", text, *_publish(host, unmatched))
+
+
+def some_tlsa(host: str, detail: str, unmatched: Sequence[Entry]) -> Said:
+    """Senders that use DANE cannot deliver if they happen to take one of our certificates."""
+    ids = ", ".join(one.id for one in unmatched)
+    text = f"Senders that use DANE and are shown {ids or 'it'} do not deliver: {detail}"
+    title = f"no TLSA record of {host} matches one of the certificates presented"
+    return _said(title, text, *_publish(host, unmatched))
+
+
+def unusable_tlsa(host: str, detail: str, presented: Sequence[Entry]) -> Said:
+    """We publish records that no sender can use."""
+    text = f"Senders that use DANE demand TLS and then take any certificate; the records protect nobody: {detail}"
+    return _said(f"the TLSA records of {host} cannot be used", text, *_publish(host, presented))
+
+
+def bogus(host: str, detail: str) -> Said:
+    """Our own zone does not validate."""
+    text = f"Senders that validate DNSSEC do not deliver: the answer for its TLSA records is forged or broken: {detail}"
+    fix = "Mend the zone's signatures (expired? DS of another key?); this shows where it breaks"
+    return _said(f"DNSSEC of {host} is broken", text, fix, f"delv _25._tcp.{host} TLSA")
+
+
+def not_covered(name: str, why: str, borne: Sequence[str]) -> Said:
+    """A name that no certificate bears."""
+    shown = ", ".join(borne[:_NAMES]) + (f" and {len(borne) - _NAMES} more" if len(borne) > _NAMES else "")
+    detail = f"{why} The certificates presented are for {shown or 'no name at all'}."
+    fix = "Have a certificate issued that bears it too, and add it"
+    return _said(f"no certificate bears the name {name}", detail, fix, "gatepost certificate add ISSUED.pem")
+
+
+def unreachable(url: str, word: str, detail: str, since: float) -> Said:
+    """An address of our authority gives nothing."""
+    text = (
+        f"Since {_day(since)} it gave nothing of use: {shown_text(detail, _LONG)}. Partners that look for revoked "
+        "certificates may refuse ours."
+    )
+    fix = "See whether this machine may get out to it (firewall, proxy); if it may, tell the authority"
+    return _said(f"the {word} of our chain cannot be had: {shown_text(url, 200)}", text, fix)

@@ -1,0 +1,377 @@
+"""What is wrong with our certificates, or soon will be: from entries and observed facts to alarms. Pure.
+
+Called by `node.alarms` and `gatepost alarms`; `analysis.checks.own_certificates` gathers the facts, `remember` says
+what is kept of them, and `analysis.alarms.alarm_state` which alarms are new, which are repeated and which are over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, Trouble
+from gatepost.analysis.checks import certificate_alarm_texts as texts
+from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
+from gatepost.pki.certificates.lifecycle import is_covered, names_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from gatepost.analysis.alarms.alarm_state import Memory
+
+
+DAY: Final = 86400.0
+_STEPS: Final = (30, 14, 7, 1)  # days left
+_SHARE: Final = 3  # a step counts if it is less than this part of a certificate's life
+_NEXT_DAYS: Final = 21
+_HARDLY_LATER: Final = 14 * DAY  # by which a next certificate outlives what it is to replace
+_CHANGE_SHOWN: Final = 7 * DAY  # for which a changed issuer is told
+_FAILURES: Final = 3
+_FAILING: Final = 2 * 3600.0  # seconds for which an endpoint must have failed, besides so often
+_TROUBLES: Final = 50  # endpoints that are remembered
+_STAPLE_GRACE: Final = 900.0  # seconds in which a new certificate's first staple is fetched
+
+
+# what is observed
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A CRL or OCSP address that a certificate of our chain names. failure: why it is of no use, "" if it is good."""
+
+    url: str
+    word: str
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSeen:
+    """What looking at one certificate's chain showed.
+
+    root: subject of the root that it leads to, "" if it is not reached. revoked: a sentence, "" if it is not, None if
+    it could not be learnt. missing: the intermediate that has to be fetched to reach the root, "" if none.
+    """
+
+    root: str = ""
+    revoked: str | None = ""
+    missing: str = ""
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+class TlsaState(StrEnum):
+    """What the authentic TLSA records of a host say of the certificates that it presents."""
+
+    ABSENT = "absent"  # there are none, or nothing proves them: no sender holds us to them
+    MATCHED = "matched"
+    PARTLY = "partly"  # they match some of those that are presented, not all
+    NOTHING = "nothing"  # they match none
+    UNUSABLE = "unusable"
+    BOGUS = "bogus"  # DNSSEC proves that the answer is forged or broken
+
+
+@dataclass(frozen=True, slots=True)
+class TlsaSeen:
+    """state: of one host. detail: what DNS holds, or which record fails why. unmatched: ids that no record matches.
+
+    proven: DNSSEC proves the records; if not, nobody here can tell, and senders may be able to.
+    """
+
+    state: TlsaState
+    detail: str = ""
+    unmatched: tuple[str, ...] = ()
+    proven: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was learnt of the world. What a mapping does not hold could not be learnt.
+
+    chains: by certificate id. tlsa: by host name. staples: ids with a response to staple that holds, None if not known.
+    renewals: why the renewal of a certificate fails, by id, None if not known. unknown: what could not be learnt and
+    why, a sentence each.
+    """
+
+    chains: Mapping[str, ChainSeen] = field(default_factory=dict)
+    tlsa: Mapping[str, TlsaSeen] = field(default_factory=dict)
+    staples: frozenset[str] | None = None
+    renewals: Mapping[str, str] | None = None
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WantedName:
+    """A name that a certificate must bear. why: who looks for it, a sentence. severity: if none bears it."""
+
+    name: str
+    why: str
+    severity: Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the configuration makes of the certificates.
+
+    names: wanted of the server certificates. used: organization and label of each client identity that a connector
+    presents. acme: the gateway itself asks for certificates, and so renews those that it got.
+    """
+
+    names: tuple[WantedName, ...] = ()
+    used: frozenset[tuple[str, str]] = frozenset()
+    acme: bool = True
+
+
+# what is remembered, and the judgement
+
+
+def remember(memory: Memory, observed: Observed, entries: Mapping[str, Entry], *, now: float) -> Memory:
+    """The memory after a look at the world: which endpoints fail and since when, and where chains lead.
+
+    What could not be looked at stays as it was; what no certificate names any more is forgotten.
+    """
+    answers: dict[str, tuple[str, str, str]] = {}
+    for number, chain in observed.chains.items():
+        for one in chain.endpoints:
+            answers.setdefault(one.url, (one.word, one.failure, number))
+    troubles = {url: one for url, one in memory.troubles.items() if one.certificate not in observed.chains}
+    for url, (word, failure, number) in answers.items():
+        before = memory.troubles.get(url)
+        if not failure:
+            troubles.pop(url, None)
+        elif before is None:
+            troubles[url] = Trouble(now, 1, word, failure, number)
+        else:
+            troubles[url] = replace(before, failures=before.failures + 1, detail=failure, certificate=number)
+    live = {url: one for url, one in troubles.items() if one.certificate in entries}
+    seen = {number: chain.root for number, chain in observed.chains.items() if chain.root}
+    roots = {number: root for number, root in (memory.roots | seen).items() if number in entries}
+    kept = dict(list(live.items())[:_TROUBLES])
+    return replace(memory, troubles=kept, roots=roots, looked=now, unknown=observed.unknown)
+
+
+def judge(
+    entries: Mapping[str, Entry],
+    scope: Scope,
+    observed: Observed,
+    *,
+    troubles: Mapping[str, Trouble],
+    roots: Mapping[str, str],
+    now: float,
+) -> tuple[Alarm, ...]:
+    """All that is wrong at `now` (seconds since 1970), as far as it is known: the gravest first.
+
+    troubles: endpoints that fail, by URL. roots: subjects of the roots that certificates led to, by id, also of those
+    that were replaced. See `undecided` for what is not known.
+    """
+    found = [
+        *(
+            one
+            for entry in watched(entries, scope)
+            for one in _of_certificate(entry, entries, scope, observed, roots, now)
+        ),
+        *(one for host, seen in observed.tlsa.items() for one in _of_host(host, seen, entries)),
+        *_of_names(entries, scope),
+        *_of_endpoints(troubles, now),
+    ]
+    order = tuple(Severity)
+    return tuple(sorted(found, key=lambda one: (-order.index(one.severity), one.kind, one.key)))
+
+
+def watched(entries: Mapping[str, Entry], scope: Scope) -> list[Entry]:
+    """The certificates that alarms are about: current and next ones, of client identities those in use."""
+    live = (one for one in entries.values() if one.state in {State.CURRENT, State.NEXT})
+    return [one for one in live if one.purpose is Purpose.SERVER or (one.organization, one.label) in scope.used]
+
+
+def undecided(alarm: Alarm, entries: Mapping[str, Entry], scope: Scope, observed: Observed) -> bool:
+    """Whether nothing was learnt of what a standing alarm is about, so that it is neither confirmed nor over."""
+    seen = observed.chains.get(alarm.certificate)
+    live = alarm.certificate in {one.id for one in watched(entries, scope)}
+    match alarm.kind:
+        case Kind.REVOKED:
+            return live and (seen is None or seen.revoked is None)
+        case Kind.CHAIN_INCOMPLETE:
+            return live and seen is None
+        case Kind.TLSA_MISMATCH | Kind.DNSSEC_BOGUS:
+            unsure = not observed.tlsa or bool(observed.unknown)  # else the host is ours no more
+            return bool(_presented(entries)) and unsure and alarm.about not in observed.tlsa
+        case Kind.STAPLE_MISSING:
+            return live and observed.staples is None
+        case Kind.RENEWAL_FAILING:
+            return live and observed.renewals is None
+        case _:  # entries, configuration and what is remembered of endpoints say it all
+            return False
+
+
+def _of_certificate(
+    entry: Entry,
+    entries: Mapping[str, Entry],
+    scope: Scope,
+    observed: Observed,
+    roots: Mapping[str, str],
+    now: float,
+) -> Iterator[Alarm]:
+    seen = observed.chains.get(entry.id)
+    if seen is not None and seen.revoked:
+        yield _alarm(Kind.REVOKED, Severity.CRITICAL, entry, texts.revoked(entry, seen.revoked))
+    if seen is not None and seen.missing:
+        yield _alarm(Kind.CHAIN_INCOMPLETE, Severity.ERROR, entry, texts.incomplete(entry, seen.missing))
+    if entry.state is State.NEXT:
+        yield from _next_ends(entry, entries, now)
+        return
+    yield from _expiry(entry, entries, now)
+    yield from _changed(entry, entries, roots, now)
+    if entry.purpose is Purpose.SERVER and not _has_next(entry, entries) and _next_is_missing(entry, scope, now):
+        yield _alarm(Kind.NEXT_MISSING, Severity.WARNING, entry, texts.next_missing(entry, now))
+    wants_staple = entry.must_staple and observed.staples is not None and now > entry.since + _STAPLE_GRACE
+    if wants_staple and entry.id not in (observed.staples or ()):
+        yield _alarm(Kind.STAPLE_MISSING, Severity.ERROR, entry, texts.no_staple(entry))
+    if why := (observed.renewals or {}).get(entry.id, ""):
+        yield _alarm(Kind.RENEWAL_FAILING, _renewal_severity(entry, now), entry, texts.renewal(entry, why, now))
+
+
+def _alarm(kind: Kind, severity: Severity, entry: Entry, said: texts.Said, *, step: int = -1) -> Alarm:
+    return Alarm(kind, severity, entry.id, said.title, said.detail, said.fix, "", said.lines, step)
+
+
+def _step(entry: Entry, now: float) -> int | None:
+    """The threshold that was passed last, in days, 0 if the certificate expired, None if none was.
+
+    A certificate of 90 days is renewed when 30 are left: steps that are no small part of a life do not count.
+    """
+    leaf, left = entry.leaf, entry.leaf.not_after - now
+    if left <= 0:
+        return 0
+    life = leaf.not_after - leaf.not_before
+    return min((one for one in _STEPS if left <= one * DAY and one * DAY * _SHARE < life), default=None)
+
+
+_SEVERITIES: Final = {30: Severity.WARNING, 14: Severity.WARNING, 7: Severity.ERROR}
+
+
+def _expiry(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[Alarm]:
+    step = _step(entry, now)
+    if step is None:
+        return
+    severity = _SEVERITIES.get(step, Severity.CRITICAL)
+    if severity is Severity.WARNING and _is_planned(entry, entries):
+        return
+    yield _alarm(Kind.EXPIRY, severity, entry, texts.expiry(entry, now), step=step)
+
+
+def _successors(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:
+    """Staged ones that could take its place: named for it, or with all its names."""
+    staged = (one for one in entries.values() if one.state is State.NEXT and one.purpose is entry.purpose)
+    return [one for one in staged if entry.id in one.replaces or _covers(one, entry)]
+
+
+def _covers(one: Entry, entry: Entry) -> bool:
+    if entry.purpose is Purpose.CLIENT:
+        return (one.organization, one.label) == (entry.organization, entry.label)
+    names = names_of(entry)
+    return bool(names) and one.key_family == entry.key_family and all(is_covered(name, [one]) for name in names)
+
+
+def _has_next(entry: Entry, entries: Mapping[str, Entry]) -> bool:
+    return any(one.leaf.not_after > entry.leaf.not_after for one in _successors(entry, entries))
+
+
+def _is_planned(entry: Entry, entries: Mapping[str, Entry]) -> bool:
+    """Whether the time is set at which another one takes its place, before it ends."""
+    return any(0.0 < one.switch_at < entry.leaf.not_after for one in _successors(entry, entries))
+
+
+def _next_is_missing(entry: Entry, scope: Scope, now: float) -> bool:
+    """Whether it ends within three weeks and nothing is known to renew it."""
+    life, left = entry.leaf.not_after - entry.leaf.not_before, entry.leaf.not_after - now
+    renewed_by_itself = entry.origin is Origin.AUTHORITY or (entry.origin is Origin.ACME and scope.acme)
+    renewed_by_others = entry.origin in {Origin.SETTINGS, Origin.FILES} and bool(entry.replaces)
+    near = 0 < left <= _NEXT_DAYS * DAY and life > _NEXT_DAYS * DAY * _SHARE
+    return near and not renewed_by_itself and not renewed_by_others
+
+
+def _next_ends(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[Alarm]:
+    """A staged one that has expired, ends before its time comes, or hardly outlives what it is to replace."""
+    ends = entry.leaf.not_after
+    if ends <= max(now, entry.switch_at):
+        yield _alarm(Kind.NEXT_ENDS, Severity.ERROR, entry, texts.next_ended(entry, now))
+        return
+    olds = [one for one in entries.values() if one.state is State.CURRENT and entry in _successors(one, entries)]
+    old = max(olds, key=lambda one: one.leaf.not_after, default=None)
+    if old is not None and ends < old.leaf.not_after + _HARDLY_LATER:
+        yield _alarm(Kind.NEXT_ENDS, Severity.WARNING, entry, texts.next_hardly_later(entry, old))
+
+
+def _changed(entry: Entry, entries: Mapping[str, Entry], roots: Mapping[str, str], now: float) -> Iterator[Alarm]:
+    """It took the place of another one the moment it was seen, with another issuer: nobody staged it."""
+    by_itself = entry.current_from > 0 and entry.added == entry.current_from
+    if not by_itself or now >= entry.current_from + _CHANGE_SHOWN:
+        return
+    for old in (entries[number] for number in entry.replaces if number in entries):
+        before, after = roots.get(old.id, ""), roots.get(entry.id, "")
+        if before and after and before != after:
+            yield _alarm(Kind.CHAIN_CHANGED, Severity.ERROR, entry, texts.changed(entry, old, "root", before, after))
+            return
+        if old.leaf.issuer != entry.leaf.issuer:
+            said = texts.changed(entry, old, "issuer", old.leaf.issuer, entry.leaf.issuer)
+            yield _alarm(Kind.CHAIN_CHANGED, Severity.WARNING, entry, said)
+            return
+
+
+def _renewal_severity(entry: Entry, now: float) -> Severity:
+    return Severity.ERROR if entry.leaf.not_after - now < _STEPS[2] * DAY else Severity.WARNING
+
+
+def _of_host(host: str, seen: TlsaSeen, entries: Mapping[str, Entry]) -> Iterator[Alarm]:
+    unmatched = [entries[one] for one in seen.unmatched if one in entries]
+    match seen.state:
+        case TlsaState.NOTHING:
+            severity = Severity.CRITICAL if seen.proven else Severity.ERROR
+            said = texts.no_tlsa(host, seen.detail, unmatched, proven=seen.proven)
+            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host, said.lines)
+        case TlsaState.PARTLY:
+            severity, said = Severity.ERROR, texts.some_tlsa(host, seen.detail, unmatched)
+            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host, said.lines)
+        case TlsaState.UNUSABLE:
+            severity, said = Severity.WARNING, texts.unusable_tlsa(host, seen.detail, _presented(entries))
+            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host, said.lines)
+        case TlsaState.BOGUS:
+            said = texts.bogus(host, seen.detail)
+            yield Alarm(Kind.DNSSEC_BOGUS, Severity.CRITICAL, "", said.title, said.detail, said.fix, host, said.lines)
+        case TlsaState.ABSENT | TlsaState.MATCHED:
+            return
+
+
+def _presented(entries: Mapping[str, Entry]) -> list[Entry]:
+    return [one for one in entries.values() if one.state is State.CURRENT and one.purpose is Purpose.SERVER]
+
+
+def _of_names(entries: Mapping[str, Entry], scope: Scope) -> Iterator[Alarm]:
+    """Names that nothing bears. A gateway without any certificate offers no TLS, and its owner knows that."""
+    current = _presented(entries)
+    for one in scope.names if current else ():
+        if not is_covered(one.name, current):
+            said = texts.not_covered(one.name, one.why, _borne(current))
+            yield Alarm(
+                Kind.NAME_NOT_COVERED, one.severity, "", said.title, said.detail, said.fix, one.name, said.lines
+            )
+
+
+def _borne(current: Iterable[Entry]) -> list[str]:
+    return list(dict.fromkeys(name for entry in current for name in names_of(entry)))
+
+
+def _of_endpoints(troubles: Mapping[str, Trouble], now: float) -> Iterator[Alarm]:
+    for url, one in troubles.items():
+        if one.failures >= _FAILURES and now >= one.since + _FAILING:
+            said = texts.unreachable(url, one.word, one.detail, one.since)
+            yield Alarm(
+                Kind.ENDPOINT_UNREACHABLE,
+                Severity.WARNING,
+                one.certificate,
+                said.title,
+                said.detail,
+                said.fix,
+                url,
+                said.lines,
+            )

@@ -1,0 +1,176 @@
+"""`gatepost check chain`: everything about a certificate before it is put into service; no server is needed.
+
+Called by `manage.cli.check_chain`. It gathers: the path to a root, the stores that hold this root, and what every CRL,
+OCSP and issuer address of the path answers from here, each within its time. `analysis.checks.chain_stages` says what
+that means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from gatepost.analysis.checks.chain_answers import Asker, Question
+from gatepost.analysis.checks.chain_facts import Answer, ChainFacts, From, KeyFacts, Kind, Link, Result
+from gatepost.analysis.checks.chain_file import CertificateFile, ChainFileError
+from gatepost.analysis.checks.chain_path import choose_leaf, link, public_key
+from gatepost.analysis.checks.chain_report import ChainCheck
+from gatepost.analysis.checks.chain_stages import chain_findings
+from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly
+from gatepost.net.chain import judge
+from gatepost.net.path import MAX_PATH, climb
+
+if TYPE_CHECKING:
+    from gatepost.analysis.checks.chain_key import KeyFile
+    from gatepost.analysis.checks.chain_stores import RootStores
+    from gatepost.net.lookups.http import HttpClient
+    from gatepost.protocols.tls.facts import ChainVerdict
+
+
+MAX_CERTIFICATES: Final = 50
+_WHOLE: Final = 4  # times the patience for one address is what all of them get together,
+_COMPLETING: Final = 2  # and what the search for missing issuers gets before
+
+
+@dataclass(frozen=True, slots=True)
+class ChainQuestion:
+    """What is to be checked.
+
+    names: host names (A-labels) that the certificate is to have. key: its private key, None to leave that out. staple:
+    an OCSP response is wanted, to be stapled.
+    """
+
+    file: CertificateFile
+    names: tuple[str, ...] = ()
+    key: KeyFile | None = None
+    staple: bool = False
+
+
+class ChainChecker:
+    """client: fetches; None: nothing is fetched. timeout: seconds for one address.
+
+    private: whether addresses that are not of the public internet may be called, whoever the authority is.
+    """
+
+    def __init__(
+        self, client: HttpClient | None, stores: RootStores, *, timeout: float = 10.0, private: bool = False
+    ) -> None:
+        self._stores = stores
+        self._private = private
+        self._timeout = timeout
+        self._asker = Asker(client, timeout) if client is not None else None
+
+    async def check(self, asked: ChainQuestion, *, now: float) -> ChainCheck:
+        """All of it at `now`, seconds since 1970 UTC. Raises ChainFileError for a file that is no chain."""
+        begun = time.monotonic()
+        if len(asked.file.certificates) > MAX_CERTIFICATES:
+            raise ChainFileError(
+                f"{asked.file.source}: {len(asked.file.certificates)} certificates are no chain; "
+                "for a bundle of roots: gatepost check roots"
+            )
+        try:
+            with quietly():
+                facts = await self._facts(asked, now)
+        except (CertificateError, *MALFORMED) as failure:
+            raise ChainFileError(
+                f"{asked.file.source}: a certificate that cannot be read: {failure}"[:500]
+            ) from failure
+        return ChainCheck(facts, chain_findings(facts), time.monotonic() - begun)
+
+    async def _facts(self, asked: ChainQuestion, now: float) -> ChainFacts:
+        certificates = asked.file.certificates
+        place = choose_leaf(certificates, asked.key.public if asked.key else b"")
+        leaf = certificates[place]
+        sent = [leaf, *(der for der in dict.fromkeys(certificates) if der != leaf)]
+        verdict = self._judge(sent, now)
+        path, fetched = await self._path(sent, verdict, now)
+        completed = self._judge([*sent, *fetched], now) if fetched else None
+        if completed is not None and completed.trusted:
+            path = list(completed.path)
+        links = [link(der, self._place(der, sent, fetched)) for der in path]
+        return ChainFacts(
+            file=asked.file,
+            leaf=place,
+            verdict=verdict,
+            completed=completed,
+            path=await self._asked(links, now),
+            stores=self._stores.holding(path[-1]),
+            anchors=self._stores.name,
+            key=_key_facts(asked.key, leaf),
+            names=asked.names,
+            staple=asked.staple,
+            offline=self._asker is None,
+            now=now,
+        )
+
+    def _judge(self, chain: list[bytes], now: float) -> ChainVerdict:
+        return judge(chain, self._stores.anchors, now=now, purpose="server", max_chain=MAX_CERTIFICATES + MAX_PATH)
+
+    def _place(self, der: bytes, sent: list[bytes], fetched: list[bytes]) -> From:
+        if der in sent:
+            return From.FILE
+        return From.FETCHED if der in fetched else From.STORE
+
+    async def _path(self, sent: list[bytes], verdict: ChainVerdict, now: float) -> tuple[list[bytes], list[bytes]]:
+        """The path as far as it can be built, and what had to be fetched for it."""
+        if verdict.trusted:
+            return list(verdict.path), []
+        pool = [*sent, *self._stores.certificates()]
+        path = climb(sent[0], pool, now)
+        fetched: list[bytes] = []
+        end = self._end(_COMPLETING)
+        while len(path) < MAX_PATH and len(fetched) < MAX_PATH and (missing := await self._issuer(path[-1], end)):
+            fetched.append(missing)
+            longer = climb(sent[0], [*pool, *fetched], now)
+            if len(longer) <= len(path):
+                break
+            path = longer
+        return path, fetched
+
+    async def _issuer(self, der: bytes, end: float) -> bytes:
+        """The issuer of the last certificate of a path, from where that one says; b"" if there is none to be had."""
+        top = link(der, From.FILE)
+        if self._asker is None or top.self_issued or any(store.holds_root for store in self._stores.holding(der)):
+            return b""
+        question = Question(top, None, self._private, 0.0)
+        for url in top.issuers:
+            answer = await self._asker.ask(Kind.ISSUER, url, question, end)
+            if answer.certificates:
+                return answer.certificates[0]
+        return b""
+
+    def _end(self, times: int) -> float:
+        """When a part of the check has to be done, by the event loop's clock."""
+        return asyncio.get_running_loop().time() + times * self._timeout
+
+    async def _asked(self, links: list[Link], now: float) -> tuple[Link, ...]:
+        """The same links with what their addresses answer; the last has nobody above it and is not asked about."""
+        private = self._private or self._stores.is_private(links[-1].der)
+        questions = [Question(one, issuer, private, now) for one, issuer in pairwise(links)]
+        if not links[-1].self_issued and not any(store.holds_root for store in self._stores.holding(links[-1].der)):
+            questions.append(Question(links[-1], None, private, now))  # its issuer is not known
+        end = self._end(_WHOLE)
+        answers = await asyncio.gather(*(self._answers(question, end) for question in questions))
+        asked = [replace(one.link, answers=found) for one, found in zip(questions, answers, strict=True)]
+        return (*asked, *links[len(asked) :])
+
+    async def _answers(self, question: Question, end: float) -> tuple[Answer, ...]:
+        one = question.link
+        asks = [
+            *((Kind.CRL, url) for url in one.published.crl),
+            *((Kind.OCSP, url) for url in one.published.ocsp),
+            *((Kind.ISSUER, url) for url in one.issuers),
+        ]
+        if self._asker is None:
+            return tuple(Answer(kind, url, Result.SKIPPED, "nothing was to be fetched") for kind, url in asks)
+        return tuple(await asyncio.gather(*(self._asker.ask(kind, url, question, end) for kind, url in asks)))
+
+
+def _key_facts(key: KeyFile | None, leaf: bytes) -> KeyFacts | None:
+    if key is None:
+        return None
+    fits = public_key(parse(leaf)) == key.public
+    return KeyFacts(key.path, key.mode, "" if fits else "it does not belong to any certificate of the file")

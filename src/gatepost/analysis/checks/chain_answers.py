@@ -1,0 +1,168 @@
+"""Asking the addresses that a certificate names, from here: its CRLs, its OCSP responders, its issuer's certificate.
+
+Used by `analysis.checks.chain`. Each address is asked anew, within its time, and nothing is kept: it is what is
+checked. A gateway's own questions go through `net.lookups.revocation`; what is read here is read by the same code
+(`net.revocation`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from gatepost.analysis.checks.chain_facts import Answer, Kind, Link, Result
+from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
+from gatepost.net.certificate import MAX_CERTIFICATE_BYTES, parse, quietly
+from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.path import issued
+from gatepost.net.revocation import (
+    MAX_LIST_BYTES,
+    MAX_RESPONSE_BYTES,
+    RevocationError,
+    Standing,
+    ocsp_request,
+    read_list,
+    read_response,
+)
+
+if TYPE_CHECKING:
+    from gatepost.net.lookups.http import Fetched, HttpClient
+
+
+_AT_A_TIME: Final = 6
+_OK: Final = 200
+_READINGS: Final = 1  # to read a list takes four times its size
+_ACCEPT: Final = {
+    Kind.CRL: "application/pkix-crl, */*",
+    Kind.OCSP: "application/ocsp-response",
+    Kind.ISSUER: "application/pkix-cert, application/pkcs7-mime, */*",
+}
+_LIMIT: Final = {
+    Kind.CRL: MAX_LIST_BYTES,
+    Kind.OCSP: MAX_RESPONSE_BYTES,
+    Kind.ISSUER: 16 * MAX_CERTIFICATE_BYTES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """About which certificate, issued by whom (None: not known), whether private addresses may be called, and when."""
+
+    link: Link
+    issuer: Link | None
+    private: bool
+    now: float
+
+
+class Asker:
+    """timeout: seconds for one address."""
+
+    def __init__(self, client: HttpClient, timeout: float) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._slots = asyncio.Semaphore(_AT_A_TIME)
+        self._readings = asyncio.Semaphore(_READINGS)
+
+    async def ask(self, kind: Kind, url: str, question: Question, end: float) -> Answer:
+        """What one address gives, before the event loop's time `end`. Never raises."""
+        if question.issuer is None and kind is not Kind.ISSUER:
+            why = "not asked: the issuer is not known, so that no signature could be verified"
+            return Answer(kind, url, Result.SKIPPED, why)
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout_at(end), self._slots:
+                begun = time.monotonic()
+                return await self._ask(kind, url, question, begun)
+        except TimeoutError:
+            return Answer(kind, url, Result.UNREACHABLE, "no time was left for it", time.monotonic() - begun)
+
+    async def _ask(self, kind: Kind, url: str, question: Question, begun: float) -> Answer:
+        try:
+            request = self._request(kind, url, question)
+            fetched = await self._client.fetch(request)
+        except RevocationError as failed:
+            return Answer(kind, url, Result.WRONG, str(failed))
+        except HttpFailed as failed:
+            detail = failed.detail.removeprefix(url).lstrip(": ")
+            return Answer(kind, url, _result(failed), detail, time.monotonic() - begun, status=failed.status)
+        answer = Answer(kind, url, Result.GOOD, "", time.monotonic() - begun, len(fetched.body), status=_OK)
+        if kind is Kind.ISSUER:
+            return _issuer(answer, fetched, question)
+        return await self._status(answer, fetched, question)
+
+    def _request(self, kind: Kind, url: str, question: Question) -> Request:
+        body, content_type = b"", ""
+        if kind is Kind.OCSP and question.issuer is not None:
+            body = ocsp_request(parse(question.link.der), parse(question.issuer.der))
+            content_type = "application/ocsp-request"
+        return Request(
+            url,
+            _LIMIT[kind],
+            self._timeout,
+            body=body,
+            content_type=content_type,
+            accept=_ACCEPT[kind],
+            private=question.private,
+        )
+
+    async def _status(self, answer: Answer, fetched: Fetched, question: Question) -> Answer:
+        assert question.issuer is not None  # noqa: S101 - `ask` has seen to it
+        certificate, issuer = parse(question.link.der), parse(question.issuer.der)
+        since = until = 0.0
+        try:
+            if answer.kind is Kind.CRL:
+                async with self._readings:
+                    found = await asyncio.to_thread(read_list, fetched.body, issuer)
+                since, until = found.this_update, found.next_update
+                with quietly():
+                    standing = found.standing(certificate, question.now)
+            else:
+                standing = read_response(fetched.body, certificate, issuer, question.now)
+                since, until = standing.since, standing.until
+        except RevocationError as failed:
+            result, detail = Result.WRONG, _page(fetched) or str(failed)
+        else:
+            result, detail = _said(standing)
+        return replace(answer, result=result, detail=detail, since=since, until=until)
+
+
+def _result(failed: HttpFailed) -> Result:
+    if failed.forbidden:
+        return Result.FORBIDDEN
+    return Result.UNREACHABLE if failed.temporary else Result.WRONG
+
+
+def _said(standing: Standing) -> tuple[Result, str]:
+    match standing.status:
+        case "good":
+            return Result.GOOD, ""
+        case "unknown":
+            return Result.WRONG, "the responder does not know the certificate"
+        case "revoked":
+            when = time.strftime(" on %Y-%m-%d %H:%M:%S UTC", time.gmtime(standing.revoked)) if standing.revoked else ""
+            reason = f", reason {standing.reason}" if standing.reason else ""
+            return Result.REVOKED, f"revoked{when}{reason}"
+
+
+def _page(fetched: Fetched) -> str:
+    """What is wrong where a proxy or a parked name answers with a page for people, "" if it is something else."""
+    is_page = "html" in fetched.content_type or fetched.body.lstrip()[:1] == b"<"
+    return "the answer is a web page: of a proxy on the way, or the name has changed hands" if is_page else ""
+
+
+def _issuer(answer: Answer, fetched: Fetched, question: Question) -> Answer:
+    """Whether what was fetched is the issuer's certificate; of several the one that is."""
+    try:
+        found = parse_file(fetched.body, answer.url).certificates
+    except ChainFileError as failed:
+        detail = _page(fetched) or str(failed).removeprefix(f"{answer.url}: ").partition(";")[0]
+        return replace(answer, result=Result.WRONG, detail=detail)
+    with quietly():
+        below = parse(question.link.der)
+        fitting = tuple(der for der in found if issued(below, parse(der)))
+    if not fitting:
+        detail = "what is there did not issue the certificate"
+        return replace(answer, result=Result.WRONG, detail=detail)
+    return replace(answer, certificates=fitting)

@@ -1,0 +1,326 @@
+"""What the facts of a certificate mean: pure judgement, one finding after the other. `analysis.checks.chain` calls it.
+
+Each sentence is for an administrator who has no PKI at his desk: what it is, what shows it, what to do, who must act.
+What the addresses of the certificates answered is judged in `analysis.checks.chain_status`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from gatepost.analysis.checks.chain_facts import From, Kind, Result
+from gatepost.analysis.checks.chain_report import ChainFinding, Part, days_left, send_order, shown, title
+from gatepost.analysis.checks.chain_status import issuer_findings, revocation_findings, staple_findings
+from gatepost.analysis.checks.chain_stores import OWN
+from gatepost.analysis.checks.partner_report import Mark
+from gatepost.net.certificate import certificate_facts
+from gatepost.net.chain import strong_key
+from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tls.names import describe_names, matches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.analysis.checks.chain_facts import ChainFacts, Link
+
+
+_LEVELS: Final = ((1, "renew it now"), (7, "renew it this week"), (14, "renew it"), (30, "plan its renewal"))
+_SHORT_LIVED: Final = 3  # a certificate is told to end soon in the last third of its life, if that is less than 30 days
+_MOST: Final = 10  # certificates that many a server accepts, and this gateway
+_OPEN: Final = 0o037  # as `pki.certificates.files` refuses it
+_GROUP: Final = 0o040
+
+
+def chain_findings(facts: ChainFacts) -> tuple[ChainFinding, ...]:
+    """Everything there is to say, in the order of `Part`."""
+    found = [
+        *_file(facts),
+        *_key(facts),
+        *_chain(facts),
+        *_root(facts),
+        *_dates(facts),
+        *_strength(facts),
+        *_purpose(facts),
+        *_names(facts),
+        *revocation_findings(facts),
+        *staple_findings(facts),
+        *issuer_findings(facts),
+    ]
+    if not facts.judged.trusted and all(one.verdict is not Mark.FAIL for one in found):
+        # A reason that no part knows: what no server would trust must not look ready.
+        found.append(ChainFinding(Part.CHAIN, Mark.FAIL, f"{facts.judged.status}: {facts.judged.detail}"))
+    return tuple(sorted(found, key=lambda one: list(Part).index(one.part)))
+
+
+def day(seconds: float) -> str:
+    """The date of a moment, UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+
+
+# The file.
+
+
+def _file(facts: ChainFacts) -> Iterator[ChainFinding]:
+    file, distinct = facts.file, list(dict.fromkeys(facts.file.certificates))
+    needed = [one.der for one in send_order(facts.path) if one.place is From.FILE]
+    count = f"{len(distinct)} certificate{'s' if len(distinct) > 1 else ''}"
+    if file.form == "PKCS#7":  # which is a set: it has no order
+        yield ChainFinding(Part.FILE, Mark.PASS, f"{file.form}, {count}")
+    elif file.certificates[0] != facts.path[0].der:
+        first = title(certificate_facts(file.certificates[0]))
+        fix = "Put the server's certificate first, then each issuer: a server takes the first one for its own."
+        yield ChainFinding(Part.FILE, Mark.FAIL, f"{file.form}, but {first} stands first", _order(facts), fix)
+    elif [der for der in distinct if der in needed] != needed:
+        fix = "Put each certificate directly before its issuer: old TLS libraries read no other order."
+        yield ChainFinding(Part.FILE, Mark.WARN, f"{file.form}, {count}, not in order", _order(facts), fix)
+    else:
+        yield ChainFinding(Part.FILE, Mark.PASS, f"{file.form}, {count}, the server's own first")
+    if file.form != "PEM":
+        make = "openssl x509 -inform DER" if file.form == "DER" else "openssl pkcs7 -print_certs"
+        fix = f"Make one of it: {make} -in {file.source} -out chain.pem; then check that one for its order."
+        yield ChainFinding(Part.FILE, Mark.INFO, f"{file.form}; mail servers want PEM", fix=fix)
+    if len(distinct) < len(file.certificates):
+        yield ChainFinding(Part.FILE, Mark.INFO, "a certificate is in it more than once")
+    if file.has_key:
+        fix = "Keep the key in a file of its own, mode 0600, and give this file to partners without it."
+        yield ChainFinding(Part.FILE, Mark.WARN, "the private key is in the same file", fix=fix)
+    if len(distinct) > _MOST:
+        fix = "Send the server's certificate and its issuers alone."
+        yield ChainFinding(Part.FILE, Mark.WARN, f"more than {_MOST} certificates: many servers refuse such", fix=fix)
+    yield from _superfluous(facts, [der for der in distinct if der not in needed])
+
+
+def _order(facts: ChainFacts) -> str:
+    return "to be sent, in this order: " + "; then ".join(title(one.facts) for one in send_order(facts.path))
+
+
+def _superfluous(facts: ChainFacts, others: list[bytes]) -> Iterator[ChainFinding]:
+    path = {one.der for one in facts.path}
+    names = {(one.facts.subject, one.facts.spki_sha256) for one in facts.path}
+    for der in others:
+        extra = certificate_facts(der)
+        expired = f", which expired on {day(extra.not_after)}" if extra.not_after < facts.now else ""
+        if der in path:
+            text = f"the root {title(extra)} is in it too: it need not be sent, partners have it or do not trust it"
+            yield ChainFinding(Part.FILE, Mark.INFO, text)
+        elif (extra.subject, extra.spki_sha256) in names:
+            text = f"a second certificate of {title(extra)}, issued by {extra.issuer} (cross-signed){expired}"
+            fix = "Take it out unless a partner with an old list of roots needs it." if not expired else "Take it out."
+            yield ChainFinding(Part.FILE, Mark.WARN if expired else Mark.INFO, text, fix=fix)
+        else:
+            text = f"{title(extra)} is no part of the chain{expired}"
+            yield ChainFinding(Part.FILE, Mark.WARN, text, f"issued by {extra.issuer}", "Take it out.")
+
+
+# The key.
+
+
+def _key(facts: ChainFacts) -> Iterator[ChainFinding]:
+    key = facts.key
+    if key is None:
+        return
+    if key.problem:
+        fix = "Find the key that was made for this request, or request a certificate anew."
+        leaf = facts.path[0].facts
+        yield ChainFinding(Part.KEY, Mark.FAIL, f"{key.path}: {key.problem}", f"checked: {title(leaf)}", fix)
+    else:
+        yield ChainFinding(Part.KEY, Mark.PASS, f"{key.path} belongs to the certificate")
+    shown = f"{key.path}: mode {key.mode:04o}"
+    if key.mode & _OPEN:
+        text = f"{shown} lets others read or change the key"
+        yield ChainFinding(
+            Part.KEY, Mark.FAIL, text, fix=f"chmod 0600 {key.path}; if others had access, make a new key."
+        )
+    elif key.mode & _GROUP:
+        text = f"{shown} lets its group read it"
+        yield ChainFinding(
+            Part.KEY, Mark.INFO, text, fix=f"chmod 0600 {key.path}, unless the server reads it that way."
+        )
+
+
+# The chain and its root.
+
+
+def _chain(facts: ChainFacts) -> Iterator[ChainFinding]:
+    path, top = facts.path, facts.path[-1]
+    missing = [one for one in send_order(path) if one.place is not From.FILE]
+    ends = top.self_issued or any(store.holds_root for store in facts.stores)
+    for one in missing:
+        if one is top and any(store.holds_root for store in facts.stores):
+            yield _own_anchor(one)
+            continue
+        below = path[path.index(one) - 1]
+        where = _where(below) if one.place is From.FETCHED else "it was found among the roots of this machine"
+        text = f"the intermediate {title(one.facts)} is missing in the file: {title(below.facts)} was issued by it"
+        fix = f"Append it to the file. {where[0].upper()}{where[1:]}."
+        yield ChainFinding(Part.CHAIN, Mark.FAIL, text, f"SHA-256 {one.facts.sha256.upper()}", fix)
+    if not ends:
+        yield _unknown_issuer(top)
+    elif not missing:
+        between = len(send_order(path)) - 1
+        said = f"{between} intermediate{'s' if between != 1 else ''}" if between else "no intermediate is needed"
+        yield ChainFinding(Part.CHAIN, Mark.PASS, f"complete, {said}")
+
+
+def _own_anchor(one: Link) -> ChainFinding:
+    text = f"the intermediate {title(one.facts)} is missing in the file; here it is trusted by itself"
+    fix = "Append it to the file: partners trust its root alone, and need it to get there."
+    return ChainFinding(Part.CHAIN, Mark.WARN, text, f"SHA-256 {one.facts.sha256.upper()}", fix)
+
+
+def _where(below: Link) -> str:
+    good = (one.url for one in below.answers if one.kind is Kind.ISSUER and one.result is Result.GOOD)
+    return f"it is to be had at {shown(next(good, next(iter(below.issuers), '')))}"
+
+
+def _unknown_issuer(top: Link) -> ChainFinding:
+    tried = [one for one in top.answers if one.kind is Kind.ISSUER]
+    text = f"the issuer of {title(top.facts)} is not in the file and in no store: {top.facts.issuer}"
+    options: tuple[str, ...] = ()
+    if tried:
+        evidence = "; ".join(f"{shown(one.url)}: {one.detail}" for one in tried)
+        fix = f"Append it to the file; the certificate says that it is to be had at {shown(tried[0].url)}."
+        if any(one.result is Result.FORBIDDEN for one in tried):
+            fix += " It was not fetched, as that is in a private network, which only an authority of your own may name."
+            options = ("private",)
+    else:
+        evidence = "the certificate does not say where its issuer's is to be had"
+        fix = "Get the intermediate certificates from the authority, and append them to the file."
+    if top.authority:
+        fix = f"If it is the root of your own authority, trust it here, and give it to partners. Else: {fix}"
+        options = ("anchors", *options)
+    return ChainFinding(Part.CHAIN, Mark.FAIL, text, evidence, fix, options)
+
+
+def _root(facts: ChainFacts) -> Iterator[ChainFinding]:
+    top = facts.path[-1]
+    holding = [store for store in facts.stores if store.holds_root]
+    if not top.self_issued and not holding:
+        return  # its issuer is not known: the chain's finding says so
+    name, shown = title(top.facts), f"SHA-1 {top.facts.sha1.upper()}; SHA-256 {top.facts.sha256.upper()}"
+    lacking = [store for store in facts.stores if not store.holds_root and not store.missing]
+    trusted_here = any(store.name == facts.anchors for store in holding)
+    if not trusted_here:
+        yield _untrusted(facts, name, shown, [store.name for store in holding])
+        return
+    where = " and ".join(store.name for store in holding)
+    if lacking:
+        text = f"{name} is in {where}, but not in {' or '.join(store.name for store in lacking)}"
+        fix = "Partners who know no more than the public lists will not trust it: give them this root."
+        verdict = Mark.INFO if facts.anchors != OWN else Mark.WARN  # a root that somebody names is no surprise to him
+        yield ChainFinding(Part.ROOT, verdict, text, shown, fix)
+    else:
+        yield ChainFinding(Part.ROOT, Mark.PASS, f"{name} is in {where}", shown)
+    for store in facts.stores:
+        if store.missing:
+            yield ChainFinding(Part.ROOT, Mark.INFO, f"{store.name} could not be looked into: {store.missing}")
+
+
+def _untrusted(facts: ChainFacts, name: str, shown: str, others: list[str]) -> ChainFinding:
+    kind = "the certificate is self-signed and" if len(facts.path) == 1 else f"the root {name} is"
+    elsewhere = f" (it is in {' and '.join(others)})" if others else ""
+    text = f"{kind} not in {facts.anchors}{elsewhere}"
+    fix = (
+        "For partners on the internet get a certificate of a public authority. If this authority is your own, trust "
+        "its root here, and give it to every partner who is to trust it."
+    )
+    return ChainFinding(Part.ROOT, Mark.FAIL, text, shown, fix, ("anchors",))
+
+
+# Dates, strength, purpose.
+
+
+def _dates(facts: ChainFacts) -> Iterator[ChainFinding]:
+    wrong = False
+    for one in facts.path:
+        for finding in _date(one, facts, leaf=one is facts.path[0]):
+            wrong = True
+            yield finding
+    if not wrong:
+        leaf = facts.path[0].facts
+        text = f"valid until {day(leaf.not_after)}, {days_left(leaf, facts.now)} days left; no issuer ends before"
+        yield ChainFinding(Part.DATES, Mark.PASS, text)
+
+
+def _date(one: Link, facts: ChainFacts, *, leaf: bool) -> Iterator[ChainFinding]:
+    certificate, name = one.facts, title(one.facts)
+    left, life = certificate.not_after - facts.now, certificate.not_after - certificate.not_before
+    if left < 0:
+        fix = (
+            "Renew it." if leaf else "Get the issuer's present certificate from the authority, or another certificate."
+        )
+        yield ChainFinding(Part.DATES, Mark.FAIL, f"{name} expired on {day(certificate.not_after)}", fix=fix)
+    elif certificate.not_before > facts.now:
+        fix = f"Wait until {day(certificate.not_before)}, or look at this machine's clock."
+        yield ChainFinding(Part.DATES, Mark.FAIL, f"{name} is not valid before {day(certificate.not_before)}", fix=fix)
+    elif left < min(30 * 86400, life / _SHORT_LIVED):
+        days = days_left(certificate, facts.now)
+        what = next((what for limit, what in _LEVELS if days < limit), "plan its renewal")
+        text = f"{name} ends on {day(certificate.not_after)}: {days} day{'s' if days != 1 else ''} left"
+        yield ChainFinding(Part.DATES, Mark.WARN, text, fix=f"{what[0].upper()}{what[1:]}.")
+    elif certificate.not_after < facts.path[0].facts.not_after:
+        text = f"{name} ends on {day(certificate.not_after)}, before the certificate that it vouches for"
+        fix = "Expect to change the chain then: ask the authority for the certificate that follows."
+        yield ChainFinding(Part.DATES, Mark.WARN, text, fix=fix)
+
+
+def _strength(facts: ChainFacts) -> Iterator[ChainFinding]:
+    weak = False
+    for number, one in enumerate(facts.path):
+        name = title(one.facts)
+        if not strong_key(one.facts.key):
+            weak = True
+            text = f"{name} has the key {one.facts.key}; RSA-2048 or P-256 is the least"
+            fix = "Make a new key and request a certificate for it." if not number else "Choose another authority."
+            yield ChainFinding(Part.STRENGTH, Mark.FAIL, text, fix=fix)
+        if one.weak and not one.self_issued:
+            weak = True
+            text = f"{name} is signed with {one.weak}, which no longer proves anything"
+            yield ChainFinding(Part.STRENGTH, Mark.FAIL, text, fix="Have it issued anew, signed with SHA-256.")
+    if not weak:
+        leaf = facts.path[0]
+        signed = f", signed with {leaf.signature}" if leaf.signature else ""
+        yield ChainFinding(Part.STRENGTH, Mark.PASS, f"{leaf.facts.key}{signed}; its issuers are strong enough, too")
+
+
+def _purpose(facts: ChainFacts) -> Iterator[ChainFinding]:
+    leaf = facts.path[0]
+    if leaf.authority:
+        text = "the certificate is an authority's (basicConstraints CA), not a server's"
+        yield ChainFinding(Part.PURPOSE, Mark.WARN, text, fix="Have a certificate for a server issued.")
+    usages = leaf.usages
+    if usages is None:
+        yield ChainFinding(Part.PURPOSE, Mark.INFO, "not limited to a purpose (no extended key usage)")
+        return
+    if not usages & {"serverAuth", "any"}:
+        shown = f"extended key usage: {', '.join(sorted(usages))}"
+        fix = "Have it issued for TLS servers (extended key usage serverAuth)."
+        yield ChainFinding(Part.PURPOSE, Mark.FAIL, "it is not for TLS servers", shown, fix)
+    elif "clientAuth" in usages or "any" in usages:
+        text = "for servers (serverAuth), and for clients (clientAuth), which public authorities stop issuing"
+        yield ChainFinding(Part.PURPOSE, Mark.PASS, text)
+    else:
+        text = "for servers (serverAuth) only: a partner who asks sending servers for a certificate may refuse it"
+        yield ChainFinding(Part.PURPOSE, Mark.PASS, text)
+    if facts.judged.status is ChainStatus.WRONG_PURPOSE and usages & {"serverAuth", "any"}:
+        yield ChainFinding(Part.PURPOSE, Mark.FAIL, facts.judged.detail, fix="Choose an issuer for TLS servers.")
+
+
+def _names(facts: ChainFacts) -> Iterator[ChainFinding]:
+    leaf = facts.path[0].facts
+    if not leaf.dns_names and not leaf.ip_addresses:
+        text = f"it bears no name (no subjectAltName); the common name {leaf.common_name!r} is none (RFC 9525)"
+        fix = "Have it issued with the host names as subjectAltName."
+        yield ChainFinding(Part.NAMES, Mark.FAIL, text, fix=fix)
+        return
+    if not facts.names:
+        fix = "Compare with the names of your MX records."
+        yield ChainFinding(Part.NAMES, Mark.INFO, f"for {describe_names(leaf)}", fix=fix, options=("name",))
+    for name in facts.names:
+        if matches(name, leaf):
+            by = "" if name in leaf.dns_names else f", by *.{name.partition('.')[2]}"
+            yield ChainFinding(Part.NAMES, Mark.PASS, f"for {name}{by}")
+        else:
+            fix = f"Have it issued with {name} as subjectAltName."
+            yield ChainFinding(Part.NAMES, Mark.FAIL, f"not for {name}", f"it is for {describe_names(leaf)}", fix)

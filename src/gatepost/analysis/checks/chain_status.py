@@ -1,0 +1,156 @@
+"""What the addresses of a path's certificates answered, as findings: CRLs, OCSP, stapling, issuers. Pure.
+
+Used by `analysis.checks.chain_stages`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from gatepost.analysis.checks.chain_facts import Answer, Kind, Result
+from gatepost.analysis.checks.chain_report import ChainFinding, Part, endpoint, shown, title
+from gatepost.analysis.checks.partner_report import Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.analysis.checks.chain_facts import ChainFacts, Link
+
+
+_SLOW: Final = 3.0  # seconds: half of what many a server waits
+_LARGE: Final = 10 * 1024 * 1024  # octets: what many a server takes at most
+_SAID: Final = {Result.WRONG: "is of no use", Result.SKIPPED: "was not asked for"}
+_WORD: Final = {Kind.CRL: "CRL", Kind.OCSP: "OCSP", Kind.ISSUER: "issuer"}
+
+
+def revocation_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
+    """One for each CRL and OCSP address, and for each certificate that has none."""
+    if facts.offline:
+        text = "not looked at, as nothing was to be fetched"
+        yield ChainFinding(Part.REVOCATION, Mark.INFO, text)
+        return
+    for number, one in enumerate(facts.path):
+        asked = [answer for answer in one.answers if answer.kind is not Kind.ISSUER]
+        if not asked and (number == 0 or not one.self_issued) and not _is_anchor(facts, number):
+            yield _nowhere(one)
+        told = any(answer.result in {Result.GOOD, Result.REVOKED} for answer in asked)
+        for answer in asked:
+            yield _status(one, answer, told=told)
+        if asked and one.published.unusable:
+            text = f"{title(one.facts)} also names what is not asked here: {one.published.unusable}"
+            yield ChainFinding(Part.REVOCATION, Mark.INFO, text)
+
+
+def _is_anchor(facts: ChainFacts, number: int) -> bool:
+    return number == len(facts.path) - 1 and any(store.holds_root for store in facts.stores)
+
+
+def _nowhere(one: Link) -> ChainFinding:
+    if one.published.unusable:
+        text = f"{title(one.facts)} names only what is not asked: {one.published.unusable}"
+        fix = "Partners cannot see whether it is revoked, unless they are within the authority's network."
+        return ChainFinding(Part.REVOCATION, Mark.WARN, text, fix=fix)
+    text = f"{title(one.facts)} names neither a CRL nor an OCSP responder: nobody can see whether it is revoked"
+    return ChainFinding(Part.REVOCATION, Mark.INFO, text)
+
+
+def _status(one: Link, answer: Answer, *, told: bool) -> ChainFinding:
+    """told: another address of this certificate, or this one, says what is to be known."""
+    if answer.result is Result.REVOKED:
+        text = f"{title(one.facts)}, serial {one.facts.serial}, was {answer.detail}"
+        fix = "Do not use it: have another one issued, with a new key."
+        return ChainFinding(Part.REVOCATION, Mark.FAIL, text, f"says {shown(answer.url)}", fix)
+    if answer.result is Result.GOOD:
+        return _good(f"{_WORD[answer.kind]} of {title(one.facts)}: {shown(answer.url)}", answer)
+    verdict = Mark.WARN if told else Mark.FAIL if answer.result is Result.WRONG else Mark.UNKNOWN
+    said = _SAID.get(answer.result, "could not be had")
+    text = f"{_WORD[answer.kind]} of {title(one.facts)} {said}: {shown(answer.url)}"
+    options = ("private",) if answer.result is Result.FORBIDDEN else ()
+    return ChainFinding(Part.REVOCATION, verdict, text, answer.detail, _what_to_do(one, answer), options)
+
+
+def _good(about: str, answer: Answer) -> ChainFinding:
+    shown = f"{about}: not revoked; {_figures(answer)}"
+    if answer.seconds > _SLOW:
+        fix = "Partners may give up waiting. See whether a proxy or a firewall delays it, else ask the authority."
+        return ChainFinding(Part.REVOCATION, Mark.WARN, f"{shown}: slow", fix=fix)
+    if answer.size > _LARGE:
+        fix = "Some servers do not read so long a list: ask the authority for certificates with another CRL."
+        return ChainFinding(Part.REVOCATION, Mark.WARN, f"{shown}: very long", fix=fix)
+    return ChainFinding(Part.REVOCATION, Mark.PASS, shown)
+
+
+def _figures(answer: Answer) -> str:
+    until = f", next by {_minute(answer.until)}" if answer.until else ""
+    since = f", of {_minute(answer.since)}" if answer.since else ""
+    return f"HTTP 200, {answer.seconds * 1000:.0f} ms, {answer.size} bytes, signature good{since}{until}"
+
+
+def _minute(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}Z"
+
+
+def _what_to_do(one: Link, answer: Answer) -> str:
+    host = endpoint(answer.url) or shown(answer.url)
+    match answer.result:
+        case Result.FORBIDDEN:
+            return "A public authority names no address of a private network; if this one is your own, allow it."
+        case Result.SKIPPED:
+            return "Complete the chain first."
+        case Result.UNREACHABLE if answer.status:
+            return f"The server at {host} is in trouble: try again later, then tell {one.facts.issuer}."
+        case Result.UNREACHABLE:
+            return f"Let this machine out to {host} in the firewall, and try again. Partners have to reach it too."
+        case _:
+            return f"This is the authority's fault, or a proxy's: try from elsewhere, then tell {one.facts.issuer}."
+
+
+def staple_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
+    """Whether a server could staple an OCSP response, and whether it has to."""
+    leaf = facts.path[0]
+    answers = [one for one in leaf.answers if one.kind is Kind.OCSP]
+    good = next((one for one in answers if one.result is Result.GOOD), None)
+    if leaf.must_staple:
+        yield _must_staple(has_responder=bool(answers))
+    if not answers:
+        instead = "; partners use its CRL" if leaf.published.crl else ""
+        text = f"nothing can be stapled: the certificate names no OCSP responder{instead}"
+        yield ChainFinding(Part.STAPLING, Mark.INFO, text)
+    elif good is not None:
+        yield ChainFinding(Part.STAPLING, Mark.PASS, f"there is an OCSP response to staple: {_held(good)}")
+    elif not facts.offline and (facts.staple or leaf.must_staple):
+        text = "no OCSP response could be had that a server might staple"
+        verdict = Mark.FAIL if any(one.result in {Result.WRONG, Result.REVOKED} for one in answers) else Mark.UNKNOWN
+        yield ChainFinding(
+            Part.STAPLING, verdict, text, "; ".join(f"{shown(one.url)}: {one.detail}" for one in answers)
+        )
+
+
+def _held(answer: Answer) -> str:
+    held = f"holds until {_minute(answer.until)}" if answer.until else "does not say how long it holds"
+    return f"its signature is good, it {held}"
+
+
+def _must_staple(*, has_responder: bool) -> ChainFinding:
+    text = "the certificate asks for OCSP stapling (must-staple, RFC 7633)"
+    if not has_responder:
+        fix = "Have it issued without must-staple: it names no OCSP responder, so that nothing can be stapled."
+        return ChainFinding(Part.STAPLING, Mark.FAIL, text, fix=fix)
+    fix = "Use it only with a server that staples, as gatepost does. Clients that obey it refuse others."
+    return ChainFinding(Part.STAPLING, Mark.WARN, text, fix=fix)
+
+
+def issuer_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
+    """Whether the issuers' certificates are to be had where the certificates say."""
+    for one in facts.path:
+        for answer in one.answers:
+            if answer.kind is not Kind.ISSUER or answer.result is Result.SKIPPED:
+                continue
+            about = f"the issuer of {title(one.facts)}: {shown(answer.url)}"
+            if answer.result is Result.GOOD:
+                text = f"{about}: HTTP 200, {answer.seconds * 1000:.0f} ms, {answer.size} bytes"
+                yield ChainFinding(Part.ISSUERS, Mark.PASS, text)
+            else:
+                fix = "Windows servers look there for what a partner forgot to send. " + _what_to_do(one, answer)
+                yield ChainFinding(Part.ISSUERS, Mark.WARN, about, answer.detail, fix)

@@ -1,0 +1,385 @@
+"""A changeover of the gateway's certificate: looks at the gates of a staged one, and switches.
+
+Called by `gatepost certificate changeover` and, for a switch at a time, by `analysis.checks.scheduled` in one worker.
+It gathers; `analysis.checks.gates` and its neighbours say what that means, `pki.certificates.lifecycle` what becomes of
+the entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+from itertools import chain as joined
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.analysis.checks import gates, gates_names, gates_partners, gates_rehearsal, gates_tlsa
+from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
+from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
+from gatepost.analysis.checks.chain_stores import RootStores
+from gatepost.analysis.checks.gates import Gate, GateFinding, GateReport
+from gatepost.analysis.checks.gates_tlsa import HostTlsa, Sighting
+from gatepost.analysis.checks.partner_report import Mark
+from gatepost.net.anchors import AnchorsError
+from gatepost.net.dane import judge as judge_tlsa
+from gatepost.net.dane import unreadable
+from gatepost.net.identity import IdentityError, read_identity
+from gatepost.net.lookups.mx import MailRouter
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.lookups.tlsa import TlsaFinder
+from gatepost.pki.certificates import lifecycle as course
+from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.stapling import subject_of
+from gatepost.policy.connectors.publication import publication
+from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
+from gatepost.protocols.dane.tlsa import RecordsKind, classify
+from gatepost.store.changes import ConfigConflict
+from gatepost.store.interface import StoreFailure, TraceFilter
+from gatepost.store.trace_search import scan_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from gatepost.analysis.checks.chain_report import ChainCheck
+    from gatepost.net.identity import ServerIdentity
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.net.lookups.http import HttpClient
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.pki.certificates.inventory import Inventory
+    from gatepost.pki.certificates.stapling import Stapler
+    from gatepost.policy.connectors.records import Organization
+    from gatepost.protocols.dane.match import DaneVerdict
+    from gatepost.protocols.mtasts.publish import Publication
+    from gatepost.settings.model import Settings
+
+
+type Told = Callable[[Gate, Sequence[GateFinding]], None]
+"""Is told of a gate that was looked at, and what was found there."""
+
+SEEN_SECONDS: Final = 30 * 86400.0
+"""How far back the trace is searched for partners, in its newest rows."""
+
+_ROWS: Final = 200_000
+
+_WHOLE: Final = 90.0  # seconds for all gates
+_ADDRESS: Final = 5.0  # for one address of a chain
+_DOMAINS: Final = 50  # accepted domains whose MX records are looked up
+_HOSTS: Final = 20
+_TRIES: Final = 5
+_NO_TTL: Final = 86400  # assumed where neither the zone nor the resolver says less than it keeps anything for
+_RESOLVER_KEEPS: Final = 3600  # `net.lookups.dns` keeps nothing for longer, and says no more
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a look starts from. entries: all, by id. now: seconds since 1970. seen: as `seen_partners`, or None."""
+
+    entries: Mapping[str, Entry]
+    organizations: Sequence[Organization]
+    now: float
+    seen: Mapping[str, int] | None = None
+
+
+class Gatekeeper:
+    """Looks at gates. resolver, client: ask the world; stapler: has OCSP responses. For one event loop."""
+
+    def __init__(
+        self, settings: Settings, inventory: Inventory, resolver: Resolver, client: HttpClient, stapler: Stapler
+    ) -> None:
+        self._settings = settings
+        self._inventory = inventory
+        self._resolver = resolver
+        self._client = client
+        self._stapler = stapler
+
+    async def look(self, entry: Entry, scene: Scene, tell: Told | None = None) -> GateReport:
+        """All gates, in at most a minute and a half. Partners are listed if the scene has what was seen of them.
+
+        tell: called with each gate as soon as it was looked at, and what was found there.
+        """
+        begun = time.monotonic()
+        parts: list[list[GateFinding]] = []
+        try:
+            async with asyncio.timeout(_WHOLE):
+                await self._look(entry, scene, parts, tell)
+            found = [one for part in parts for one in part]
+        except TimeoutError:
+            found = [one for part in parts for one in part]
+            text = f"looking at the gates was given up after {_WHOLE:.0f} seconds"
+            found.append(
+                GateFinding(Gate.CHAIN, Mark.UNKNOWN, text, fix="See [dns], and what addresses do not answer.")
+            )
+        return GateReport(entry, scene.now, gates.in_order(found), time.monotonic() - begun)
+
+    async def sight(self, entry: Entry, scene: Scene) -> list[GateFinding]:
+        """Look at the TLSA records alone; since when they are there is remembered. Raises TimeoutError."""
+        if entry.purpose is Purpose.CLIENT:
+            return []
+        async with asyncio.timeout(_WHOLE):
+            hosts = gates_names.our_hosts(entry, self._settings.server.hostname, await self._mail_hosts(scene))
+            return await self._tlsa(entry, scene, hosts)
+
+    async def _look(self, entry: Entry, scene: Scene, parts: list[list[GateFinding]], tell: Told | None) -> None:
+        """parts: is filled as answers come, each where it belongs."""
+        identity, problem = self._identity(entry)
+        looks: list[tuple[tuple[Gate, ...], Awaitable[Iterable[GateFinding]]]] = [
+            ((Gate.KEY,), _at_once([gates.key_finding(problem)])),
+            ((Gate.CHAIN,), self._chain(entry, scene)),
+            ((Gate.NAMES, Gate.TLSA, Gate.REHEARSAL), self._names(entry, scene)),
+        ]
+        if entry.purpose is Purpose.SERVER and identity is not None:
+            looks.append(((Gate.STAPLING,), self._staple(identity, scene.now)))
+            looks.append(((Gate.REHEARSAL,), self._rehearse(entry, identity, scene)))
+        if scene.seen is not None:
+            partners = gates_partners.partners_of(entry, scene.organizations, scene.seen)
+            looks.append(((Gate.PARTNERS,), _at_once(gates_partners.partner_findings(partners))))
+        open_ = Counter(gate for gates_of, _ in looks for gate in gates_of)
+        parts += [[] for _ in looks]
+
+        async def run(at: int, gates_of: Iterable[Gate], look: Awaitable[Iterable[GateFinding]]) -> None:
+            parts[at] += await look
+            open_.subtract(gates_of)
+            for gate in gates_of:
+                if tell is not None and not open_[gate]:
+                    tell(gate, [one for part in parts for one in part if one.gate is gate])
+
+        await asyncio.gather(*(run(at, *one) for at, one in enumerate(looks)))
+
+    def _identity(self, entry: Entry) -> tuple[ServerIdentity | None, str]:
+        """The certificate with its key, or why it cannot be had."""
+        try:
+            identity = self._inventory.identity(entry)
+            if read_identity(identity).leaf.sha256 != entry.leaf.sha256:
+                return None, f"{entry.chain_file} holds another certificate by now"
+        except (CertificateFileError, IdentityError) as failure:
+            return None, str(failure)
+        return identity, ""
+
+    # the chain
+
+    async def _chain(self, entry: Entry, scene: Scene) -> list[GateFinding]:
+        try:
+            stores = await asyncio.to_thread(RootStores.load, self._settings.tls.trust_anchors)
+        except AnchorsError as error:
+            return [
+                GateFinding(Gate.CHAIN, Mark.UNKNOWN, "the trust anchors of this gateway cannot be read", str(error))
+            ]
+        full = ChainChecker(self._client, stores, timeout=_ADDRESS, private=True)  # the certificates are our own
+        check = await self._checked(entry, full, scene.now)
+        olds = self._olds(entry, scene)
+        current = await self._checked(olds[0], ChainChecker(None, stores), scene.now) if olds else None
+        return list(gates.chain_findings(entry, check, current))
+
+    async def _checked(self, entry: Entry, checker: ChainChecker, now: float) -> ChainCheck | None:
+        try:
+            file = parse_file(self._chain_pem(entry), f"certificate {entry.id}")
+            return await checker.check(ChainQuestion(file), now=now)
+        except (ChainFileError, CertificateFileError):
+            return None
+
+    def _chain_pem(self, entry: Entry) -> bytes:
+        try:
+            return self._inventory.chain_pem(entry)
+        except CertificateFileError:  # of the settings, and not recorded yet
+            return self._inventory.identity(entry).chain_pem
+
+    @staticmethod
+    def _olds(entry: Entry, scene: Scene) -> list[Entry]:
+        """Those that it replaces; of one that is current already, those that it replaced."""
+        if entry.state is State.NEXT:
+            return list(course.replaced(entry, scene.entries))
+        return [scene.entries[number] for number in entry.replaces if number in scene.entries]
+
+    # names, and what hangs on them
+
+    async def _names(self, entry: Entry, scene: Scene) -> list[GateFinding]:
+        if entry.purpose is Purpose.CLIENT:
+            return list(gates_names.names_findings(entry, scene.entries, (), {}, ()))
+        hosts = await self._mail_hosts(scene)
+        policies = _policies(scene.organizations, self._settings.server.hostname)
+        served = bool(self._settings.mta_sts.address)
+        expected = gates_names.expected_names(self._settings.server.hostname, hosts, policies, served=served)
+        found = list(gates_names.names_findings(entry, scene.entries, expected, hosts, policies))
+        ours = gates_names.our_hosts(entry, self._settings.server.hostname, hosts)
+        return [*found, *await self._tlsa(entry, scene, ours), *self._demands(entry, scene, ours)]
+
+    async def _mail_hosts(self, scene: Scene) -> dict[str, tuple[str, ...] | str]:
+        """The MX hosts of each accepted domain, or why they cannot be had."""
+        router = MailRouter(self._resolver, random.Random())  # noqa: S311 - shuffles equals
+        domains = [domain.name for one in scene.organizations for domain in one.accepted_domains][:_DOMAINS]
+        found = await asyncio.gather(*(_hosts_of(router, domain) for domain in domains))
+        return dict(zip(domains, found, strict=True))
+
+    def _demands(self, entry: Entry, scene: Scene, hosts: Iterable[str]) -> list[GateFinding]:
+        demands = gates_rehearsal.demands_on(scene.organizations, (self._settings.server.hostname, *hosts))
+        try:
+            chain = parse_file(self._chain_pem(entry), entry.id).certificates if demands else ()
+        except (ChainFileError, CertificateFileError):  # the chain's own gate says so
+            return []
+        anchors = self._settings.tls.trust_anchors
+        return list(gates_rehearsal.demand_findings(entry, chain, demands, anchors, now=scene.now))
+
+    async def _tlsa(self, entry: Entry, scene: Scene, hosts: Mapping[str, bool]) -> list[GateFinding]:
+        seen = await asyncio.gather(*(self._host_tlsa(entry, scene, *host) for host in [*hosts.items()][:_HOSTS]))
+        before = _sightings(self._inventory.seen(entry))
+        after = {one.host: gates_tlsa.sight(before.get(one.host, Sighting()), one, now=scene.now) for one in seen}
+        if entry.state is State.NEXT and after != before:
+            self._remember(entry, {**before, **after})
+        return list(gates_tlsa.tlsa_findings(entry, seen, after, now=scene.now))
+
+    def _remember(self, entry: Entry, sightings: Mapping[str, Sighting]) -> None:
+        try:
+            self._inventory.remember(entry, msgspec.json.encode(sightings))
+        except StoreFailure:  # then it is seen for the first time once more
+            return
+
+    async def _host_tlsa(self, entry: Entry, scene: Scene, host: str, takes_mail: bool) -> HostTlsa:  # noqa: FBT001 - as in a table
+        lookup, ttl = await self._records(host)
+        if lookup.status is not TlsaStatus.USABLE:
+            return HostTlsa(host, lookup, ttl=ttl, takes_mail=takes_mail)
+        olds = self._olds(entry, scene)
+        own, other = (self._judged(one, lookup, scene.now) for one in (entry, olds[0] if olds else None))
+        return HostTlsa(host, lookup, own, other, ttl, takes_mail)
+
+    def _judged(self, entry: Entry | None, lookup: TlsaLookup, now: float) -> DaneVerdict | None:
+        if entry is None:
+            return None
+        try:
+            chain = parse_file(self._chain_pem(entry), entry.id).certificates
+        except (ChainFileError, CertificateFileError):
+            return None
+        return judge_tlsa(lookup.records, chain, names=lookup.names, now=now)
+
+    async def _records(self, host: str) -> tuple[TlsaLookup, int]:
+        """What is published, and for how long it may be kept."""
+        try:
+            addresses = await MailRouter(self._resolver, random.Random()).addresses(host)  # noqa: S311 - shuffles
+            lookup = await TlsaFinder(self._resolver).find(addresses)
+            answer = await self._resolver.query(f"_25._tcp.{lookup.base or host}", "TLSA")
+        except LookupFailed as failure:
+            if not failure.temporary:
+                return TlsaLookup(TlsaStatus.NONE, failure.detail), 0
+            return TlsaLookup(TlsaStatus.FAILED, failure.detail, bogus=failure.bogus), 0
+        if lookup.status is TlsaStatus.INSECURE and self._resolver.dane_off and answer.records:
+            # Nobody here can tell whether the zone is signed. Others can: records that are there are taken for good.
+            records = classify([one.to_generic().data for one in answer.records], unreadable=unreadable)
+            if records.kind is RecordsKind.USABLE:
+                detail = f"{records.detail}; not proven from here: {self._resolver.dane_off}"
+                lookup = TlsaLookup(TlsaStatus.USABLE, detail, records, host, (host,))
+        known = answer.ttl if answer.ttl < _RESOLVER_KEEPS else _NO_TTL
+        return lookup, answer.zone_ttl or known
+
+    # handshakes
+
+    async def _staple(self, identity: ServerIdentity, now: float) -> list[GateFinding]:
+        subject = subject_of(identity)
+        if subject.urls:
+            await self._stapler.renew([identity], now)
+        kept = subject.thumbprint in self._stapler.kept([identity], now)
+        return [gates.staple_finding(responder=bool(subject.urls), must=subject.must, kept=kept)]
+
+    async def _rehearse(self, entry: Entry, identity: ServerIdentity, scene: Scene) -> list[GateFinding]:
+        currents = [
+            one for one in scene.entries.values() if one.state is State.CURRENT and one.purpose is Purpose.SERVER
+        ]
+        before = self._identities(sorted(currents, key=lambda one: -one.current_from))
+        stay = [one for one in course.after_switch(entry, scene.entries) if one.id != entry.id]
+        after = [identity, *self._identities(stay)]
+        olds = course.replaced(entry, scene.entries) if entry.state is State.NEXT else ()
+        # Those first that the old ones bear: partners ask for them now, and another kind of key must not be all that
+        # is left for one of them.
+        borne = [name for one in (*olds, entry) for name in course.names_of(one) if not _is_special(name)]
+        names = (self._settings.server.hostname, *borne)
+        profile = str(self._settings.tls.profile)
+        try:
+            met_after = await asyncio.to_thread(gates_rehearsal.meet, after, names, profile)
+            met_before = await asyncio.to_thread(gates_rehearsal.meet, before, names, profile) if before else ()
+        except IdentityError as error:
+            return [GateFinding(Gate.REHEARSAL, Mark.FAIL, "it cannot be presented", str(error))]
+        return list(gates_rehearsal.rehearsal_findings(entry, met_before, met_after))
+
+    def _identities(self, entries: Iterable[Entry]) -> list[ServerIdentity]:
+        found = (self._identity(one)[0] for one in entries)
+        return [one for one in found if one is not None]
+
+
+async def _at_once(found: Iterable[GateFinding]) -> Iterable[GateFinding]:
+    """What needs no waiting."""
+    return found
+
+
+async def _hosts_of(router: MailRouter, domain: str) -> tuple[str, ...] | str:
+    try:
+        found = await router.mail_hosts(domain)
+    except LookupFailed as failure:
+        return failure.detail
+    return tuple(dict.fromkeys(host.name for host in found.hosts))
+
+
+def _policies(organizations: Sequence[Organization], hostname: str) -> list[Publication]:
+    found = []
+    for domain in joined.from_iterable(one.accepted_domains for one in organizations):
+        try:
+            made = publication(domain, hostname)
+        except ValueError:  # of resources that an older version stored; it is not served
+            continue
+        if made is not None:
+            found.append(made)
+    return found
+
+
+def _sightings(kept: bytes) -> dict[str, Sighting]:
+    try:
+        return msgspec.json.decode(kept, type=dict[str, Sighting]) if kept else {}
+    except msgspec.MsgspecError:
+        return {}
+
+
+def _is_special(name: str) -> bool:
+    """A wildcard or an address: no client asks for it by server name."""
+    return name.startswith("*.") or ":" in name or name.rpartition(".")[2].isdigit()
+
+
+def seen_partners(trace: Path, *, now: float) -> dict[str, int]:
+    """Messages that came over TLS in the last 30 days, the newest 200,000 at most, by the sender's domain. Blocks."""
+    counts: dict[str, int] = {}
+    wanted = TraceFilter(since=now - SEEN_SECONDS)
+    rows = scan_trace(trace, wanted, ("sender", "tls_version"), events=("RECEIVE",))
+    for sender, version in islice(rows, _ROWS):
+        domain = str(sender).rpartition("@")[2].lower()
+        if version and domain:
+            counts[domain] = counts.get(domain, 0) + 1
+    return counts
+
+
+def apply_step(
+    inventory: Inventory,
+    step: Callable[[Mapping[str, Entry]], Sequence[Entry]],
+    entries: Callable[[], tuple[int, Mapping[str, Entry]]],
+    *,
+    author: str,
+    note: str,
+) -> tuple[Entry, ...]:
+    """Do one step of `certificates.lifecycle` on what is stored, again if somebody else changed something meanwhile.
+
+    entries: all of them as they are now, with the version; those of the settings that are not recorded yet are. Raises
+    Refused, ConfigConflict after five tries, StoreFailure.
+    """
+    for left in reversed(range(_TRIES)):
+        version, known = entries()
+        changed = tuple(step(known))
+        try:
+            inventory.change(changed, author=author, note=note, expected=version)
+        except ConfigConflict:
+            if not left:
+                raise
+        else:
+            return changed
+    raise AssertionError  # the last try returns or raises

@@ -1,0 +1,119 @@
+"""What partners are told before our certificate changes: the body of a mail, in plain text (exchange.md section 9.3).
+
+Pure; printed by `gatepost certificate changeover notice`. Everything in it is taken from the certificates themselves.
+"""
+
+from __future__ import annotations
+
+import base64
+import textwrap
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gatepost.pki.certificates.entry import Purpose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.protocols.tls.facts import CertificateFacts
+
+
+_WIDTH = 76
+
+
+def notice(
+    entry: Entry, olds: Sequence[Entry], *, hostname: str, above: Sequence[CertificateFacts], firewall: Sequence[str]
+) -> str:
+    """The text. olds: what is replaced. above: issuers of the next one, up to its root. firewall: HOST:PORT."""
+    whose = f"mail server {hostname}" if entry.purpose is Purpose.SERVER else f"mail sent by {hostname}"
+    when = f"on {_time(entry.switch_at)}" if entry.switch_at else "soon; the day will be told, or ask for it"
+    parts = [
+        f"Subject: Change of the TLS certificate of the {whose}",
+        "",
+        *_folded(f"The TLS certificate of the {whose} changes {when}. Names and protection stay as they are."),
+        "",
+        *_folded(
+            "If your systems trust our certificate by its authority and name alone, and know the root below, there is "
+            "nothing to do. If they compare its issuer, subject, serial number, thumbprint or key, please let them "
+            "accept both certificates until the change is done."
+        ),
+        "",
+        *_certificate("NEXT CERTIFICATE", entry.leaf),
+    ]
+    for old in olds:
+        parts += ["", *_certificate("CURRENT CERTIFICATE (until the change)", old.leaf)]
+    return "\n".join([*parts, "", *_steps(entry, hostname, above, firewall), ""])
+
+
+def _certificate(title: str, leaf: CertificateFacts) -> Iterator[str]:
+    yield title
+    names = (*leaf.dns_names, *leaf.ip_addresses)
+    pin = base64.b64encode(bytes.fromhex(leaf.spki_sha256)).decode("ascii")
+    rows = {
+        "subject": leaf.subject,
+        "issuer": leaf.issuer,
+        "names": ", ".join(names),
+        "serial number": leaf.serial,
+        "key": leaf.key,
+        "valid": f"{_time(leaf.not_before)} to {_time(leaf.not_after)}",
+        "SHA-1": leaf.sha1.upper(),
+        "SHA-256": leaf.sha256.upper(),
+        "key pin": f"sha256/{pin}",
+        "TLSA": f"3 1 1 {leaf.spki_sha256}",
+    }
+    for name, text in rows.items():
+        yield f"  {name:<14} {text}"
+
+
+def _steps(entry: Entry, hostname: str, above: Sequence[CertificateFacts], firewall: Sequence[str]) -> Iterator[str]:
+    yield "PLEASE CHECK"
+    yield from _step(1, "that these authorities are in the trust store of your mail servers (by SHA-256):")
+    for authority in above:
+        yield f"     {authority.subject}"
+        yield f"     SHA-256 {authority.sha256.upper()}"
+    if not above:
+        yield "     (the certificate is its own authority: trust it itself)"
+    yield from _step(
+        2,
+        "that a firewall lets your mail servers reach these hosts, if they ask whether certificates were revoked:"
+        if firewall
+        else "nothing in your firewall: the certificates name no host that is to be asked for revocation.",
+    )
+    yield from (f"     {host}" for host in firewall)
+    if entry.purpose is Purpose.SERVER:
+        yield from _step(
+            3,
+            "connectors and policies of yours that name our issuer, subject, thumbprint or key (Exchange: TlsDomain, "
+            "TlsCertificateName, TlsDomainCapabilities; Postfix: fingerprint, policy tables): add the next one.",
+        )
+        yield from _step(4, "after the change, that this shows the next certificate and ends in 'Verification: OK':")
+        yield f"     openssl s_client -starttls smtp -connect {hostname}:25 -servername {hostname}"
+    else:
+        yield from _step(
+            3,
+            "connectors of yours that know us by our certificate (Exchange: TlsSenderCertificateName; Postfix: "
+            "relay_clientcerts, permit_tls_clientcerts): add the next one beside the current one.",
+        )
+    yield ""
+    if entry.purpose is Purpose.SERVER:
+        yield from _folded("What it looks like if something was missed: mail to us waits at your side with")
+        yield "     450 4.4.317 ... 451 5.7.3 STARTTLS is required to send mail"
+        yield "     unable to get local issuer certificate"
+    else:
+        yield from _folded(
+            "What it looks like if something was missed: mail from us is refused, or treated as strange."
+        )
+    yield from _folded("Then please tell us, and we go back to the current certificate within minutes.")
+
+
+def _step(number: int, text: str) -> Iterator[str]:
+    yield from textwrap.wrap(text, _WIDTH, initial_indent=f"  {number}. ", subsequent_indent="     ")
+
+
+def _folded(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH)
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

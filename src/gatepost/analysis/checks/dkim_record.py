@@ -1,0 +1,55 @@
+"""Whether the public half of a DKIM key stands in the DNS, as the configured resolver sees it (RFC 6376 section 3.6.2).
+
+Used by `manage.use_cases.dkim`. Only looks; what is to be published is said by `protocols.dkim.record`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, cast
+
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.protocols.dkim.record import parse_record
+from gatepost.protocols.dns.text_record import RecordError
+
+if TYPE_CHECKING:
+    from dns.rdtypes.txtbase import TXTBase
+
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.protocols.dkim.record import KeyRecord
+
+
+class Seen(StrEnum):
+    """What the DNS has of a key."""
+
+    PUBLISHED = "published"
+    MISSING = "missing"
+    DIFFERS = "differs"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSight:
+    """why: what is wrong with it, or why it cannot be told; "" if it is as it should be."""
+
+    seen: Seen
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.seen}: {self.why}" if self.why else str(self.seen)
+
+
+async def seen_record(resolver: Resolver, name: str, wanted: KeyRecord) -> RecordSight:
+    """Whether verifiers find at `name` what they need for signatures made with the key of `wanted`."""
+    try:
+        answer = await resolver.query(name, "TXT")
+    except LookupFailed as failed:
+        return RecordSight(Seen.UNKNOWN, failed.detail)
+    found = parse_record([cast("TXTBase", record).strings for record in answer.records])
+    if found is None:
+        return RecordSight(Seen.MISSING, f"there is no TXT record at {name}")
+    if isinstance(found, RecordError):
+        return RecordSight(Seen.DIFFERS, found.detail)
+    why = found.lack(wanted)
+    return RecordSight(Seen.DIFFERS, why) if why else RecordSight(Seen.PUBLISHED)

@@ -1,0 +1,250 @@
+"""Plays an attacker against one outbound connector, through the very code that delivers, and measures what left.
+
+Called by `manage.use_cases.drills`. `mail.outbound.attempt.Deliverer` runs with the real planner, opener, contexts,
+pool and policy. Three things stand in place of the world: every name resolves to loopback, every connection leads to a
+`analysis.checks.adversary`, and the drill's own authority stands for the trust anchors, so that a good certificate
+exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import dns.rdata
+
+from gatepost.analysis.checks.adversary import Adversary, Publisher
+from gatepost.analysis.checks.attacks import ATTACKER, DrillPki, attacks, control
+from gatepost.analysis.checks.drill_report import Attempt, DrillReport, Played
+from gatepost.analysis.checks.drill_scene import DrillImpossible, set_scene
+from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.outbound.attempt import Deliverer, DeliveryServices
+from gatepost.mail.outbound.connection import SmtpTimeouts
+from gatepost.mail.outbound.contexts import ClientContexts
+from gatepost.mail.outbound.hop import HopOpener
+from gatepost.mail.outbound.mailbox import Maildirs
+from gatepost.mail.outbound.pool import ConnectionPool
+from gatepost.net import dial
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.lookups.dns import Answer, Resolver, Status
+from gatepost.net.lookups.http import HttpClient
+from gatepost.net.lookups.mx import MailRouter
+from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.net.lookups.revocation import RevocationChecker
+from gatepost.pki.certificates.clients import stored_client_identities
+from gatepost.policy.connectors.addresses import AddressPolicy
+
+if TYPE_CHECKING:
+    from gatepost.analysis.checks.adversary import Seen
+    from gatepost.analysis.checks.attacks import Attack, Shown
+    from gatepost.analysis.checks.drill_scene import Scene
+    from gatepost.mail.model.delivery_result import Fate
+    from gatepost.net.stream import Stream
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.records import Organization, OutboundConnector
+    from gatepost.settings.model import Settings
+    from gatepost.store.interface import Store
+
+
+_SECONDS: Final = 14.0  # for the whole drill
+_AT_ONCE: Final = 4
+_ATTEMPTS: Final = 2  # what may leave only on a later attempt leaves on the second
+_STEP: Final = 4.0
+_TIMEOUTS: Final = SmtpTimeouts(
+    connect=_STEP,
+    greeting=_STEP,
+    hello=_STEP,
+    handshake=_STEP,
+    envelope=_STEP,
+    recipient=0.1,
+    data=_STEP,
+    block=_STEP,
+    end=_STEP,
+)
+_LOOPBACK: Final = "127.0.0.1"
+_ANYWHERE: Final = AddressPolicy.of(("0.0.0.0/0", "::/0"))  # nothing leaves this machine: see `connect`
+
+
+async def run_drill(
+    settings: Settings, directory: Directory, organization: Organization, connector: OutboundConnector
+) -> DrillReport:
+    """The control, then every attack. Raises DrillImpossible; ends within 15 seconds.
+
+    directory: the stored resources. organization, connector: out of it; the connector may be disabled or in rehearsal.
+    """
+    marker = secrets.token_hex(8)
+    scene = set_scene(directory, organization, connector, profile=settings.tls.profile, marker=marker)
+    scene, anchors = _with_own_anchors(scene, settings.tls.trust_anchors)
+    at = time.time()
+    try:
+        async with asyncio.timeout(_SECONDS), Publisher() as publisher:
+            stage = _Stage(settings, scene, DrillPki(publisher), marker, asyncio.Semaphore(_AT_ONCE))
+            first, played = await _play(stage)
+            anchors["drill"] = stage.pki.anchors.identity
+            return _meaning(DrillReport(scene, at, marker, anchors, first, bool(played), played))
+    except TimeoutError as failure:
+        detail = f"the drill did not end within {_SECONDS:g} s; try again when the machine is less busy"
+        raise DrillImpossible(detail) from failure
+    except OSError as failure:
+        raise DrillImpossible(f"the far end cannot be played on {_LOOPBACK}: {failure}") from failure
+
+
+def _meaning(report: DrillReport) -> DrillReport:
+    """The report. Raises DrillImpossible if it would say that attacks were held which did not take place."""
+    if report.passed and report.void:
+        first = report.void[0]
+        titles = ", ".join(repr(one.attack.title) for one in report.void)
+        detail = f"not carried out: {titles}; the delivery ended before it came to that: {first.decisive.reply}"
+        raise DrillImpossible(f"{detail}; try again when the machine is less busy")
+    return report
+
+
+def _with_own_anchors(scene: Scene, usual: str) -> tuple[Scene, dict[str, str]]:
+    """The trust anchors that the drill's own stand in for: SHA-256 by name, and a note if they cannot be read."""
+    found: dict[str, str] = {}
+    notes: list[str] = []
+    for name in {one or usual for one in getattr(scene.requirement, "anchors", ())}:
+        try:
+            found[name] = TrustAnchors.load(name).identity
+        except AnchorsError as error:
+            found[name] = ""
+            notes.append(f"the connector's own trust anchors cannot be read, REAL MAIL WAITS: {error}")
+    return replace(scene, notes=(*scene.notes, *notes)), found
+
+
+async def _play(stage: _Stage) -> tuple[Played, tuple[Played, ...]]:
+    """The control and the attacks; none if the control did not arrive."""
+    shown = [(attack, stage.pki.show(attack.credential, stage.scene.names)) for attack in _cast(stage.scene)]
+    first = await stage.play(*shown[0])
+    attempt = first.decisive
+    if not attempt.delivered or stage.marker.encode() not in attempt.seen.content:
+        return first, ()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(stage.play(attack, one)) for attack, one in shown[1:]]
+    return first, tuple(task.result() for task in tasks)
+
+
+def _cast(scene: Scene) -> list[Attack]:
+    """The control first. All certificates are made before anything is played, so that revocations are published."""
+    return [control(), *attacks(scene.demand)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What all attacks of a drill have in common. slots: how many are played at once."""
+
+    settings: Settings
+    scene: Scene
+    pki: DrillPki
+    marker: str
+    slots: asyncio.Semaphore
+
+    async def play(self, attack: Attack, shown: Shown) -> Played:
+        """Deliver to an adversary of its own, twice unless the message left at once: an attacker can wait."""
+        marker = self.marker.encode()
+        adversary = Adversary(attack.starttls, shown.context(attack.newest), marker=marker)
+        attempts: list[Attempt] = []
+        async with self.slots, adversary, AsyncExitStack() as stack:
+            deliverer, pool = self._deliverer(attack, adversary, stack)
+            for number in range(1, _ATTEMPTS + 1):
+                outcome = await deliverer.deliver(self._delivery(number))
+                pool.close()
+                (fate,) = outcome.fates
+                attempts.append(_attempt(number, fate, await adversary.take()))
+                if attempts[-1].delivered or attempts[-1].seen.leaked:
+                    break
+        return Played(attack, attack.promise(self.scene.demand), shown.facts, tuple(attempts))
+
+    def _deliverer(
+        self, attack: Attack, adversary: Adversary, stack: AsyncExitStack
+    ) -> tuple[Deliverer, ConnectionPool]:
+        settings, hostname = self.settings, self.settings.server.hostname
+
+        async def connect(host: str, port: int, *, timeout: float, policy: object) -> Stream:  # noqa: ASYNC109 - as in net.dial
+            del host, port, policy  # wherever the way leads, the adversary sits on it
+            return await dial.connect(_LOOPBACK, adversary.port, timeout=timeout)
+
+        identity = partial(stored_client_identities, settings)
+        contexts = ClientContexts(
+            settings.tls.trust_anchors, time.time, load=lambda _spec: self.pki.anchors, identity=identity
+        )
+        # Lists are published under an address, so that this resolver is never asked.
+        revocation = RevocationChecker(HttpClient(Resolver(Nameservers([_LOOPBACK]))), None, timeout=_STEP)
+        stack.push_async_callback(revocation.close)
+        maildirs = Maildirs(Path(settings.server.data_dir) / "maildir", hostname, time.time)
+        stack.callback(maildirs.close)
+        pool = ConnectionPool()
+        stack.callback(pool.close)
+        services = DeliveryServices(
+            cast("Store", None),  # asked for bodies that are not in memory: this one is
+            MailRouter(_Names(redirected=attack.redirected), random.Random(0)),  # noqa: S311 - an order, no secret
+            maildirs,
+            contexts,
+            HopOpener(hostname, contexts, _TIMEOUTS, connect, revocation=revocation, tenants=_ANYWHERE),
+            pool,
+            profile=settings.tls.profile,
+        )
+        return Deliverer(self.scene.directory, services), pool
+
+    def _delivery(self, number: int) -> Delivery:
+        """The same message each time; it differs from any other of the world by its marker."""
+        scene = self.scene
+        body = (
+            f"From: <{scene.sender}>\r\nTo: <{scene.recipient}>\r\nSubject: gatepost drill {self.marker}\r\n"
+            f"Message-ID: <{self.marker}@drill.invalid>\r\n\r\n"
+            f"The content of a drill ({self.marker}). Nobody but the control must ever see this line.\r\n"
+        ).encode()
+        message = Message(1, scene.organization, time.time(), scene.sender, len(body), message_id=self.marker)
+        destination = f"{scene.organization}/{scene.recipient.partition('@')[2]}"
+        return Delivery(1, message, destination, [Recipient(scene.recipient)], attempts=number - 1, body=body)
+
+
+def _attempt(number: int, fate: Fate, seen: Seen) -> Attempt:
+    reply = fate.reply.text
+    return Attempt(
+        number,
+        fate.sort is Sort.DELIVERED,
+        reply,
+        _word(reply),
+        str(fate.detail.get("result_type", "")),
+        seen,
+    )
+
+
+def _word(reply: str) -> str:
+    """Exchange's word in a last error ("UntrustedRoot"), "" if there is none (exchange.md section 7.3)."""
+    message = reply.partition("[Message=")[2]
+    no_tls = "STARTTLS is required to send mail"
+    return no_tls if message.startswith(no_tls) else message.partition(" ")[0]
+
+
+class _Names:
+    """The DNS as the attacker wants it: every host is at loopback; redirected, every host and MX is the attacker's."""
+
+    def __init__(self, *, redirected: bool) -> None:
+        self._redirected = redirected
+
+    async def query(self, name: str, rdtype: str) -> Answer:
+        """See `net.lookups.mx.Queries`."""
+        match rdtype:
+            case "MX":
+                host = ATTACKER if self._redirected else f"mx.{name}" if len(name) < 250 else name
+                return _answer(rdtype, f"10 {host}.", name)
+            case "A" if self._redirected:
+                return _answer(rdtype, _LOOPBACK, name, ATTACKER)
+            case "A":
+                return _answer(rdtype, _LOOPBACK, name)
+            case _:
+                return Answer(Status.NO_DATA, (), False, 0, (name,))
+
+
+def _answer(rdtype: str, text: str, *names: str) -> Answer:
+    return Answer(Status.OK, (dns.rdata.from_text("IN", rdtype, text),), False, 0, names)

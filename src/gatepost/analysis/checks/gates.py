@@ -1,0 +1,198 @@
+"""What stands between a staged certificate and its switch: the gates, what was found at each, what that means together.
+
+Pure. `analysis.checks.changeover` gathers, the other `checks.gates_*` judge, `manage.cli.certificate_changeover`
+prints. What may be switched is decided here alone: a gate that failed, or of which nothing could be told, refuses.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from gatepost.analysis.checks.chain_report import Part
+from gatepost.analysis.checks.partner_report import Mark
+from gatepost.pki.certificates.entry import Purpose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gatepost.analysis.checks.chain_report import ChainCheck, ChainFinding
+    from gatepost.pki.certificates.entry import Entry
+
+
+MAX_TEXT = 600
+"""Characters of a finding that are shown."""
+
+
+class Gate(StrEnum):
+    """What is looked at, in the order in which it is told."""
+
+    KEY = "key"
+    CHAIN = "chain"
+    NAMES = "names"
+    TLSA = "tlsa"
+    STAPLING = "stapling"
+    REHEARSAL = "rehearsal"
+    PARTNERS = "partners"
+
+
+class Light(StrEnum):
+    """Whether a switch may be made."""
+
+    GREEN = "green"
+    RED = "red"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class GateFinding:
+    """One thing that was learnt. text: a sentence. evidence: what shows it. fix: what to do, "" if there is nothing.
+
+    until: seconds since 1970 at which waiting alone mends it, 0.0 if that does not.
+    """
+
+    gate: Gate
+    verdict: Mark
+    text: str
+    evidence: str = ""
+    fix: str = ""
+    until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """All gates of one certificate at one time. at: seconds since 1970."""
+
+    entry: Entry
+    at: float
+    findings: tuple[GateFinding, ...]
+    seconds: float = 0.0
+
+    @property
+    def light(self) -> Light:
+        """RED if anything failed, else UNKNOWN if anything could not be told, else GREEN."""
+        counts = self.counts
+        if counts[Mark.FAIL]:
+            return Light.RED
+        return Light.UNKNOWN if counts[Mark.UNKNOWN] else Light.GREEN
+
+    @property
+    def counts(self) -> Counter[Mark]:
+        """How many findings of each verdict."""
+        return Counter(one.verdict for one in self.findings)
+
+    @property
+    def stopping(self) -> tuple[GateFinding, ...]:
+        """What refuses the switch, what failed before what could not be told."""
+        failed = [one for one in self.findings if one.verdict is Mark.FAIL]
+        return (*failed, *(one for one in self.findings if one.verdict is Mark.UNKNOWN))
+
+    @property
+    def reasons(self) -> str:
+        """The same in one line, for a note and for the log."""
+        return "; ".join(f"{one.gate}: {one.text}" for one in self.stopping)[:MAX_TEXT]
+
+    @property
+    def unusable(self) -> str:
+        """Why it cannot be presented whatever reason there is, "" if it can: without its key there is no handshake."""
+        found = (one for one in self.findings if one.gate is Gate.KEY and one.verdict is Mark.FAIL)
+        return next((f"{one.text}: {one.evidence}" for one in found), "")
+
+    @property
+    def only_waiting(self) -> float:
+        """When time alone will have opened all gates that are closed, seconds since 1970; 0.0 if it will not."""
+        times = [one.until for one in self.stopping]
+        return max(times) if times and all(times) else 0.0
+
+
+def key_finding(problem: str) -> GateFinding:
+    """Whether the key can be used here. problem: why not, "" if it can."""
+    if problem:
+        fix = (
+            "See that store.master_key is the one of the gateway. If only the gateway has it (a systemd credential), "
+            "let the gateway look: plan the switch for a time"
+        )
+        return GateFinding(Gate.KEY, Mark.FAIL, "its private key cannot be opened here", problem, fix)
+    return GateFinding(Gate.KEY, Mark.PASS, "its private key can be opened here, and belongs to it")
+
+
+def staple_finding(*, responder: bool, must: bool, kept: bool) -> GateFinding:
+    """Whether the first handshake can have an OCSP response stapled. responder: the certificate names one. kept: by us.
+
+    must: it asks to be stapled always (RFC 7633).
+    """
+    if kept:
+        return GateFinding(Gate.STAPLING, Mark.PASS, "an OCSP response is at hand, and is stapled from the beginning")
+    if not must:
+        text = "no OCSP response could be had; clients look elsewhere" if responder else "it names no OCSP responder"
+        return GateFinding(Gate.STAPLING, Mark.WARN if responder else Mark.INFO, text)
+    fix = "Let this machine out to its responder, and look again: clients that obey must-staple refuse it without."
+    if not responder:
+        fix = "Have it issued without must-staple: it names no OCSP responder, so that nothing can be stapled."
+    return GateFinding(Gate.STAPLING, Mark.FAIL, "it must be stapled, and there is no OCSP response", fix=fix)
+
+
+# Parts of a chain check that gates of their own look at.
+_ELSEWHERE = frozenset({Part.KEY, Part.NAMES, Part.STAPLING})
+# What speaks for or against an authority: no worse than now is no reason against a switch.
+_AUTHORITY = frozenset({Part.CHAIN, Part.ROOT})
+# What partners of a client judge by their own rules.
+_SERVERS = frozenset({Part.PURPOSE, Part.CHAIN, Part.ROOT, Part.ISSUERS})
+
+
+def chain_findings(entry: Entry, check: ChainCheck | None, current: ChainCheck | None) -> Iterator[GateFinding]:
+    """What `analysis.checks.chain` found, as findings of a gate. check: None if the chain is no chain any more.
+
+    current: of the certificate that is replaced, None if there is none.
+    """
+    if check is None:
+        yield GateFinding(Gate.CHAIN, Mark.FAIL, "its chain cannot be read", fix="Add it anew.")
+        return
+    known = {one.part for one in current.findings if one.verdict is Mark.FAIL} if current else set()
+    for one in check.findings:
+        if one.part is Part.NAMES and one.verdict is not Mark.INFO:
+            yield _as_gate(one)
+        if one.part in _ELSEWHERE or (entry.purpose is Purpose.CLIENT and one.part in _SERVERS):
+            continue
+        made = _as_gate(one)
+        if one.verdict is Mark.FAIL and one.part in _AUTHORITY & known:
+            made = replace(made, verdict=Mark.WARN, text=f"{made.text} (it is so with the current one, too)")
+        yield made
+
+
+def _as_gate(one: ChainFinding) -> GateFinding:
+    return GateFinding(Gate.CHAIN, one.verdict, f"{one.part}: {one.text}", one.evidence, one.fix)
+
+
+def gates_record(report: GateReport) -> dict[str, Any]:
+    """The report as JSON shows it. The keys do not change."""
+    counts = report.counts
+    return {
+        "id": report.entry.id,
+        "at": round(report.at, 3),
+        "seconds": round(report.seconds, 3),
+        "light": str(report.light),
+        "fails": counts[Mark.FAIL],
+        "warnings": counts[Mark.WARN],
+        "unknown": counts[Mark.UNKNOWN],
+        "green_at": report.only_waiting or None,
+        "findings": [_finding_record(one) for one in report.findings],
+    }
+
+
+def _finding_record(one: GateFinding) -> dict[str, Any]:
+    return {
+        "gate": str(one.gate),
+        "verdict": str(one.verdict),
+        "text": one.text[:MAX_TEXT],
+        "evidence": one.evidence[:MAX_TEXT],
+        "fix": one.fix,
+        "until": one.until or None,
+    }
+
+
+def in_order(findings: Iterable[GateFinding]) -> tuple[GateFinding, ...]:
+    """By gate, as they were found within one."""
+    return tuple(sorted(findings, key=lambda one: list(Gate).index(one.gate)))

@@ -1,0 +1,96 @@
+"""Who should know of a changeover before it happens: partners of connectors, and who was seen to send over TLS. Pure.
+
+Called by `analysis.checks.changeover` and `gatepost certificate changeover`. What a partner compares our certificate
+with (its issuer, subject, thumbprint, key, exchange.md section 9) cannot be seen from here, so that everybody who might
+is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.checks.gates import Gate, GateFinding
+from gatepost.analysis.checks.partner_report import Mark
+from gatepost.pki.certificates.entry import Purpose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
+
+
+MOST_SEEN = 20
+"""Senders that are listed though no connector names them, those with the most messages first."""
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """A domain that might know our certificate. why: what makes us think so. told: it was told, or that was waived."""
+
+    name: str
+    why: tuple[str, ...]
+    told: bool = False
+
+
+def partners_of(entry: Entry, organizations: Sequence[Organization], seen: Mapping[str, int]) -> tuple[Partner, ...]:
+    """Everybody, those of connectors first. seen: messages over TLS by the sender's domain, of the last 30 days."""
+    found: dict[str, list[str]] = {}
+    for organization in organizations:
+        own = {domain.name for domain in organization.accepted_domains}
+        for name, why in _of_connectors(entry, organization):
+            if name not in own:
+                found.setdefault(name, []).append(why)
+    if entry.purpose is Purpose.SERVER:
+        ours = {domain.name for organization in organizations for domain in organization.accepted_domains}
+        often = sorted(seen.items(), key=lambda one: (-one[1], one[0]))
+        for name, count in [one for one in often if one[0] not in ours][:MOST_SEEN]:
+            many = "message" if count == 1 else "messages"
+            found.setdefault(name, []).append(f"{count} {many} over TLS in the last 30 days")
+    return tuple(Partner(name, tuple(dict.fromkeys(why)), name in entry.told) for name, why in found.items())
+
+
+def _of_connectors(entry: Entry, organization: Organization) -> Iterator[tuple[str, str]]:
+    """Names and reasons. Who delivers to us sees our server's certificate; who is delivered to, a client's."""
+    if entry.purpose is Purpose.SERVER:
+        for one in organization.inbound_connectors:
+            yield from ((name, f"inbound connector {one.name!r} of {organization.name}") for name in _senders(one))
+        return
+    if entry.organization not in {"", organization.name}:
+        return
+    for out in organization.outbound_connectors:
+        if out.enabled and out.client_certificate is not None:
+            why = f"outbound connector {out.name!r} of {organization.name} presents a client certificate"
+            yield from ((name, why) for name in _receivers(out))
+
+
+def _senders(one: InboundConnector) -> Iterator[str]:
+    if one.enabled:
+        yield from (str(pattern).removeprefix("*.") for pattern in one.sender_domains if str(pattern) != "*")
+        if one.tls_sender_certificate_name and not one.sender_domains:
+            yield str(one.tls_sender_certificate_name).removeprefix("*.")
+
+
+def _receivers(one: OutboundConnector) -> Iterator[str]:
+    names = [str(pattern).removeprefix("*.") for pattern in one.recipient_domains if str(pattern) != "*"]
+    yield from names or [hop.host for hop in one.smart_hosts]
+
+
+def partner_findings(partners: Sequence[Partner]) -> Iterator[GateFinding]:
+    """Whether everybody was told."""
+    if not partners:
+        yield GateFinding(Gate.PARTNERS, Mark.PASS, "nobody is known who might expect the current one")
+        return
+    silent = [one for one in partners if not one.told]
+    if not silent:
+        yield GateFinding(Gate.PARTNERS, Mark.PASS, f"all {len(partners)} partners were told")
+        return
+    more = f" and {len(silent) - _SHOWN} more" if len(silent) > _SHOWN else ""
+    names = ", ".join(one.name for one in silent[:_SHOWN])
+    text = f"{len(silent)} of {len(partners)} partners who may expect the current one were not told: {names}{more}"
+    evidence = "; ".join(f"{one.name}: {one.why[0]}" for one in silent[:_SHOWN])
+    fix = "Send them the text for partners (`changeover notice`), then mark them as told (`changeover told`)"
+    yield GateFinding(Gate.PARTNERS, Mark.WARN, text, evidence, fix)

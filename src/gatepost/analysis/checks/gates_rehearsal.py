@@ -1,0 +1,182 @@
+"""What clients would meet after a switch: handshakes with ourselves, and what others on this gateway demand of us.
+
+Called by `analysis.checks.changeover`, on a thread: a handshake takes milliseconds. Each client is tried on what is
+presented now and on what would be presented then; only what becomes worse is against the switch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from gatepost.analysis.checks.gates import Gate, GateFinding
+from gatepost.analysis.checks.partner_report import Mark
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.certificate import certificate_facts
+from gatepost.net.chain import judge
+from gatepost.net.engine import TlsFailure, client_context, server_context
+from gatepost.pki.certificates.entry import Purpose
+from gatepost.policy.connectors.values import TlsSettings
+from gatepost.protocols.tls.names import describe_names, matches
+from gatepost.protocols.tls.profile import PROFILES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gatepost.net.engine import ServerContext
+    from gatepost.net.identity import ServerIdentity
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.policy.connectors.records import Organization, OutboundConnector
+    from gatepost.protocols.tls.profile import Profile
+
+
+_FLIGHTS: Final = 6
+_MOST_NAMES: Final = 10
+_SHOWN: Final = 4
+_STRICT: Final = frozenset({TlsSettings.CERTIFICATE_VALIDATION, TlsSettings.DOMAIN_VALIDATION})
+_CLIENTS: Final = tuple(
+    (f"a client of {version} with {key} alone", version, prefix)
+    for version in ("TLSv1.2", "TLSv1.3")
+    for key, prefix in (("RSA", "rsa"), ("ECDSA", "ecdsa"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """One client asking for one name ("": none). presented: SHA-256 of what it got, "" if it got nothing.
+
+    failure: why it got nothing. names: whether what it got bears the name.
+    """
+
+    client: str
+    name: str
+    presented: str = ""
+    bears_name: bool = True
+    failure: str = ""
+
+
+def meet(identities: Sequence[ServerIdentity], names: Iterable[str], profile: str) -> tuple[Meeting, ...]:
+    """Every client with every name, the first ten. profile: by which we serve. Raises IdentityError."""
+    context = server_context(identities, PROFILES[profile], ask_client_certificate=True)
+    wanted = ["", *list(dict.fromkeys(names))[:_MOST_NAMES]]
+    return tuple(
+        _meet(context, (client, _profile(version, prefix)), name)
+        for client, version, prefix in _CLIENTS
+        for name in wanted
+    )
+
+
+def _profile(version: str, prefix: str) -> Profile:
+    usual = PROFILES["default"]
+    schemes = ":".join(one for one in usual.signature_algorithms.split(":") if one.startswith(prefix))
+    return replace(usual, min_version=version, max_version=version, signature_algorithms=schemes)
+
+
+def _meet(context: ServerContext, client: tuple[str, Profile], name: str) -> Meeting:
+    label, profile = client
+    ours, theirs = client_context(profile).engine(server_name=name), context.engine()
+    try:
+        ours.start()
+        for _ in range(_FLIGHTS):
+            theirs.feed(ours.take_output())
+            ours.feed(theirs.take_output())
+    except TlsFailure as failure:
+        return Meeting(label, name, failure=str(failure))
+    if ours.facts is None or not ours.facts.peer_chain:
+        return Meeting(label, name, failure="the handshake did not come to an end")
+    leaf = certificate_facts(ours.facts.peer_chain[0])
+    return Meeting(label, name, leaf.sha256, not name or matches(name, leaf))
+
+
+def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[Meeting]) -> Iterator[GateFinding]:
+    """What becomes worse for whom. before: () if nothing is presented now, or it cannot be had."""
+    if entry.purpose is Purpose.CLIENT:
+        return
+    known = {(one.client, one.name): one for one in before}
+    worse = [one for one in after if one.failure and (was := known.get((one.client, one.name))) and was.presented]
+    if worse:
+        clients = ", ".join(dict.fromkeys(one.client for one in worse))
+        fix = "Have a certificate with a key of that kind beside it (RSA beside ECDSA), so that both are presented."
+        text = f"no handshake any more for {clients}"
+        names = dict.fromkeys(one.name for one in worse)
+        if "" not in names:  # a name is what makes the difference
+            text += f", asking for {', '.join(list(names)[:_SHOWN])}"
+            fix = "Have it issued with the name; what goes on to bear it has a key of another kind."
+        yield GateFinding(Gate.REHEARSAL, Mark.FAIL, text, worse[0].failure, fix)
+    misled = [
+        one
+        for one in after
+        if one.presented and not one.bears_name and (was := known.get((one.client, one.name))) and was.bears_name
+    ]
+    for one in misled[:_SHOWN]:
+        text = f"{one.client} asks for {one.name}, and would get a certificate without that name"
+        yield GateFinding(Gate.REHEARSAL, Mark.FAIL, text, fix="Have it issued with that name.")
+    got = [one for one in after if one.presented == entry.leaf.sha256]
+    if not got:
+        fix = (
+            "Another current certificate stands before it: say that this one takes its place, too (`changeover stage`)."
+        )
+        yield GateFinding(Gate.REHEARSAL, Mark.WARN, "no client would be shown it", fix=fix)
+    elif not worse and not misled:
+        shown = ", ".join(dict.fromkeys(one.client.removeprefix("a client of ") for one in got))
+        none = dict.fromkeys(one.client.removeprefix("a client of ") for one in after if one.failure)
+        text = f"handshakes with ourselves: none is worse than now; it is shown to {shown}"
+        evidence = f"no handshake, now as then: {', '.join(none)}" if none else ""
+        yield GateFinding(Gate.REHEARSAL, Mark.PASS, text, evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What an outbound connector of an organization on this gateway asks of a next hop that is ourselves."""
+
+    organization: str
+    connector: OutboundConnector
+    names: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """As sentences name it."""
+        return f"outbound connector {self.connector.name!r} of {self.organization}"
+
+
+def demands_on(organizations: Sequence[Organization], hosts: Iterable[str]) -> tuple[Demand, ...]:
+    """The connectors that send to one of our own names and judge our certificate there."""
+    own = {host.lower() for host in hosts}
+    found = []
+    for organization in organizations:
+        for one in organization.outbound_connectors:
+            aimed = tuple(hop.host for hop in one.smart_hosts if hop.host.lower() in own)
+            if one.enabled and aimed and one.tls_settings in _STRICT:
+                strict = one.tls_settings is TlsSettings.DOMAIN_VALIDATION
+                names = (one.tls_domain,) if one.tls_domain else aimed
+                found.append(Demand(organization.name, one, names if strict else ()))
+    return tuple(found)
+
+
+def demand_findings(
+    entry: Entry, chain: Sequence[bytes], demands: Sequence[Demand], anchors: str, *, now: float
+) -> Iterator[GateFinding]:
+    """Whether the next chain, DER, satisfies them. anchors: the gateway's own, for connectors that name none."""
+    for one in demands:
+        if one.names and not any(matches(str(name), entry.leaf) for name in one.names):
+            text = f"{one.label} sends here and would not accept it: it wants {' or '.join(map(str, one.names))}"
+            fix = f"Change tls_domain there, or have it issued with that name (it is for {describe_names(entry.leaf)})."
+            yield GateFinding(Gate.REHEARSAL, Mark.FAIL, text, fix=fix)
+            continue
+        trusted = _trusted(chain, one.connector.trust_anchors or anchors, now)
+        if trusted:
+            text = f"{one.label} sends here and would not trust it"
+            yield GateFinding(
+                Gate.REHEARSAL, Mark.FAIL, text, trusted, "Add its root to the connector's trust_anchors."
+            )
+        else:
+            yield GateFinding(Gate.REHEARSAL, Mark.PASS, f"{one.label} sends here and accepts it")
+
+
+def _trusted(chain: Sequence[bytes], anchors: str, now: float) -> str:
+    """Why a chain is not trusted, "" if it is."""
+    try:
+        verdict = judge(chain, TrustAnchors.load(anchors), now=now, purpose="server")
+    except AnchorsError as error:
+        return str(error)
+    return "" if verdict.trusted else f"{verdict.status}: {verdict.detail}"

@@ -1,0 +1,169 @@
+"""Will senders that use DANE accept a staged certificate? RFC 7672 section 8.1, RFC 7671 section 8.1. Pure.
+
+Called by `analysis.checks.changeover`. Records for the next certificate stand beside those for the current one until
+nobody can remember the time without them: for as long as the old records may be kept, counted from when the new ones
+were first seen from here. Only then may be switched; the old ones go afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.checks.gates import Gate, GateFinding
+from gatepost.analysis.checks.partner_report import Mark
+from gatepost.pki.certificates.entry import State
+from gatepost.protocols.dane.publication import TlsaStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.protocols.dane.match import DaneVerdict
+    from gatepost.protocols.dane.publication import TlsaLookup
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What is remembered of a host's TLSA records. since: when a record for the next certificate was first seen.
+
+    0.0: none is there. ttl: seconds for which senders may keep what was published before, the longest that was seen.
+    """
+
+    since: float = 0.0
+    ttl: int = 0
+
+    @property
+    def until(self) -> float:
+        """When nobody can know the old records alone any more, 0.0 if nothing is known."""
+        return self.since + self.ttl if self.since else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostTlsa:
+    """A host of ours, what the DNS says of its records, and what certificates make of them.
+
+    entry: whether the certificate in question satisfies them; other: whether the one that it replaces, or that replaced
+    it, does. None: not compared. ttl: seconds, as the zone gives it if that is known. takes_mail: it is known to.
+    """
+
+    host: str
+    lookup: TlsaLookup
+    entry: DaneVerdict | None = None
+    other: DaneVerdict | None = None
+    ttl: int = 0
+    takes_mail: bool = True
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether one record speaks for both: the same key, or the same authority."""
+        return self.entry is not None and self.other is not None and self.entry.matched == self.other.matched
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a record for the certificate in question is published."""
+        return self.lookup.status is TlsaStatus.USABLE and self.entry is not None and self.entry.authenticated
+
+
+def tlsa_line(host: str, entry: Entry) -> str:
+    """The record for a certificate as a zone file has it: its key, whatever certificate (RFC 7672 section 3.1.1)."""
+    return f"_25._tcp.{host}. IN TLSA 3 1 1 {entry.leaf.spki_sha256}"
+
+
+def sight(before: Sighting, seen: HostTlsa, *, now: float) -> Sighting:
+    """What is to be remembered after a look. now: seconds since 1970."""
+    if seen.lookup.status is TlsaStatus.FAILED:
+        return before
+    if not seen.is_there:
+        return Sighting(0.0, max(before.ttl, seen.ttl))
+    if before.since:
+        return before
+    return Sighting(now, max(before.ttl, seen.ttl))
+
+
+def tlsa_findings(
+    entry: Entry, seen: Sequence[HostTlsa], sightings: Mapping[str, Sighting], *, now: float
+) -> Iterator[GateFinding]:
+    """Everything there is to say. sightings: by host, this look included."""
+    if not any(one.takes_mail for one in seen):
+        text = "neither the gateway's own name nor an MX host is covered by it: DANE is not concerned"
+        yield GateFinding(Gate.TLSA, Mark.INFO, text)
+    for one in seen:
+        sighting = sightings.get(one.host, Sighting())
+        found = next_tlsa(entry, one, sighting, now) if entry.state is State.NEXT else own_tlsa(entry, one)
+        if one.takes_mail or one.lookup.status is TlsaStatus.USABLE:
+            yield found
+
+
+def next_tlsa(entry: Entry, seen: HostTlsa, sighting: Sighting, now: float) -> GateFinding:
+    """A certificate that is to become current."""
+    found = _no_dane(entry, seen)
+    if found is not None:
+        return found
+    add = tlsa_line(seen.host, entry)
+    if not seen.is_there:
+        fix = f"Add this to the zone, beside what is there, and leave that: {add}"
+        text = f"{seen.host} has TLSA records, and none is for it: senders that use DANE would not deliver"
+        return GateFinding(Gate.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
+    if seen.is_shared:
+        return GateFinding(Gate.TLSA, Mark.PASS, f"{seen.host}: one record is for both", _detail(seen.entry))
+    if seen.other is not None and not seen.other.authenticated:
+        text = (
+            f"{seen.host}: a record for it is there, and none for the current one: senders that use DANE wait already"
+        )
+        return GateFinding(Gate.TLSA, Mark.WARN, text, _detail(seen.other), "Switch now, or put the old record back.")
+    if now < sighting.until:
+        since, until = _minute(sighting.since), _minute(sighting.until)
+        text = f"{seen.host}: a record for it was first seen at {since}; wait until {until}"
+        evidence = f"senders may keep the records from before for {sighting.ttl} seconds"
+        fix = f"Nothing but wait. The switch can be planned for {until.replace(' ', 'T')}."
+        return GateFinding(Gate.TLSA, Mark.FAIL, text, evidence, fix, until=sighting.until)
+    text = f"{seen.host}: a record for it was first seen at {_minute(sighting.since)}, long enough ago"
+    return GateFinding(Gate.TLSA, Mark.PASS, text, _detail(seen.entry))
+
+
+def own_tlsa(entry: Entry, seen: HostTlsa) -> GateFinding:
+    """A certificate that is current: whether its record is there, and that of the old one may go."""
+    found = _no_dane(entry, seen)
+    if found is not None:
+        return found
+    if not seen.is_there:
+        text = f"{seen.host} has TLSA records, and none is for the current certificate: senders that use DANE wait"
+        fix = f"Add this to the zone now, or roll back: {tlsa_line(seen.host, entry)}"
+        return GateFinding(Gate.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
+    if seen.other is not None and seen.other.authenticated and not seen.is_shared:
+        text = f"{seen.host}: the record of the certificate before is still published"
+        fix = f"Leave it for as long as you may want to roll back (24 hours), then remove it: {seen.other.matched}"
+        return GateFinding(Gate.TLSA, Mark.INFO, text, fix=fix)
+    return GateFinding(Gate.TLSA, Mark.PASS, f"{seen.host}: a record for it is published", _detail(seen.entry))
+
+
+def _no_dane(entry: Entry, seen: HostTlsa) -> GateFinding | None:
+    """What is to be said where no record can be compared; None where one can."""
+    status, detail = seen.lookup.status, seen.lookup.detail
+    match status:
+        case TlsaStatus.FAILED:
+            text = f"the TLSA records of {seen.host} cannot be looked up"
+            fix = "Senders that use DANE deliver nothing while it is so. See the zone's signatures, and [dns]."
+            return GateFinding(Gate.TLSA, Mark.UNKNOWN, text, detail, fix)
+        case TlsaStatus.NONE:
+            fix = f"Nothing has to be done. To begin with DANE, once it is current: {tlsa_line(seen.host, entry)}"
+            return GateFinding(Gate.TLSA, Mark.INFO, f"{seen.host} publishes no TLSA records", detail, fix)
+        case TlsaStatus.INSECURE:
+            return GateFinding(Gate.TLSA, Mark.INFO, f"{seen.host}: no DANE, as far as can be told from here", detail)
+        case TlsaStatus.UNUSABLE:
+            text = f"{seen.host} has TLSA records that no sender can use"
+            fix = f"Put one there that can be used: {tlsa_line(seen.host, entry)}"
+            return GateFinding(Gate.TLSA, Mark.WARN, text, detail, fix)
+        case TlsaStatus.USABLE:
+            return None
+
+
+def _detail(verdict: DaneVerdict | None) -> str:
+    return verdict.detail if verdict is not None else ""
+
+
+def _minute(seconds: float) -> str:
+    """To the minute, rounded up, so that nobody comes too early."""
+    return f"{datetime.fromtimestamp(-(-seconds // 60) * 60, UTC):%Y-%m-%d %H:%M}Z"

@@ -1,0 +1,236 @@
+"""Validates an inbound connector: by a captured session, an uploaded certificate and address, and by what was seen.
+
+Called by `manage.use_cases.validation`. Exchange cannot do this (exchange.md §15, item 5): its administrators ask the
+partner for a test mail and wait. Today's configuration is held against facts; nothing is sent, nothing changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.checks.tasks import Task, TaskStatus, detail_of
+from gatepost.analysis.checks.trace_evidence import seen_tasks
+from gatepost.analysis.checks.validation import CannotValidate, Validation
+from gatepost.analysis.rehearsal.recorded import session_facts
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.policy.connectors.lint import warnings
+from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.trust_anchors import anchors_label
+from gatepost.policy.connectors.values import ConnectorType, Mode
+from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
+from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.facts import SessionFacts
+    from gatepost.policy.connectors.records import InboundConnector, Organization
+    from gatepost.policy.decisions.decision import InboundVerdict
+    from gatepost.store.interface import TraceFilter
+
+
+_REPLAYED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A session that might come. session: its facts. sender, recipient: addresses, "" for the null reverse-path."""
+
+    session: SessionFacts
+    sender: str
+    recipient: str
+
+
+@dataclass(frozen=True, slots=True)
+class InboundRequest:
+    """What is to be tried.
+
+    captured: rows of the trace that one session or message left. presented: what an administrator uploaded. offers_tls:
+    whether this gateway has a certificate, so that it offers STARTTLS. since: from when on mail counts as seen.
+    """
+
+    organization: Organization
+    connector: InboundConnector
+    now: float
+    since: float
+    captured: Sequence[TraceEvent] = ()
+    presented: Presented | None = None
+    offers_tls: bool = True
+    anchors: str = "system"
+
+    @property
+    def label(self) -> str:
+        """As sentences name the connector."""
+        return f"connector {self.connector.name!r} of {self.organization.name}"
+
+
+def validate_inbound(
+    directory: Directory, request: InboundRequest, search: Callable[[TraceFilter], list[TraceEvent]]
+) -> Validation:
+    """Try everything. search: rows of the trace, newest first. Raises CannotValidate for addresses that are none."""
+    enabled = with_enabled(directory, request.organization, request.connector)
+    tasks = [*_configuration(enabled, request)]
+    decided = [*_replays(enabled, request), *_upload(enabled, request)]
+    tasks += decided
+    tasks += seen_tasks(request.organization, request.connector, search, (request.since, request.now), sole=not decided)
+    return Validation(
+        request.organization.name,
+        request.connector.name,
+        "inbound",
+        request.now,
+        directory.version,
+        tasks=tuple(tasks),
+        notes=tuple(_notes(request)),
+    )
+
+
+def _notes(request: InboundRequest) -> Iterator[str]:
+    if not request.connector.enabled:
+        yield "the connector is disabled: it was tried as if it were enabled, and takes no mail until it is"
+    if request.connector.mode is Mode.REHEARSE:
+        yield "the connector is in rehearsal: what it would refuse is let through"
+
+
+def with_enabled(directory: Directory, organization: Organization, connector: InboundConnector) -> Directory:
+    """The same resources, with the connector switched on."""
+    if connector.enabled:
+        return directory
+    on = connector.model_copy(update={"enabled": True})
+    connectors = tuple(on if one.name == on.name else one for one in organization.inbound_connectors)
+    changed = organization.model_copy(update={"inbound_connectors": connectors})
+    others = directory.resources.organizations
+    return directory.with_resources(
+        Resources(tuple(changed if one.name == organization.name else one for one in others))
+    )
+
+
+# the configuration
+
+
+def _configuration(directory: Directory, request: InboundRequest) -> Iterator[Task]:
+    connector = request.connector
+    found = [warning for warning in warnings(directory.resources) if _is_about(warning, request)]
+    for warning in found:
+        yield Task(
+            "Configuration", TaskStatus.WARNING, warning, "Here: think it over, and change it if it was not meant."
+        )
+    if not found:
+        yield Task("Configuration", TaskStatus.SUCCEEDED, "nothing about it is a known trap")
+    needs_tls = connector.require_tls or connector.tls_sender_certificate_name is not None
+    if needs_tls and not request.offers_tls:
+        what = (
+            "Here: give the gateway a certificate ([[certificate]] in the settings); without one it offers no STARTTLS."
+        )
+        yield Task("STARTTLS", TaskStatus.FAILED, "the connector needs TLS, and this gateway offers none", what)
+    if connector.tls_sender_certificate_name is not None:
+        yield _anchors(connector.trust_anchors or request.anchors)
+
+
+def _is_about(warning: str, request: InboundRequest) -> bool:
+    return f"inbound {request.label}" in warning or (
+        "share addresses" in warning and f"{request.connector.name!r}" in warning
+    )
+
+
+def _anchors(spec: str) -> Task:
+    try:
+        found = TrustAnchors.load(spec)
+    except AnchorsError as error:
+        what = "Here: mend the file or its path; until then no client certificate is trusted by this connector."
+        return Task("Trust anchors", TaskStatus.FAILED, str(error), what)
+    return Task("Trust anchors", TaskStatus.SUCCEEDED, f"{anchors_label(spec)}: {len(found)} certificate(s)")
+
+
+# decisions
+
+
+def _replays(directory: Directory, request: InboundRequest) -> Iterator[Task]:
+    known: set[tuple[str, str]] = set()
+    for event in reversed(request.captured):
+        key = event.sender, event.recipient
+        if event.event not in {"RECEIVE", "REFUSE"} or key in known or len(known) == _REPLAYED:
+            continue
+        known.add(key)
+        presented = Presented(session_facts(event), event.sender, event.recipient)
+        yield _decided("Replay", directory, request, presented)
+    if request.captured and not known:
+        raise CannotValidate("the trace has no row of it that says how mail came in", "session")
+
+
+def _upload(directory: Directory, request: InboundRequest) -> Iterator[Task]:
+    if request.presented is not None:
+        yield _decided("Presented", directory, request, request.presented)
+
+
+def _path(text: str, field: str) -> Path:
+    try:
+        return parse_path(f"<{text}>", smtputf8=True)
+    except GrammarError as error:
+        raise CannotValidate(f"{text!r} is not a mail address: {error.why}", field) from None
+
+
+def _decided(name: str, directory: Directory, request: InboundRequest, presented: Presented) -> Task:
+    """Whether this connector takes the mail, and what becomes of it."""
+    session, reverse_path = presented.session, _path(presented.sender, "reverse_path")
+    verdict = decide_mail(directory, session, reverse_path)
+    if verdict.accepted:
+        text = presented.recipient or _some_recipient(request)
+        verdict = decide_recipient(directory, session, reverse_path, _path(text, "forward_path"), verdict.attribution)
+    said = f"<{presented.sender}> from {session.peer_ip}, {_channel(session)}"
+    if not _is_by(verdict, request):
+        other = f"connector {verdict.connector!r} would" if verdict.connector else "no connector would"
+        detail = detail_of(f"{said}: not this connector, {other} take it", *_why(verdict, request))
+        return Task(name, TaskStatus.FAILED, detail, _not_by_it(request))
+    refusal = verdict.would_refuse or (None if verdict.accepted else verdict.reply)
+    if refusal is None:
+        detail = detail_of(f"{said}: taken by this connector", *_why(verdict, request))
+        return Task(name, TaskStatus.SUCCEEDED, detail)
+    detail = detail_of(
+        f"{said}: this connector holds for it and refuses it with {refusal.text}", *_why(verdict, request)
+    )
+    return Task(
+        name,
+        TaskStatus.FAILED,
+        detail,
+        "If this mail is to be let in: they must do as the connector demands, or it must be changed here.",
+    )
+
+
+def _is_by(verdict: InboundVerdict, request: InboundRequest) -> bool:
+    return verdict.connector == request.connector.name and verdict.organization in {"", request.organization.name}
+
+
+def _some_recipient(request: InboundRequest) -> str:
+    """Who mail is for if nobody was named: any address of the organization's will do to find the connector."""
+    own = request.connector.associated_accepted_domains or tuple(
+        one.name.removeprefix("*.") for one in request.organization.accepted_domains
+    )
+    if request.organization.mailboxes:
+        return request.organization.mailboxes[0].address
+    return f"postmaster@{own[0]}" if own else "postmaster"
+
+
+def _not_by_it(request: InboundRequest) -> str:
+    if request.connector.connector_type is ConnectorType.ON_PREMISES:
+        return (
+            "Here: compare tls_sender_certificate_name, sender_ip_addresses and the accepted domains with what the "
+            "server presents."
+        )
+    return "Here: compare sender_domains, associated_accepted_domains and priority with the addresses of the mail."
+
+
+def _why(verdict: InboundVerdict, request: InboundRequest) -> list[str]:
+    lost = [f"this connector {why}" for label, why in verdict.passed_over if label == request.label]
+    return [*verdict.reasons, *lost]
+
+
+def _channel(session: SessionFacts) -> str:
+    if session.tls is None:
+        return "in clear"
+    chain = session.client_chain
+    if chain is None or chain.leaf is None:
+        return f"{session.tls.version} without a certificate"
+    return f"{session.tls.version} with {chain.leaf.subject} ({chain.status})"

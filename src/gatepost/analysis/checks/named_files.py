@@ -1,0 +1,98 @@
+"""Whether the files and labels that resources name can be used: trust anchors, certificates and their keys.
+
+`manage.use_cases.change` asks before a change is written, `node.alarms` while it is in force: a file that was there may
+go. What cannot be used holds mail or lets nobody prove anything, so it is an error, never something to be ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
+from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
+from gatepost.policy.connectors.records import Organization
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gatepost.policy.connectors.records import ClientCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """Something outside the resources that one of them needs.
+
+    table: "outbound_connector", with the place of the resource in it and its name. field: the key, such as
+    "trust_anchors" or "client_certificate.label". anchors: a FILE or DIR, certificate: what is presented; one of both.
+    """
+
+    organization: str
+    table: str
+    place: int
+    name: str
+    field: str
+    anchors: str = ""
+    certificate: ClientCertificate | None = None
+
+    @property
+    def path(self) -> str:
+        """The field, as errors name it."""
+        return f"organization.{self.organization}.{self.table}[{self.place}] {self.name!r}.{self.field}"
+
+    @property
+    def owner(self) -> str:
+        """The resource in words: "outbound connector 'bank' of contoso"."""
+        return f"{self.table.replace('_', ' ')} {self.name!r} of {self.organization}"
+
+    @property
+    def need(self) -> tuple[object, ...]:
+        """Equal for what needs the same for the same resource, wherever that stands in its table."""
+        return self.organization, self.table, self.name, self.field, self.anchors, self.certificate
+
+
+def named_files(organizations: Iterable[Organization]) -> Iterator[NamedFile]:
+    """All that enabled resources need."""
+    tables = [(field, info.alias) for field, info in Organization.model_fields.items() if info.alias]
+    for organization in organizations:
+        for field, table in tables:
+            for place, one in enumerate(getattr(organization, field)):
+                where = (organization.name, table, place, str(getattr(one, "name", "")))
+                if not getattr(one, "enabled", True):
+                    continue
+                if (anchors := getattr(one, "trust_anchors", "")) not in {"", SYSTEM}:
+                    yield NamedFile(*where, "trust_anchors", anchors=anchors)
+                if (named := getattr(one, "client_certificate", None)) is not None:
+                    key = "client_certificate.label" if named.label else "client_certificate"
+                    yield NamedFile(*where, key, certificate=named)
+
+
+def unusable(one: NamedFile, identity: Callable[[str, str, float], ServerIdentity], now: float) -> str:
+    """Why it cannot be used, "" if it can. identity: finds a client identity by organization and label."""
+    try:
+        if one.certificate is None:
+            TrustAnchors.load(one.anchors)
+        elif one.certificate.label:
+            identity(one.organization, one.certificate.label, now)
+        else:
+            chain, key = (_read(file) for file in (one.certificate.chain, one.certificate.key))
+            read_identity(ServerIdentity(chain, key))
+    except (AnchorsError, IdentityError) as error:
+        return str(error)
+    return ""
+
+
+def _read(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise IdentityError(f"{file}: {error.strerror}") from error
+
+
+def file_alarm(one: NamedFile, why: str) -> Alarm:
+    """What cannot be used any more."""
+    title = f"{one.owner} names what cannot be used: {one.field}"
+    fix = f"Put it back, or change {one.field} of the {one.owner}: mail that needs it waits until then."
+    return Alarm(Kind.FILE_UNUSABLE, Severity.ERROR, "", title, why, fix, f"{one.organization}/{one.name}/{one.field}")

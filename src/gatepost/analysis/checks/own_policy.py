@@ -1,0 +1,211 @@
+"""Whether senders find the MTA-STS policy that we publish for one of our own domains, and find it to be this one.
+
+Called by `gatepost domain mta-sts --check`. It asks as a sender would, by the code that asks for partners: the TXT
+record, the policy over HTTPS, the MX records that it must cover, and where reports are wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
+from gatepost.net.anchors import TrustAnchors
+from gatepost.net.lookups.http import HttpClient, https_context
+from gatepost.net.lookups.mtasts import StsFailure, StsPolicies
+from gatepost.net.lookups.mx import MailRouter
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.protocols.dns.text_record import RecordError
+from gatepost.protocols.mtasts.lint import LintKind, lint
+from gatepost.protocols.mtasts.publish import policy_host, record_name
+from gatepost.protocols.mtasts.record import Record, parse_record
+from gatepost.protocols.tlsrpt import record as tlsrpt
+from gatepost.protocols.tlsrpt.result import ResultType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dns.rdtypes.txtbase import TXTBase
+
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.net.lookups.mtasts import PolicyHosts
+    from gatepost.protocols.mtasts.policy import Policy
+    from gatepost.protocols.mtasts.publish import Publication
+    from gatepost.settings.model import Settings
+
+
+_LEVELS = {"info": Mark.INFO, "warn": Mark.WARN, "fail": Mark.FAIL}
+_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found of a domain (A-labels). A str is a sentence why it could not be learnt, None: there is none.
+
+    hosts: of the MX records.
+    """
+
+    domain: str
+    record: Record | RecordError | str | None
+    policy: Policy | StsFailure
+    hosts: tuple[str, ...] | str
+    reports: tlsrpt.Record | RecordError | str | None
+
+
+async def check_publication(
+    domain: str, publication: Publication | None, settings: Settings, resolver: Resolver, hosts: PolicyHosts
+) -> tuple[Finding, ...]:
+    """Look everything up and compare it with what we publish (None: nothing). Raises AnchorsError."""
+    client = HttpClient(resolver, https_context(TrustAnchors.load(settings.tls.trust_anchors)))
+    policies = StsPolicies(resolver, client, None, hosts=hosts)
+    try:
+        record, policy, found, reports = await asyncio.gather(
+            _texts(resolver, record_name(domain)),
+            policies.fetch(domain),
+            _mail_hosts(resolver, domain),
+            _texts(resolver, tlsrpt.record_name(domain)),
+        )
+    finally:
+        await policies.close()
+    seen = Seen(
+        domain,
+        record if isinstance(record, str) else parse_record(record),
+        policy,
+        found,
+        reports if isinstance(reports, str) else tlsrpt.parse_record(reports),
+    )
+    return tuple(judge(publication, seen))
+
+
+async def _texts(resolver: Resolver, name: str) -> list[tuple[bytes, ...]] | str:
+    """The TXT records at a name, or why they cannot be had."""
+    try:
+        answer = await resolver.query(name, "TXT")
+    except LookupFailed as failed:
+        return failed.detail if failed.temporary else []
+    return [cast("TXTBase", record).strings for record in answer.records]
+
+
+async def _mail_hosts(resolver: Resolver, domain: str) -> tuple[str, ...] | str:
+    try:
+        found = await MailRouter(resolver, random.Random()).mail_hosts(domain)  # noqa: S311 - shuffles equals
+    except LookupFailed as failed:
+        return failed.detail
+    return tuple(dict.fromkeys(host.name for host in found.hosts))
+
+
+def judge(publication: Publication | None, seen: Seen) -> Iterator[Finding]:
+    """What it means that a sender finds this. Pure."""
+    if publication is None:
+        yield _unpublished(seen)
+        return
+    yield _policy(publication, seen)  # first, as it is to be served before the record tells of it
+    yield _record(publication, seen.record)
+    yield from _hosts(publication.policy, seen.hosts)
+    yield reports_finding(seen.reports)
+
+
+def _unpublished(seen: Seen) -> Finding:
+    match seen.record:
+        case None:
+            return Finding(Stage.MTA_STS, Mark.PASS, "no policy is published, and the DNS announces none")
+        case str(trouble):
+            return Finding(Stage.MTA_STS, Mark.UNKNOWN, _NO_ANSWER, trouble[:_SHOWN])
+        case _:
+            text = "the DNS announces a policy, and this gateway has none for the domain"
+            fix = (
+                'Here: if another server serves it, all is well. Else let mta_sts = "none" be served for as long as '
+                f"senders may keep the last policy, and then remove the TXT record {record_name(seen.domain)}."
+            )
+            return Finding(Stage.MTA_STS, Mark.WARN, text, str(seen.record)[:_SHOWN], fix)
+
+
+_NO_ANSWER = "whether the DNS announces a policy cannot be told"
+
+
+def _record(publication: Publication, found: Record | RecordError | str | None) -> Finding:
+    fix = f"Here: put this into the zone: {publication.zone_line}"
+    match found:
+        case None:
+            text = "the DNS announces no policy, so that no sender asks for it"
+            return Finding(Stage.DNS, Mark.FAIL, text, f"no TXT record at {record_name(publication.domain)}", fix)
+        case str(trouble):
+            return Finding(Stage.DNS, Mark.UNKNOWN, _NO_ANSWER, trouble[:_SHOWN])
+        case RecordError(detail=detail):
+            return Finding(Stage.DNS, Mark.FAIL, "the TXT record cannot be used", detail[:_SHOWN], fix)
+        case Record(id=known) if known != publication.record.id:
+            text = "the TXT record has the id of another policy: senders that have one keep it until it expires"
+            return Finding(Stage.DNS, Mark.FAIL, text, f"id {known}, not {publication.record.id}", fix)
+        case _:
+            return Finding(Stage.DNS, Mark.PASS, "the TXT record has the id of the policy", found.text)
+
+
+def _policy(publication: Publication, seen: Seen) -> Finding:
+    own, found = publication.policy, seen.policy
+    if isinstance(found, StsFailure):
+        mark, fix = _FAILURES[found.result_type]
+        if found.result_type is ResultType.STS_POLICY_FETCH_ERROR and isinstance(seen.record, str):
+            mark = Mark.UNKNOWN  # it is the DNS that does not answer, perhaps only us
+        text = "senders cannot fetch the policy" if mark is Mark.FAIL else "the policy could not be fetched from here"
+        return Finding(Stage.MTA_STS, mark, text, found.detail[:_SHOWN], fix.format(policy_host(publication.domain)))
+    if found != own:
+        text = "what is served is not the policy of this gateway"
+        fix = (
+            f"Here: see that {policy_host(publication.domain)} leads to the address of [mta_sts], and that the gateway "
+            "runs with these resources."
+        )
+        return Finding(Stage.MTA_STS, Mark.FAIL, text, _differences(own, found)[:_SHOWN], fix)
+    return Finding(Stage.MTA_STS, Mark.PASS, f"the policy is served, in mode {own.mode}", publication.url)
+
+
+_FETCH = (
+    "Here: name {0} in the DNS (A, AAAA or CNAME), let port 443 of it reach the address of [mta_sts] in the settings, "
+    "and see in the log that policies are served. If others can fetch it, this machine has no way to port 443, or "
+    "may not look there, as the name leads to an address of your own network."
+)
+_FAILURES = {
+    ResultType.STS_WEBPKI_INVALID: (
+        Mark.FAIL,
+        "Here: add a [[certificate]] of a public authority that bears {0} and has not expired, and send SIGHUP.",
+    ),
+    ResultType.STS_POLICY_INVALID: (Mark.FAIL, "Here: see what serves {0}: it is not this gateway."),
+    ResultType.STS_POLICY_FETCH_ERROR: (Mark.FAIL, _FETCH),
+}
+
+
+def _differences(own: Policy, found: Policy) -> str:
+    missing = [line for line in own.lines if line not in found.lines]
+    strange = [line for line in found.lines if line not in own.lines]
+    parts = [f"{word} {', '.join(lines)}" for word, lines in (("without", missing), ("with", strange)) if lines]
+    return "; ".join(parts) or "its fields stand in another order"
+
+
+def _hosts(policy: Policy, hosts: Sequence[str] | str) -> Iterator[Finding]:
+    """Whether the policy allows every MX host, and what else is unwise in it."""
+    if isinstance(hosts, str):
+        yield Finding(Stage.DNS, Mark.UNKNOWN, "the MX records cannot be looked up", hosts[:_SHOWN])
+        return
+    remarks = lint(policy, hosts)
+    if hosts and not any(one.kind is LintKind.HOST_NOT_COVERED for one in remarks) and policy.mx:
+        yield Finding(Stage.MTA_STS, Mark.PASS, "the policy names every MX host", ", ".join(hosts)[:_SHOWN])
+    if not hosts:
+        yield Finding(Stage.DNS, Mark.WARN, "the DNS has no host for mail to the domain")
+    for one in remarks:
+        fix = "Here: change mta_sts_mx, or the MX records." if one.kind is LintKind.HOST_NOT_COVERED else ""
+        yield Finding(Stage.MTA_STS, _LEVELS[one.level], one.text[:_SHOWN], "", fix)
+
+
+def reports_finding(found: tlsrpt.Record | RecordError | str | None) -> Finding:
+    """What it means that senders are asked for reports so. found: as in `Seen`."""
+    match found:
+        case None:
+            text = "nobody is told when senders fail to reach the domain safely: no TLS-RPT record"
+            return Finding(Stage.TLS_RPT, Mark.INFO, text, "", "Here: add the TLS-RPT record that is shown above.")
+        case str(trouble):
+            return Finding(Stage.TLS_RPT, Mark.UNKNOWN, "whether there is a TLS-RPT record cannot be told", trouble)
+        case RecordError(detail=detail):
+            return Finding(Stage.TLS_RPT, Mark.WARN, "the TLS-RPT record cannot be used", detail[:_SHOWN])
+        case tlsrpt.Record(rua=rua):
+            return Finding(Stage.TLS_RPT, Mark.PASS, "reports about TLS are asked for", ", ".join(rua)[:_SHOWN])

@@ -1,0 +1,146 @@
+"""Whether the DNS says of one of our own domains what it should: MX, TLSA of our hosts, DKIM keys, SPF, TLS reports.
+
+Called by `manage.use_cases.dns_checks`; the MTA-STS policy is `analysis.checks.own_policy`'s. Only looks, never raises
+for what the DNS answers: what could not be told is UNKNOWN, never a pass.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, cast
+
+from gatepost.analysis.checks.dkim_record import Seen, seen_record
+from gatepost.analysis.checks.own_policy import reports_finding
+from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
+from gatepost.net.lookups.mx import MailRouter
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.lookups.tlsrpt import report_record
+from gatepost.protocols.dane.publication import TlsaStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from dns.rdtypes.txtbase import TXTBase
+
+    from gatepost.analysis.checks.own_hosts import OwnHosts
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.protocols.dkim.record import KeyRecord
+
+
+_SHOWN = 300
+
+
+async def check_mx(domain: str, hosts: Sequence[str], resolver: Resolver) -> list[Finding]:
+    """Whether mail to the domain comes to our hosts."""
+    try:
+        found = await MailRouter(resolver, random.Random()).mail_hosts(domain)  # noqa: S311 - shuffles equals
+    except LookupFailed as failed:
+        mark = Mark.UNKNOWN if failed.temporary else Mark.FAIL
+        return [Finding(Stage.DNS, mark, "the MX records cannot be looked up", failed.detail[:_SHOWN])]
+    named = sorted(found.hosts, key=lambda one: (one.preference, one.name))
+    shown = ", ".join(f"{one.preference} {one.name}" for one in named)[:_SHOWN]
+    own = [one for one in named if one.name in hosts]
+    if not named:
+        return [Finding(Stage.DNS, Mark.FAIL, "the DNS has no host for mail to the domain", str(found.kind), _PUBLISH)]
+    if not own:
+        text = "mail to the domain does not come here: its MX records name other hosts"
+        fix = "Here: if something stands before the gateway, all is well. Else put the records above into the zone."
+        return [Finding(Stage.DNS, Mark.WARN, text, shown, fix)]
+    proven = "; DNSSEC proves them" if found.authentic else "; DNSSEC does not prove them"
+    text = f"mail to the domain comes here{proven}"
+    first = Finding(Stage.DNS, Mark.PASS, text, shown)
+    if len(own) == len(named):
+        return [first]
+    others = Finding(
+        Stage.DNS, Mark.INFO, "mail may come to other hosts as well, which must be as well protected as this one", shown
+    )
+    return [first, others]
+
+
+_KEY = (3, 1, 1)
+_PUBLISH = "Here: put the records above into the zone."
+
+
+async def check_tlsa(host: str, keys: Collection[str], own: OwnHosts) -> Finding:
+    """Whether the TLSA records of a host of ours match. keys: SHA-256 digests that have to be there, in hexadecimal."""
+    found, proven = await own.tlsa(host, (host,))
+    detail = found.detail[:_SHOWN]
+    match found.status:
+        case TlsaStatus.FAILED if found.bogus:
+            text = f"DNSSEC of {host} is broken: senders that validate do not deliver"
+            return Finding(Stage.DANE, Mark.FAIL, text, detail, "Here: mend the signatures of the zone at once.")
+        case TlsaStatus.FAILED:
+            return Finding(Stage.DANE, Mark.UNKNOWN, f"the TLSA records of {host} cannot be looked up", detail)
+        case TlsaStatus.NONE:
+            text = f"{host} has no TLSA records: senders protect mail by MTA-STS at most"
+            return Finding(Stage.DANE, Mark.INFO, text, detail, _PUBLISH)
+        case TlsaStatus.INSECURE:
+            text = f"the zone of {host} is not signed, so that nobody obeys TLSA records there"
+            return Finding(Stage.DANE, Mark.INFO, text, detail, "Here: sign the zone with DNSSEC first.")
+        case TlsaStatus.UNUSABLE:
+            text = f"the TLSA records of {host} cannot be used by anybody"
+            return Finding(Stage.DANE, Mark.WARN, text, detail, _PUBLISH)
+        case TlsaStatus.USABLE:
+            there = {one.data.hex() for one in found.records.usable if (one.usage, one.selector, one.matching) == _KEY}
+            return _compared(host, frozenset(keys), there, detail, proven=proven)
+
+
+def _compared(host: str, wanted: frozenset[str], there: set[str], detail: str, *, proven: bool) -> Finding:
+    missing = wanted - there
+    unsure = "" if proven else " (whether DNSSEC proves them cannot be told from here)"
+    if not wanted:
+        text = f"{host} has TLSA records, and no certificate of ours bears the name{unsure}"
+        return Finding(Stage.DANE, Mark.WARN, text, detail)
+    if missing == wanted:
+        text = f"no TLSA record of {host} is of a key of ours: senders that obey DANE do not deliver{unsure}"
+        return Finding(Stage.DANE, Mark.FAIL, text, detail, _PUBLISH)
+    if missing:
+        text = f"{len(missing)} of {len(wanted)} keys of {host} have no TLSA record yet{unsure}"
+        return Finding(Stage.DANE, Mark.WARN, text, detail, "Here: publish it before that certificate is presented.")
+    mark = Mark.PASS if proven else Mark.UNKNOWN
+    return Finding(Stage.DANE, mark, f"the TLSA records of {host} are those of our keys{unsure}", detail)
+
+
+async def check_dkim(name: str, wanted: KeyRecord, resolver: Resolver) -> Finding:
+    """Whether verifiers find a DKIM key at its name."""
+    sight = await seen_record(resolver, name, wanted)
+    mark, text, fix = _SIGHTS[sight.seen]
+    return Finding(Stage.DNS, mark, f"{name}: {text}", sight.why[:_SHOWN], fix)
+
+
+_SIGHTS = {
+    Seen.PUBLISHED: (Mark.PASS, "the key is published", ""),
+    Seen.MISSING: (Mark.FAIL, "the key is not published", _PUBLISH),
+    Seen.DIFFERS: (Mark.FAIL, "what is published is not the key", _PUBLISH),
+    Seen.UNKNOWN: (Mark.UNKNOWN, "whether the key is published cannot be told", ""),
+}
+
+
+async def check_reports(domain: str, resolver: Resolver) -> Finding:
+    """Whether senders are asked for reports about TLS."""
+    try:
+        return reports_finding(await report_record(resolver, domain))
+    except LookupFailed as failed:
+        return reports_finding(failed.detail[:_SHOWN])
+
+
+async def check_spf(domain: str, hosts: Sequence[str], resolver: Resolver) -> Finding:
+    """Whether an SPF record names our hosts. What it includes is not followed."""
+    try:
+        answer = await resolver.query(domain, "TXT")
+    except LookupFailed as failed:
+        return Finding(Stage.DNS, Mark.UNKNOWN, "whether there is an SPF record cannot be told", failed.detail[:_SHOWN])
+    texts = [b"".join(cast("TXTBase", one).strings).decode("ascii", "replace") for one in answer.records]
+    found = [one for one in texts if one.lower().split(" ", 1)[0] == "v=spf1"]
+    if not found:
+        text = "there is no SPF record: receivers cannot tell who may send mail of the domain"
+        return Finding(Stage.DNS, Mark.INFO, text, fix=_PUBLISH)
+    if len(found) > 1:
+        text = "there are several SPF records, so that none counts (RFC 7208 section 4.5)"
+        return Finding(Stage.DNS, Mark.FAIL, text, "; ".join(found)[:_SHOWN], "Here: leave one of them.")
+    mechanisms = {one.lstrip("+").lower().rstrip(".") for one in found[0].split()[1:]}
+    if any(f"a:{host}" in mechanisms for host in hosts):
+        return Finding(Stage.DNS, Mark.PASS, "the SPF record names our hosts", found[0][:_SHOWN])
+    text = "the SPF record does not name our hosts; whether something in it stands for them is not looked at"
+    fix = "Here: if mail of the domain leaves by this gateway, add the mechanism a: of each host."
+    return Finding(Stage.DNS, Mark.INFO, text, found[0][:_SHOWN], fix)

@@ -1,0 +1,242 @@
+"""What `gatepost check` found: findings by stage, one row for each address, and what they say together.
+
+Pure. `analysis.checks.partner` gathers, `analysis.checks.partner_stages` and `analysis.checks.partner_domain` make the
+findings, `manage.cli.check` prints them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from gatepost.analysis.checks.tasks import bounded_transcripts
+from gatepost.events.trace import tls_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.policy.decisions.facts import HopFacts
+
+
+_MAX_TEXT = 400
+
+
+class Stage(StrEnum):
+    """What is looked at, in the order in which a delivery meets it."""
+
+    DNS = "dns"
+    CONNECT = "connect"
+    EHLO = "ehlo"
+    TLS = "tls"
+    CERTIFICATE = "certificate"
+    DANE = "dane"
+    MTA_STS = "mta-sts"
+    REVOCATION = "revocation"
+    REQUIRETLS = "requiretls"
+    TLS_RPT = "tls-rpt"
+
+
+class Mark(StrEnum):
+    """The five verdicts of a finding. INFO: neither good nor bad. UNKNOWN: it could not be told, never a pass."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    INFO = "info"
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+_WEIGHT = {Mark.PASS: 0, Mark.INFO: 1, Mark.WARN: 2, Mark.UNKNOWN: 3, Mark.FAIL: 4}
+
+
+class PolicyKind(StrEnum):
+    """What decides about TLS to a host, the strongest last."""
+
+    OPPORTUNISTIC = "opportunistic"
+    MTA_STS = "mta-sts"
+    DANE = "dane"
+
+
+class Outcome(StrEnum):
+    """What would become of a message."""
+
+    DELIVER = "deliver"  # over TLS, as the policy in force asks
+    CLEARTEXT = "cleartext"  # readable on the way: nobody asks for more, and TLS is not offered
+    HOLD = "hold"  # kept, and returned in the end
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was learnt.
+
+    text: a sentence. evidence: what shows it, in the words of the peer or of the DNS. fix: what to do and who must act,
+    "" if there is nothing. short: for a cell of the matrix. stops: because of it no mail goes this way (if FAIL), or
+    it is not known whether any does (if UNKNOWN). because: the stage that kept this one from being looked at; None if
+    it was. options: of `gatepost check`, by which the fix is done there ("timeout"); the text names none, as pages show
+    it, too.
+    """
+
+    stage: Stage
+    verdict: Mark
+    text: str
+    evidence: str = ""
+    fix: str = ""
+    short: str = ""
+    stops: bool = False
+    because: Stage | None = None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One address of one host.
+
+    preference: of the MX record, None for a host that was named. address: with its port, "" if there is none. policy:
+    what decides here. facts: what the connection showed, as far as it came. transcript: what was said. looking: the
+    stage that is looked at now, None if the row is done.
+    """
+
+    host: str
+    preference: int | None
+    address: str
+    policy: PolicyKind
+    findings: tuple[Finding, ...]
+    facts: HopFacts | None = None
+    transcript: Sequence[str] = ()
+    looking: Stage | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What a message would meet here."""
+        if any(one.stops and one.verdict is Mark.FAIL for one in self.findings):
+            return Outcome.HOLD
+        if self.looking is not None or any(one.stops for one in self.findings):
+            return Outcome.UNKNOWN
+        return Outcome.DELIVER if self.facts is not None and self.facts.tls is not None else Outcome.CLEARTEXT
+
+    def cell(self, stage: Stage) -> Finding | None:
+        """The gravest finding of a stage, None if there is none."""
+        return worst([one for one in self.findings if one.stage is stage])
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerCheck:
+    """A whole check. kind: "partner" or "host". at: seconds since 1970. findings: of the domain, not of one host."""
+
+    target: str
+    kind: str
+    at: float
+    seconds: float
+    findings: tuple[Finding, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def deciding(self) -> Row | None:
+        """The row that a message would take, else the first one that leaves it open, else the first; None without rows.
+
+        Hosts are tried in the order of their preference; among equals it is chance, so that the worst one counts.
+        """
+        open_one = None
+        for _, group in groupby(self.rows, lambda row: row.preference):
+            rows = list(group)
+            for wanted in (Outcome.CLEARTEXT, Outcome.DELIVER):
+                if taken := next((row for row in rows if row.outcome is wanted), None):
+                    return taken
+            open_one = open_one or next((row for row in rows if row.outcome is Outcome.UNKNOWN), None)
+        return open_one or next(iter(self.rows), None)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What would become of a message."""
+        if any(one.stops and one.verdict is Mark.FAIL for one in self.findings):
+            return Outcome.HOLD
+        if any(one.stops for one in self.findings):
+            return Outcome.UNKNOWN
+        row = self.deciding
+        return row.outcome if row is not None else Outcome.HOLD
+
+    @property
+    def counts(self) -> Counter[Mark]:
+        """How many findings of each verdict; what was not reached because of another one is not counted."""
+        return Counter(one.verdict for one in self._all() if one.because is None)
+
+    @property
+    def last_line(self) -> str:
+        """For scripts: always these keys, in this order; "-" for what is not known."""
+        counts, row = self.counts, self.deciding
+        tls = row.facts.tls if row is not None and row.facts is not None else None
+        policy = row.policy if row is not None else "-"
+        version, group = (tls.version, tls.group or "-") if tls else ("-", "-")
+        return (
+            f"verdict={self.outcome} policy={policy} tls={version} group={group} fails={counts[Mark.FAIL]} "
+            f"warnings={counts[Mark.WARN]} unknown={counts[Mark.UNKNOWN]}"
+        )
+
+    def _all(self) -> Iterator[Finding]:
+        yield from self.findings
+        for row in self.rows:
+            yield from row.findings
+
+
+def worst(findings: list[Finding]) -> Finding | None:
+    """The gravest of some findings, the first among equals; None if there are none."""
+    return max(findings, key=lambda one: _WEIGHT[one.verdict], default=None)
+
+
+def missed(stage: Stage, because: Stage, why: str) -> Finding:
+    """A stage that could not be looked at."""
+    return Finding(stage, Mark.UNKNOWN, why, short="?", because=because)
+
+
+def check_record(check: PartnerCheck) -> dict[str, Any]:
+    """The check as JSON shows it. The keys do not change; tls: as in the trace, {} without TLS."""
+    counts, row = check.counts, check.deciding
+    tls = row.facts.tls if row is not None and row.facts is not None else None
+    dialogues = bounded_transcripts(one.transcript for one in check.rows)
+    return {
+        "target": check.target,
+        "kind": check.kind,
+        "at": round(check.at, 3),
+        "seconds": round(check.seconds, 3),
+        "verdict": str(check.outcome),
+        "policy": str(row.policy) if row is not None else "",
+        "tls": tls.version if tls else "",
+        "group": tls.group if tls else "",
+        "fails": counts[Mark.FAIL],
+        "warnings": counts[Mark.WARN],
+        "unknown": counts[Mark.UNKNOWN],
+        "findings": [_finding_record(one) for one in check.findings],
+        "hosts": [_row_record(*one) for one in zip(check.rows, dialogues, strict=True)],
+    }
+
+
+def _row_record(row: Row, transcript: list[str]) -> dict[str, Any]:
+    cells = {stage: row.cell(stage) for stage in Stage}
+    return {
+        "host": row.host,
+        "preference": row.preference,
+        "address": row.address,
+        "outcome": str(row.outcome),
+        "policy": str(row.policy),
+        "stages": {str(stage): str(cell.verdict) for stage, cell in cells.items() if cell is not None},
+        "findings": [_finding_record(one) for one in row.findings],
+        "tls": tls_record(row.facts.tls, row.facts.chain) if row.facts is not None else {},
+        "transcript": transcript,
+        "looking": str(row.looking) if row.looking is not None else "",
+    }
+
+
+def _finding_record(finding: Finding) -> dict[str, Any]:
+    return {
+        "stage": str(finding.stage),
+        "verdict": str(finding.verdict),
+        "text": finding.text[:_MAX_TEXT],
+        "evidence": finding.evidence[:_MAX_TEXT],
+        "fix": finding.fix,
+        "stops": finding.stops,
+        "because": str(finding.because) if finding.because is not None else "",
+    }

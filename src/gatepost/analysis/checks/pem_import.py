@@ -1,0 +1,222 @@
+"""A certificate out of the files that an administrator has: read, put in order, and held against its key.
+
+Used by `gatepost certificate add`. PEM, DER, PKCS#7 and PKCS#12 come in; out comes what a listener presents, leaf
+first, with a sentence for everything that was put right on the way. What cannot be put right is one error that says
+what, where, why and what to do. Nothing is fetched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+    load_pem_private_key,
+    pkcs12,
+)
+
+from gatepost.analysis.checks.chain_file import ChainFileError, is_pkcs12, parse_file
+from gatepost.analysis.checks.chain_path import choose_leaf, public_key
+from gatepost.net.certificate import MALFORMED, certificate_facts, issuer_text, parse, quietly, subject_text
+from gatepost.net.chain import judge
+from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
+from gatepost.net.path import climb, issuer_places, self_issued
+from gatepost.protocols.tls.facts import ChainStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.net.anchors import TrustAnchors
+    from gatepost.net.chain import Purpose
+
+
+_MAX_KEY: Final = 1024 * 1024
+_PRIVATE: Final = b"PRIVATE KEY-----"
+_SPKI: Final = PublicFormat.SubjectPublicKeyInfo
+
+
+class PasswordNeeded(ChainFileError):  # noqa: N818 - it names what happened
+    """The file is encrypted, and no password was given, or not the right one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What came in.
+
+    source: what it is called in the text of an error. key_pem: the key, if it came apart (`key_of`). purpose: which end
+    of a connection it is for.
+    """
+
+    content: bytes = field(repr=False)
+    source: str
+    key_pem: bytes = field(default=b"", repr=False)
+    password: bytes | None = field(default=None, repr=False)
+    purpose: Purpose = "server"
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """certificates: DER, leaf first, without the root. key_pem: its key, b"" if none came. notes: what was put right.
+
+    warnings: what a partner may stumble over, and what to do.
+    """
+
+    certificates: tuple[bytes, ...]
+    key_pem: bytes = field(repr=False)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def taken_in(given: Given, *, known: Sequence[bytes] = (), anchors: TrustAnchors | None = None, now: float) -> Intake:
+    """Read the certificates, and the key if it is among them, and make them fit to be presented.
+
+    known: certificates (DER) that may complete the chain. anchors: what partners are thought to trust; None leaves that
+    out. now: seconds since 1970. Raises ChainFileError, PasswordNeeded.
+    """
+    with quietly():
+        certificates, own_key = _read(given)
+        key_pem = given.key_pem or own_key
+        public = _public(key_pem) if key_pem else b""
+        leaf = certificates[choose_leaf(certificates, public)]
+        if public and public_key(parse(leaf)) != public:
+            raise ChainFileError(_no_match(leaf, certificates, given.source))
+        path = _path(leaf, certificates, known, now)
+        if key_pem:
+            _usable(path, key_pem)
+        notes = tuple(_notes(leaf, certificates, path))
+        return Intake(tuple(path), key_pem, notes, tuple(_warnings(path, anchors, given.purpose, now)))
+
+
+def key_of(content: bytes, source: str, password: bytes | None = None) -> bytes:
+    """The private key in `content` (PEM or DER, PKCS#8 or older forms) as PEM without a password.
+
+    Raises ChainFileError, PasswordNeeded.
+    """
+    if len(content) > _MAX_KEY:
+        raise ChainFileError(f"{source}: larger than {_MAX_KEY} bytes; a file with one private key is expected")
+    pem = b"-----BEGIN" in content
+    if pem and _PRIVATE not in content:
+        raise ChainFileError(f"{source}: no private key in it; name the file with -----BEGIN PRIVATE KEY-----")
+    load = load_pem_private_key if pem else load_der_private_key
+    try:
+        key = load(content, password)
+    except TypeError as failure:  # a password where none is needed, or none where one is
+        if password is not None:
+            return key_of(content, source)
+        raise PasswordNeeded(f"{source}: the private key is encrypted; give its password") from failure
+    except (ValueError, UnsupportedAlgorithm) as failure:
+        # With a wrong password one padding in 256 looks right, and then it is the key that cannot be read.
+        if password is not None and (b"ENCRYPTED" in content or "decrypt" in str(failure).lower()):
+            raise PasswordNeeded(f"{source}: the password is not the right one") from failure
+        # What the library says of it is not told: it is about its own calls, and no help to who pasted the key.
+        text = "a private key that cannot be read; PEM or DER is expected, whole, of RSA, ECDSA or Ed25519"
+        raise ChainFileError(f"{source}: {text}") from failure
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def chain_pem_of(certificates: Sequence[bytes]) -> bytes:
+    """Certificates as the store and TLS contexts have them."""
+    return b"".join(parse(der).public_bytes(Encoding.PEM) for der in certificates)
+
+
+def _read(given: Given) -> tuple[list[bytes], bytes]:
+    """The certificates, DER, and the key, PEM, b"" if there is none."""
+    if is_pkcs12(given.content):
+        return _from_pkcs12(given)
+    found = parse_file(given.content, given.source)
+    key = key_of(given.content, given.source, given.password) if found.has_key and not given.key_pem else b""
+    return list(found.certificates), key
+
+
+def _from_pkcs12(given: Given) -> tuple[list[bytes], bytes]:
+    source, password = given.source, given.password
+    try:
+        bundle = pkcs12.load_pkcs12(given.content, password)
+    except MALFORMED as failure:
+        if "password" in str(failure).lower():
+            wrong = (
+                "the password is not the right one" if password is not None else "it is encrypted; give its password"
+            )
+            raise PasswordNeeded(f"{source}: PKCS#12: {wrong}") from failure
+        raise ChainFileError(
+            f"{source}: PKCS#12 that cannot be read: {str(failure)[:200]}; export it again"
+        ) from failure
+    bags = [*([bundle.cert] if bundle.cert else []), *bundle.additional_certs]
+    if not bags:
+        raise ChainFileError(f"{source}: PKCS#12 without a certificate; export it again, with the certificate")
+    key = bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) if bundle.key else b""
+    return [one.certificate.public_bytes(Encoding.DER) for one in bags], key
+
+
+def _public(key_pem: bytes) -> bytes:
+    return load_pem_private_key(key_pem, None).public_key().public_bytes(Encoding.DER, _SPKI)
+
+
+def _no_match(leaf: bytes, certificates: Sequence[bytes], source: str) -> str:
+    facts = certificate_facts(leaf)
+    many = (
+        f"any of its {len(certificates)} certificates" if len(certificates) > 1 else f"its certificate {facts.subject}"
+    )
+    return (
+        f"{source}: the private key does not belong to {many}; name the key with which this certificate was requested "
+        "(after a renewal: the new one)"
+    )
+
+
+def _usable(path: Sequence[bytes], key_pem: bytes) -> None:
+    try:
+        read_identity(ServerIdentity(chain_pem_of(path), key_pem))
+    except IdentityError as failure:
+        raise ChainFileError(f"{failure}; RSA of 2048 bits or more, or EC on P-256 or P-384 is expected") from failure
+
+
+def _path(leaf: bytes, given: Sequence[bytes], known: Sequence[bytes], now: float) -> list[bytes]:
+    """Leaf and intermediates: from what was given as far as that goes, then from what is known; no root."""
+    path = climb(leaf, given, now)
+    if not self_issued(parse(path[-1])):
+        path = climb(leaf, [*path, *known], now)
+    return path[:-1] if len(path) > 1 and self_issued(parse(path[-1])) else path
+
+
+def _notes(leaf: bytes, given: Sequence[bytes], path: Sequence[bytes]) -> list[str]:
+    unique = list(dict.fromkeys(given))
+    kept = [der for der in unique if der in path]
+    notes = []
+    if kept != [der for der in path if der in unique]:
+        notes.append("the certificates were not in order; they are now, the gateway's own first")
+    added = [subject_text(parse(der)) for der in path if der not in unique]
+    notes += [f"the chain was completed with {subject}, which was known already" for subject in added]
+    for der in unique:
+        if der in path or der == leaf:
+            continue
+        one = parse(der)
+        root = self_issued(one)
+        why = "a root, which partners must have themselves" if root else "it is not part of the chain"
+        notes.append(f"left out: {subject_text(one)} ({why})")
+    return notes
+
+
+def _warnings(path: Sequence[bytes], anchors: TrustAnchors | None, purpose: Purpose, now: float) -> list[str]:
+    facts, top = certificate_facts(path[0]), parse(path[-1])
+    found = []
+    if facts.not_after <= now:
+        found.append("it has expired: nobody who checks it will accept it")
+    elif facts.not_before > now:
+        found.append("it is not valid yet: nobody who checks it will accept it before it is")
+    elif anchors is not None:
+        verdict = judge(path, anchors, now=now, purpose=purpose)
+        if verdict.status is ChainStatus.INCOMPLETE:
+            places = " or ".join(issuer_places(top)) or "its authority"
+            found.append(
+                f"the chain is incomplete: the certificate of {issuer_text(top)} is missing; get it from {places} "
+                "and add both together"
+            )
+        elif not verdict.trusted:
+            found.append(f"by {anchors.source} it is {verdict.status}: {verdict.detail}")
+    return found

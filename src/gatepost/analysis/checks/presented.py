@@ -1,0 +1,82 @@
+"""A session that might come: an uploaded certificate and an address as the facts that policy decides on.
+
+Called by `manage.use_cases.validation`. The chain is judged as `node.assembly` judges those of real sessions: by the
+server's own trust anchors and by those that connectors name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gatepost.analysis.checks.validation import CannotValidate
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.certificate import MALFORMED, quietly
+from gatepost.net.chain import judge
+from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.protocols.tls.facts import TlsFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.protocols.tls.facts import ChainVerdict, Revocation
+
+
+_SUITES = {"TLSv1.3": "TLS_AES_256_GCM_SHA384"}
+
+
+def presented_session(
+    pem: bytes, ip: str, directory: Directory, anchors: str, *, now: float, version: str = "TLSv1.3"
+) -> SessionFacts:
+    """The session of a client at `ip` over TLS with the certificates in `pem`, leaf first; b"" for none.
+
+    anchors: the server's own. Raises CannotValidate if the address or a certificate is none.
+    """
+    try:
+        address = str(ipaddress.ip_address(ip))
+    except ValueError:
+        raise CannotValidate(f"{ip!r} is no IP address", "ip") from None
+    chain = _certificates(pem) if pem else ()
+    tls = TlsFacts(version, _SUITES.get(version, ""), "X25519", "", resumed=False, server_name="", peer_chain=chain)
+    if not chain:
+        return SessionFacts("", address, "", tls)
+    chains = {name: verdict for name in directory.client_anchors if (verdict := _judged(chain, name, now))}
+    return SessionFacts("", address, "", tls, _judged(chain, anchors, now), chains)
+
+
+async def checked_session(
+    session: SessionFacts, directory: Directory, check: Callable[[ChainVerdict], Awaitable[Revocation]]
+) -> SessionFacts:
+    """The same session after the question for revocation, asked for those chains that `inbound.record` asks for."""
+    leaf = session.client_chain.leaf if session.client_chain else None
+    names = directory.revocation_anchors(leaf) if leaf else frozenset()
+    chains = {name: chain for name in names if (chain := session.chain(name)) is not None and chain.trusted}
+    found = await asyncio.gather(*(check(chain) for chain in chains.values()))
+    checked = {
+        name: chain.checked(one, hard_fail=False) for (name, chain), one in zip(chains.items(), found, strict=True)
+    }
+    own = checked.pop("", session.client_chain)
+    return replace(session, client_chain=own, chains={**session.chains, **checked})
+
+
+def _certificates(pem: bytes) -> tuple[bytes, ...]:
+    try:
+        with quietly():
+            found = x509.load_pem_x509_certificates(pem)
+            return tuple(one.public_bytes(Encoding.DER) for one in found)
+    except MALFORMED:
+        text = "no PEM certificate that can be read is in it; give the client's, then those above it, each whole"
+        raise CannotValidate(text, "certificate") from None
+
+
+def _judged(chain: tuple[bytes, ...], anchors: str, now: float) -> ChainVerdict | None:
+    try:
+        return judge(chain, TrustAnchors.load(anchors), now=now, purpose="client")
+    except AnchorsError:  # a task of its own says so
+        return None

@@ -1,0 +1,326 @@
+"""Reaches a next hop step by step with the very code that delivers to it, and says of each step what it showed.
+
+Called by `analysis.checks.validation`, drills and `explain --live`. The steps are `mail.outbound.hop.HopOpener`'s: what
+passes here would pass for a message, and what is refused here would make one wait. No message leaves here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.checks import advice
+from gatepost.analysis.checks.findings import Seen, findings, so_far
+from gatepost.analysis.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, detail_of, skipped, waiting
+from gatepost.mail.outbound.connection import SmtpTimeouts
+from gatepost.mail.outbound.contexts import ClientContexts
+from gatepost.mail.outbound.failure import HopFailed
+from gatepost.mail.outbound.hop import Hop, HopOpener
+from gatepost.mail.outbound.published import Lookups, Publication
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.lookups.http import HttpClient, https_context
+from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
+from gatepost.net.lookups.mx import MailHostsKind, MailRouter, NotAllowed, allowed
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.lookups.revocation import RevocationChecker
+from gatepost.net.lookups.tlsa import TlsaFinder
+from gatepost.pki.certificates.clients import stored_client_identities
+from gatepost.policy.connectors.names import SmartHost
+from gatepost.policy.decisions.published import NOTHING, Published, Terms
+from gatepost.policy.decisions.requirement import MxLevel, Shortfall
+from gatepost.protocols.dane.publication import TlsaStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gatepost.mail.outbound.contexts import OurCertificate
+    from gatepost.mail.outbound.hop import OpenHop
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.net.lookups.mx import HostAddresses, MailHosts
+    from gatepost.policy.decisions.published import Modes
+    from gatepost.policy.decisions.routes import NextHop
+    from gatepost.settings.model import Settings
+
+
+type Look = Callable[[HostReport, Seen | None], None]
+"""Told of an address whenever a step of its attempt begins, and in the end. The attempt is None before there is one."""
+
+_AT_A_TIME = 8
+_ADDRESSES = 10
+_POLICY_SECONDS = 20.0  # for the policy of a domain: somebody is waiting
+# A person waits for the answer: no step gets the patience that a queue has. Slow greeters (postscreen, tarpits) get by.
+_PATIENCE = SmtpTimeouts(
+    connect=15, greeting=60, hello=60, handshake=30, envelope=60, recipient=5, data=60, block=60, end=120
+)
+
+_NO_HOSTS = {
+    MailHostsKind.NO_DOMAIN: ("the domain does not exist", "Check the spelling of {domain}."),
+    MailHostsKind.NULL: (
+        "the domain takes no mail at all (null MX, RFC 7505)",
+        "The administrators of {domain} say so in the DNS. If they take mail after all, they must change their MX.",
+    ),
+    MailHostsKind.OURSELVES: (
+        "its most preferred MX is this gateway itself",
+        "Here: mail for {domain} must be routed by smart_hosts, or would come back to us.",
+    ),
+}
+
+
+class Prober:
+    """router, opener, lookups: as the deliverer has them. revocation: what `close` closes. port: where MX hosts listen.
+
+    clock: seconds since 1970. bounded, which may be set: as `NextHop` has it, for all hosts.
+    """
+
+    def __init__(
+        self,
+        router: MailRouter,
+        opener: HopOpener,
+        *,
+        revocation: RevocationChecker | None = None,
+        lookups: Lookups | None = None,
+        port: int = 25,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.bounded = False
+        self.port = port
+        self._router = router
+        self._opener = opener
+        self._revocation = revocation
+        self._lookups = lookups
+        self._clock = clock
+        self._slots = asyncio.Semaphore(_AT_A_TIME)
+
+    async def close(self) -> None:
+        """Stop whatever is still being fetched."""
+        if self._revocation is not None:
+            await self._revocation.close()
+        if self._lookups is not None:
+            await self._lookups.sts.close()
+
+    async def mail_hosts(self, domain: str) -> MailHosts | HostReport:
+        """The MX hosts of a domain; a report that says why there are none."""
+        begun = time.monotonic()
+        try:
+            found = await self._router.mail_hosts(domain)
+        except LookupFailed as failed:
+            return _unresolved(domain, _lookup_failed(domain, failed, time.monotonic() - begun))
+        if found.hosts:
+            return found
+        detail, what = _NO_HOSTS[found.kind]
+        seconds = time.monotonic() - begun
+        task = Task("Resolve", TaskStatus.FAILED, f"{domain}: {detail}", what.format(domain=domain), seconds)
+        return _unresolved(domain, task)
+
+    async def probe(
+        self,
+        next_hop: NextHop,
+        *,
+        certificate: OurCertificate | None = None,
+        listed_by: str = "",
+        keep: Callable[[HostReport, OpenHop], None] | None = None,
+        look: Look | None = None,
+        publication: Publication | None = None,
+    ) -> list[HostReport]:
+        """One report for each address, at most ten; one without an address if the host cannot be resolved.
+
+        certificate: ours, to present if asked. listed_by: the domain whose MX named the host. keep: takes over the
+        connections that met the requirement, in the order in which they did; without it they end.
+        publication: of the way, to be obeyed as a delivery does. Without it DANE and MTA-STS are left out of account,
+        and no message may follow.
+        """
+        if look is not None:
+            look(resolving(next_hop.host), None)
+        bounded = self.bounded or next_hop.bounded
+        task, found = await self._resolve(next_hop, listed_by, bounded=bounded)
+        if found is None:
+            return [_unresolved(next_hop.host, task, look)]
+        terms = Terms(next_hop.requirement, NOTHING, MxLevel.NONE)
+        if publication is not None:
+            terms = await publication.terms(next_hop.requirement, next_hop.port, found)
+            task = replace(task, detail=detail_of(task.detail, *_published(terms.published)))
+        asked = terms.outcome
+        if isinstance(asked, Shortfall):
+            detail = detail_of(task.detail, f"{asked.message}: {asked.detail}")
+            failed = replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.published_advice(asked))
+            return [_unresolved(next_hop.host, failed, look)]
+        hops = [
+            Hop(
+                next_hop.host,
+                address,
+                next_hop.port,
+                asked,
+                certificate=certificate,
+                mx=terms.mx,
+                published=terms.published,
+                bounded=bounded,
+            )
+            for address in found.addresses
+        ]
+        return list(await asyncio.gather(*(self._attempt(hop, task, keep, look) for hop in hops)))
+
+    async def publication(self, asked: Modes, mail_hosts: MailHosts | None = None) -> Publication:
+        """What is published for a way, to be asked host by host.
+
+        mail_hosts: None for smart hosts.
+        """
+        found = Publication(self._lookups, asked, mail_hosts)
+        await found.begin()
+        return found
+
+    async def _resolve(self, next_hop: NextHop, listed_by: str, *, bounded: bool) -> tuple[Task, HostAddresses | None]:
+        host, begun = next_hop.host, time.monotonic()
+        try:
+            found = await self._router.addresses(host)
+            if bounded:
+                found = allowed(found, self._opener.tenants)
+        except NotAllowed as failed:
+            what = advice.NOT_ALLOWED
+            return Task("Resolve", TaskStatus.FAILED, failed.detail, what, time.monotonic() - begun), None
+        except LookupFailed as failed:
+            return _lookup_failed(host, failed, time.monotonic() - begun), None
+        seconds = time.monotonic() - begun
+        if not found.addresses:
+            what = advice.resolve_advice(host, listed_by)
+            return Task("Resolve", TaskStatus.FAILED, f"{host} has no address", what, seconds), None
+        listed = f", an MX of {listed_by}" if listed_by else ""
+        return Task("Resolve", TaskStatus.SUCCEEDED, _addresses(found) + listed, seconds=seconds), found
+
+    async def _attempt(
+        self,
+        hop: Hop,
+        resolve: Task,
+        keep: Callable[[HostReport, OpenHop], None] | None,
+        look: Look | None,
+    ) -> HostReport:
+        seen = Seen(hop, time.monotonic, self._clock())
+
+        def tell() -> None:
+            if look is not None:
+                look(HostReport(hop.host, hop.endpoint, so_far(seen, resolve)), seen)
+
+        seen.told = tell if look is not None else None
+        async with self._slots:
+            seen.now = self._clock()
+            opened = await self._open(hop, seen)
+            report = HostReport(
+                hop.host,
+                hop.endpoint,
+                findings(seen, resolve),
+                seen.facts,
+                seen.concluded,
+                tuple(seen.transcript),
+            )
+        if opened is not None:
+            if keep is not None and report.usable:
+                keep(report, opened)
+            else:
+                opened.connection.quit()
+        if look is not None:
+            look(report, seen)
+        return report
+
+    async def _open(self, hop: Hop, seen: Seen) -> OpenHop | None:
+        try:
+            opened = await self._opener.open(hop, watch=seen)
+        except HopFailed as failed:
+            seen.end()
+            seen.failure = failed.failure
+            seen.error = failed.__cause__
+            seen.facts = failed.failure.facts
+            seen.transcript = failed.failure.transcript
+            return None
+        seen.end()
+        seen.facts, seen.verdict = opened.facts, opened.verdict
+        seen.transcript = tuple(opened.connection.transcript)
+        return opened
+
+
+def prober(settings: Settings, resolver: Resolver, *, staple: bool = False, bounded: bool = False) -> Prober:
+    """Made of the gateway's settings as its workers are; call it where the event loop runs, and close it in the end.
+
+    Lists of revoked certificates are fetched anew, not taken from the gateway's cache: whether they can be had from
+    here is a part of the question. staple: every server is asked to staple an OCSP response. bounded: hosts are
+    reached at addresses that tenants may reach only, whoever named them.
+    """
+    timeouts, own = _PATIENCE, settings.outbound
+    patience = SmtpTimeouts(
+        connect=min(own.connect_timeout, timeouts.connect),
+        greeting=min(own.greeting_timeout, timeouts.greeting),
+        hello=min(own.hello_timeout, timeouts.hello),
+        handshake=min(own.handshake_timeout, timeouts.handshake),
+        envelope=min(own.envelope_timeout, timeouts.envelope),
+        recipient=min(own.recipient_timeout, timeouts.recipient),
+        data=min(own.data_timeout, timeouts.data),
+        block=min(own.block_timeout, timeouts.block),
+        end=min(own.end_timeout, timeouts.end),
+    )
+    router = MailRouter(resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles equals
+    identity = partial(stored_client_identities, settings)
+    contexts = ClientContexts(settings.tls.trust_anchors, time.time, staple=staple, identity=identity)
+    revocation = revocation_checker(settings, resolver)
+    tenants = settings.network.policy()
+    opener = HopOpener(settings.server.hostname, contexts, patience, revocation=revocation, tenants=tenants)
+    made = Prober(router, opener, revocation=revocation, lookups=_lookups(settings, resolver))
+    made.bounded = bounded
+    return made
+
+
+def _lookups(settings: Settings, resolver: Resolver) -> Lookups:
+    """As a worker has them. Policies are fetched anew: whether they can be had from here is a part of the question."""
+    try:
+        context = https_context(TrustAnchors.load(settings.tls.trust_anchors))
+    except AnchorsError:  # no certificate passes by them, and the opener will say so
+        context = https_context()
+    hosts = PolicyHosts(timeout=_POLICY_SECONDS, private=settings.outbound.private_policy_hosts)
+    policies = StsPolicies(resolver, HttpClient(resolver, context), None, hosts=hosts)
+    return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off)
+
+
+def revocation_checker(settings: Settings, resolver: Resolver) -> RevocationChecker:
+    """As a worker has one, but without its cache: close it in the end."""
+    return RevocationChecker(HttpClient(resolver), None, timeout=settings.tls.revocation_timeout)
+
+
+def resolving(host: str) -> HostReport:
+    """Of a host or a domain that is being looked up."""
+    return HostReport(host, "", (Task(PROBE_TASKS[0], TaskStatus.RUNNING, ""), *waiting(PROBE_TASKS[1:])))
+
+
+def _unresolved(host: str, task: Task, look: Look | None = None) -> HostReport:
+    report = HostReport(host, "", (task, *skipped(PROBE_TASKS[1:], "Resolve failed")))
+    if look is not None:
+        look(report, None)
+    return report
+
+
+def _lookup_failed(host: str, failed: LookupFailed, seconds: float) -> Task:
+    if failed.temporary:
+        return Task("Resolve", TaskStatus.FAILED, failed.detail, advice.NO_DNS, seconds, ours=True)
+    what = f"Check the spelling of {host}: no nameserver can be asked for it."
+    return Task("Resolve", TaskStatus.FAILED, failed.detail, what, seconds)
+
+
+def _published(found: Published) -> Iterator[str]:
+    """What a domain publishes of a host, in words."""
+    if found.dane is not None and found.dane.status not in {TlsaStatus.NONE, TlsaStatus.INSECURE}:
+        yield f"DANE {found.dane.status}: {found.dane.detail}"
+    if found.sts is not None and found.sts.policy is not None:
+        yield f"MTA-STS policy of {found.sts.domain}: {found.sts.policy.mode}"
+        if found.testing is not None:
+            short = isinstance(found.testing, Shortfall)
+            yield "which does not allow this host" if short else "which is only tried out: nothing is demanded by it"
+    elif found.sts is not None and found.sts.failure is not None:
+        yield f"MTA-STS policy of {found.sts.domain} cannot be had ({found.sts.failure}): {found.sts.detail}"
+
+
+def _addresses(found: HostAddresses) -> str:
+    if SmartHost(found.host).is_address:
+        return f"{found.host} is an address: nothing to look up"
+    alias = f" (an alias of {found.canonical})" if found.canonical != found.host else ""
+    proven = ", proven by DNSSEC" if found.authentic else ""
+    return f"{found.host}{alias} has {', '.join(found.addresses[:_ADDRESSES])}{proven}"

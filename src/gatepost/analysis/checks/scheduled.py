@@ -1,0 +1,173 @@
+"""Switches at a time: in one worker, every second, whatever is due; and the look at TLSA records before.
+
+Made by `node.certificate_manager`. When the time has come the gates are looked at again. What is red then is not
+switched: the log says so, and `certificate changeover status` why.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from gatepost.analysis.checks.changeover import Scene, apply_step
+from gatepost.analysis.checks.gates import Light
+from gatepost.net.tasks import spawn
+from gatepost.pki.certificates import lifecycle as course
+from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.lifecycle import Refused
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.grants import STORED_KINDS
+from gatepost.store.changes import ConfigConflict
+from gatepost.store.directory import stored_directory
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gatepost.analysis.checks.changeover import Gatekeeper
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.pki.certificates.inventory import Inventory
+    from gatepost.policy.connectors.records import Organization
+    from gatepost.policy.connectors.rules import PrefixLimits
+    from gatepost.store.changes import ConfigStore
+
+
+SWITCH_SECONDS: Final = 1.0
+"""Between two looks at what is due."""
+
+SIGHT_SECONDS: Final = 300.0
+"""Between two looks at the TLSA records of what is staged."""
+
+_AUTHOR: Final = "gatepost"
+_log = logging.getLogger(__name__)
+
+
+class ScheduledSwitches:
+    """For one worker of all. prefixes: by which stored resources are read."""
+
+    def __init__(
+        self,
+        resources: ConfigStore,
+        inventory: Inventory,
+        gatekeeper: Gatekeeper,
+        prefixes: PrefixLimits,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._resources = resources
+        self._inventory = inventory
+        self._gatekeeper = gatekeeper
+        self._prefixes = prefixes
+        self._clock = clock
+        self._version = -1
+        self._staged: list[Entry] = []
+        self._switching: asyncio.Task[object] | None = None
+        self._sighting: asyncio.Task[object] | None = None
+
+    def switch_due(self) -> None:
+        """Begin with what is due, if that is not under way. Cheap if nothing is."""
+        if _runs(self._switching):
+            return
+        self._refresh()
+        now = self._clock()
+        due = [one for one in self._staged if 0 < one.switch_at <= now]
+        if due:
+            self._switching = spawn(self._switch(due), "changeover")
+
+    def sight(self) -> None:
+        """Look at the TLSA records of what is staged, if that is not under way."""
+        if _runs(self._sighting):
+            return
+        self._refresh()
+        if self._staged:
+            self._sighting = spawn(self._sight(), "changeover: TLSA records")
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        for task in (self._switching, self._sighting):
+            if task is not None:
+                task.cancel()
+
+    def _refresh(self) -> None:
+        version = self._resources.version()
+        if version == self._version:
+            return
+        self._version = version
+        try:
+            _, entries = self._inventory.entries()
+        except ValueError as error:
+            _log.error("no certificate is switched: %s", error)
+            entries = {}
+        self._staged = [one for one in entries.values() if one.state is State.NEXT]
+
+    async def _sight(self) -> None:
+        scene = self._scene()
+        for entry in self._staged:
+            try:
+                await self._gatekeeper.sight(entry, scene)
+            except TimeoutError:
+                _log.warning("the TLSA records for certificate %s could not be looked at in time", entry.id)
+
+    async def _switch(self, due: Sequence[Entry]) -> None:
+        for entry in sorted(due, key=lambda one: one.switch_at):
+            try:
+                await self._switch_one(entry)
+            except (StoreFailure, ConfigConflict) as failure:
+                _log.error("certificate %s is not switched to yet: %s", entry.id, failure)
+            except Exception:  # noqa: BLE001 - or it would come again every second, whatever it was
+                _log.exception("certificate %s is not switched to", entry.id)
+                self._hold(entry, "a fault of the program, which the log has")
+
+    async def _switch_one(self, entry: Entry) -> None:
+        report = await self._gatekeeper.look(entry, self._scene())
+        if report.unusable or (report.light is not Light.GREEN and not entry.forced):
+            self._hold(entry, report.unusable or report.reasons)
+            return
+        note = f"changeover: at the time that was planned{_forced(entry.forced, report.reasons)}"
+        try:
+            if self._apply(entry, self._switched, note):
+                _log.info("certificate %s is current", entry.id)
+        except Refused as refused:
+            self._hold(entry, str(refused))
+
+    def _switched(self, entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
+        return course.switch(entry, entries, now=self._clock(), losing=bool(entry.forced))
+
+    def _hold(self, entry: Entry, why: str) -> None:
+        planned = f"{datetime.fromtimestamp(entry.switch_at, UTC):%Y-%m-%d %H:%M:%SZ}"
+        _log.error("certificate %s was to become current at %s and did not: %s", entry.id, planned, why)
+        self._apply(entry, lambda one, _: (course.hold(one, why),), f"changeover: not switched: {why}"[:1000])
+
+    def _apply(self, entry: Entry, step: Callable[[Entry, Mapping[str, Entry]], tuple[Entry, ...]], note: str) -> bool:
+        """Whether it is done: not if the plan was changed meanwhile."""
+
+        def wanted(entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
+            found = entries.get(entry.id)
+            if found is None or found.switch_at != entry.switch_at:
+                return ()  # somebody cancelled it, or chose another time, while gates were looked at
+            return step(found, entries)
+
+        return bool(apply_step(self._inventory, wanted, self._inventory.entries, author=_AUTHOR, note=note))
+
+    def _scene(self) -> Scene:
+        _, entries = self._inventory.entries()
+        return Scene(entries, self._organizations(), self._clock())
+
+    def _organizations(self) -> Sequence[Organization]:
+        try:
+            found = self._resources.load(*STORED_KINDS)
+            return stored_directory(self._resources, *found, self._prefixes).organizations
+        except ResourceErrors as errors:
+            _log.error("stored resources cannot be used, gates are looked at without them: %s", errors)
+            return ()
+
+
+def _runs(task: asyncio.Task[object] | None) -> bool:
+    return task is not None and not task.done()
+
+
+def _forced(reason: str, reasons: str) -> str:
+    return f"; forced: {reason} ({reasons or 'all gates were open'})" if reason else ""

@@ -1,0 +1,180 @@
+"""What a check did, one task after the other: the values that validation, drills, `explain --live` and pages share.
+
+Pure. `analysis.checks.findings` and `analysis.checks.inbound` make tasks, `manage.cli.connector_validate` prints them,
+`analysis.checks.records` keeps them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.events.trace import tls_record
+from gatepost.policy.decisions.outbound import describe, describe_achieved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from gatepost.policy.decisions.facts import HopFacts
+    from gatepost.policy.decisions.requirement import Verdict
+
+
+PROBE_TASKS = ("Resolve", "Connect", "EHLO", "STARTTLS", "TLS handshake", "Certificate", "Name", "Revocation")
+"""The tasks of one address, in their order. "Test message" comes after them."""
+
+_TRANSCRIPT: Final = 16 * 1024  # characters of a dialogue that a record keeps
+_TRANSCRIPTS: Final = 256 * 1024  # of all of them in one record
+_LINE: Final = 512  # of one line, as in the dialogues that the trace keeps
+
+
+class TaskStatus(StrEnum):
+    """How a task ended. WARNING: mail flows all the same, but somebody should look. SKIPPED: it was not tried.
+
+    RUNNING, WAITING: it has not ended, or not begun; only while somebody looks on.
+    """
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    WARNING = "warning"
+    SKIPPED = "skipped"
+    RUNNING = "running"
+    WAITING = "waiting"
+
+
+class Outcome(StrEnum):
+    """What a check says as a whole. UNKNOWN: nothing speaks against it, but too little could be learnt."""
+
+    VALIDATED = "validated"
+    NOT_VALIDATED = "not-validated"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One step of a check.
+
+    name: of PROBE_TASKS, "Test message", or what `analysis.checks.inbound` calls its own. detail: what was found, or
+    why the task was skipped; several facts are joined by `detail_of`, the first is the one that counts. advice: what to
+    do and who must act, "" if there is nothing. seconds: how long it took. ours: it failed for a reason that says
+    nothing of the peer, as when our nameserver does not answer.
+    """
+
+    name: str
+    status: TaskStatus
+    detail: str
+    advice: str = ""
+    seconds: float = 0.0
+    ours: bool = False
+
+    @property
+    def first(self) -> str:
+        """The fact that counts."""
+        return self.detail.partition("\n")[0]
+
+    @property
+    def text(self) -> str:
+        """All facts in one line."""
+        return self.detail.replace("\n", "; ")
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """The tasks of one address of one host.
+
+    address: with its port, "" if the host could not be resolved. facts: what the connection showed, as far as it came.
+    verdict: of policy on the requirement, None if it did not come to that. transcript: what was said before any MAIL,
+    as the trace keeps it: "> " ours, "< " theirs.
+    """
+
+    host: str
+    address: str
+    tasks: tuple[Task, ...]
+    facts: HopFacts | None = None
+    verdict: Verdict | None = None
+    transcript: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> Task | None:
+        """The first task that failed."""
+        return next((task for task in self.tasks if task.status is TaskStatus.FAILED), None)
+
+    @property
+    def usable(self) -> bool:
+        """Whether mail under the requirement could be sent here."""
+        return self.failed is None and self.verdict is not None and self.verdict.passed
+
+
+def detail_of(*texts: str) -> str:
+    """A detail of several facts, without those that are empty: a line each, as what a peer says may hold any sign."""
+    return "\n".join(text for text in texts if text)
+
+
+def skipped(names: Sequence[str], why: str) -> list[Task]:
+    """Tasks that were not tried, all for the same reason."""
+    return [Task(name, TaskStatus.SKIPPED, why) for name in names]
+
+
+def waiting(names: Sequence[str]) -> list[Task]:
+    """Tasks that come later."""
+    return [Task(name, TaskStatus.WAITING, "") for name in names]
+
+
+def task_record(task: Task) -> dict[str, Any]:
+    """A task as JSON shows and keeps it. facts: the detail's, where they are several."""
+    record: dict[str, Any] = {"name": task.name, "status": str(task.status), "detail": task.text}
+    facts = task.detail.split("\n")
+    if len(facts) > 1:
+        record["facts"] = facts
+    if task.advice:
+        record["advice"] = task.advice
+    if task.ours:
+        record["ours"] = True
+    return record | {"seconds": round(task.seconds, 3)}
+
+
+def task_of(record: Mapping[str, Any]) -> Task:
+    """The task that such a record is of. Raises KeyError or ValueError if it is none."""
+    detail = "\n".join(record["facts"]) if "facts" in record else record["detail"]
+    status, advice = TaskStatus(record["status"]), record.get("advice", "")
+    return Task(record["name"], status, detail, advice, record["seconds"], ours=record.get("ours", False))
+
+
+def bounded_transcripts(dialogues: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+    """Dialogues as one record keeps them: the first lines of each, cut; a last one says what is left out."""
+    left = _TRANSCRIPTS
+    for lines in dialogues:
+        kept = _bounded(lines, min(left, _TRANSCRIPT))
+        left = max(0, left - sum(map(len, kept)))
+        yield kept
+
+
+def _bounded(lines: Sequence[str], most: int) -> list[str]:
+    kept: list[str] = []
+    for place, line in enumerate(lines):
+        shown = line if len(line) <= _LINE else f"{line[:_LINE]}..."
+        most -= len(shown)
+        if most < 0:
+            return [*kept, f"({len(lines) - place} more lines)"]
+        kept.append(shown)
+    return kept
+
+
+def host_records(reports: Sequence[HostReport]) -> list[dict[str, Any]]:
+    """Reports as JSON shows and keeps them. tls: as in the trace, {} without TLS."""
+    dialogues = bounded_transcripts(report.transcript for report in reports)
+    return [_host_record(*one) for one in zip(reports, dialogues, strict=True)]
+
+
+def _host_record(report: HostReport, transcript: list[str]) -> dict[str, Any]:
+    facts, verdict = report.facts, report.verdict
+    return {
+        "host": report.host,
+        "address": report.address,
+        "requirement": describe(verdict.requirement) if verdict else "",
+        "achieved": describe_achieved(verdict.achieved) if verdict else "",
+        "passed": report.usable,
+        "tls": tls_record(facts.tls, facts.chain) if facts else {},
+        "tasks": [task_record(task) for task in report.tasks],
+        "transcript": transcript,
+    }

@@ -1,0 +1,452 @@
+"""Turns Exchange Online's connectors and accepted domains into resources, and says of each property what became of it.
+
+Called by `manage.cli.imports` with the objects that `analysis.migration.exchange_json` read; the result is put together
+and checked by `analysis.migration.report`. Mail flow rules are in `analysis.migration.exchange_rules`. Facts:
+exchange.md sections 2 to 4, 9.4 and 16. What Exchange does and gatepost does not is never dropped silently: it differs,
+or is not carried over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.migration.exchange_json import KIND_NAMES, ExchangeObject, Unreadable, is_empty, shown
+from gatepost.analysis.migration.exchange_properties import (
+    DOMAIN,
+    INBOUND,
+    LOST,
+    METADATA,
+    ORGANIZATION,
+    OUTBOUND,
+    RULE,
+    TRANSPORT,
+    UNKNOWN,
+)
+from gatepost.analysis.migration.exchange_rules import Known, convert_rule
+from gatepost.analysis.migration.report import ImportRefused, Part, assemble, slug, unique_name
+from gatepost.policy.connectors.units import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.analysis.migration.report import Imported
+
+
+type _Convert = Callable[[ExchangeObject, Part, Known], None]
+
+# Numbers of enumerations of Microsoft.Exchange.Data, as its assemblies declare them. Those of SmtpDaneMode and
+# MtaStsMode are published nowhere, so they are not read.
+_CONNECTOR_TYPES = ({"OnPremises": "on-premises", "Partner": "partner"}, {1: "OnPremises", 2: "Partner"})
+_TLS_SETTINGS = (
+    {
+        "EncryptionOnly": "encryption-only",
+        "CertificateValidation": "certificate-validation",
+        "DomainValidation": "domain-validation",
+    },
+    {1: "EncryptionOnly", 2: "CertificateValidation", 3: "DomainValidation"},
+)
+_DOMAIN_TYPES = (
+    {"Authoritative": "authoritative", "ExternalRelay": "external-relay", "InternalRelay": "internal-relay"},
+    {0: "Authoritative", 1: "ExternalRelay", 2: "InternalRelay"},
+)
+_DANE_MODES = {"Opportunistic": "opportunistic", "Mandatory": "mandatory", "None": "none"}
+_STS_MODES = {"Opportunistic": "opportunistic", "None": "none"}
+
+_ADDRESS_SPACE = re.compile(r"(?:smtp:)?([^;]*)(?:;(\d{1,9}))?", re.IGNORECASE | re.ASCII)
+
+_UNREAD = {
+    "send": "a Send connector of Exchange Server, not of the service; write an outbound connector by hand: "
+    "AddressSpaces are recipient_domains, TlsAuthLevel is tls_settings, and RequireTLS alone is encryption-only",
+    "receive": "a Receive connector of Exchange Server, not of the service; write an inbound connector by hand: "
+    "RemoteIPRanges are sender_ip_addresses",
+    "remote": "remote domains say nothing about connections; nothing to do",
+    "": "it is the output of no cmdlet that is read here: " + ", ".join(list(KIND_NAMES.values())[:6]),
+}
+
+
+def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Imported:
+    """Resources of one organization, from everything that was read. organization: its name; "" takes it from the file.
+
+    Raises ImportRefused if there is nothing in the objects that can be read, or if the name is no name.
+    """
+    if not any(one.kind not in _UNREAD for one in objects):
+        raise ImportRefused(
+            "no connector, accepted domain or rule was found; give the output of Get-InboundConnector, "
+            "Get-OutboundConnector and Get-AcceptedDomain, each through ConvertTo-Json -Depth 5"
+        )
+    # A connector that only rules use may be printed by two calls of its cmdlet.
+    objects = list({(one.kind, json.dumps(one.properties, sort_keys=True)): one for one in objects}.values())
+    known = _known(objects)
+    taken: dict[str, dict[str, int]] = {}
+    parts: list[Part] = []
+    for kind in ("organization", "transport", "domain", "inbound", "outbound", "rule", *_UNREAD):
+        parts.extend(_part(one, taken, known) for one in objects if one.kind == kind)
+    if any(part.table.get("type") == "authoritative" for part in parts):
+        parts.append(_recipients())
+    return assemble(organization or _organization_name(objects), parts)
+
+
+def _recipients() -> Part:
+    """What is true of every authoritative domain is said once."""
+    part = Part("", "recipients")
+    part.differs(
+        "mailboxes",
+        "they are not in these files; until the organization has [[mailbox]] entries, mail for an authoritative domain "
+        "is taken for every recipient and goes on by an outbound connector, or by MX",
+    )
+    return part
+
+
+def _known(objects: Sequence[ExchangeObject]) -> Known:
+    """What objects say about each other: accepted domains by their names, and how outbound connectors are called."""
+    known = Known()
+    taken: dict[str, int] = {}
+    for one in objects:
+        if one.kind == "outbound":
+            known.connectors.setdefault(_called(one).lower(), unique_name(_called(one), taken))
+        if one.kind == "domain":
+            try:
+                domain = one.text("DomainName").removeprefix("*.")
+                known.domains.update({one.text("Name").lower(): domain, domain.lower(): domain})
+                if one.choice("DomainType", *_DOMAIN_TYPES) != "external-relay":
+                    known.internal.append(f"*.{domain}" if _with_subdomains(one) else domain)
+            except Unreadable:
+                continue  # `_domain` says so
+    known.domains.pop("", None)
+    return known
+
+
+def _organization_name(objects: Sequence[ExchangeObject]) -> str:
+    """A name for the organization: of the initial domain (contoso.onmicrosoft.com), the default one, or any."""
+    domains = [one for one in objects if one.kind == "domain"]
+    for wanted in ("InitialDomain", "Default"):
+        for one in domains:
+            if str(one.properties.get(wanted.lower())).lower() == "true":
+                return slug(_called(one).partition(".")[0])
+    return slug(_called(domains[0]).partition(".")[0]) if domains else "imported"
+
+
+def _called(one: ExchangeObject) -> str:
+    """What an object is called in messages: a domain by itself, whatever the name of its object."""
+    try:
+        return one.text("DomainName" if one.kind == "domain" else "Name") or one.name
+    except Unreadable:
+        return one.name
+
+
+def _part(one: ExchangeObject, taken: dict[str, dict[str, int]], known: Known) -> Part:
+    """What becomes of one object."""
+    if one.kind in _UNREAD:
+        part = Part("", f"{KIND_NAMES.get(one.kind, 'object')} {one.name!r}")
+        part.refuse(_UNREAD[one.kind])
+        return part
+    kind, words, read, convert_one = _CONVERSIONS[one.kind]
+    name = _called(one) if kind == "accepted_domain" else unique_name(_called(one), taken.setdefault(kind, {}))
+    part = Part(kind, f"{words} {name!r}" if kind != "organization" else words)
+    if kind not in {"organization", "accepted_domain"}:
+        part.table["name"] = name
+        if name != _called(one):
+            part.differs(
+                "Name", f"{shown(_called(one))} is taken already, too long or not printable; it is called {name!r}"
+            )
+    try:
+        convert_one(one, part, known)
+    except Unreadable as error:
+        part.refuse(str(error))
+    _rest(one, part, read)
+    return part
+
+
+def _rest(one: ExchangeObject, part: Part, read: frozenset[str]) -> None:
+    """Report the properties that no conversion read and that say something."""
+    for key, value in one.properties.items():
+        if key in read or key in METADATA or is_empty(value):
+            continue
+        if key in LOST:
+            part.lost(one.spelled.get(key, key), f"{shown(value)}: {LOST[key]}")
+        elif (
+            part.kind != "organization"
+        ):  # of hundreds of properties of a tenant, only those named here are about connections
+            part.lost(one.spelled.get(key, key), f"{shown(value)}: {UNKNOWN}")
+
+
+def _organization(one: ExchangeObject, part: Part, _known: Known) -> None:
+    if one.has("DisplayName") and (text := _plain(one.text("DisplayName"))):
+        part.table["display_name"] = text
+    if one.switch("RejectDirectSend", default=False):
+        part.table["reject_direct_send"] = True
+
+
+def _transport(one: ExchangeObject, part: Part, _known: Known) -> None:
+    if one.has("MessageExpiration"):
+        part.table["message_expiration"] = format_duration(one.seconds("MessageExpiration"))
+
+
+def _domain(one: ExchangeObject, part: Part, _known: Known) -> None:
+    name = one.text("DomainName")
+    kind = one.choice("DomainType", *_DOMAIN_TYPES)
+    if not kind:
+        part.refuse("DomainType is not in the file, so nobody can tell who knows the recipients; print all properties")
+        return
+    _say_number(one, part, "DomainType", kind)
+    if kind == "external-relay":
+        part.differs(
+            "DomainType", "ExternalRelay is written as internal-relay: mail for it is taken in and sent on alike"
+        )
+        kind = "internal-relay"
+    part.table.update(name=f"*.{name}" if _with_subdomains(one) else name, type=kind)
+
+
+def _with_subdomains(one: ExchangeObject) -> bool:
+    return one.switch("MatchSubDomains", default=False) and not one.text("DomainName").startswith("*")
+
+
+def _inbound(one: ExchangeObject, part: Part, known: Known) -> None:
+    on_premises = _common(one, part)
+    name = one.text("TlsSenderCertificateName")
+    if name.startswith("<"):
+        part.refuse(
+            "TlsSenderCertificateName has the form <I>issuer<S>subject, which names a server's own certificate; find "
+            "out which name the sender's certificate bears, and write it as tls_sender_certificate_name"
+        )
+        return
+    domains = _address_spaces(one, part, "SenderDomains")
+    if not on_premises:
+        part.table["sender_domains"] = domains
+    elif domains not in ([], ["*"]):
+        part.lost("SenderDomains", f"{shown(domains)}: an on-premises connector holds for mail from every domain")
+    if addresses := one.texts("SenderIPAddresses"):
+        part.table["sender_ip_addresses"] = addresses
+    if name:
+        part.table.update(tls_sender_certificate_name=name, match_common_name=True)
+        part.differs(
+            "TlsSenderCertificateName",
+            "match_common_name = true keeps Exchange's way of looking in the certificate's CN too; write false when "
+            "every sender has the name in subjectAltName (RFC 9525)",
+        )
+    _associated(one, part, known)
+    if on_premises:
+        _own_servers(one, part)
+    else:
+        _partner(one, part)
+
+
+def _own_servers(one: ExchangeObject, part: Part) -> None:
+    """What holds for an on-premises connector alone."""
+    part.table["require_tls"] = one.switch("RequireTls", default=False)
+    if part.table["require_tls"] and "sender_ip_addresses" in part.table:
+        part.differs(
+            "RequireTls",
+            "Exchange leaves it out of account on an OnPremises connector; here mail in clear from its addresses is "
+            "refused. Write require_tls = false if they cannot do TLS",
+        )
+    for name in ("RestrictDomainsToCertificate", "RestrictDomainsToIPAddresses"):
+        if one.switch(name, default=False):
+            part.differs(name, "it has no effect on an OnPremises connector in Exchange either, and is left out")
+    if one.switch("TreatMessagesAsInternal", default=False):
+        part.table["treat_messages_as_internal"] = True
+    if one.switch("CloudServicesMailEnabled", default=False):
+        part.table["cloud_services_mail_enabled"] = True
+        if "tls_sender_certificate_name" not in part.table:
+            part.differs("CloudServicesMailEnabled", "it is kept, but believes only servers known by certificate here")
+    if "sender_ip_addresses" in part.table and "tls_sender_certificate_name" in part.table:
+        part.differs("SenderIPAddresses", "the servers are known by either, their certificate or their address")
+    if _is_hybrid(one):
+        part.differs(
+            "ConnectorSource",
+            "made by the hybrid configuration wizard: there it lets the on-premises Exchange into the service, here it "
+            "lets it relay through this gateway",
+        )
+
+
+def _partner(one: ExchangeObject, part: Part) -> None:
+    """What holds for a partner connector alone."""
+    if not one.has("RequireTls"):
+        part.differs("RequireTls", "it is not in the file, and taken as true, which is New-InboundConnector's default")
+    by_certificate = one.switch("RestrictDomainsToCertificate", default=False)
+    by_address = one.switch("RestrictDomainsToIPAddresses", default=False)
+    part.table.update(
+        require_tls=one.switch("RequireTls", default=True),
+        restrict_domains_to_certificate=by_certificate,
+        restrict_domains_to_ip_addresses=by_address,
+    )
+    if "tls_sender_certificate_name" in part.table and not part.table["require_tls"]:
+        if by_certificate:
+            part.table["require_tls"] = True
+            part.differs("RequireTls", "written as true: a certificate is shown over TLS only, so nothing else passes")
+        else:
+            del part.table["tls_sender_certificate_name"], part.table["match_common_name"]
+            part.findings = [one for one in part.findings if one.setting != "TlsSenderCertificateName"]
+            part.lost(
+                "TlsSenderCertificateName",
+                "without RequireTls nobody has to show one; to demand it, write require_tls = true and the name",
+            )
+    if by_certificate and by_address:
+        part.differs(
+            "RestrictDomainsToIPAddresses",
+            "both the certificate and the address are needed here; for either, make two connectors",
+        )
+    if one.switch("CloudServicesMailEnabled", default=False):
+        part.lost("CloudServicesMailEnabled", "headers of Exchange's own are never taken from a partner")
+    if one.switch("TreatMessagesAsInternal", default=False):
+        part.lost("TreatMessagesAsInternal", "a partner's mail is never internal, in Exchange neither")
+
+
+def _associated(one: ExchangeObject, part: Part, known: Known) -> None:
+    """AssociatedAcceptedDomains, which name accepted domains by their identity, not always by the domain."""
+    entries = one.texts("AssociatedAcceptedDomains", split=False)
+    if len(entries) == 1 and entries[0].lower() not in known.domains:
+        entries = one.texts("AssociatedAcceptedDomains")
+    domains = [known.domains.get(entry.lower(), entry) for entry in entries]
+    if domains:
+        part.table["associated_accepted_domains"] = domains
+
+
+def _outbound(one: ExchangeObject, part: Part, _known: Known) -> None:
+    on_premises = _common(one, part)
+    if domains := _address_spaces(one, part, "RecipientDomains"):
+        part.table["recipient_domains"] = domains
+    for name, field in (
+        ("IsTransportRuleScoped", "is_transport_rule_scoped"),
+        ("AllAcceptedDomains", "all_accepted_domains"),
+        ("RouteAllMessagesViaOnPremises", "route_all_messages_via_on_premises"),
+    ):
+        if one.switch(name, default=False):
+            part.table[field] = True
+    _smart_hosts(one, part)
+    _tls(one, part)
+    _modes(one, part)
+    if one.switch("TestMode", default=False):
+        part.table["enabled"] = False
+        part.lost(
+            "TestMode", 'the connector is written as disabled; to try it on real mail, enable it with mode = "rehearse"'
+        )
+    for name, field in (
+        ("CloudServicesMailEnabled", "cloud_services_mail_enabled"),
+        ("SenderRewritingEnabled", "sender_rewriting_enabled"),
+    ):
+        if one.switch(name, default=False) and on_premises:
+            part.table[field] = True
+        elif one.switch(name, default=False):
+            part.lost(name, "it acts on OnPremises connectors only")
+    if part.table.get("cloud_services_mail_enabled"):
+        part.differs(
+            "CloudServicesMailEnabled",
+            "Exchange believes what it is told only of a gateway that shows a certificate: write client_certificate",
+        )
+    if on_premises and _is_hybrid(one):
+        part.differs("ConnectorSource", "made by the hybrid configuration wizard: it leads to the on-premises Exchange")
+
+
+def _common(one: ExchangeObject, part: Part) -> bool:
+    """What both directions have; whether the connector is an on-premises one. Raises Unreadable."""
+    kind = one.choice("ConnectorType", *_CONNECTOR_TYPES)
+    if not kind:
+        raise Unreadable("ConnectorType is not in the file, and rights depend on it; print all properties")
+    part.table["connector_type"] = kind
+    _say_number(one, part, "ConnectorType", kind)
+    if not one.switch("Enabled", default=True):
+        part.table["enabled"] = False
+    if comment := _plain(one.text("Comment")):
+        part.table["comment"] = comment[:1000]
+        if len(comment) > 1000:
+            part.differs("Comment", "cut to 1000 characters")
+    return kind == "on-premises"
+
+
+def _say_number(one: ExchangeObject, part: Part, name: str, meaning: str) -> None:
+    if one.is_number(name):
+        part.differs(name, f"printed as a number, {one.number(name)}, and read as {meaning}; see that this is right")
+
+
+def _smart_hosts(one: ExchangeObject, part: Part) -> None:
+    by_mx = one.switch("UseMXRecord", default=True)
+    hosts = []
+    for host in one.texts("SmartHosts"):
+        if "/" in host and not host.endswith("/32"):
+            part.lost("SmartHosts", f"{shown(host)}: a network is no host; name each server")
+        else:
+            hosts.append(host.removesuffix("/32"))
+    if by_mx and hosts:
+        part.differs("SmartHosts", f"{shown(hosts)}: left out, they are not used while UseMXRecord is true")
+    elif hosts:
+        part.table["smart_hosts"] = hosts
+        if len(hosts) > 1:
+            part.table["smart_host_order"] = "shuffled"  # Exchange spreads the load over them
+        if any(not re.fullmatch(r"[\[\]0-9.:a-fA-F]+", host) for host in hosts):
+            part.differs(
+                "SmartHosts", "Exchange looks for the MX of a smart host's name first, here its addresses are taken"
+            )
+    part.table["use_mx_record"] = by_mx
+
+
+def _tls(one: ExchangeObject, part: Part) -> None:
+    if not one.has("TlsSettings"):
+        raise Unreadable("TlsSettings is not in the file, and without it mail may leave in clear; print all properties")
+    level = one.choice("TlsSettings", *_TLS_SETTINGS) or "opportunistic"
+    _say_number(one, part, "TlsSettings", level)
+    part.table["tls_settings"] = level
+    name = one.text("TlsDomain")
+    if level == "domain-validation":
+        if name:
+            part.table["tls_domain"] = name
+        else:
+            part.differs(
+                "TlsDomain",
+                "it is empty: the certificate must bear the smart host's name, or without one the recipient domain",
+            )
+        part.differs(
+            "TlsSettings", "Exchange finds the name in the certificate's CN too, here it must be in subjectAltName"
+        )
+    elif name:
+        part.differs("TlsDomain", f"{shown(name)}: left out, it is compared only under DomainValidation")
+
+
+def _modes(one: ExchangeObject, part: Part) -> None:
+    dane = one.choice("SmtpDaneMode", _DANE_MODES)
+    if dane in {"mandatory", "none"}:
+        part.table["smtp_dane_mode"] = dane
+    if dane == "mandatory":
+        part.fallbacks["smtp_dane_mode"] = (
+            {"tls_settings": "domain-validation"},
+            'Instead tls_settings = "domain-validation" is written: mail waits where the certificate proves no name',
+        )
+    if one.choice("MtaStsMode", _STS_MODES) == "none":
+        part.table["mta_sts_mode"] = "none"
+
+
+def _address_spaces(one: ExchangeObject, part: Part, name: str) -> list[str]:
+    """Domains out of address spaces such as "smtp:*.b.example;1"."""
+    domains: list[str] = []
+    for text in one.texts(name):
+        found = _ADDRESS_SPACE.fullmatch(text)
+        if found is None:
+            raise Unreadable(f"{name} has {shown(text)}, and a form such as smtp:*.b.example;1 is needed")
+        domain, cost = found.groups()
+        if cost not in {None, "1"}:
+            part.differs(name, f"{shown(text)}: the cost has no effect; order connectors by their priority")
+        if domain not in domains:
+            domains.append(domain)
+    return domains
+
+
+def _is_hybrid(one: ExchangeObject) -> bool:
+    return str(one.properties.get("connectorsource", "")).lower() == "hybridwizard"
+
+
+def _plain(text: str) -> str:
+    """A text on one line and without control characters, as comments here must be."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+
+
+_CONVERSIONS: dict[str, tuple[str, str, frozenset[str], _Convert]] = {
+    "organization": ("organization", "organization", ORGANIZATION, _organization),
+    "transport": ("organization", "transport configuration", TRANSPORT, _transport),
+    "domain": ("accepted_domain", "accepted domain", DOMAIN, _domain),
+    "inbound": ("inbound_connector", "inbound connector", INBOUND, _inbound),
+    "outbound": ("outbound_connector", "outbound connector", OUTBOUND, _outbound),
+    "rule": ("mail_flow_rule", "mail flow rule", RULE, convert_rule),
+}

@@ -1,0 +1,84 @@
+"""The properties of Exchange's objects: which are read, which mean nothing for mail, which are lost, and why.
+
+Tables for `analysis.migration.exchange` and `analysis.migration.exchange_rules`; names are in lower case, as PowerShell
+takes them in any. What stands in none of them is reported as unknown.
+"""
+
+from __future__ import annotations
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.lower().split())
+
+
+# What identifies, dates or labels an object and says nothing about mail.
+METADATA = _names(
+    """
+    AdminDisplayName ConnectorSource DistinguishedName ExchangeObjectId ExchangeVersion Guid Id Identity IsValid
+    IsValidated LastValidationTimestamp LinkForModifiedConnector Name ObjectCategory ObjectClass ObjectState
+    OrganizationId OrganizationalUnitRoot OriginatingServer PSComputerName PSShowComputerName PSTypeName RunspaceId
+    ValidationRecipients WhenChanged WhenChangedUTC WhenCreated WhenCreatedUTC
+    """
+)
+INBOUND = _names(
+    """
+    AssociatedAcceptedDomains CloudServicesMailEnabled Comment ConnectorType Enabled RequireTls
+    RestrictDomainsToCertificate RestrictDomainsToIPAddresses SenderDomains SenderIPAddresses
+    TlsSenderCertificateName TreatMessagesAsInternal
+    """
+)
+OUTBOUND = _names(
+    """
+    AllAcceptedDomains Comment ConnectorType Enabled IsTransportRuleScoped MtaStsMode RecipientDomains
+    RouteAllMessagesViaOnPremises SmartHosts SmtpDaneMode TestMode TlsDomain TlsSettings UseMXRecord
+    CloudServicesMailEnabled SenderRewritingEnabled
+    """
+)
+# With an accepted domain's properties of sign-in, branding and federation, which are not about mail between servers.
+DOMAIN = _names(
+    """
+    AddressBookEnabled AuthenticationType CanHaveCloudCache Default DomainName DomainType DualProvisioningEnabled
+    EmailOnly EnableNego2Authentication ExternallyManaged FederatedOrganizationLink InitialDomain
+    IsCoexistenceDomain IsDefaultFederatedDomain LiveIdInstanceType MailFlowPartner MatchSubDomains
+    PendingCompletion PendingFederatedAccountNamespace PendingFederatedDomain PerimeterDuplicateDetected
+    RawAuthenticationType RawLiveIdInstanceType
+    """
+)
+# Of a transport rule: those that are read, and those that only describe it or repeat the others (Conditions, Actions).
+RULE = _names(
+    """
+    Actions Comments Conditions CreatedBy Description DlpPolicy DlpPolicyId ExceptIfFrom ExceptIfRecipientDomainIs
+    ExceptIfSenderDomainIs ExceptIfSentTo Exceptions From HeaderContainsMessageHeader HeaderContainsWords
+    ImmutableId IsRuleConfigurationSupported LastModifiedBy ManuallyModified Mode Priority RecipientDomainIs
+    RouteMessageOutboundConnector RouteMessageOutboundRequireTls RuleConfigurationUnsupportedReason RuleErrorAction
+    RuleSubType RuleVersion SenderAddressLocation SenderDomainIs SentTo SentToScope SetAuditSeverity Size State
+    StopRuleProcessing UseLegacyRegex Xml
+    """
+)
+ORGANIZATION = _names("RejectDirectSend DisplayName")
+TRANSPORT = _names("MessageExpiration")
+
+# Why a property is not carried over, and what to do instead.
+LOST = {
+    "trustedorganizations": "trust between tenants is the service's own; let the other organization's servers in by "
+    "their certificate, with an on-premises connector of theirs",
+    "efskiplastip": "enhanced filtering serves the spam filter behind the service; gatepost filters nothing by address",
+    "efskipips": "enhanced filtering serves the spam filter behind the service; gatepost filters nothing by address",
+    "efusers": "enhanced filtering serves the spam filter behind the service; gatepost filters nothing by address",
+    "efskipmailgateway": "reserved for Microsoft; nothing to do",
+    "eftestmode": "reserved for Microsoft; nothing to do",
+    "scananddroprecipients": "reserved for Microsoft; mail to these recipients is taken and delivered like any other",
+    "clienthostnames": "undocumented; know the servers by certificate (tls_sender_certificate_name) or by address",
+    "catchallrecipientid": "there is no catch-all mailbox here; make the domain internal-relay and route it to a "
+    "server that has one",
+    "outboundonly": "the domain is taken in here in both directions; leave it out if mail for it must not come here",
+    "sendingfromdomaindisabled": "senders are not held back here; let the organization's own server do it",
+    "sendingtodomaindisabled": "mail to it is not held back here; leave the domain out instead",
+    "pendingremoval": "it is being removed in Exchange; leave the domain out if that is still meant",
+    "tlssenddomainsecurelist": "domain security; write an outbound connector with tls_settings = "
+    '"domain-validation" for each of these domains',
+    "tlsreceivedomainsecurelist": "domain security; write a partner connector with restrict_domains_to_certificate for "
+    "each of these domains",
+    "allowlegacytlsclients": "this is about submission by clients; old TLS versions need a listener of their own",
+}
+UNKNOWN = "is not known to this import; look up what it does, and whether it is still needed"

@@ -1,0 +1,142 @@
+"""Turns Exchange's transport rules about connectors and TLS into mail flow rules.
+
+Called by `analysis.migration.exchange` for each object of Get-TransportRule. A rule is carried over only with all its
+conditions and exceptions: without one of them it would take hold of other mail than it was written for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.migration.exchange_json import Unreadable, is_empty, shown
+from gatepost.analysis.migration.exchange_properties import METADATA, RULE
+
+if TYPE_CHECKING:
+    from gatepost.analysis.migration.exchange_json import ExchangeObject
+    from gatepost.analysis.migration.report import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the other objects say.
+
+    domains: accepted domains by what may name them, in lower case. internal: patterns of those that count as inside the
+    organization. connectors: names of outbound connectors in lower case, and how they are called here.
+    """
+
+    domains: dict[str, str] = field(default_factory=dict)
+    internal: list[str] = field(default_factory=list)
+    connectors: dict[str, str] = field(default_factory=dict)
+
+
+# Two conditions of one column must both hold in Exchange; one list here holds addresses and domains, of which any does.
+_CONDITIONS = (
+    ("senders", "From", "SenderDomainIs"),
+    ("recipients", "SentTo", "RecipientDomainIs"),
+    ("except_senders", "ExceptIfFrom", "ExceptIfSenderDomainIs"),
+    ("except_recipients", "ExceptIfSentTo", "ExceptIfRecipientDomainIs"),
+)
+
+# Beginnings of the names of actions. What begins otherwise is taken for a condition.
+_ACTIONS = (
+    "add",
+    "apply",
+    "blindcopyto",
+    "copyto",
+    "deletemessage",
+    "disconnect",
+    "generate",
+    "incidentreport",
+    "logevent",
+    "moderatemessage",
+    "notify",
+    "prepend",
+    "quarantine",
+    "redirect",
+    "rejectmessage",
+    "remove",
+    "rightsprotect",
+    "set",
+    "smtpreject",
+)
+_QUIET = RULE | METADATA
+_MOST_PRIORITY = 1000
+
+
+def convert_rule(one: ExchangeObject, part: Part, known: Known) -> None:
+    """Fill a part from a transport rule, or refuse it. Raises Unreadable."""
+    connector = one.text("RouteMessageOutboundConnector")
+    require_tls = one.switch("RouteMessageOutboundRequireTls", default=False)
+    if not connector and not require_tls:
+        part.refuse("it is about neither connectors nor TLS; gatepost has no rules about what is in messages")
+        return
+    if connector:
+        part.table["route_via_connector"] = _connector(connector, known)
+    if require_tls:
+        part.table["require_tls"] = True
+    _when(one, part, known)
+    _order(one, part)
+    if comment := " ".join(one.text("Comments").split()):
+        part.table["comment"] = "".join(char for char in comment if char.isprintable())[:1000]
+    _others(one)
+
+
+def _connector(name: str, known: Known) -> str:
+    if name.lower() not in known.connectors:
+        raise Unreadable(
+            f"RouteMessageOutboundConnector names {shown(name)}, which is not in these files; Get-OutboundConnector "
+            "prints connectors of rules only with -IsTransportRuleScoped $true"
+        )
+    return known.connectors[name.lower()]
+
+
+def _when(one: ExchangeObject, part: Part, known: Known) -> None:
+    """Conditions and exceptions."""
+    for column, by_address, by_domain in _CONDITIONS:
+        addresses, domains = one.texts(by_address), one.texts(by_domain)
+        if addresses and domains and not column.startswith("except"):
+            raise Unreadable(f"{by_address} and {by_domain} must both hold, and a rule here has one list of either")
+        if addresses or domains:
+            part.table[column] = [*addresses, *domains]
+        if domains and column.endswith("senders") and one.text("SenderAddressLocation").lower() != "envelope":
+            part.differs(by_domain, "Exchange looks at the From field of the message, here the reverse-path counts")
+    _scope(one, part, known)
+    words = one.texts("HeaderContainsWords", split=False)
+    if name := one.text("HeaderContainsMessageHeader"):
+        part.table["header_name"] = name
+        if words:
+            part.table["header_contains"] = words
+
+
+def _scope(one: ExchangeObject, part: Part, known: Known) -> None:
+    scope = one.text("SentToScope")
+    if scope.lower() == "notinorganization":
+        part.table["except_recipients"] = [*part.table.get("except_recipients", ()), *known.internal]
+        part.differs("SentToScope", "written as except_recipients: the accepted domains of today; keep them in step")
+    elif scope:
+        raise Unreadable(f"SentToScope is {shown(scope)}, and only NotInOrganization can be written here")
+
+
+def _order(one: ExchangeObject, part: Part) -> None:
+    """What decides whether, when and before which others a rule is looked at."""
+    priority = one.number("Priority")
+    part.table["priority"] = min(max(priority, 0), _MOST_PRIORITY)
+    if priority != part.table["priority"]:
+        part.differs("Priority", f"{priority} is written as {_MOST_PRIORITY}; rules of one priority go by their names")
+    if one.text("State").lower() == "disabled":
+        part.table["enabled"] = False
+    if one.choice("Mode", {"Enforce": "", "Audit": "rehearse", "AuditAndNotify": "rehearse"}):
+        part.table["mode"] = "rehearse"
+    if one.switch("StopRuleProcessing", default=False):
+        part.table["stop_rule_processing"] = True
+
+
+def _others(one: ExchangeObject) -> None:
+    """What else the rule does is reported by `analysis.migration.exchange`; what else it asks refuses it."""
+    for key, value in one.properties.items():
+        if key not in _QUIET and not is_empty(value) and not key.startswith(_ACTIONS):
+            raise Unreadable(
+                f"{one.spelled.get(key, key)} is {shown(value)}, a condition that a rule here cannot have; without it "
+                "the rule would hold for other mail too"
+            )

@@ -1,0 +1,281 @@
+"""Turns Postfix's main.cf and its tables into resources, and says of each parameter what became of it.
+
+Called by `manage.cli.imports`, which has read the files that `postfix_config.named_files` asks for. Outbound connectors
+come from `analysis.migration.postfix_routes`. Every parameter that is written in main.cf is carried over, known to say
+nothing about what gatepost decides, or reported: none is left out silently.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.migration.postfix_config import parse_main, parse_master, seconds, with_directory
+from gatepost.analysis.migration.postfix_lost import IGNORED, LOST, READ
+from gatepost.analysis.migration.postfix_routes import outbound
+from gatepost.analysis.migration.postfix_tables import source_file, table
+from gatepost.analysis.migration.postfix_tls import global_policy, lowest_version
+from gatepost.analysis.migration.report import Imported, ImportRefused, Part, assemble, slug
+from gatepost.policy.connectors.rules import PrefixLimits
+from gatepost.policy.connectors.units import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gatepost.analysis.migration.postfix_config import MainConfig, Service
+
+
+type Files = Mapping[str, tuple[str | None, str]]
+type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_SHOWN = 200
+_BY_DEFAULT = "permit_mynetworks"
+_MOST_NETWORKS = 4000
+
+
+def convert(
+    main: str, files: Files, *, master: str = "", directory: str = "/etc/postfix", organization: str = ""
+) -> Imported:
+    """Resources of one organization.
+
+    main, master: the texts of main.cf and master.cf. files: path -> (text, or None and why it was not read), for each
+    of `named_files`. directory: what $config_directory stands for. organization: its name; "" takes it from the
+    domain. Raises ImportRefused if main.cf cannot be read, or if the name is no name.
+    """
+    config = with_directory(parse_main(main), directory)
+    if not config.lines:
+        raise ImportRefused("main.cf has no parameter in it; nothing was read")
+    services = parse_master(master)
+    parts = [_own(config), *_domains(config, files), *_inbound(config, files)]
+    parts.extend(outbound(config, {service.name: service for service in services}, files))
+    if not any("*" in part.table.get("recipient_domains", ()) for part in parts):
+        _cleartext(config, parts[0])
+    parts.append(_others(config, services))
+    name = organization or _organization_name(config, parts)
+    return assemble(name, parts)
+
+
+def _own(config: MainConfig) -> Part:
+    """What becomes a field of the organization itself."""
+    part = Part("organization", "organization")
+    text = config["maximal_queue_lifetime"]
+    lifetime = seconds(text)
+    if not lifetime:
+        part.lost(
+            "maximal_queue_lifetime", f"{text}: mail that is tried once only, or no time; write message_expiration"
+        )
+        return part
+    part.table["message_expiration"] = format_duration(lifetime)
+    if "maximal_queue_lifetime" not in config.written:
+        part.differs("maximal_queue_lifetime", "it is not written, and Postfix's default is 5 days; ours would be 24 h")
+    return part
+
+
+def _cleartext(config: MainConfig, part: Part) -> None:
+    """For mail that goes by no connector: Postfix sends in clear where a handshake fails."""
+    policy = global_policy(config)
+    part.table["cleartext"] = "after-failed-handshake"
+    if policy is not None and policy.level == "none":
+        part.differs(policy.where, "none means without TLS; here TLS is used wherever it is offered")
+
+
+def _organization_name(config: MainConfig, parts: Sequence[Part]) -> str:
+    domains = [str(part.table["name"]) for part in parts if part.kind == "accepted_domain"]
+    for domain in (config["mydomain"], *domains):
+        if "." in domain:
+            return slug(domain.removeprefix("*.").partition(".")[0])
+    return "imported"
+
+
+def _domains(config: MainConfig, files: Files) -> Iterator[Part]:
+    """Accepted domains: of each address class that takes mail in."""
+    log = Part("", "domains")
+    deep = "relay_domains" in config.listed("parent_domain_matches_subdomains")
+    seen: set[str] = set()
+    classes = [("mydestination", "authoritative"), ("virtual_mailbox_domains", "authoritative")]
+    classes += [("virtual_alias_domains", "authoritative"), ("relay_domains", "internal-relay")]
+    authoritative = False
+    for parameter, kind in classes:
+        for name in _listed_domains(config, files, parameter, log):
+            wide = kind == "internal-relay" and deep and not name.startswith("*")
+            domain = f"*.{name}" if wide else name
+            if name in seen:
+                log.differs(parameter, f"{name}: another class of domains names it already, and the first counts")
+                continue
+            seen.add(name)
+            authoritative = authoritative or kind == "authoritative"
+            part = Part("accepted_domain", f"accepted domain {domain!r}")
+            part.table = {"name": domain, "type": kind}
+            yield part
+    if "myhostname" not in config.written and "myhostname" in config["mydestination"] + (
+        config.raw("mydestination") or ""
+    ):
+        log.lost(
+            "myhostname", "it is not in main.cf, so Postfix takes the machine's own name; add it as accepted domain"
+        )
+    if authoritative:
+        log.differs(
+            "recipients",
+            "mailboxes are not read; until there are [[mailbox]] entries, mail for an authoritative domain is taken "
+            "for every recipient and goes on by an outbound connector, or by MX",
+        )
+    yield log
+
+
+def _listed_domains(config: MainConfig, files: Files, parameter: str, log: Part) -> list[str]:
+    """The domains of a parameter, those in tables included."""
+    found: list[str] = []
+    if parameter == "virtual_alias_domains" and parameter not in config.written:
+        for reference in config.listed("virtual_alias_maps"):
+            entries = table(reference, files, "virtual_alias_maps")
+            if not isinstance(entries, str):  # `_others` reports the aliases themselves
+                found.extend(entry.key for entry in entries if "@" not in entry.key and "." in entry.key)
+        return found
+    for reference in config.listed(parameter):
+        if reference.startswith("!"):
+            log.lost(parameter, f"{reference}: exceptions are not written; see that no wider domain takes it in")
+        elif ":" in reference or reference.startswith("/"):
+            entries = table(reference, files, parameter)
+            if isinstance(entries, str):
+                log.lost(parameter, f"{entries}; name its domains by hand")
+            else:
+                found.extend(entry.key for entry in entries)
+        else:
+            found.append(reference.lower())
+    return [
+        f"*{one}" if one.startswith(".") else one
+        for one in found
+        if "@" not in one and one.partition(".")[0] != "localhost" and not one.startswith(("[", "localhost"))
+    ]
+
+
+def _inbound(config: MainConfig, files: Files) -> Iterator[Part]:
+    """The organization's own servers, and what is demanded of everybody else."""
+    restrictions = ("smtpd_relay_restrictions", "smtpd_recipient_restrictions")
+    relay = " ".join(config[name] for name in restrictions) if {*restrictions} & config.written.keys() else _BY_DEFAULT
+    level = config["smtpd_tls_security_level"].strip().lower()
+    encrypted = level == "encrypt" or (not level and config.flag("smtpd_enforce_tls"))
+    if "permit_mynetworks" in relay:
+        yield _own_servers(config, files, require_tls=encrypted)
+    if encrypted:
+        part = Part("inbound_connector", "inbound connector 'everybody'")
+        part.table = {"name": "everybody", "connector_type": "partner", "sender_domains": ["*"], "require_tls": True}
+        parameter = "smtpd_tls_mandatory_protocols"
+        lowest = lowest_version(config[parameter])
+        if lowest and parameter in config.written and lowest >= "TLSv1.2":
+            part.table["min_tls_version"] = lowest
+        yield part
+
+
+def _own_servers(config: MainConfig, files: Files, *, require_tls: bool) -> Part:
+    part = Part("inbound_connector", "inbound connector 'mynetworks'")
+    part.table = {"name": "mynetworks", "connector_type": "on-premises", "require_tls": require_tls}
+    if "mynetworks" not in config.written:
+        part.refuse(
+            "mynetworks is not in main.cf, so Postfix takes the machine's own networks; name the servers that may relay"
+        )
+        return part
+    networks, excluded = _networks(config, files, part)
+    kept: dict[str, None] = {}
+    for network in networks:
+        text = _narrow(network, part)
+        if text and any(one.version == network.version and one.overlaps(network) for one in excluded):
+            part.lost("mynetworks", f"{network}: an exception (!) lies within it; name the servers that may relay")
+        elif text:
+            kept[text] = None
+    if not kept:
+        part.refuse("mynetworks names nothing that is narrow enough; name the servers that may relay one by one")
+    part.table["sender_ip_addresses"] = list(kept)[:_MOST_NETWORKS]
+    if len(kept) > _MOST_NETWORKS:
+        part.lost("mynetworks", f"more than {_MOST_NETWORKS} networks; the rest is left out")
+    part.differs(
+        "mynetworks",
+        "Postfix lets them relay for every sender; here an address alone is good only for senders in an accepted "
+        "domain, not for the null reverse-path. For more, give them a certificate: tls_sender_certificate_name",
+    )
+    return part
+
+
+def _networks(config: MainConfig, files: Files, part: Part) -> tuple[list[Network], list[Network]]:
+    """The networks that mynetworks names, and those that it excludes."""
+    networks: list[Network] = []
+    excluded: list[Network] = []
+    for reference in config.listed("mynetworks"):
+        texts = [reference.removeprefix("!")]
+        if source_file(reference) or re.match(r"!?(proxy:)?[a-z]{3,}[a-z0-9_]*:", reference):
+            entries = table(reference, files, "mynetworks")
+            if isinstance(entries, str):
+                part.lost("mynetworks", f"{entries}; name its networks by hand")
+                continue
+            texts = [entry.key for entry in entries]
+        for text in texts:
+            outside = reference.startswith("!") != text.startswith("!")
+            try:
+                network = ipaddress.ip_network(re.sub(r"[\[\]!]", "", text), strict=False)
+            except ValueError:
+                part.lost("mynetworks", f"{text[:_SHOWN]} is no address or network; names of hosts are not looked up")
+                continue
+            (excluded if outside else networks).append(network)
+    return networks, excluded
+
+
+def _narrow(network: Network, part: Part) -> str:
+    """A network as a connector takes it; "" if it is too wide. Of the machine's own addresses, the one that is used."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if network.is_loopback or (mapped is not None and mapped.is_loopback):
+        return "127.0.0.1" if network.version == 4 or mapped is not None else "::1"
+    limits = PrefixLimits()
+    shortest = limits.ipv4 if network.version == 4 else limits.ipv6
+    if network.is_link_local:
+        part.lost("mynetworks", f"{network}: link-local addresses say nothing about who they are")
+    elif network.prefixlen < shortest:
+        part.lost(
+            "mynetworks", f"{network} is wider than /{shortest} and would trust strangers; name the servers that relay"
+        )
+    else:
+        return str(network)
+    return ""
+
+
+def _others(config: MainConfig, services: Sequence[Service]) -> Part:
+    """Every parameter that is written and was not read: known to mean nothing here, or reported."""
+    part = Part("", "parameters")
+    for name, line in config.repeated:
+        part.lost(f"{name} (line {line})", f"is written again in line {config.lines[name]}, which counts")
+    quiet = [name for name in config.lines if name not in READ and not _tells(config, name, part)]
+    if quiet:
+        part.differs("others", f"{', '.join(quiet)}: how Postfix itself works, or nothing at all; not needed here")
+    for service in services:
+        written = [f"{name}={value}" for name, value in service.options.items() if not IGNORED.fullmatch(name)]
+        if written and service.command in {"smtp", "smtpd"}:
+            part.lost(
+                f"master.cf: {service.name}",
+                f"{', '.join(written)[:_SHOWN]}: holds for this service alone, and is not read",
+            )
+    for text in ("permit_tls_clientcerts", "permit_tls_all_clientcerts"):
+        if any(text in config[name].replace(",", " ").split() for name in config.lines if "restrictions" in name):
+            part.lost(text, _CLIENT_CERTIFICATES)
+    return part
+
+
+def _tells(config: MainConfig, name: str, part: Part) -> bool:
+    """Report a parameter that is not carried over; False if it asks for nothing that gatepost decides."""
+    value = config[name].strip()
+    if IGNORED.fullmatch(name) or not value:
+        return False
+    known = next((one for one in LOST if one.names.fullmatch(name)), None)
+    if known is not None and value.lower() in known.harmless:
+        return False
+    why = "is not known to this import; look up what it does, and whether it is still needed"
+    if known is not None:
+        why = known.why.format(value=value[:_SHOWN])
+    secret = "password" in name or "passwd" in name
+    part.lost(f"{name} (line {config.lines[name]})", why if secret else f"{value[:_SHOWN]}: {why}")
+    return True
+
+
+_CLIENT_CERTIFICATES = (
+    "servers are not known by fingerprint, nor is any certificate of an authority enough; write an on-premises inbound "
+    "connector with tls_sender_certificate_name, the name in the servers' certificate"
+)

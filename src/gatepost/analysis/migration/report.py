@@ -1,0 +1,246 @@
+"""What an import makes of foreign configuration: resources, and of each what was carried over and what was not.
+
+Used by `analysis.migration.exchange` and `analysis.migration.postfix`, which gather parts; printed by
+`manage.cli.imports`. `assemble` lets `policy.connectors.model.parse` judge the whole document, so that what is printed
+can be applied.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.model import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatepost.policy.connectors.errors import FieldError
+
+
+# The lists of an organization, in the order of the document, and what sentences call one entry.
+KINDS = {
+    "accepted_domain": "accepted domain",
+    "mailbox": "mailbox",
+    "inbound_connector": "inbound connector",
+    "outbound_connector": "outbound connector",
+    "mail_flow_rule": "mail flow rule",
+    "oauth_issuer": "OAuth issuer",
+    "content_hook": "content hook",
+    "dkim_key": "DKIM key",
+}
+
+# What it means for mail that a resource is left out.
+_CONSEQUENCES = {
+    "outbound_connector": ". Until it is written by hand, its mail goes by MX or another connector, with its TLS",
+    "inbound_connector": ". Until it is written by hand, nothing is demanded of its senders, and they may not relay",
+    "accepted_domain": ". Until it is written by hand, mail for it is refused",
+}
+
+_NAME_LENGTH = 64
+_SLUG_LENGTH = 63
+
+
+class ImportRefused(Exception):  # noqa: N818 - it is the answer, not a fault
+    """Nothing can be read: the input is not what the import reads. The text says what, where, why, and what to do."""
+
+
+class Outcome(StrEnum):
+    """What became of a resource or of one of its settings."""
+
+    CARRIED = "carried over"
+    DIFFERS = "differs"
+    LOST = "not carried over"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    resource: "outbound connector 'hq'", or what stands for no resource. setting: the property or parameter as its own
+    product names it, "" for the resource as a whole. detail: what is different, or why it is lost and what to do.
+    """
+
+    resource: str
+    outcome: Outcome
+    setting: str = ""
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Part:
+    """A resource in the making. kind: a key of KINDS, "organization", or "" for what becomes no resource.
+
+    fallbacks: for a field that our own checks refuse, what to write instead and how the report says so. Only for what
+    is at least as strict: without one, the whole resource is left out.
+    """
+
+    kind: str
+    label: str
+    table: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    fallbacks: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
+    refused: str = ""
+
+    def differs(self, setting: str, detail: str) -> None:
+        """A setting is carried over, and something about it is not the same."""
+        self.findings.append(Finding(self.label, Outcome.DIFFERS, setting, detail))
+
+    def lost(self, setting: str, detail: str) -> None:
+        """A setting is not carried over."""
+        self.findings.append(Finding(self.label, Outcome.LOST, setting, detail))
+
+    def refuse(self, why: str) -> None:
+        """The resource cannot be carried over at all. The first reason counts."""
+        self.refused = self.refused or why
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The result. `parse` takes `document`.
+
+    notes: what differs, for the resource at (kind, place in its list); ("organization", 0) for the organization itself.
+    left_out: resources that were refused, as they would have been, with the reason: they may be printed as comments.
+    """
+
+    organization: str
+    document: dict[str, Any]
+    findings: tuple[Finding, ...]
+    notes: dict[tuple[str, int], tuple[str, ...]]
+    left_out: tuple[tuple[str, str, dict[str, Any]], ...]
+
+    def count(self, outcome: Outcome) -> int:
+        """How many lines of the report say so."""
+        return sum(finding.outcome is outcome for finding in self.findings)
+
+
+def slug(text: str, default: str = "imported") -> str:
+    """A text as the name of an organization: lower-case letters, digits and hyphens."""
+    made = re.sub(r"[^a-z0-9]+", "-", text.lower())[:_SLUG_LENGTH].strip("-")
+    return made or default
+
+
+def unique_name(wanted: str, taken: dict[str, int]) -> str:
+    """A printable name of 1 to 64 characters that no other has.
+
+    taken: names in lower case, each with the last number that was put behind it; the new one is added.
+    """
+    clean = " ".join("".join(one if one.isprintable() else " " for one in wanted).split()) or "unnamed"
+    name = clean[:_NAME_LENGTH].rstrip()
+    first = name.lower()
+    while name.lower() in taken:
+        taken[first] += 1
+        ending = f" ({taken[first]})"
+        name = f"{clean[: _NAME_LENGTH - len(ending)].rstrip()}{ending}"
+    taken[name.lower()] = 1
+    return name
+
+
+def assemble(organization: str, parts: Sequence[Part]) -> Imported:
+    """The document of all parts that our own checks take; the others are left out, with the reason.
+
+    Raises ImportRefused if the name of the organization itself is refused.
+    """
+    while errors := _errors(organization, [part for part in parts if not part.refused]):
+        if not _settle(organization, [part for part in parts if not part.refused], errors):
+            raise ImportRefused(
+                f"organization {organization!r}: {errors[0].message}; choose another with --organization"
+            )
+    return _imported(organization, parts)
+
+
+def _errors(organization: str, parts: Sequence[Part]) -> Sequence[FieldError]:
+    try:
+        parse(_document(organization, parts))
+    except ResourceErrors as errors:
+        return errors.errors
+    return ()
+
+
+def _document(organization: str, parts: Iterable[Part]) -> dict[str, Any]:
+    own: dict[str, Any] = {}
+    for part in parts:
+        if part.kind == "organization":
+            own.update(part.table)
+    for kind in KINDS:
+        tables = [part.table for part in parts if part.kind == kind]
+        if tables:
+            own[kind] = tables
+    return {"organization": {organization: own}}
+
+
+def _settle(organization: str, parts: Sequence[Part], errors: Sequence[FieldError]) -> bool:
+    """Change or refuse the parts that errors speak of; whether there was any.
+
+    Where a field of a part has a fallback, its other errors wait: they may be gone with it.
+    """
+    root = f"organization.{organization}."
+    listed = {kind: [part for part in parts if part.kind == kind] for kind in KINDS}
+    blamed: list[tuple[Part, str, FieldError]] = []
+    settled = False
+    for error in errors:
+        found = re.match(r"(\w+)(?:\[(\d+)\])?", error.path.removeprefix(root))
+        kind, place = found.groups() if found else ("", None)
+        if place is None:
+            settled = _drop_own(parts, kind, error) or settled
+        else:
+            part = listed[kind][int(place)]
+            blamed.append((part, _key(part, error.path), error))
+    changed = [part for part, key, _ in blamed if key in part.fallbacks]
+    for part, key, error in blamed:
+        if key in part.fallbacks:
+            _fall_back(part, key, error)
+        elif all(part is not one for one in changed):
+            part.refuse(f"{key}: {error.message}" if key else error.message)
+    return settled or bool(blamed)
+
+
+def _drop_own(parts: Sequence[Part], key: str, error: FieldError) -> bool:
+    """Leave a field of the organization itself out."""
+    owners = [part for part in parts if part.kind == "organization" and key in part.table]
+    for part in owners:
+        del part.table[key]
+        part.lost(key, error.message)
+    return bool(owners)
+
+
+def _key(part: Part, path: str) -> str:
+    """The field at the end of a path; a resource's name before it may hold anything."""
+    name = part.table.get("name", part.table.get("address"))
+    rest = path.rpartition(repr(name))[2] if isinstance(name, str) else path.partition("]")[2]
+    return rest.removeprefix(".").partition("[")[0]
+
+
+def _fall_back(part: Part, key: str, error: FieldError) -> None:
+    instead, detail = part.fallbacks.pop(key)
+    del part.table[key]
+    part.table.update(instead)
+    part.lost(key, f"{error.message}. {detail}")
+
+
+def _imported(organization: str, parts: Sequence[Part]) -> Imported:
+    findings: list[Finding] = []
+    notes: dict[tuple[str, int], tuple[str, ...]] = {}
+    left_out: list[tuple[str, str, dict[str, Any]]] = []
+    places = dict.fromkeys(KINDS, 0)
+    for part in parts:
+        if part.refused:
+            why = f"{part.refused}{_CONSEQUENCES.get(part.kind, '')}"
+            findings.append(Finding(part.label, Outcome.LOST, "", why))
+            left_out.append((part.kind, part.refused, part.table))
+            continue
+        if part.kind in places or part.table:
+            findings.append(Finding(part.label, Outcome.CARRIED))
+        findings.extend(part.findings)
+        lines = tuple(f"{one.outcome}: {one.setting}: {one.detail}" for one in part.findings)
+        if part.kind in places:
+            if lines:
+                notes[part.kind, places[part.kind]] = lines
+            places[part.kind] += 1
+        elif part.kind == "organization" and lines:
+            notes["organization", 0] = (*notes.get(("organization", 0), ()), *lines)
+    document = _document(organization, [part for part in parts if not part.refused])
+    return Imported(organization, document, tuple(findings), notes, tuple(left_out))

@@ -1,0 +1,286 @@
+"""What a change of the resources would do to mail: which real messages would have been decided differently, and how.
+
+Called by `gatepost apply --dry-run`. No I/O: rows of `store.trace_search.scan_trace` are decided by the resources as
+they are and as they would be, on the same facts, so that only the change makes a difference. Each message is counted
+once, under the gravest way in which it differs, however many recipients it has and however often it was tried.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.analysis.rehearsal import demands, replay
+from gatepost.analysis.rehearsal.decision import Outcome
+from gatepost.analysis.rehearsal.recorded import INBOUND
+from gatepost.analysis.rehearsal.replay import Replay, RowReplay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatepost.analysis.rehearsal.decision import Decision
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.records import InboundConnector
+    from gatepost.store.trace_search import TraceRow
+
+
+COLUMNS = ("at", "message", "session", *replay.COLUMNS)
+"""What is read of a row, in this order."""
+
+_KEPT = 50_000  # comparisons
+_PEERS = 10_000  # counted apart; what comes on top is counted together
+_OTHERS = "(others)"
+
+
+_SAME: frozenset[Kind] = frozenset()
+
+
+class Kind(StrEnum):
+    """How a decision differs, gravest first. A message may differ in several ways, and counts under the gravest.
+
+    What cannot be told may be any of those before it, and so goes before the rest.
+    """
+
+    WEAKER = "weaker requirement"
+    REFUSED = "accepted -> refused"
+    HELD = "delivered -> held"
+    RETURNED = "delivered or held -> returned"
+    UNKNOWN = "cannot tell"
+    ACCEPTED = "refused -> accepted"
+    STRONGER = "stronger requirement"
+    REQUIREMENT = "another requirement"
+    CONNECTOR = "another connector"
+    DELIVERED = "held or returned -> delivered"
+
+
+_GRAVITY = {kind: place for place, kind in enumerate(Kind)}
+
+
+@dataclass(slots=True)
+class Difference:
+    """Messages whose gravest difference this is.
+
+    also: how many of them differ in another way too. peers: how many of each. unnamed: peers that are not among these.
+    sample: the latest, for `trace show`.
+    """
+
+    direction: str
+    kind: Kind
+    messages: int = 0
+    also: Counter[Kind] = field(default_factory=Counter)
+    peers: Counter[str] = field(default_factory=Counter)
+    unnamed: int = 0
+    at: float = 0.0
+    sample: str = ""
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(slots=True)
+class Total:
+    """messages: that were looked at. different: that would have been decided differently; the kinds add up to it."""
+
+    messages: int = 0
+    different: int = 0
+
+
+@dataclass(slots=True)
+class BlastRadius:
+    """What was found, of mail on its way in and on its way out."""
+
+    inbound: Total = field(default_factory=Total)
+    outbound: Total = field(default_factory=Total)
+    by_kind: dict[tuple[Kind, str], Difference] = field(default_factory=dict)
+
+    def differences(self) -> list[Difference]:
+        """Each kind and direction there is, gravest first."""
+        return sorted(self.by_kind.values(), key=lambda one: (_GRAVITY[one.kind], one.direction))
+
+
+class _Row(NamedTuple):
+    """What is counted by. again: not the first attempt to deliver."""
+
+    at: float
+    message: str
+    session: str
+    event: str
+    sender: str
+    recipient: str
+    address: str
+    again: bool
+
+
+def blast_radius(rows: Iterable[TraceRow], before: Directory, after: Directory, profile: str) -> BlastRadius:
+    """Decide every row by both. rows: of RECEIVE, REFUSE and attempts, newest first. profile: the server's TLS profile.
+
+    A refused message has no id, so each refused recipient counts as one.
+    """
+    replays = RowReplay([Replay(before, profile), Replay(after, profile, before)])
+    known: dict[int, tuple[tuple[Decision, ...], frozenset[Kind]]] = {}
+    compare = Comparison(before, after)
+    tally = _Tally()
+    for raw in rows:
+        both = replays.decide(raw[3:])
+        found = known.get(id(both))
+        if found is None:
+            if len(known) >= _KEPT:
+                known.clear()
+            found = known[id(both)] = both, compare.kinds(*both)  # with what it is of: an id alone may come again
+        at, message, session, event, _, _, sender, recipient, _, _, address, _, _, _, detail = raw
+        again = event not in INBOUND and '"attempt":1,' not in detail and '"attempt":1}' not in detail
+        tally.add(_Row(at, message, session, event, sender, recipient, address, again), found[1], both)
+    return tally.radius
+
+
+class _Counted(NamedTuple):
+    """A message that was counted: all the ways in which it differs, and where it was counted, and for which peer."""
+
+    kinds: frozenset[Kind]
+    where: tuple[Kind, str]
+    peer: str
+
+
+class _Tally:
+    """Counts messages: all of them, and those that differ once, under their gravest kind.
+
+    One that differs more gravely for another recipient, or at an earlier attempt, is moved when that is found.
+    """
+
+    def __init__(self) -> None:
+        self.radius = BlastRadius()
+        self._last = ("", "")
+        self._waited: set[str] = set()
+        self._counted: dict[str, _Counted] = {}
+
+    def add(self, row: _Row, found: frozenset[Kind], decisions: tuple[Decision, ...]) -> None:
+        """One row."""
+        inbound = row.event in INBOUND
+        total = self.radius.inbound if inbound else self.radius.outbound
+        total.messages += not self._counted_before(row)
+        if not found:
+            return
+        key = f"{row.message}{'<' if inbound else '>'}" if row.message else ""
+        known = self._counted.get(key) if key else None
+        if known is None:
+            total.different += 1
+            counted = self._count(row, found, decisions)
+        elif found <= known.kinds:
+            return
+        else:
+            counted = self._recount(row, known, found | known.kinds, decisions)
+        if key:
+            self._counted[key] = counted
+
+    def _counted_before(self, row: _Row) -> bool:
+        """Rows of one message that were written together stand together; of one that waited, older attempts follow."""
+        if not row.message:
+            return False
+        here = row.message, row.event
+        known = here == self._last or row.message in self._waited
+        self._last = here
+        if row.again:
+            self._waited.add(row.message)
+        return known
+
+    def _count(self, row: _Row, kinds: frozenset[Kind], decisions: tuple[Decision, ...]) -> _Counted:
+        """Count a message, of which this row shows the gravest difference."""
+        inbound = row.event in INBOUND
+        kind = _gravest(kinds)
+        where = kind, "inbound" if inbound else "outbound"
+        one = self.radius.by_kind.setdefault(where, Difference(where[1], kind))
+        peer = f"{_domain(row.sender)} from {row.address}" if inbound else f"to {_domain(row.recipient)}"
+        if peer not in one.peers and len(one.peers) >= _PEERS:
+            peer = _OTHERS
+        one.messages += 1
+        one.peers[peer] += 1
+        one.also.update(kinds - {kind})
+        if row.at >= one.at:
+            one.at, one.sample = row.at, row.message or row.session
+            one.before, one.after = (_summary(decision) for decision in decisions)
+        return _Counted(kinds, where, peer)
+
+    def _recount(self, row: _Row, known: _Counted, kinds: frozenset[Kind], decisions: tuple[Decision, ...]) -> _Counted:
+        """Count a message that was counted before, now that this row shows more ways in which it differs."""
+        one = self.radius.by_kind[known.where]
+        if _gravest(kinds) is one.kind:
+            one.also.update(kinds - known.kinds)
+            return known._replace(kinds=kinds)
+        one.messages -= 1
+        one.also.subtract(known.kinds - {one.kind})
+        one.peers[known.peer] -= 1
+        if one.sample == row.message:
+            one.at = 0.0  # the next message of this kind is its sample
+        if not one.messages:
+            del self.radius.by_kind[known.where]
+        return self._count(row, kinds, decisions)
+
+
+def _gravest(kinds: frozenset[Kind]) -> Kind:
+    return min(kinds, key=_GRAVITY.__getitem__)
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2].lower() if address else "<>"
+
+
+def _summary(decision: Decision) -> str:
+    """A decision in a few words: "refused (connector 'lock', encrypted): 550 5.7.51 …"."""
+    way = f"connector {decision.connector!r}" if decision.connector else "no connector"
+    said = decision.reply or (decision.why if decision.outcome is Outcome.UNKNOWN else "")
+    text = f"{decision.outcome} ({way}{f', {decision.requirement}' if decision.requirement else ''})"
+    return f"{text}: {said}" if said else text
+
+
+# ------------------------------------------------------------------------------------------------ kinds
+
+
+class Comparison:
+    """Says in what ways two decisions on the same facts differ."""
+
+    def __init__(self, before: Directory, after: Directory) -> None:
+        self._before, self._after = _connectors(before), _connectors(after)
+
+    def kinds(self, was: Decision, now: Decision) -> frozenset[Kind]:
+        """None if a message fares the same, by the same connector and under the same requirement."""
+        if was.outcome is now.outcome is Outcome.REFUSED:
+            return _SAME  # by whom and for what makes no difference to the mail
+        found: set[Kind] = set()
+        if (was.owner, was.connector) != (now.owner, now.connector) and (was.connector or now.connector):
+            found.add(Kind.CONNECTOR)
+        if (kind := _outcomes(was, now)) is not None:
+            found.add(kind)
+        if (change := self._demands(was, now)) != "":
+            found.add(_CHANGES[change])
+        return frozenset(found)
+
+    def _demands(self, was: Decision, now: Decision) -> demands.Change:
+        if was.demand is not None or now.demand is not None:
+            return demands.outbound_change(was.demand, now.demand)
+        before = self._before.get((was.owner, was.connector))
+        return demands.inbound_change(before, self._after.get((now.owner, now.connector)))
+
+
+def _connectors(directory: Directory) -> dict[tuple[str, str], InboundConnector]:
+    return {(owner.name, one.name): one for owner in directory.organizations for one in owner.inbound_connectors}
+
+
+_CHANGES = {"weaker": Kind.WEAKER, "stronger": Kind.STRONGER, "other": Kind.REQUIREMENT}
+
+
+def _outcomes(was: Decision, now: Decision) -> Kind | None:
+    if Outcome.UNKNOWN in {was.outcome, now.outcome}:
+        return Kind.UNKNOWN if was.identity != now.identity or was.demand != now.demand else None
+    return None if was.outcome is now.outcome else _OUTCOMES.get((was.outcome, now.outcome))
+
+
+_OUTCOMES = {
+    (Outcome.ACCEPTED, Outcome.REFUSED): Kind.REFUSED,
+    (Outcome.REFUSED, Outcome.ACCEPTED): Kind.ACCEPTED,
+    (Outcome.DELIVERED, Outcome.HELD): Kind.HELD,
+    (Outcome.DELIVERED, Outcome.RETURNED): Kind.RETURNED,
+    (Outcome.HELD, Outcome.RETURNED): Kind.RETURNED,
+    (Outcome.HELD, Outcome.DELIVERED): Kind.DELIVERED,
+    (Outcome.RETURNED, Outcome.DELIVERED): Kind.DELIVERED,
+}

@@ -1,0 +1,80 @@
+"""One row of the trace decided again, and how several possible decisions become one honest answer.
+
+Made by `analysis.rehearsal.replay_inbound` and `analysis.rehearsal.replay_outbound`, compared by
+`analysis.rehearsal.blast_radius`. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatepost.policy.decisions.requirement import Requirement
+
+
+class Outcome(StrEnum):
+    """What becomes of a message by a decision. UNKNOWN: the stored facts do not say."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    DELIVERED = "delivered"
+    HELD = "held"
+    RETURNED = "returned"
+    UNKNOWN = "cannot tell"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One row decided again.
+
+    owner, connector: the connector that applied and whose it is, "" for none. requirement: in the words of `policy`.
+    reply: the refusal's code and text, or what a message is held for ("UntrustedRoot"). result_type: RFC 8460, "".
+    rehearsed: the refusal that a connector in rehearsal (`rehearsed_by`) would have given. why: one sentence, for
+    UNKNOWN what is missing. demand: an outbound requirement itself, to be compared. others: for UNKNOWN, owner and
+    connector of every decision that is possible.
+    """
+
+    outcome: Outcome
+    owner: str = ""
+    connector: str = ""
+    requirement: str = ""
+    reply: str = ""
+    result_type: str = ""
+    rehearsed: str = ""
+    rehearsed_by: str = ""
+    why: str = ""
+    demand: Requirement | None = None
+    others: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def ways(self) -> set[tuple[str, str]]:
+        """Owner and connector of every way that the message could take."""
+        return {(self.owner, self.connector), *self.others}
+
+    @property
+    def identity(self) -> tuple[Outcome, str, str, str, str, str]:
+        """What two decisions must have in common to be the same for a message; the words may differ."""
+        return self.outcome, self.owner, self.connector, self.requirement, self.reply[:10], self.rehearsed_by
+
+
+def settled(decisions: Iterable[Decision], missing: str) -> Decision:
+    """The decision if all that are possible agree in what becomes of the message; else that it cannot be told.
+
+    missing: why it cannot. Where only the reasons differ, all of them are told.
+    """
+    found = list(decisions)
+    first = found[0]
+    if all(one.identity == first.identity for one in found):
+        return first
+    ways = {(one.owner, one.connector, one.requirement) for one in found}
+    if len(ways) == 1 and all(one.outcome is first.outcome for one in found):
+        replies = dict.fromkeys(one.reply for one in found if one.reply)
+        return replace(first, reply=" or ".join(replies), why=missing)
+    others = tuple((one.owner, one.connector) for one in found)
+    owner, connector, requirement = ways.pop() if len(ways) == 1 else ("", "", "")
+    demand = first.demand if all(one.demand == first.demand for one in found) else None
+    return Decision(Outcome.UNKNOWN, owner, connector, requirement, why=missing, demand=demand, others=others)

@@ -1,0 +1,71 @@
+"""How many rows of the trace met what their connector demands, and how many did not: a number beside each connector.
+
+Called by `manage.use_cases.verdicts` with counts of `store.trace_tally`. No I/O. `analysis.rehearsal.rehearsal` judges
+whole messages, with reasons, and reads every row for it; here attempts and recipients count, and nothing is read but
+counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.analysis.rehearsal.rehearsal import CONNECTOR_CODES
+from gatepost.analysis.reports.tls import Direction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gatepost.store.trace_tally import HopKind
+
+
+_INBOUND = frozenset({"RECEIVE", "REFUSE"})
+_CARRIED = frozenset({"RECEIVE", "SEND"})
+_FAILED = frozenset({"DEFER", "HOLD", "FAIL", "EXPIRE"})
+
+
+class ConnectorKey(NamedTuple):
+    """Which connector. direction: "inbound" or "outbound". name: as it is written."""
+
+    organization: str
+    direction: str
+    name: str
+
+
+class Verdicts(NamedTuple):
+    """Rows, one for each recipient and attempt. failed: refused or held, or would have been, were it enforced."""
+
+    passed: int = 0
+    failed: int = 0
+
+    @property
+    def total(self) -> int:
+        """All that was judged."""
+        return self.passed + self.failed
+
+    def plus(self, other: Verdicts) -> Verdicts:
+        """Both together."""
+        return Verdicts(self.passed + other.passed, self.failed + other.failed)
+
+
+def count_verdicts(kinds: Mapping[HopKind, int]) -> dict[ConnectorKey, Verdicts]:
+    """The verdicts in a count, by connector."""
+    found: dict[ConnectorKey, Verdicts] = {}
+    for kind, rows in kinds.items():
+        for key, passed in _judged(kind):
+            found[key] = found.get(key, Verdicts()).plus(Verdicts(rows, 0) if passed else Verdicts(0, rows))
+    return found
+
+
+def _judged(kind: HopKind) -> Iterator[tuple[ConnectorKey, bool]]:
+    """What a row says of connectors: of its own, and of one in rehearsal that would have refused it."""
+    direction = Direction.INBOUND if kind.event in _INBOUND else Direction.OUTBOUND
+    trial = kind.trial_failed_by
+    if trial:
+        yield ConnectorKey(kind.organization, direction.value, trial), False
+    if not kind.connector or kind.connector == trial:
+        return
+    key = ConnectorKey(kind.organization, direction.value, kind.connector)
+    if kind.event in _CARRIED:
+        yield key, True
+    elif (kind.event == "REFUSE" and kind.status in CONNECTOR_CODES) or (kind.event in _FAILED and kind.result_type):
+        yield key, False

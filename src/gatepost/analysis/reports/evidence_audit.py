@@ -1,0 +1,195 @@
+"""Verifies an evidence log on disk: every chain, every signature, the daily heads, and that nothing of them is gone.
+
+Used by `evidence verify`, on the gateway's own log or on a copy elsewhere. Reads files as they come, a line at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.events.evidence.audit import ChainAudit, FaultKind, Faults
+from gatepost.events.evidence.entry import Kind, seconds
+from gatepost.events.evidence.heads import HeadBook
+from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, read_lines
+from gatepost.store.trace_files import day_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+    from gatepost.events.evidence.audit import SignatureCheck
+    from gatepost.events.evidence.chain import Line, Place
+    from gatepost.store.evidence_files import DayFile
+
+
+_DAY: Final = 86400.0
+_GRACE: Final = 600.0
+
+
+@dataclass(slots=True)
+class LogAudit:
+    """What was found. entries, checkpoints, heads, files: how many there are.
+
+    unsigned: by writer, how many entries at the end no signature covers. signed: by writer, the last one that is.
+    unproven: writers of which no entry is covered. first, last: days. gaps: what entries say was lost in crashes, with
+    the writer. pruned: files of days before this day were removed in order, "" if none were.
+    unheaded: days that are over and have no head; headless: of them those whose heads must have been made, since the
+    gateway went on after them.
+    """
+
+    faults: Faults = field(default_factory=Faults)
+    entries: int = 0
+    checkpoints: int = 0
+    heads: int = 0
+    files: int = 0
+    first: str = ""
+    last: str = ""
+    unsigned: dict[str, int] = field(default_factory=dict)
+    signed: dict[str, int] = field(default_factory=dict)
+    unproven: list[str] = field(default_factory=list)
+    gaps: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    pruned: str = ""
+    unheaded: list[str] = field(default_factory=list)
+    headless: list[str] = field(default_factory=list)
+
+    @property
+    def proven(self) -> bool:
+        """Whether anything is signed at all, so that a verdict has a ground."""
+        return bool(self.checkpoints or self.heads)
+
+
+def audit_log(
+    evidence: Path,
+    check: SignatureCheck,
+    *,
+    noted: Collection[str] = (),
+    days: tuple[str, str] = ("", "9999"),
+    today: str = "9999",
+    live: bool = False,
+) -> LogAudit:
+    """A whole directory of evidence. noted: hashes of heads or entries that somebody kept: all must be in it.
+
+    days: only files from the first to the last of them. today: its file needs no head yet. live: a gateway may write to
+    it. Raises StoreFailure or OSError if something cannot be read.
+    """
+    since, until = days
+    auditor = _Auditor(check, noted, live=live, whole=not since)
+    auditor.heads(evidence / HEADS_FILE)
+    files = day_files(evidence, since=since, until=until)
+    auditor.chains(files)
+    audit, book = auditor.audit, auditor.book
+    book.missing(audit.faults, auditor.present, since=since, until=until)
+    audit.pruned = book.before
+    audit.heads = len(book.days)
+    audit.unheaded = sorted({day for day, _ in auditor.present if day < today} - set(book.days))
+    audit.headless = [day for day in audit.unheaded if day <= _headed(auditor.newest)]
+    auditor.held_against_notes("the log was rolled back or written anew")
+    return audit
+
+
+def audit_files(files: Iterable[DayFile], check: SignatureCheck, *, noted: Collection[str] = ()) -> LogAudit:
+    """Some files alone, without heads. Raises StoreFailure or OSError."""
+    auditor = _Auditor(check, noted)
+    auditor.chains(sorted(files, key=lambda one: (one.writer, one.day)))
+    auditor.held_against_notes("it is in another file, or the log was written anew")
+    return auditor.audit
+
+
+def _headed(newest: str) -> str:
+    """The last day that must have a head if the gateway wrote at a time: heads are made within minutes. "" for none."""
+    try:
+        return day_of(seconds(newest) - _DAY - _GRACE)
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+class _Auditor:
+    """One look at a log. live: a gateway may write to it. whole: from its beginning."""
+
+    def __init__(
+        self, check: SignatureCheck, noted: Collection[str], *, live: bool = False, whole: bool = False
+    ) -> None:
+        self.audit = LogAudit()
+        self.book = HeadBook()
+        self.present: set[tuple[str, str]] = set()
+        self.newest = self._time = ""
+        self._check = check
+        self._noted = dict.fromkeys(noted, False)
+        self._live = live
+        self._whole = whole
+
+    def heads(self, path: Path) -> None:
+        """The chain of heads, if there is one."""
+        if not path.exists():
+            return
+
+        def seen(line: Line) -> None:
+            if line.body.get("kind") not in {Kind.HEAD, Kind.PRUNED} and not line.fault:
+                self.audit.faults.add(FaultKind.INSERTED, (path.name, 0, line.number), "it is no head of a day")
+            self.book.take(line)
+            self._note(line)
+
+        chain = ChainAudit(self.audit.faults, self._check, seen=seen)
+        chain.lines(path.name, read_lines(path), live=self._live)
+        chain.finish()
+
+    def chains(self, files: Iterable[DayFile]) -> None:
+        """The files of all writers, ordered by writer and day."""
+        audit = self.audit
+        for writer, own in groupby(files, key=lambda one: one.writer):
+            chain, these = ChainAudit(audit.faults, self._check, seen=self._note), list(own)
+            for one in these:
+                self._file(one, chain, last=one is these[-1])
+            chain.finish()
+            if writer != ADMIN_WRITER:  # commands add to a log also where no gateway runs that could make heads
+                self.newest = max(self.newest, self._time)
+            audit.entries += chain.entries
+            audit.checkpoints += chain.checkpoints
+            audit.gaps += [(writer, gap) for gap in chain.gaps]
+            audit.signed[writer] = chain.signed
+            if chain.place.number > chain.signed:
+                audit.unsigned[writer] = chain.place.number - chain.signed
+            if chain.entries and chain.signed <= chain.start.number:
+                audit.unproven.append(writer)
+
+    def held_against_notes(self, otherwise: str) -> None:
+        """Every hash that was noted must have come by. otherwise: what it means if not."""
+        for one in (one for one, found in self._noted.items() if not found):
+            text = f"the hash {one}, which was noted, is not in it: {otherwise}"
+            self.audit.faults.add(FaultKind.REWRITTEN, (HEADS_FILE, 0, 0), text)
+
+    def _note(self, line: Line) -> None:
+        self._time = str(line.body.get("time", ""))
+        if line.hash in self._noted:
+            self._noted[line.hash] = True
+
+    def _file(self, file: DayFile, chain: ChainAudit, *, last: bool) -> None:
+        if not file.closed and not file.path.stat().st_size:
+            return  # a crash came before its first entry
+        audit, first = self.audit, not chain.entries
+        audit.files += 1
+        self.present.add((file.day, file.writer))
+        audit.first = min(audit.first or file.day, file.day)
+        audit.last = max(audit.last, file.day)
+        chain.lines(file.path.name, read_lines(file.path), live=self._live and last)
+        begin = chain.begin
+        if begin.get("kind") != Kind.BEGIN or begin.get("day") != file.day or begin.get("writer") != file.writer:
+            said = f"of {begin.get('day', 'no day')}, writer {begin.get('writer', 'none')}"
+            audit.faults.add(FaultKind.FILE, (file.path.name, 1, 0), f"by its first entry it is the file {said}")
+        if first:
+            self._start(file, chain.start)
+        if self.book.compare(audit.faults, file.path.name, file.day, file.writer, chain.place):
+            chain.signed = chain.place.number
+
+    def _start(self, file: DayFile, start: Place) -> None:
+        """The first file of a writer: of what was before it only the heads know, and that it was removed in order."""
+        before = self.book.before_day(file.writer, file.day)
+        text = ""
+        if before is None and start.number and self._whole:
+            text = f"it begins behind entry {start.number}, and no head says that what was before was removed in order"
+        elif before is not None and before != start:
+            text = f"it does not begin behind entry {before.number}, with which the days before ended by their heads"
+        if text:
+            self.audit.faults.add(FaultKind.REMOVED, (file.path.name, 1, start.number + 1), text)

@@ -1,0 +1,255 @@
+"""Entries of the evidence log for an auditor: chosen, with their proof, as JSON, CSV, or (`reports.evidence_pdf`) PDF.
+
+Used by `evidence export`, on a running gateway as on a copy of its evidence. The JSON is verified by itself; the other
+forms are for reading. Goes over the log once, and keeps no more of it in memory than five minutes.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from gatepost import __version__
+from gatepost.events.evidence.chain import canonical, parse_line
+from gatepost.events.evidence.entry import address_hash, instant, message_id_hash, seconds
+from gatepost.events.evidence.proof import FORMAT_NAME, segments
+from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
+from gatepost.store.evidence_files import HEADS_FILE, day_files, read_lines
+from gatepost.store.trace_files import day_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from gatepost.events.evidence.chain import Line
+    from gatepost.events.evidence.proof import Segment
+    from gatepost.store.evidence_files import DayFile
+
+
+_DAY: Final = 86400.0
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which entries are wanted; empty fields match all. since, until: seconds since 1970, both included, 0 for open.
+
+    partner: a connector's name, or a domain (and those below it) at the other end. domain: of sender or recipient.
+    message: a queue id, or a Message-ID in angle brackets. address: of sender or recipient, found where entries keep
+    it whole or hashed. organizations: entries of any of these; None for all, those of none too.
+    """
+
+    partner: str = ""
+    domain: str = ""
+    organization: str = ""
+    message: str = ""
+    address: str = ""
+    since: float = 0.0
+    until: float = 0.0
+    organizations: frozenset[str] | None = None
+
+    def matches(self, body: Mapping[str, Any]) -> bool:
+        """Whether an entry of an event is wanted."""
+        try:
+            at = seconds(str(body.get("time", "")))
+        except ValueError:
+            return False
+        if at < self.since or (self.until and at > self.until):
+            return False
+        return (
+            (self.organizations is None or str(body.get("organization", "")) in self.organizations)
+            and (not self.organization or str(body.get("organization", "")).lower() == self.organization.lower())
+            and (not self.partner or self._is_partner(body))
+            and (not self.domain or self.domain.lower() in _domains(body))
+            and (not self.message or self._is_message(body))
+            and (not self.address or self._has_address(body))
+        )
+
+    def is_over(self, body: Mapping[str, Any]) -> bool:
+        """Whether no later entry can be wanted. Entries are up to a day late, if the disk was."""
+        return bool(self.until) and str(body.get("time", "")) > instant(self.until + _DAY)
+
+    def record(self) -> dict[str, Any]:
+        """In words, for the export."""
+        texts = ("partner", "domain", "organization", "message", "address")
+        words = {name: getattr(self, name) for name in texts if getattr(self, name)}
+        times = {name: instant(at) for name, at in (("since", self.since), ("until", self.until)) if at}
+        among = {"organizations": ", ".join(sorted(self.organizations))} if self.organizations is not None else {}
+        return words | times | among
+
+    def _is_partner(self, body: Mapping[str, Any]) -> bool:
+        wanted = self.partner.lower().rstrip(".")
+        if str(body.get("connector", "")).lower() == wanted:
+            return True
+        return any(one == wanted or one.endswith(f".{wanted}") for one in _domains(body))
+
+    def _is_message(self, body: Mapping[str, Any]) -> bool:
+        known = (body.get("message"), body.get("message_id"))
+        return self.message in known or body.get("message_id_sha256") == message_id_hash(self.message)
+
+    def _has_address(self, body: Mapping[str, Any]) -> bool:
+        hashed = address_hash(str(body.get("salt", "")), self.address)
+        return any(
+            str(body.get(name, "")).lower() == self.address.lower() or body.get(f"{name}_sha256") == hashed
+            for name in ("sender", "recipient")
+        )
+
+
+def _domains(body: Mapping[str, Any]) -> tuple[str, ...]:
+    return str(body.get("sender_domain", "")), str(body.get("recipient_domain", ""))
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was exported, counted as it passes. hops: RECEIVE and SEND by direction and protection."""
+
+    entries: int = 0
+    unsigned: int = 0
+    first: str = ""
+    last: str = ""
+    events: Counter[str] = field(default_factory=Counter)
+    hops: Counter[tuple[str, str]] = field(default_factory=Counter)
+    requirements: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
+    messages: set[str] = field(default_factory=set)
+
+    def take(self, segment: Segment) -> None:
+        """Count a segment."""
+        last = segment.items[-1] if segment.items else None
+        if not isinstance(last, dict) or last.get("kind") != "checkpoint":
+            self.unsigned += len(segment.chosen)
+        for _, body in segment.chosen:
+            self._count(body)
+
+    def _count(self, body: Mapping[str, Any]) -> None:
+        at, event = str(body.get("time", "")), str(body.get("event", ""))
+        self.entries += 1
+        self.first, self.last = min(self.first or at, at), max(self.last, at)
+        self.events[event] += 1
+        if body.get("message"):
+            self.messages.add(str(body["message"]))
+        if event not in {"RECEIVE", "SEND"}:
+            return
+        way = "received" if event == "RECEIVE" else "sent"
+        self.hops[way, str(body.get("protection", ""))] += 1
+        self.requirements[way, str(body.get("connector", "")), str(body.get("requirement", ""))] += 1
+        tls = body.get("tls")
+        self.versions[str(tls.get("version", "")) if isinstance(tls, dict) else "in clear"] += 1
+
+
+def chosen_segments(evidence: Path, selection: Selection) -> Iterator[Segment]:
+    """What is chosen of every writer's chain, with its proof. Raises StoreFailure."""
+    since = day_of(selection.since) if selection.since else ""
+    files = day_files(evidence, since=since)
+    for writer in dict.fromkeys(one.writer for one in files):
+        lines = _lines(one for one in files if one.writer == writer)
+        yield from segments(writer, lines, selection.matches, selection.is_over)
+
+
+def head_bodies(evidence: Path, selection: Selection) -> Iterator[dict[str, Any]]:
+    """The daily heads of the time that is wanted. Raises StoreFailure."""
+    path = evidence / HEADS_FILE
+    first = day_of(selection.since) if selection.since else ""
+    last = day_of(selection.until + _DAY) if selection.until else "9999"
+    for raw in read_lines(path) if path.exists() else ():
+        body = parse_line(raw).body
+        if body.get("kind") == "head" and first <= str(body.get("day", "")) <= last:
+            yield body
+
+
+def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, found: Iterable[Segment]) -> Summary:
+    """The export that proves itself; a segment a line. Raises StoreFailure, OSError, ValueError for a key of others."""
+    head = {
+        "format": FORMAT_NAME,
+        "version": 1,
+        "made": instant(time.time()),
+        "software": f"gatepost {__version__}",
+        "node": node,
+        "selection": selection.record(),
+        "keys": [{"id": public_key_id(one), "pem": one.decode("ascii")} for one in kept_keys(evidence)],
+        "heads": list(head_bodies(evidence, selection)),
+    }
+    return write_document(out, head, found)
+
+
+def write_document(out: IO[bytes], head: Mapping[str, Any], found: Iterable[Segment]) -> Summary:
+    """The same of what stands before the segments. Raises OSError."""
+    summary = Summary()
+    out.write(canonical(head)[:-1] + b',"segments":[')
+    comma = b"\n"
+    for segment in found:
+        out.write(comma + canonical(segment.record()))
+        summary.take(segment)
+        comma = b",\n"
+    out.write(b"\n]}\n")
+    return summary
+
+
+CSV_COLUMNS: Final = (
+    "time",
+    "event",
+    "organization",
+    "direction",
+    "message",
+    "message_id",
+    "sender_domain",
+    "recipient_domain",
+    "connector",
+    "requirement",
+    "required_by",
+    "achieved",
+    "protection",
+    "tls_version",
+    "tls_suite",
+    "tls_group",
+    "certificate_sha256",
+    "certificate_subject",
+    "certificate_issuer",
+    "chain",
+    "revocation",
+    "peer_host",
+    "peer_address",
+    "reply",
+    "result_type",
+    "configuration",
+    "writer",
+    "number",
+    "hash",
+)
+
+
+def write_csv(out: IO[str], found: Iterable[Segment]) -> Summary:
+    """A line for each entry, for spreadsheets: nothing in a cell is taken for a formula."""
+    summary = Summary()
+    table = csv.writer(out)
+    table.writerow(CSV_COLUMNS)
+    for segment in found:
+        summary.take(segment)
+        for head, body in segment.chosen:
+            row = _flat(body) | {"writer": segment.writer, "hash": head}
+            table.writerow([_cell(row.get(name, "")) for name in CSV_COLUMNS])
+    return summary
+
+
+def _flat(body: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in body.items() if not isinstance(value, dict | list)}
+    flat["required_by"] = "; ".join(map(str, body.get("required_by", ())))
+    for part in ("tls", "certificate"):
+        inner = body.get(part)
+        if isinstance(inner, dict):
+            flat |= {f"{part}_{name}": value for name, value in inner.items() if not isinstance(value, dict | list)}
+    return flat
+
+
+def _cell(value: object) -> str:
+    text = "".join(one if one.isprintable() else "?" for one in str(value))
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _lines(files: Iterable[DayFile]) -> Iterator[Line]:
+    for one in files:
+        for raw in read_lines(one.path):
+            yield parse_line(raw)

@@ -1,0 +1,94 @@
+"""What is known of mail on its way, for alarms: partners in trouble, the queue's age, TLS sessions that fail.
+
+Called by `node.alarms` on a thread, since it blocks: it reads the workers' files, the queue and the session counts of a
+week. What it means is decided in `analysis.alarms.mail_flow`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Final
+
+from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
+from gatepost.store.depth import queue_depth
+from gatepost.store.figures import WORKERS_DIRECTORY, read_all
+from gatepost.store.interface import StoreFailure
+from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days, read_counts
+from gatepost.store.trace_files import day_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_DAYS: Final = 7  # before today, that say what is usual
+_DAY: Final = 86400.0
+
+_log = logging.getLogger(__name__)
+
+type _Tally = dict[str, Counter[str]]
+
+
+class MailFactFinder:
+    """data: the data directory. Counts of days that are over are read once."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._days: dict[str, _Tally] = {}
+
+    def find(self, now: float) -> MailFacts:
+        """What is known at `now`, seconds since 1970."""
+        workers = read_all(self._data / WORKERS_DIRECTORY)
+        oldest, destination = self._oldest(now)
+        return MailFacts(
+            tuple(one for worker in workers for one in worker.failing),
+            tuple(one for worker in workers for one in worker.dropped),
+            oldest,
+            destination,
+            tuple(one for worker in workers for one in worker.untold),
+            self._shares(now),
+        )
+
+    def _oldest(self, now: float) -> tuple[float | None, str]:
+        try:
+            depth = queue_depth(self._data / "queue")
+        except StoreFailure as failure:
+            _log.warning("the age of the queue is not known: %s", failure)
+            return None, ""
+        return (max(0.0, now - depth.oldest) if depth.oldest else 0.0), depth.destination
+
+    def _shares(self, now: float) -> dict[str, Shares] | None:
+        directory, today = self._data / SESSIONS_DIRECTORY, day_of(now)
+        earliest = day_of(now - _DAYS * _DAY)
+        try:
+            days = [day for day in counted_days(directory) if earliest <= day < today]
+            self._days = {day: self._days.get(day) or _tally(directory, day) for day in days}
+            current = _tally(directory, today)
+        except (StoreFailure, OSError) as failure:
+            _log.warning("how TLS sessions went is not known: %s", failure)
+            return None
+        before: _Tally = defaultdict(Counter)
+        for tally in self._days.values():
+            for domain, results in tally.items():
+                before[domain] += results
+        return {domain: _share(results, before.get(domain, Counter())) for domain, results in current.items()}
+
+
+def _tally(directory: Path, day: str) -> _Tally:
+    """Sessions of a day by policy domain and result, "" for those that met the policy."""
+    found: _Tally = defaultdict(Counter)
+    for count in read_counts(directory, day):
+        found[count.domain][str(count.failure.result) if count.failure else ""] += count.sessions
+    return found
+
+
+def _share(today: Counter[str], before: Counter[str]) -> Shares:
+    failed = Counter({result: count for result, count in today.items() if result})
+    commonest = failed.most_common(1)
+    return Shares(
+        failed.total(),
+        today.total(),
+        before.total() - before[""],
+        before.total(),
+        commonest[0][0] if commonest else "",
+    )

@@ -1,0 +1,103 @@
+"""What others reported of their TLS sessions with us, summed up, beside what our own trace knows of them.
+
+No I/O: for `gatepost report received`, which reads `store.received_reports` and the trace.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy
+    from gatepost.store.received_reports import Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Wished:
+    """Which reports; empty fields take all. domain: of a policy. reporter: a part of the organization's name.
+
+    domains: policies of any of these; None for all.
+    """
+
+    domain: str = ""
+    reporter: str = ""
+    result: str = ""
+    domains: frozenset[str] | None = None
+
+    def policies(self, kept: Kept) -> Iterator[ReceivedPolicy]:
+        """Those of a report that are asked for."""
+        if self.reporter.lower() in kept.report.organization.lower():
+            yield from (one for one in kept.report.policies if self._takes(one.domain))
+
+    def _takes(self, domain: str) -> bool:
+        return (not self.domain or domain == self.domain) and (self.domains is None or domain in self.domains)
+
+
+@dataclass(slots=True)
+class Reported:
+    """What a reporter said of one policy. reports: how many. results: sessions that failed, by result."""
+
+    reporter: str
+    domain: str
+    policy: str
+    reports: int = 0
+    passed: int = 0
+    failed: int = 0
+    results: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenHere:
+    """What our trace has of a client's address in the time of a report: messages by recipient."""
+
+    received: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailedThere:
+    """Sessions that failed as their sender saw it. begin, end: of its report. here: None if its address is not told."""
+
+    begin: float
+    end: float
+    reporter: str
+    domain: str
+    policy: str
+    failure: ReceivedFailure
+    here: SeenHere | None
+
+
+def reported(found: Iterable[Kept], wished: Wished) -> list[Reported]:
+    """By reporter, policy domain and policy; most failures first."""
+    sums: dict[tuple[str, str, str], Reported] = {}
+    for kept in found:
+        for policy in wished.policies(kept):
+            key = (kept.report.organization, policy.domain, policy.type)
+            one = sums.setdefault(key, Reported(*key))
+            one.reports += 1
+            one.passed += policy.passed
+            one.failed += policy.failed
+            for failure in policy.failures:
+                one.results[failure.result] += failure.sessions
+    chosen = (one for one in sums.values() if not wished.result or one.results[wished.result])
+    return sorted(chosen, key=lambda one: (-one.failed, -one.passed, one.reporter, one.domain))
+
+
+def failed_there(found: Iterable[Kept], wished: Wished, here: Mapping[tuple[str, str], int]) -> Iterator[FailedThere]:
+    """Every failure that was reported. here: rows of our trace by event and peer address."""
+    for kept in found:
+        for policy in wished.policies(kept):
+            for failure in policy.failures:
+                if wished.result and failure.result != wished.result:
+                    continue
+                address, report = failure.sending_address, kept.report
+                seen = (
+                    SeenHere(here.get(("RECEIVE", address), 0), here.get(("REFUSE", address), 0)) if address else None
+                )
+                yield FailedThere(
+                    report.begin, report.end, report.organization, policy.domain, policy.type, failure, seen
+                )

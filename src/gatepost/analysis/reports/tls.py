@@ -1,0 +1,293 @@
+"""How mail was protected over a time: what `gatepost report tls` and `report connectors` say, from the counted trace.
+
+No I/O: days of `store.trace_tally.tally_trace` go in one after the other, a `TlsReport` comes out. What is counted are
+rows, one for each recipient of a message and hop: what was received, what was sent on, what failed for TLS. Deliveries
+to mailboxes of ours take no hop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gatepost.analysis.reports.tls_ready import Readiness, Ready
+from gatepost.protocols.tls.names import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gatepost.store.trace_tally import HopKind
+
+
+class Protection(StrEnum):
+    """What protected a hop, best first.
+
+    DANE, MTA_STS: the host proved to be the one that the recipient's domain publishes. VERIFIED: it proved its name as
+    a connector, a rule or an internal hop demands; inbound, the client did. ENCRYPTED: TLS, and nobody demanded that
+    the certificate prove anything. CLEARTEXT: none.
+    """
+
+    DANE = "dane"
+    MTA_STS = "mta-sts"
+    VERIFIED = "verified"
+    ENCRYPTED = "encrypted"
+    CLEARTEXT = "cleartext"
+
+
+class Direction(StrEnum):
+    """Of a hop: to us, or from us."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+_INBOUND = frozenset({"RECEIVE", "REFUSE"})
+_CARRIED = frozenset({"RECEIVE", "SEND"})
+_FAILED = frozenset({"DEFER", "HOLD", "FAIL", "EXPIRE"})
+_POST_QUANTUM = "MLKEM"
+_AUTHENTICATED = "authenticated"  # a level of the ladder, and how a requirement for it begins
+
+
+def protection_of(kind: HopKind) -> Protection:
+    """What protected the hops of a kind that carried mail."""
+    level = _level(kind)
+    if level == _AUTHENTICATED and kind.requirement.startswith(_AUTHENTICATED):
+        sources = msgspec.json.decode(kind.sources, type=list[str]) if kind.sources else []
+        asking = {source.partition(":")[0] for source in sources}
+        if Protection.DANE in asking:
+            return Protection.DANE
+        return Protection.MTA_STS if Protection.MTA_STS in asking else Protection.VERIFIED
+    return Protection.CLEARTEXT if level == "none" else Protection.ENCRYPTED
+
+
+def _level(kind: HopKind) -> str:
+    """What was reached on the TLS ladder."""
+    return kind.achieved.rpartition("/")[2] or "none"
+
+
+@dataclass(slots=True)
+class HopSummary:
+    """Hops of one direction. carried: those that carried mail. failures: attempts that failed for TLS, by result type.
+
+    trusted: of the encrypted those whose certificate would have passed, had anybody asked. refused: what was refused at
+    the door. versions, groups, suites: of the hops that had TLS.
+    """
+
+    protections: Counter[Protection] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
+    groups: Counter[str] = field(default_factory=Counter)
+    suites: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    trusted: int = 0
+    refused: int = 0
+
+    @property
+    def carried(self) -> int:
+        """Rows in all that carried mail."""
+        return self.protections.total()
+
+    @property
+    def post_quantum(self) -> int:
+        """Of them those whose key exchange withstands a quantum computer (ML-KEM, FIPS 203)."""
+        return sum(count for name, count in self.groups.items() if _POST_QUANTUM in name)
+
+    def add(self, kind: HopKind, rows: int) -> None:
+        """Rows of one kind."""
+        if kind.event in _CARRIED:
+            protection = protection_of(kind)
+            self.protections[protection] += rows
+            if protection is Protection.ENCRYPTED and _level(kind) == _AUTHENTICATED:
+                self.trusted += rows
+            if kind.tls_version:
+                self.versions[kind.tls_version] += rows
+                self.groups[kind.tls_group or "none"] += rows
+                self.suites[kind.suite or "unknown"] += rows
+        elif kind.event == "REFUSE":
+            self.refused += rows
+        elif kind.event in _FAILED and kind.result_type:
+            self.failures[kind.result_type] += rows
+
+    def absorb(self, other: HopSummary) -> None:
+        """What another counted, too."""
+        for name in ("protections", "versions", "groups", "suites", "failures"):
+            getattr(self, name).update(getattr(other, name))
+        self.trusted += other.trusted
+        self.refused += other.refused
+
+    @property
+    def weight(self) -> int:
+        """Rows that say something of it."""
+        return self.carried + self.refused + self.failures.total()
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What belongs to a partner's domain or to a connector ("" where none applied), in one direction."""
+
+    name: str
+    direction: Direction
+    hops: HopSummary
+
+
+@dataclass(frozen=True, slots=True)
+class TlsReport:
+    """first, last: UTC days. days: what protected the mail of each. partners, connectors: most mail first.
+
+    never_tls: domains that were only ever reached in clear, and how much went there. ready: partners for whom TLS could
+    be demanded without losing mail. unreadable: files of the trace that are not counted. others: partners that were not
+    told apart any more, as there were too many, summed up; empty where there were not.
+    """
+
+    first: str
+    last: str
+    days: Mapping[str, Mapping[Direction, Counter[Protection]]]
+    hops: Mapping[Direction, HopSummary]
+    partners: tuple[Named, ...]
+    connectors: tuple[Named, ...]
+    never_tls: tuple[tuple[str, int], ...]
+    ready: tuple[Ready, ...]
+    unreadable: tuple[str, ...] = ()
+    others: tuple[Named, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a report is about; empty fields take everything.
+
+    partner: a domain. at_least: messages below which no partner is called ready. organizations: any of these; None for
+    all, mail of no organization too.
+    """
+
+    organization: str = ""
+    partner: str = ""
+    connector: str = ""
+    at_least: int = 10
+    organizations: frozenset[str] | None = None
+
+    def takes(self, kind: HopKind) -> bool:
+        """Whether rows of a kind belong to it."""
+        return (
+            (self.organizations is None or kind.organization in self.organizations)
+            and (not self.organization or kind.organization.lower() == self.organization.lower())
+            and (not self.partner or (normalise(kind.partner) or kind.partner) == normalise(self.partner))
+            and (not self.connector or kind.connector.lower() == self.connector.lower())
+        )
+
+
+type PartnerKey = tuple[str, Direction]
+"""A partner's domain, and which way."""
+
+
+class TlsCounter:
+    """Takes days, makes a report.
+
+    Domains of senders are strangers' to choose, so that there may be as many as messages: who keeps a counter calls
+    `shed` from time to time.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._days: dict[str, dict[Direction, Counter[Protection]]] = {}
+        self._hops = {direction: HopSummary() for direction in Direction}
+        self._partners: dict[PartnerKey, HopSummary] = {}
+        self._others = {direction: HopSummary() for direction in Direction}
+        self._late: set[PartnerKey] = set()
+        self._has_shed = False
+        self._connectors: dict[tuple[str, Direction], HopSummary] = {}
+        self._readiness = Readiness(wanted.at_least)
+
+    def add(self, day: str, kinds: Mapping[HopKind, int]) -> None:
+        """A day, or a part of one."""
+        of_day = self._days.setdefault(day, {direction: Counter() for direction in Direction})
+        for kind, rows in kinds.items():
+            if not is_hop(kind) or not self._wanted.takes(kind):
+                continue
+            direction = direction_of(kind)
+            self._hops[direction].add(kind, rows)
+            key = kind.partner, direction
+            if key not in self._partners:
+                self._partners[key] = HopSummary()
+                if self._has_shed:
+                    self._late.add(key)
+            self._partners[key].add(kind, rows)
+            self._connectors.setdefault((kind.connector, direction), HopSummary()).add(kind, rows)
+            self._readiness.add(kind, rows, inbound=direction is Direction.INBOUND)
+            if kind.event in _CARRIED:
+                of_day[direction][protection_of(kind)] += rows
+
+    def shed(self, most: int) -> set[PartnerKey]:
+        """If more partners than that are told apart, forget the lighter ones down to half of it, and say which.
+
+        They stay in all sums, and in `TlsReport.others`. Of who comes after that nobody knows whether it was there
+        before: it is not called ready, nor said never to have offered TLS.
+        """
+        if len(self._partners) <= most:
+            return set()
+        lighter = sorted(self._partners, key=lambda key: self._partners[key].weight)[: len(self._partners) - most // 2]
+        for key in lighter:
+            self._others[key[1]].absorb(self._partners.pop(key))
+            self._readiness.forget(key[0], inbound=key[1] is Direction.INBOUND)
+        gone = set(lighter)
+        self._late -= gone
+        self._has_shed = True
+        return gone
+
+    def report(self, first: str, last: str, unreadable: Iterable[str] = ()) -> TlsReport:
+        """All that was added, as of days first to last."""
+        partners = _by_weight(self._partners)
+        never = (
+            (one.name, one.hops.carried)
+            for one in partners
+            if one.direction is Direction.OUTBOUND
+            and one.hops.carried
+            and not one.hops.versions
+            and not one.hops.failures
+            and (one.name, one.direction) not in self._late
+        )
+        ready = (
+            one
+            for one in self._readiness.ready()
+            if (one.partner, Direction.INBOUND if one.inbound else Direction.OUTBOUND) not in self._late
+        )
+        connectors = _by_weight(self._connectors)
+        days = dict(sorted(self._days.items()))
+        return TlsReport(
+            first,
+            last,
+            days,
+            self._hops,
+            partners,
+            connectors,
+            tuple(never),
+            tuple(ready),
+            tuple(unreadable),
+            tuple(Named("", direction, hops) for direction, hops in self._others.items() if hops.weight),
+        )
+
+
+def direction_of(kind: HopKind) -> Direction:
+    """Which way the hops of a kind went."""
+    return Direction.INBOUND if kind.event in _INBOUND else Direction.OUTBOUND
+
+
+def is_hop(kind: HopKind) -> bool:
+    """Whether it is about mail on its way between hosts: users' own mail programs and mailboxes are not partners."""
+    if kind.event == "REFUSE":
+        return True
+    return kind.event in _CARRIED or has_failed(kind)
+
+
+def has_failed(kind: HopKind) -> bool:
+    """Whether it is about attempts that failed for TLS."""
+    return kind.event in _FAILED and kind.result_type != ""
+
+
+def _by_weight(found: Mapping[tuple[str, Direction], HopSummary]) -> tuple[Named, ...]:
+    def weight(one: Named) -> tuple[int, str, str]:
+        return -one.hops.weight, one.name, one.direction
+
+    return tuple(sorted((Named(name, way, hops) for (name, way), hops in found.items()), key=weight))

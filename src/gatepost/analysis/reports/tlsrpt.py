@@ -1,0 +1,134 @@
+"""The counted TLS sessions of a day as the reports of RFC 8460 section 4.4, one for each policy domain.
+
+Read by `gatepost report tlsrpt`, and by `analysis.reports.tlsrpt_sending`, where `protocols.tlsrpt.outgoing` adds the
+organization's name, the contact and an id (`LEFT_TO_THE_SENDER`). Reads the files of `store.session_counts`; blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.protocols.tlsrpt.tally import AppliedPolicy, FailureDetail, PolicyType
+from gatepost.store.session_counts import read_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from gatepost.protocols.tlsrpt.tally import Count
+
+
+LEFT_TO_THE_SENDER = ("organization-name", "contact-info", "report-id")
+"""Fields of a report that say who sends it, and which of his it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySummary:
+    """One policy that was applied. passed: sessions that met it. failures: details and their sessions, most first."""
+
+    policy: AppliedPolicy
+    passed: int
+    failures: tuple[tuple[FailureDetail, int], ...] = ()
+
+    @property
+    def failed(self) -> int:
+        """Sessions that did not meet it."""
+        return sum(sessions for _, sessions in self.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class DomainSummary:
+    """A day of one policy domain. day: "2026-11-24", UTC."""
+
+    day: str
+    domain: str
+    policies: tuple[PolicySummary, ...]
+
+
+def summaries(directory: Path, day: str, domain: str = "") -> list[DomainSummary]:
+    """All policy domains of a day by name, or the one that is asked for. Raises StoreFailure."""
+    counts = read_counts(directory, day, domain)
+    return [DomainSummary(day, name, _policies(group)) for name, group in groupby(counts, key=attrgetter("domain"))]
+
+
+def _policies(counts: Iterable[Count]) -> tuple[PolicySummary, ...]:
+    passed: dict[AppliedPolicy, int] = {}
+    failures: dict[AppliedPolicy, list[tuple[FailureDetail, int]]] = {}
+    for count in counts:
+        failed = failures.setdefault(count.policy, [])
+        if count.failure is None:
+            passed[count.policy] = count.sessions
+        else:
+            failed.append((count.failure, count.sessions))
+    return tuple(
+        PolicySummary(policy, passed.get(policy, 0), tuple(sorted(failed, key=lambda one: -one[1])))
+        for policy, failed in failures.items()
+    )
+
+
+def report_object(summary: DomainSummary) -> dict[str, Any]:
+    """The report in the names of RFC 8460 section 4.4, but for what is left to the sender."""
+    begin, end = (f"{summary.day}T{moment}Z" for moment in ("00:00:00", "23:59:59"))
+    return {
+        "date-range": {"start-datetime": begin, "end-datetime": end},
+        "policies": [_policy(one) for one in summary.policies],
+    }
+
+
+def _policy(one: PolicySummary) -> dict[str, Any]:
+    policy: dict[str, Any] = {"policy-type": str(one.policy.type)}
+    if one.policy.strings:
+        policy["policy-string"] = list(one.policy.strings)
+    policy["policy-domain"] = one.policy.domain
+    if one.policy.mx_hosts:
+        policy["mx-host"] = list(one.policy.mx_hosts)
+    made: dict[str, Any] = {
+        "policy": policy,
+        "summary": {"total-successful-session-count": one.passed, "total-failure-session-count": one.failed},
+    }
+    if one.failures:
+        made["failure-details"] = [_failure(*failure) for failure in one.failures]
+    return made
+
+
+def _failure(failure: FailureDetail, sessions: int) -> dict[str, Any]:
+    known = {
+        "sending-mta-ip": failure.sending_address,
+        "receiving-mx-hostname": failure.mx_host,
+        "receiving-mx-helo": failure.helo,
+        "receiving-ip": failure.address,
+    }
+    made: dict[str, Any] = {"result-type": str(failure.result)}
+    made |= {name: value for name, value in known.items() if value}
+    made["failed-session-count"] = sessions
+    if failure.reason:
+        made["failure-reason-code"] = failure.reason
+    return made
+
+
+def summary_of(day: str, domain: str, report: Mapping[str, Any]) -> DomainSummary:
+    """What `report_object` tells of a day and a domain. Raises ValueError or LookupError for what it never told."""
+    return DomainSummary(day, domain, tuple(_policy_of(one) for one in report["policies"]))
+
+
+def _policy_of(made: Mapping[str, Any]) -> PolicySummary:
+    told, passed = made["policy"], made["summary"]["total-successful-session-count"]
+    strings, hosts = told.get("policy-string", ()), told.get("mx-host", ())
+    policy = AppliedPolicy(PolicyType(told["policy-type"]), told["policy-domain"], tuple(strings), tuple(hosts))
+    return PolicySummary(policy, passed, tuple(_failure_of(one) for one in made.get("failure-details", ())))
+
+
+def _failure_of(made: Mapping[str, Any]) -> tuple[FailureDetail, int]:
+    failure = FailureDetail(
+        ResultType(made["result-type"]),
+        made.get("receiving-mx-hostname", ""),
+        made.get("receiving-ip", ""),
+        made.get("receiving-mx-helo", ""),
+        made.get("sending-mta-ip", ""),
+        made.get("failure-reason-code", ""),
+    )
+    return failure, made["failed-session-count"]

@@ -1,0 +1,122 @@
+"""Takes in TLS reports that others send us: from mailboxes and from the folder of those that came over HTTPS.
+
+`node.report_intake` calls `Intake.take` now and then, on a thread. What is no report, or about no domain of ours, is
+said in the log, and its mail is left unread; nothing is ever deleted from a mailbox.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from gatepost.policy.connectors.names import parents
+from gatepost.protocols.tlsrpt.mail import MAX_MAIL, report_part
+from gatepost.protocols.tlsrpt.received import MAX_PACKED, ReportError, parse_report, unpack
+from gatepost.store.interface import StoreFailure
+from gatepost.store.received_reports import Kept, forget_reports, keep_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+    from pathlib import Path
+
+    from gatepost.protocols.tlsrpt.received import ReceivedReport
+
+
+INBOX: Final = "tls-reports-inbox"
+"""The folder in the data directory where the HTTPS server leaves what it is sent."""
+
+_AT_ONCE: Final = 100  # files of one place in one go
+_DAY: Final = 86_400.0
+
+_log = logging.getLogger(__name__)
+
+
+class Intake:
+    """data: the data directory. days: for how many days reports are kept, 0 for ever. clock: seconds since 1970."""
+
+    def __init__(self, data: Path, days: int, clock: Callable[[], float] = time.time) -> None:
+        self._data = data
+        self._days = days
+        self._clock = clock
+        self._forgotten = 0.0
+
+    def take(self, maildirs: Iterable[Path], domains: Collection[str]) -> int:
+        """Take in what is new; how many reports were kept. domains: those whose reports are ours, lower case."""
+        kept = 0
+        for maildir in maildirs:
+            for path in _newest(maildir / "new"):
+                kept += self._from_mail(path, maildir / "cur", domains)
+        for path in _newest(self._data / INBOX):
+            kept += self._from_web(path, domains)
+        self._forget()
+        return kept
+
+    def _from_mail(self, path: Path, read: Path, domains: Collection[str]) -> bool:
+        """It is looked at once: then it lies where a mail program finds it, as read if it was a report (maildir(5))."""
+        try:
+            seen, kept = self._kept(lambda: report_part(_octets(path, MAX_MAIL)), f"mail {path.name}", domains)
+            read.mkdir(mode=0o700, exist_ok=True)
+            path.rename(read / f"{path.name}:2,{'S' if seen else ''}")
+        except (StoreFailure, OSError) as failure:
+            _log.error("TLS reports: %s waits in its mailbox: %s", path.name, failure)
+            return False
+        return kept
+
+    def _from_web(self, path: Path, domains: Collection[str]) -> bool:
+        try:
+            _, kept = self._kept(lambda: _octets(path, MAX_PACKED), f"https {path.name}", domains)
+            path.unlink(missing_ok=True)
+        except (StoreFailure, OSError) as failure:
+            _log.error("TLS reports: %s waits in %s: %s", path.name, INBOX, failure)
+            return False
+        return kept
+
+    def _kept(self, packed: Callable[[], bytes], source: str, domains: Collection[str]) -> tuple[bool, bool]:
+        """Whether it is a report about us, and whether it is a new one. Raises StoreFailure, OSError."""
+        try:
+            report = parse_report(unpack(packed()))
+            _check(report, domains)
+        except ReportError as error:
+            _log.warning("TLS reports: %s: %s", source, error)
+            return False, False
+        if not keep_report(self._data, Kept(self._clock(), source, report)):
+            _log.info("TLS reports: %s is there already: %s of %s", source, report.report_id, report.organization)
+            return True, False
+        passed, failed = (
+            sum(counts) for counts in zip(*((one.passed, one.failed) for one in report.policies), strict=True)
+        )
+        _log.info("TLS reports: %s of %s: %d sessions passed, %d failed", source, report.organization, passed, failed)
+        return True, True
+
+    def _forget(self) -> None:
+        """Once a day, what is older than is kept."""
+        now = self._clock()
+        if not self._days or now - self._forgotten < _DAY:
+            return
+        self._forgotten = now
+        try:
+            forget_reports(self._data, now - self._days * _DAY)
+        except StoreFailure as failure:
+            _log.error("TLS reports: old ones cannot be forgotten: %s", failure)
+
+
+def _check(report: ReceivedReport, domains: Collection[str]) -> None:
+    """Raise ReportError unless it is about a domain of ours, or about hosts in one (policies of TLSA records are)."""
+    named = (one.domain for one in report.policies)
+    if not any(domains.__contains__(domain) for name in named for domain in (name, *parents(name))):
+        raise ReportError("it is about no domain of ours")
+
+
+def _newest(folder: Path) -> list[Path]:
+    """Files of a folder, the longest there first, as many as are taken in one go."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))[:_AT_ONCE]
+    except FileNotFoundError:
+        return []
+
+
+def _octets(path: Path, most: int) -> bytes:
+    """A file's content, one octet beyond what is taken at most."""
+    with path.open("rb") as file:
+        return file.read(most + 1)

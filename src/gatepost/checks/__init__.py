@@ -1,1 +1,0 @@
-"""What is tried out before mail depends on it: a connector validated, a connector drilled."""

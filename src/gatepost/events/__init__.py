@@ -1,0 +1,1 @@
+"""What is recorded as mail flows: trace events, evidence, log lines, metrics, spans, counts."""

@@ -1,0 +1,173 @@
+"""What deliveries show of partners in trouble: for alarms, kept in a worker's memory and in its file. Bounded.
+
+A reader of `events.stream`. What counts is decided here and judged in `analysis.alarms.mail_flow`: a run of attempts
+under a requirement that are deferred for TLS, and connections that protect less than their destination was seen to do,
+which a delivery ends; and messages that failed without a notice, until they have one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from gatepost.events.counts import DELIVERED, level_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatepost.mail.model.trace_event import TraceEvent
+
+
+_MOST: Final = 500  # partners of either kind
+_LONG: Final = 300
+_WAITING: Final = frozenset({"DEFER", "HOLD"})
+_OUTCOMES: Final = DELIVERED | _WAITING | {"FAIL", "EXPIRE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A partner to which deliveries under a requirement are deferred, as TLS falls short of it.
+
+    name: of the connector, or the domain where none applies. domain: of the recipients. wanted: the requirement as the
+    trace prints it. since, last: the first and the last deferral in a row, seconds since 1970. deferrals: attempts.
+    """
+
+    organization: str
+    name: str
+    domain: str
+    wanted: str
+    since: float
+    last: float
+    deferrals: int
+    result_type: str
+    host: str = ""
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A destination that protects less than it was seen to do.
+
+    was, now: as the trace prints levels. held: so mail waits.
+    """
+
+    organization: str
+    name: str
+    domain: str
+    was: str
+    now: str
+    last: float
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """A message that failed for a recipient and waits, as no notice for its sender could be made.
+
+    message: its queue id. recipient: that it did not reach. failed: the reply by which it failed. last: the last try,
+    seconds since 1970.
+    """
+
+    organization: str
+    message: str
+    recipient: str
+    failed: str
+    last: float
+
+
+type _Key = tuple[str, str, str]
+
+
+class Hardships:
+    """failing, dropped, untold: what an earlier process of this worker knew. changed: since last set to False."""
+
+    def __init__(
+        self, failing: Iterable[Failing] = (), dropped: Iterable[Dropped] = (), untold: Iterable[Untold] = ()
+    ) -> None:
+        self.changed = False
+        self._failing = {(one.organization, one.name, one.domain): one for one in failing}
+        self._dropped = {(one.organization, one.name, one.domain): one for one in dropped}
+        self._untold = {(one.message, one.recipient): one for one in untold}
+
+    @property
+    def failing(self) -> tuple[Failing, ...]:
+        """Partners with which TLS falls short."""
+        return tuple(self._failing.values())
+
+    @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        """Destinations that protect less than before."""
+        return tuple(self._dropped.values())
+
+    @property
+    def untold(self) -> tuple[Untold, ...]:
+        """Messages that failed and whose senders could not be told."""
+        return tuple(self._untold.values())
+
+    def __call__(self, groups: Sequence[Sequence[TraceEvent]]) -> None:
+        """Learn from groups of events: one of each attempt and destination tells it."""
+        for group in groups:
+            seen: set[_Key] = set()
+            for event in group:
+                self._learn_untold(event)
+                if event.event not in DELIVERED and event.event not in _WAITING:
+                    continue
+                key = _key(event)
+                if key not in seen:
+                    seen.add(key)
+                    self._learn(key, event)
+
+    def _learn(self, key: _Key, event: TraceEvent) -> None:
+        if event.event in DELIVERED:
+            self._delivered(key, event)
+        elif event.result_type and level_of(event.requirement) not in {"", "opportunistic"}:
+            self._failed(key, event)
+        drop = event.detail.get("protection_drop")
+        if drop is not None and (key in self._dropped or len(self._dropped) < _MOST):
+            held = event.event == "HOLD"
+            self._dropped[key] = Dropped(*key, drop["was"], drop["now"], event.at, held)
+            self.changed = True
+
+    def _learn_untold(self, event: TraceEvent) -> None:
+        """Each attempt without a notice says so; another outcome is told, or is none that anybody is told of."""
+        if event.event not in _OUTCOMES:
+            return
+        key, failed = (event.message, event.recipient[:_LONG]), event.detail.get("failed")
+        if failed is None:
+            if self._untold and self._untold.pop(key, None) is not None:
+                self.changed = True
+        elif key in self._untold or len(self._untold) < _MOST:
+            self._untold[key] = Untold(event.organization, *key, failed[:_LONG], event.at)
+            self.changed = True
+
+    def _delivered(self, key: _Key, event: TraceEvent) -> None:
+        if self._failing and self._failing.pop(key, None) is not None:
+            self.changed = True
+        if self._dropped and "protection_drop" not in event.detail and self._dropped.pop(key, None) is not None:
+            self.changed = True
+
+    def _failed(self, key: _Key, event: TraceEvent) -> None:
+        before = self._failing.get(key)
+        if before is None and len(self._failing) >= _MOST:
+            return
+        self._failing[key] = Failing(
+            *key,
+            event.requirement[:_LONG],
+            event.at,
+            event.at,
+            1,
+            event.result_type,
+            event.peer_host[:_LONG],
+            event.reply[:_LONG],
+        )
+        if before is not None:
+            now = self._failing[key]
+            self._failing[key] = replace(now, since=before.since, deferrals=before.deferrals + 1)
+        self.changed = True
+
+
+def _key(event: TraceEvent) -> _Key:
+    domain = event.recipient.rpartition("@")[2].lower()[:_LONG]
+    # Another organization's connector may be called as one of this one.
+    own = "" if "connector_organization" in event.detail else event.connector
+    return event.organization, own or domain, domain

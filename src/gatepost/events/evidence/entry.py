@@ -1,0 +1,317 @@
+"""What one entry of the evidence log says: the bodies of each kind (docs/evidence.md has the list of members).
+
+Made by `store.evidence` from rows of the message trace, on its thread. Never content: no subject, no dialogue, no
+text of a peer that could hold more than it must. How much of an address is kept is a setting. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.events.evidence.chain import Place
+
+
+FORMAT: Final = 1
+"""Version of the format; a member that is added does not change it."""
+
+_TEXT: Final = 512  # characters of a text
+_RECENT: Final = 500  # certificates whose members are known
+_NAMES: Final = 20  # of a certificate, and sources of a requirement
+
+
+class Kind(StrEnum):
+    """What an entry is about."""
+
+    BEGIN = "begin"
+    EVENT = "event"
+    GAP = "gap"
+    CHECKPOINT = "checkpoint"
+    HEAD = "head"
+    PRUNED = "pruned"
+
+
+class Addresses(StrEnum):
+    """How much of a mail address is kept: all, its domain and a hash, or its domain."""
+
+    FULL = "full"
+    HASH = "hash"
+    DOMAIN = "domain"
+
+
+class MessageIds(StrEnum):
+    """Whether Message-IDs are kept as they are, or as hashes."""
+
+    FULL = "full"
+    HASH = "hash"
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What is kept of data of persons."""
+
+    addresses: Addresses = Addresses.DOMAIN
+    message_ids: MessageIds = MessageIds.FULL
+
+
+class TraceRow(Protocol):
+    """What is read of a row: see `store.interface.TraceEvent`."""
+
+    at: float
+    event: str
+    message: str
+    organization: str
+    direction: str
+    session: str
+    sender: str
+    recipient: str
+    message_id: str
+    size: int
+    peer_host: str
+    peer_address: str
+    connector: str
+    requirement: str
+    achieved: str
+    tls: dict[str, Any]
+    reply: str
+    result_type: str
+    detail: dict[str, Any]
+
+
+def instant(at: float) -> str:
+    """A time as entries have it: "2026-11-26T19:04:05.123456Z"."""
+    return f"{datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def seconds(text: str) -> float:
+    """The inverse of `instant`. Raises ValueError."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp()
+
+
+def address_hash(salt: str, address: str) -> str:
+    """An address as "hash" keeps it: SHA-256 of the entry's salt, a colon and the address in lower case."""
+    return hashlib.sha256(f"{salt}:{address.lower()}".encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def message_id_hash(message_id: str) -> str:
+    """A Message-ID as "hash" keeps it: SHA-256 of it, angle brackets included. Who has the message finds its entry."""
+    return hashlib.sha256(message_id.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def begin_body(place: Place, at: float, *, node: str, writer: str, day: str, software: str) -> dict[str, Any]:
+    """The first entry of a file. place: where the chain stands. node: the host. software: "gatepost 0.1"."""
+    return {
+        "kind": str(Kind.BEGIN),
+        "format": FORMAT,
+        "number": place.number + 1,
+        "time": instant(at),
+        "node": node[:_TEXT],
+        "writer": writer,
+        "day": day,
+        "previous": {"number": place.number, "head": place.head},
+        "software": software,
+    }
+
+
+def checkpoint_body(place: Place, at: float, *, writer: str, node: str) -> dict[str, Any]:
+    """What is signed of a chain: that it stands here. The signature is added by `chain.sign_body`."""
+    return {
+        "kind": str(Kind.CHECKPOINT),
+        "number": place.number + 1,
+        "time": instant(at),
+        "node": node[:_TEXT],
+        "writer": writer,
+        "head": place.head,
+    }
+
+
+def gap_body(place: Place, at: float, *, what: str, count: int, sha256: str = "") -> dict[str, Any]:
+    """That something is missing, and why: "torn" octets cut off after a crash, or "dropped" events.
+
+    count: octets or events. sha256: of the octets.
+    """
+    body = {
+        "kind": str(Kind.GAP),
+        "number": place.number + 1,
+        "time": instant(at),
+        "what": what,
+        "count": count,
+    }
+    return body | {"sha256": sha256} if sha256 else body
+
+
+def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[str, Any]:
+    """An entry on one event of one recipient. salt: random, of this entry alone. What has no value is left out."""
+    detail = row.detail
+    body: dict[str, Any] = {
+        "kind": "event",
+        "number": number,
+        "salt": salt,
+        "time": instant(row.at),
+        "event": row.event,
+        "organization": _text(row.organization),
+        "direction": row.direction,
+        "message": row.message,
+        "session": row.session,
+        "size": row.size,
+        "connector": _text(row.connector),
+        "requirement": _text(row.requirement),
+        "required_by": _required_by(row),
+        "achieved": row.achieved,
+        "protection": _protection(row),
+        "result_type": row.result_type,
+        "reply": _reply(row.reply, privacy),
+        "peer_host": _text(row.peer_host),
+    }
+    if row.tls:
+        body |= _tls(row.tls)
+    body |= _address("sender", row.sender, salt, privacy) | _address("recipient", row.recipient, salt, privacy)
+    body |= _persons(row, salt, privacy)
+    for name in _KEPT:
+        if name in detail:
+            body[name] = _plain(detail[name])
+    return {name: value for name, value in body.items() if value not in ("", [], 0, None)}
+
+
+# Members of `detail` that are kept as they are.
+_KEPT: Final = (
+    "configuration",
+    "basis",
+    "attempt",
+    "rehearsal",
+    "would_refuse_connector",
+    "dane",
+    "mta_sts",
+    "handshake_error",
+    "classical_only",
+    "starttls_offered",
+    "protection_drop",
+    "requiretls",
+    "tls_required",
+    "expired",
+    "author",
+    "destination",
+    # of a drill
+    "passed",
+    "attacks",
+    "messages_left",
+    "file",
+    "sha256",
+)
+_DEPTH: Final = 4
+
+
+def _plain(value: Any, depth: int = _DEPTH) -> Any:
+    """A value as an entry may have it: bounded, and without fractions, which no two programs write alike."""
+    match value:
+        case bool() | int():
+            return value
+        case float():
+            return instant(value)  # the only fractions in `detail` are times
+        case dict() if depth:
+            return {str(name)[:_TEXT]: _plain(one, depth - 1) for name, one in list(value.items())[:_NAMES]}
+        case list() | tuple() if depth:
+            return [_plain(one, depth - 1) for one in value[:_NAMES]]
+        case None:
+            return ""
+        case _:
+            return _text(str(value))
+
+
+def _text(text: str) -> str:
+    return text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"
+
+
+def _required_by(row: TraceRow) -> list[str]:
+    """Who asked for the requirement: of a next hop its sources, of a client the connector that applies to it."""
+    sources = row.detail.get("requirement_sources", ())
+    if not sources and row.connector and row.requirement:
+        sources = (f"connector {row.connector}",)
+    return [_text(str(one)) for one in sources[:_NAMES]]
+
+
+def _protection(row: TraceRow) -> str:
+    """What protected the hop, in one word; "" where nothing went over a hop."""
+    if row.event == "DELIVER":
+        return "local"
+    level = row.achieved.rpartition("/")[2]
+    return {"none": "clear", "encrypted": "encrypted", "authenticated": "authenticated"}.get(level, "")
+
+
+def _reply(reply: str, privacy: Privacy) -> str:
+    """Replies of peers often repeat an address: where addresses are not kept whole, only the codes are."""
+    if privacy.addresses is Addresses.FULL:
+        return _text(reply)
+    codes = reply.split(" ", 2)[:2]
+    return " ".join(one[:9] for one in codes if one[:1].isdigit())
+
+
+def _address(name: str, address: str, salt: str, privacy: Privacy) -> dict[str, str]:
+    """The members of one path; {} for the null path and for none."""
+    if not address:
+        return {}
+    kept = {f"{name}_domain": _text(address.rpartition("@")[2].lower() if "@" in address else "")}
+    if privacy.addresses is Addresses.FULL:
+        kept[name] = _text(address)
+    elif privacy.addresses is Addresses.HASH:
+        kept[f"{name}_sha256"] = address_hash(salt, address)
+    return kept
+
+
+def _persons(row: TraceRow, salt: str, privacy: Privacy) -> dict[str, str]:
+    """What tells of a person beside the addresses: the message, the user who logged in, and from where."""
+    kept: dict[str, str] = {}
+    if row.message_id:
+        hashed = privacy.message_ids is MessageIds.HASH
+        kept |= (
+            {"message_id_sha256": message_id_hash(row.message_id)} if hashed else {"message_id": _text(row.message_id)}
+        )
+    user = str(row.detail.get("user", ""))
+    if user:
+        kept |= _address("user", user, salt, privacy) | {"mechanism": str(row.detail.get("mechanism", ""))}
+    if not user or privacy.addresses is Addresses.FULL:
+        kept["peer_address"] = row.peer_address
+    return kept
+
+
+def _tls(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the handshake proved."""
+    handshake = ("version", "suite", "group", "signature", "resumed", "server_name")
+    kept: dict[str, Any] = {"tls": {name: _plain(record[name]) for name in handshake if record.get(name)}}
+    for name in ("chain", "chain_detail", "revocation"):
+        if record.get(name):
+            kept[name] = _text(str(record[name]))
+    if record.get("chains"):  # by the anchors that connectors name for themselves
+        kept["chains"] = [
+            {"anchors": _text(anchors), "status": judged.get("status", "")}
+            for anchors, judged in list(record["chains"].items())[:_NAMES]
+        ]
+    if record.get("certificate"):
+        kept["certificate"] = _known(record["certificate"])
+    return kept
+
+
+_recent: dict[str, dict[str, Any]] = {}  # by SHA-256, which decides everything else that is kept of a certificate
+
+
+def _known(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The certificates of a few hundred peers come again and again."""
+    found = _recent.get(record["sha256"])
+    if found is None:
+        if len(_recent) >= _RECENT:
+            _recent.clear()
+        found = _recent[record["sha256"]] = _certificate(record)
+    return found
+
+
+def _certificate(record: Mapping[str, Any]) -> dict[str, Any]:
+    texts = {name: _text(str(record[name])) for name in ("sha256", "subject", "issuer", "serial", "key")}
+    names = [_text(str(one)) for one in (*record["names"], *record.get("ip_addresses", ()))[:_NAMES]]
+    valid = {name: instant(record[name]) for name in ("not_before", "not_after") if 0 < record[name] < 1e11}
+    return texts | {"names": names} | valid

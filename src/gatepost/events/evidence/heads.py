@@ -1,0 +1,104 @@
+"""The daily heads: a chain of its own that says, signed, where the chain of every writer stood at the end of each day.
+
+It finds what the chains of single writers cannot: a file that is gone, a day that is gone, an end that was cut off. Its
+own end can be cut off too: therefore heads are to be kept elsewhere. Written by `store.evidence_heads`. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gatepost.events.evidence.audit import FaultKind, Faults
+from gatepost.events.evidence.chain import Place
+from gatepost.events.evidence.entry import Kind, instant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.events.evidence.chain import Line
+
+
+def head_body(place: Place, at: float, *, node: str, day: str, writers: Mapping[str, Place]) -> dict[str, Any]:
+    """The head of a day, to be signed. place: where the chain of heads stands. writers: where each one's file ended."""
+    ends = [{"writer": name, "number": end.number, "head": end.head} for name, end in sorted(writers.items())]
+    return {
+        "kind": str(Kind.HEAD),
+        "number": place.number + 1,
+        "time": instant(at),
+        "node": node,
+        "day": day,
+        "writers": ends,
+    }
+
+
+def pruned_body(place: Place, at: float, *, node: str, before: str) -> dict[str, Any]:
+    """That the files of the days before a day are about to be removed, as their time is over; to be signed."""
+    return {"kind": str(Kind.PRUNED), "number": place.number + 1, "time": instant(at), "node": node, "before": before}
+
+
+@dataclass(frozen=True, slots=True)
+class DayHead:
+    """One day. hash: of the entry: what is noted elsewhere. writers: by name, where each one's file ended."""
+
+    day: str
+    hash: str
+    writers: dict[str, Place]
+
+
+@dataclass(slots=True)
+class HeadBook:
+    """What the chain of heads says. days: by day. before: files of days before this one were removed in order, ""."""
+
+    days: dict[str, DayHead] = field(default_factory=dict)
+    before: str = ""
+
+    def take(self, line: Line) -> None:
+        """One entry of the chain of heads, in order. What is not one is passed over: its signature was not checked."""
+        body = line.body
+        if body.get("kind") == Kind.PRUNED:
+            self.before = max(self.before, str(body.get("before", "")))
+            return
+        if body.get("kind") != Kind.HEAD:
+            return
+        try:
+            ends = {str(one["writer"]): Place(int(one["number"]), str(one["head"])) for one in body["writers"]}
+            day = str(body["day"])
+        except (KeyError, TypeError, ValueError):
+            return
+        self.days[day] = DayHead(day, line.hash, ends)
+
+    def before_day(self, writer: str, day: str) -> Place | None:
+        """Where a writer's chain stood before a day; None if no head says so."""
+        known = [one for one in self.days.values() if one.day < day and writer in one.writers]
+        return max(known, key=lambda one: one.day).writers[writer] if known else None
+
+    def compare(self, faults: Faults, file: str, day: str, writer: str, end: Place) -> bool:
+        """Hold the end of a file against the head of its day; whether there is one, and they agree."""
+        head = self.days.get(day)
+        if head is None:
+            return False
+        signed = head.writers.get(writer)
+        if signed is None:
+            faults.add(FaultKind.INSERTED, (file, 0, 0), f"the head of {day} knows no such file")
+        elif end.number < signed.number:
+            text = f"it ends with entry {end.number}; by the head of {day} the last one is {signed.number}"
+            faults.add(FaultKind.TRUNCATED, (file, 0, end.number), text)
+        elif end.number > signed.number:
+            text = f"it goes on behind entry {signed.number}, with which the day ended by its head"
+            faults.add(FaultKind.INSERTED, (file, 0, signed.number + 1), text)
+        elif end != signed:
+            text = f"entry {end.number} has not the hash with which {day} ended by its head"
+            faults.add(FaultKind.CHANGED, (file, 0, end.number), text)
+        return end == signed
+
+    def missing(self, faults: Faults, present: set[tuple[str, str]], *, since: str = "", until: str = "9999") -> None:
+        """What the heads know of, and is not there. present: day and writer of every file."""
+        first = max(self.before, since)
+        for head in self.days.values():
+            if not first <= head.day <= until:
+                continue
+            for writer, end in head.writers.items():
+                if (head.day, writer) not in present:
+                    text = f"the file of writer {writer} is gone, which ended with entry {end.number}"
+                    faults.add(FaultKind.REMOVED, (f"{head.day}.{writer}.log", 0, end.number), text)

@@ -1,0 +1,195 @@
+"""An export: some entries of the log, and what proves without the rest that they were in it (docs/evidence.md).
+
+A segment goes from a chosen entry to the next checkpoint of its chain; entries between that were not chosen are there
+as digests, which say nothing of them. The signature at the end of a segment therefore covers every entry in it. Made by
+`analysis.reports.evidence_export`, checked by `evidence verify`. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.events.evidence.audit import FaultKind, Faults, check_signature
+from gatepost.events.evidence.chain import ORIGIN, Line, Place, canonical, digest, link
+from gatepost.events.evidence.entry import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from gatepost.events.evidence.audit import SignatureCheck
+
+
+FORMAT_NAME: Final = "gatepost evidence export"
+
+_OPEN: Final = frozenset({Kind.CHECKPOINT, Kind.GAP, Kind.BEGIN})
+"""Entries that are no one's business in particular, and are always shown."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """Part of a writer's chain. start: where it stood before. items: bodies, and digests of entries that are left out.
+
+    chosen: the hash and body of each entry that was asked for.
+    """
+
+    writer: str
+    start: Place
+    items: list[str | dict[str, Any]] = field(default_factory=list)
+    chosen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """As the export has it."""
+        return {
+            "writer": self.writer,
+            "number": self.start.number,
+            "head": self.start.head,
+            "entries": self.items,
+        }
+
+
+def segments(
+    writer: str,
+    lines: Iterable[Line],
+    chosen: Callable[[Mapping[str, Any]], bool],
+    finished: Callable[[Mapping[str, Any]], bool] = lambda _: False,
+) -> Iterator[Segment]:
+    """The segments that hold everything chosen of a chain. finished: nothing from this entry on can be chosen.
+
+    lines: from any place on; those with a fault are passed over. The last segment has no checkpoint at its end if the
+    log has none yet.
+    """
+    place: Place | None = None
+    current: Segment | None = None
+    for line in lines:
+        if line.fault:
+            continue
+        if current is None and finished(line.body):
+            return
+        wanted = line.body.get("kind") == Kind.EVENT and chosen(line.body)
+        if wanted and current is None and place is not None:
+            current = Segment(writer, place)
+        if current is not None:
+            shown = wanted or line.body.get("kind") in _OPEN
+            current.items.append(line.body if shown else line.digest)
+            if wanted:
+                current.chosen.append((line.hash, line.body))
+            if line.body.get("kind") == Kind.CHECKPOINT:
+                yield current
+                current = None
+        place = Place(line.number, line.hash)
+    if current is not None:
+        yield current
+
+
+def segment_of(record: Mapping[str, Any]) -> Segment:
+    """What `Segment.record` tells. Raises ValueError, TypeError or LookupError for what it never told."""
+    found = Segment(record["writer"], Place(record["number"], record["head"]), list(record["entries"]))
+    head = found.start.head
+    for item in found.items:
+        head = link(head, item if isinstance(item, str) else digest(canonical(item)))
+        if isinstance(item, dict) and item.get("kind") == Kind.EVENT:  # of events those that were chosen are shown
+            found.chosen.append((head, item))
+    return found
+
+
+@dataclass(slots=True)
+class ExportAudit:
+    """What was found. entries: that are shown, of events. unsigned: of them, those that no signature covers.
+
+    skipped: entries that are there as digests. chosen: writer, hash and body of what is shown.
+    """
+
+    faults: Faults = field(default_factory=Faults)
+    entries: int = 0
+    unsigned: int = 0
+    skipped: int = 0
+    checkpoints: int = 0
+    chosen: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+
+def audit_export(document: Any, check: SignatureCheck) -> ExportAudit:
+    """Verify an export by itself. Raises ValueError if it has not the form of one."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT_NAME or document.get("version") != 1:
+        raise ValueError("it is no export of evidence, or of a version that is not known here")
+    audit, shown = ExportAudit(), dict[str, int]()
+    try:
+        ends = _heads(document["heads"], audit, check)
+        for number, segment in enumerate(document["segments"], 1):
+            name, writer = f"segment {number}", str(segment["writer"])
+            if int(segment["number"]) < shown.get(writer, 0):
+                text = (
+                    f"what follows entry {segment['number']} of writer {writer} is in a segment before: it counts twice"
+                )
+                audit.faults.add(FaultKind.INSERTED, (name, 1, int(segment["number"]) + 1), text)
+            shown[writer] = int(segment["number"]) + len(segment["entries"])
+            _segment(segment, name, ends, audit, check)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it has not the form of an export: {error}") from error
+    return audit
+
+
+def _heads(heads: Sequence[dict[str, Any]], audit: ExportAudit, check: SignatureCheck) -> set[tuple[str, Place]]:
+    """Where chains stood by daily heads with a good signature."""
+    ends = set()
+    for at, body in enumerate(heads, 1):
+        wrong = check_signature(body, check)
+        if wrong is not None:
+            audit.faults.add(wrong[0], ("heads", at, int(body.get("number", 0))), wrong[1])
+            continue
+        ends |= {(str(one["writer"]), Place(int(one["number"]), str(one["head"]))) for one in body["writers"]}
+    return ends
+
+
+def _segment(
+    segment: Mapping[str, Any], name: str, ends: set[tuple[str, Place]], audit: ExportAudit, check: SignatureCheck
+) -> None:
+    writer = str(segment["writer"])
+    place = Place(int(segment["number"]), str(segment["head"]))
+    if len(place.head) != len(ORIGIN):
+        raise TypeError(f"the head of {name}")
+    waiting = 0
+    for at, item in enumerate(segment["entries"], 1):
+        where = name, at, place.number + 1
+        if isinstance(item, dict):
+            after = Place(place.number + 1, link(place.head, digest(canonical(item))))
+            waiting += _shown(item, writer, after, where, audit)
+            if item.get("kind") == Kind.CHECKPOINT and _checkpoint(item, (writer, place), where, audit, check):
+                waiting = 0
+        else:
+            after = Place(place.number + 1, link(place.head, str(item)))
+            audit.skipped += 1
+        place = after
+        if (writer, place) in ends:
+            waiting = 0
+    audit.unsigned += waiting
+
+
+def _shown(body: dict[str, Any], writer: str, place: Place, where: tuple[str, int, int], audit: ExportAudit) -> int:
+    """How many more entries wait for a signature: 1 for that of an event, else 0."""
+    if body.get("number") != place.number:
+        audit.faults.add(FaultKind.CHANGED, where, f"entry {place.number} has another number")
+    if body.get("kind") != Kind.EVENT:
+        return 0
+    audit.entries += 1
+    audit.chosen.append((writer, place.head, body))
+    return 1
+
+
+def _checkpoint(
+    body: dict[str, Any],
+    before: tuple[str, Place],
+    where: tuple[str, int, int],
+    audit: ExportAudit,
+    check: SignatureCheck,
+) -> bool:
+    """Whether a checkpoint covers what stands before it. before: the writer, and where its chain stood."""
+    audit.checkpoints += 1
+    wrong = check_signature(body, check)
+    if wrong is not None:
+        audit.faults.add(wrong[0], where, wrong[1])
+    if (body.get("writer"), body.get("head")) != (before[0], before[1].head):
+        text = "what is signed here is not what stands before: an entry was changed, removed, added or moved"
+        audit.faults.add(FaultKind.CHANGED, where, text)
+        return False
+    return wrong is None

@@ -1,0 +1,246 @@
+"""A structured line in the log for each message accepted, each refusal and each recipient's outcome.
+
+`EventLines` reads the groups of `events.stream` on their thread and writes whole lines, many at a time, past the
+logging module: a line costs microseconds, and the event loop none of them. The keys are a contract
+(docs/monitoring.md). Never in a line: content, Subject, credentials. What peers chose is cut, and no control character
+of theirs is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gatepost.events.counts import verdict_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gatepost.mail.model.trace_event import TraceEvent
+
+
+LOGGER: Final = "gatepost.events"
+"""The name that lines bear, and whose level says whether there are any."""
+
+_REFUSALS: Final = 10  # lines of one second
+_ADDRESS: Final = 320
+_TEXT: Final = 500
+_NAME: Final = 255
+_WORDS: Final = {
+    "RECEIVE": "received",
+    "REFUSE": "refused",
+    "SEND": "sent",
+    "DELIVER": "delivered",
+    "DEFER": "deferred",
+    "HOLD": "held",
+    "FAIL": "failed",
+    "EXPIRE": "expired",
+}
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Style(StrEnum):
+    """How a line is written: for people, or one object or one row of pairs for machines."""
+
+    TEXT = "text"
+    JSON = "json"
+    LOGFMT = "logfmt"
+
+
+class Addresses(StrEnum):
+    """How much of mail addresses is in the log."""
+
+    FULL = "full"
+    DOMAIN = "domain"
+    NONE = "none"
+
+
+class EventLines:
+    """write: takes lines without their ends. clock: seconds, never going back, for the bound on refusals.
+
+    A reader of `EventFeed`. left_out: lines about refusals beyond the bound, in all.
+    """
+
+    def __init__(
+        self,
+        style: Style,
+        addresses: Addresses,
+        write: Callable[[list[str]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.left_out = 0
+        self._style = style
+        self._addresses = addresses
+        self._write = write
+        self._clock = clock
+        self._process = os.getpid()
+        self._second, self._refusals, self._untold = -1, 0, 0
+
+    def __call__(self, groups: Sequence[Sequence[TraceEvent]]) -> None:
+        """Write what happened."""
+        lines: list[str] = []
+        for group in groups:
+            if not group:
+                continue
+            first = group[0]
+            if first.event == "RECEIVE":
+                lines.append(self._line(first, len(group)))
+            elif first.event == "REFUSE":
+                lines += (self._line(one) for one in group if self._has_room(lines))
+            else:
+                lines += map(self._line, group)
+        if lines:
+            self._write(lines)
+
+    def _has_room(self, lines: list[str]) -> bool:
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._refusals = second, 0
+            if self._untold:
+                lines.append(
+                    self._note(f"{self._untold} more lines were left out; gatepost trace search --event REFUSE")
+                )
+                self._untold = 0
+        if self._refusals >= _REFUSALS:
+            self._untold += 1
+            self.left_out += 1
+            return False
+        self._refusals += 1
+        return True
+
+    def _line(self, event: TraceEvent, recipients: int = 1) -> str:
+        pairs = self._pairs(event, recipients)
+        word = _WORDS.get(event.event, event.event.lower())
+        if self._style is Style.TEXT:
+            return self._text(event, word, pairs)
+        return self._machine(event.at, word, pairs)
+
+    def _note(self, text: str) -> str:
+        now = time.time()
+        return self._head(now, text) if self._style is Style.TEXT else self._machine(now, text, {})
+
+    def _machine(self, at: float, message: str, pairs: Mapping[str, Any]) -> str:
+        head: dict[str, Any] = {
+            "at": _moment(at),
+            "level": "info",
+            "logger": LOGGER,
+            "process": self._process,
+            "message": message,
+        }
+        fields = {**head, **pairs}
+        if self._style is Style.LOGFMT:
+            return logfmt(fields)
+        line = _encode(fields).decode()
+        return line if line.isascii() else json.dumps(fields)
+
+    def _head(self, at: float, text: str) -> str:
+        return f"{_moment(at)} info {self._process} {LOGGER}: {text}"
+
+    def _pairs(self, event: TraceEvent, recipients: int) -> dict[str, Any]:
+        """The keys of a line, without those that say nothing."""
+        full, detail = self._addresses is Addresses.FULL, event.detail
+        pairs: dict[str, Any] = {
+            "event": event.event.lower(),
+            "session": event.session,
+            "id": event.message,
+            "organization": event.organization,
+            "direction": event.direction,
+            "from": address_shown(event.sender, self._addresses),
+            "to": address_shown(event.recipient, self._addresses),
+            "recipients": recipients if recipients > 1 else "",
+            "size": event.size or "",
+            "connector": event.connector,
+            "host": clean(event.peer_host, _NAME),
+            "address": event.peer_address,
+            "tls": _verdict(event),
+            "version": event.tls_version,
+            "group": event.tls_group,
+            "result": event.result_type,
+            "reply": clean(event.reply, _TEXT) if full else codes_of(event.reply),
+            "why": clean(detail.get("why", ""), _TEXT) if full else "",
+            "attempt": detail.get("attempt", ""),
+            "delay": detail.get("delay", ""),
+            "ms": round(detail["seconds"] * 1000) if "seconds" in detail else "",
+        }
+        return {key: value for key, value in pairs.items() if value != ""}
+
+    def _text(self, event: TraceEvent, word: str, pairs: dict[str, Any]) -> str:
+        about = [f"message {event.message}"] if event.message else []
+        about += [f"session {event.session}"] if event.session else []
+        about += [event.peer_address] if event.event in {"RECEIVE", "REFUSE"} else []
+        if self._addresses is not Addresses.NONE:
+            to = pairs.get("to", "<>") if event.recipient else ""
+            about.append(f"<{pairs['from'].strip('<>')}>" + (f" -> <{to}>" if to else ""))
+        said = f"{word}: {' '.join(about)}: {pairs.get('reply', '')}"
+        shown = ("recipients", "host", "tls", "version", "group", "result", "connector", "delay", "ms")
+        more = [f"{key}={pairs[key]}" for key in shown if key in pairs] if event.event != "REFUSE" else []
+        why = [pairs["why"]] if "why" in pairs else []
+        extra = f" ({', '.join([*why, *more])})" if why or more else ""
+        return self._head(event.at, said + extra)
+
+
+def address_shown(address: str, addresses: Addresses) -> str:
+    """As much of a mail address as may be told, "<>" for none and "" if nothing may."""
+    if addresses is Addresses.FULL:
+        return clean(address, _ADDRESS) or "<>"
+    if addresses is Addresses.NONE:
+        return ""
+    return f"@{clean(address.rpartition('@')[2], _NAME)}" if "@" in address else "<>"
+
+
+def wanted() -> bool:
+    """Whether the log takes such lines at all."""
+    return logging.getLogger(LOGGER).isEnabledFor(logging.INFO)
+
+
+def logfmt(fields: Mapping[str, object]) -> str:
+    """Pairs of key and value, quoted where they must be, in ASCII."""
+    return " ".join(f"{key}={_quoted(str(value))}" for key, value in fields.items())
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+
+
+_PLAIN: Final = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space, ", = and \
+
+
+def clean(text: str, most: int) -> str:
+    """What a peer chose: cut, and "?" for what is no letter to be seen."""
+    cut = text if len(text) <= most else f"{text[:most]}..."
+    return cut if cut.isprintable() else "".join(one if one.isprintable() else "?" for one in cut)
+
+
+def _verdict(event: TraceEvent) -> str:
+    """What was wanted and what was got, "opportunistic:none" or the like; "" where no hop was made."""
+    if not (event.requirement or event.achieved):
+        return ""
+    wanted_, got = verdict_of(event.requirement, event.achieved)
+    return f"{wanted_}:{got}"
+
+
+def codes_of(reply: str) -> str:
+    """A reply without its text, which may hold addresses."""
+    words = reply.split(None, 2)[:2]
+    return " ".join(words if len(words) > 1 and words[1].replace(".", "").isdigit() else words[:1])
+
+
+def _moment(at: float) -> str:
+    """UTC, to the millisecond."""
+    second = int(at)
+    return f"{_to_the_second(second)}.{int((at - second) * 1000):03d}+00:00"
+
+
+@lru_cache(maxsize=8)
+def _to_the_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,93 @@
+"""The way of events: each row of the message trace also becomes counts, a line in the log, and what alarms look at.
+
+Made by `node.assembly`; sessions and the queue hand over their events where they would call `Store.trace`. That costs
+the event loop an append: all else is done for many at a time, on a thread of its own. Events are no mail: a killed
+process loses those of the last moment.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.mail.model.trace_event import TraceEvent
+
+
+INTERVAL = 0.25
+"""Seconds at most between an event and its line."""
+
+_MOST = 20_000  # groups that wait; what comes on top is in the trace alone
+
+_PATIENCE = 5.0  # seconds
+
+_log = logging.getLogger(__name__)
+
+type Group = Sequence[TraceEvent]
+
+
+class EventFeed:
+    """readers: called on the thread with groups of events, each what one message or one attempt brought about.
+
+    often: called on the thread after the readers, at each interval. interval: seconds.
+    """
+
+    def __init__(
+        self,
+        readers: Sequence[Callable[[Sequence[Group]], None]],
+        often: Callable[[], None] | None = None,
+        *,
+        interval: float = INTERVAL,
+    ) -> None:
+        self.left_out = 0
+        self._readers = readers
+        self._often = often
+        self._interval = interval
+        self._waiting: deque[Group] = deque()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+        self._thread.start()
+
+    def along(self, keep: Callable[[Group], None]) -> Callable[[Group], None]:
+        """What to call with events: they go to `keep`, which is a store's trace, and into the feed."""
+        waiting = self._waiting
+
+        def both(events: Group) -> None:
+            keep(events)
+            if len(waiting) < _MOST:
+                waiting.append(events)
+            else:
+                self.left_out += len(events)
+
+        return both
+
+    def close(self) -> None:
+        """Finish what waits and end the thread, within `_PATIENCE`: whoever reads the log may hang."""
+        self._closing.set()
+        self._thread.join(_PATIENCE)
+
+    def _run(self) -> None:
+        while not self._closing.wait(self._interval):
+            self._turn()
+        self._turn()
+
+    def _turn(self) -> None:
+        waiting = self._waiting
+        groups = [waiting.popleft() for _ in range(len(waiting))]
+        for reader in self._readers if groups else ():
+            self._guarded(partial(reader, groups))
+        if self._often is not None:
+            self._guarded(self._often)
+
+    @staticmethod
+    def _guarded(work: Callable[[], None]) -> None:
+        """Nothing of this stops mail, or the other readers."""
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - whatever it was
+            _log.exception("events could not be told")

@@ -1,0 +1,266 @@
+"""Rows of the message trace, made where something is decided: one row per recipient and event (exchange.md §12).
+
+`mail.inbound.session` and `mail.outbound.attempt` call this with what they know; `store.trace` keeps the rows.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.policy.connectors.trust_anchors import anchors_label
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gatepost.mail.model.delivery_result import Fate, Outcome
+    from gatepost.mail.model.message import Delivery, Message
+    from gatepost.policy.connectors.facts import SessionFacts
+    from gatepost.policy.decisions.decision import InboundVerdict
+    from gatepost.policy.decisions.handover import Origin
+    from gatepost.protocols.smtp.replies import Reply
+    from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict, TlsFacts
+
+
+_NO_CHAINS: Mapping[str, ChainVerdict] = MappingProxyType({})
+
+
+def certificate_record(certificate: CertificateFacts) -> dict[str, Any]:
+    """What the trace keeps of a certificate: enough to recognise it and to say what it was presented for."""
+    record: dict[str, Any] = {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "names": list(certificate.dns_names[:20]),
+        "serial": certificate.serial,
+        "sha1": certificate.sha1,
+        "sha256": certificate.sha256,
+        "not_before": certificate.not_before,
+        "not_after": certificate.not_after,
+        "key": certificate.key,
+    }
+    if certificate.ip_addresses:
+        record["ip_addresses"] = list(certificate.ip_addresses[:20])
+    if certificate.uris:
+        record["uris"] = list(certificate.uris[:20])
+    return record
+
+
+def tls_record(
+    facts: TlsFacts | None, chain: ChainVerdict | None, chains: Mapping[str, ChainVerdict] = _NO_CHAINS
+) -> dict[str, Any]:
+    """What the trace keeps of a handshake and of the peer's chain; {} for plaintext.
+
+    chains: the chain judged by the anchors that inbound connectors name for themselves, by that name; kept by its
+    label, which of certificates is their fingerprints.
+    """
+    if facts is None:
+        return {}
+    record: dict[str, Any] = {
+        "version": facts.version,
+        "suite": facts.suite,
+        "group": facts.group,
+        "signature": facts.signature,
+        "resumed": facts.resumed,
+        "server_name": facts.server_name,
+    }
+    if chain is not None:
+        record["chain"] = str(chain.status)
+        if chain.detail:
+            record["chain_detail"] = chain.detail
+        if chain.revocation is not None:
+            record["revocation"] = chain.revocation.text
+        if chain.leaf is not None:
+            record["certificate"] = certificate_record(chain.leaf)
+    if chains:
+        record["chains"] = {anchors_label(name): _chain_record(one) for name, one in chains.items()}
+    return record
+
+
+def _chain_record(chain: ChainVerdict) -> dict[str, str]:
+    record = {"status": str(chain.status), "detail": chain.detail}
+    if chain.revocation is not None:
+        record["revocation"] = chain.revocation.text
+    return record
+
+
+def received_event(
+    message: Message, recipient: str, verdict: InboundVerdict, reply: Reply, transcript: Sequence[str] = ()
+) -> TraceEvent:
+    """A message was queued for a recipient. transcript: of its session, where that is kept."""
+    said = {"transcript": list(transcript)} if transcript else {}
+    tls: dict[str, Any] = message.inbound.get("tls", {})
+    return TraceEvent(
+        at=message.received,
+        event="RECEIVE",
+        message=format_id(message.id),
+        organization=verdict.organization,
+        direction=verdict.direction,
+        session=message.session,
+        sender=message.reverse_path,
+        recipient=recipient,
+        message_id=message.message_id,
+        subject=message.subject,
+        size=message.size,
+        peer_host=message.inbound.get("hello", ""),
+        peer_address=message.inbound.get("peer", ""),
+        connector=verdict.connector,
+        requirement=verdict.requirement,
+        achieved=_inbound_level(tls),
+        tls_version=tls.get("version", ""),
+        tls_group=tls.get("group", ""),
+        tls=tls,
+        reply=reply.text,
+        detail=verdict.detail()
+        | _submitted(message)
+        | _handed_over(message)
+        | _header_change(message)
+        | _tls_asked(message)
+        | said,
+    )
+
+
+def login_record(facts: SessionFacts) -> dict[str, str]:
+    """Who logged in and how; {} if nobody did."""
+    return {"user": facts.user, "mechanism": facts.mechanism} if facts.user else {}
+
+
+_MADE_THERE = (
+    "user",
+    "mechanism",
+    "notice_about",
+    "notice_about_message_id",
+    "tls_report",
+    "internal",
+)  # what `store.interface.Message` asks for
+
+
+def handed_over_record(origin: Origin | None, facts: SessionFacts) -> dict[str, Any]:
+    """What the queue keeps of how a message came into the site, {} if it came in here.
+
+    node: that accepted it, message: its queue id there, session: by which it was handed over; the rest is of the
+    session by which it came to that node.
+    """
+    if origin is None:
+        return {}
+    hop = {"node": facts.node, "message": origin.message, "session": facts.session_id}
+    made: dict[str, Any] = {name: origin.facts[name] for name in _MADE_THERE if name in origin.facts}
+    if "headers" in origin.facts:
+        made["headers"] = {"renamed": origin.facts["headers"]}
+    return {"handover": origin.facts | hop} | made
+
+
+def _handed_over(message: Message) -> dict[str, Any]:
+    return {"handover": message.inbound["handover"]} if "handover" in message.inbound else {}
+
+
+def _submitted(message: Message) -> dict[str, str]:
+    return {key: message.inbound[key] for key in ("user", "mechanism") if key in message.inbound}
+
+
+def _header_change(message: Message) -> dict[str, Any]:
+    """What was done to header fields of Exchange's own, and whether the message counts as internal."""
+    return {key: message.inbound[key] for key in ("headers", "internal") if key in message.inbound}
+
+
+def _tls_asked(message: Message) -> dict[str, str]:
+    """What the message itself asks of TLS (RFC 8689)."""
+    if message.require_tls:
+        return {"requiretls": "asked for"}
+    return {"tls_required": "No"} if message.tls_required_no else {}
+
+
+def refused_event(
+    facts: SessionFacts,
+    tls: dict[str, Any],
+    envelope: tuple[str, str],
+    verdict: InboundVerdict,
+    reply: Reply,
+    now: float,
+) -> TraceEvent:
+    """A MAIL, RCPT or message was refused. envelope: reverse-path and forward-path as far as they were said."""
+    sender, recipient = envelope
+    return TraceEvent(
+        at=now,
+        event="REFUSE",
+        message="",
+        organization=verdict.organization,
+        direction=verdict.direction,
+        session=facts.session_id,
+        sender=sender,
+        recipient=recipient,
+        peer_host=facts.hello,
+        peer_address=facts.peer_ip,
+        connector=verdict.connector,
+        requirement=verdict.requirement,
+        achieved=_inbound_level(tls),
+        tls_version=tls.get("version", ""),
+        tls_group=tls.get("group", ""),
+        tls=tls,
+        reply=reply.text,
+        detail=verdict.detail() | login_record(facts) | _why(verdict, reply),
+    )
+
+
+def _why(verdict: InboundVerdict, reply: Reply) -> dict[str, str]:
+    """The reason of a refusal; {} if it was for something else than the verdict says, such as the message's size."""
+    return {"why": verdict.reasons[-1]} if verdict.reasons and reply is verdict.reply else {}
+
+
+def outcome_events(delivery: Delivery, outcome: Outcome, next_at: float, now: float) -> list[TraceEvent]:
+    """What one attempt did, a row for each recipient. next_at: of the next attempt, 0 if there is none."""
+    spent = {"seconds": round(outcome.seconds, 3)} if outcome.seconds else {}
+    times = {"delay": round(max(0.0, now - delivery.message.received), 3), **spent}
+    return [_outcome_event(delivery, fate, times, next_at, now) for fate in outcome.fates]
+
+
+def _outcome_event(delivery: Delivery, fate: Fate, times: dict[str, float], next_at: float, now: float) -> TraceEvent:
+    """times: delay, since the message was accepted; seconds, that the attempt took."""
+    message, detail = delivery.message, fate.detail | times
+    tls: dict[str, Any] = detail.pop("tls", {})
+    detail["attempt"] = delivery.attempts
+    if fate.sort in {Sort.DEFERRED, Sort.HELD}:
+        detail["next_attempt"] = next_at
+    return TraceEvent(
+        at=now,
+        event=_event_name(fate),
+        message=format_id(message.id),
+        organization=delivery.organization,
+        direction=message.direction,
+        session=message.session,
+        sender=message.reverse_path,
+        recipient=fate.recipient.address,
+        message_id=message.message_id,
+        subject=message.subject,
+        size=message.size,
+        peer_host=detail.pop("host", ""),
+        peer_address=detail.pop("address", ""),
+        connector=detail.pop("connector", ""),
+        requirement=detail.pop("requirement", ""),
+        achieved=detail.pop("achieved", ""),
+        tls_version=tls.get("version", ""),
+        tls_group=tls.get("group", ""),
+        tls=tls,
+        reply=fate.reply.text,
+        result_type=detail.pop("result_type", ""),
+        detail=detail,
+    )
+
+
+def _event_name(fate: Fate) -> str:
+    if fate.sort is Sort.DELIVERED:
+        return "DELIVER" if "mailbox" in fate.detail else "SEND"
+    if fate.sort is Sort.DEFERRED:
+        return "DEFER"
+    if fate.sort is Sort.HELD:
+        return "HOLD"
+    return "EXPIRE" if fate.detail.get("expired") else "FAIL"
+
+
+def _inbound_level(tls: dict[str, Any]) -> str:
+    """The TLS ladder as an inbound session reached it: a trusted client certificate authenticates."""
+    if not tls:
+        return "none"
+    return "authenticated" if tls.get("chain") == "trusted" else "encrypted"

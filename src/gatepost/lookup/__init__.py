@@ -1,1 +1,0 @@
-"""What DNS knows: questions, answers and where a domain takes its mail."""

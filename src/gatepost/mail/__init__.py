@@ -1,0 +1,1 @@
+"""Mail on its way: accepted (`inbound`), waiting (`queue`), delivered (`outbound`); all share `model`."""

@@ -1,0 +1,1 @@
+"""Mail on its way in: SMTP sessions, logins, content hooks, acceptance."""

@@ -1,0 +1,160 @@
+"""Asks the content hooks about a message that has arrived whole, all at the same time, each within its own time.
+
+`mail.inbound.session` waits for it before it answers the message, `analysis.checks.content_hook` tries a hook with it.
+What the answers mean is `policy.decisions.content`'s. The message is read as often as there are hooks, piece by piece,
+and never joined.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.lookups.clamd import ask_clamd
+from gatepost.net.lookups.http import HttpClient, https_context
+from gatepost.net.lookups.rspamd import ask_rspamd
+from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
+from gatepost.policy.connectors.values import HookType
+from gatepost.policy.decisions.content import Answer
+from gatepost.protocols.scanners.finding import UnusableAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.policy.connectors.addresses import AddressPolicy
+    from gatepost.policy.connectors.content_hook import ContentHook
+    from gatepost.policy.connectors.hook_index import AskedHook
+    from gatepost.protocols.scanners.finding import Finding
+    from gatepost.protocols.scanners.rspamd import Described
+
+
+_log = logging.getLogger(__name__)
+
+_KEPT: Final = 256  # scanners of which it is known whether they answer
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A message to be examined. content: reads it from its beginning, each time anew; size: its octets."""
+
+    described: Described
+    size: int
+    content: Callable[[], AsyncIterator[bytes]]
+
+
+class _Scanner:
+    """One scanner as this worker knows it. slots: free connections. failing: since when it gives no usable answer."""
+
+    __slots__ = ("failing", "slots")
+
+    def __init__(self, connections: int) -> None:
+        self.slots = asyncio.Semaphore(connections)
+        self.failing = 0.0
+
+
+class ContentHooks:
+    """What the hooks of one worker share: connections are counted by scanner, whoever's hook asks.
+
+    resolver: finds scanners that have a name. clock: seconds, never back. tenants: which addresses may be called for a
+    hook that a tenant wrote.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        clock: Callable[[], float] = time.monotonic,
+        tenants: AddressPolicy = PUBLIC_ADDRESSES,
+    ) -> None:
+        self._tenants = tenants
+        self._resolver = resolver
+        self._clock = clock
+        self._clients: dict[tuple[str, bool], HttpClient] = {}
+        self._scanners: dict[tuple[str, int], _Scanner] = {}
+
+    def reload(self) -> None:
+        """Read trust anchors again when they are needed."""
+        self._clients.clear()
+
+    async def ask(self, hooks: Sequence[AskedHook], message: Examined) -> list[Answer]:
+        """The answers of all hooks, in their order. Raises StoreFailure if the message cannot be read."""
+        if len(hooks) == 1:
+            return [await self._ask(hooks[0], message)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(self._ask(one, message)) for one in hooks]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        return [one.result() for one in asked]
+
+    async def _ask(self, asked: AskedHook, message: Examined) -> Answer:
+        hook = asked.hook
+        if message.size > hook.max_size:
+            return Answer(asked, too_large=True)
+        begun = self._clock()
+        scanner = self._scanner(hook)
+        try:
+            finding = await self._within(scanner, asked, message)
+        except UnusableAnswer as failure:
+            self._tell(scanner, asked, str(failure))
+            return Answer(asked, failure=str(failure)[:300], milliseconds=self._since(begun))
+        self._tell(scanner, asked, "")
+        return Answer(asked, finding, milliseconds=self._since(begun))
+
+    async def _within(self, scanner: _Scanner, asked: AskedHook, message: Examined) -> Finding:
+        """The answer within the hook's time, of which waiting for a connection is a part."""
+        hook = asked.hook
+        late = f"all {hook.connections} connections were in use for {hook.timeout:g} s"
+        try:
+            async with asyncio.timeout(hook.timeout), scanner.slots:
+                late = f"{hook.address}: no whole answer within {hook.timeout:g} s"
+                return await self._finding(asked, message)
+        except TimeoutError:
+            raise UnusableAnswer(late) from None
+
+    async def _finding(self, asked: AskedHook, message: Examined) -> Finding:
+        hook = asked.hook
+        content = message.content()
+        tenants = self._tenants if ("address", hook.address) in hook.ungranted else None
+        if hook.type is HookType.CLAMAV:
+            return await ask_clamd(self._resolver, hook.address, content, tenants)
+        described = replace(message.described, tag=asked.organization, settings_id=hook.settings_id)
+        client = self._client(hook.trust_anchors, tenants)
+        return await ask_rspamd(client, hook.address, described, content, size=message.size, seconds=hook.timeout)
+
+    def _client(self, anchors: str, tenants: AddressPolicy | None) -> HttpClient:
+        client = self._clients.get((anchors, tenants is not None))
+        if client is None:
+            try:
+                context = https_context(TrustAnchors.load(anchors)) if anchors not in {"", "system"} else None
+            except AnchorsError as error:
+                raise UnusableAnswer(f"trust_anchors: {error}") from error
+            client = HttpClient(self._resolver, context, tenants)
+            self._clients[anchors, tenants is not None] = client
+        return client
+
+    def _scanner(self, hook: ContentHook) -> _Scanner:
+        key = hook.address, hook.connections
+        scanner = self._scanners.get(key)
+        if scanner is None:
+            if len(self._scanners) >= _KEPT:
+                self._scanners.clear()
+            scanner = self._scanners[key] = _Scanner(hook.connections)
+        return scanner
+
+    def _tell(self, scanner: _Scanner, asked: AskedHook, failure: str) -> None:
+        """A line in the log when a scanner begins to fail, and one when it answers again; not one a message."""
+        if failure and not scanner.failing:
+            scanner.failing = self._clock()
+            then = f"mail it is asked about: {asked.hook.on_failure}"
+            _log.warning("%s: %s; %s until it answers again", asked.label, failure, then)
+        elif not failure and scanner.failing:
+            _log.info("%s: it answers again, after %.0f s", asked.label, self._clock() - scanner.failing)
+            scanner.failing = 0.0
+
+    def _since(self, begun: float) -> int:
+        return round((self._clock() - begun) * 1000)

@@ -1,0 +1,59 @@
+"""Which rules a MAIL or RCPT meets: those for strangers, own servers and users, or those between nodes of one site.
+
+Called by `mail.inbound.session`; decides nothing itself (`policy.decisions.inbound`, `policy.decisions.handover`,
+`policy.decisions.forwarding`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.policy.decisions.forwarding import Target, Whence, relay_domain, returned, rewritten, targets_of
+from gatepost.policy.decisions.handover import decide_handed_mail, decide_handed_recipient
+from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
+
+if TYPE_CHECKING:
+    from gatepost.mail.inbound.record import SessionRecord
+    from gatepost.mail.inbound.service import InboundService
+    from gatepost.mail.inbound.transaction import Transaction
+    from gatepost.policy.connectors.match import Attribution
+    from gatepost.policy.decisions.decision import InboundVerdict
+    from gatepost.protocols.smtp.grammar import Path
+    from gatepost.protocols.smtp.server.events import MailEvent
+
+
+def mail_verdict(record: SessionRecord, event: MailEvent) -> InboundVerdict:
+    """On MAIL FROM."""
+    if record.facts.node:
+        return decide_handed_mail(record.directory, record.facts, event.parameters.origin)
+    return decide_mail(record.directory, record.facts, event.path)
+
+
+def recipient_verdict(
+    record: SessionRecord,
+    service: InboundService,
+    transaction: Transaction,
+    recipient: Path,
+    attribution: Attribution | None,
+) -> tuple[InboundVerdict, tuple[Target, ...]]:
+    """On RCPT TO, and where the recipient's mail goes if it is taken.
+
+    Mail from another node goes where that one has found out already that it goes.
+    """
+    directory, facts, path = record.directory, record.facts, transaction.mail.path
+    nodes, now = service.nodes(), service.clock()
+    if (origin := transaction.origin) is not None:
+        back = None if origin.forwarded_by else returned(directory, service.srs, path, recipient, now)
+        verdict = decide_handed_recipient(directory, facts, nodes, origin, recipient, back)
+        goes_to = back.original if back is not None and back.original is not None else recipient
+        target = Target(goes_to, origin.forwarded_by, origin.return_path)
+        if target.return_path:
+            return verdict, (target,)
+        relayed_by = relay_domain(directory, origin.organization, origin.facts.get("basis", ""))
+        return verdict, (rewritten(directory, service.srs, path, target, now, relayed_by),)
+    first = transaction.recipients[0].verdict if transaction.recipients else None
+    back = returned(directory, service.srs, path, recipient, now, nodes)
+    verdict = decide_recipient(directory, facts, path, back or recipient, attribution, first)
+    if not verdict.accepted:
+        return verdict, ()
+    return verdict, targets_of(directory, service.srs, path, back or recipient, now, Whence(verdict.attribution, nodes))

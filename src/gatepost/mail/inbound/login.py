@@ -1,0 +1,223 @@
+"""Logging in: one exchange of PLAIN or SCRAM (RFC 4954), from the first response to the user or the refusal.
+
+`mail.inbound.session` makes a `Login` for each AUTH and gives it what the client says. Mechanisms are pure
+(`protocols.smtp.sasl`, `protocols.smtp.scram`); here they meet the stored credentials, the throttle and the threads on
+which Argon2 runs. Nobody learns whether a name exists: the words are the same, and so is the work. Tokens are taken by
+`mail.inbound.token_login`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from gatepost.mail.inbound.credentials import Credential, content_name
+from gatepost.mail.inbound.login_outcome import BUSY, INVALID, MALFORMED, THROTTLED, LoginOutcome
+from gatepost.mail.inbound.token_login import TokenLogin
+from gatepost.net.listener import source_of
+from gatepost.policy.logins.passwords import NOBODYS_HASH, verify
+from gatepost.policy.logins.throttle import Throttle
+from gatepost.protocols.smtp.replies import Reply
+from gatepost.protocols.smtp.sasl import SaslError, parse_plain
+from gatepost.protocols.smtp.scram import ScramServer, unknown_verifier
+from gatepost.protocols.smtp.server.auth import AUTHENTICATED
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from gatepost.net.lookups.issuer_keys import IssuerKeys
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.protocols.smtp.sasl import PlainMessage
+
+
+MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN")
+"""With a password, the best first."""
+TOKEN_MECHANISMS: Final = ("OAUTHBEARER", "XOAUTH2")
+"""With an access token."""
+
+_BINDING: Final = Reply(535, "5.7.8", ("Channel binding does not match; a proxy that ends TLS may stand between",))
+
+_THREADS = 2
+_WAITING = 64  # log-ins with PLAIN at a time, some 2 s of work; more are told to come back
+_NAME = 128  # characters of a name that the throttle keeps
+
+
+def mechanisms(directory: Directory) -> tuple[str, ...]:
+    """What is offered over TLS, the best first: what some organization lets its users log in with.
+
+    Never nothing, since a listener that offers nothing would take mail from anybody.
+    """
+    tokens = TOKEN_MECHANISMS if directory.takes_tokens else ()
+    passwords = MECHANISMS if directory.takes_passwords or not tokens else ()
+    return passwords + tokens
+
+
+class Logins:
+    """What the log-ins of one worker share.
+
+    content: what lies in the configuration store under a name. secret: the server's own, which fake salts are made of;
+    the same for all workers, and kept. clock: monotonic seconds. keys: of the issuers of tokens.
+    """
+
+    def __init__(
+        self,
+        content: Callable[[str], bytes | None],
+        secret: Callable[[], bytes],
+        clock: Callable[[], float],
+        keys: IssuerKeys,
+    ) -> None:
+        self._content = content
+        self._keys = keys
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="password")
+        self._waiting = 0
+        self.secret = secret
+        self.addresses = Throttle(clock, free=5, longest=900.0)
+        # The longer wait is for the address: who knows a name must not be able to lock its owner out for long.
+        self.names = Throttle(clock, free=20, longest=60.0)
+
+    def begin(
+        self, mechanism: str, directory: Directory, peer_ip: str, bindings: Mapping[str, bytes]
+    ) -> Login | TokenLogin:
+        """An exchange. bindings: see `Stream.channel_bindings`."""
+        if mechanism in TOKEN_MECHANISMS:
+            return TokenLogin(mechanism, directory, self._keys, self.addresses, peer_ip)
+        return Login(self, mechanism, directory, peer_ip, bindings)
+
+    def credential(self, directory: Directory, name: str) -> tuple[str, Credential | None]:
+        """The mailbox that a name means, "" if none, and what is kept of its password, if one may be used."""
+        mailbox = directory.mailbox(name)
+        if mailbox is None:
+            return "", None
+        owner = directory.organization_of(mailbox.address.rpartition("@")[2].lower())
+        credential = Credential.decode(self._content(content_name(mailbox.address)))
+        if credential is None or owner is None or credential.organization != owner.name:
+            return mailbox.address, None
+        if not owner.allow_basic_auth_smtp:
+            return mailbox.address, None
+        return mailbox.address, credential
+
+    async def verify(self, password: str, argon2: str) -> bool | None:
+        """Whether the password fits, found out on a thread; None if too many wait."""
+        if self._waiting >= _WAITING:
+            return None
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, verify, password, argon2)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """End the threads; whoever still waits is not answered."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Login:
+    """One exchange: `step` for each response of the client, until there is an outcome."""
+
+    __slots__ = (
+        "_address",
+        "_bindings",
+        "_credential",
+        "_directory",
+        "_logins",
+        "_name",
+        "_proved",
+        "_scram",
+        "mechanism",
+    )
+
+    def __init__(
+        self, logins: Logins, mechanism: str, directory: Directory, peer_ip: str, bindings: Mapping[str, bytes]
+    ) -> None:
+        self._logins = logins
+        self._directory = directory
+        self._address = source_of(peer_ip)
+        self._bindings = bindings
+        self._name = ""
+        self._scram: ScramServer | None = None
+        self._credential: tuple[str, Credential | None] = ("", None)
+        self._proved = False
+        self.mechanism = mechanism
+
+    def step(self, response: bytes | None) -> bytes | LoginOutcome | Awaitable[LoginOutcome]:
+        """Take a response, None if AUTH had no initial one: a challenge, the outcome, or the wait for it."""
+        if response is None:
+            return b""  # both mechanisms begin with the client (RFC 4954 section 4)
+        try:
+            if self.mechanism == "PLAIN":
+                return self._plain(response)
+            return self._scram_step(response)
+        except SaslError as error:
+            reply = _BINDING if "channel binding does not match" in str(error) else MALFORMED
+            return LoginOutcome("", reply, f"{self._who}: {error}")
+
+    # PLAIN
+
+    def _plain(self, response: bytes) -> LoginOutcome | Awaitable[LoginOutcome]:
+        message = parse_plain(response)
+        if (refusal := self._claim(message.name, message.authzid)) is not None:
+            return refusal
+        return self._plain_verified(message)
+
+    async def _plain_verified(self, message: PlainMessage) -> LoginOutcome:
+        credential = self._credential[1]
+        fits = await self._logins.verify(message.password, credential.argon2 if credential else NOBODYS_HASH)
+        if fits is None:
+            return LoginOutcome("", BUSY, f"{self._who}: too many log-ins wait for their password to be tried")
+        return self._decided(fits=fits)
+
+    # SCRAM
+
+    def _scram_step(self, response: bytes) -> bytes | LoginOutcome:
+        if self._proved:
+            return self._decided(fits=True)  # the client has seen that we know the password too (RFC 5802 section 7)
+        if self._scram is None:
+            return self._scram_first(response)
+        signature = self._scram.final(response)
+        if signature is None or self._credential[1] is None:
+            return self._decided(fits=False)
+        self._proved = True
+        return signature
+
+    def _scram_first(self, response: bytes) -> bytes | LoginOutcome:
+        plus = self.mechanism.endswith("-PLUS")
+        scram = ScramServer(secrets.token_urlsafe(24), self._bindings, plus=plus)
+        scram.first(response)
+        if (refusal := self._claim(scram.name, scram.authzid)) is not None:
+            return refusal
+        self._scram = scram
+        credential = self._credential[1]
+        name = (self._credential[0] or scram.name).lower()
+        return scram.challenge(credential.verifier if credential else unknown_verifier(name, self._logins.secret()))
+
+    # both
+
+    def _claim(self, name: str, authzid: str) -> LoginOutcome | None:
+        """Find who that would be, and charge the attempt; the refusal of who has to wait first."""
+        logins = self._logins
+        self._name = name.lower()[:_NAME]
+        address, credential = logins.credential(self._directory, name)
+        other = authzid and logins.credential(self._directory, authzid)[0] != address
+        self._credential = address, None if other else credential
+        wait = max(logins.addresses.wait(self._address), logins.names.wait(self._name))
+        if wait:
+            return LoginOutcome("", THROTTLED, f"{self._who}: after many failures, none is heard for {wait:.0f} s")
+        logins.addresses.charge(self._address)
+        logins.names.charge(self._name)
+        return None
+
+    def _decided(self, *, fits: bool) -> LoginOutcome:
+        address, credential = self._credential
+        if not fits or credential is None:
+            why = "wrong password" if credential else "no password is set or may be used, or it may not act as another"
+            return LoginOutcome("", INVALID, f"{self._who}: {why if address else 'no mailbox has that name'}")
+        self._logins.addresses.forgive(self._address, everything=False)
+        self._logins.names.forgive(self._name, everything=True)
+        return LoginOutcome(address, AUTHENTICATED, f"{self._who}: logged in")
+
+    @property
+    def _who(self) -> str:
+        """For a sentence. A name that is no mailbox is not told: people type passwords there too."""
+        return f"AUTH {self.mechanism} as {self._credential[0] or 'somebody'}"

@@ -1,0 +1,115 @@
+"""What one session is known by: its facts as they grow, and the configuration it began with.
+
+`mail.inbound.session` tells it what happened; `policy` and the trace read it. Client certificates are judged here,
+after the handshake: a handshake never fails for them (DESIGN: they are asked for but never break a session).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gatepost.events.trace import login_record, tls_record
+from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.policy.decisions.handover import refused_stranger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.mail.inbound.service import InboundService
+    from gatepost.pki.site.credentials import Admission
+    from gatepost.policy.decisions.decision import InboundVerdict
+    from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
+
+
+class SessionRecord:
+    """facts: what policy decides on. directory: the configuration this session keeps until it ends.
+
+    transcribed: whether the dialogue is kept whatever happens, here and where its messages go.
+    """
+
+    __slots__ = ("_not_admitted", "_service", "_tls", "directory", "facts", "transcribed")
+
+    def __init__(self, session_id: str, peer_ip: str, service: InboundService) -> None:
+        self._service = service
+        self._tls: dict[str, Any] = {}
+        self._not_admitted = ""
+        self.directory = service.directory
+        self.facts = SessionFacts(session_id, peer_ip)
+        self.transcribed = int(session_id, 16) % 1000 < service.transcripts if service.transcripts else False
+
+    def hello(self, domain: str) -> None:
+        """The client named itself."""
+        self.facts = replace(self.facts, hello=domain)
+
+    def secured(self, tls: TlsFacts) -> None:
+        """TLS is up; what the client said before is forgotten (RFC 3207 section 4.2)."""
+        if self._service.admit is not None:
+            self._admit(self._service.admit(tls.peer_chain), tls)
+            return
+        own = self._judge(tls, "")
+        chains = {}
+        if tls.peer_chain:
+            chains = {name: verdict for name in self.directory.client_anchors if (verdict := self._judge(tls, name))}
+        self.facts = replace(self.facts, hello="", tls=tls, client_chain=own, chains=chains)
+        self._tls = tls_record(tls, own, chains)
+
+    def _admit(self, admission: Admission, tls: TlsFacts) -> None:
+        self._not_admitted = admission.why
+        self.facts = replace(self.facts, hello="", tls=tls, client_chain=admission.chain, node=admission.node)
+        self._tls = tls_record(tls, admission.chain)
+
+    def stranger(self) -> InboundVerdict | None:
+        """The refusal of a client that is no node of the site, where only nodes may come; None for whoever may."""
+        if self._service.admit is None or self.facts.node:
+            return None
+        return refused_stranger(self.directory, self._not_admitted)
+
+    def logged_in(self, user: str, mechanism: str) -> None:
+        """The client proved which user it speaks for."""
+        self.facts = replace(self.facts, user=user, mechanism=mechanism)
+
+    def revocable(self) -> dict[str, ChainVerdict]:
+        """Trusted chains, by anchors, that must not be revoked for a connector to know the client by them."""
+        leaf = self.facts.client_chain.leaf if self.facts.client_chain else None
+        if leaf is None or self._service.check_revocation is None:
+            return {}
+        names = self.directory.revocation_anchors(leaf)
+        return {name: chain for name in names if (chain := self.facts.chain(name)) is not None and chain.trusted}
+
+    async def check_revocation(self, chains: Mapping[str, ChainVerdict]) -> None:
+        """Find out whether they are. What cannot be learnt is noted: each connector says itself what that means."""
+        check = self._service.check_revocation
+        assert check is not None  # noqa: S101 - without it there is nothing to check
+        found = await asyncio.gather(*(check(chain) for chain in chains.values()))
+        checked = {
+            name: chain.checked(one, hard_fail=False) for (name, chain), one in zip(chains.items(), found, strict=True)
+        }
+        own = checked.pop("", self.facts.client_chain)
+        self.facts = replace(self.facts, client_chain=own, chains={**self.facts.chains, **checked})
+        self._tls = tls_record(self.facts.tls, own, self.facts.chains)
+
+    def _judge(self, tls: TlsFacts, anchors: str) -> ChainVerdict | None:
+        return self._service.judge_client(tls.peer_chain, anchors) if tls.peer_chain else None
+
+    @property
+    def tls(self) -> dict[str, Any]:
+        """The handshake as the trace keeps it, {} in clear."""
+        return self._tls
+
+    def inbound(self, verdict: InboundVerdict) -> dict[str, Any]:
+        """What the queue keeps of the session a message came by: enough to explain it later."""
+        kept = {"transcribed": True} if self.transcribed else {}
+        return (
+            kept
+            | {
+                "peer": self.facts.peer_ip,
+                "hello": self.facts.hello,
+                "connector": verdict.connector,
+                "requirement": verdict.requirement,
+                "tls": self._tls,
+                **login_record(self.facts),
+            }
+            | verdict.detail()
+        )

@@ -1,0 +1,474 @@
+"""One inbound SMTP session: bytes from a stream to the state machine, its events to policy and store, replies back.
+
+It is a `net.stream.Receiver`: called by the stream, never awaited. Where an answer must wait (the commit before 250)
+the machine has a decision pending, and the call-back of the commit goes on. No decision is made here:
+`policy.decisions.inbound` says who may do what, `protocols.smtp.server.server` what the protocol allows.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, assert_never
+
+from gatepost.events.counts import count_connection, count_failed_session, count_session
+from gatepost.events.trace import received_event, refused_event
+from gatepost.mail.inbound.decisions import mail_verdict, recipient_verdict
+from gatepost.mail.inbound.handshakes import HandshakeLog
+from gatepost.mail.inbound.login_outcome import LoginOutcome
+from gatepost.mail.inbound.record import SessionRecord
+from gatepost.mail.inbound.transaction import AcceptedRecipient, Transaction
+from gatepost.net.stream import Loss, LossKind
+from gatepost.net.tasks import spawn
+from gatepost.policy.decisions.submission import refused_login
+from gatepost.protocols.smtp.replies import Reply
+from gatepost.protocols.smtp.server.events import (
+    AbortEvent,
+    AuthEvent,
+    AuthResponseEvent,
+    ChunkEvent,
+    DataEvent,
+    ErrorEvent,
+    HelloEvent,
+    MailEvent,
+    MessageEvent,
+    QuitEvent,
+    RecipientEvent,
+    StartTlsEvent,
+)
+from gatepost.protocols.smtp.server.server import Server
+from gatepost.store.interface import StoreFailure, StoreFull
+
+if TYPE_CHECKING:
+    from asyncio import Task
+    from collections.abc import Awaitable
+
+    from gatepost.mail.inbound.login import Login
+    from gatepost.mail.inbound.registry import SessionRegistry
+    from gatepost.mail.inbound.service import InboundService
+    from gatepost.mail.inbound.token_login import TokenLogin
+    from gatepost.mail.model.message import Delivery, Message
+    from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.net.stream import Stream
+    from gatepost.policy.connectors.match import Attribution
+    from gatepost.policy.decisions.decision import InboundVerdict
+    from gatepost.protocols.smtp.server.events import Event
+    from gatepost.protocols.tls.facts import TlsFacts
+
+
+_handshakes = HandshakeLog()  # one for all sessions of the process
+
+_TIMED_OUT = Reply(421, "4.4.2", ("Timed out waiting for your next command",))
+_TOO_SLOW = Reply(421, "4.4.2", ("The message arrives more slowly than we accept",))
+_TOO_LONG = Reply(421, "4.4.2", ("The session has lasted as long as we allow",))
+_FAULT = Reply(421, "4.3.0", ("Temporary server error, try again later",))
+_TOO_MANY_LOGINS = Reply(421, "4.7.0", ("Too many failed log-ins in one session, closing",))
+_DRAINING = Reply(421, "4.3.2", ("Service shutting down, try again later",))
+
+_TRANSCRIPTS = 3  # that one session may have in the trace for what it was refused
+_LOGINS = 3  # that fail in one session, before it ends
+
+
+class Session:
+    """The server's side of one connection."""
+
+    def __init__(self, stream: Stream, service: InboundService, registry: SessionRegistry) -> None:
+        self.id = secrets.token_hex(8)
+        self._stream = stream
+        self._service = service
+        self._registry = registry
+        self._record = SessionRecord(self.id, stream.peer.host, service)
+        self._core = Server(
+            service.hostname,
+            service.extensions,
+            service.smtp_limits,
+            lambda: service.stamp(self.id),
+            registry.transcripts,
+        )
+        self._transaction: Transaction | None = None
+        self._attribution: Attribution | None = None
+        self._login: Login | TokenLogin | None = None
+        self._failed_logins = 0
+        self._refusals_kept = 0  # rows of the trace with the session's transcript
+        self._owed: Reply | None = None  # to a log-in whose error was sent as a challenge
+        self._greeted_with = "HELO"
+        self._lost = False
+        self._committing = False
+        self._held = False
+        self._unable_told = False  # one row of the trace a session: a client may repeat MAIL as often as it likes
+        self._began = self._received = self._progressed = registry.clock()
+        self._period_end, self._period_bytes = 0.0, 0
+
+    def begin(self, refusal: Reply | None = None) -> None:
+        """Take the stream and greet; with a refusal (421, 554), say that and close.
+
+        Where TLS comes first (RFC 8314) the greeting follows the handshake, and a refusal is not worth one.
+        """
+        self._stream.attach(self)
+        self._registry.add(self)
+        count_connection(self._service.counts, self._service.role)
+        if self._service.implicit_tls:
+            self._begin_tls(refusal)
+            return
+        self._core.greet(refusal)
+        self._flush()
+
+    def _begin_tls(self, refusal: Reply | None) -> None:
+        if refusal is not None or self._service.tls is None:
+            self._stream.abort(Loss(LossKind.CLOSED, refusal.text if refusal else "there is no certificate yet"))
+            return
+        self._stream.timeout(self._service.session_limits.idle)
+        self._stream.start_tls(self._service.tls)
+
+    # Receiver
+
+    def received(self, data: bytes) -> None:
+        """Bytes of the peer: see net.stream.Receiver."""
+        self._received = self._registry.clock()
+        self._core.receive(data)
+        self._pump()
+
+    def secured(self, facts: TlsFacts) -> None:
+        """The handshake is complete: everything said before is forgotten (RFC 3207 section 4.2)."""
+        self._stream.timeout(0)
+        count_session(self._service.counts, "inbound", facts)
+        self._record.secured(facts)
+        self._core.tls_started()
+        if self._service.implicit_tls:
+            self._core.greet(self._turned_away())
+        self._progressed = self._registry.clock()
+        if chains := self._record.revocable():
+            # Answer nothing until it is known whether the client's certificate still counts.
+            self._hold_for(self._record.check_revocation(chains), "inbound revocation")
+        self._pump()
+
+    def _turned_away(self) -> Reply | None:
+        """The greeting for whoever is no node of the site, where only nodes may come."""
+        if (verdict := self._record.stranger()) is None:
+            return None
+        self._service.trace([self._refused(verdict.reply, "", "", verdict)])
+        return verdict.reply
+
+    def lost(self, loss: Loss) -> None:
+        """The connection is gone; what was not acknowledged is forgotten."""
+        self._lost = True
+        if loss.kind is LossKind.HANDSHAKE:
+            count_failed_session(self._service.counts, "inbound", "handshake")
+            _handshakes.failed(self._record.facts, loss.detail)
+        self._registry.remove(self)
+        self._core.transcript.close()
+        if self._transaction is not None and not self._committing:
+            self._transaction.abort()
+            self._transaction = None
+
+    # called by the registry
+
+    def look_over(self, now: float) -> None:
+        """End the session if one of its times has passed; our own waiting for the disk does not count."""
+        if self._committing or self._held or self._core.closing:
+            return
+        limits = self._service.session_limits
+        if now - self._began > limits.session:
+            self._end(_TOO_LONG)
+        elif now - self._received > limits.idle or now - self._progressed > limits.command:
+            self._end(_TIMED_OUT)
+        elif self._transaction is not None and self._transaction.receiving and limits.data_rate:
+            self._check_rate(now, self._transaction.bytes_seen)
+
+    def _check_rate(self, now: float, seen: int) -> None:
+        limits = self._service.session_limits
+        if now < self._period_end:
+            return
+        if self._period_end and seen - self._period_bytes < limits.data_rate * limits.rate_period:
+            self._end(_TOO_SLOW)
+        self._period_end, self._period_bytes = now + limits.rate_period, seen
+
+    def drain(self) -> None:
+        """Say 421 and close, at once or when the message under way has its answer."""
+        if self._transaction is None or not self._transaction.receiving:
+            self._end(_DRAINING)
+
+    def _end(self, reply: Reply) -> None:
+        self._core.shut(reply)
+        self._pump()
+
+    # the machine's events
+
+    def _pump(self) -> None:
+        core = self._core
+        while (event := core.next_event()) is not None:
+            self._handle(event)
+        self._flush()
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case ChunkEvent():
+                self._on_chunk(event)
+            case RecipientEvent():
+                self._on_recipient(event)
+            case MailEvent():
+                self._on_mail(event)
+            case DataEvent():
+                self._on_data()
+            case MessageEvent():
+                self._on_message()
+            case HelloEvent() | StartTlsEvent() | AuthEvent() | AuthResponseEvent():
+                self._handle_opening(event)
+            case AbortEvent():
+                self._on_abort(event)
+            case ErrorEvent() | QuitEvent():
+                pass  # the machine has answered, and counts errors itself
+            case _:
+                assert_never(event)
+
+    def _handle_opening(self, event: HelloEvent | StartTlsEvent | AuthEvent | AuthResponseEvent) -> None:
+        """What comes before mail: who the client is, and how the session is protected."""
+        match event:
+            case HelloEvent():
+                self._on_hello(event)
+            case StartTlsEvent():
+                self._on_starttls()
+            case AuthEvent():
+                self._on_auth(event)
+            case AuthResponseEvent():
+                self._login_step(event.response)
+
+    def _flush(self) -> None:
+        if output := self._core.take_output():
+            self._progressed = self._received  # whatever is answered was complete
+            self._stream.write(output)
+        # Who only stops sending gets the answer to its message.
+        self._stream.owe(owing=self._committing or (self._held and self._transaction is not None))
+        if self._core.closing:
+            self._stream.close()
+        elif self._core.full:
+            self._stream.pause()
+        else:
+            self._stream.resume()
+
+    def _on_hello(self, event: HelloEvent) -> None:
+        self._greeted_with = event.verb
+        self._record.hello(event.domain)
+        self._core.accept()
+
+    def _on_starttls(self) -> None:
+        self._progressed = self._received
+        self._core.accept()
+        if self._core.plaintext_after_starttls:
+            # RFC 3207 section 6: what came before the handshake may be an attacker's; end rather than guess.
+            self._stream.abort(Loss(LossKind.INJECTION, "plaintext was pipelined behind STARTTLS"))
+            return
+        assert self._service.tls is not None  # noqa: S101 - STARTTLS is offered only with a certificate
+        self._stream.write(self._core.take_output())
+        self._stream.timeout(self._service.session_limits.idle)
+        self._stream.start_tls(self._service.tls)
+
+    def _on_auth(self, event: AuthEvent) -> None:
+        logins = self._service.logins
+        assert logins is not None  # noqa: S101 - AUTH is offered only with them
+        bindings = self._stream.channel_bindings()
+        self._owed = None
+        self._login = logins.begin(event.mechanism, self._record.directory, self._stream.peer.host, bindings)
+        self._login_step(event.response)
+
+    def _login_step(self, response: bytes | None) -> None:
+        if self._owed is not None:  # whatever the client says to the error (RFC 7628 section 3.2.3)
+            self._core.refuse(self._owed)
+            return
+        assert self._login is not None  # noqa: S101 - responses come only after AUTH
+        answer = self._login.step(response)
+        match answer:
+            case bytes():
+                self._core.challenge(answer)
+            case LoginOutcome():
+                self._on_login(answer)
+            case _:
+                self._hold_for(self._await_login(answer), "log-in")
+
+    async def _await_login(self, outcome: Awaitable[LoginOutcome]) -> None:
+        self._on_login(await outcome)
+
+    def _on_login(self, outcome: LoginOutcome) -> None:
+        login, self._login = self._login, None
+        assert login is not None  # noqa: S101 - it has just ended
+        if outcome.user:
+            self._record.logged_in(outcome.user, login.mechanism)
+            self._core.accept(outcome.reply)
+            return
+        self._failed_logins += 1
+        reply = outcome.reply if self._failed_logins < _LOGINS else _TOO_MANY_LOGINS
+        verdict = refused_login(self._record.directory, reply, outcome.reason)
+        if outcome.error:
+            self._owed = reply
+            self._service.trace([self._refused(reply, "", "", verdict)])
+            self._core.challenge(outcome.error)
+        else:
+            self._refuse(reply, "", "", verdict)
+
+    def _on_mail(self, event: MailEvent) -> None:
+        unable = self._unable(event.parameters.size or 0)
+        if unable is not None and self._unable_told:
+            self._core.refuse(unable)
+            return
+        verdict = mail_verdict(self._record, event)
+        if unable is not None:
+            self._unable_told = True
+            self._refuse(unable, event.path.text, "", verdict)
+            return
+        if not verdict.accepted:
+            self._refuse(verdict.reply, event.path.text, "", verdict)
+            return
+        self._attribution = verdict.attribution
+        self._transaction = Transaction(self._service, self._record.facts, event)
+        self._core.accept()
+
+    def _unable(self, size: int) -> Reply | None:
+        """Why no message can be taken from anybody now."""
+        store = self._service.store
+        if self._registry.draining:
+            return _DRAINING
+        if store.failure is not None:
+            return store.failure.reply
+        return None if store.room_for(size) else StoreFull.reply
+
+    def _on_recipient(self, event: RecipientEvent) -> None:
+        assert self._transaction is not None  # noqa: S101 - the machine allows RCPT only after an accepted MAIL
+        if not event.path.domain and self._service.postmaster is not None:
+            event.path = self._service.postmaster
+        transaction = self._transaction
+        verdict, targets = recipient_verdict(self._record, self._service, transaction, event.path, self._attribution)
+        if not verdict.accepted:
+            self._refuse(verdict.reply, transaction.mail.path.text, event.path.text, verdict)
+            return
+        transaction.recipients.append(AcceptedRecipient(event, verdict, targets))
+        self._core.accept()
+
+    def _on_data(self) -> None:
+        assert self._transaction is not None  # noqa: S101 - the machine allows DATA only after an accepted RCPT
+        behind = self._transaction.begin_body(self._greeted_with, self._record.directory)
+        self._period_end = 0.0
+        self._core.accept()
+        if behind is not None:
+            self._hold_for(behind, "inbound body")
+
+    def _on_chunk(self, event: ChunkEvent) -> None:
+        assert self._transaction is not None  # noqa: S101 - content comes only after DATA was accepted
+        self._progressed = self._received
+        if (behind := self._transaction.write(event.data)) is not None:
+            self._hold_for(behind, "inbound body")
+
+    def _hold_for(self, ours: Awaitable[None], name: str) -> Task[None]:
+        """Read on, but let nothing happen, until something of ours is done."""
+        self._held = True
+        self._core.hold()
+        return spawn(self._wait(ours), name)
+
+    async def _wait(self, ours: Awaitable[None]) -> None:
+        try:
+            await ours
+        except StoreFailure as failure:
+            if self._transaction is not None:
+                self._transaction.failed(failure)
+        except Exception:  # a fault of ours must neither leave the client waiting nor let it pass unchecked
+            self._held = False
+            self._end(_FAULT)
+            raise
+        self._held = False
+        if not self._lost:
+            self._restart_clocks()
+            self._core.release()
+            self._pump()
+
+    def _on_message(self) -> None:
+        transaction = self._transaction
+        assert transaction is not None  # noqa: S101 - a message ends only after it began
+        if (refusal := transaction.refusal()) is not None:
+            self._transaction = None
+            self._refuse_message(refusal, transaction)
+        elif transaction.examined:
+            transaction.examination = self._hold_for(self._examine(transaction), "content hooks")
+        else:
+            self._commit(transaction)
+
+    async def _examine(self, transaction: Transaction) -> None:
+        """Ask about the content before anything is promised. Who hangs up meanwhile ends it (`Transaction.abort`)."""
+        refusal = await transaction.examine()
+        transaction.examination = None
+        if refusal is None:
+            self._commit(transaction)
+        else:
+            self._transaction = None
+            self._refuse_message(refusal, transaction)
+
+    def _commit(self, transaction: Transaction) -> None:
+        self._committing = True
+        message, deliveries, body = transaction.queued(self._record.inbound(transaction.recipients[0].verdict))
+
+        def committed(failure: StoreFailure | None) -> None:
+            self._committed(message, deliveries, failure)
+
+        self._service.store.accept(message, deliveries, body, committed)
+
+    def _committed(self, message: Message, deliveries: list[Delivery], failure: StoreFailure | None) -> None:
+        transaction, self._transaction, self._committing = self._transaction, None, False
+        assert transaction is not None  # noqa: S101 - kept while the commit was under way
+        if failure is None:
+            reply = Reply(250, "2.0.0", (f"Queued as {transaction.queue_id}",))
+            transcript = self._core.transcript.lines() if self._record.transcribed else []
+            self._service.trace(
+                [
+                    received_event(message, accepted.event.path.text, accepted.verdict, reply, transcript)
+                    for accepted in transaction.recipients
+                ]
+            )
+            self._service.offer(deliveries)
+        if self._lost:
+            return
+        self._restart_clocks()
+        if failure is None:
+            self._core.accept(reply)
+            self._end_if_draining()
+        else:
+            self._refuse_message(failure.reply, transaction)
+        self._pump()
+
+    def _refuse_message(self, reply: Reply, transaction: Transaction) -> None:
+        transaction.abort()
+        self._core.refuse(reply)
+        self._trace_message_refusal(reply, transaction)
+        self._end_if_draining()
+
+    def _end_if_draining(self) -> None:
+        """The message under way has its answer; no other shall begin."""
+        if self._registry.draining:
+            self._core.shut(_DRAINING)
+
+    def _on_abort(self, event: AbortEvent) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is None:
+            return
+        transaction.abort()
+        if event.reply is not None:
+            self._trace_message_refusal(event.reply, transaction)
+
+    def _refuse(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> None:
+        self._core.refuse(reply)
+        self._service.trace([self._refused(reply, sender, recipient, verdict)])
+
+    def _trace_message_refusal(self, reply: Reply, transaction: Transaction) -> None:
+        sender = transaction.mail.path.text
+        self._service.trace(
+            [self._refused(reply, sender, one.event.path.text, one.verdict) for one in transaction.recipients]
+        )
+
+    def _refused(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> TraceEvent:
+        record = self._record
+        event = refused_event(record.facts, record.tls, (sender, recipient), verdict, reply, self._service.clock())
+        self._refusals_kept += 1
+        if self._refusals_kept <= _TRANSCRIPTS:
+            event.detail["transcript"] = self._core.transcript.lines()
+        return event
+
+    def _restart_clocks(self) -> None:
+        """It was we who were late; from here on it is the client."""
+        self._received = self._progressed = self._registry.clock()
+        self._period_end = 0.0

@@ -1,0 +1,307 @@
+"""One mail transaction of a session: the envelope, the body on its way to the store, and what becomes of both.
+
+`mail.inbound.session` calls it with the events of the protocol; it never sees the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from gatepost.events.trace import handed_over_record
+from gatepost.mail.inbound.content import Examined
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.queue_id import format_id
+from gatepost.policy.decisions.content import decide
+from gatepost.policy.decisions.handover import read_origin
+from gatepost.policy.decisions.header_trust import header_trust
+from gatepost.protocols.message.edit import edit_header
+from gatepost.protocols.message.fields import HeaderScanner
+from gatepost.protocols.message.header_section import HeaderSection
+from gatepost.protocols.message.organization_headers import HeaderChange, changed_headers
+from gatepost.protocols.message.received import received_field
+from gatepost.protocols.message.submission import submitted
+from gatepost.protocols.scanners.rspamd import Described
+from gatepost.protocols.smtp.grammar import xtext_encode
+from gatepost.protocols.smtp.replies import Reply
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from asyncio import Task
+    from collections.abc import Awaitable
+
+    from gatepost.mail.inbound.service import InboundService
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.facts import SessionFacts
+    from gatepost.policy.decisions.decision import InboundVerdict
+    from gatepost.policy.decisions.forwarding import Target
+    from gatepost.policy.decisions.header_trust import HeaderTrust
+    from gatepost.protocols.smtp.server.events import MailEvent, RecipientEvent
+    from gatepost.store.interface import BodyWriter
+
+
+_HEADER_TOO_LARGE = Reply(552, "5.3.4", ("The header section of the message is larger than we accept",))
+_FORWARDED = Reply(554, "5.4.6", ("Mail forwarding loop: a recipient has sent this message on already",))
+_LOOP = Reply(554, "5.4.6", ("Hop count exceeded - possible mail loop",))
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRecipient:
+    """A forward-path that policy said yes to, and its reasons.
+
+    targets: where its mail goes; at least one.
+    """
+
+    event: RecipientEvent
+    verdict: InboundVerdict
+    targets: tuple[Target, ...]
+
+
+class Transaction:
+    """From an accepted MAIL to the message in the queue, or to nothing.
+
+    origin: what another node of the site says of the message, None if it comes from elsewhere.
+    """
+
+    __slots__ = (
+        "_body",
+        "_failure",
+        "_found",
+        "_header",
+        "_scanner",
+        "_service",
+        "_session",
+        "bytes_seen",
+        "examination",
+        "mail",
+        "message_id",
+        "origin",
+        "recipients",
+    )
+
+    def __init__(self, service: InboundService, session: SessionFacts, mail: MailEvent) -> None:
+        self._service = service
+        self._session = session
+        self._body: BodyWriter | None = None
+        self._failure: StoreFailure | None = None
+        self._header: HeaderSection | None = None
+        self._found: dict[str, Any] = {}  # what the header section was found to be, for the message
+        self._scanner = HeaderScanner(service.smtp_limits.header_bytes)
+        self.mail = mail
+        self.origin = read_origin(mail.parameters.origin) if mail.parameters.origin else None
+        self.recipients: list[AcceptedRecipient] = []
+        self.message_id = 0
+        self.bytes_seen = 0
+        self.examination: Task[None] | None = None
+
+    @property
+    def queue_id(self) -> str:
+        """The id the message has in the queue, "" before the body begins."""
+        return format_id(self.message_id) if self.message_id else ""
+
+    @property
+    def receiving(self) -> bool:
+        """Whether the body is on its way."""
+        return self._body is not None
+
+    @property
+    def examined(self) -> bool:
+        """Whether scanners are asked about its content: the same for every recipient (`policy.decisions.inbound`)."""
+        return bool(self.recipients[0].verdict.hooks)
+
+    def begin_body(self, greeted_with: str, directory: Directory) -> Awaitable[None] | None:
+        """Open the body and put our trace field before it (RFC 5321 section 4.4); an awaitable as from `write`.
+
+        directory: of the configuration that the recipients were judged by.
+        """
+        self.message_id = self._service.store.new_id()
+        self._body = self._service.store.body()
+        session = self._session
+        trust = header_trust(directory, session, self.mail.path, [one.verdict for one in self.recipients])
+        self._header = HeaderSection(
+            self._service.smtp_limits.header_bytes, lambda section: self._changed(section, trust)
+        )
+        return self._keep_octets(
+            received_field(
+                hello=session.hello,
+                peer_ip=session.peer_ip,
+                by=self._service.hostname,
+                greeted_with=greeted_with,
+                smtputf8=self.mail.parameters.smtputf8,
+                tls=session.tls,
+                authenticated=session.user != "",
+                queue_id=self.queue_id,
+                recipient=self.recipients[0].event.path.text if len(self.recipients) == 1 else "",
+                now=self._service.clock(),
+            ),
+            head=True,
+        )
+
+    def write(self, chunk: bytes) -> Awaitable[None] | None:
+        """Take a chunk of content; an awaitable means the disk is behind. After a failure content is only read over."""
+        self.bytes_seen += len(chunk)
+        if self._header is not None:
+            chunk = self._header.feed(chunk)
+        return self._keep(chunk) if chunk else None
+
+    def _changed(self, section: bytes, trust: HeaderTrust) -> bytes:
+        """The header section as it is kept: a user's completed, and without what its sender may not say."""
+        if self._session.user:
+            service = self._service
+            section = submitted(section, queue_id=self.queue_id, hostname=service.hostname, now=service.clock())
+        change = changed_headers(section, trust.crossing) if trust.crossing is not None else HeaderChange(section)
+        if record := change.record():
+            self._found["headers"] = record
+        if trust.internal:
+            self._found["internal"] = True
+        return change.section
+
+    def _keep(self, chunk: bytes) -> Awaitable[None] | None:
+        if self._failure is not None:
+            return None
+        head = not self._scanner.done
+        if head:
+            self._scanner.feed(chunk)
+        return self._keep_octets(chunk, head=head)
+
+    def _keep_octets(self, octets: bytes, *, head: bool) -> Awaitable[None] | None:
+        """Give the store octets; of a message that is examined, those that may be changed yet are kept apart."""
+        assert self._body is not None  # noqa: S101 - the protocol gives content only after DATA was accepted
+        try:
+            if head and self.examined:
+                self._body.write_head(octets)
+                return None
+            return self._body.write(octets)
+        except StoreFailure as failure:
+            self._failure = failure
+            return None
+
+    async def examine(self) -> Reply | None:
+        """Ask the scanners; the refusal, or None once the header is what they want it to be.
+
+        Whoever is asked, the trace of every recipient has what was found.
+        """
+        hooks, body = self._service.hooks, self._body
+        assert hooks is not None  # noqa: S101 - only where there are some is anybody asked
+        assert body is not None  # noqa: S101 - a message ends only after it began
+        try:
+            examination = decide(await hooks.ask(self.recipients[0].verdict.hooks, self._shown(body)))
+        except StoreFailure as failure:
+            return failure.reply
+        self.recipients = [
+            replace(one, verdict=replace(one.verdict, examined=examination.records)) for one in self.recipients
+        ]
+        if examination.reply is None and examination.edits:
+            body.replace_head(reduce(edit_header, examination.edits, body.head))
+        return examination.reply
+
+    def _shown(self, body: BodyWriter) -> Examined:
+        """The message as scanners get it: as it will be stored, but for what they change."""
+        session, tls = self._session, self._session.tls
+        described = Described(
+            ip=session.peer_ip,
+            hello=session.hello,
+            reverse_path=self.mail.path.text,
+            recipients=tuple(one.event.path.text for one in self.recipients),
+            queue_id=self.queue_id,
+            hostname=self._service.hostname,
+            user=session.user,
+            tls_version=tls.version if tls else "",
+            tls_cipher=tls.suite if tls else "",
+        )
+        return Examined(described, body.size, body.chunks)
+
+    def failed(self, failure: StoreFailure) -> None:
+        """The store could not keep what it took; the message will be refused."""
+        self._failure = failure
+
+    def refusal(self) -> Reply | None:
+        """Why the complete message cannot be taken, None if it can."""
+        if self._header is not None and (rest := self._header.finish()):
+            self._keep(rest)
+        if self._failure is not None:
+            return self._failure.reply
+        self._scanner.finish()
+        if self._scanner.too_large:
+            return _HEADER_TOO_LARGE
+        if self._scanner.facts.received_count >= self._service.session_limits.hops:
+            return _LOOP
+        return self._forwarded_before()
+
+    def _forwarded_before(self) -> Reply | None:
+        """The refusal of a message that comes back to a mailbox which sent it on (RFC 9228 section 3)."""
+        seen = {address.lower() for address in self._scanner.facts.delivered_to}
+        forwarders = (target.forwarded_by for one in self.recipients for target in one.targets)
+        return _FORWARDED if any(by and by.lower() in seen for by in forwarders) else None
+
+    def queued(self, inbound: dict[str, Any]) -> tuple[Message, list[Delivery], BodyWriter]:
+        """What the store shall keep: the message, a delivery for each destination, the body."""
+        assert self._body is not None  # noqa: S101 - a message ends only after it began
+        now = self._service.clock()
+        mail, facts, verdict = self.mail, self._scanner.facts, self.recipients[0].verdict
+        message = Message(
+            id=self.message_id,
+            organization=verdict.organization,
+            received=now,
+            reverse_path=mail.path.text,
+            size=self._body.size,
+            body_type=mail.parameters.body,
+            smtputf8=mail.parameters.smtputf8,
+            require_tls=mail.parameters.require_tls,
+            # Who asks for TLS by REQUIRETLS has the field ignored (RFC 8689 section 4.1).
+            tls_required_no=facts.tls_required_no and not mail.parameters.require_tls,
+            ret=mail.parameters.ret,
+            envid=mail.parameters.envid,
+            message_id=facts.message_id,
+            subject=facts.subject,
+            # One id for the whole way through the site: that of the session by which the message came into it.
+            session=(self.origin.session if self.origin is not None else "") or self._session.session_id,
+            direction=verdict.direction,
+            hops=facts.received_count + 1,
+            inbound=inbound | self._found | handed_over_record(self.origin, self._session),
+        )
+        return message, self._deliveries(message, now), self._body
+
+    def _deliveries(self, message: Message, now: float) -> list[Delivery]:
+        groups: dict[tuple[str, str, str], Delivery] = {}
+        for accepted in self.recipients:
+            organization = accepted.verdict.organization
+            for target in accepted.targets:
+                destination = f"{organization}/{target.path.domain}"
+                key = destination, target.forwarded_by, target.return_path
+                if (delivery := groups.get(key)) is None:
+                    expires = now + self._service.expiration(organization)
+                    delivery = Delivery(self._service.store.new_id(), message, destination, [], expires_at=expires)
+                    groups[key] = delivery
+                if not _has(delivery, target):
+                    delivery.recipients.append(_recipient(accepted.event, target))
+        return list(groups.values())
+
+    def abort(self) -> None:
+        """Forget the body and what it left on disk; nobody is asked about it any longer."""
+        if self.examination is not None:
+            self.examination.cancel()
+            self.examination = None
+        if self._body is not None:
+            self._body.abort()
+            self._body = None
+
+
+def _has(delivery: Delivery, target: Target) -> bool:
+    """Whether a mailbox that was addressed by two names has the message sent on already."""
+    return bool(target.forwarded_by) and any(one.address == target.path.text for one in delivery.recipients)
+
+
+def _recipient(event: RecipientEvent, target: Target) -> Recipient:
+    """What notices are asked for goes along where one address stands for another (RFC 3461 section 5.2.7)."""
+    orcpt = event.parameters.orcpt
+    if target.forwarded_by and not orcpt and event.path.text.isascii():
+        orcpt = f"rfc822;{xtext_encode(event.path.text)}"
+    return Recipient(
+        target.path.text,
+        event.parameters.notify,
+        orcpt,
+        forwarded_by=target.forwarded_by,
+        return_path=target.return_path,
+    )

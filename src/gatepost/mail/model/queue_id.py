@@ -1,0 +1,73 @@
+"""Queue ids: 63 bits, unique in the installation and growing with time; how they are printed and read.
+
+From the top: 41 bits of milliseconds since 2020 (until 2089), 10 bits of shard, 12 bits of counter. The counter borrows
+from the next millisecond when it runs over, so ids never repeat and never go back, whatever the clock does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+SHARDS = 1 << 10
+_EPOCH = 1_577_836_800.0  # 2020-01-01T00:00:00Z
+_COUNTER_BITS = 12
+_SHARD_BITS = 10
+_COUNTERS = 1 << _COUNTER_BITS
+_DIGITS = 16
+_HEXADECIMAL = frozenset("0123456789abcdef")
+
+
+def format_id(number: int) -> str:
+    """The id as people see it: 16 lower-case hexadecimal digits. Sorting the text sorts by time."""
+    return f"{number:016x}"
+
+
+def parse_id(text: str) -> int:
+    """The reverse of `format_id`; capital digits are read too. Raises ValueError with a sentence for the user."""
+    digits = text.lower()
+    if len(digits) != _DIGITS or not _HEXADECIMAL.issuperset(digits) or digits >= "8":
+        raise ValueError(f"{text[:40]!r} is not a queue id: 16 hexadecimal digits, the first below 8")
+    return int(digits, 16)
+
+
+def made_at(number: int) -> float:
+    """When an id was made, seconds since 1970; later than that by a little if very many were made at once."""
+    return _EPOCH + (number >> (_SHARD_BITS + _COUNTER_BITS)) / 1000
+
+
+def last_id(at: float) -> int:
+    """The highest id that any shard can have made until `at`, seconds since 1970; 0 for times before 2020."""
+    return ((max(0, int((at - _EPOCH) * 1000)) + 1) << (_SHARD_BITS + _COUNTER_BITS)) - 1 if at > _EPOCH else 0
+
+
+class IdSource:
+    """Makes the ids of one shard."""
+
+    __slots__ = ("_clock", "_counter", "_shard", "_tick")
+
+    def __init__(self, shard: int, after: int = 0, *, clock: Callable[[], float]) -> None:
+        """`shard`: 0 to 1023, different for every open shard. `after`: the highest id given out so far.
+
+        clock: seconds since 1970.
+        """
+        if not 0 <= shard < SHARDS:
+            raise ValueError(f"shard {shard} is not between 0 and {SHARDS - 1}")
+        self._clock = clock
+        self._shard = shard << _COUNTER_BITS
+        self._tick = after >> (_SHARD_BITS + _COUNTER_BITS)
+        self._counter = _COUNTERS - 1  # the first id is of a later millisecond than `after`
+
+    def __call__(self) -> int:
+        """A fresh id, above all earlier ones of this source."""
+        tick = int((self._clock() - _EPOCH) * 1000)
+        if tick > self._tick:
+            self._tick, self._counter = tick, 0
+        else:
+            self._counter += 1
+            if self._counter == _COUNTERS:
+                self._tick, self._counter = self._tick + 1, 0
+        return (self._tick << (_SHARD_BITS + _COUNTER_BITS)) | self._shard | self._counter

@@ -1,0 +1,399 @@
+"""One connection to a next hop: it drives `smtp.client.client` over a `net.stream` and waits for what the peer says.
+
+Opened by `mail.outbound.hop`, kept by `mail.outbound.pool`, used by `mail.outbound.attempt`. Every wait has an end (RFC
+5321 section 4.5.3.2). What may be sent over it is not decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from gatepost.mail.outbound.body import ONE_FLIGHT
+from gatepost.mail.outbound.failure import ConnectionEnded, connection_lost, loss_reply, protocol_broken, refused
+from gatepost.net.stream import Loss, LossKind
+from gatepost.protocols.smtp.client.client_events import (
+    BodyWanted,
+    Closed,
+    Greeting,
+    HelloDone,
+    StartTlsReply,
+    TransactionDone,
+)
+from gatepost.protocols.smtp.client.reply_parser import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.mail.outbound.body import Chunks
+    from gatepost.mail.outbound.failure import HopFailure
+    from gatepost.net.stream import Stream, TlsContext
+    from gatepost.policy.decisions.facts import HopFacts
+    from gatepost.protocols.smtp.client.client import Client
+    from gatepost.protocols.smtp.client.client_events import ClientEvent
+    from gatepost.protocols.smtp.client.transaction import Outcome, Transaction
+    from gatepost.protocols.smtp.replies import Reply
+    from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
+
+
+_TRANSCRIPT_LINES = 100
+_TRANSCRIPT_LINE = 512  # characters that are kept of one
+
+
+class Step(StrEnum):
+    """What opening a connection consists of, in this order; HELLO comes again after HANDSHAKE.
+
+    REVOCATION: only where it is asked whether a trusted chain was revoked.
+    """
+
+    CONNECT = "connect"
+    GREETING = "greeting"
+    HELLO = "hello"
+    STARTTLS = "starttls"
+    HANDSHAKE = "handshake"
+    REVOCATION = "revocation"
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpTimeouts:
+    """How long to wait, in seconds. The defaults are the least that RFC 5321 section 4.5.3.2 asks for.
+
+    connect: for TCP (the RFC names none). hello: for the reply to EHLO. handshake: for TLS. envelope: for the replies
+    to MAIL and RCPT; for each recipient beyond the first `recipient` is added. data: for the 354. block: for the peer
+    to take 256 KiB of the body. end: for the reply to the end of the message.
+    """
+
+    connect: float = 30.0
+    greeting: float = 300.0
+    hello: float = 300.0
+    handshake: float = 60.0
+    envelope: float = 300.0
+    recipient: float = 5.0
+    data: float = 120.0
+    block: float = 180.0
+    end: float = 600.0
+
+
+class Watch:
+    """Looks on while a connection is opened. This one does not care, as deliveries do not; that of `checks` does."""
+
+    __slots__ = ()
+
+    def __call__(self, step: Step, /) -> None:
+        """A step begins, and the one before has gone well."""
+
+    def connected(self, transcript: Sequence[str], /) -> None:
+        """There is a connection. transcript: what is said over it, which grows."""
+
+    def secured(self, facts: HopFacts, tls: TlsFacts, /) -> None:
+        """The handshake is done. facts: as they were before."""
+
+    def judged(self, facts: HopFacts, chain: ChainVerdict, /) -> None:
+        """The chain was judged; whether it was revoked is asked next. facts: as they were before."""
+
+
+_UNWATCHED = Watch()
+
+
+class OutboundConnection:
+    """A `net.stream.Receiver` with a coroutine for each step of the sending side.
+
+    Each step raises ConnectionEnded once nothing more can be done here; `send` does not, it has an Outcome always.
+    transcript: what was said until the first MAIL, "> " ours, "< " theirs, one line each.
+    sent: transactions begun. shaking: the handshake after STARTTLS has begun. greeted: the peer has answered EHLO.
+    on_end: called once when the connection ends while nobody waits for it. watch: told as each step begins.
+    """
+
+    def __init__(self, stream: Stream, client: Client, timeouts: SmtpTimeouts) -> None:
+        self.transcript: list[str] = []
+        self.sent = 0
+        self.shaking = False
+        self.greeted = False
+        self.on_end: Callable[[], None] | None = None
+        self.watch = _UNWATCHED
+        self._stream = stream
+        self._client = client
+        self._timeouts = timeouts
+        self._events: deque[ClientEvent | TlsFacts] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+        self._clock: asyncio.TimerHandle | None = None
+        self._ended: HopFailure | None = None
+        self._stopping = False  # the caller was cancelled, and only waits for a last reply
+        self._loop = asyncio.get_running_loop()
+        stream.attach(self)
+
+    @property
+    def usable(self) -> bool:
+        """Whether another transaction may be begun."""
+        return self._ended is None and self._client.usable and not self._events and not self._stopping
+
+    @property
+    def local(self) -> str:
+        """Our own IP address."""
+        return self._stream.local.host
+
+    @property
+    def extensions(self) -> dict[str, str]:
+        """What the peer offered in its last reply to EHLO: keyword → parameters."""
+        return self._client.extensions
+
+    @property
+    def recipients_max(self) -> int:
+        """Recipients of one transaction the peer says it takes (RFC 9422), 0 if it does not say."""
+        return self._client.peer.recipients_max
+
+    @property
+    def transactions_max(self) -> int:
+        """Transactions of one connection the peer says it takes (RFC 9422), 0 if it does not say."""
+        return self._client.peer.transactions_max
+
+    # Receiver
+
+    def received(self, data: bytes) -> None:
+        """Bytes of the peer: see net.stream.Receiver."""
+        try:
+            self._events.extend(self._client.receive(data))
+        except ProtocolError as error:
+            self._fail(protocol_broken(str(error)))
+            return
+        self._flush()
+        if self._client.failure is not None:
+            self._fail(protocol_broken(str(self._client.failure)))
+        self._wake()
+
+    def secured(self, facts: TlsFacts) -> None:
+        """The handshake is complete."""
+        self._events.append(facts)
+        self._wake()
+
+    def lost(self, loss: Loss) -> None:
+        """The connection is gone; a transaction under way ends with what is known."""
+        self._stop_clock()
+        self._events.extend(self._client.lost(loss_reply(loss, self._client.awaiting)))
+        if self._ended is None:
+            self._ended = connection_lost(loss)
+        self._wake()
+
+    # the steps
+
+    async def greeting(self) -> Reply:
+        """The peer's first words, positive ones."""
+        self.watch(Step.GREETING)
+        event = await self._next(Greeting, self._timeouts.greeting)
+        return self._welcome(event.reply, "the connection")
+
+    async def hello(self) -> Reply:
+        """EHLO, else HELO; sets `extensions`."""
+        self.watch(Step.HELLO)
+        self._say(self._client.hello, "EHLO")
+        event = await self._next(HelloDone, self._timeouts.hello)
+        reply = self._welcome(event.reply, "EHLO")
+        self.greeted = True
+        return reply
+
+    async def start_tls(self, context: TlsContext, *, server_name: str, session_key: str) -> TlsFacts | Reply:
+        """STARTTLS and the handshake; a Reply if the peer refused the command though it had offered it."""
+        self.watch(Step.STARTTLS)
+        self._say(self._client.starttls, "STARTTLS")
+        event = await self._next(StartTlsReply, self._timeouts.hello)
+        self._note(event.reply)
+        if not event.reply.positive:
+            return event.reply
+        self.watch(Step.HANDSHAKE)
+        self.shaking = True
+        self._stream.start_tls(context, server_name=server_name, session_key=session_key)
+        facts = await self._shake_hands()
+        self._say(self._client.tls_started, f"({facts.version} {facts.suite})")
+        return facts
+
+    async def secure(self, context: TlsContext, *, server_name: str, session_key: str) -> TlsFacts:
+        """TLS before the peer's first word, as between nodes of a site; then `greeting`."""
+        self.watch(Step.HANDSHAKE)
+        self._stream.start_tls(context, server_name=server_name, session_key=session_key)
+        facts = await self._next_facts(self._timeouts.handshake)
+        self._transcribe(f"> ({facts.version} {facts.suite})")
+        return facts
+
+    async def send(self, transaction: Transaction, body: bytes | None, chunks: Chunks) -> Outcome:
+        """One message to some recipients. body: all of it if it is in memory, else None and `chunks` yields it.
+
+        If the body cannot be read to its end, or the caller is cancelled, the connection is dropped, so that the peer
+        does not take a part for the whole; then the exception goes on. A first cancellation has no effect once the
+        message was sent to its end, but that nothing else is sent: the peer may have taken it, and the reply tells.
+        """
+        self.sent += 1
+        small = body is not None and len(body) <= ONE_FLIGHT
+        try:
+            self._say(lambda: self._client.begin(transaction, body if small else None, last=small))
+            event = await self._next_of_transaction(self._patience(len(transaction.recipients), whole=small))
+            if isinstance(event, BodyWanted):
+                await self._send_body(chunks)
+                event = await self._next_of_transaction(self._timeouts.end)
+        except asyncio.CancelledError:
+            if not self._client.is_in_doubt:
+                self.abort("the message could not be sent to its end")
+                raise
+            event = await self._last_reply()
+        except BaseException:
+            self.abort("the message could not be sent to its end")
+            raise
+        if isinstance(event, BodyWanted):  # pragma: no cover - the machine asks once a transaction
+            raise TypeError("the body was wanted twice")
+        return event.outcome
+
+    def quit(self) -> None:
+        """Say QUIT where it can be said, and close without waiting for the answer."""
+        self.on_end = None
+        if self.usable:
+            self._client.quit()
+            self._flush()
+        self._stream.close()
+
+    def abort(self, detail: str) -> None:
+        """Drop the connection."""
+        self.on_end = None
+        self._stream.abort(Loss(LossKind.CLOSED, detail))
+
+    # what the steps are made of
+
+    async def _send_body(self, chunks: Chunks) -> None:
+        async for chunk in chunks():
+            if not self._client.wants_body:
+                return
+            self._client.chunk(chunk, last=False)
+            self._flush()
+            self._start_clock(self._timeouts.block)
+            await self._stream.drain()
+            await self._answered()
+        self._client.chunk(b"", last=True)
+        self._flush()
+
+    async def _answered(self) -> None:
+        """In lock step, until the peer has answered for what it has: no more than two chunks are in memory."""
+        while self._client.is_behind and self._ended is None and not self._events:
+            self._start_clock(self._timeouts.block)
+            self._waiting = self._loop.create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+                self._stop_clock()
+
+    async def _last_reply(self) -> BodyWanted | TransactionDone:
+        self._stopping = True
+        try:
+            return await self._next_of_transaction(self._timeouts.end)
+        except BaseException:
+            self.abort("the reply to the message was no longer waited for")
+            raise
+
+    def _patience(self, recipients: int, *, whole: bool) -> float:
+        """Seconds for all replies of a flight: they come together, each with its own share."""
+        seconds = self._timeouts.envelope + self._timeouts.recipient * (recipients - 1) + self._timeouts.data
+        return seconds + self._timeouts.end if whole else seconds
+
+    async def _next[Event: ClientEvent](self, kind: type[Event], seconds: float) -> Event:
+        event = await self._wait(seconds)
+        if isinstance(event, kind):
+            return event
+        if isinstance(event, Closed):
+            raise ConnectionEnded(refused(event.reply, "the session"))
+        raise TypeError(f"{event} instead of {kind.__name__}")  # pragma: no cover - a fault of ours, not of the peer
+
+    async def _next_facts(self, seconds: float) -> TlsFacts:
+        event = await self._wait(seconds)
+        if isinstance(event, Greeting | HelloDone | StartTlsReply | BodyWanted | TransactionDone | Closed):
+            raise ConnectionEnded(protocol_broken("a reply during the TLS handshake"))
+        return event  # type: ignore[return-value] # what is left of the union
+
+    async def _shake_hands(self) -> TlsFacts:
+        try:
+            return await self._next_facts(self._timeouts.handshake)
+        except ConnectionEnded as ended:
+            if ended.failure.loss is LossKind.TIMEOUT:
+                raise ConnectionEnded(replace(ended.failure, unanswered=True)) from ended
+            raise
+
+    async def _next_of_transaction(self, seconds: float) -> BodyWanted | TransactionDone:
+        event = await self._wait(seconds)
+        if isinstance(event, BodyWanted | TransactionDone):
+            return event
+        raise TypeError(f"{event} in a transaction")  # pragma: no cover - TransactionDone always comes before Closed
+
+    async def _wait(self, seconds: float) -> ClientEvent | TlsFacts:
+        self._start_clock(seconds)
+        try:
+            while not self._events:
+                if self._ended is not None:
+                    raise ConnectionEnded(self._ended)
+                self._waiting = self._loop.create_future()
+                await self._waiting
+            return self._events.popleft()
+        finally:
+            self._waiting = None
+            self._stop_clock()
+
+    def _wake(self) -> None:
+        waiting = self._waiting
+        if waiting is not None:
+            if not waiting.done():
+                waiting.set_result(None)
+        elif self.on_end is not None:
+            # Nobody asked for anything: whatever arrives on a resting connection ends it.
+            end, self.on_end = self.on_end, None
+            end()
+
+    def _start_clock(self, seconds: float) -> None:
+        self._stop_clock()
+        self._clock = self._loop.call_later(seconds, self._expired, seconds)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _expired(self, seconds: float) -> None:
+        self._clock = None
+        self._stream.abort(Loss(LossKind.TIMEOUT, f"no answer within {seconds:g} s"))
+
+    def _say(self, command: Callable[[], None], line: str = "") -> None:
+        """Queue a command and send it. Raises ConnectionEnded if the connection has ended meanwhile."""
+        if self._ended is not None:
+            raise ConnectionEnded(self._ended)
+        try:
+            command()
+        except ProtocolError as error:
+            self._fail(protocol_broken(str(error)))
+            raise ConnectionEnded(protocol_broken(str(error))) from error
+        if line:
+            self._transcribe(f"> {line}")
+        self._flush()
+
+    def _flush(self) -> None:
+        output = self._client.take_output()
+        if output:
+            self._stream.write(output)
+
+    def _fail(self, failure: HopFailure) -> None:
+        if self._ended is None:
+            self._ended = failure
+        self._stream.abort(Loss(LossKind.CLOSED, failure.detail))
+
+    def _welcome(self, reply: Reply, command: str) -> Reply:
+        self._note(reply)
+        if reply.positive:
+            return reply
+        failure = refused(reply, command)
+        self.quit()
+        raise ConnectionEnded(failure)
+
+    def _note(self, reply: Reply) -> None:
+        for line in reply.lines or ("",):
+            self._transcribe(f"< {reply.code} {reply.enhanced} {line}" if reply.enhanced else f"< {reply.code} {line}")
+
+    def _transcribe(self, line: str) -> None:
+        if len(self.transcript) < _TRANSCRIPT_LINES:
+            self.transcript.append(line if len(line) <= _TRANSCRIPT_LINE else f"{line[:_TRANSCRIPT_LINE]}...")

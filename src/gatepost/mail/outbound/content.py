@@ -1,0 +1,124 @@
+"""What is done to a message's content before it goes its way: an ordered list of steps, each makes one body of another.
+
+Called by `mail.outbound.attempt` for each route of an attempt, before a host is looked up. The stored message stays as
+it came, so that every attempt begins with it, and a change of configuration holds for mail that waits. A step that
+cannot do its work now raises, and the mail waits: it never goes on without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gatepost.mail.model.message import Delivery, Message, Recipient
+    from gatepost.mail.outbound.body import MessageBody
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.records import OutboundConnector
+    from gatepost.policy.decisions.routes import Route
+    from gatepost.protocols.smtp.replies import Reply
+
+
+class ContentNotReady(Exception):  # noqa: N818 - not an error of the program: it is what was found
+    """The content cannot be made what it must be.
+
+    reply: as if the next hop had said it. detail: for us. told: what else the trace shall say.
+    """
+
+    def __init__(self, reply: Reply, detail: str, told: Mapping[str, Any] = MappingProxyType({})) -> None:
+        super().__init__(detail)
+        self.reply = reply
+        self.detail = detail
+        self.told = told
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A message that goes to some recipients by one route. organization: whose message it is; it may be unknown."""
+
+    directory: Directory
+    organization: str
+    message: Message
+    recipients: Sequence[Recipient]
+    route: Route
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it goes to another host by SMTP, not to a mailbox of ours."""
+        return isinstance(self.route, SmartHosts | MxRoute)
+
+    @property
+    def domain_owner(self) -> str:
+        """The organization that accepts the recipients' domain, "" for none."""
+        return "" if isinstance(self.route, InternalRoute | Unroutable) else self.route.domain_owner
+
+    @property
+    def connector(self) -> OutboundConnector | None:
+        """The outbound connector whose route it is, if one chose it."""
+        return self.route.connector if isinstance(self.route, SmartHosts | MxRoute) else None
+
+
+class ContentStep(Protocol):
+    """One thing that is done to content."""
+
+    async def apply(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+        """The body to go on with, the same one if nothing is to be done, and what the trace shall say of it.
+
+        Raises ContentNotReady, BodyUnreadable.
+        """
+
+
+class Divider(Protocol):
+    """Who must not have the same content though their mail goes the same way, as what is made for each is different."""
+
+    async def divided(self, departure: Departure, body: MessageBody) -> list[list[Recipient]]:
+        """The recipients in groups, each of which is a departure of its own. Raises BodyUnreadable."""
+
+
+class ContentSteps:
+    """The steps of an installation, in the order in which they are taken. dividers: asked before the first of them."""
+
+    def __init__(self, *steps: ContentStep, dividers: Sequence[Divider] = ()) -> None:
+        self._steps = steps
+        self._dividers = dividers
+
+    async def divided(
+        self, directory: Directory, delivery: Delivery, routes: list[tuple[Route, list[Recipient]]], body: MessageBody
+    ) -> list[tuple[Route, list[Recipient]]]:
+        """The routes of a delivery, once for each group of recipients. Raises BodyUnreadable."""
+        for divider in self._dividers:
+            found: list[tuple[Route, list[Recipient]]] = []
+            for route, recipients in routes:
+                departure = Departure(directory, delivery.organization, delivery.message, recipients, route)
+                groups = await divider.divided(departure, body)
+                found += ((_narrowed(route, recipients, group), group) for group in groups)
+            routes = found
+        return routes
+
+    async def made(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+        """The body as it is to be sent, and what the trace shall say. Raises ContentNotReady, BodyUnreadable."""
+        told: dict[str, Any] = {}
+        for step in self._steps:
+            body, said = await step.apply(departure, body)
+            told |= said
+        return body, told
+
+
+def _narrowed(route: Route, recipients: Sequence[Recipient], group: Sequence[Recipient]) -> Route:
+    """The route for some of its recipients, who have their own places in it."""
+    if len(group) == len(recipients) or not isinstance(route, MailboxRoute | LmtpRoute):
+        return route
+    wanted = set(map(id, group))
+    places = [place for place, one in enumerate(recipients) if id(one) in wanted]
+    if isinstance(route, MailboxRoute):
+        return replace(route, mailboxes=tuple(route.mailboxes[place] for place in places))
+    return replace(route, forward_paths=tuple(route.forward_paths[place] for place in places))
+
+
+NO_STEPS = ContentSteps()
+"""Content goes as it came."""

@@ -1,0 +1,235 @@
+"""Why nothing could be sent over one host: what went wrong becomes a reply with Exchange's code (exchange.md §7.3).
+
+Called by `mail.outbound.connection`, `mail.outbound.hop` and `mail.outbound.attempt`. Pure: what failed in, words and
+code out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gatepost.net.stream import Loss, LossKind
+from gatepost.policy.decisions.destination_history import describe_drop
+from gatepost.policy.decisions.facts import HopFacts
+from gatepost.policy.decisions.outbound import deferral
+from gatepost.policy.decisions.published import dnssec_failed
+from gatepost.policy.decisions.requirement import Shortfall
+from gatepost.protocols.smtp.replies import Reply
+from gatepost.protocols.tlsrpt.result import ResultType
+
+if TYPE_CHECKING:
+    from gatepost.net.lookups.question import LookupFailed
+    from gatepost.policy.decisions.destination_history import Drop
+    from gatepost.policy.decisions.published import Published
+    from gatepost.policy.decisions.requirement import Verdict
+
+
+_TIMED_OUT = Reply(450, "4.4.315", ("Connection timed out",))
+_REFUSED = Reply(450, "4.4.316", ("Connection refused",))
+_NO_SESSION = Reply(450, "4.4.317", ("Cannot connect to remote server",))
+_CLOSED = Reply(450, "4.4.318", ("Connection was closed abruptly",))
+_NO_DNS = Reply(450, "4.4.312", ("DNS query failed",))
+_BROKEN = Reply(450, "4.5.0", ("The next hop broke the protocol",))
+_NO_ADDRESS = Reply(550, "5.4.4", ("Unable to route: the next hop has no address",))
+_NO_ADDRESS_YET = Reply(450, "4.4.312", ("DNS query failed: the next hop has no address",))
+_NOT_ALLOWED = Reply(
+    450, "4.4.4", ("Unable to route: the next hop has no public address, and none among [network] tenants_may_reach",)
+)
+_TAKES_NO_MAIL = 521
+_OUR_FAULT = Reply(450, "4.3.5", ("System incorrectly configured",))
+
+_LOSSES = {
+    LossKind.CLOSED: _CLOSED,
+    LossKind.TRUNCATED: _CLOSED,
+    LossKind.RESET: _CLOSED,
+    LossKind.TIMEOUT: _TIMED_OUT,
+    LossKind.HANDSHAKE: _NO_SESSION,
+    LossKind.INJECTION: _BROKEN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HopFailure:
+    """One host or address that did not take the message.
+
+    reply: what the queue and a DSN show if nothing better is known; permanent if trying this hop again is of no use.
+    detail: for us. result_type: RFC 8460, None unless TLS failed. host, address: "" where it failed before they were
+    known; the address with its port. facts, verdict: what the connection proved, None without one. transcript: what was
+    said, without content. loss: how the connection ended, None unless it did. published: what the domain publishes of
+    the host, None if it was not known. local: our own IP address, "" if there was no connection. drop: how the host
+    fell short of what was seen before, None unless that is why. unanswered: a handshake had begun, and the peer
+    answered nothing of which one could learn (see `net.stream.Loss`). silent: the host would not talk to anybody,
+    whatever is asked of the way to it. crowded: it turned the connection away for now. answered: it did talk, and
+    deferred some recipients; `reply` is theirs alone.
+    """
+
+    reply: Reply
+    detail: str
+    result_type: ResultType | None = None
+    host: str = ""
+    address: str = ""
+    facts: HopFacts | None = None
+    verdict: Verdict | None = None
+    transcript: tuple[str, ...] = ()
+    loss: LossKind | None = None
+    published: Published | None = None
+    local: str = ""
+    drop: Drop | None = None
+    unanswered: bool = False
+    silent: bool = False
+    crowded: bool = False
+    answered: bool = False
+
+    def at(self, host: str, address: str, transcript: tuple[str, ...] = ()) -> HopFailure:
+        """The same failure with the place where it happened; our own words say it as Exchange's do."""
+        reply = located(self.reply, host, address) if self.reply in _OWN_WORDS else self.reply
+        return replace(self, reply=reply, host=host, address=address, transcript=transcript)
+
+    @property
+    def text(self) -> str:
+        """One line for a log or the queue."""
+        return f"{self.reply.text} ({self.detail})" if self.detail else self.reply.text
+
+
+_OWN_WORDS = {
+    _TIMED_OUT,
+    _REFUSED,
+    _NO_SESSION,
+    _CLOSED,
+    _NO_DNS,
+    _BROKEN,
+    _NO_ADDRESS,
+    _NO_ADDRESS_YET,
+    _NOT_ALLOWED,
+    _OUR_FAULT,
+}
+
+
+def located(reply: Reply, host: str, address: str) -> Reply:
+    """Words of ours with the place they are about, as Exchange writes it (exchange.md §7.3)."""
+    where = f"{reply.lines[0]} [LastAttemptedServerName={host}]"
+    return Reply(reply.code, reply.enhanced, (f"{where} [LastAttemptedIP={address}]" if address else where,))
+
+
+class HopFailed(Exception):  # noqa: N818 - not an error of the program: it is what was found
+    """Nothing can be sent over this hop now.
+
+    handshake: STARTTLS was offered, but TLS could not be agreed. shaken: the handshake had begun.
+    """
+
+    def __init__(self, failure: HopFailure, *, handshake: str = "", shaken: bool = False) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+        self.handshake = handshake
+        self.shaken = shaken
+
+
+class ConnectionEnded(Exception):  # noqa: N818 - not an error of the program: it is what was found
+    """A connection is of no more use; failure says why."""
+
+    def __init__(self, failure: HopFailure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+def lookup_failed(failure: LookupFailed, name: str = "", *, lasting: bool = True) -> HopFailure:
+    """The DNS did not answer, or not what DNSSEC proves; or the name cannot be asked for (then as `no_address`)."""
+    if failure.bogus:
+        return barred(dnssec_failed(failure.detail), name)
+    return no_address(failure.detail, lasting=lasting) if not failure.temporary else HopFailure(_NO_DNS, failure.detail)
+
+
+def no_address(detail: str, *, lasting: bool = True) -> HopFailure:
+    """The name has no address, or none that we may use.
+
+    lasting: it will have none, as far as anybody knows: the hosts are all that the recipient's domain names (RFC 5321
+    section 5.1). Not so where an administrator here named the host: mail waits for who mends the slip, or the DNS.
+    """
+    return HopFailure(_NO_ADDRESS if lasting else _NO_ADDRESS_YET, detail)
+
+
+def not_reached(detail: str) -> HopFailure:
+    """A tenant chose a host whose addresses [network] tenants_may_reach does not have: mail waits for the leave."""
+    return HopFailure(_NOT_ALLOWED, detail)
+
+
+def cannot_connect(error: OSError) -> HopFailure:
+    """No connection: refused, timed out, no route (TimeoutError and ConnectionRefusedError are OSErrors)."""
+    match error:
+        case TimeoutError():
+            reply = _TIMED_OUT
+        case ConnectionRefusedError():
+            reply = _REFUSED
+        case _:
+            reply = _NO_SESSION
+    return HopFailure(reply, str(error), silent=True)
+
+
+def loss_reply(loss: Loss, awaiting: str) -> Reply:
+    """What recipients get whose fate the loss left open. awaiting: what the next reply would have answered."""
+    reply = _LOSSES[loss.kind]
+    where = f"waiting for the reply to {awaiting}" if awaiting else "sending the message"
+    return Reply(reply.code, reply.enhanced, (f"{reply.lines[0]} while {where}",))
+
+
+def connection_lost(loss: Loss) -> HopFailure:
+    """The connection ended before a message was begun."""
+    return HopFailure(_LOSSES[loss.kind], loss.detail or str(loss.kind), loss=loss.kind, unanswered=loss.unanswered)
+
+
+def protocol_broken(detail: str) -> HopFailure:
+    """The peer said what SMTP does not allow."""
+    return HopFailure(_BROKEN, detail)
+
+
+def refused(reply: Reply, command: str) -> HopFailure:
+    """The peer itself will not talk to us: a greeting or a reply to EHLO of 4xx or 5xx, or 421 at any time.
+
+    A 5xx says nothing of the message: another host may talk, or this one later. Only 521, which means that the host
+    never takes mail, is for good (RFC 7504 section 3.1).
+    """
+    detail = f"in reply to {command}"
+    if not reply.permanent or reply.code == _TAKES_NO_MAIL:
+        return HopFailure(reply, detail, crowded=reply.transient)
+    enhanced = "4" + reply.enhanced[1:] if reply.enhanced else "4.3.2"
+    return HopFailure(Reply(450, enhanced, (f"The host refused to talk to us: {reply.text}",)), detail)
+
+
+def between_nodes(failure: HopFailure) -> HopFailure:
+    """The same between nodes of a site: that one turns another away is for administrators to mend, and mail waits."""
+    if not failure.reply.permanent:
+        return failure
+    return replace(failure, reply=Reply(450, "4.7.0", (f"The node turned us away with: {failure.reply.text}",)))
+
+
+def local_fault(detail: str) -> HopFailure:
+    """A certificate or trust anchors of ours cannot be read: an administrator of this machine must act."""
+    return HopFailure(_OUR_FAULT, detail)
+
+
+def barred(shortfall: Shortfall, host: str, published: Published | None = None) -> HopFailure:
+    """By what DNS says of it, a host must not be used now: nobody connects to it."""
+    reply = deferral(shortfall, HopFacts(host, ""))
+    return HopFailure(reply, shortfall.detail, shortfall.result_type, host, published=published)
+
+
+def fell_short(verdict: Verdict, facts: HopFacts, transcript: tuple[str, ...]) -> HopFailure:
+    """The requirement is not met: the message waits, it is never sent below it. ValueError if the verdict passed."""
+    shortfall = verdict.shortfall
+    if shortfall is None:
+        raise ValueError("nothing is missing")
+    reply = deferral(shortfall, facts)
+    return HopFailure(
+        reply, shortfall.detail, shortfall.result_type, facts.host, facts.address, facts, verdict, transcript
+    )
+
+
+def fell_below(fallen: Drop, facts: HopFacts, verdict: Verdict, transcript: tuple[str, ...]) -> HopFailure:
+    """The connection would do, but the destination was seen to do better: its mail is held."""
+    detail = describe_drop(fallen)
+    # No result of RFC 8460: the session was as the domain's policy wants it.
+    shortfall = Shortfall(ResultType.VALIDATION_FAILURE, "4.4.317", "ProtectionDrop", detail)
+    return HopFailure(
+        deferral(shortfall, facts), detail, None, facts.host, facts.address, facts, verdict, transcript, drop=fallen
+    )

@@ -1,0 +1,404 @@
+"""Opens a connection to one address and has policy judge it before any MAIL is sent.
+
+Called by `mail.outbound.attempt` when `mail.outbound.pool` has none. Greeting, EHLO, STARTTLS if it is offered, the
+handshake, EHLO again; what was seen becomes facts, and `policy.decisions.outbound` says whether they are enough. No
+message passes here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gatepost.mail.outbound.connection import OutboundConnection, Step, Watch
+from gatepost.mail.outbound.contexts import asked_anchors, has_classical, revocable
+from gatepost.mail.outbound.failure import (
+    ConnectionEnded,
+    HopFailed,
+    HopFailure,
+    between_nodes,
+    cannot_connect,
+    fell_short,
+    not_reached,
+)
+from gatepost.net import dane, dial
+from gatepost.net.stream import LossKind
+from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, not_allowed
+from gatepost.policy.connectors.values import Cleartext, RevocationCheck
+from gatepost.policy.decisions.facts import ClassicalOnly, HopFacts
+from gatepost.policy.decisions.outbound import judge
+from gatepost.policy.decisions.published import NOTHING
+from gatepost.policy.decisions.requirement import Authenticated, MxLevel, Opportunistic, Shortfall, Verdict
+from gatepost.protocols.smtp.client.client import Client
+from gatepost.protocols.smtp.replies import Reply
+from gatepost.protocols.tls.facts import Revocation
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gatepost.mail.outbound.connection import SmtpTimeouts
+    from gatepost.mail.outbound.contexts import ClientContexts, OurCertificate
+    from gatepost.net.lookups.revocation import RevocationChecker
+    from gatepost.net.stream import Stream
+    from gatepost.policy.connectors.addresses import AddressPolicy
+    from gatepost.policy.decisions.destination_history import DestinationName, Drop
+    from gatepost.policy.decisions.published import Published
+    from gatepost.policy.decisions.requirement import DaneProof, Requirement
+    from gatepost.protocols.dane.match import DaneVerdict
+    from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
+
+
+_NOBODY_ASKED = Revocation("unknown", "nobody was asked for revocation")
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One address of one host and the rules for the way there. Equal hops may share a connection.
+
+    host: the name it was found by, or an IP address. rehearsed: what a connector in rehearsal would require.
+    certificate: ours, to present if asked. mx: how the host's name is known to be right. generation: of the
+    configuration. published: what the domain publishes of the host; as the requirement holds its TLSA records, no
+    connection outlives them. without_requiretls: as in `policy.decisions.published.Terms`. internal: a node of our own
+    site, with which TLS comes first. bounded: a tenant chose the host; see `policy.decisions.route.NextHop`.
+    """
+
+    host: str
+    address: str
+    port: int
+    requirement: Requirement
+    rehearsed: Requirement | None = None
+    certificate: OurCertificate | None = None
+    mx: MxLevel = MxLevel.NONE
+    lmtp: bool = False
+    generation: int = 0
+    published: Published = NOTHING
+    without_requiretls: str = ""
+    internal: bool = False
+    bounded: bool = False
+
+    @property
+    def endpoint(self) -> str:
+        """Address and port, or a socket's path, as logs and replies show them."""
+        if self.address.startswith("/"):
+            return f"unix:{self.address}"
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+    @property
+    def server_name(self) -> str:
+        """SNI: the TLSA base domain (RFC 7672 section 8.1), else the host's name; an IP address is none (RFC 6066)."""
+        if records := _records(self.requirement):
+            return records[0].names[0]
+        bare = self.host.startswith(("[", "/")) or ":" in self.host or self.host.rpartition(".")[2].isdigit()
+        return "" if bare else self.host
+
+    @property
+    def session_key(self) -> str:
+        """By what a TLS session is found again, "" for a full handshake.
+
+        A resumed session shows the certificate it was begun with: what the peer presents by now would go unseen, be it
+        mended or wrong. Where the peer must prove itself, be it on trial or for a report, each one shows its own.
+        """
+        records = self.published.dane
+        asked = (self.requirement, self.rehearsed, self.published.testing)
+        if any(isinstance(one, Authenticated) for one in asked) or (records is not None and records.records.usable):
+            return ""
+        return f"{self.host} {self.endpoint}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenHop:
+    """A connection that met its requirement.
+
+    rehearsal: what a connector in rehearsal would have said. testing: what an MTA-STS policy in testing would have.
+    drops: for each destination whose mail it was held ready for, how it falls short of what was seen before, None if it
+    does not (`mail.outbound.destination_history`). before: how the handshake with other groups failed, if this is a
+    second one. since: when it was opened, by time.monotonic.
+    """
+
+    hop: Hop
+    connection: OutboundConnection
+    facts: HopFacts
+    verdict: Verdict
+    rehearsal: Verdict | None = None
+    testing: Verdict | Shortfall | None = None
+    drops: dict[DestinationName, Drop | None] = field(default_factory=dict)
+    before: HopFailure | None = None
+    since: float = field(default_factory=time.monotonic)
+
+
+class HopOpener:
+    """hello_name: our host name for EHLO. dial: makes the connection (`net.dial.connect`).
+
+    revocation: asked for trusted chains where the requirement wants it; without it nobody is, and hard-fail waits.
+    tenants: which addresses may be called where a tenant chose the host.
+    """
+
+    def __init__(
+        self,
+        hello_name: str,
+        contexts: ClientContexts,
+        timeouts: SmtpTimeouts,
+        connect: Callable[..., Awaitable[Stream]] = dial.connect,
+        revocation: RevocationChecker | None = None,
+        tenants: AddressPolicy = PUBLIC_ADDRESSES,
+    ) -> None:
+        self.tenants = tenants
+        self._hello_name = hello_name
+        self._contexts = contexts
+        self._timeouts = timeouts
+        self._connect = connect
+        self._revocation = revocation
+
+    async def open(
+        self,
+        hop: Hop,
+        *,
+        handshake_error: str = "",
+        watch: Watch | None = None,
+        classical: ClassicalOnly | None = None,
+    ) -> OpenHop:
+        """Connect and judge. Raises HopFailed.
+
+        handshake_error: why TLS failed on the connection that this one replaces. It then goes on in clear if the
+        requirement lets it; that is for the caller to have decided (see `may_go_clear`). watch: told as each step
+        begins, for `checks`.
+
+        A peer that leaves the handshake unanswered gets a second one at once, over a connection of its own and with
+        classical groups only: boxes on the way, and old stacks, drop a ClientHello that has a post-quantum key share.
+        Nothing else is lowered. classical: it did so before (`OpenHop.facts.classical` of then), so it is spared the
+        first; if that fails, all groups are offered.
+        """
+        if classical is not None and not has_classical(hop.requirement):
+            classical = None
+        try:
+            return await self._open(hop, handshake_error, watch, classical)
+        except HopFailed as failed:
+            if not self._has_other_groups(hop, failed, classical):
+                raise
+            first = failed
+        other = None if classical else ClassicalOnly(first.handshake, self._contexts.clock())
+        try:
+            opened = await self._open(hop, "", watch, other)
+        except HopFailed as again:
+            again.handshake = again.handshake or first.handshake  # TLS was agreed with neither
+            raise
+        return replace(opened, before=first.failure)
+
+    @staticmethod
+    def _has_other_groups(hop: Hop, failed: HopFailed, classical: ClassicalOnly | None) -> bool:
+        """Whether other groups may be what a failed handshake needs."""
+        if hop.internal or not failed.shaken:
+            return False
+        return classical is not None or (failed.failure.unanswered and has_classical(hop.requirement))
+
+    async def _open(
+        self, hop: Hop, handshake_error: str, watch: Watch | None, classical: ClassicalOnly | None
+    ) -> OpenHop:
+        if watch is not None:
+            watch(Step.CONNECT)
+        connection = await self._dial(hop)
+        if watch is not None:
+            connection.watch = watch
+            watch.connected(connection.transcript)
+        try:
+            return await self._establish(hop, connection, handshake_error, classical)
+        except ConnectionEnded as ended:
+            ended_with = between_nodes(ended.failure) if hop.internal else ended.failure
+            failure = ended_with.at(hop.host, hop.endpoint, tuple(connection.transcript))
+            # Between nodes TLS comes first: what ends there may be for want of it.
+            silent = not connection.greeted and not hop.internal
+            raise HopFailed(replace(failure, silent=silent, crowded=failure.crowded and silent)) from ended
+        except HopFailed as failed:
+            connection.quit()
+            failed.failure = replace(failed.failure, local=connection.local)
+            if failed.failure.host:
+                raise
+            # A fault of this machine: where it showed, and what was said until then, belong to the record all the same.
+            raise HopFailed(failed.failure.at(hop.host, hop.endpoint, tuple(connection.transcript))) from failed
+        except BaseException:
+            connection.abort("given up while opening")
+            raise
+
+    def forget_session(self, opened: OpenHop) -> None:
+        """The next connection to a host shows the certificate it has by then, whatever was kept of this one."""
+        hop, classical = opened.hop, opened.facts.classical is not None
+        context = self._contexts.context(hop.requirement, hop.certificate, classical=classical)
+        context.forget(hop.session_key, hop.server_name)
+
+    async def _dial(self, hop: Hop) -> OutboundConnection:
+        try:
+            policy = self.tenants if hop.bounded else None
+            stream = await self._connect(hop.address, hop.port, timeout=self._timeouts.connect, policy=policy)
+        except dial.AddressNotAllowed as error:
+            raise HopFailed(not_reached(not_allowed(hop.host)).at(hop.host, "")) from error
+        except OSError as error:
+            raise HopFailed(cannot_connect(error).at(hop.host, hop.endpoint)) from error
+        return OutboundConnection(stream, Client(self._hello_name, lmtp=hop.lmtp), self._timeouts)
+
+    async def _establish(
+        self, hop: Hop, connection: OutboundConnection, handshake_error: str, classical: ClassicalOnly | None
+    ) -> OpenHop:
+        if hop.internal:
+            facts = await self._among_nodes(hop, connection)
+        else:
+            facts = await self._in_the_world(hop, connection, handshake_error, classical)
+        verdict = judge(hop.requirement, facts)
+        if not verdict.passed:
+            raise HopFailed(fell_short(verdict, facts, tuple(connection.transcript)))
+        rehearsal, testing = await self._rehearse(hop, facts), await self._test(hop.published.testing, facts)
+        return OpenHop(hop, connection, facts, verdict, rehearsal, testing)
+
+    async def _in_the_world(
+        self, hop: Hop, connection: OutboundConnection, handshake_error: str, classical: ClassicalOnly | None
+    ) -> HopFacts:
+        """Greeting and EHLO in clear, then STARTTLS if it is offered."""
+        await connection.greeting()
+        await connection.hello()
+        facts = HopFacts(
+            hop.host,
+            hop.endpoint,
+            starttls_offered="STARTTLS" in connection.extensions,
+            handshake_error=handshake_error,
+            mx=hop.mx,
+        )
+        if facts.starttls_offered and not handshake_error:
+            facts = await self._secure(hop, connection, replace(facts, classical=classical))
+        return facts
+
+    async def _among_nodes(self, hop: Hop, connection: OutboundConnection) -> HopFacts:
+        """TLS first. Who does not prove to be the node is told nothing at all."""
+        facts = HopFacts(hop.host, hop.endpoint, mx=hop.mx)
+        context, name = self._contexts.context(hop.requirement, hop.certificate), hop.server_name
+        try:
+            tls = await connection.secure(context, server_name=name, session_key=hop.session_key)
+        except ConnectionEnded as ended:
+            raise self._broken(hop, connection, facts, ended.failure.detail, passing=True) from ended
+        facts = await self._judge_peer(hop.requirement, replace(facts, tls=tls), tls)
+        proved = judge(hop.requirement, replace(facts, requiretls_offered=True))
+        if not proved.passed:
+            raise HopFailed(fell_short(proved, facts, tuple(connection.transcript)))
+        await connection.greeting()
+        await connection.hello()
+        return replace(facts, requiretls_offered="REQUIRETLS" in connection.extensions)
+
+    async def _rehearse(self, hop: Hop, facts: HopFacts) -> Verdict | None:
+        """What a connector in rehearsal would have said: of the connection, and of the host before there was one."""
+        if hop.rehearsed is None:
+            return None
+        verdict = await self._try(hop.rehearsed, facts)
+        return verdict if verdict.shortfall else replace(verdict, shortfall=hop.published.on_trial)
+
+    async def _test(self, asked: Requirement | Shortfall | None, facts: HopFacts) -> Verdict | Shortfall | None:
+        return asked if asked is None or isinstance(asked, Shortfall) else await self._try(asked, facts)
+
+    async def _try(self, requirement: Requirement, facts: HopFacts) -> Verdict:
+        """Judge by a requirement that is not in force."""
+        if facts.tls is not None:
+            try:
+                facts = await self._judge_peer(requirement, facts, facts.tls)
+            except HopFailed:  # its anchors cannot be read: enforced, it would fail, so "not judged" is the truth
+                facts = replace(facts, chain=None, chains=())
+        return judge(requirement, facts)
+
+    async def _secure(self, hop: Hop, connection: OutboundConnection, facts: HopFacts) -> HopFacts:
+        """STARTTLS and what it proved. Whoever breaks it gets nothing on this connection, whatever the requirement."""
+        classical = facts.classical is not None
+        context = self._contexts.context(hop.requirement, hop.certificate, classical=classical)
+        name = hop.server_name
+        try:
+            tls = await connection.start_tls(context, server_name=name, session_key=hop.session_key)
+        except ConnectionEnded as ended:
+            passing = ended.failure.loss is not LossKind.HANDSHAKE
+            raise self._broken(hop, connection, facts, ended.failure.detail, passing=passing, ended=ended) from ended
+        if isinstance(tls, Reply):
+            error = f"STARTTLS was answered with {tls.text}"
+            raise self._broken(hop, connection, facts, error, passing=tls.transient)
+        connection.watch.secured(facts, tls)
+        try:
+            await connection.hello()
+        except ConnectionEnded as ended:
+            # TLS 1.3: a server that refuses our certificate says so after the client has finished.
+            if ended.failure.loss is LossKind.HANDSHAKE:
+                raise self._broken(hop, connection, facts, ended.failure.detail, passing=False) from ended
+            raise
+        facts = replace(facts, tls=tls, requiretls_offered="REQUIRETLS" in connection.extensions)
+        # What is tried out is judged as it would be enforced; where nothing is demanded, the same anchors say what the
+        # certificate is worth, lest the record contradicts the rehearsal beside it.
+        tried = asked_anchors(hop.rehearsed) if hop.rehearsed is not None else ()
+        told = partial(connection.watch.judged, facts)
+        return await self._judge_peer(hop.requirement, facts, tls, told, unasked=tried)
+
+    async def _judge_peer(
+        self,
+        requirement: Requirement,
+        facts: HopFacts,
+        tls: TlsFacts,
+        told: Callable[[ChainVerdict], None] | None = None,
+        *,
+        unasked: tuple[str, ...] = (),
+    ) -> HopFacts:
+        """What the peer's certificates prove by each of the requirement's anchors, and by the TLSA records it names.
+
+        told: of the chain before it is asked whether it was revoked. unasked: anchors to judge by, before the server's
+        own, where the requirement names none.
+        """
+        first, *others = asked_anchors(requirement) or dict.fromkeys((*unasked, ""))
+        chain = await self._judge_chain(requirement, tls, first, told)
+        judged = [(anchors, await self._judge_chain(requirement, tls, anchors)) for anchors in others]
+        chains = tuple((anchors, verdict) for anchors, verdict in judged if verdict is not None)
+        return replace(facts, chain=chain, chains=chains, dane=self._judge_dane(requirement, tls))
+
+    def _judge_dane(self, requirement: Requirement, tls: TlsFacts) -> DaneVerdict | None:
+        """The peer's chain against the TLSA records; of several sets the first that is not satisfied counts."""
+        now = self._contexts.clock()
+        found = [dane.judge(one.records, tls.peer_chain, names=one.names, now=now) for one in _records(requirement)]
+        return next((verdict for verdict in found if not verdict.authenticated), found[0] if found else None)
+
+    async def _judge_chain(
+        self,
+        requirement: Requirement,
+        tls: TlsFacts,
+        anchors: str,
+        told: Callable[[ChainVerdict], None] | None = None,
+    ) -> ChainVerdict | None:
+        """The peer's chain against trust anchors and, if it is trusted, among the revoked ones."""
+        chain = self._contexts.judge(requirement, tls, anchors)
+        if chain is None or not chain.trusted or not revocable(requirement):
+            return chain
+        hard = isinstance(requirement, Authenticated) and requirement.revocation is RevocationCheck.HARD_FAIL
+        if self._revocation is None:
+            return chain.checked(_NOBODY_ASKED, hard_fail=True) if hard else chain
+        if told is not None:
+            told(chain)
+        found = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
+        return chain.checked(found, hard_fail=hard)
+
+    @staticmethod
+    def _broken(
+        hop: Hop,
+        connection: OutboundConnection,
+        facts: HopFacts,
+        error: str,
+        *,
+        passing: bool,
+        ended: ConnectionEnded | None = None,
+    ) -> HopFailed:
+        """ended: how a handshake that had begun did, if that is what broke."""
+        facts = replace(facts, handshake_error=error, passing=passing)
+        requirement = hop.requirement
+        if isinstance(requirement, Opportunistic):
+            # What a later, fresh connection may do in clear, this one may not: judge it without that permission.
+            requirement = replace(requirement, cleartext=Cleartext.ONLY_IF_NOT_OFFERED)
+        verdict = judge(requirement, facts)
+        failure = fell_short(verdict, facts, tuple(connection.transcript))
+        if ended is None:
+            return HopFailed(failure, handshake=error)
+        unanswered = ended.failure.unanswered
+        return HopFailed(replace(failure, unanswered=unanswered), handshake=error, shaken=connection.shaking)
+
+
+def _records(requirement: Requirement) -> tuple[DaneProof, ...]:
+    """The TLSA records that a requirement wants satisfied."""
+    return requirement.dane if isinstance(requirement, Authenticated) else ()

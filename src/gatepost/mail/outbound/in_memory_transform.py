@@ -1,0 +1,95 @@
+"""Where content that must be in memory as a whole is worked on: one message at a time, in a thread, up to a size.
+
+Used by `mail.outbound.smime` and `mail.outbound.smime_decryption`, one for a worker. What comes out of it is in memory
+only if it is small; else it lies in a file without a name, which is gone when nobody sends it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+
+_IN_MEMORY: Final = 256 << 10
+_CHUNK: Final = 256 << 10
+
+
+class TooLarge(Exception):  # noqa: N818 - it names what was found
+    """The content is larger than is worked on. The text says what the limit is, for us."""
+
+
+class _File:
+    """A file without a name; its descriptor is closed with the last who has it."""
+
+    def __init__(self, folder: Path, content: bytes) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor, path = tempfile.mkstemp(dir=folder)
+        weakref.finalize(self, os.close, self._descriptor)
+        os.unlink(path)  # noqa: PTH108 - mkstemp gives a text
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        self._size = len(content)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The content from its beginning. Raises BodyUnreadable."""
+        at = 0
+        while at < self._size:
+            try:
+                chunk = await asyncio.to_thread(os.pread, self._descriptor, _CHUNK, at)
+            except OSError as error:
+                raise BodyUnreadable(f"content that was made for this attempt: {error.strerror}") from error
+            if not chunk:
+                raise BodyUnreadable("content that was made for this attempt is cut off")
+            at += len(chunk)
+            yield chunk
+
+
+class Workbench:
+    """folder: for what is not kept in memory. most: octets of the content of a message."""
+
+    def __init__(self, folder: Path, most: int) -> None:
+        self._folder = folder
+        self._most = most
+        self._turn = asyncio.Semaphore(1)
+
+    async def made(self, body: MessageBody, make: Callable[[bytes], tuple[bytes, str]]) -> MessageBody:
+        """The body that `make`, called in a thread, makes of the whole content: octets, and the body's type.
+
+        Raises TooLarge, BodyUnreadable, OSError if it cannot be kept, and what `make` raises.
+        """
+        return await self._at_work(body, partial(self._work, make))
+
+    async def asked(self, body: MessageBody, ask: Callable[[bytes], bool]) -> bool:
+        """What `ask`, called in a thread, finds out of the whole content. Raises TooLarge, BodyUnreadable."""
+        return await self._at_work(body, ask)
+
+    async def _at_work[R](self, body: MessageBody, work: Callable[[bytes], R]) -> R:
+        if body.size > self._most:
+            raise TooLarge(f"it has {body.size} octets; [smime] max_size is {self._most}")
+        async with self._turn:
+            content = b"".join([chunk async for chunk in body.chunks()])
+            return await asyncio.to_thread(work, content)
+
+    def _work(self, make: Callable[[bytes], tuple[bytes, str]], content: bytes) -> MessageBody:
+        octets, kind = make(content)
+        if len(octets) <= _IN_MEMORY:
+            return MessageBody(octets, len(octets), _nothing, kind)
+        return MessageBody(None, len(octets), _File(self._folder, octets).chunks, kind)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """The chunks of what is in memory, which nobody asks for."""
+    nothing: tuple[bytes, ...] = ()
+    for chunk in nothing:
+        yield chunk

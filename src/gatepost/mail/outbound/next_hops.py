@@ -1,0 +1,111 @@
+"""Which next hop a delivery goes to, before it is tried: by that the queue keeps limits, turns and silences.
+
+A `mail.queue.hop_queue.HopFinder`. It asks for routes as the attempt does, by the first recipient of a delivery; what
+is sent where, and on which terms, is decided there alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
+from gatepost.mail.queue.hop_queue import LaneKey
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.policy.decisions.route import NO_CONTENT
+from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MxRoute, SmartHosts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.mail.model.message import Delivery, Message
+    from gatepost.net.lookups.mx import MailRouter
+    from gatepost.policy.connectors.mail_flow import Content
+    from gatepost.policy.decisions.route import RoutePlanner
+    from gatepost.policy.decisions.routes import Route
+    from gatepost.store.interface import Store
+
+
+def next_hop_name(places: Sequence[str]) -> str:
+    """The name of a set of hosts, whatever their order. places: as in `policy.decisions.route.NextHop`."""
+    return ",".join(sorted(places))
+
+
+class _Anybody(NamedTuple):
+    address: str
+
+
+class NextHops:
+    """planner: the one in force. port: where MX hosts listen."""
+
+    def __init__(self, planner: Callable[[], RoutePlanner], store: Store, router: MailRouter, port: int) -> None:
+        self._planner = planner
+        self._store = store
+        self._router = router
+        self._port = port
+
+    def known(self, delivery: Delivery) -> LaneKey | None:
+        """Where a delivery goes, None if a name or the message has to be looked into for that."""
+        planner = self._planner()
+        if planner.header_names(delivery.organization, delivery.recipients):
+            return None
+        return self._key(_route(planner, delivery), delivery.destination, delivery.message)
+
+    async def find(self, delivery: Delivery) -> LaneKey:
+        """Where a delivery goes. What cannot be found now goes by itself: the attempt will say why."""
+        planner = self._planner()
+        names = planner.header_names(delivery.organization, delivery.recipients)
+        try:
+            body = MessageBody.stored(delivery, self._store)
+            content = await body.header_fields(names) if names else NO_CONTENT
+            route = _route(planner, delivery, content)
+            if isinstance(route, MxRoute):
+                await self._router.mail_hosts(route.domain)
+        except (BodyUnreadable, LookupFailed):
+            return LaneKey(delivery.destination)
+        return self._key(route, delivery.destination, delivery.message) or LaneKey(delivery.destination)
+
+    def usual(self, destination: str) -> LaneKey | None:
+        """Where mail for a destination goes as a rule, None if its hosts have to be looked up."""
+        organization, _, domain = destination.partition("/")
+        ((route, _),) = self._planner().routes(organization, [_Anybody(f"postmaster@{domain}")])
+        return self._key(route, destination, None)
+
+    def _key(self, route: Route, destination: str, message: Message | None) -> LaneKey | None:
+        match route:
+            case SmartHosts():
+                return LaneKey(next_hop_name([hop.place for hop in route.hops]), _terms(route, message))
+            case MxRoute():
+                names = self._router.known_hosts(route.domain)
+                if names is None:
+                    return None
+                hosts = [f"{name}:{self._port}" for name in names]
+                return LaneKey(next_hop_name(hosts) or destination, _terms(route, message))
+            case LmtpRoute() | InternalRoute():
+                return LaneKey(route.hop.place)
+            case _:
+                return LaneKey(destination)
+
+
+def _route(planner: RoutePlanner, delivery: Delivery, content: Content = NO_CONTENT) -> Route:
+    message = delivery.message
+    found = planner.routes(
+        delivery.organization,
+        delivery.recipients[:1],
+        reverse_path=message.reverse_path,
+        content=content,
+        from_on_premises=message.from_on_premises,
+        notice=message.is_notice,
+    )
+    return found[0][0]
+
+
+def _terms(route: SmartHosts | MxRoute, message: Message | None) -> str:
+    """The connector, and what a rule or the message demands: how such mail fares says nothing of the other mail."""
+    terms = route.connector.name if route.connector is not None else ""
+    if route.by_rule:
+        requirement = route.hops[0].requirement if isinstance(route, SmartHosts) else route.requirement
+        terms += f" by rule {hash(requirement)}"
+    if message is not None and (message.require_tls or message.tls_required_no):
+        terms += " asks for TLS" if message.require_tls else " waives TLS"
+        terms += "" if message.reverse_path else " as a notice"
+    return terms

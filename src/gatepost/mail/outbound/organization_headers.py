@@ -1,0 +1,76 @@
+"""The content step that lets header fields of Exchange's own go to an organization's Exchange, and to nobody else.
+
+The first of the steps (`mail.outbound.content`), so that what signs or encrypts sees the message as it leaves. Which
+fields these are, and what becomes of them, is said in `protocols.message.organization_headers`; who brought them in was
+decided by `policy.decisions.header_trust`. Mail that never had any and goes to nobody who wants them is not looked
+into.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatepost.policy.decisions.routes import MxRoute, SmartHosts
+from gatepost.protocols.message.organization_headers import Crossing, changed_headers, origin_fields
+
+if TYPE_CHECKING:
+    from gatepost.mail.outbound.body import MessageBody
+    from gatepost.mail.outbound.content import Departure
+    from gatepost.policy.connectors.records import Organization
+
+
+class OrganizationHeaders:
+    """hostname: whose word it is what is said of a message that says nothing itself."""
+
+    def __init__(self, hostname: str) -> None:
+        self._hostname = hostname
+
+    async def apply(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+        """The body with the fields that belong to where it goes. Raises BodyUnreadable."""
+        message, home = departure.message, _home(departure)
+        if home is None and (not message.has_organization_headers or _stays(departure)):
+            return body, {}
+        header = await body.header()
+        told = home is not None and message.has_organization_headers
+        change = changed_headers(header, Crossing.DEMOTED if told else Crossing.STRIPPED)
+        before, section = b"", change.section
+        if home is not None:
+            before, section = origin_fields(
+                section,
+                internal=message.is_internal,
+                hostname=self._hostname,
+                domain=_domain(departure, home),
+            )
+        if not before and section is header:
+            return body, {}
+        record = change.record() | ({"cross_premises": True} if home is not None else {})
+        return body.with_header(before + section, skip=len(header)), {"headers": record}
+
+
+def _home(departure: Departure) -> Organization | None:
+    """Whose own Exchange the message goes to, if its connector says so and it is the message's own organization.
+
+    By who owns the connector, never by what it says: another's may say the same. And never with mail for a domain of
+    another organization: what carries that is not the sender's own Exchange, whatever its connector claims.
+    """
+    route = departure.route
+    if not isinstance(route, SmartHosts | MxRoute) or route.connector is None:
+        return None
+    own = departure.message.organization
+    if not route.connector.cloud_services_mail_enabled or route.connector_owner != own:
+        return None
+    return departure.directory.organization(own) if route.domain_owner in {"", own} else None
+
+
+def _stays(departure: Departure) -> bool:
+    """Whether it goes to mailboxes here of the message's own organization."""
+    return not departure.leaves and departure.domain_owner == departure.message.organization
+
+
+def _domain(departure: Departure, home: Organization) -> str:
+    """The sender's domain if it is the organization's, else its first accepted domain."""
+    domain = departure.message.reverse_path.rpartition("@")[2].lower()
+    owner = departure.directory.organization_of(domain) if domain else None
+    if owner is not None and owner.name == home.name:
+        return domain
+    return next((one.name for one in home.accepted_domains if not one.name.startswith("*.")), "")

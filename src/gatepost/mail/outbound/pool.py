@@ -1,0 +1,94 @@
+"""Connections that have nothing to do for a moment, each kept for mail under the very rules it was opened under.
+
+Used by `mail.outbound.attempt`. A connection is found again only by an equal `Hop`: host, address, port, requirement,
+client certificate, version of the configuration. So none is ever reused for a stricter requirement, nor for an older
+one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gatepost.net.sessions import MAX_AGE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gatepost.mail.outbound.hop import Hop, OpenHop
+
+
+class ConnectionPool:
+    """idle: seconds a connection rests before we say QUIT. messages: transactions of one connection. total: that rest.
+
+    age: seconds after which a connection serves nobody more, however busy it was: what it proved is that old. The
+    longest resting one leaves when there are too many.
+    """
+
+    def __init__(self, *, idle: float = 30.0, messages: int = 100, total: int = 500, age: float = MAX_AGE) -> None:
+        self._idle = idle
+        self._messages = messages
+        self._age = age
+        self._total = total
+        self._resting: dict[Hop, deque[OpenHop]] = {}
+        self._order: dict[OpenHop, asyncio.TimerHandle] = {}  # longest resting first
+        self._generation = 0
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def holds(self, hop: Hop) -> bool:
+        """Whether `take` would find one."""
+        return hop in self._resting
+
+    def make_room(self, hosts: Collection[str], most: int) -> None:
+        """End the longest resting connections to some hosts until `most` are left."""
+        resting = [opened for opened in self._order if opened.hop.host in hosts]
+        for opened in resting[: max(len(resting) - most, 0)]:
+            self._end(opened)
+
+    def take(self, hop: Hop) -> OpenHop | None:
+        """A connection opened for an equal hop, the last used first; it is the caller's until `give`."""
+        resting = self._resting.get(hop)
+        if not resting:
+            return None
+        return self._remove(resting[-1])
+
+    def give(self, opened: OpenHop) -> None:
+        """Keep a connection for the next message, or end it if it has served long enough or is of no use."""
+        limit = min(self._messages, opened.connection.transactions_max or self._messages)
+        old = opened.hop.generation != self._generation or time.monotonic() - opened.since >= self._age
+        # A connection that went on in clear after a failed handshake serves one message: the next one tries TLS first.
+        if not opened.connection.usable or opened.connection.sent >= limit or old or opened.facts.handshake_error:
+            opened.connection.quit()
+            return
+        self._resting.setdefault(opened.hop, deque()).append(opened)
+        loop = asyncio.get_running_loop()
+        self._order[opened] = loop.call_later(self._idle, self._end, opened)
+        opened.connection.on_end = lambda: self._end(opened)
+        if len(self._order) > self._total:
+            self._end(next(iter(self._order)))
+
+    def begin_generation(self, generation: int) -> None:
+        """A new configuration is in force: end what rests, and what is in use once it comes back."""
+        self._generation = generation
+        self.close()
+
+    def close(self) -> None:
+        """End all resting connections."""
+        for opened in list(self._order):
+            self._end(opened)
+
+    def _end(self, opened: OpenHop) -> None:
+        self._remove(opened).connection.quit()
+
+    def _remove(self, opened: OpenHop) -> OpenHop:
+        self._order.pop(opened).cancel()
+        opened.connection.on_end = None
+        resting = self._resting[opened.hop]
+        resting.remove(opened)
+        if not resting:
+            del self._resting[opened.hop]
+        return opened

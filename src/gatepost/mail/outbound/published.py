@@ -1,0 +1,111 @@
+"""Looks up what a domain publishes about its mail hosts, DANE and MTA-STS, and turns it into the terms of one host.
+
+Called by `mail.outbound.attempt` for each way and each host of it, before a connection, and by `checks`. What it means
+is decided in `policy.decisions.published`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gatepost.net.lookups.mx import MailHostsKind
+from gatepost.policy.connectors.names import is_this_machine
+from gatepost.policy.connectors.values import MtaStsMode, SmtpDaneMode
+from gatepost.policy.decisions.published import NAMED, Modes, Naming, Published, StsFound, Terms, terms
+from gatepost.policy.decisions.requirement import Shortfall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.net.lookups.mtasts import StsPolicies, StsState
+    from gatepost.net.lookups.mx import HostAddresses, MailHosts
+    from gatepost.net.lookups.tlsa import TlsaFinder
+    from gatepost.policy.decisions.requirement import Requirement
+    from gatepost.protocols.dane.publication import TlsaLookup
+
+
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """Who is asked. clock: seconds since 1970 UTC. dane_off: why no DNSSEC is ever believed, "" if it is."""
+
+    tlsa: TlsaFinder
+    sts: StsPolicies
+    clock: Callable[[], float]
+    dane_off: str = ""
+
+
+class Publication:
+    """What is published for the hosts of one way, for one attempt.
+
+    lookups: None where nobody is asked: then a way that demands DANE is closed. mail_hosts: the MX hosts; None for
+    smart hosts, which no MTA-STS policy speaks of and whose names need no proof. delivers: to a delivery agent (LMTP).
+    """
+
+    def __init__(
+        self, lookups: Lookups | None, asked: Modes, mail_hosts: MailHosts | None = None, *, delivers: bool = False
+    ) -> None:
+        self._lookups = lookups
+        self._asked = asked
+        self._mail_hosts = mail_hosts
+        self._delivers = delivers
+        self._sts: StsFound | None = None
+        self._rechecked = False
+
+    async def begin(self) -> None:
+        """Find the policy of the domain, if the way has one."""
+        if self._lookups is not None and self._mail_hosts is not None and self._asked.sts is not MtaStsMode.NONE:
+            self._sts = await self._policy(self._lookups, self._mail_hosts.domain)
+
+    async def terms(self, requirement: Requirement, port: int, addresses: HostAddresses) -> Terms:
+        """The terms of one host, `addresses.host`, on a port."""
+        dane = await self._records(port, addresses)
+        found = self._terms(requirement, addresses, dane)
+        if await self._changed(found):
+            return self._terms(requirement, addresses, dane)
+        return found
+
+    def _terms(self, requirement: Requirement, addresses: HostAddresses, dane: TlsaLookup | None) -> Terms:
+        published = Published(dane, self._sts)
+        return terms(requirement, addresses.host, self._asked, published, self._naming(addresses))
+
+    def _naming(self, addresses: HostAddresses) -> Naming:
+        hosts = self._mail_hosts
+        if hosts is not None:
+            # Without an MX record the domain is its own host, and no record need be believed (RFC 8689 section 2).
+            domain = "" if hosts.kind is MailHostsKind.IMPLICIT else hosts.domain
+            return Naming(domain, hosts.authentic)
+        if self._delivers and self._asked.asks.demands:
+            return Naming(here=all(is_this_machine(address) for address in addresses.addresses))
+        return NAMED
+
+    async def _records(self, port: int, addresses: HostAddresses) -> TlsaLookup | None:
+        lookups, hosts = self._lookups, self._mail_hosts
+        if lookups is None or self._asked.dane is SmtpDaneMode.NONE:
+            return None
+        authentic = hosts is None or hosts.authentic
+        next_hops = (hosts.domain, hosts.canonical) if hosts is not None else ()
+        found = await lookups.tlsa.find(addresses, port=port, mx_authentic=authentic, next_hops=next_hops)
+        return replace(found, detail=f"{found.detail}: {lookups.dane_off}") if lookups.dane_off else found
+
+    async def _changed(self, found: Terms) -> bool:
+        """Whether the domain has another policy by now, where the one at hand does not allow the host.
+
+        A domain that changes its MX changes its policy first; who has the old one asks again, once an attempt, before
+        mail waits for it (RFC 8461 section 5.1).
+        """
+        lookups, before = self._lookups, self._sts
+        by_sts = isinstance(found.outcome, Shortfall) and found.outcome.enhanced == "4.4.8"
+        if lookups is None or before is None or not by_sts or self._rechecked:
+            return False
+        self._rechecked = True
+        self._sts = await self._policy(lookups, before.domain, recheck=True)
+        return self._sts != before
+
+    @staticmethod
+    async def _policy(lookups: Lookups, domain: str, *, recheck: bool = False) -> StsFound:
+        state: StsState = await lookups.sts.find(domain, now=lookups.clock(), recheck=recheck)
+        failure = state.failure
+        if failure is None:
+            return StsFound(state.domain, state.policy, state.id)
+        return StsFound(state.domain, state.policy, state.id, failure.result_type, failure.detail)

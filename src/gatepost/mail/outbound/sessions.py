@@ -1,0 +1,256 @@
+"""Counts attempted TLS sessions for TLS reports: in memory at once, in the day's file every few seconds.
+
+`mail.outbound.attempt` calls a `WaySessions` for each session it attempts, `node.assembly` makes the one `SessionLog`
+of a worker. Counting takes microseconds and never waits for a disk; what is counted is decided in
+`policy.decisions.tlsrpt`. Counts are no mail: a killed process loses those of the last seconds, a full disk those that
+no longer fit in memory.
+
+A session is an attempt to begin TLS with one address. Messages over a kept connection are none; nor is a connection
+that TCP refuses, that ends before the peer said whether it offers STARTTLS, or that goes on in clear after TLS failed
+on another one, which was counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from gatepost.events.counts import count_classical, count_failed_session, count_session
+from gatepost.events.metrics.counts import Counts
+from gatepost.net import dane
+from gatepost.policy.decisions.published import dnssec_failed
+from gatepost.policy.decisions.tlsrpt import Seen, attempted, barred, not_fetched
+from gatepost.protocols.tlsrpt.tally import Session, Tally
+from gatepost.store.interface import StoreFailure
+from gatepost.store.session_counts import prune_counts, write_counts
+from gatepost.store.trace_files import day_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from gatepost.mail.model.message import Message
+    from gatepost.mail.outbound.failure import HopFailure
+    from gatepost.mail.outbound.hop import Hop, OpenHop
+    from gatepost.net.lookups.question import LookupFailed
+    from gatepost.policy.decisions.facts import HopFacts
+    from gatepost.policy.decisions.published import Published
+    from gatepost.policy.decisions.requirement import Shortfall
+    from gatepost.protocols.tlsrpt.tally import Count
+
+
+_log = logging.getLogger(__name__)
+
+_INTERVAL = 5.0
+_KEPT_DAYS = 14
+_TRIES = 3  # of a file that other workers write at the same moment
+_DAY = 86400
+
+
+class SessionLog:
+    """The counts of one worker. `count` is for the event loop; a thread of its own writes.
+
+    directory: of the day files. interval: seconds between two writes. clock: seconds since 1970 UTC. most: results that
+    are counted apart between two writes; see `protocols.tlsrpt.tally.Tally`. counts: handshakes and failures are
+    counted there too, for metrics.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        interval: float = _INTERVAL,
+        clock: Callable[[], float] = time.time,
+        most: int = 5_000,
+    ) -> None:
+        self._directory = directory
+        self._interval = interval
+        self.clock = clock
+        self.counts = Counts()
+        self._lock = threading.Lock()
+        self._tally = Tally(most)
+        self._day = (-1, "")
+        self._left_out = 0
+        self._today = ""
+        self._failing = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="session-counts", daemon=True)
+        self._thread.start()
+
+    def count(self, session: Session) -> None:
+        """Count a session of this moment."""
+        number = int(self.clock() // _DAY)
+        if number != self._day[0]:
+            self._day = (number, day_of(number * _DAY))
+        with self._lock:
+            self._tally.add(self._day[1], session)
+
+    def close(self) -> None:
+        """Write what was counted and end the thread. Counts after it are lost."""
+        self._closing.set()
+        self._thread.join()
+
+    # ------------------------------------------------------------------------------------------- on the thread
+
+    def _run(self) -> None:
+        while not self._closing.wait(self._interval):
+            self._flush()
+        self._flush()
+        self._say_left_out()
+        if lost := len(self._tally):
+            _log.error("session counts: %d of them could not be written, and are lost", lost)
+
+    def _flush(self) -> None:
+        with self._lock:
+            self._left_out += self._tally.left_out
+            counts = self._tally.take()
+        days = sorted({count.day for count in counts})
+        while days:
+            try:
+                self._left_out += self._write(days[0], [count for count in counts if count.day == days[0]])
+            except StoreFailure as failure:
+                self._failed(failure, [count for count in counts if count.day in days])
+                break
+            days.pop(0)
+        today = day_of(self.clock())
+        if today != self._today:
+            self._today = today
+            self._say_left_out()
+            self._prune()
+
+    def _write(self, day: str, counts: Sequence[Count]) -> int:
+        for _ in range(_TRIES - 1):
+            try:
+                return self._written(day, counts)
+            except StoreFailure:
+                time.sleep(0.1)
+        return self._written(day, counts)
+
+    def _written(self, day: str, counts: Sequence[Count]) -> int:
+        left_out = write_counts(self._directory, day, counts)
+        if self._failing:
+            self._failing = False
+            _log.info("session counts are written again")
+        return left_out
+
+    def _failed(self, failure: StoreFailure, counts: Sequence[Count]) -> None:
+        """They wait in memory for the next time. One line in the log, however long it lasts."""
+        with self._lock:
+            self._tally.put_back(counts)
+        if not self._failing:
+            self._failing = True
+            _log.error("session counts: %s; they are kept in memory, as far as they fit", failure)
+
+    def _say_left_out(self) -> None:
+        """Once a day, and at the end: there may be more of them every few seconds."""
+        if self._left_out:
+            _log.error("session counts: there was no room for %d results of sessions", self._left_out)
+        self._left_out = 0
+
+    def _prune(self) -> None:
+        """Forget old days."""
+        try:
+            prune_counts(self._directory, day_of(self.clock() - _KEPT_DAYS * _DAY))
+        except OSError as error:
+            _log.error("session counts: old days cannot be removed: %s", error)
+
+
+def counted(log: SessionLog | None, message: Message) -> SessionLog | None:
+    """Where the sessions of a message are counted: nowhere if it carries a TLS report of ours.
+
+    Else each report would be a session to report about, and two gateways would write to one another for ever.
+    """
+    return None if message.is_tls_report else log
+
+
+class WaySessions:
+    """The sessions of one attempt to deliver, along one way.
+
+    log: None where nothing is counted. domain: the recipient domain, A-labels; "" for smart hosts, each of which is its
+    own policy domain (RFC 8460 section 1.1). That the domain's MTA-STS policy could not be had is told once, with the
+    first session.
+    """
+
+    def __init__(self, log: SessionLog | None, domain: str = "") -> None:
+        self._log = log
+        self._domain = domain
+        self._told = False
+
+    def opened(self, opened: OpenHop) -> None:
+        """A connection that met its requirement, and one before it whose handshake was left unanswered."""
+        connection = opened.connection
+        if opened.before is not None:
+            self.failed(opened.hop, opened.before)
+        if self._log is not None and opened.facts.classical is not None:
+            count_classical(self._log.counts, remembered=opened.before is None)
+        if self._log is not None and opened.facts.tls is not None:
+            count_session(self._log.counts, "outbound", opened.facts.tls)
+        self._attempted(opened.hop, opened.facts, connection.transcript, connection.local)
+
+    def failed(self, hop: Hop, failure: HopFailure) -> None:
+        """A connection that did not; no session if nothing was seen of TLS."""
+        if failure.facts is not None:
+            self._count_failure(failure)
+            self._attempted(hop, failure.facts, failure.transcript, failure.local)
+
+    def _count_failure(self, failure: HopFailure) -> None:
+        if self._log is None or failure.facts is None:
+            return
+        if failure.facts.tls is not None:
+            count_session(self._log.counts, "outbound", failure.facts.tls)
+        if failure.result_type is not None:
+            count_failed_session(self._log.counts, "outbound", str(failure.result_type))
+
+    def unresolved(self, failed: LookupFailed, host: str = "") -> None:
+        """A name whose DNS answers cannot be used: a policy failure if DNSSEC proves them wrong. host: "" for MX."""
+        if failed.bogus:
+            self.barred(host, dnssec_failed(failed.detail))
+
+    def barred(self, host: str, shortfall: Shortfall, published: Published | None = None) -> None:
+        """A host that must not be used, so that nobody connects to it."""
+        domain = self._policy_domain(host)
+        if self._log is not None and domain and (session := barred(domain, host, shortfall, published)) is not None:
+            self._count(session, published)
+
+    def _attempted(self, hop: Hop, facts: HopFacts, transcript: Sequence[str], local: str) -> None:
+        domain = self._policy_domain(hop.host)
+        if self._log is None or not domain:
+            return
+        found = hop.published.dane
+        if found is not None and found.records.usable and facts.tls is not None and facts.dane is None:
+            # The message need not obey them, but how the host stands to them is to be reported all the same.
+            chain, now = facts.tls.peer_chain, self._log.clock()
+            facts = replace(facts, dane=dane.judge(found.records, chain, names=found.names, now=now))
+        seen = Seen(hop.address, _greeting_name(transcript), local)
+        self._count(attempted(domain, hop.requirement, facts, hop.published, seen), hop.published)
+
+    def _count(self, session: Session, published: Published | None) -> None:
+        failure = None if self._told or published is None else not_fetched(published.sts)
+        if failure is not None:
+            self._told = True
+            session = Session(session.domain, (*session.results, failure))
+        if self._log is not None and session.results:
+            self._log.count(session)
+
+    def _policy_domain(self, host: str) -> str:
+        """Whose report a session belongs to, "" if it is nobody's: an address has no domain to look a record up in."""
+        name = self._domain or host
+        return "" if name.startswith("[") or _is_address(name) else name
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _greeting_name(transcript: Sequence[str]) -> str:
+    """The name in "< 220 mx.b.example ESMTP", "" if there is none."""
+    words = transcript[0][len("< 220 ") :].split(None, 1) if transcript and transcript[0].startswith("< 220") else []
+    return words[0] if words else ""

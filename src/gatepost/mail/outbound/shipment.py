@@ -1,0 +1,270 @@
+"""What is to be sent to some recipients by one route, and what has become of each: the memory of one attempt.
+
+Filled by `mail.outbound.attempt` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. A
+recipient is decided by 2xx for the message, or by 5xx to MAIL, RCPT or the message; whatever says less leaves it to the
+next host (RFC 5321 section 5.1). What a host said for now counts once there is no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from gatepost.mail.model.delivery_result import Fate, Sort, sort_of
+from gatepost.mail.outbound.failure import HopFailure, located
+from gatepost.mail.outbound.handover import hop_record
+from gatepost.mail.outbound.record import drop_record, failure_record, open_record, tries_record
+from gatepost.policy.connectors.values import Cleartext
+from gatepost.policy.decisions.requirement import Opportunistic
+from gatepost.policy.decisions.requiretls import Asks, asks_of
+from gatepost.policy.decisions.withheld import concerns_others, public_reply
+from gatepost.protocols.smtp.client.transaction import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.mail.model.message import Message, Recipient
+    from gatepost.mail.outbound.failure import HopFailed
+    from gatepost.mail.outbound.hop import Hop, OpenHop
+    from gatepost.policy.decisions.destination_history import DestinationName, Drop
+    from gatepost.policy.decisions.requirement import Requirement
+    from gatepost.protocols.smtp.client.transaction import Outcome, RecipientOutcome
+    from gatepost.protocols.smtp.replies import Reply
+
+
+# RFC 5321 section 4.5.3.1.8: every server takes a hundred recipients. More only where it says so (RFC 9422).
+_RECIPIENTS = 100
+_RECIPIENTS_MAX = 1000
+_REASONS = 50
+# Hosts that defer before the attempt ends: a full mailbox is full on every host, and asking all of them is no courtesy.
+_DEFERRING_HOSTS = 5
+
+
+def may_go_clear(requirement: Requirement, attempts: int) -> bool:
+    """Whether mail may leave in clear, over a fresh connection, where a handshake failed.
+
+    Only if that is configured, and only on a later attempt, so that a passing fault costs no protection.
+    """
+    allowed = isinstance(requirement, Opportunistic) and requirement.cleartext is Cleartext.AFTER_FAILED_HANDSHAKE
+    return allowed and attempts >= 1
+
+
+def without_others(fate: Fate) -> Fate:
+    """The fate in words that queue, log and notices may have: none of another organization's hosts and connectors.
+
+    What was really said stays in the detail, for the trace and who may see it there.
+    """
+    if not concerns_others(fate.detail):
+        return fate
+    return replace(fate, reply=public_reply(fate.reply), detail=fate.detail | {"reply": fate.reply.text})
+
+
+@dataclass(slots=True)
+class Shipment:
+    """One message, the recipients of one route.
+
+    base: what the trace shall say of every outcome (connector, requirement, reasons). attempts: made before this one.
+    pending: not decided yet. failures: of the hosts tried so far. deferrals: by address, what a host said of a pending
+    recipient, and what the trace shall know of that. broken: hops where STARTTLS was offered and failed,
+    with the reason. destination: what its connections are remembered by, None if nobody remembers. hold: whether mail
+    waits where a connection falls short of that; drop: how the one in use does, None if it does not.
+    forward_paths: what the next hop is told instead of a recipient's address. keeps_sender: the message's own
+    reverse-path is used even where it was rewritten. origin: what another node of the site is told of the message, ""
+    on any other way. size, body_type, header_8bit: of the body as it is to be sent.
+    """
+
+    message: Message
+    recipients: Sequence[Recipient]
+    base: dict[str, Any]
+    attempts: int = 0
+    size: int = 0
+    body_type: str = ""
+    header_8bit: bool = False
+    keeps_sender: bool = False
+    fates: list[Fate] = field(default_factory=list)
+    pending: list[Recipient] = field(default_factory=list)
+    failures: list[HopFailure] = field(default_factory=list)
+    deferrals: dict[str, tuple[Reply, dict[str, Any]]] = field(default_factory=dict)
+    broken: list[tuple[Hop, str]] = field(default_factory=list)
+    answered: bool = False
+    destination: DestinationName | None = None
+    hold: bool = False
+    drop: Drop | None = None
+    forward_paths: dict[str, str] = field(default_factory=dict)
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        self.pending = list(self.recipients)
+
+    def batches(self, recipients_max: int) -> Iterator[list[Recipient]]:
+        """The pending recipients, as many at a time as one transaction may have."""
+        size = min(recipients_max or _RECIPIENTS, _RECIPIENTS_MAX)
+        waiting = list(self.pending)
+        for start in range(0, len(waiting), size):
+            yield waiting[start : start + size]
+
+    @property
+    def asks(self) -> Asks:
+        """What the message itself asks of TLS."""
+        message = self.message
+        relayed = not message.reverse_path and not message.is_notice
+        return asks_of(require_tls=message.require_tls, tls_required_no=message.tls_required_no, relayed_notice=relayed)
+
+    def note(self, reasons: Sequence[str]) -> None:
+        """More reasons for the trace to tell of every outcome, each once."""
+        if reasons:
+            told = self.base.get("reasons", [])
+            self.base = self.base | {"reasons": list(dict.fromkeys((*told, *reasons)))[:_REASONS]}
+
+    def transaction(self, batch: Sequence[Recipient], opened: OpenHop) -> Transaction:
+        """What the client is to send for a batch. Who is named twice, or by an alias as well, gets one RCPT.
+
+        REQUIRETLS is left out only where policy said that it may be.
+        """
+        message, first = self.message, batch[0]
+        paths = {self._path(one): one for one in reversed(batch)}
+        return Transaction(
+            reverse_path=message.reverse_path if self.keeps_sender else first.return_path or message.reverse_path,
+            recipients=[(path, one.notify, one.orcpt) for path, one in reversed(paths.items())],
+            size=self.size,
+            body_type=self.body_type,
+            smtputf8=message.smtputf8,
+            ret=message.ret,
+            envid=message.envid,
+            require_tls=message.require_tls and not _goes_without_requiretls(opened),
+            header_8bit=self.header_8bit,
+            origin=self.origin,
+        )
+
+    def _path(self, recipient: Recipient) -> str:
+        """What the next hop is told for a recipient."""
+        return self.forward_paths.get(recipient.address, recipient.address)
+
+    def settle(self, batch: Sequence[Recipient], outcome: Outcome, opened: OpenHop) -> None:
+        """Take over what a transaction decided; who is left open stays pending, with the reason among the failures."""
+        detail = self.base | open_record(opened) | drop_record(self.drop)
+        if self.message.inbound.get("transcribed"):
+            detail["transcript"] = list(opened.connection.transcript)
+        if self.message.require_tls:
+            detail["requiretls"] = opened.hop.without_requiretls if _goes_without_requiretls(opened) else "passed on"
+        undecided: HopFailure | None = None
+        deferred: dict[Reply, HopFailure] = {}
+        results = {result.address: result for result in outcome.recipients}
+        for recipient in batch:
+            result = results[self._path(recipient)]
+            if _leaves_open(result):
+                undecided = _broken_off(result, opened)
+                continue
+            self.answered = self.answered or not result.local
+            hop = {"handover": hop_record(opened.hop.host, result.reply)} if self.origin else {}
+            if result.reply.transient:
+                self.deferrals[recipient.address] = result.reply, detail | hop
+                deferred.setdefault(result.reply, _deferral(result.reply, opened))
+            else:
+                self.decide(recipient, result.reply, detail | hop)
+        self.failures += list(deferred.values())[:_REASONS]
+        if undecided is not None:
+            self.failures.append(undecided)
+
+    def failed(self, failed: HopFailed, hop: Hop) -> None:
+        """A hop could not be used."""
+        self.failures.append(replace(failed.failure, published=hop.published))
+        if failed.handshake:
+            self.broken.append((hop, failed.handshake))
+
+    def decide_all(self, reply: Reply, detail: dict[str, Any], *, held: bool = False) -> None:
+        """Everybody pending gets this reply, and nothing more is tried."""
+        for recipient in list(self.pending):
+            self.decide(recipient, reply, self.base | detail, held=held)
+
+    def conclude(self) -> None:
+        """No host is left: who was deferred gets that, and the other pending ones what the failures say together."""
+        for recipient in list(self.pending):
+            if recipient.address in self.deferrals:
+                self.decide(recipient, *self.deferrals[recipient.address])
+        if self.pending:
+            failure = _telling(self.failures)
+            detail = failure_record(failure) | tries_record(self.failures)
+            self.decide_all(failure.reply, detail, held=_held(self.failures))
+
+    def deferred_by(self, host: str) -> bool:
+        """Whether a host answered, and deferred somebody: another of its addresses would say the same."""
+        return any(failure.answered and failure.host == host for failure in self.failures)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether so many hosts have deferred it that no other is to be asked now."""
+        return len({failure.host for failure in self.failures if failure.answered}) >= _DEFERRING_HOSTS
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether no host answered for a single recipient: the destination, not the message, is at fault for now."""
+        return bool(self.failures) and not self.answered and any(fate.sort is Sort.DEFERRED for fate in self.fates)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the hosts talked to nobody: what was asked of the way to them made no difference."""
+        return bool(self.failures) and all(failure.silent for failure in self.failures)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a host turned the connection away for now."""
+        return any(failure.crowded for failure in self.failures)
+
+    def decide(self, recipient: Recipient, reply: Reply, detail: dict[str, Any], *, held: bool = False) -> None:
+        """Settle a pending recipient for this attempt. held: an administrator must act, trying again is of no use."""
+        sort = Sort.HELD if held else sort_of(reply)
+        if sort is not Sort.DELIVERED and self._met_others(detail) and "tries" not in detail:
+            detail = detail | tries_record(self.failures)
+        self.fates.append(Fate(recipient, sort, reply, detail))
+        self.pending.remove(recipient)
+
+    def _met_others(self, detail: dict[str, Any]) -> bool:
+        """Whether more was tried than the host of which `detail` tells."""
+        place = detail.get("host"), detail.get("address")
+        return any(not failure.answered or (failure.host, failure.address) != place for failure in self.failures)
+
+
+def _goes_without_requiretls(opened: OpenHop) -> bool:
+    return opened.hop.without_requiretls != "" and not opened.facts.requiretls_offered
+
+
+def _leaves_open(result: RecipientOutcome) -> bool:
+    """Whether another host may do better: the connection ended, or the peer ended the session (421)."""
+    return result.reply.code == 421 or (result.local and result.reply.transient)
+
+
+def _deferral(reply: Reply, opened: OpenHop) -> HopFailure:
+    return HopFailure(reply, "", None, opened.hop.host, opened.hop.endpoint, answered=True)
+
+
+def _broken_off(result: RecipientOutcome, opened: OpenHop) -> HopFailure:
+    host, address = opened.hop.host, opened.hop.endpoint
+    reply = located(result.reply, host, address) if result.local else result.reply
+    transcript = tuple(opened.connection.transcript)
+    published = opened.hop.published
+    return HopFailure(reply, "", None, host, address, opened.facts, opened.verdict, transcript, published=published)
+
+
+def _telling(failures: Sequence[HopFailure]) -> HopFailure:
+    """The failure that stands for all: for good only if each of them is.
+
+    A drop in protection says more than a TLS failure, and that more than a silent host; of equals the last one is it,
+    as in Exchange's LastAttemptedServerName.
+    """
+    failures = [failure for failure in failures if not failure.answered] or failures
+    transient = [failure for failure in failures if not failure.reply.permanent]
+
+    def weight(failure: HopFailure) -> tuple[bool, bool, int]:
+        return failure.drop is not None, failure.result_type is not None, failures.index(failure)
+
+    return max(transient or failures, key=weight)
+
+
+def _held(failures: Sequence[HopFailure]) -> bool:
+    """Whether all that is left of a destination protects less than before.
+
+    While a host that may do better is only out of reach for now, mail waits for it and needs nobody.
+    """
+    transient = [failure for failure in failures if not failure.reply.permanent]
+    return bool(transient) and all(failure.drop is not None for failure in transient)

@@ -1,0 +1,229 @@
+"""The step that signs and encrypts content before it leaves (S/MIME, RFC 8551), where a connector or a rule demands it.
+
+One of `mail.outbound.content`'s steps, made by `node.content`. A message that must be encrypted or signed and cannot be
+waits, whatever the reason: every way out of `apply` but the last raises. docs/smime.md says what is decided here.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from email.utils import getaddresses
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.mail.outbound.body import BodyUnreadable
+from gatepost.mail.outbound.content import ContentNotReady
+from gatepost.mail.outbound.in_memory_transform import TooLarge
+from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, owner_of
+from gatepost.pki.smime.decryption import is_enveloped
+from gatepost.pki.smime.encryption import encrypted
+from gatepost.pki.smime.readiness import Readiness, readiness_of_all
+from gatepost.pki.smime.signing import signature, signed
+from gatepost.pki.smime.store import SmimeStoreError
+from gatepost.policy.decisions.content_demand import NO_DEMAND
+from gatepost.policy.decisions.routes import InternalRoute, Unroutable
+from gatepost.protocols.message.mime_entity import (
+    MimeMessage,
+    clear_signable,
+    multipart_signed,
+    opaque,
+    seven_bit,
+    split,
+)
+from gatepost.protocols.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from cryptography import x509
+
+    from gatepost.mail.model.message import Recipient
+    from gatepost.mail.outbound.body import MessageBody
+    from gatepost.mail.outbound.content import Departure
+    from gatepost.mail.outbound.in_memory_transform import Workbench
+    from gatepost.pki.smime.signing import Signer
+    from gatepost.pki.smime.store import SmimeStore
+    from gatepost.policy.decisions.content_demand import ContentDemand
+
+
+_log = logging.getLogger(__name__)
+
+_NO_CERTIFICATE: Final = Reply(450, "4.7.5", ("Encryption needed (S/MIME), no usable certificate of the recipient",))
+_NO_SIGNATURE: Final = Reply(450, "4.7.5", ("Signature needed (S/MIME), no usable certificate for the author",))
+_NOT_NOW: Final = Reply(451, "4.3.0", ("The message must be protected by S/MIME, which is not possible just now",))
+_TOO_LARGE: Final = Reply(552, "5.3.4", ("Message too large to be protected by S/MIME",))
+
+_NAMED_IN: Final = ("to", "cc", "resent-to", "resent-cc")
+_CLAIM: Final = b"pkcs7-mime"
+_SHOWN: Final = 20
+
+
+class SmimeProtection:
+    """store: certificates and keys. clock: seconds since 1970."""
+
+    def __init__(self, store: SmimeStore, bench: Workbench, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._bench = bench
+        self._clock = clock
+
+    async def divided(self, departure: Departure, body: MessageBody) -> list[list[Recipient]]:
+        """Those without a certificate wait alone; and an envelope names all it is for, so a Bcc gets one of its own."""
+        if not _demand(departure).encrypt.required:
+            return [list(departure.recipients)]
+        named = await _named(body)
+        groups: dict[str, list[Recipient]] = {}
+        for recipient in departure.recipients:
+            try:
+                found = self._found(departure, recipient.address)
+            except Exception:  # noqa: BLE001 - whatever it is, `apply` meets it again and says so
+                found = Readiness(recipient.address, "", (), "unknown")
+            hidden = found.owner if "@" not in found.owner or found.address not in named else "named"
+            groups.setdefault(hidden if not found.missing else "", []).append(recipient)
+        return list(groups.values())
+
+    async def apply(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+        """As `ContentStep` has it."""
+        demand = _demand(departure)
+        if demand == NO_DEMAND:
+            return body, {}
+        told: dict[str, Any] = demand.record()
+        try:
+            if not (demand.encrypt.required or demand.sign.required):
+                return body, {"smime": told | {"rehearsal": self._rehearsal(departure, demand)}}
+            return await self._protected(departure, body, demand, told)
+        except (BodyUnreadable, ContentNotReady):
+            raise
+        except TooLarge as failure:
+            raise _not_ready(_TOO_LARGE, str(failure), told) from failure
+        except SmimeStoreError as failure:
+            raise _not_ready(_NOT_NOW, str(failure), told) from failure
+        except Exception as failure:
+            # Whatever it is: the message must not go on as it came.
+            _log.error("S/MIME for message %s failed: %s", departure.message.id, type(failure).__name__)
+            raise _not_ready(_NOT_NOW, f"S/MIME failed: {type(failure).__name__}", told) from failure
+
+    async def _protected(
+        self, departure: Departure, body: MessageBody, demand: ContentDemand, told: dict[str, Any]
+    ) -> tuple[MessageBody, dict[str, Any]]:
+        if _CLAIM in (await body.header()).lower() and await self._bench.asked(body, _encrypted_before):
+            return body, {"smime": told | {"encrypted_before": True}}
+        certificates: list[x509.Certificate] = []
+        if demand.encrypt.required:
+            certificates, told["recipients"] = self._certificates(departure, told)
+        signer = await self._signer(departure, body, told) if demand.sign.required else None
+        if not (certificates or signer):
+            return body, {"smime": told}
+        made = await self._bench.made(body, partial(_make, signer=signer, certificates=certificates, told=told))
+        return made, {"smime": told}
+
+    def _certificates(
+        self, departure: Departure, told: dict[str, Any]
+    ) -> tuple[list[x509.Certificate], dict[str, list[str]]]:
+        """All that the content is encrypted to, and by whom; raises ContentNotReady if anybody would be left out."""
+        found = [self._found(departure, one.address) for one in departure.recipients]
+        missing = [one.missing for one in found if one.missing]
+        if missing:
+            raise _not_ready(_NO_CERTIFICATE, "; ".join(missing[:_SHOWN]), told)
+        unique = {fingerprint(certificate): certificate for one in found for certificate in one.certificates}
+        by = {one.address: [fingerprint(each)[:ID_DIGITS] for each in one.certificates] for one in found}
+        return list(unique.values()), by
+
+    def _found(self, departure: Departure, recipient: str) -> Readiness:
+        asking = _demand(departure).encrypt.asking(departure.organization)
+        return readiness_of_all(self._store, asking, recipient, self._clock())
+
+    async def _signer(self, departure: Departure, body: MessageBody, told: dict[str, Any]) -> Signer | None:
+        """Who signs; None for what others wrote and only passes. Raises ContentNotReady."""
+        message = departure.message
+        if message.direction != "originating" or message.is_notice:
+            told["signed_by"] = ""
+            return None
+        owners = await _authors(body, message.reverse_path)
+        found = self._store.signer(departure.organization, owners, self._clock())
+        if found is None:
+            who = " or ".join(owners) or "the author, as its From does not name a single one"
+            advice = _IDENTITY.format(owners[-1] if owners else "DOMAIN", departure.organization)
+            detail = f"there is no certificate that signs for {who}; {advice}"
+            raise _not_ready(_NO_SIGNATURE, detail, told)
+        told["signed_by"] = found[0].id
+        return found[1]
+
+    def _rehearsal(self, departure: Departure, demand: ContentDemand) -> dict[str, Any]:
+        """What of it would keep the message; the author's certificate is not looked for."""
+        if not demand.encrypt.rehearsed:
+            return {}
+        found = [self._found(departure, one.address) for one in departure.recipients]
+        missing = [one.missing for one in found if one.missing]
+        return {"encrypt": {"passed": not missing, "missing": missing[:_SHOWN]}}
+
+
+_IDENTITY: Final = "add one: gatepost smime identity add {} FILE --organization {}"
+
+
+def _not_ready(reply: Reply, detail: str, told: dict[str, Any]) -> ContentNotReady:
+    return ContentNotReady(reply, detail, {"smime": told | {"waits_for": detail}})
+
+
+def _demand(departure: Departure) -> ContentDemand:
+    route = departure.route
+    return NO_DEMAND if isinstance(route, InternalRoute | Unroutable) else route.content
+
+
+async def _named(body: MessageBody) -> frozenset[str]:
+    """The recipients that everybody may see, as `owner_of` has them."""
+    fields = (await body.header_fields(_NAMED_IN)).header
+    return frozenset(_owners(value for name in _NAMED_IN for value in fields.get(name, ())))
+
+
+def _owners(values: Iterable[str]) -> list[str]:
+    found = []
+    for _, address in getaddresses(list(values)):
+        try:
+            found.append(owner_of(address) if "@" in address else "")
+        except ValueError:
+            found.append("")
+    return found
+
+
+async def _authors(body: MessageBody, reverse_path: str) -> tuple[str, ...]:
+    """For whom the certificate may be: the author if it sends itself, then its domain. () if there is no single one."""
+    values = (await body.header_fields(("from",))).header.get("from", ())
+    found = _owners(values)
+    if len(values) != 1 or len(found) != 1 or not found[0]:
+        return ()
+    author = found[0]
+    domain = author.rpartition("@")[2]
+    return (author, domain) if _owners((reverse_path,)) == [author] else (domain,)
+
+
+# in a thread
+
+
+def _encrypted_before(content: bytes) -> bool:
+    """Whether whoever wrote it encrypted it by S/MIME; that it says so is not enough."""
+    return is_enveloped(split(content).enveloped)
+
+
+def _make(
+    content: bytes, *, signer: Signer | None, certificates: Sequence[x509.Certificate], told: dict[str, Any]
+) -> tuple[bytes, str]:
+    message = split(content)
+    if signer is not None:
+        message = _signed(message, signer, hidden=bool(certificates))
+    if certificates:
+        fields, body = opaque(encrypted(message.entity, certificates), "enveloped-data")
+        told["encrypted"] = True
+        message = MimeMessage(message.header, fields, body)
+    octets = message.with_content(message.mime, message.body)
+    return octets, "7BIT" if octets.isascii() else "8BITMIME"
+
+
+def _signed(message: MimeMessage, signer: Signer, *, hidden: bool) -> MimeMessage:
+    """Readable for everybody (multipart/signed) where nobody on its way needs to change it. hidden: nobody can."""
+    entity = message.entity
+    if clear_signable(entity) and (hidden or seven_bit(entity)):
+        fields, body = multipart_signed(entity, signature(entity, signer), f"=_{secrets.token_hex(16)}")
+    else:
+        fields, body = opaque(signed(entity, signer), "signed-data")
+    return MimeMessage(message.header, fields, body)

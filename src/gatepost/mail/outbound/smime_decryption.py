@@ -1,0 +1,135 @@
+"""The step that decrypts what comes for mailboxes here with the organization's own keys (S/MIME, RFC 8551).
+
+One of `mail.outbound.content`'s steps, made by `node.content`; only where `smime_decrypt` of the organization says so.
+What cannot be decrypted is delivered as it came. A key opens mail for its owner alone: who puts somebody else's
+encrypted content into a message to himself gets it back as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.mail.outbound.body import BodyUnreadable
+from gatepost.mail.outbound.in_memory_transform import TooLarge
+from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, owner_of
+from gatepost.pki.smime.decryption import CannotDecrypt, decrypted
+from gatepost.pki.smime.store import SmimeStoreError
+from gatepost.policy.decisions.routes import LmtpRoute, MailboxRoute
+from gatepost.protocols.message.mime_entity import MimeMessage, clear_signable, fields_of, split, without_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.mail.model.message import Recipient
+    from gatepost.mail.outbound.body import MessageBody
+    from gatepost.mail.outbound.content import Departure
+    from gatepost.mail.outbound.in_memory_transform import Workbench
+    from gatepost.pki.smime.decryption import Opener
+    from gatepost.pki.smime.store import SmimeStore
+
+
+_log = logging.getLogger(__name__)
+
+_FIELD: Final = "X-Gatepost-SMIME"
+_NAMES: Final = frozenset({_FIELD.lower().encode()})
+_CLAIM: Final = b"pkcs7-mime"
+# The subject of a message whose header is protected stands inside (RFC 9788).
+_PROTECTED: Final = re.compile(rb";\s*hp\s*=\s*\"?cipher", re.IGNORECASE)
+
+
+class SmimeDecryption:
+    """store: certificates and keys. hostname: of this gateway, for the field that says what it did."""
+
+    def __init__(self, store: SmimeStore, bench: Workbench, hostname: str) -> None:
+        self._store = store
+        self._bench = bench
+        self._hostname = hostname
+
+    async def divided(self, departure: Departure, body: MessageBody) -> list[list[Recipient]]:
+        """Who has a key of its own alone, the others by domain."""
+        if not _wanted(departure) or len(departure.recipients) == 1 or _CLAIM not in (await body.header()).lower():
+            return [list(departure.recipients)]
+        groups: dict[tuple[str, ...], list[Recipient]] = {}
+        for recipient in departure.recipients:
+            groups.setdefault(self._owners(departure, recipient), []).append(recipient)
+        return list(groups.values())
+
+    async def apply(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+        """As `ContentStep` has it; it never keeps a message."""
+        if not _wanted(departure):
+            return body, {}
+        header = await body.header()
+        if fields_of(header, _FIELD.lower().encode()):  # what only this step says
+            body = body.with_header(without_fields(header, _NAMES), skip=len(header))
+        if _CLAIM not in header.lower():
+            return body, {}
+        told: dict[str, Any] = {}
+        try:
+            owners = self._owners(departure, departure.recipients[0])
+            openers = self._store.openers(departure.domain_owner, owners)
+            made = await self._bench.made(body, partial(_make, openers=openers, hostname=self._hostname, told=told))
+        except BodyUnreadable:
+            raise
+        except (CannotDecrypt, TooLarge, SmimeStoreError) as failure:
+            return body, {"smime": {"decrypted": False, "why": str(failure)}}
+        except Exception as failure:  # noqa: BLE001 - it is delivered as it came, whatever is wrong with it
+            _log.warning("message %s was not decrypted: %s", departure.message.id, type(failure).__name__)
+            return body, {"smime": {"decrypted": False, "why": type(failure).__name__}}
+        return made, {"smime": told} if told else {}
+
+    def _owners(self, departure: Departure, recipient: Recipient) -> tuple[str, ...]:
+        """Whose keys open mail for a recipient: its own, if there are such, and its domain's."""
+        try:
+            address = owner_of(recipient.address)
+        except ValueError:
+            return ()
+        mailbox = departure.directory.mailbox(recipient.address)
+        names = dict.fromkeys((address, mailbox.address.lower()) if mailbox is not None else (address,))
+        try:
+            own = [name for name in names if self._store.has_own(departure.domain_owner, name)]
+        except SmimeStoreError:
+            own = []
+        return (*own, address.rpartition("@")[2])
+
+
+def _wanted(departure: Departure) -> bool:
+    if not isinstance(departure.route, MailboxRoute | LmtpRoute):
+        return False
+    # Whose mailbox it is says whether, whoever wrote the message.
+    owner = departure.directory.organization(departure.domain_owner)
+    return owner is not None and owner.smime_decrypt
+
+
+# in a thread
+
+
+def _make(content: bytes, *, openers: Sequence[Opener], hostname: str, told: dict[str, Any]) -> tuple[bytes, str]:
+    message = split(content)
+    cms = message.enveloped
+    if not cms:
+        return content, "7BIT" if content.isascii() else "8BITMIME"
+    inner, opener = decrypted(cms, openers)
+    number = fingerprint(opener.certificate)[:ID_DIGITS]
+    said = f"{_FIELD}: decrypted by {hostname};\r\n key={number}; signature=not-verified\r\n".encode()
+    octets = said + _opened(message, inner)
+    told |= {"decrypted": True, "key": number}
+    return octets, "7BIT" if octets.isascii() else "8BITMIME"
+
+
+def _opened(message: MimeMessage, inner: bytes) -> bytes:
+    """The message with what was in the envelope. Raises CannotDecrypt if no mail program could read that."""
+    if b"\r" not in inner:
+        inner = inner.replace(b"\n", b"\r\n")  # as some programs write it; CRLF is its canonical form
+    entity = split(inner)
+    if entity.header and not entity.mime:
+        raise CannotDecrypt("what is in it is no MIME entity")
+    if not clear_signable(inner):
+        raise CannotDecrypt("what is in it has bare CR or LF, which mail cannot carry")
+    header = message.header
+    if _PROTECTED.search(entity.mime) and (subject := fields_of(entity.header, b"subject")):
+        header = without_fields(header, {b"subject"}) + subject
+    fields = without_fields(entity.mime, {b"mime-version"})
+    return MimeMessage(header, b"", b"").with_content(fields, entity.body)

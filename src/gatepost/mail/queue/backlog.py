@@ -1,0 +1,85 @@
+"""What is ready in memory for one next hop, and whose turn it is: organizations by turns, and in each its destinations.
+
+A destination with ten thousand messages does not starve one with a single message, nor one organization another. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+from gatepost.mail.queue.gate import Gate
+
+if TYPE_CHECKING:
+    from gatepost.mail.model.message import Delivery
+
+
+class Backlog:
+    """The mail of one destination that goes by one next hop under the same terms.
+
+    destination: "organization/domain". ready: deliveries in memory that wait for a lane, by id, in their order.
+    running: attempts. gate: closed after failures that say nothing of the next hop's other mail. queued: it has a place
+    in the rotation.
+    """
+
+    __slots__ = ("destination", "gate", "queued", "ready", "running", "terms")
+
+    def __init__(self, destination: str, terms: str) -> None:
+        self.destination = destination
+        self.terms = terms
+        self.ready: OrderedDict[int, Delivery] = OrderedDict()
+        self.running = 0
+        self.gate = Gate()
+        self.queued = False
+
+    @property
+    def organization(self) -> str:
+        """Whose mail it is."""
+        return self.destination.partition("/")[0]
+
+    def offers(self, now: float) -> bool:
+        """Whether an attempt may be made: what failed is probed by one alone."""
+        return bool(self.ready) and not self.gate.closed(now) and not (self.gate.failures and self.running)
+
+    def forgettable(self, now: float) -> bool:
+        """Whether nothing is known of it that matters."""
+        return not (self.ready or self.running or self.gate.matters(now))
+
+
+class Rotation:
+    """Backlogs in the order in which they get a lane. One that was taken is put in again by the caller."""
+
+    __slots__ = ("_backlogs", "_organizations")
+
+    def __init__(self) -> None:
+        self._organizations: deque[str] = deque()
+        self._backlogs: dict[str, deque[Backlog]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._organizations)
+
+    def put(self, backlog: Backlog) -> None:
+        """Put a backlog at the end of its organization's, unless it is among them."""
+        if backlog.queued:
+            return
+        backlog.queued = True
+        others = self._backlogs.get(backlog.organization)
+        if others is None:
+            self._backlogs[backlog.organization] = deque((backlog,))
+            self._organizations.append(backlog.organization)
+        else:
+            others.append(backlog)
+
+    def take(self) -> Backlog | None:
+        """The backlog whose turn it is, None if there is none."""
+        if not self._organizations:
+            return None
+        organization = self._organizations.popleft()
+        backlogs = self._backlogs[organization]
+        backlog = backlogs.popleft()
+        backlog.queued = False
+        if backlogs:
+            self._organizations.append(organization)
+        else:
+            del self._backlogs[organization]
+        return backlog

@@ -1,0 +1,283 @@
+"""Which senders are to be told what (RFC 3461, RFC 3464), as messages for the same transaction that settles a delivery.
+
+Called by `mail.queue.manager` when an attempt is over. The text is `protocols.message.dsn`'s. Nobody is told of a
+message with the null reverse-path, so that notices never answer notices.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.queue_id import format_id
+from gatepost.policy.decisions.forwarding import Target
+from gatepost.policy.decisions.withheld import concerns_others
+from gatepost.protocols.message.dsn import build_dsn, build_redacted
+from gatepost.protocols.message.dsn_advice import NO_CERTIFICATE, RETURNED
+from gatepost.protocols.message.dsn_report import Action, DsnHop, DsnRecipient, DsnReport, RedactedNotice
+from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from gatepost.mail.model.delivery_result import Fate
+    from gatepost.protocols.message.dsn_report import Advice
+
+
+_log = logging.getLogger(__name__)
+
+_RETURN_LIMIT = 262_144  # octets of an original that go back whole
+_HEADER_LIMIT = 262_144
+_UNPROTECTED = {"5.7.10", "5.7.30"}  # what fails for want of REQUIRETLS (RFC 8689 section 4.2.1)
+
+
+class _Bodies(Protocol):
+    def new_id(self) -> int:
+        """A fresh message or delivery id."""
+
+    def read(self, message_id: int) -> AsyncIterator[bytes]:
+        """The stored body, in chunks."""
+
+
+def _itself(path: Path) -> tuple[Target, ...]:
+    return (Target(path),)
+
+
+def _nothing(_delivery: Delivery, _original: bytes) -> bool:
+    return False
+
+
+class Bouncer:
+    """Makes notices.
+
+    expiration: seconds a notice of an organization stays queued. targets: where mail for an address goes by the
+    mailboxes here, so that whose mail is forwarded gets notices where the other mail goes. secret: whether the content
+    of a message, of which the beginning is given, was to leave only encrypted: its notices hold the header alone.
+    """
+
+    def __init__(
+        self,
+        store: _Bodies,
+        hostname: str,
+        expiration: Callable[[str], float],
+        targets: Callable[[Path], Sequence[Target]] = _itself,
+        secret: Callable[[Delivery, bytes], bool] = _nothing,
+    ) -> None:
+        self._store = store
+        self._hostname = hostname
+        self._expiration = expiration
+        self._targets = targets
+        self._secret = secret
+
+    async def notices(
+        self, delivery: Delivery, fates: Sequence[Fate], *, late: bool, now: float
+    ) -> list[tuple[Message, list[Delivery], bytes]]:
+        """The notices that one attempt calls for: failures and successes in one, delays in another.
+
+        late: the message has waited long enough for a delay notice; recipients told of it are marked so.
+        """
+        if not delivery.message.reverse_path:
+            return self._redacted(delivery, fates, now) if delivery.message.require_tls else []
+        settled = [_settled(fate, now) for fate in fates if _wants_settled(fate)]
+        waiting = [fate for fate in fates if late and _wants_delay(fate)]
+        notices = []
+        if settled:
+            notices.append(await self._notice(delivery, settled, now))
+        if waiting:
+            rows = [_recipient(fate, Action.DELAYED, now, delivery.expires_at) for fate in waiting]
+            notices.append(await self._notice(delivery, rows, now))
+            for fate in waiting:
+                fate.recipient.delayed = True
+        return notices
+
+    def _redacted(
+        self, delivery: Delivery, fates: Sequence[Fate], now: float
+    ) -> list[tuple[Message, list[Delivery], bytes]]:
+        """Where a notice with REQUIRETLS cannot be sent for want of it: the postmaster learns that there was one.
+
+        That goes without REQUIRETLS, so nothing follows if it fails (RFC 8689 section 5).
+        """
+        unsent = {
+            _domain(fate.recipient.address): fate.reply.enhanced
+            for fate in fates
+            if fate.sort is Sort.FAILED and fate.reply.enhanced in _UNPROTECTED
+        }
+        return [self._for_postmaster(delivery, domain, status, now) for domain, status in unsent.items() if domain]
+
+    def _for_postmaster(
+        self, delivery: Delivery, domain: str, status: str, now: float
+    ) -> tuple[Message, list[Delivery], bytes]:
+        about, number = delivery.message, self._store.new_id()
+        body = build_redacted(
+            RedactedNotice(
+                domain=domain,
+                reporting_mta=self._hostname,
+                postmaster=f"postmaster@{self._hostname}",
+                now=now,
+                message_id=f"{format_id(number)}@{self._hostname}",
+                about=about.inbound.get("notice_about_message_id", "") if about.is_notice else about.message_id,
+                status=status,
+            )
+        )
+        notice = self._message(number, about, delivery.organization, body, now)
+        return *self._queued(notice, f"postmaster@{domain}"), body
+
+    async def _notice(
+        self, delivery: Delivery, recipients: list[DsnRecipient], now: float
+    ) -> tuple[Message, list[Delivery], bytes]:
+        message = delivery.message
+        organization = delivery.organization
+        number = self._store.new_id()
+        original, complete = await self._readable(delivery)
+        report = DsnReport(
+            to=message.reverse_path,
+            reporting_mta=self._hostname,
+            postmaster=f"postmaster@{self._hostname}",
+            now=now,
+            message_id=f"{format_id(number)}@{self._hostname}",
+            boundary=f"=_{secrets.token_hex(16)}",
+            recipients=tuple(recipients),
+            arrival=message.received,
+            queue_id=format_id(message.id),
+            envid=message.envid,
+            ret="HDRS" if message.require_tls or self._secret(delivery, original) else message.ret,
+            hops=_hops(delivery, self._hostname, now),
+            original=original,
+            original_complete=complete,
+            return_limit=_RETURN_LIMIT,
+            utf8=message.smtputf8,
+        )
+        body = build_dsn(report)
+        notice = self._message(number, message, organization, body, now)
+        notice.body_type = "8BITMIME" if message.smtputf8 else "7BIT"
+        notice.smtputf8 = message.smtputf8
+        if message.require_tls:
+            # It holds the header section, and is protected as the message was (RFC 8689 section 5).
+            notice.require_tls = True
+            notice.inbound["notice_about_message_id"] = message.message_id
+        return *self._queued(notice, message.reverse_path), body
+
+    def _message(self, number: int, about: Message, organization: str, body: bytes, now: float) -> Message:
+        return Message(
+            id=number,
+            organization=organization,
+            received=now,
+            reverse_path="",
+            size=len(body),
+            message_id=f"<{format_id(number)}@{self._hostname}>",
+            subject="Delivery status notification",
+            session=about.session,
+            direction="originating",
+            inbound={"notice_about": format_id(about.id)},
+        )
+
+    def _queued(self, notice: Message, to: str) -> tuple[Message, list[Delivery]]:
+        organization = notice.organization
+        expires = notice.received + self._expiration(organization)
+        return notice, [
+            Delivery(
+                self._store.new_id(),
+                notice,
+                f"{organization}/{target.path.domain}",
+                [Recipient(target.path.text, notify="NEVER", forwarded_by=target.forwarded_by)],
+                expires_at=expires,
+            )
+            for target in self._targets(_path(to))
+        ]
+
+    async def _readable(self, delivery: Delivery) -> tuple[bytes, bool]:
+        """The same as `_original`; nothing, if it cannot be read: its sender is to hear of the failure all the same."""
+        try:
+            return await self._original(delivery)
+        except (LookupError, OSError, StoreFailure) as failure:
+            _log.error("message %s: its notice is sent without it: %s", format_id(delivery.message.id), failure)
+            return b"", False
+
+    async def _original(self, delivery: Delivery) -> tuple[bytes, bool]:
+        """The original, or as much of it as holds the header section; and whether it is all."""
+        if delivery.body is not None:
+            return delivery.body, True
+        whole = delivery.message.size <= _RETURN_LIMIT
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self._store.read(delivery.message.id):
+            parts.append(chunk)
+            size += len(chunk)
+            if not whole and (b"\r\n\r\n" in b"".join(parts) or size > _HEADER_LIMIT):
+                break
+        return b"".join(parts), size >= delivery.message.size
+
+
+def _domain(address: str) -> str:
+    """The domain as destinations have it: lower-case A-label, or a literal."""
+    return _path(address).domain
+
+
+def _path(address: str) -> Path:
+    try:
+        return parse_address(address)
+    except GrammarError:  # accepted once, so it cannot be far off
+        local_part, _, domain = address.rpartition("@")
+        return Path(address, local_part, domain.lower())
+
+
+def _wants_settled(fate: Fate) -> bool:
+    notify = fate.recipient.notify
+    if fate.sort is Sort.FAILED:
+        return not notify or "FAILURE" in notify
+    if fate.sort is Sort.DELIVERED and "SUCCESS" in notify:
+        # Where the next hop knows DSN, saying so is its business from now on (RFC 3461 section 5.2.2).
+        return not fate.detail.get("dsn_passed_on", False)
+    return False
+
+
+def _wants_delay(fate: Fate) -> bool:
+    recipient = fate.recipient
+    return (
+        fate.sort in {Sort.DEFERRED, Sort.HELD}
+        and not recipient.delayed
+        and (not recipient.notify or "DELAY" in recipient.notify)
+    )
+
+
+def _settled(fate: Fate, now: float) -> DsnRecipient:
+    if fate.sort is Sort.FAILED:
+        return _recipient(fate, Action.FAILED, now, 0.0)
+    return _recipient(fate, Action.DELIVERED if "mailbox" in fate.detail else Action.RELAYED, now, 0.0)
+
+
+def _recipient(fate: Fate, action: Action, now: float, retry_until: float) -> DsnRecipient:
+    default = {"failed": "5.0.0", "delayed": "4.0.0"}.get(str(action), "2.0.0")
+    others = concerns_others(fate.detail)  # the reply is without what is theirs
+    return DsnRecipient(
+        address=fate.recipient.address,
+        action=action,
+        status=fate.reply.enhanced or default,
+        orcpt=fate.recipient.orcpt,
+        remote_mta="" if others else str(fate.detail.get("host", "")),
+        diagnostic=fate.reply.text,
+        detail="" if others else str(fate.detail.get("detail", "")),
+        advice=_advice(fate.detail),
+        last_attempt=now,
+        retry_until=retry_until,
+    )
+
+
+def _advice(detail: Mapping[str, Any]) -> Advice | None:
+    """What the status alone would not say."""
+    if "returned" in detail:
+        return RETURNED
+    return NO_CERTIFICATE if "waits_for" in detail.get("smime", ()) else None
+
+
+def _hops(delivery: Delivery, hostname: str, now: float) -> tuple[DsnHop, ...]:
+    message = delivery.message
+    came_from = message.inbound.get("hello") or message.inbound.get("peer") or "unknown"
+    return (
+        DsnHop(message.received, hostname, f"accepted from {came_from}"),
+        DsnHop(now, hostname, f"attempt {delivery.attempts} to deliver"),
+    )

@@ -1,0 +1,102 @@
+"""Deliveries whose next hop has to be looked up first: by the DNS, or in the message for a mail flow rule.
+
+Used by `mail.queue.manager`. Those of one destination wait for each other, destinations do not: a nameserver that is
+slow for one domain holds up no other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gatepost.mail.queue.hop_queue import LaneKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from gatepost.mail.model.message import Delivery
+    from gatepost.mail.queue.hop_queue import HopFinder
+
+
+_log = logging.getLogger(__name__)
+
+
+class HopLookups:
+    """limit: destinations looked up at a time. spawn: begins a task. found: takes a delivery and where it goes."""
+
+    def __init__(
+        self,
+        finder: HopFinder,
+        limit: int,
+        spawn: Callable[[Coroutine[None, None, None], str], None],
+        found: Callable[[Delivery, LaneKey], None],
+    ) -> None:
+        self._finder = finder
+        self._limit = limit
+        self._spawn = spawn
+        self._found = found
+        self._waiting: dict[str, deque[Delivery]] = {}
+        self._line: deque[str] = deque()  # destinations that wait as too many are looked up
+        self._running = 0
+
+    def waiting(self, destination: str) -> int:
+        """Deliveries of a destination that wait."""
+        return len(self._waiting.get(destination, ()))
+
+    def add(self, delivery: Delivery) -> None:
+        """Look up where a delivery goes; then `found` is called."""
+        others = self._waiting.get(delivery.destination)
+        if others is not None:
+            others.append(delivery)
+            return
+        self._waiting[delivery.destination] = deque((delivery,))
+        if self._running < self._limit:
+            self._begin(delivery.destination)
+        else:
+            self._line.append(delivery.destination)
+
+    def remove(self, destination: str, delivery_id: int) -> Delivery | None:
+        """Take out a delivery that waits."""
+        for delivery in self._waiting.get(destination, ()):
+            if delivery.id == delivery_id:
+                self._waiting[destination].remove(delivery)
+                return delivery
+        return None
+
+    def take_all(self) -> list[Delivery]:
+        """Take out everything that waits."""
+        deliveries = [delivery for waiting in self._waiting.values() for delivery in waiting]
+        for waiting in self._waiting.values():
+            waiting.clear()
+        return deliveries
+
+    def _begin(self, destination: str) -> None:
+        self._running += 1
+        self._spawn(self._look_up(destination), f"next hop of {destination}")
+
+    async def find(self, delivery: Delivery) -> LaneKey:
+        """Where a delivery goes."""
+        return self._finder.known(delivery) or await self._find(delivery)
+
+    async def _look_up(self, destination: str) -> None:
+        waiting = self._waiting[destination]
+        try:
+            while waiting:
+                delivery = waiting[0]
+                key = await self.find(delivery)
+                if waiting and waiting[0] is delivery:  # else it was taken out meanwhile
+                    waiting.popleft()
+                    self._found(delivery, key)
+        finally:
+            del self._waiting[destination]
+            self._running -= 1
+            if self._line:
+                self._begin(self._line.popleft())
+
+    async def _find(self, delivery: Delivery) -> LaneKey:
+        try:
+            return await self._finder.find(delivery)
+        except Exception:  # noqa: BLE001 - the attempt itself will meet the cause, and say it
+            _log.exception("delivery %d to %s: no next hop was found", delivery.id, delivery.destination)
+            return LaneKey(delivery.destination)

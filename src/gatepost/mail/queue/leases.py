@@ -1,0 +1,187 @@
+"""When deferred mail is taken from the store into memory: destinations that are due, by turns for each next hop.
+
+Used by `mail.queue.manager`. A destination gets a hundred deliveries at a time and no more while some of them wait, so
+that others behind its next hop get their turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from gatepost.mail.queue.due_destinations import Agenda
+from gatepost.mail.queue.hop_queue import LaneKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from gatepost.mail.model.message import Delivery
+    from gatepost.mail.queue.backlog import Backlog
+    from gatepost.mail.queue.hop_queue import HopFinder, HopQueue
+    from gatepost.mail.queue.waiting import Waiting
+    from gatepost.store.interface import Store
+
+
+LEASE = 100
+"""Deliveries of one lease."""
+
+LOOK = 1.0
+"""Seconds at most between looks at the agenda: the clock of the wall may jump."""
+
+_log = logging.getLogger(__name__)
+
+_LOOK_AT = 1000  # destinations that one look takes up, so that sessions get their turn
+_REFRESH = 600.0  # seconds between asking the store for everything that is deferred; a safety net
+_SATED = 60.0  # seconds after which mail is looked for again whose destination has enough in memory; a safety net
+_UNKNOWN = LaneKey("")  # of destinations whose next hop has to be looked up
+
+
+class Leases:
+    """offer: takes a leased delivery. spawn: begins a task. put_back: told of the time if the clock was put back.
+
+    per_destination: deliveries of one destination that memory may hold.
+    """
+
+    def __init__(  # noqa: PLR0913 - a part of the queue that knows most others
+        self,
+        store: Store,
+        waiting: Waiting,
+        finder: HopFinder,
+        *,
+        offer: Callable[[Delivery], None],
+        spawn: Callable[[Coroutine[None, None, None], str], None],
+        put_back: Callable[[float], None],
+        per_destination: int,
+    ) -> None:
+        self._store = store
+        self._waiting = waiting
+        self._finder = finder
+        self._offer = offer
+        self._spawn = spawn
+        self._put_back = put_back
+        self._enough = min(LEASE, per_destination + 1) // 2
+        self._clock = waiting.clock
+        self._agenda = Agenda()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._refreshed = 0.0
+        self._looked = 0.0
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Take up nothing any more."""
+        self._stopped = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def note(self, destination: str, at: float) -> None:
+        """A destination has something due at a time."""
+        if self._agenda.note(destination, at) and self._alarm is not None and not self._stopped:
+            self._set_alarm(at)
+
+    def look(self) -> None:
+        """Begin what is due, forget what nothing is known of, and come again."""
+        if self._stopped:
+            return
+        now = self._clock()
+        if now < self._looked - LOOK:
+            _log.warning("the clock was put back by %.0f s; what waits is tried by the new time", self._looked - now)
+            self._put_back(now)
+            self._agenda = Agenda()
+            self._refreshed = 0.0
+        self._looked = now
+        if not self._refreshed or abs(now - self._refreshed) >= _REFRESH:
+            self._refreshed = now
+            self._spawn(self._refresh(), "queue refresh")
+            self._waiting.forget_the_idle()
+        for _ in range(_LOOK_AT):
+            if (due := self._agenda.take(now)) is None:
+                break
+            self._take_up(due, now)
+        self._set_alarm(self._agenda.earliest() or now + LOOK)
+
+    def made_room(self, hop: HopQueue, backlog: Backlog) -> None:
+        """A delivery of a backlog has left for a lane."""
+        if hop.sated and len(backlog.ready) < self._enough and backlog.destination in hop.sated:
+            hop.hungry[backlog.destination] = hop.sated.pop(backlog.destination)
+        self._feed(hop)
+
+    def postpone(self, hop: HopQueue, due: float) -> None:
+        """Lease nothing for a next hop before `due`."""
+        for destination in (*hop.hungry, *hop.sated):
+            self.note(destination, due)
+        hop.hungry.clear()
+        hop.sated.clear()
+
+    async def note_earliest(self, destination: str, not_before: float) -> None:
+        """Note what the store has of a destination."""
+        if earliest := await self._store.earliest(destination):
+            self.note(destination, max(earliest, not_before))
+
+    def _set_alarm(self, at: float) -> None:
+        """Look at the agenda at `at`, or sooner."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        wait = min(max(at - self._clock(), 0.0), LOOK)
+        self._alarm = asyncio.get_running_loop().call_later(wait, self.look)
+
+    async def _refresh(self) -> None:
+        for work in await self._store.destinations():
+            self.note(work.destination, work.earliest)
+
+    def _take_up(self, destination: str, now: float) -> None:
+        """A destination has something due in the store."""
+        key = self._finder.usual(destination) or _UNKNOWN
+        hop = self._waiting.hop(key.next_hop)
+        backlog = hop.backlogs.get((destination, key.terms))
+        until = max(hop.gate.until, backlog.gate.until if backlog is not None else 0.0)
+        if until > now:
+            self._agenda.note(destination, until)
+            self._waiting.forget_if_idle(hop)
+        else:
+            hop.hungry[destination] = key.terms
+            self._feed(hop)
+
+    def _feed(self, hop: HopQueue) -> None:
+        """Lease for the destinations that have something due, if there is room."""
+        if hop.hungry and not hop.leasing and not self._stopped and self._waiting.window.behind(hop.size) > 0:
+            hop.leasing = True
+            self._spawn(self._lease_by_turns(hop), f"leases for {hop.name}")
+
+    async def _lease_by_turns(self, hop: HopQueue) -> None:
+        try:
+            while hop.hungry and not self._stopped and not hop.gate.closed(self._clock()):
+                if self._waiting.window.behind(hop.size) <= 0:
+                    break
+                destination = next(iter(hop.hungry))
+                await self._lease(hop, destination, hop.hungry.pop(destination))
+        finally:
+            hop.leasing = False
+        now = self._clock()
+        if hop.gate.closed(now):
+            self.postpone(hop, hop.gate.until)
+        elif not hop.size:
+            self.postpone(hop, now + LOOK)  # the window is full of what goes elsewhere
+        self._waiting.forget_if_idle(hop)
+
+    async def _lease(self, hop: HopQueue, destination: str, terms: str) -> None:
+        """Make due deliveries of a destination ready."""
+        backlog, window = hop.backlogs.get((destination, terms)), self._waiting.window
+        ready = len(backlog.ready) if backlog is not None else 0
+        room = min(LEASE, window.room(ready, hop.size))
+        if ready > self._enough or room <= 0:
+            hop.sated[destination] = terms
+            self.note(destination, self._clock() + _SATED)
+            return
+        window.waiting += room  # the place is taken, so that no other lease takes it meanwhile
+        try:
+            deliveries = await self._store.lease(destination, room, self._clock())
+        finally:
+            window.waiting -= room
+        for delivery in deliveries:
+            self._offer(delivery)
+        if len(deliveries) == room:
+            hop.hungry[destination] = terms
+        elif not self._stopped:  # if it gave nothing though something is due, it is full or busy just now
+            await self.note_earliest(destination, 0.0 if deliveries else self._clock() + LOOK)

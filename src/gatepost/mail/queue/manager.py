@@ -1,0 +1,441 @@
+"""Who is tried when: lanes per next hop over fresh mail from memory and deferred mail leased from the store.
+
+A next hop is a set of hosts, whatever domains lead there: limits and silence are its own, and the domains behind it
+get its lanes by turns. The first lane starts at once, another when something has waited `lane_wait`, up to the limits.
+After an attempt that no host answered, the next hop is left alone for a while (its gate); a probe that fails again
+speaks for all that is due there: each of it waits, is reported late and expires by its own schedule without being
+tried. What fails for reasons of one destination closes the gate of that alone. Memory is bounded: what exceeds the
+window waits in the store, due at once. How mail is delivered is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.queue.hop_lookup import HopLookups
+from gatepost.mail.queue.hop_queue import EACH_ITS_OWN
+from gatepost.mail.queue.lane_budget import LaneBudget
+from gatepost.mail.queue.leases import LOOK, Leases
+from gatepost.mail.queue.memory_budget import QueueLimits, Window
+from gatepost.mail.queue.retry_decision import INTERNAL, UNTRIED, mark_in_doubt, uniform
+from gatepost.mail.queue.settlement import Settler
+from gatepost.mail.queue.sweeper import Sweeper
+from gatepost.mail.queue.waiting import Waiting
+from gatepost.net.tasks import spawn
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+
+    from gatepost.mail.model.delivery_result import Outcome
+    from gatepost.mail.model.message import Delivery
+    from gatepost.mail.queue.backlog import Backlog
+    from gatepost.mail.queue.bounce import Bouncer
+    from gatepost.mail.queue.hop_queue import HopFinder, HopQueue, LaneKey
+    from gatepost.mail.queue.schedule import Schedule
+    from gatepost.store.interface import AdminNotice, Store
+
+
+_TURNS = 20  # deliveries of one lane while other next hops wait for theirs
+_END = 1.0  # seconds in which a cancelled attempt ends, unless it waits for its last reply
+_NAMED = 20  # lanes that are named in one line of the log
+_SPEAKS_FOR_ALL = 2  # failed attempts in a row after which the untried mail is deferred too
+_CROWDED_SPEAKS_FOR_ALL = 5  # the same where hosts are there, but too busy for us
+_CROWDED_GATE = 60.0  # seconds that a busy next hop is left alone at most
+_TURNED_AWAY = 5  # times that a delivery which met a busy host is tried again at once
+
+_log = logging.getLogger(__name__)
+
+
+class QueueManager:
+    """The queue of one shard. A `store.interface.QueueOwner`; lives on the store's loop.
+
+    deliver: tries one delivery, never raises for what a peer does. finder: says where deliveries go. budget: lanes that
+    this queue shares with others. settled: told of each outcome for the trace, with the time of the next attempt (0 if
+    none). paused: accept and keep, try nothing.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts a queue is made of, put together in one place
+        self,
+        store: Store,
+        deliver: Callable[[Delivery], Awaitable[Outcome]],
+        schedule: Schedule,
+        bouncer: Bouncer,
+        *,
+        settled: Callable[[Delivery, Outcome, float], None],
+        finder: HopFinder = EACH_ITS_OWN,
+        budget: LaneBudget | None = None,
+        limits: QueueLimits | None = None,
+        paused: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._deliver = deliver
+        self._schedule = schedule
+        self._finder = finder
+        self._limits = limits or QueueLimits()
+        self._budget = budget or LaneBudget(
+            self._limits.connections, self._limits.connections_per_destination, time.monotonic
+        )
+        self._budget.tell(self._freed)
+        self._paused = paused
+        self._clock = clock
+        self._window = Window(self._limits)
+        self._settler = Settler(store, schedule, bouncer, self._window, clock, settled, self._note, self.failed)
+        self._waiting = Waiting(self._window, self._settler, clock)
+        self._lookups = HopLookups(finder, self._limits.connections, self._spawn, self._looked_up)
+        self._leases = Leases(
+            store,
+            self._waiting,
+            finder,
+            offer=self._offer_again,
+            spawn=self._spawn,
+            put_back=self._put_back,
+            per_destination=self._limits.window_per_destination,
+        )
+        self._sweeper = Sweeper(
+            store, self._waiting, self._leases, self._lookups, self._place_again, lambda: self._draining
+        )
+        self._line: deque[HopQueue] = deque()  # next hops that wait for a lane because all are taken
+        self._lanes = 0
+        self._in_flight: set[int] = set()
+        self._returning: set[int] = set()  # of these, what goes back to its sender if it cannot be delivered
+        self._turned_away: dict[int, int] = {}  # delivery -> times that hosts were too busy for it
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._in_doubt = False  # attempts that end now had sent their message
+
+    def start(self) -> None:
+        """Own the store's deliveries from now on: what a crash left is due at once."""
+        self._store.attach(self)
+        if not self._paused:
+            self._store.bring_forward(self._clock() + self._schedule.longest)
+            self._leases.look()
+
+    @property
+    def lanes(self) -> int:
+        """Attempts that are running."""
+        return self._lanes
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries in memory that wait for a lane."""
+        return self._window.waiting
+
+    @property
+    def backing_off(self) -> int:
+        """Next hops that are left alone for now, and destinations that are for reasons of their own."""
+        return self._waiting.backing_off()
+
+    # QueueOwner
+
+    def offer(self, deliveries: list[Delivery]) -> None:
+        """Fresh deliveries, durable and leased to us."""
+        if self._paused:
+            return  # they stay in the store, fresh, and are taken up by the next start that is not paused
+        for delivery in deliveries:
+            self._offer(delivery, again=0.0)
+
+    def administered(self, notices: list[AdminNotice]) -> None:
+        """An administrator changed the queue: forget what waits here and is not to be tried, take up what is due."""
+        for notice in notices:
+            if notice.action in {"hold", "drop", "return"}:
+                self._forget(notice)
+            if notice.action in {"hold", "drop"}:
+                continue
+            if notice.action in {"retry", "return"}:
+                self._open_gates(notice.destination)
+            self._note(notice.destination, self._clock())
+
+    def _forget(self, notice: AdminNotice) -> None:
+        """The store knows what is to become of it. What is to be returned comes back from there at once."""
+        delivery = self._waiting.remove(notice.delivery)
+        if delivery is None and (delivery := self._lookups.remove(notice.destination, notice.delivery)) is not None:
+            self._window.waiting -= 1
+        if delivery is not None:
+            self._settler.put_back(delivery, self._clock())
+        elif notice.action == "return" and notice.delivery in self._in_flight:
+            self._returning.add(notice.delivery)
+
+    def _open_gates(self, destination: str) -> None:
+        """Let one attempt be made for a destination, whatever failed before."""
+        hops = set()
+        for backlog, hop in self._waiting.failing.items():
+            if backlog.destination == destination:
+                backlog.gate.open()
+                hops.add(hop)
+        if (usual := self._finder.usual(destination)) is not None and usual.next_hop in self._waiting.hops:
+            hops.add(self._waiting.hops[usual.next_hop])
+        for hop in hops:
+            hop.gate.open()
+            self._start_lanes(hop)
+
+    def failed(self, failure: StoreFailure) -> None:
+        """Nothing can be settled any more: begin nothing, so that nothing is delivered again and again."""
+        if not self._draining:
+            _log.critical("the store failed, delivery stops until a new start: %s", failure)
+        self._stop()
+
+    async def drain(self, seconds: float, replies: float = 0.0) -> None:
+        """Begin nothing new, let attempts end for at most `seconds`, keep the rest in the store.
+
+        Attempts whose message was sent to its end and that lack only the reply get `replies` seconds more: the peer may
+        have taken it, and would take it twice.
+        """
+        self._stop()
+        now = self._clock()
+        for hop in self._waiting.hops.values():
+            self._waiting.put_back(hop.backlogs.values(), now)
+        for delivery in self._lookups.take_all():
+            self._window.waiting -= 1
+            self._settler.put_back(delivery, now)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            await self._end(late, replies)
+
+    async def _end(self, late: set[asyncio.Task[None]], replies: float) -> None:
+        """What was not sent to its end ends at the first call, the rest at the second."""
+        for seconds in (replies, 1.0):
+            for task in late:
+                task.cancel()
+            if late:
+                _, late = await asyncio.wait(late, timeout=_END)
+            if late and seconds > _END and not self._in_doubt:
+                names = ", ".join(sorted(task.get_name() for task in late)[:_NAMED])
+                _log.warning("%d messages were sent, and their replies are waited for: %s", len(late), names)
+                _, late = await asyncio.wait(late, timeout=seconds - _END)
+            self._in_doubt = True
+
+    def _stop(self) -> None:
+        self._draining = True
+        self._leases.stop()
+
+    def _note(self, destination: str, at: float) -> None:
+        self._leases.note(destination, at)
+
+    def _put_back(self, now: float) -> None:
+        """The clock was put back: nothing waits longer for that than it would have."""
+        self._store.bring_forward(now + self._schedule.longest)
+        self._waiting.shorten_gates(now, self._schedule.gate)
+
+    # into memory and back
+
+    def _offer_again(self, delivery: Delivery) -> None:
+        self._offer(delivery, again=LOOK)
+
+    def _offer(self, delivery: Delivery, *, again: float) -> None:
+        """Take a delivery that is leased to us. again: seconds after which it is taken up if there is no room now."""
+        key = self._finder.known(delivery)
+        if key is not None:
+            self._place(delivery, key, again)
+        elif self._draining or self._window.room(self._lookups.waiting(delivery.destination)) <= 0:
+            self._settler.put_back(delivery, self._clock() + again)
+        else:
+            self._window.keep_body(delivery)
+            self._window.waiting += 1
+            self._lookups.add(delivery)
+
+    def _looked_up(self, delivery: Delivery, key: LaneKey) -> None:
+        self._window.waiting -= 1
+        self._place(delivery, key, LOOK, kept=True)
+
+    def _place_again(self, delivery: Delivery, key: LaneKey) -> None:
+        self._place(delivery, key, LOOK)
+
+    def _place(self, delivery: Delivery, key: LaneKey, again: float, *, kept: bool = False) -> None:
+        """Put a delivery where it waits for its lane. kept: its body is counted already."""
+        hop = self._waiting.hop(key.next_hop)
+        backlog = hop.backlog(delivery.destination, key.terms)
+        now = self._clock()
+        gate = hop.gate if hop.gate.closed(now) else backlog.gate
+        if gate.closed(now):
+            if (reply := gate.told(delivery.organization)) is not None:
+                delivery.last_error = delivery.last_error or reply.text
+            self._settler.put_back(delivery, gate.until)
+        elif self._draining or self._window.room(len(backlog.ready), hop.size) <= 0:
+            self._settler.put_back(delivery, now + again)
+        else:
+            if not kept:
+                self._window.keep_body(delivery)
+            self._waiting.add(hop, backlog, delivery)
+            self._start_lanes(hop)
+            return
+        hop.tidy(backlog, now)
+        self._waiting.forget_if_idle(hop)
+
+    # lanes
+
+    def _may_begin(self, hop: HopQueue) -> bool:
+        """Whether a next hop has something to do for one more lane, and may have it: a silent one is probed by one."""
+        if self._draining or not hop.rotation or hop.gate.closed(self._clock()):
+            return False
+        return hop.lanes == 0 if hop.gate.failures else self._budget.allows(hop.name)
+
+    def _start_lanes(self, hop: HopQueue) -> None:
+        """Give a next hop that has something to do a lane now, or a place in the line, and see to more lanes."""
+        if not self._may_begin(hop):
+            return
+        waiting = hop.size
+        if hop.lanes == 0:
+            self._start_lane(hop)
+            waiting -= 1  # the lane takes it in this turn of the loop
+        if hop.growing is None and waiting > 0:
+            hop.growing = asyncio.get_running_loop().call_later(self._limits.lane_wait, self._grow, hop)
+
+    def _grow(self, hop: HopQueue) -> None:
+        """Something has waited for a while: begin one more lane, unless others wait for their first."""
+        hop.growing = None
+        if self._may_begin(hop):
+            if not self._budget.exhausted and not self._line:
+                self._start_lane(hop)
+            self._start_lanes(hop)
+        self._waiting.forget_if_idle(hop)
+
+    def _start_lane(self, hop: HopQueue) -> None:
+        if self._budget.exhausted:
+            self._stand_in_line(hop)
+            return
+        self._lanes += 1
+        hop.lanes += 1
+        self._budget.take(hop.name)
+        self._spawn(self._lane(hop), f"lane {hop.name}")
+
+    def _stand_in_line(self, hop: HopQueue) -> None:
+        if not hop.queued:
+            hop.queued = True
+            self._line.append(hop)
+
+    def _freed(self, next_hop: str) -> None:
+        """A lane has ended, of this queue or another: who has waited longest gets it."""
+        hop = self._waiting.hops.get(next_hop)
+        if hop is not None and hop.lanes == 0 and self._may_begin(hop):
+            if self._line:
+                self._stand_in_line(hop)  # a lane that made way for others comes after them
+            else:
+                self._start_lane(hop)
+        while self._line and not self._budget.exhausted:
+            first = self._line.popleft()
+            first.queued = False
+            if self._may_begin(first):
+                self._start_lane(first)
+
+    async def _lane(self, hop: HopQueue) -> None:
+        turns = 0
+        try:
+            while not self._draining and not hop.gate.closed(self._clock()) and (turns < _TURNS or not self._line):
+                if self._budget.lanes(hop.name) > self._budget.limit(hop.name):
+                    break  # it turned connections away
+                if (written := self._store.held_up()) is not None:
+                    await written
+                    continue
+                if (taken := self._waiting.next(hop)) is None:
+                    break
+                self._leases.made_room(hop, taken[0])
+                await self._attempt(hop, *taken)
+                turns += 1
+        finally:
+            hop.lanes -= 1
+            self._lanes -= 1
+            if not self._draining and hop.gate.closed(self._clock()) and hop.gate not in self._sweeper.gates:
+                self._waiting.put_back(hop.backlogs.values(), hop.gate.until)
+            self._budget.release(hop.name)
+            self._waiting.forget_if_idle(hop)
+
+    async def _attempt(self, hop: HopQueue, backlog: Backlog, delivery: Delivery) -> None:
+        self._in_flight.add(delivery.id)
+        try:
+            await self._try(hop, backlog, delivery)
+        finally:
+            self._in_flight.discard(delivery.id)
+            hop.ended(backlog, self._clock())
+
+    async def _try(self, hop: HopQueue, backlog: Backlog, delivery: Delivery) -> None:
+        if delivery.returned is not None:
+            await self._settler.finish(delivery, uniform(delivery, UNTRIED))
+            return
+        begun = time.monotonic()
+        try:
+            outcome = await self._deliver(delivery)
+        except asyncio.CancelledError:
+            if self._in_doubt:
+                mark_in_doubt(delivery)
+                _log.warning(
+                    "message %s to %s may arrive twice: it was sent, and the gateway stopped before the reply",
+                    format_id(delivery.message.id),
+                    delivery.destination,
+                )
+            self._settler.put_back(delivery, self._clock())
+            raise
+        except Exception:  # noqa: BLE001 - one delivery that we cannot handle must not end its lane
+            _log.exception("delivery %d to %s: our own failure", delivery.id, delivery.destination)
+            outcome = uniform(delivery, INTERNAL)
+        if self._makes_way(hop, backlog, delivery, outcome):
+            return
+        self._judge(hop, backlog, outcome, begun)
+        await self._settler.finish(delivery, replace(outcome, seconds=time.monotonic() - begun))
+        if delivery.id in self._returning:  # the store has it due now
+            self._returning.discard(delivery.id)
+            self._open_gates(delivery.destination)
+            self._note(delivery.destination, self._clock())
+
+    # what an attempt says of the next hop, and of the destination
+
+    def _makes_way(self, hop: HopQueue, backlog: Backlog, delivery: Delivery, outcome: Outcome) -> bool:
+        """Whether hosts turned a connection away beside others of ours: then its delivery comes by one of those."""
+        times = self._turned_away.pop(delivery.id, 0)
+        others = self._budget.lanes(hop.name) > 1
+        if not outcome.crowded or not others or times >= _TURNED_AWAY or self._draining:
+            return False
+        self._budget.turned_away(hop.name)
+        if hop.gate.closed(self._clock()):
+            return False
+        self._turned_away[delivery.id] = times + 1
+        self._waiting.add(hop, backlog, delivery, first=True)
+        return True
+
+    def _judge(self, hop: HopQueue, backlog: Backlog, outcome: Outcome, begun: float) -> None:
+        if not outcome.destination_failed or not outcome.fates:
+            hop.gate.recover()
+            hop.answered = time.monotonic()
+            backlog.gate.recover()
+            self._waiting.failing.pop(backlog, None)
+            self._budget.answered(hop.name)
+        elif not outcome.next_hop_failed:
+            self._waiting.failing[backlog] = hop
+            self._close(hop, backlog, [backlog], outcome)
+        elif hop.answered < begun:  # else others got through meanwhile
+            self._close(hop, backlog, hop.backlogs.values(), outcome)
+
+    def _close(self, hop: HopQueue, tried: Backlog, backlogs: Iterable[Backlog], outcome: Outcome) -> None:
+        """Nothing of these backlogs is tried for a while: of the one that was tried, or of its next hop."""
+        now = self._clock()
+        gate = hop.gate if outcome.next_hop_failed else tried.gate
+        if gate.closed(now):
+            return  # another lane met the same silence a moment ago: that is one failure, not two
+        wait = self._schedule.gate(gate.failures + 1)
+        until = now + (min(wait, _CROWDED_GATE) if outcome.crowded else wait)
+        gate.fail(outcome.fates[0].reply, until, tried.organization)
+        if gate.failures < (_CROWDED_SPEAKS_FOR_ALL if outcome.crowded else _SPEAKS_FOR_ALL):
+            self._waiting.put_back(backlogs, gate.until)
+            if gate is hop.gate:
+                self._leases.postpone(hop, gate.until)
+        elif gate not in self._sweeper.gates:
+            self._sweeper.gates.add(gate)
+            self._spawn(self._sweeper.sweep(hop, gate, list(backlogs)), f"sweep {hop.name}")
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = spawn(self._guarded(work), name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except StoreFailure as failure:
+            self.failed(failure)

@@ -1,0 +1,77 @@
+"""How much of the queue may be in memory: deliveries that wait for a lane, and the bodies of those in memory at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatepost.mail.model.message import Delivery
+
+
+_DESTINATIONS = 4  # whose whole windows fit in that of their next hop
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """connections_per_destination: lanes to one next hop; connections: lanes in all.
+
+    lane_wait: seconds that something waits before one more lane is begun. window_messages, window_per_destination:
+    deliveries that wait in memory; what exceeds them waits in the store. window_bytes: of bodies; what exceeds it is
+    read from the store when its turn comes.
+    """
+
+    connections_per_destination: int = 20
+    lane_wait: float = 0.02
+    window_messages: int = 20000
+    window_per_destination: int = 1000
+    window_bytes: int = 67108864
+    connections: int = 1000
+
+
+class Window:
+    """Counts what is in memory. waiting: deliveries that wait for a lane. bytes: of bodies, each counted once."""
+
+    __slots__ = ("_bodies", "_limits", "_per_next_hop", "bytes", "waiting")
+
+    def __init__(self, limits: QueueLimits) -> None:
+        self._limits = limits
+        self._per_next_hop = min(_DESTINATIONS * limits.window_per_destination, limits.window_messages)
+        self._bodies: dict[int, int] = {}  # message -> deliveries in memory that share its body
+        self.waiting = 0
+        self.bytes = 0
+
+    def behind(self, ready: int) -> int:
+        """How many more deliveries may wait for a next hop, that has `ready` of them."""
+        return min(self._limits.window_messages - self.waiting, self._per_next_hop - ready)
+
+    def room(self, ready: int, behind: int = 0) -> int:
+        """How many more deliveries of a destination may wait. ready: of its own; behind: of all for its next hop.
+
+        One that has none gets in beyond what others fill.
+        """
+        shared = self._per_next_hop * (1 if ready else 2) - behind
+        return min(self._limits.window_messages - self.waiting, self._limits.window_per_destination - ready, shared)
+
+    def keep_body(self, delivery: Delivery) -> None:
+        """Count the body of a delivery that comes into memory, or let go of it if there are too many."""
+        if delivery.body is None:
+            return
+        shared = self._bodies.get(delivery.message.id, 0)
+        if not shared:
+            if self.bytes + len(delivery.body) > self._limits.window_bytes:
+                delivery.body = None
+                return
+            self.bytes += len(delivery.body)
+        self._bodies[delivery.message.id] = shared + 1
+
+    def forget_body(self, delivery: Delivery) -> None:
+        """A delivery leaves memory."""
+        if delivery.body is None:
+            return
+        shared = self._bodies.pop(delivery.message.id, 0) - 1
+        if shared > 0:
+            self._bodies[delivery.message.id] = shared
+        elif shared == 0:
+            self.bytes -= len(delivery.body)
+        delivery.body = None

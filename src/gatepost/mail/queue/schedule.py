@@ -1,0 +1,58 @@
+"""When a deferred delivery is tried again, when its sender hears of the delay, and when it is given up. Pure.
+
+Defaults are Exchange Online's: 15 min, 15 min, then hourly for 24 h; a delay notice after 4 h (exchange.md §7.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_FIRST_GATE = 10.0
+_JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """All in seconds.
+
+    retry: waits between attempts, the last repeats. delay_notice: age at which senders are told, 0 for never.
+    expiration: age at which a delivery is given up that says nothing of its own.
+    """
+
+    retry: tuple[float, ...] = (900.0, 900.0, 3600.0)
+    delay_notice: float = 14400.0
+    expiration: float = 86400.0
+
+    def next_attempt(self, attempts: int, now: float, expires_at: float, luck: float) -> float:
+        """When to try again after `attempts` attempts (at least 1).
+
+        luck: 0 to 1, spreads the wait by 10 % either way so that mail deferred together does not return together. The
+        last attempt is at expiry, never after it.
+        """
+        wait = self.retry[min(attempts, len(self.retry)) - 1]
+        return min(now + wait * (1 + _JITTER * (2 * luck - 1)), max(expires_at, now))
+
+    @property
+    def longest(self) -> float:
+        """No delivery waits longer for its next attempt, unless it waits for an administrator."""
+        return max(self.retry) * (1 + _JITTER)
+
+    def look_again(self, received: float, now: float, expires_at: float) -> float:
+        """When to try mail again that waits for an administrator: when its sender is to be told, and at expiry."""
+        notice = received + self.delay_notice
+        return min(notice, max(expires_at, now)) if self.delay_notice and notice > now else max(expires_at, now)
+
+    def expires_at(self, received: float, own: float) -> float:
+        """When a delivery is given up. own: its own time, 0 if it says nothing."""
+        return own or received + self.expiration
+
+    def gate(self, failures: int) -> float:
+        """How long a destination is left alone after `failures` attempts in a row that no host answered (1 or more).
+
+        It doubles each time and ends at the first retry wait: fresh mail finds a destination that is back soon enough.
+        """
+        return min(_FIRST_GATE * (1 << min(failures, 20) - 1), self.retry[0])
+
+    def delay_due(self, received: float, now: float) -> bool:
+        """Whether senders are to be told that the message is late."""
+        return bool(self.delay_notice) and now - received >= self.delay_notice

@@ -1,0 +1,106 @@
+"""What happens when a delivery leaves memory: its outcome is settled in the store, its sender told, the trace filled.
+
+Called by `mail.queue.manager`. Nothing here raises for what one delivery brings along: a delivery that is not settled
+stays leased until the process ends, so there is always a second way.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.queue.retry_decision import conclude, untold
+from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.mail.model.delivery_result import Outcome
+    from gatepost.mail.model.message import Delivery, Message
+    from gatepost.mail.queue.bounce import Bouncer
+    from gatepost.mail.queue.memory_budget import Window
+    from gatepost.mail.queue.retry_decision import Conclusion
+    from gatepost.mail.queue.schedule import Schedule
+    from gatepost.store.interface import Store
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """told: of each outcome worth a line in the trace, with the time of the next attempt (0 if none).
+
+    note: a destination has something due at a time. failed: the store can settle nothing any more.
+    """
+
+    store: Store
+    schedule: Schedule
+    bouncer: Bouncer
+    window: Window
+    clock: Callable[[], float]
+    told: Callable[[Delivery, Outcome, float], None]
+    note: Callable[[str, float], None]
+    failed: Callable[[StoreFailure], None]
+
+    def put_back(self, delivery: Delivery, due: float) -> None:
+        """It waits in the store until `due` as if it had not been in memory."""
+        self.window.forget_body(delivery)
+        self._settle(Settlement(delivery, delivery.recipients, due, delivery.last_error))
+
+    async def finish(self, delivery: Delivery, outcome: Outcome, *, tell_deferral: bool = True) -> None:
+        """An attempt is over. tell_deferral: whether the trace hears of it even if it settles nothing."""
+        now = self.clock()
+        delivery.attempts += 1
+        luck = random.random()  # noqa: S311 - spreads load, guards nothing
+        conclusion = conclude(delivery, outcome, self.schedule, now, luck)
+        notices, conclusion = await self._notices(delivery, conclusion, now)
+        delivery.last_error = conclusion.last_error
+        for recipient in conclusion.remaining:
+            recipient.held = conclusion.held
+        self.window.forget_body(delivery)
+        self._settle(Settlement(delivery, conclusion.remaining, conclusion.next_at, conclusion.last_error, notices))
+        if tell_deferral or any(fate.sort is not Sort.DEFERRED for fate in conclusion.outcome.fates):
+            self._tell(delivery, conclusion)
+
+    async def _notices(
+        self, delivery: Delivery, conclusion: Conclusion, now: float
+    ) -> tuple[list[tuple[Message, list[Delivery], bytes]], Conclusion]:
+        """The notices, and the conclusion as it is without those that cannot be made: what failed waits then."""
+        fates = conclusion.outcome.fates
+        try:
+            return await self.bouncer.notices(delivery, fates, late=conclusion.late, now=now), conclusion
+        except Exception:  # noqa: BLE001 - a notice that cannot be made must not leave its delivery unsettled
+            failed = any(fate.sort is Sort.FAILED for fate in fates)
+            what = "it failed, and stays in the queue until they can be" if failed else "it goes on without them"
+            level = logging.CRITICAL if failed else logging.ERROR
+            _log.log(level, "delivery %d: no notice could be made for its sender: %s", delivery.id, what, exc_info=True)
+            return [], untold(conclusion, now + self.schedule.retry[-1]) if failed else conclusion
+
+    def _settle(self, settlement: Settlement) -> None:
+        try:
+            self.store.settle([settlement])
+        except MessageUnstorable as failure:
+            _log.error("delivery %d is settled without its text and its notices: %s", settlement.delivery.id, failure)
+            settlement.last_error, settlement.notices = "", []
+            settlement.delivery.last_error = ""
+            self._settle_bare(settlement)
+        except StoreFailure as failure:
+            self.failed(failure)
+        if settlement.remaining:
+            self.note(settlement.delivery.destination, settlement.next_at)
+
+    def _settle_bare(self, settlement: Settlement) -> None:
+        try:
+            self.store.settle([settlement])
+        except StoreFailure as failure:
+            _log.error("delivery %d stays as it was: %s", settlement.delivery.id, failure)
+
+    def _tell(self, delivery: Delivery, conclusion: Conclusion) -> None:
+        try:
+            self.told(delivery, conclusion.outcome, conclusion.next_at)
+        except Exception:  # noqa: BLE001 - the trace is not worth the mail
+            _log.exception("delivery %d: its outcome was not recorded", delivery.id)

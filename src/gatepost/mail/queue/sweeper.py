@@ -1,0 +1,82 @@
+"""Mail that is deferred without being tried, as a probe of its next hop, or of its destination, was in vain again.
+
+Used by `mail.queue.manager`. Each such delivery waits, is reported late and expires by its own schedule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gatepost.mail.queue.leases import LEASE
+from gatepost.mail.queue.retry_decision import UNTRIED, suspended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.mail.model.message import Delivery
+    from gatepost.mail.queue.backlog import Backlog
+    from gatepost.mail.queue.gate import Gate
+    from gatepost.mail.queue.hop_lookup import HopLookups
+    from gatepost.mail.queue.hop_queue import HopQueue, LaneKey
+    from gatepost.mail.queue.leases import Leases
+    from gatepost.mail.queue.waiting import Waiting
+    from gatepost.store.interface import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeper:
+    """place: takes what goes another way after all. stopped: whether the queue ends. gates: whose mail is swept now."""
+
+    store: Store
+    waiting: Waiting
+    leases: Leases
+    lookups: HopLookups
+    place: Callable[[Delivery, LaneKey], None]
+    stopped: Callable[[], bool]
+    gates: set[Gate] = field(default_factory=set)
+
+    async def sweep(self, hop: HopQueue, gate: Gate, backlogs: Sequence[Backlog]) -> None:
+        """Defer all that is due of some backlogs, with what the probe was told. gate: in `gates`."""
+        due = dict.fromkeys(backlog.destination for backlog in backlogs)
+        if gate is hop.gate:
+            due |= dict.fromkeys((*hop.hungry, *hop.sated))
+            hop.hungry.clear()
+            hop.sated.clear()
+        try:
+            for delivery in self.waiting.take_ready(backlogs):
+                await self._suspend(delivery, gate)
+            for destination in due:
+                await self._sweep_destination(hop, gate, destination, backlogs)
+        finally:
+            self.gates.discard(gate)
+        if not self.stopped():
+            self.waiting.put_back(backlogs, gate.until)
+            self.waiting.forget_if_idle(hop)
+
+    async def _sweep_destination(
+        self, hop: HopQueue, gate: Gate, destination: str, backlogs: Sequence[Backlog]
+    ) -> None:
+        whole, terms = gate is hop.gate, {backlog.terms for backlog in backlogs}
+        while not self.stopped() and gate.reply is not None:
+            batch = await self.store.lease(destination, LEASE, self.waiting.clock())
+            if not batch:
+                break
+            for delivery in batch:
+                key = await self.lookups.find(delivery)
+                if key.next_hop == hop.name and (whole or key.terms in terms):
+                    await self._suspend(delivery, gate)
+                else:
+                    self.place(delivery, key)
+            await self.store.flushed()
+        if not self.stopped():
+            await self.leases.note_earliest(destination, gate.until)
+
+    async def _suspend(self, delivery: Delivery, gate: Gate) -> None:
+        """Conclude an attempt that was not made. The trace hears of the first one and of the end, not of each hour."""
+        settler = self.waiting.settler
+        if self.stopped():
+            settler.put_back(delivery, self.waiting.clock())
+            return
+        first, reply = not delivery.attempts, gate.told(delivery.organization) or UNTRIED
+        await settler.finish(delivery, suspended(delivery, reply), tell_deferral=first)

@@ -1,0 +1,103 @@
+"""What waits in memory for a lane: the queues of the next hops, and where in them each delivery is.
+
+Used by `mail.queue.manager`, `mail.queue.leases` and `mail.queue.sweeper`, which say what comes in and what goes back
+to the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gatepost.mail.queue.hop_queue import HopQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gatepost.mail.model.message import Delivery
+    from gatepost.mail.queue.backlog import Backlog
+    from gatepost.mail.queue.memory_budget import Window
+    from gatepost.mail.queue.settlement import Settler
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """hops: by name. places: where each ready delivery is, by its id. failing: backlogs with failures of their own."""
+
+    window: Window
+    settler: Settler
+    clock: Callable[[], float]
+    hops: dict[str, HopQueue] = field(default_factory=dict)
+    places: dict[int, tuple[HopQueue, Backlog]] = field(default_factory=dict)
+    failing: dict[Backlog, HopQueue] = field(default_factory=dict)
+
+    def hop(self, name: str) -> HopQueue:
+        """The queue of a next hop, made if there is none."""
+        found = self.hops.get(name)
+        if found is None:
+            found = self.hops[name] = HopQueue(name)
+        return found
+
+    def add(self, hop: HopQueue, backlog: Backlog, delivery: Delivery, *, first: bool = False) -> None:
+        """A delivery is ready. first: before the others of its backlog."""
+        self.window.waiting += 1
+        self.places[delivery.id] = hop, backlog
+        hop.add(backlog, delivery)
+        if first:
+            backlog.ready.move_to_end(delivery.id, last=False)
+
+    def next(self, hop: HopQueue) -> tuple[Backlog, Delivery] | None:
+        """Take out the delivery whose turn it is, None if none may be tried."""
+        taken = hop.take(self.clock())
+        if taken is not None:
+            self._left(taken[1])
+        return taken
+
+    def remove(self, delivery_id: int) -> Delivery | None:
+        """Take out a delivery that is not begun."""
+        hop, backlog = self.places.get(delivery_id, (None, None))
+        if hop is None or backlog is None:
+            return None
+        delivery = hop.remove(backlog, delivery_id)
+        if delivery is not None:
+            self._left(delivery)
+        return delivery
+
+    def take_ready(self, backlogs: Iterable[Backlog]) -> list[Delivery]:
+        """Take out all of some backlogs."""
+        numbers = [number for backlog in backlogs for number in backlog.ready]
+        return [delivery for number in numbers if (delivery := self.remove(number)) is not None]
+
+    def put_back(self, backlogs: Iterable[Backlog], due: float) -> None:
+        """All of some backlogs waits in the store until `due`."""
+        for delivery in self.take_ready(backlogs):
+            self.settler.put_back(delivery, due)
+
+    def forget_if_idle(self, hop: HopQueue) -> None:
+        """Forget a next hop of which nothing is known that matters."""
+        if hop.forgettable(self.clock()):
+            self.hops.pop(hop.name, None)
+
+    def forget_the_idle(self) -> None:
+        """Forget whatever does not matter any more."""
+        now = self.clock()
+        for backlog in [one for one in self.failing if not one.gate.matters(now)]:
+            self.failing.pop(backlog).tidy(backlog, now)
+        for hop in list(self.hops.values()):
+            self.forget_if_idle(hop)
+
+    def shorten_gates(self, now: float, wait: Callable[[int], float]) -> None:
+        """No gate stays closed for longer than `wait` says for its failures."""
+        gates = [hop.gate for hop in self.hops.values()] + [backlog.gate for backlog in self.failing]
+        for gate in gates:
+            gate.until = min(gate.until, now + wait(gate.failures or 1))
+
+    def backing_off(self) -> int:
+        """Next hops that are left alone for now, and destinations that are for reasons of their own."""
+        now = self.clock()
+        hops = sum(hop.gate.closed(now) for hop in self.hops.values())
+        return hops + sum(backlog.gate.closed(now) for backlog in self.failing)
+
+    def _left(self, delivery: Delivery) -> None:
+        self.window.waiting -= 1
+        self.places.pop(delivery.id, None)

@@ -1,0 +1,458 @@
+"""Users, sessions, API tokens and the record of deeds: `access.db` in the data directory, shared by its processes.
+
+Opened by whoever serves the admin centre and REST, and by `gatepost user` and `gatepost token`. Every change of an
+account and the deed that tells of it are one transaction. Passwords lie in it as Argon2id, all other secrets as SHA-256
+of 32 random octets; none is ever given out again. May be used by several threads at a time; methods block, those that
+take a password for some 30 ms and more. It decides nothing about what a principal may: that is
+`manage.access.principal`.
+
+Methods raise StoreFailure if the file cannot be read or written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.manage.access import (
+    audit_rows as deed_rows,
+)
+from gatepost.manage.access import (
+    issuer_rows,
+    passkey_rows,
+    session_rows,
+    setup_rows,
+    token_rows,
+    user_rows,
+)
+from gatepost.manage.access.database import AccessDatabase
+from gatepost.manage.access.fields import spoken
+from gatepost.manage.access.login_rate_limiter import Doorkeeper
+from gatepost.manage.access.principal import Role
+from gatepost.manage.access.records import KEEP, AccountError, Actor, Deed, DeedFilter, LogInRefused, Outcome
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from gatepost.manage.access.actions import Action
+    from gatepost.manage.access.issuer_rows import Vouched
+    from gatepost.manage.access.login_rate_limiter import Attempt
+    from gatepost.manage.access.principal import Principal, Scope
+    from gatepost.manage.access.records import Keep, Passkey, Session, Token, User
+
+
+ACCESS_FILE = "access.db"
+
+_ALL: Final = DeedFilter()
+
+
+class Accounts:
+    """The accounts of one data directory. clock: seconds since 1970. ticks: seconds that never go back."""
+
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Open `path`, made if it is not there; in the process that uses it, for a fork shares no database."""
+        self._database = AccessDatabase(path)
+        self._clock = clock
+        self._doorkeeper = Doorkeeper(ticks)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    # users
+
+    def users(self) -> list[User]:
+        """All of them, by name."""
+        with self._database.reading() as connection:
+            return user_rows.every(connection)
+
+    def user(self, name: str) -> User | None:
+        """The user of that name, in whatever case it is written."""
+        with self._database.reading() as connection:
+            return user_rows.find(connection, spoken(name))
+
+    def has_owner(self) -> bool:
+        """Whether there is an owner; until then only `setup_code` opens the admin centre."""
+        with self._database.reading() as connection:
+            return user_rows.has_owner(connection)
+
+    def add_user(
+        self, name: str, role: Role, password: str, *, by: Actor, organizations: Iterable[str] | None = None
+    ) -> User:
+        """A new user, enabled. organizations: None is all of them; whether there are such is the caller's to know.
+
+        Raises AccountError: INPUT with an error for each field, CONFLICT if the name is taken.
+        """
+        draft = user_rows.drafted(name, role, password, organizations)
+        argon2 = self._doorkeeper.hashed(draft.password)
+        now = self._clock()
+        with self._database.changing() as connection:
+            user = user_rows.insert(connection, draft, argon2, now)
+            if user.role is Role.OWNER:
+                setup_rows.forget(connection)
+            deed_rows.write(
+                connection, Deed(0, now, *by, "user-add", subject=user.name, detail={"after": user_rows.facts(user)})
+            )
+        return user
+
+    def set_user(
+        self,
+        name: str,
+        *,
+        by: Actor,
+        role: Role | None = None,
+        organizations: Iterable[str] | Keep | None = KEEP,
+        enabled: bool | None = None,
+        password: str | None = None,
+    ) -> User:
+        """Change a user; what is not given stays. Any change ends all of its sessions: `start_session` begins another.
+
+        Raises AccountError: INPUT, MISSING, CONFLICT if it would leave no owner who can log in.
+        """
+        argon2 = None if password is None else self._doorkeeper.hashed(user_rows.checked_password(password, name))
+        now = self._clock()
+        with self._database.changing() as connection:
+            before = user_rows.get(connection, name)
+            after = user_rows.update(connection, before, user_rows.Change(role, organizations, enabled, argon2))
+            if after == before:
+                return before
+            session_rows.end_all(connection, after.name)
+            if after.role is Role.OWNER:
+                setup_rows.forget(connection)
+            detail = {
+                "before": user_rows.facts(before),
+                "after": user_rows.facts(after),
+                "password": argon2 is not None,
+            }
+            deed_rows.write(connection, Deed(0, now, *by, "user-set", subject=after.name, detail=detail))
+        self._database.forget()
+        return after
+
+    def remove_user(self, name: str, *, by: Actor) -> list[str]:
+        """Remove a user, its sessions and the tokens that it made, whose names are returned.
+
+        Raises AccountError: MISSING, CONFLICT if it is the last owner.
+        """
+        now = self._clock()
+        with self._database.changing() as connection:
+            before = user_rows.get(connection, name)
+            user_rows.delete(connection, before)
+            session_rows.end_all(connection, before.name)
+            passkey_rows.end_all(connection, before.name)
+            ended = token_rows.end_all(connection, before.name)
+            detail = {"before": user_rows.facts(before), "tokens": ended}
+            deed_rows.write(connection, Deed(0, now, *by, "user-remove", subject=before.name, detail=detail))
+        self._database.forget()
+        return ended
+
+    # logging in
+
+    def log_in(self, name: str, password: str, address: str, agent: str) -> str:
+        """The secret of a fresh session, for a cookie. address: where from, without port. agent: what the browser is.
+
+        Raises LogInRefused, the same for names that nobody has; in time, too.
+        """
+        user = self.check_password(name, password, address)
+        try:
+            return self.start_session(user, address, agent)
+        except AccountError:  # changed or removed since its password was tried
+            raise LogInRefused from None
+
+    def check_password(self, name: str, password: str, address: str) -> User:
+        """The user whose password that is, also to ask again before something grave. Raises LogInRefused.
+
+        Failures are counted by address and by name; a refusal is a deed, a success is not.
+        """
+        asked = spoken(name)
+        with self._database.reading() as connection:
+            known = user_rows.credential(connection, asked)
+        attempt = self._doorkeeper.admit(asked or name, address, usual=known.last_address if known else "")
+        fits = self._doorkeeper.fits(password, known.argon2 if known else None)
+        if fits and known and known.argon2 and known.user.enabled:
+            self._doorkeeper.forgive(attempt)
+            return known.user
+        now = self._clock()
+        with self._database.changing() as connection:
+            who = known.user.name if known else ""
+            deed_rows.write(connection, Deed(0, now, *Actor(who, address), "log-in", outcome=Outcome.REFUSED))
+        raise LogInRefused
+
+    def admit(self, address: str) -> Attempt:
+        """Somebody without a name tries to come in: a failure until it is forgiven. Raises LogInRefused."""
+        return self._doorkeeper.admit("", address, usual="")
+
+    def forgive(self, attempt: Attempt) -> None:
+        """It was right."""
+        self._doorkeeper.forgive(attempt)
+
+    def start_session(self, user: User, address: str, agent: str, *, proved: float | None = None) -> str:
+        """The secret of a fresh session of a user as it is now. Raises AccountError (CONFLICT) if it changed since.
+
+        It is random and never one that a browser brought; whoever held an older one of this browser has it no more
+        if the caller ends that (`end_session`). proved: when the person proved who they are, None is now.
+        """
+        now = self._clock()
+        with self._database.changing() as connection:
+            user_rows.logged_in(connection, user, now, address)
+            secret = session_rows.start(connection, user, now, address, agent, now if proved is None else proved)
+            session_rows.prune(connection, now)
+            deed_rows.prune(connection, now)
+            deed_rows.write(connection, Deed(0, now, *Actor(user.name, address), "log-in"))
+        return secret
+
+    def log_in_vouched(self, vouched: Vouched, address: str, agent: str, *, proved: float) -> str:
+        """The secret of a fresh session of whom an issuer vouches for, who is made or changed as the issuer says.
+
+        proved: when the person proved to the issuer who they are, 0 if it does not say. Raises LogInRefused; the deed
+        says why.
+        """
+        now = self._clock()
+        by = Actor(spoken(vouched.name), address)
+        try:
+            with self._database.changing() as connection:
+                before, after = issuer_rows.keep(connection, vouched, now)
+                if before != after:
+                    was = None if before is None else user_rows.facts(before)
+                    detail = {"before": was, "after": user_rows.facts(after), "issuer": vouched.issuer}
+                    action = "user-add" if before is None else "user-set"
+                    deed_rows.write(
+                        connection, Deed(0, now, after.name, address, action, "", after.name, detail=detail)
+                    )
+            return self.start_session(after, address, agent, proved=proved)
+        except AccountError as error:
+            detail = {"why": error.text, "issuer": vouched.issuer}
+            self.record(by, "log-in", outcome=Outcome.REFUSED, detail=detail)
+            raise LogInRefused from None
+
+    def confirm(self, session: Session, *, address: str) -> None:
+        """The person of a session proved again who they are; how is for the caller."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            session_rows.confirm(connection, session, now)
+            deed_rows.write(connection, Deed(0, now, session.user.name, address, "confirm"))
+
+    def session(self, secret: str) -> Session | None:
+        """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            found = session_rows.find(connection, secret)
+        if found is None:
+            return None
+        if session_rows.is_over(found, now):
+            self._end_quietly(secret)  # at once, for a clock that is put back must not revive it
+            return None
+        if session_rows.is_due(found, now):
+            with contextlib.suppress(StoreFailure), self._database.changing() as connection:
+                session_rows.touch(connection, found, now)  # with a full disk one can still look
+        return found
+
+    def end_session(self, secret: str, *, address: str = "") -> None:
+        """Log out; nothing if there is no such session."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            if name := session_rows.end(connection, secret):
+                deed_rows.write(connection, Deed(0, now, *Actor(name, address), "log-out"))
+
+    def sessions_of(self, name: str) -> list[Session]:
+        """Those of a user that go on, the newest first, without their CSRF tokens."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            return session_rows.of_user(connection, spoken(name), now)
+
+    def end_session_of(self, name: str, number: int, *, by: Actor) -> bool:
+        """End one session of a user by its id; whether there was one."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            ended = session_rows.end_one(connection, spoken(name), number)
+            if ended:
+                deed_rows.write(
+                    connection, Deed(0, now, *by, "session-end", subject=spoken(name), detail={"sessions": 1})
+                )
+        return ended
+
+    def end_sessions_of(self, name: str, *, by: Actor, keep: str = "") -> int:
+        """End all sessions of a user but the one of the secret `keep`; how many."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            ended = session_rows.end_all(connection, spoken(name), keep)
+            if ended:
+                deed_rows.write(
+                    connection, Deed(0, now, *by, "session-end", subject=spoken(name), detail={"sessions": ended})
+                )
+        return ended
+
+    # passkeys
+
+    def passkeys_of(self, name: str) -> list[Passkey]:
+        """Those of a user, the oldest first."""
+        with self._database.reading() as connection:
+            return passkey_rows.of_user(connection, spoken(name))
+
+    def passkey(self, credential: bytes) -> Passkey | None:
+        """The one of that id."""
+        with self._database.reading() as connection:
+            return passkey_rows.find(connection, credential)
+
+    def add_passkey(self, passkey: Passkey, *, by: Actor) -> Passkey:
+        """Keep a passkey of a user, which the caller has verified. Raises AccountError (INPUT, CONFLICT, MISSING)."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            user_rows.get(connection, passkey.user)
+            kept = passkey_rows.insert(connection, replace(passkey, created=now))
+            detail = {"passkey": kept.name}
+            deed_rows.write(connection, Deed(0, now, *by, "passkey-add", subject=kept.user, detail=detail))
+        return kept
+
+    def remove_passkey(self, name: str, credential: bytes, *, by: Actor) -> Passkey:
+        """Nobody logs in with it any more. Raises AccountError (MISSING)."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            gone = passkey_rows.delete(connection, spoken(name), credential)
+            detail = {"passkey": gone.name}
+            deed_rows.write(connection, Deed(0, now, *by, "passkey-remove", subject=gone.user, detail=detail))
+        return gone
+
+    def log_in_by_passkey(self, passkey: Passkey, sign_count: int, address: str, agent: str) -> str:
+        """The secret of a fresh session for a passkey whose signature the caller has verified. Raises LogInRefused."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            signed = passkey_rows.used(connection, passkey.id, sign_count, now)
+            user = user_rows.find(connection, passkey.user)
+        why = "its counter did not grow: it may be a copy" if signed is None else "the user is disabled or gone"
+        with contextlib.suppress(AccountError):
+            if signed and user and user.enabled:
+                return self.start_session(user, address, agent)
+        detail = {"passkey": passkey.name, "why": why}
+        self.record(Actor(passkey.user, address), "log-in", outcome=Outcome.REFUSED, detail=detail)
+        raise LogInRefused
+
+    # API tokens
+
+    def tokens(self) -> list[Token]:
+        """All of them, by name, those that ran out among them."""
+        with self._database.reading() as connection:
+            return token_rows.every(connection)
+
+    def add_token(
+        self,
+        name: str,
+        scopes: Iterable[Scope],
+        *,
+        by: Actor,
+        organizations: Iterable[str] | None = None,
+        expires: float | None = None,
+    ) -> str:
+        """A new token: its secret, "gp_…", which cannot be had again. expires: seconds since 1970, None is never.
+
+        It ends with the user who makes it, and never does more than that user may. Raises AccountError: INPUT with an
+        error for each field, CONFLICT if the name is taken.
+        """
+        now = self._clock()
+        draft = token_rows.drafted(name, scopes, organizations, expires, now)
+        with self._database.changing() as connection:
+            secret, token = token_rows.insert(connection, draft, by, now)
+            deed_rows.write(
+                connection,
+                Deed(0, now, *by, "token-add", subject=token.name, detail={"after": token_rows.facts(token)}),
+            )
+        return secret
+
+    def token(self, secret: str) -> Principal | None:
+        """As whom the bearer of a token asks, None if it is none, ran out, or its maker is gone or disabled."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            found = token_rows.find(connection, secret, now)
+        if found is None:
+            return None
+        if token_rows.is_due(found.token, now):
+            with contextlib.suppress(StoreFailure), self._database.changing() as connection:
+                token_rows.touch(connection, found.token, now)
+        return found.principal
+
+    def remove_token(self, name: str, *, by: Actor) -> None:
+        """It is refused from now on. Raises AccountError (MISSING)."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            before = token_rows.delete(connection, name)
+            deed_rows.write(
+                connection,
+                Deed(0, now, *by, "token-remove", subject=before.name, detail={"before": token_rows.facts(before)}),
+            )
+
+    # the first owner
+
+    def setup_code(self) -> str:
+        """A fresh code that makes the first owner, once, within 30 minutes; one that was given out before ends.
+
+        Raises AccountError (CONFLICT) if there is an owner.
+        """
+        now = self._clock()
+        with self._database.changing() as connection:
+            return setup_rows.renew(connection, now)
+
+    def is_setup_code(self, code: str) -> bool:
+        """Whether `use_setup_code` would take that code now, so that a page asks for nothing in vain."""
+        with self._database.reading() as connection:
+            return setup_rows.fits(connection, code, self._clock())
+
+    def use_setup_code(self, code: str, name: str, password: str, *, address: str = "") -> User:
+        """Make the first owner. Raises AccountError: CONFLICT if the code does not hold, INPUT for name or password.
+
+        Of several who try at once one wins; a wrong name or password does not use the code up.
+        """
+        now = self._clock()
+        with self._database.reading() as connection:
+            setup_rows.demand(connection, code, now)  # nothing is worked at for who has no code
+        draft = user_rows.drafted(name, Role.OWNER, password, None)
+        argon2 = self._doorkeeper.hashed(draft.password)
+        with self._database.changing() as connection:
+            setup_rows.demand(connection, code, now)
+            user = user_rows.insert(connection, draft, argon2, now)
+            setup_rows.forget(connection)
+            deed_rows.write(connection, Deed(0, now, *Actor(user.name, address), "setup", subject=user.name))
+        return user
+
+    # deeds
+
+    def record(
+        self,
+        by: Actor,
+        action: Action,
+        *,
+        outcome: Outcome = Outcome.DONE,
+        organization: str = "",
+        subject: str = "",
+        detail: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Keep what somebody did or tried, such as "queue-drop". organization: "" for the gateway itself.
+
+        detail: for JSON; bounded, and what stands under a name like "password" is left out. Texts are cut.
+        """
+        now = self._clock()
+        with self._database.changing() as connection:
+            deed_rows.write(connection, Deed(0, now, *by, action, organization, subject, outcome, detail))
+
+    def deeds(self, who: Principal, wanted: DeedFilter = _ALL, *, limit: int = 100, before: int = 0) -> list[Deed]:
+        """The newest first, as far as `who` sees their organizations. limit: 1 to 1000.
+
+        before: the id of the last one of the page before, 0 for the first page.
+        """
+        with self._database.reading() as connection:
+            return deed_rows.find(connection, who, wanted, limit, before)
+
+    def prune(self) -> int:
+        """Forget deeds after 400 days, and sessions that are over; how many rows. Each log-in does it too."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            return deed_rows.prune(connection, now) + session_rows.prune(connection, now)
+
+    def _end_quietly(self, secret: str) -> None:
+        with contextlib.suppress(StoreFailure), self._database.changing() as connection:
+            session_rows.end(connection, secret)

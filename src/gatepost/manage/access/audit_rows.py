@@ -1,0 +1,135 @@
+"""The rows of deeds: who did or tried what, when. Called by `manage.access.accounts` inside a transaction.
+
+Kept for 400 days. What strangers and tenants can fill it with is bounded: of refused and failed deeds the newest 10,000
+of each who. Deeds that were done are as many as there were changes, and calls of REST that are not safe.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gatepost.manage.access.actions import present, spellings
+from gatepost.manage.access.fields import kept
+from gatepost.manage.access.records import Deed, DeedFilter, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import apsw
+
+    from gatepost.manage.access.principal import Principal
+
+
+_DAY: Final = 86_400.0
+_KEPT: Final = 400 * _DAY
+_AT_ONCE: Final = 10 * _DAY  # of the oldest deeds that go at a time: a clock that is wrong for a day costs no more
+_LAST: Final = 2**63 - 1  # the largest number that SQLite has
+_REFUSED: Final = 10_000  # of each action, so that nobody pushes refused log-ins out by other requests
+_MOST: Final = 1000  # rows of a page
+_WHO, _ADDRESS, _ACTION, _ORGANIZATION, _SUBJECT = 128, 64, 64, 256, 512
+_DETAIL: Final = 8192  # octets of JSON
+_TEXT: Final = 1000
+_ENTRIES: Final = 100
+_DEPTH: Final = 4
+_SELECT: Final = "SELECT id, at, who, address, action, organization, subject, outcome, detail FROM deed"
+_SECRETS: Final = ("password", "secret", "code", "csrf", "cookie", "authorization", "private")
+
+
+def write(connection: apsw.Connection, deed: Deed) -> None:
+    """One deed more; what is too long of it is cut, and what is named like a secret is left out."""
+    who, action = kept(deed.who, _WHO), kept(deed.action, _ACTION)
+    connection.execute(
+        "INSERT INTO deed (at, who, address, action, organization, subject, outcome, detail)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            deed.at,
+            who,
+            kept(deed.address, _ADDRESS),
+            action,
+            kept(deed.organization, _ORGANIZATION),
+            kept(deed.subject, _SUBJECT),
+            deed.outcome.value,
+            _encoded(deed.detail),
+        ),
+    )
+    if deed.outcome is not Outcome.DONE:
+        connection.execute(
+            "DELETE FROM deed WHERE id IN (SELECT id FROM deed WHERE who = ? AND action = ? AND outcome <> 'done'"
+            " ORDER BY id DESC LIMIT -1 OFFSET ?)",
+            (who, action, _REFUSED),
+        )
+
+
+def find(connection: apsw.Connection, who: Principal, wanted: DeedFilter, limit: int, before: int) -> list[Deed]:
+    """The newest first, of the organizations that `who` sees."""
+    conditions: list[str] = []
+    values: list[str | float] = []
+
+    def narrow(condition: str, value: str | float) -> None:
+        conditions.append(condition)
+        values.append(value)
+
+    if who.organizations is not None:
+        narrow("organization IN (SELECT value FROM json_each(?))", _json(sorted(who.organizations)))
+    if before:
+        narrow("id < ?", min(before, _LAST))
+    if wanted.action:
+        names = [kept(one, _ACTION) for one in spellings(wanted.action)]
+        narrow("action IN (SELECT value FROM json_each(?))", _json(names))
+    for column in ("who", "organization", "subject", "outcome"):
+        if (value := getattr(wanted, column)) not in {"", None} or (column == "organization" and value == ""):
+            narrow(f"{column} = ?", kept(str(value), _SUBJECT))
+    if wanted.since:
+        narrow("at >= ?", wanted.since)
+    if wanted.until:
+        narrow("at < ?", wanted.until)
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    query = f"{_SELECT}{where} ORDER BY id DESC LIMIT ?"
+    rows: list[tuple[Any, ...]] = connection.execute(query, (*values, max(1, min(limit, _MOST)))).fetchall()
+    return [_deed(row) for row in rows]
+
+
+def prune(connection: apsw.Connection, now: float) -> int:
+    """Remove what is too old, some days of it at a time; how many."""
+    oldest: float | None = connection.execute("SELECT min(at) FROM deed").get
+    if oldest is None:
+        return 0
+    connection.execute("DELETE FROM deed WHERE at < ?", (min(now - _KEPT, oldest + _AT_ONCE),))
+    return connection.changes()
+
+
+def _deed(row: tuple[Any, ...]) -> Deed:
+    number, at, who, address, action, organization, subject, outcome, detail = row
+    told = msgspec.json.decode(detail)
+    return Deed(number, at, who, address, present(action), organization, subject, Outcome(outcome), told)
+
+
+def _encoded(detail: Mapping[str, Any]) -> str:
+    text = _json(_clean(detail, _DEPTH))
+    return text if len(text.encode()) <= _DETAIL else _json({"cut": sorted(kept(str(key), 64) for key in detail)[:100]})
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _clean(value: object, depth: int) -> object:
+    """What may be kept of a detail: bounded, of JSON, and nothing that is named like a secret."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str) or depth == 0:
+        text = str(value)
+        return "..." if text.startswith("gp_") else kept(text, _TEXT)
+    if isinstance(value, dict | MappingProxyType):
+        entries = list(value.items())[:_ENTRIES]
+        return {kept(str(key), 64): "..." if _is_secret(key, one) else _clean(one, depth - 1) for key, one in entries}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(one, depth - 1) for one in list(value)[:_ENTRIES]]
+    return kept(str(value), _TEXT)
+
+
+def _is_secret(key: object, value: object) -> bool:
+    return isinstance(value, str | bytes) and any(word in str(key).lower() for word in _SECRETS)

@@ -1,0 +1,70 @@
+"""The rows of users for whom an issuer of OpenID Connect vouches. Called by `access.accounts` inside a transaction.
+
+Such a user is the issuer's `sub`, whatever its name; it has no password, and its role and organizations are those that
+the issuer said at the last log-in.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.manage.access.fields import spoken
+from gatepost.manage.access.records import AccountError, User, Why
+from gatepost.manage.access.user_rows import encoded, find, get, of_issuer
+
+if TYPE_CHECKING:
+    import apsw
+
+    from gatepost.manage.access.principal import Role
+
+
+class Vouched(NamedTuple):
+    """What an issuer said of a person, verified. organizations: None is the whole gateway."""
+
+    issuer: str
+    subject: str
+    name: str
+    role: Role
+    organizations: frozenset[str] | None
+
+
+def keep(connection: apsw.Connection, vouched: Vouched, now: float) -> tuple[User | None, User]:
+    """The user before, None if there was none, and as it is now. Raises AccountError (CONFLICT, INPUT).
+
+    A name that somebody else has is refused: whoever may choose names at an issuer must not become a user of ours.
+    """
+    before = of_issuer(connection, vouched.issuer, vouched.subject)
+    if before is None:
+        return None, _insert(connection, vouched, now)
+    after = replace(before, role=vouched.role, organizations=vouched.organizations)
+    if after != before:
+        connection.execute(
+            "UPDATE user SET role = ?, organizations = ?, generation = generation + 1 WHERE name = ?",
+            (after.role.value, encoded(after.organizations), before.name),
+        )
+    return before, get(connection, before.name)
+
+
+def _insert(connection: apsw.Connection, vouched: Vouched, now: float) -> User:
+    name = spoken(vouched.name)
+    if not name:
+        raise AccountError(Why.INPUT, "the issuer names the user by what can be no name here")
+    if find(connection, name) is not None:
+        raise AccountError(Why.CONFLICT, f"there is another user {name!r} here")
+    user = User(name, vouched.role, vouched.organizations, True, now, 0.0, secrets.randbits(48), vouched.issuer)
+    connection.execute(
+        "INSERT INTO user (name, role, organizations, enabled, created, last_login, last_address, generation, argon2,"
+        " issuer, subject) VALUES (?, ?, ?, 1, ?, 0, '', ?, '', ?, ?)",
+        (
+            user.name,
+            user.role.value,
+            encoded(user.organizations),
+            now,
+            user.generation,
+            vouched.issuer,
+            vouched.subject,
+        ),
+    )
+    return user

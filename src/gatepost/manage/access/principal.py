@@ -1,0 +1,70 @@
+"""Who asks, and what they may do: roles and scopes, as values. Pure.
+
+A person has a role, for the whole gateway or for some of its organizations; an API token has scopes, likewise. Both
+become a `Principal`, which every page and every call is held against. What belongs to another organization is not
+forbidden but not there: nobody learns that it exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """What may be done.
+
+    READ: look at everything of the organizations, but no mail's content. CONNECTORS: change organizations, domains,
+    mailboxes, connectors, rules and what else is a resource. CERTIFICATES: change certificates and their course. QUEUE:
+    retry, hold, release, return and drop mail. OWNER: users, tokens, and all of the above.
+    """
+
+    READ = "read"
+    CONNECTORS = "connectors"
+    CERTIFICATES = "certificates"
+    QUEUE = "queue"
+    OWNER = "owner"
+
+
+class Role(StrEnum):
+    """What a person is: owner, administrator (all but users and tokens), operator (queue), auditor (reads)."""
+
+    OWNER = "owner"
+    ADMINISTRATOR = "administrator"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
+
+
+ROLES: dict[Role, frozenset[Scope]] = {
+    Role.OWNER: frozenset(Scope),
+    Role.ADMINISTRATOR: frozenset(Scope) - {Scope.OWNER},
+    Role.OPERATOR: frozenset({Scope.READ, Scope.QUEUE}),
+    Role.AUDITOR: frozenset({Scope.READ}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. name: for the history, "ann" or "token backup". organizations: those it sees; None is all of them.
+
+    Certificates, settings, users and tokens belong to the gateway: who sees only some organizations sees none of them.
+    """
+
+    name: str
+    scopes: frozenset[Scope]
+    organizations: frozenset[str] | None = None
+
+    @property
+    def is_of_gateway(self) -> bool:
+        """Whether it sees the whole gateway."""
+        return self.organizations is None
+
+    def sees(self, organization: str) -> bool:
+        """Whether the organization is there for it; "" is what belongs to none, such as mail that was refused."""
+        return self.organizations is None or organization in self.organizations
+
+    def may(self, scope: Scope, organization: str | None = None) -> bool:
+        """Whether it may do that in an organization; None is to the gateway itself."""
+        if scope not in self.scopes and Scope.OWNER not in self.scopes:
+            return False
+        return self.is_of_gateway if organization is None else self.sees(organization)

@@ -1,0 +1,183 @@
+"""What `access` keeps, as values: users, sessions, API tokens, deeds, and why something about them is refused. Pure.
+
+No secret is in any of them but the CSRF token of a session, which no text of it shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatepost.manage.access.principal import ROLES, Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gatepost.manage.access.principal import Role, Scope
+    from gatepost.policy.connectors.errors import FieldError
+
+
+class Keep(StrEnum):
+    """Where None means something: leave it as it is."""
+
+    KEEP = "keep"
+
+
+KEEP = Keep.KEEP
+
+
+class Why(StrEnum):
+    """What an `AccountError` is about: fields (INPUT), a name that nobody has (MISSING), a state that forbids it."""
+
+    INPUT = "input"
+    MISSING = "missing"
+    CONFLICT = "conflict"
+
+
+class AccountError(Exception):
+    """Nothing was changed. text: what, why, what to do; no secret. errors: by field, where a field is to blame."""
+
+    def __init__(self, why: Why, text: str, errors: Iterable[FieldError] = ()) -> None:
+        super().__init__(text)
+        self.why = why
+        self.text = text
+        self.errors = tuple(errors)
+
+
+class LogInRefused(Exception):  # noqa: N818 - it names what happened
+    """Wrong name, wrong password, or not allowed to: nobody learns which. wait: seconds until one is heard, or 0."""
+
+    def __init__(self, wait: float = 0.0) -> None:
+        super().__init__("the name or the password is wrong" if not wait else f"after many failures, wait {wait:.0f} s")
+        self.wait = wait
+
+
+class Actor(NamedTuple):
+    """Who does something: the `Principal`'s name, and the address it comes from.
+
+    address: "" is the command line, where name is an account of this machine and not a user.
+    """
+
+    name: str
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person. organizations: those it sees, None is all. last_login: seconds since 1970, 0 if never.
+
+    generation: another one after each change of password, role, organizations or state; a session of an older one is
+    worth nothing. issuer: of OpenID Connect, which vouches for the person and says the role; "" for who has a password
+    here.
+    """
+
+    name: str
+    role: Role
+    organizations: frozenset[str] | None
+    enabled: bool
+    created: float
+    last_login: float
+    generation: int
+    issuer: str = ""
+
+    @property
+    def principal(self) -> Principal:
+        """As whom it asks."""
+        return Principal(self.name, ROLES[self.role], self.organizations)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A log-in that goes on. id: names it in a list, and is no secret. csrf: what its forms carry.
+
+    confirmed: when the person proved last who they are, at the log-in or later; seconds since 1970.
+    """
+
+    id: int
+    user: User
+    created: float
+    last_seen: float
+    address: str
+    agent: str
+    csrf: str = field(default="", repr=False)
+    confirmed: float = 0.0
+
+    @property
+    def principal(self) -> Principal:
+        """As whom it asks."""
+        return self.user.principal
+
+
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """A WebAuthn credential of a user. id: the authenticator's. public_key: as COSE has it (RFC 9052).
+
+    sign_count: of its last use; 0 for authenticators that do not count. last_used: seconds since 1970, 0 if never.
+    """
+
+    id: bytes
+    user: str
+    name: str
+    public_key: bytes = field(repr=False)
+    sign_count: int
+    created: float
+    last_used: float
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token, without its secret.
+
+    made_by: for people. maker: the user with whom it ends and beyond whose role it never goes; "" for one that was made
+    on the command line. expires: seconds since 1970, None is never. last_used: to the minute, 0 if never.
+    """
+
+    name: str
+    scopes: frozenset[Scope]
+    organizations: frozenset[str] | None
+    created: float
+    expires: float | None
+    made_by: str
+    maker: str
+    last_used: float
+
+
+class Outcome(StrEnum):
+    """How a deed ended: done, refused (by a rule, or for want of a right), failed (it could not be done)."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What somebody did or tried. organization: "" is the gateway itself. who: "" is a log-in with a name nobody has.
+
+    id: 0 until it is kept. detail: for JSON.
+    """
+
+    id: int
+    at: float
+    who: str
+    address: str
+    action: str
+    organization: str = ""
+    subject: str = ""
+    outcome: Outcome = Outcome.DONE
+    detail: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class DeedFilter:
+    """Which deeds are asked for; what is "" or 0 or None does not matter. since, until: seconds since 1970."""
+
+    who: str = ""
+    action: str = ""
+    organization: str | None = None
+    subject: str = ""
+    outcome: Outcome | None = None
+    since: float = 0.0
+    until: float = 0.0

@@ -1,0 +1,133 @@
+"""The rows of sessions. Called by `manage.access.accounts`, with a connection that is inside a transaction.
+
+A session is over 12 hours after the log-in, after 30 minutes without a request, when its user changes, and when the
+clock stands before what it has seen: rather log in anew than live for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.manage.access import secret
+from gatepost.manage.access.fields import kept
+from gatepost.manage.access.principal import Role
+from gatepost.manage.access.records import Session, User
+from gatepost.manage.access.user_rows import decoded
+
+if TYPE_CHECKING:
+    import apsw
+
+
+LIFETIME: Final = 12 * 3600.0
+"""Seconds after the log-in, whatever is done."""
+_IDLE: Final = 30 * 60.0
+_TOUCHED: Final = 60.0  # seconds between two writes of "last seen"
+_SLACK: Final = 60.0  # seconds that a clock may be put back
+_LAST: Final = 2**63 - 1  # the largest number that SQLite has
+_OF_ONE_USER: Final = 20
+_ADDRESS: Final = 64
+_AGENT: Final = 256
+
+_SELECT = (
+    "SELECT session.id, session.created, session.last_seen, session.address, session.agent, user.name, user.role,"
+    " user.organizations, user.enabled, user.created, user.last_login, user.generation, user.issuer, session.confirmed"
+    " FROM session JOIN user ON user.name = session.user AND user.generation = session.generation AND user.enabled"
+)
+
+
+def start(connection: apsw.Connection, user: User, now: float, address: str, agent: str, confirmed: float) -> str:
+    """A new session; its secret. Of too many of one user the oldest ends."""
+    fresh = secret.fresh()
+    connection.execute(
+        "INSERT INTO session (hash, user, generation, created, last_seen, confirmed, address, agent)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            secret.hash_of(fresh),
+            user.name,
+            user.generation,
+            now,
+            now,
+            confirmed,
+            kept(address, _ADDRESS),
+            kept(agent, _AGENT),
+        ),
+    )
+    connection.execute(
+        "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE user = ? ORDER BY id DESC LIMIT -1 OFFSET ?)",
+        (user.name, _OF_ONE_USER),
+    )
+    return fresh
+
+
+def find(connection: apsw.Connection, given: str) -> Session | None:
+    """The session of a secret, be it over or not."""
+    if (hashed := secret.hash_of(given)) is None:
+        return None
+    rows = connection.execute(f"{_SELECT} WHERE session.hash = ?", (hashed,)).fetchall()
+    return _session(rows[0], secret.csrf_of(given)) if rows else None
+
+
+def is_over(session: Session, now: float) -> bool:
+    """Whether it is too old, too long unused, or of a time that has not come."""
+    if session.last_seen > now + _SLACK:
+        return True
+    return now - session.created >= LIFETIME or now - session.last_seen >= _IDLE
+
+
+def is_due(session: Session, now: float) -> bool:
+    """Whether it is to be written that it was seen."""
+    return now - session.last_seen >= _TOUCHED
+
+
+def touch(connection: apsw.Connection, session: Session, now: float) -> None:
+    """It was seen."""
+    connection.execute("UPDATE session SET last_seen = ? WHERE id = ?", (now, session.id))
+
+
+def confirm(connection: apsw.Connection, session: Session, now: float) -> None:
+    """Its person proved again who they are."""
+    connection.execute("UPDATE session SET confirmed = ? WHERE id = ?", (now, session.id))
+
+
+def of_user(connection: apsw.Connection, name: str, now: float) -> list[Session]:
+    """Those that go on, the newest first."""
+    rows = connection.execute(f"{_SELECT} WHERE session.user = ? ORDER BY session.id DESC", (name,)).fetchall()
+    return [one for one in map(_session, rows) if not is_over(one, now)]
+
+
+def end(connection: apsw.Connection, given: str) -> str:
+    """End the session of a secret; whose it was, "" if there was none."""
+    name: str | None = connection.execute(
+        "DELETE FROM session WHERE hash = ? RETURNING user", (secret.hash_of(given),)
+    ).get
+    return name or ""
+
+
+def end_one(connection: apsw.Connection, name: str, number: int) -> bool:
+    """End a session of a user by its id; whether there was one."""
+    if abs(number) > _LAST:
+        return False
+    connection.execute("DELETE FROM session WHERE user = ? AND id = ?", (name, number))
+    return bool(connection.changes())
+
+
+def end_all(connection: apsw.Connection, name: str, keep: str = "") -> int:
+    """End a user's sessions but that of the secret `keep`; how many."""
+    connection.execute("DELETE FROM session WHERE user = ? AND hash IS NOT ?", (name, secret.hash_of(keep)))
+    return connection.changes()
+
+
+def prune(connection: apsw.Connection, now: float) -> int:
+    """Remove those that are over; how many."""
+    connection.execute(
+        "DELETE FROM session WHERE created <= ? OR last_seen <= ? OR last_seen > ?",
+        (now - LIFETIME, now - _IDLE, now + _SLACK),
+    )
+    return connection.changes()
+
+
+def _session(row: tuple[Any, ...], csrf: str = "") -> Session:
+    number, began, last_seen, address, agent, name, role, organizations, enabled, *rest = row
+    created, last_login, generation, issuer, confirmed = rest
+    user = User(name, Role(role), decoded(organizations), bool(enabled), created, last_login, generation, issuer)
+    return Session(number, user, began, last_seen, address, agent, csrf, confirmed)

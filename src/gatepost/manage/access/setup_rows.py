@@ -1,0 +1,53 @@
+"""The one row of a set-up: the code that makes the first owner. Called by `access.accounts` inside a transaction."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.manage.access import secret
+from gatepost.manage.access.records import AccountError, Why
+from gatepost.manage.access.user_rows import has_owner
+
+if TYPE_CHECKING:
+    import apsw
+
+
+LIFETIME: Final = 30 * 60.0
+"""Seconds for which a code may be used."""
+_SLACK: Final = 60.0  # seconds that a clock may be put back
+
+
+def renew(connection: apsw.Connection, now: float) -> str:
+    """A fresh code in place of any before it. Raises AccountError (CONFLICT) if there is an owner."""
+    if has_owner(connection):
+        raise AccountError(Why.CONFLICT, "there is an owner already, who adds other users (or `gatepost user add`)")
+    code = secret.fresh()
+    connection.execute("INSERT OR REPLACE INTO setup (id, hash, made) VALUES (1, ?, ?)", (secret.hash_of(code), now))
+    return code
+
+
+def fits(connection: apsw.Connection, code: str, now: float) -> bool:
+    """Whether a code makes an owner now."""
+    given = secret.hash_of(code)
+    rows: list[tuple[Any, ...]] = connection.execute("SELECT hash, made FROM setup").fetchall()
+    if given is None or not rows or has_owner(connection):
+        return False
+    hashed, made = rows[0]
+    in_time: bool = made - _SLACK <= now < made + LIFETIME
+    return hmac.compare_digest(hashed, given) and in_time
+
+
+def demand(connection: apsw.Connection, code: str, now: float) -> None:
+    """Raise AccountError (CONFLICT) unless it fits."""
+    if not fits(connection, code, now):
+        raise AccountError(
+            Why.CONFLICT,
+            "this set-up code does not hold (any more): it makes one owner, within 30 minutes, and ends when another is"
+            " made; `gatepost user setup` on the gateway prints a new one",
+        )
+
+
+def forget(connection: apsw.Connection) -> None:
+    """There is an owner."""
+    connection.execute("DELETE FROM setup")

@@ -1,0 +1,211 @@
+"""The rows of API tokens. Called by `manage.access.accounts`, with a connection that is inside a transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.manage.access import secret
+from gatepost.manage.access.fields import account_name, chosen_organizations, kept, refuse, spoken
+from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
+from gatepost.manage.access.records import AccountError, Token, Why
+from gatepost.manage.access.user_rows import decoded, encoded
+from gatepost.manage.access.user_rows import find as find_user
+from gatepost.policy.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import apsw
+
+    from gatepost.manage.access.records import Actor
+
+
+_PREFIX: Final = "gp_"
+_TOUCHED: Final = 60.0  # seconds between two writes of "last used"
+_SLACK: Final = 60.0  # seconds that a clock may be put back
+_AUTHOR: Final = 128
+_NAMED: Final = "token "  # what a principal's name begins with if it is no person's
+
+_SELECT = "SELECT name, scopes, organizations, created, expires, made_by, maker, last_used FROM token"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A token that could be."""
+
+    name: str
+    scopes: frozenset[Scope]
+    organizations: frozenset[str] | None
+    expires: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Who comes with a token."""
+
+    token: Token
+    principal: Principal
+
+
+def drafted(
+    name: str, scopes: Iterable[Scope], organizations: Iterable[str] | None, expires: float | None, now: float
+) -> Draft:
+    """The token of a form. Raises AccountError with everything that is wrong."""
+    errors = []
+    chosen = frozenset(scopes)
+    found: frozenset[str] | None = None
+    try:
+        name = account_name(name)
+    except ValueError as error:
+        errors.append(FieldError("name", str(error)))
+    if not chosen:
+        errors.append(FieldError("scopes", f"choose at least one of {', '.join(Scope)}"))
+    try:
+        found = chosen_organizations(organizations, owner=Scope.OWNER in chosen)
+    except ValueError as error:
+        errors.append(FieldError("organizations", str(error)))
+    if expires is not None and not expires > now:
+        errors.append(FieldError("expires", "is in the past; choose a time to come"))
+    refuse(errors)
+    return Draft(name, chosen, found, expires)
+
+
+def insert(connection: apsw.Connection, draft: Draft, by: Actor, now: float) -> tuple[str, Token]:
+    """A new token and its secret. Raises AccountError (CONFLICT) if the name is taken or the maker gone."""
+    if _rows(connection, "WHERE name = ?", draft.name):
+        raise AccountError(
+            Why.CONFLICT, f"there is a token {draft.name!r} already", [FieldError("name", "is taken; choose another")]
+        )
+    maker = _maker(connection, by)
+    _demand_no_more(connection, draft, by)
+    made_by = kept(by.name, _AUTHOR)
+    token = Token(draft.name, draft.scopes, draft.organizations, now, draft.expires, made_by, maker, 0.0)
+    fresh = secret.fresh(_PREFIX)
+    connection.execute(
+        "INSERT INTO token (name, hash, scopes, organizations, created, expires, made_by, maker, last_used)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        (
+            token.name,
+            secret.hash_of(fresh, _PREFIX),
+            " ".join(sorted(token.scopes)),
+            encoded(token.organizations),
+            now,
+            token.expires,
+            made_by,
+            maker,
+        ),
+    )
+    return fresh, token
+
+
+def every(connection: apsw.Connection) -> list[Token]:
+    """All, by name."""
+    return [_token(row) for row in _rows(connection, "ORDER BY name")]
+
+
+def find(connection: apsw.Connection, given: str, now: float) -> Bearer | None:
+    """Who comes with a secret; None if it is none, ran out, or leaves nothing that its maker may do."""
+    if (hashed := secret.hash_of(given, _PREFIX)) is None:
+        return None
+    rows = _rows(connection, "WHERE hash = ?", hashed)
+    if not rows:
+        return None
+    token = _token(rows[0])
+    if token.created > now + _SLACK or (token.expires is not None and now >= token.expires):
+        return None
+    principal = _principal(connection, token)
+    return Bearer(token, principal) if principal is not None else None
+
+
+def is_due(token: Token, now: float) -> bool:
+    """Whether it is to be written that it was used."""
+    return abs(now - token.last_used) >= _TOUCHED
+
+
+def touch(connection: apsw.Connection, token: Token, now: float) -> None:
+    """It was used."""
+    connection.execute("UPDATE token SET last_used = ? WHERE name = ?", (now, token.name))
+
+
+def delete(connection: apsw.Connection, name: str) -> Token:
+    """What it was. Raises AccountError (MISSING)."""
+    rows = _rows(connection, "WHERE name = ?", spoken(name))
+    if not rows:
+        raise AccountError(Why.MISSING, f"there is no token {kept(name, 100)!r}")
+    token = _token(rows[0])
+    connection.execute("DELETE FROM token WHERE name = ?", (token.name,))
+    return token
+
+
+def end_all(connection: apsw.Connection, maker: str) -> list[str]:
+    """Remove the tokens that a user made; their names."""
+    rows: list[tuple[Any, ...]] = connection.execute(
+        "DELETE FROM token WHERE maker = ? RETURNING name", (maker,)
+    ).fetchall()
+    return sorted(name for (name,) in rows)
+
+
+def facts(token: Token) -> dict[str, Any]:
+    """What the record of deeds says of a token."""
+    organizations = None if token.organizations is None else sorted(token.organizations)
+    return {
+        "scopes": sorted(token.scopes),
+        "organizations": organizations,
+        "expires": token.expires,
+        "made_by": token.made_by,
+    }
+
+
+def _maker(connection: apsw.Connection, by: Actor) -> str:
+    """The user with whom a token ends: who makes it, or made the token with which it is made."""
+    if not by.address:
+        return ""
+    if by.name.startswith(_NAMED):
+        rows = _rows(connection, "WHERE name = ?", by.name.removeprefix(_NAMED))
+        if rows:
+            return _token(rows[0]).maker
+    elif find_user(connection, by.name) is not None:
+        return by.name
+    raise AccountError(Why.CONFLICT, f"{kept(by.name, _AUTHOR)!r} is not there any more, and cannot make a token")
+
+
+def _demand_no_more(connection: apsw.Connection, draft: Draft, by: Actor) -> None:
+    """A token that is made with a token has nothing that this one has not, and does not live longer."""
+    if not (by.address and by.name.startswith(_NAMED)):
+        return
+    with_it = _token(_rows(connection, "WHERE name = ?", by.name.removeprefix(_NAMED))[0])
+    errors = []
+    if Scope.OWNER not in with_it.scopes and (more := draft.scopes - with_it.scopes):
+        errors.append(FieldError("scopes", f"the token that you use has not {', '.join(sorted(more))}"))
+    if with_it.organizations is not None and not (draft.organizations or frozenset([""])) <= with_it.organizations:
+        errors.append(FieldError("organizations", "the token that you use is for some organizations only; name those"))
+    if with_it.expires is not None and (draft.expires is None or draft.expires > with_it.expires):
+        errors.append(FieldError("expires", "must not be later than the end of the token that you use"))
+    refuse(errors)
+
+
+def _principal(connection: apsw.Connection, token: Token) -> Principal | None:
+    """As whom a token asks: with its scopes and organizations, as far as its maker has them today."""
+    scopes = frozenset(Scope) if Scope.OWNER in token.scopes else token.scopes
+    organizations = token.organizations
+    if token.maker:
+        maker = find_user(connection, token.maker)
+        if maker is None or not maker.enabled:
+            return None
+        scopes &= ROLES[Role(maker.role)]
+        if maker.organizations is not None:
+            organizations = maker.organizations & (maker.organizations if organizations is None else organizations)
+    if not scopes or organizations == frozenset():
+        return None
+    return Principal(_NAMED + token.name, scopes, organizations)
+
+
+def _rows(connection: apsw.Connection, condition: str, *values: str | bytes) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} {condition}", values).fetchall()
+    return rows
+
+
+def _token(row: tuple[Any, ...]) -> Token:
+    name, scopes, organizations, *rest = row
+    return Token(name, frozenset(map(Scope, scopes.split())), decoded(organizations), *rest)

@@ -1,0 +1,215 @@
+"""The rows of users. Called by `manage.access.accounts`, with a connection that is inside a transaction.
+
+The last owner who can log in stays one: else nobody could mend anything but from the command line. Those of an issuer
+do not count, for it may be down, or put them out of their group.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from gatepost.manage.access.fields import account_name, chosen_organizations, kept, refuse, spoken
+from gatepost.manage.access.principal import Role
+from gatepost.manage.access.records import AccountError, Keep, User, Why
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.logins.passwords import PasswordError, user_password
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import apsw
+
+
+_SELECT = (
+    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, argon2, last_address FROM user"
+)
+_ADDRESS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A user who could be. password: prepared."""
+
+    name: str
+    role: Role
+    organizations: frozenset[str] | None
+    password: str = field(repr=False)
+
+
+class Change(NamedTuple):
+    """What becomes different; None (for organizations: KEEP) is what stays."""
+
+    role: Role | None
+    organizations: Iterable[str] | Keep | None
+    enabled: bool | None
+    argon2: str | None
+
+
+class Credential(NamedTuple):
+    """What a log-in is tried against. last_address: where it came from the last time, "" if never."""
+
+    user: User
+    argon2: str
+    last_address: str
+
+
+def drafted(name: str, role: Role, password: str, organizations: Iterable[str] | None) -> Draft:
+    """The user of a form. Raises AccountError with everything that is wrong."""
+    errors = []
+    found: frozenset[str] | None = None
+    prepared = ""
+    try:
+        name = account_name(name)
+    except ValueError as error:
+        errors.append(FieldError("name", str(error)))
+    try:
+        prepared = user_password(password, name)
+    except PasswordError as error:
+        errors.append(FieldError("password", str(error)))
+    try:
+        found = chosen_organizations(organizations, owner=role is Role.OWNER)
+    except ValueError as error:
+        errors.append(FieldError("organizations", str(error)))
+    refuse(errors)
+    return Draft(name, role, found, prepared)
+
+
+def checked_password(password: str, name: str) -> str:
+    """A new password of a user, prepared. Raises AccountError."""
+    try:
+        return user_password(password, spoken(name))
+    except PasswordError as error:
+        raise AccountError(Why.INPUT, str(error), [FieldError("password", str(error))]) from None
+
+
+def every(connection: apsw.Connection) -> list[User]:
+    """All, by name."""
+    return [_user(row) for row in connection.execute(f"{_SELECT} ORDER BY name").fetchall()]
+
+
+def find(connection: apsw.Connection, name: str) -> User | None:
+    """The user of a name as it is kept."""
+    rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchall()
+    return _user(rows[0]) if rows else None
+
+
+def of_issuer(connection: apsw.Connection, issuer: str, subject: str) -> User | None:
+    """The user for whom an issuer vouches."""
+    condition = "WHERE issuer = ? AND issuer <> '' AND subject = ?"
+    rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} {condition}", (issuer, subject)).fetchall()
+    return _user(rows[0]) if rows else None
+
+
+def get(connection: apsw.Connection, name: str) -> User:
+    """The user of a name as people write it. Raises AccountError (MISSING)."""
+    found = find(connection, spoken(name))
+    if found is None:
+        raise AccountError(Why.MISSING, f"there is no user {kept(name, 100)!r}")
+    return found
+
+
+def credential(connection: apsw.Connection, name: str) -> Credential | None:
+    """What a name's password is tried against."""
+    rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchall()
+    return Credential(_user(rows[0]), *rows[0][-2:]) if rows else None
+
+
+def has_owner(connection: apsw.Connection) -> bool:
+    """Whether there is one who can log in."""
+    return bool(_owners(connection))
+
+
+def insert(connection: apsw.Connection, draft: Draft, argon2: str, now: float) -> User:
+    """A new user. Raises AccountError (CONFLICT) if the name is taken."""
+    if find(connection, draft.name) is not None:
+        raise AccountError(
+            Why.CONFLICT, f"there is a user {draft.name!r} already", [FieldError("name", "is taken; choose another")]
+        )
+    # A random start: what was found out about a removed user never fits a later one of the same name.
+    user = User(draft.name, draft.role, draft.organizations, True, now, 0.0, secrets.randbits(48))
+    connection.execute(
+        "INSERT INTO user (name, role, organizations, enabled, created, last_login, last_address, generation, argon2,"
+        " issuer, subject) VALUES (?, ?, ?, 1, ?, 0, '', ?, ?, '', '')",
+        (user.name, user.role.value, encoded(user.organizations), now, user.generation, argon2),
+    )
+    return user
+
+
+def update(connection: apsw.Connection, before: User, change: Change) -> User:
+    """The user as it is then, the same if nothing is different. Raises AccountError."""
+    if before.issuer and not (change.role is None and isinstance(change.organizations, Keep) and change.argon2 is None):
+        text = f"{before.name!r} logs in at {before.issuer}, which says role and organizations; change the groups there"
+        raise AccountError(Why.CONFLICT, text)
+    role = before.role if change.role is None else change.role
+    wanted = before.organizations if isinstance(change.organizations, Keep) else change.organizations
+    try:
+        organizations = chosen_organizations(wanted, owner=role is Role.OWNER)
+    except ValueError as error:
+        raise AccountError(Why.INPUT, str(error), [FieldError("organizations", str(error))]) from None
+    enabled = before.enabled if change.enabled is None else change.enabled
+    after = replace(before, role=role, organizations=organizations, enabled=enabled)
+    if after == before and change.argon2 is None:
+        return before
+    if not (role is Role.OWNER and enabled):
+        _demand_another_owner(connection, before)
+    connection.execute(
+        "UPDATE user SET role = ?, organizations = ?, enabled = ?, generation = generation + 1,"
+        " argon2 = ifnull(?, argon2) WHERE name = ?",
+        (role.value, encoded(organizations), int(enabled), change.argon2, before.name),
+    )
+    return get(connection, before.name)
+
+
+def delete(connection: apsw.Connection, user: User) -> None:
+    """Raises AccountError (CONFLICT) if it is the last owner."""
+    _demand_another_owner(connection, user)
+    connection.execute("DELETE FROM user WHERE name = ?", (user.name,))
+
+
+def logged_in(connection: apsw.Connection, user: User, now: float, address: str) -> None:
+    """It logs in. Raises AccountError (CONFLICT) if it is not the same any more, or disabled."""
+    connection.execute(
+        "UPDATE user SET last_login = ?, last_address = ? WHERE name = ? AND generation = ? AND enabled",
+        (now, kept(address, _ADDRESS), user.name, user.generation),
+    )
+    if not connection.changes():
+        raise AccountError(Why.CONFLICT, f"the user {user.name!r} was changed, disabled or removed meanwhile")
+
+
+def facts(user: User) -> dict[str, Any]:
+    """What the record of deeds says of a user."""
+    organizations = None if user.organizations is None else sorted(user.organizations)
+    return {"role": user.role.value, "organizations": organizations, "enabled": user.enabled}
+
+
+def encoded(organizations: frozenset[str] | None) -> str | None:
+    """As a column has them."""
+    return None if organizations is None else msgspec.json.encode(sorted(organizations)).decode()
+
+
+def decoded(text: str | None) -> frozenset[str] | None:
+    """As a column has them."""
+    return None if text is None else frozenset(msgspec.json.decode(text, type=list[str]))
+
+
+def _owners(connection: apsw.Connection) -> list[str]:
+    return [
+        str(name)
+        for (name,) in connection.execute("SELECT name FROM user WHERE role = 'owner' AND enabled AND issuer = ''")
+    ]
+
+
+def _demand_another_owner(connection: apsw.Connection, user: User) -> None:
+    if _owners(connection) == [user.name]:
+        raise AccountError(
+            Why.CONFLICT, f"{user.name!r} is the last owner who can log in; make another user an owner first"
+        )
+
+
+def _user(row: tuple[Any, ...]) -> User:
+    name, role, organizations, enabled, created, last_login, generation, issuer, *_ = row
+    return User(name, Role(role), decoded(organizations), bool(enabled), created, last_login, generation, issuer)

@@ -1,0 +1,84 @@
+"""`gatepost alarms`, and `gatepost certificate alarms`: what is wrong, or soon will be, and what to do about it.
+
+`gatepost status` has it as one line.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.alarms import alarms as found_alarms
+from gatepost.manage.use_cases.alarms import alarms_record
+from gatepost.manage.use_cases.times import stamp as moment
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.alarms import Found
+
+
+_SHOWN = 5
+
+
+@click.command()
+@config_option
+@json_option
+def alarms(config: str | None, as_json: bool) -> None:
+    """What is wrong, or soon will be, and what to do about it: partners, queue, TLS, certificates. The gravest first.
+
+    A running gateway looks at mail every minute ([alarms] look) and at certificates once a day, every hour while
+    something is wrong, and after each change; the log, mail to [alarms] mail_to and posts to [alarms] webhook tell the
+    same.
+
+    Exit codes: 0 nothing, 1 there are alarms, 2 settings, 3 not readable, or not all of it could be told.
+    """
+    _tell(_found(config), as_json=as_json)
+
+
+@click.command("alarms")
+@config_option
+@json_option
+def certificate_alarms(config: str | None, as_json: bool) -> None:
+    """What is wrong with the certificates, or soon will be, and what to do about it: the gravest first.
+
+    The part of `gatepost alarms` that is about certificates. A running gateway looks once a day, every hour while
+    something is wrong, and after each change.
+
+    Exit codes: 0 nothing, 1 there are alarms, 2 settings, 3 not readable, or not all of it could be told.
+    """
+    _tell(_found(config).of_certificates(), as_json=as_json)
+
+
+def _found(config: str | None) -> Found:
+    return door(config)(found_alarms, time.time())
+
+
+def _tell(found: Found, *, as_json: bool) -> None:
+    """Print it, and end with what it means."""
+    if as_json:
+        print_json(alarms_record(found))
+    else:
+        _print(found)
+    if found.alarms:
+        raise SystemExit(NO)
+    if found.unknown:
+        raise SystemExit(UNKNOWN)
+
+
+def _print(found: Found) -> None:
+    for number, one in enumerate(found.alarms):
+        if number:
+            click.echo()
+        click.echo(printable(f"{str(one.severity).upper():9}{one.title}"))
+        told = [("", one.detail), ("fix", one.fix), *(("", f"  {line}") for line in one.lines)]
+        for name, text in (*told, ("since", moment(one.since)), ("kind", str(one.kind))):
+            click.echo(printable(f"{name:>8} {text}".rstrip()))
+    for sentence in found.unknown[:_SHOWN]:
+        click.echo(f"unknown: {printable(sentence)}", err=True)
+    if not found.alarms and not found.unknown:
+        looked = f", looked at {moment(found.looked)}" if found.looked else ""
+        click.echo(f"no alarms{looked}", err=True)

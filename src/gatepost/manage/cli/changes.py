@@ -1,0 +1,61 @@
+"""Changes of the resources as commands print them: the same lines for a file, a single resource and the history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.manage.cli.blast_radius import print_radius
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.change import outcome_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.manage.use_cases.change import Outcome
+    from gatepost.manage.use_cases.differences import FieldChange
+
+
+_OLD_WARNINGS = 20
+
+
+def report(outcome: Outcome, *, as_json: bool, standing: bool = False) -> None:
+    """Print what changed, or would and what that would do, and the version that is in force now.
+
+    standing: also what was to be thought about before the change.
+    """
+    print_warnings(outcome, standing=standing)
+    for text in outcome.notes:
+        click.echo(f"note: {text}", err=True)
+    if as_json:
+        print_json(outcome_record(outcome))
+        return
+    print_changes(outcome.changes)
+    if outcome.radius is not None:
+        click.echo("")
+        print_radius(outcome.radius)
+        click.echo("")
+    if not outcome.changes:
+        click.echo(f"nothing to change; version {outcome.version} is in force")
+    elif outcome.dry_run:
+        click.echo(f"{len(outcome.changes)} change(s), not applied (--dry-run)")
+    else:
+        click.echo(f"{len(outcome.changes)} change(s) applied as version {outcome.version}")
+
+
+def print_changes(changes: Sequence[FieldChange]) -> None:
+    """A line each."""
+    for change in changes:
+        click.echo(printable(change))
+
+
+def print_warnings(outcome: Outcome, *, standing: bool) -> None:
+    """What to think about because of a change, and with standing also what was so before."""
+    for text in outcome.warnings:
+        click.echo(f"warning: {text}", err=True)
+    old = outcome.standing if standing else ()
+    for text in old[:_OLD_WARNINGS]:
+        click.echo(f"warning, as before: {text}", err=True)
+    if len(old) > _OLD_WARNINGS:
+        click.echo(f"{len(old) - _OLD_WARNINGS} more warnings, as before", err=True)

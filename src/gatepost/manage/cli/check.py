@@ -1,0 +1,245 @@
+"""`gatepost check …`: how well mail to somebody is protected, and how good a certificate is. Needs no server.
+
+`check partner` and `check host` are here, `check chain` and `check roots` in `manage.cli.check_chain`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.analysis.checks.partner_report import Outcome, check_record
+from gatepost.manage.cli.check_text import print_check
+from gatepost.manage.cli.lazy import LazyGroup
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, loaded_settings, reach
+from gatepost.manage.cli.tables import print_json
+from gatepost.manage.use_cases.partner import Look, adjusted, bounds_of, look, target_of
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.policy.connectors.names import domain_name
+from gatepost.settings.environment import CONFIG_VARIABLE
+from gatepost.settings.loader import DEFAULT_PATHS, SettingsError, load
+from gatepost.settings.model import DnsValidation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.manage.use_cases.partner import Target
+    from gatepost.settings.model import Settings
+
+
+_STATUS = {Outcome.DELIVER: 0, Outcome.CLEARTEXT: NO, Outcome.HOLD: NO, Outcome.UNKNOWN: UNKNOWN}
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_MAX_NAMESERVERS = 3  # as resolv.conf(5)
+_MAX_RESOLV_CONF = 1 << 16
+
+_COMMANDS = {
+    "partner": ("check", "partner", "Would mail to a domain be delivered safely?"),
+    "host": ("check", "host", "Would mail to a host, named as a smart host, be delivered safely?"),
+    "chain": ("check_chain", "chain", "May a certificate be put into service?"),
+    "roots": ("check_chain", "roots", "Would this machine trust the authorities of a bundle?"),
+}
+
+
+@click.group(cls=LazyGroup, commands=_COMMANDS)
+def check() -> None:
+    """How well mail to somebody is protected, and how good a certificate is.
+
+    Needs no gateway, no connector and no settings file.
+    """
+
+
+def no_nan(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    """A number of seconds as an option takes it. Raises BadParameter."""
+    if math.isnan(value):  # is within every range
+        raise click.BadParameter("nan is no number of seconds", ctx, parameter)
+    return value
+
+
+def _options[F: Callable[..., Any]](command: F) -> F:
+    """What both checks take."""
+    for option in (
+        click.option(
+            "--nameserver",
+            "nameservers",
+            multiple=True,
+            metavar="ADDRESS[:PORT]",
+            help="Ask this one. May be repeated. Default: the settings file's, without one those of /etc/resolv.conf. "
+            "What DNSSEC proves is believed of one on this machine only, unless dns.trusted lists it.",
+        ),
+        click.option(
+            "--validate",
+            type=click.Choice([str(one) for one in DnsValidation]),
+            help="Who validates DNSSEC: the nameserver; or local, this command itself, with libunbound, by way of "
+            "--nameserver if one is given, else from the root's servers on. Default: as dns.validate says.",
+        ),
+        click.option(
+            "--anchors",
+            type=click.Path(exists=True),
+            help="Roots to trust: a PEM file or a directory. Default: the settings file's, or the system's.",
+        ),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(0.1, 300),
+            callback=no_nan,
+            default=15,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long to wait in each step; a whole host gets six times as long.",
+        ),
+        click.option(
+            "-v",
+            "--verbose",
+            is_flag=True,
+            help="Show everything that was found, also what is as it should be, and what was said.",
+        ),
+        config_option,
+        json_option,
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("domain")
+@click.option(
+    "--private",
+    is_flag=True,
+    help="For test networks: the MTA-STS policy host may be at an address that is not of the public internet. Default: "
+    "as outbound.private_policy_hosts says.",
+)
+@_options
+def partner(domain: str, private: bool, as_json: bool, verbose: bool, **asked: Any) -> None:
+    """Would mail to DOMAIN be delivered safely? What each of its MX hosts shows, stage by stage.
+
+    The stages: DNSSEC, connection, EHLO, TLS, certificate, DANE, MTA-STS, revocation, REQUIRETLS; and where the domain
+    wants reports. Nothing is sent but EHLO, STARTTLS and QUIT.
+
+    Each finding is one of pass, info, warn, fail, unknown, with what shows it and what to do. What could not be told is
+    unknown, never a pass. The last line always has the same keys: verdict=deliver|cleartext|hold|unknown policy= tls=
+    group= fails= warnings= unknown=
+
+    Exit codes: 0 mail would be delivered over TLS, as the domain's policy (DANE, MTA-STS, or none) asks; 1 it would
+    leave in clear, or be held; 2 wrong use or bad input; 3 could not tell.
+    """
+    _run(_target(domain, host=False), asked, as_json=as_json, verbose=verbose, private=private)
+
+
+@click.command()
+@click.argument("host", metavar="HOST[:PORT]")
+@_options
+def host(host: str, as_json: bool, verbose: bool, **asked: Any) -> None:
+    """Would mail to HOST, named as a smart host, be delivered safely? Port 25 unless written.
+
+    The stages: DNS, connection, EHLO, TLS, certificate, DANE, revocation, REQUIRETLS. Nothing is sent but EHLO,
+    STARTTLS and QUIT. The findings and the last line are those of `gatepost check partner`.
+
+    Exit codes: 0 mail would be delivered over TLS, as its TLSA records (if any) ask; 1 it would leave in clear, or be
+    held; 2 wrong use or bad input; 3 could not tell.
+    """
+    _run(_target(host, host=True), asked, as_json=as_json, verbose=verbose)
+
+
+def _target(text: str, *, host: bool) -> Target:
+    try:
+        return target_of(text, host=host)
+    except Refusal as refusal:
+        fail(BAD_INPUT, refusal.errors[0].message)
+
+
+def _run(target: Target, asked: dict[str, Any], *, as_json: bool, verbose: bool, private: bool = False) -> None:
+    timeout: float = asked["timeout"]
+    settings = _settings(asked, timeout)
+    bounds = bounds_of(timeout, private=private or settings.outbound.private_policy_hosts)
+    progress("looking: this may take a minute where hosts do not answer …")
+    try:
+        found = look(Look(target, settings, bounds))
+    except Refusal as refusal:
+        progress("")
+        fail(BAD_INPUT, "\n".join(f"{_OPTIONS[error.path]}: {error.message}" for error in refusal.errors))
+    finally:
+        progress("")
+    if as_json:
+        print_json(check_record(found))
+    else:
+        print_check(found, verbose=verbose)
+    sys.exit(_STATUS[found.outcome])
+
+
+_OPTIONS = {
+    "anchors": "--anchors, or tls.trust_anchors",
+    "validate": "--validate local, or dns.validate",
+    "nameserver": "--nameserver",
+}
+
+
+def progress(text: str) -> None:
+    """A line on a terminal until the answer is there; nothing in a pipe."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+
+
+def _settings(asked: dict[str, Any], timeout: float) -> Settings:
+    """The settings file's, if there is one, else defaults; with the options over them."""
+    settings = _found(asked["config"], asked["validate"])
+    validation = DnsValidation(asked["validate"]) if asked["validate"] else None
+    return adjusted(
+        settings,
+        timeout,
+        nameservers=asked["nameservers"] or (),
+        validation=validation,
+        anchors=asked["anchors"] or "",
+    )
+
+
+def _found(config: str | None, validate: str | None) -> Settings:
+    named = config or reach().config or os.environ.get(CONFIG_VARIABLE)
+    if named or any(path.exists() for path in DEFAULT_PATHS):
+        return loaded_settings(config, anywhere=True)
+    environment = {"GATEPOST_SERVER__HOSTNAME": _own_name()} | dict(os.environ)
+    if validate:
+        environment["GATEPOST_DNS__VALIDATE"] = validate
+    # Who validates here needs nobody's nameservers, and those of a network of guests tend to spoil signatures.
+    local = environment.get("GATEPOST_DNS__VALIDATE") == DnsValidation.LOCAL
+    if not local and "GATEPOST_DNS__NAMESERVERS" not in environment and (own := system_nameservers()):
+        environment["GATEPOST_DNS__NAMESERVERS"] = json.dumps(own)
+    try:
+        return load(None, environment)
+    except SettingsError as error:
+        fail(BAD_INPUT, str(error))
+
+
+def _own_name() -> str:
+    """What EHLO says: this machine's name if it is a whole one. No nameserver is asked for it: it may not answer."""
+    try:
+        name = domain_name(socket.gethostname())
+    except ValueError:
+        return "localhost.localdomain"
+    return name if "." in name else f"{name}.localdomain"
+
+
+def system_nameservers(file: Path = _RESOLV_CONF) -> tuple[str, ...]:
+    """The first three nameservers of resolv.conf(5) that are addresses; () if there are none."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            lines = opened.read(_MAX_RESOLV_CONF).splitlines()
+    except OSError:
+        return ()
+    words = [line.split() for line in lines]
+    named = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
+    return tuple(filter(_is_address, named))[:_MAX_NAMESERVERS]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text

@@ -1,0 +1,187 @@
+"""`gatepost check chain|roots`: whether a certificate is fit for service, and which roots this machine trusts.
+
+For partners as for administrators: a file and a way out is all that is needed, no server and no settings file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
+from gatepost.analysis.checks.chain_file import ChainFileError, parse_file, read_file
+from gatepost.analysis.checks.chain_key import read_key
+from gatepost.analysis.checks.chain_report import Readiness, chain_record
+from gatepost.analysis.checks.chain_stores import RootStores
+from gatepost.analysis.checks.roots import check_roots, roots_record
+from gatepost.manage.cli.check import no_nan, progress, system_nameservers
+from gatepost.manage.cli.check_chain_text import print_chain, print_roots
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
+from gatepost.manage.cli.tables import print_json
+from gatepost.net.anchors import SYSTEM, AnchorsError
+from gatepost.net.lookups.configured import configured_resolver
+from gatepost.net.lookups.http import HttpClient, https_context
+from gatepost.policy.connectors.names import domain_name
+from gatepost.settings.model import Dns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.analysis.checks.chain_file import CertificateFile
+    from gatepost.analysis.checks.chain_report import ChainCheck
+
+
+_STATUS = {Readiness.READY: 0, Readiness.NOT_READY: NO, Readiness.UNKNOWN: UNKNOWN}
+_MAX_STDIN = 16 * 1024 * 1024
+
+_file = click.argument("pem", metavar="PEM", type=click.Path(dir_okay=False, allow_dash=True))
+
+
+def _anchors[F: Callable[..., Any]](command: F) -> F:
+    return click.option(
+        "--anchors",
+        default=SYSTEM,
+        metavar="FILE|DIR|system",
+        help="The roots that decide: a file, a directory, or those of this machine. Default: system.",
+    )(command)
+
+
+@click.command()
+@_file
+@click.option("--key", type=click.Path(dir_okay=False), metavar="KEY", help="Its private key: does it belong to it?")
+@click.option(
+    "--name", "names", multiple=True, metavar="HOST", help="A name that it must bear, as an MX host's. May be repeated."
+)
+@_anchors
+@click.option("--staple", is_flag=True, help="An OCSP response must be there to be stapled.")
+@click.option("--offline", is_flag=True, help="Fetch nothing: neither CRLs nor OCSP nor missing issuers.")
+@click.option(
+    "--private",
+    is_flag=True,
+    help="Addresses of a private network may be called. Without it they may only be called for an authority that "
+    "--anchors names and this machine's store does not.",
+)
+@click.option(
+    "--nameserver", "nameservers", multiple=True, metavar="ADDRESS[:PORT]", help="Ask this one. May be repeated."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 300),
+    callback=no_nan,
+    default=10,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for one address; all of it takes six times as long at most.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show all certificates and stores with their thumbprints.")
+@json_option
+def chain(pem: str, as_json: bool, verbose: bool, **asked: Any) -> None:
+    """May the certificate in PEM be put into service? What a partner will see of it, before he does.
+
+    PEM: the server's certificate and its intermediates, as PEM, DER or PKCS#7 (.p7b); "-" reads stdin.
+
+    Looked at: order and completeness (a missing intermediate is named, with where it is to be had), the root and which
+    stores have it, dates, keys and signatures, purpose, names, every CRL, OCSP and issuer address, fetched from here,
+    and what could be stapled. Printed for use: hosts that a firewall must let through, the TLSA record, thumbprints.
+
+    Each finding is one of pass, info, warn, fail, unknown, with what shows it and what to do. What could not be told is
+    unknown, never a pass. The last line always has the same keys: verdict=ready|not-ready|unknown chain= days= key=
+    fails= warnings= unknown=
+
+    Exit codes: 0 ready for service; 1 something failed; 2 wrong use or bad input; 3 could not tell.
+    """
+    question = _question(pem, asked)
+    stores = _stores(asked["anchors"])
+    progress("looking: this may take a while where addresses do not answer …")
+    try:
+        found = asyncio.run(_check(question, stores, asked))
+    except ChainFileError as error:
+        progress("")
+        fail(BAD_INPUT, str(error))
+    except ValueError as error:
+        progress("")
+        fail(BAD_INPUT, f"--nameserver: {error}")
+    progress("")
+    if as_json:
+        print_json(chain_record(found))
+    else:
+        print_chain(found, verbose=verbose)
+    sys.exit(_STATUS[found.outcome])
+
+
+def _question(pem: str, asked: dict[str, Any]) -> ChainQuestion:
+    try:
+        names = tuple(dict.fromkeys(domain_name(name) for name in asked["names"]))
+    except ValueError as error:
+        fail(BAD_INPUT, f"--name: {error}")
+    try:
+        key = read_key(Path(asked["key"])) if asked["key"] else None
+    except ChainFileError as error:
+        fail(BAD_INPUT, f"--key: {error}")
+    return ChainQuestion(_read(pem), names, key, staple=asked["staple"])
+
+
+async def _check(question: ChainQuestion, stores: RootStores, asked: dict[str, Any]) -> ChainCheck:
+    timeout: float = asked["timeout"]
+    if asked["offline"]:
+        return await ChainChecker(None, stores).check(question, now=time.time())
+    usual = Dns()
+    nameservers = asked["nameservers"] or system_nameservers() or usual.nameservers
+    dns = usual.model_copy(update={"nameservers": nameservers, "timeout": min(timeout, usual.timeout)})
+    resolver = configured_resolver(dns)
+    try:
+        client = HttpClient(resolver, https_context(stores.anchors))
+        checker = ChainChecker(client, stores, timeout=timeout, private=asked["private"])
+        return await checker.check(question, now=time.time())
+    finally:
+        await resolver.close()
+
+
+@click.command()
+@_file
+@_anchors
+@click.option("-v", "--verbose", is_flag=True, help="Show all thumbprints, also of what is trusted.")
+@json_option
+def roots(pem: str, anchors: str, as_json: bool, verbose: bool) -> None:
+    """Would this machine trust the authorities in PEM? For the day on which a partner or provider changes roots.
+
+    PEM: a bundle of roots, and of intermediates if it has any, in PEM, DER or PKCS#7 (.p7b); "-" is standard input.
+
+    A root is looked for by its SHA-256 in this machine's store, in Mozilla's list and in --anchors, which decides. An
+    intermediate is trusted if it leads to a root that is. What has expired counts neither way. Nothing is fetched.
+
+    The last line always has the same keys: verdict=trusted|not-trusted certificates= trusted= missing= ended= warnings=
+
+    Exit codes: 0 all that is valid now is trusted; 1 something is not; 2 wrong use or bad input.
+    """
+    file, stores = _read(pem), _stores(anchors)
+    try:
+        found = check_roots(file, stores, now=time.time())
+    except ChainFileError as error:
+        fail(BAD_INPUT, str(error))
+    if as_json:
+        print_json(roots_record(found))
+    else:
+        print_roots(found, verbose=verbose)
+    sys.exit(0 if found.outcome else NO)
+
+
+def _read(pem: str) -> CertificateFile:
+    try:
+        if pem == "-":
+            return parse_file(sys.stdin.buffer.read(_MAX_STDIN + 1), "standard input")
+        return read_file(Path(pem))
+    except ChainFileError as error:
+        fail(BAD_INPUT, str(error))
+
+
+def _stores(anchors: str) -> RootStores:
+    try:
+        return RootStores.load(anchors)
+    except AnchorsError as error:
+        fail(BAD_INPUT, f"--anchors: {error}")

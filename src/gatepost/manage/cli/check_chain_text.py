@@ -1,0 +1,180 @@
+"""What a person reads of `gatepost check chain` and `gatepost check roots`. Used by `manage.cli.check_chain`.
+
+The signs and the form of a finding are those of `manage.cli.check_text`.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.analysis.checks.chain_facts import From
+from gatepost.analysis.checks.chain_report import Part, Readiness, days_left, firewall_hosts, title, tlsa_record
+from gatepost.analysis.checks.chain_stages import day
+from gatepost.analysis.checks.partner_report import Mark
+from gatepost.manage.cli.check_text import print_line, with_options, wrapped
+from gatepost.manage.cli.tables import printable
+
+if TYPE_CHECKING:
+    from gatepost.analysis.checks.chain_facts import Link
+    from gatepost.analysis.checks.chain_report import ChainCheck, ChainFinding
+    from gatepost.analysis.checks.roots import RootRow, RootsCheck
+    from gatepost.protocols.tls.facts import CertificateFacts
+
+
+_PLACES = {
+    From.FILE: "in the file",
+    From.FETCHED: "fetched: NOT in the file",
+    From.STORE: "from this machine's roots",
+}
+_LOUD = frozenset({Mark.FAIL, Mark.WARN, Mark.UNKNOWN})
+_ASKED = frozenset({Part.REVOCATION, Part.STAPLING, Part.ISSUERS})
+_NAME = 48
+
+
+def print_chain(check: ChainCheck, *, verbose: bool) -> None:
+    """All of it, on standard output. verbose: thumbprints of every certificate."""
+    click.echo(wrapped(printable(_headline(check)), "  "))
+    click.echo()
+    _print_path(check)
+    click.echo()
+    for finding in check.findings:
+        if finding.part is Part.REVOCATION:
+            break
+        _print_finding(finding)
+    asked = [finding for finding in check.findings if finding.part in _ASKED]
+    if asked:
+        click.echo("\nWhat the addresses in the certificates answer, asked from here")
+        for finding in asked:
+            _print_finding(finding)
+    _print_firewall(check)
+    _print_published(check)
+    if verbose:
+        for one in check.facts.path[1:]:
+            _print_thumbprints(one.facts)
+    click.echo(f"\n{_total(check)}\n{check.last_line}")
+
+
+def _headline(check: ChainCheck) -> str:
+    return f"{check.facts.file.source}: may {title(check.leaf)} be put into service?  {_answer(check)}"
+
+
+def _answer(check: ChainCheck) -> str:
+    match check.outcome:
+        case Readiness.READY:
+            warnings = check.counts[Mark.WARN]
+            return "YES" if not warnings else f"YES, with {warnings} warning{'s' if warnings > 1 else ''}"
+        case Readiness.NOT_READY:
+            return f"NO: {_first(check, Mark.FAIL)}"
+        case Readiness.UNKNOWN:
+            return f"CANNOT TELL: {_first(check, Mark.UNKNOWN)}"
+
+
+def _first(check: ChainCheck, mark: Mark) -> str:
+    return next(one.text for one in check.findings if one.verdict is mark)
+
+
+def _print_path(check: ChainCheck) -> None:
+    """The chain as a table, leaf first."""
+    rows = [
+        (
+            f"{number} {_cut(printable(title(one.facts)))}",
+            one.facts.key,
+            _until(one.facts, check.facts.now),
+            _place(check, one),
+        )
+        for number, one in enumerate(check.facts.path, 1)
+    ]
+    widths = [max(len(row[at]) for row in rows) for at in range(3)]
+    for *cells, last in rows:
+        click.echo(f"  {'  '.join(map(str.ljust, cells, widths))}  {last}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _NAME else text[: _NAME - 2] + ".."
+
+
+def _until(certificate: CertificateFacts, now: float) -> str:
+    left = days_left(certificate, now)
+    return f"until {day(certificate.not_after)} ({left} days)" if left >= 0 else f"ended {day(certificate.not_after)}"
+
+
+def _place(check: ChainCheck, one: Link) -> str:
+    if one.place is From.STORE and any(
+        store.holds_root and one is check.facts.path[-1] for store in check.facts.stores
+    ):
+        return "in " + " and ".join(store.name for store in check.facts.stores if store.holds_root)
+    return _PLACES[one.place]
+
+
+def _print_firewall(check: ChainCheck) -> None:
+    hosts = firewall_hosts(check.facts.path)
+    if hosts:
+        click.echo("\nA firewall must let through, here and at partners who check for revocation")
+        for one in hosts:
+            click.echo(f"  {printable(one)}")
+
+
+def _print_published(check: ChainCheck) -> None:
+    click.echo("\nTo publish, or to give to partners")
+    for record in tlsa_record(check.facts):
+        click.echo(f"  {printable(record)}")
+    leaf = check.leaf
+    click.echo(f"  issuer              {printable(leaf.issuer)}")
+    click.echo(f"  serial number       {leaf.serial}")
+    click.echo(f"  SHA-1 thumbprint    {leaf.sha1.upper()}")
+    click.echo(f"  SHA-256 thumbprint  {leaf.sha256.upper()}")
+    pin = base64.b64encode(bytes.fromhex(leaf.spki_sha256)).decode("ascii")
+    click.echo(f"  pin of the key      sha256/{pin}")
+
+
+def _print_thumbprints(certificate: CertificateFacts) -> None:
+    click.echo(f"\n{printable(certificate.subject)}")
+    click.echo(f"  SHA-1 thumbprint    {certificate.sha1.upper()}")
+    click.echo(f"  SHA-256 thumbprint  {certificate.sha256.upper()}")
+
+
+def _total(check: ChainCheck) -> str:
+    counts = check.counts
+    named = ((Mark.FAIL, "failed"), (Mark.WARN, "warned of"), (Mark.UNKNOWN, "could not be told"))
+    grave = ", ".join(f"{counts[mark]} {name}" for mark, name in named if counts[mark])
+    count = "1 finding" if counts.total() == 1 else f"{counts.total()} findings"
+    return f"{count}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
+
+
+# roots
+
+
+def print_roots(check: RootsCheck, *, verbose: bool) -> None:
+    """Every certificate of the bundle, what is wrong first. verbose: thumbprints also of what is trusted."""
+    missing = sum(row.trusted is False for row in check.rows)
+    answer = "YES" if check.outcome else f"NO: {missing} of {len(check.rows)} are not"
+    click.echo(
+        wrapped(printable(f"{check.source}: are these authorities trusted here ({check.anchors})?  {answer}"), "  ")
+    )
+    click.echo()
+    for row in sorted(check.rows, key=lambda row: row.trusted is not False):
+        _print_root(row, full=verbose or row.verdict in _LOUD)
+    for store in {store.name: store for row in check.rows for store in row.stores if store.missing}.values():
+        print_line(Mark.INFO, "store", f"{store.name} could not be looked into: {store.missing}")
+    if check.repeated:
+        again = "1 certificate is" if check.repeated == 1 else f"{check.repeated} certificates are"
+        print_line(Mark.INFO, "file", f"{again} in it more than once")
+    click.echo(f"\n{check.last_line}")
+
+
+def _print_finding(finding: ChainFinding) -> None:
+    fix = with_options(finding.fix, finding.options)
+    print_line(finding.verdict, finding.part, finding.text, finding.evidence, fix)
+
+
+def _print_root(row: RootRow, *, full: bool) -> None:
+    facts = row.facts
+    thumbprints = f"SHA-1 {facts.sha1.upper()}; SHA-256 {facts.sha256.upper()}" if full else ""
+    text = f"{title(facts)}, {facts.key}, until {day(facts.not_after)}: {row.text}"
+    print_line(row.verdict, _KINDS[row.kind], text, thumbprints, row.fix)
+
+
+_KINDS = {"root": "root", "intermediate": "interm.", "leaf": "server"}

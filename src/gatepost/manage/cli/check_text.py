@@ -1,0 +1,259 @@
+"""What a person reads of `gatepost check`: the answer, the matrix of hosts and stages, the findings with their fixes.
+
+Used by `manage.cli.check`. On a terminal lines are as wide as it is; in a pipe they are not folded. Where standard
+output cannot show the signs, ASCII stands for them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.analysis.checks.partner_report import Mark, Outcome, PolicyKind, Stage
+from gatepost.manage.cli.tables import print_dialogue, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatepost.analysis.checks.partner_report import Finding, PartnerCheck, Row
+
+
+_MARKS = {
+    Mark.PASS: ("✓", "+"),
+    Mark.INFO: ("·", "-"),
+    Mark.WARN: ("!", "!"),
+    Mark.FAIL: ("✗", "X"),
+    Mark.UNKNOWN: ("?", "?"),
+}
+_COLOURS = {Mark.PASS: "green", Mark.INFO: "cyan", Mark.WARN: "yellow", Mark.FAIL: "red", Mark.UNKNOWN: "magenta"}
+_COLUMNS = {
+    Stage.DNS: "DNS",
+    Stage.CONNECT: "connect",
+    Stage.EHLO: "EHLO",
+    Stage.TLS: "TLS",
+    Stage.CERTIFICATE: "certificate",
+    Stage.DANE: "DANE",
+    Stage.MTA_STS: "MTA-STS",
+    Stage.REVOCATION: "revocation",
+    Stage.REQUIRETLS: "REQUIRETLS",
+}
+_NARROW = {
+    Stage.CONNECT: "conn",
+    Stage.CERTIFICATE: "cert",
+    Stage.MTA_STS: "STS",
+    Stage.REVOCATION: "rev.",
+    Stage.REQUIRETLS: "RTLS",
+}
+_NAMES = _COLUMNS | {Stage.TLS_RPT: "TLS-RPT"}
+_LOUD = frozenset({Mark.FAIL, Mark.WARN, Mark.UNKNOWN})
+_CELL = 18
+_HOST = 48
+_INDENT = 16
+_BY = {
+    PolicyKind.DANE: "verified by DANE",
+    PolicyKind.MTA_STS: "verified by MTA-STS",
+    PolicyKind.OPPORTUNISTIC: "encrypted, but an attacker on the way could change that (opportunistic)",
+}
+
+
+def print_check(check: PartnerCheck, *, verbose: bool) -> None:
+    """All of it, on standard output. verbose: also what is as it should be, and what was said."""
+    click.echo(wrapped(printable(_headline(check)), "  "))
+    if check.rows:
+        click.echo()
+        _print_matrix(check.rows)
+    if check.findings:
+        click.echo()
+        for finding in check.findings:
+            _print_finding(finding, full=verbose or finding.verdict in _LOUD)
+    for host, findings in _by_host(check.rows, verbose=verbose):
+        click.echo(f"\n{printable(host)}")
+        for finding in findings:
+            _print_finding(finding, full=True)
+    for row in check.rows if verbose else ():
+        if row.transcript:
+            click.echo(f"\n{printable(f'{row.host} ({row.address})')}")
+            print_dialogue(row.transcript)
+    click.echo(f"\n{_total(check)}\n{check.last_line}")
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """Findings alone, each in full."""
+    for finding in findings:
+        _print_finding(finding, full=True)
+
+
+def _headline(check: PartnerCheck) -> str:
+    return f"{check.target}: would mail be delivered safely?  {_answer(check)}"
+
+
+def _answer(check: PartnerCheck) -> str:
+    row = check.deciding
+    match check.outcome:
+        case Outcome.DELIVER:
+            assert row is not None  # noqa: S101 - some row delivers
+            assert row.facts is not None  # noqa: S101 - over TLS
+            assert row.facts.tls is not None  # noqa: S101 - over TLS
+            by = _BY[row.policy] if _is_verified(row) else "encrypted, as the TLSA records ask, though none names a key"
+            return f"YES, {by}, {row.facts.tls.version}"
+        case Outcome.CLEARTEXT:
+            return "NO, it would leave in clear"
+        case Outcome.HOLD:
+            return f"NO, it would wait and then be returned{_reason(check, Mark.FAIL)}"
+        case Outcome.UNKNOWN:
+            return f"CANNOT TELL{_reason(check, Mark.UNKNOWN)}"
+
+
+def _is_verified(row: Row) -> bool:
+    cell = row.cell(Stage.DANE)
+    return row.policy is not PolicyKind.DANE or (cell is not None and cell.short != "unusable")
+
+
+def _reason(check: PartnerCheck, mark: Mark) -> str:
+    several = [*check.findings, *(one for row in check.rows for one in row.findings)]
+    text = next((one.text for one in several if one.stops and one.verdict is mark), "")
+    return f": {text}" if text else ""
+
+
+def _total(check: PartnerCheck) -> str:
+    counts = check.counts
+    named = ((Mark.FAIL, "failed"), (Mark.WARN, "warned of"), (Mark.UNKNOWN, "could not be told"))
+    grave = ", ".join(f"{counts[mark]} {name}" for mark, name in named if counts[mark])
+    count = "1 finding" if counts.total() == 1 else f"{counts.total()} findings"
+    return f"{count}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
+
+
+# the matrix
+
+
+def _print_matrix(rows: Sequence[Row]) -> None:
+    """Marks with a word each; marks alone, if the terminal is too narrow for that."""
+    stages = [stage for stage in _COLUMNS if any(row.cell(stage) for row in rows)]
+    lines = [[_cell(row.cell(stage)) for stage in stages] for row in rows]
+    heads, labels = [_COLUMNS[stage] for stage in stages], _labels(rows)
+    room = max(map(len, labels))
+    if sys.stdout.isatty() and room + sum(2 + width for width in _widths(heads, lines)) > get_terminal_size().columns:
+        lines = [[(mark, "") for mark, _ in line] for line in lines]
+        heads = [_NARROW.get(stage, _COLUMNS[stage]) for stage in stages]
+    widths = _widths(heads, lines)
+    click.echo(f"{' ' * room}  {'  '.join(map(str.ljust, heads, widths))}".rstrip())
+    for label, line in zip(labels, lines, strict=True):
+        cells = "  ".join(_shown(*cell, width) for cell, width in zip(line, widths, strict=True))
+        click.echo(f"{label.ljust(room)}  {cells}".rstrip())
+
+
+def _widths(heads: list[str], lines: list[list[tuple[Mark | None, str]]]) -> list[int]:
+    return [max(len(head), *(2 + len(line[at][1]) for line in lines)) for at, head in enumerate(heads)]
+
+
+def _labels(rows: Sequence[Row]) -> list[str]:
+    """What stands before each line: preference and name, and below it further addresses of the same host."""
+    names = [row.host for row in rows]
+    found, before = [], None
+    for row in rows:
+        preference = "" if row.preference is None else f"{row.preference} "
+        name = _cut(printable(row.host), _HOST)
+        address = f" {row.address}" if names.count(row.host) > 1 else ""
+        if row.host == before:
+            preference, name = " " * len(preference), " "
+        found.append(f"{preference}{name}{address}")
+        before = row.host
+    return found
+
+
+def _cell(finding: Finding | None) -> tuple[Mark | None, str]:
+    if finding is None:
+        return None, ""
+    if finding.because is not None:
+        return Mark.UNKNOWN, ""
+    return finding.verdict, _cut(printable(finding.short), _CELL)
+
+
+def _shown(mark: Mark | None, short: str, width: int) -> str:
+    if mark is None:
+        return " " * width
+    return f"{_mark(mark)} {short.ljust(width - 2)}"
+
+
+# the findings
+
+
+def _by_host(rows: Sequence[Row], *, verbose: bool) -> Iterable[tuple[str, list[Finding]]]:
+    """What is to be said of each host, what holds for several of its addresses once."""
+    for host in dict.fromkeys(row.host for row in rows):
+        own = [row for row in rows if row.host == host]
+        shown = [
+            one
+            for row in own
+            for one in row.findings
+            if (one.verdict in _LOUD and one.because is None) or (verbose and one.because is None)
+        ]
+        if shown:
+            addresses = ", ".join(row.address for row in own if row.address)
+            yield f"{host} ({addresses})" if addresses else host, list(dict.fromkeys(shown))
+
+
+def _print_finding(finding: Finding, *, full: bool) -> None:
+    if full:
+        print_line(
+            finding.verdict,
+            _NAMES[finding.stage],
+            finding.text,
+            finding.evidence,
+            with_options(finding.fix, finding.options),
+        )
+    else:
+        print_line(finding.verdict, _NAMES[finding.stage], finding.short or finding.text)
+
+
+def with_options(fix: str, options: Iterable[str]) -> str:
+    """What to do, with the options of the command that do it: "give it more time (--timeout)."."""
+    named = " or ".join(f"--{one}" for one in options)
+    return f"{fix.removesuffix('.')} ({named})." if named else fix
+
+
+def print_line(verdict: Mark, name: str, text: str, evidence: str = "", fix: str = "") -> None:
+    """One finding: its sign, what it is about, a sentence; below it what shows it and what to do, if there is any."""
+    sign, room = _sign(verdict), " " * _INDENT
+    line = wrapped(f"  {sign} {name.ljust(_INDENT - 5)} {printable(text)}", room)
+    click.echo(line.replace(sign, _mark(verdict), 1))
+    if evidence and evidence != text:
+        click.echo(wrapped(f"{room}seen: {printable(evidence)}", f"{room}      "))
+    if fix:
+        click.echo(wrapped(f"{room}-> {printable(fix)}", f"{room}   "))
+
+
+def _mark(mark: Mark) -> str:
+    """The sign, in colour on a terminal (`click.echo` takes it off elsewhere) unless NO_COLOR forbids it."""
+    return _sign(mark) if os.environ.get("NO_COLOR") else click.style(_sign(mark), fg=_COLOURS[mark])
+
+
+def _sign(mark: Mark) -> str:
+    sign, plain = _MARKS[mark]
+    return sign if _writes(sign) else plain
+
+
+def _writes(sign: str) -> bool:
+    """Whether standard output can show the sign."""
+    try:
+        sign.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: room - 2] + ".."
+
+
+def wrapped(text: str, indent: str) -> str:
+    """Lines as wide as the terminal; one line in a pipe."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(60, get_terminal_size().columns)
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False)

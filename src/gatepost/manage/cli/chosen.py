@@ -1,0 +1,29 @@
+"""What a command is about: the resources as they are stored, and the options that tell connectors apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.manage.use_cases.gateway import Gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.settings.model import Settings
+
+
+def stored_directory(settings: Settings) -> Directory:
+    """The resources as they are stored, which a running gateway has in force; ends the command if there are none."""
+    return Gateway(settings).directory()
+
+
+def connector_options[F: Callable[..., Any]](command: F) -> F:
+    """`NAME`, and the options that tell connectors of one name apart."""
+    command = click.option(
+        "--direction", type=click.Choice(["inbound", "outbound"]), help="Needed where both have a connector NAME."
+    )(command)
+    command = click.option("--organization", default="", help="Needed where several have a connector NAME.")(command)
+    return click.argument("name")(command)

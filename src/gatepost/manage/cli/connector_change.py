@@ -1,0 +1,75 @@
+"""`gatepost connector add|set|remove`: changes of single connectors. Listing and showing is in `cli.connector_list`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gatepost.manage.cli.chosen import connector_options
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.edit import Asked, change_options, edit
+from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.part_commands import CODES, WORDS_HELP
+from gatepost.manage.use_cases.choice import choose_connector
+from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
+from gatepost.manage.use_cases.resources import PartName, add_part, remove_part, seen, set_part
+
+_KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
+
+
+@click.command(
+    help="Add a connector.\n\nFor example:\n\n\b\n"
+    "gatepost connector add outbound bank-out --organization contoso mode=rehearse \\\n"
+    "  recipient_domains=bank.example,'*.bank.example' tls_settings=domain-validation tls_domain='*.bank.example'\n"
+    "gatepost connector add inbound bank-in --organization contoso sender_domains=bank.example \\\n"
+    "  restrict_domains_to_certificate=true tls_sender_certificate_name='*.bank.example'\n\n"
+    f"{WORDS_HELP}\n\n{CODES}"
+)
+@click.argument("direction", type=click.Choice(list(_KINDS)))
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--organization", default="", help="Whose it is; needed where there are several.")
+@change_options
+@config_option
+@json_option
+def add(direction: str, name: str, words: tuple[str, ...], organization: str, **asked: Any) -> None:
+    """A new connector."""
+    edit(Asked(**asked), add_part, PartName(_KINDS[direction], organization, name), words)
+
+
+@click.command(
+    "set",
+    help="Change fields of a connector, such as mode=enforce, enabled=false or smart_hosts+=mx2.bank.example.\n\n"
+    f"With name=NEW the mail flow rules that name it follow.\n\n{WORDS_HELP}\n\n{CODES}",
+)
+@connector_options
+@click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...")
+@change_options
+@config_option
+@json_option
+def set_(name: str, words: tuple[str, ...], organization: str, direction: str | None, **asked: Any) -> None:
+    """Other fields."""
+    wanted = Asked(**asked)
+    edit(wanted, set_part, _chosen(wanted, name, organization, direction), words)
+
+
+@click.command(
+    "remove",
+    help="Remove a connector, unless a mail flow rule names it.\n\nMail in the queue is sent without it from its next "
+    f"attempt on. `connector set NAME enabled=false` keeps it for later.\n\n{CODES}",
+)
+@connector_options
+@change_options
+@config_option
+@json_option
+def remove(name: str, organization: str, direction: str | None, **asked: Any) -> None:
+    """No more connector."""
+    wanted = Asked(**asked)
+    edit(wanted, remove_part, _chosen(wanted, name, organization, direction))
+
+
+def _chosen(asked: Asked, name: str, organization: str, direction: str | None) -> PartName:
+    """Which of the two kinds is meant, and whose."""
+    part = choose_connector(door(asked.config)(seen), name, organization, direction).part
+    return PartName(part.kind, part.organization.name, part.name)

@@ -1,0 +1,153 @@
+"""`gatepost connector drill NAME`: play an attacker against an outbound connector and show that nothing leaves."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.analysis.checks.attacks import CONTROL
+from gatepost.manage.cli.chosen import connector_options
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.drills import drilled, last_drill
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.drills import Drilled
+
+
+_COLUMNS = ("scenario", "expected", "what happened", "the far end saw", "the queue would show")
+
+
+@click.command()
+@connector_options
+@click.option("--last", "show_last", is_flag=True, help="Print the last kept result, checked, and hold no drill.")
+@config_option
+@json_option
+def drill(
+    name: str, organization: str, direction: str | None, show_last: bool, config: str | None, as_json: bool
+) -> None:
+    """Attack outbound connector NAME on loopback, with the code that delivers, and count what a far end would get.
+
+    First a good next hop must get the message. Then STARTTLS is stripped, refused, broken and injected, versions are
+    too old, certificates self-signed, of an unknown authority, expired, incomplete, of a wrong name or revoked, the DNS
+    forged; each twice, since an attacker can wait. What the connector promises to stop must leave no MAIL and not one
+    octet; what it does not promise to stop is named. Nobody is connected to but this machine. A disabled connector, or
+    one in rehearsal, is attacked as if it were in force.
+
+    The result is kept under evidence/drills in the data directory, with a SHA-256, and in the trace (event DRILL).
+
+    Exit codes: 0 passed, 1 not (or the kept result was changed), 2 wrong use or bad input, 3 the drill could not be
+    held or kept, or shows nothing.
+    """
+    go = door(config)
+    found = go(last_drill if show_last else drilled, name, organization, direction)
+    if found is None:
+        fail(UNKNOWN, f"no drill is kept of connector {name!r}; hold one: gatepost connector drill {name!r}")
+    sys.exit(_told_last(found, as_json=as_json) if show_last else _told(found, as_json=as_json))
+
+
+def _told(found: Drilled, *, as_json: bool) -> int:
+    """Print a drill that was held; the exit code."""
+    for trouble in found.troubles:
+        click.echo(printable(trouble), err=True)
+    _print(found, as_json=as_json)
+    if found.unkept:
+        fail(UNKNOWN, printable(found.unkept))
+    return UNKNOWN if not found.evidence else 0 if found.passed else NO
+
+
+def _told_last(found: Drilled, *, as_json: bool) -> int:
+    """Print what is kept and whether it is what was written; the exit code."""
+    if found.fault:
+        _print_fault(found, found.fault, as_json=as_json)
+        return NO
+    try:
+        _print(found, as_json=as_json)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # somebody else made it, hash and all
+        _print_fault(found, "it has not the form of a drill", as_json=as_json)
+        return NO
+    if found.changed:
+        click.echo("the connector has been changed since this drill: hold another", err=True)
+    own = "by its own alone: the trace has no row of it"
+    by = "it, the drills before it and the trace agree" if found.recorded else own
+    click.echo(f"SHA-256 verified: {by}", err=True)
+    return 0 if found.passed else NO
+
+
+def _print_fault(found: Drilled, fault: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"evidence": found.evidence, "sha256": found.sha256, "verified": False, "fault": fault})
+        return
+    click.echo(printable(f"{found.evidence}: {fault}"), err=True)
+    click.echo("evidence NOT verified")
+
+
+# what a person reads
+
+
+def _print(found: Drilled, *, as_json: bool) -> None:
+    record = found.record
+    if as_json:
+        print_json(record | {"evidence": found.evidence, "sha256": found.sha256, "verified": bool(found.evidence)})
+        return
+    demand = record["requirement"]
+    texts = dict.fromkeys(one["requirement"] for one in record["next_hops"])
+    more = [f"profile {demand['profile']}"]
+    more += [f"{demand['min_tls_version']} or newer"] if demand["min_tls_version"] else []
+    more += [f"revocation {demand['revocation_check']}"] if "revocation_check" in demand else []
+    head = f"outbound connector {record['connector']!r} of {record['organization']}, configuration "
+    click.echo(printable(f"{head}{record['configuration']}, {record['at']}"))
+    click.echo(printable(f"demands: {' or '.join(texts)}, {', '.join(more)}"))
+    for note in record["notes"]:
+        click.echo(_wrapped(f"note: {note}"))
+    click.echo()
+    _print_scenarios([_row(one) for one in record["scenarios"]])
+    click.echo()
+    for weakness in record["weaknesses"]:
+        click.echo(_wrapped(weakness))
+    if found.evidence:
+        click.echo(printable(f"evidence: {found.evidence}"))
+        click.echo(f"sha256: {found.sha256}")
+    click.echo(printable(record["verdict"]))
+
+
+def _row(scenario: dict[str, Any]) -> tuple[str, ...]:
+    promise = "held" if scenario["promised"] else "not promised"
+    expected = "arrives" if scenario["scenario"] == CONTROL else promise
+    decisive = scenario["attempts"][-1]
+    return scenario["title"], expected, scenario["happened"], scenario["far_end_saw"], _reply(decisive)
+
+
+def _print_scenarios(rows: list[tuple[str, ...]]) -> None:
+    """A table where it fits, else three lines for each scenario."""
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    if not sys.stdout.isatty() or sum(widths) + 2 * len(widths) <= get_terminal_size().columns:
+        print_table(_COLUMNS, rows)
+        return
+    for title, expected, happened, saw, reply in rows:
+        click.echo(printable(f"{title.ljust(widths[0])}  {happened} (expected: {expected})"))
+        for line in (f"the far end saw: {saw}", f"the queue would show: {reply}"):
+            click.echo(f"{' ' * (widths[0] + 2)}{printable(line)}")
+
+
+def _reply(attempt: dict[str, Any]) -> str:
+    """Whole in a pipe; on a terminal its code, its word and the result type, so that a row stays a line."""
+    reply = str(attempt["reply"])
+    if not sys.stdout.isatty():
+        return reply
+    code, enhanced, *words = reply.split(" ")
+    short = f"{code} {enhanced} {attempt['message'] or ' '.join(words[:6])}"
+    return f"{short} ({attempt['result_type']})" if attempt["result_type"] else short
+
+
+def _wrapped(text: str) -> str:
+    """Lines as wide as the terminal; one line in a pipe."""
+    text = printable(text)
+    if not sys.stdout.isatty():
+        return text
+    return textwrap.fill(text, max(60, get_terminal_size().columns), subsequent_indent="  ", break_on_hyphens=False)

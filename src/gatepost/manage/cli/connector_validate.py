@@ -1,0 +1,286 @@
+"""`gatepost connector validate NAME`: try a connector, each step a named task, with advice where it fails."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from gatepost.analysis.checks.tasks import Outcome, TaskStatus, task_of
+from gatepost.manage.cli.changes import print_warnings
+from gatepost.manage.cli.chosen import connector_options
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option
+from gatepost.manage.cli.resources import applied, read_document
+from gatepost.manage.cli.tables import print_dialogue, print_json, printable
+from gatepost.manage.cli.times import MOMENT
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.manage.use_cases.validation import MOST_PEM, Trial
+from gatepost.manage.use_cases.validation_runs import Wanted, validated
+from gatepost.node.privileges import as_caller
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.analysis.checks.tasks import Task
+    from gatepost.manage.cli.door import Door
+
+
+_MARKS = {
+    TaskStatus.SUCCEEDED: ("✓", "ok"),
+    TaskStatus.FAILED: ("✗", "FAILED"),
+    TaskStatus.WARNING: ("!", "warning"),
+    TaskStatus.SKIPPED: ("\N{EN DASH}", "skipped"),
+}
+_UNKNOWN = ("?", "unknown")
+_STATUS = {Outcome.VALIDATED: 0, Outcome.NOT_VALIDATED: NO, Outcome.UNKNOWN: UNKNOWN}
+_INDENT = 20
+_NOTEWORTHY = 0.01  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The options that say what is to be tried, as they were given."""
+
+    recipient: tuple[str, ...]
+    sender: str
+    session: str
+    certificate: Path | None
+    ip: str
+    reverse_path: str | None
+    forward_path: str
+    within: float
+
+    @property
+    def trial(self) -> Trial:
+        """The same for `manage.use_cases.validation`."""
+        return Trial(
+            recipients=self.recipient,
+            sender=self.sender,
+            session=self.session,
+            certificate=_pem(self.certificate) if self.certificate else b"",
+            ip=self.ip,
+            reverse_path=self.reverse_path,
+            forward_path=self.forward_path,
+            since=self.within,
+        )
+
+
+_OPTIONS = {
+    "recipients": "--recipient",
+    "reverse_path": "--from",
+    "forward_path": "--to",
+}
+
+
+def _option(field: str) -> str:
+    """The option that a field of `Trial` comes from."""
+    return _OPTIONS.get(field, f"--{field}")
+
+
+def _wrong(refusal: Refusal) -> NoReturn:
+    """End the command, what is wrong by the options to blame."""
+    blamed: dict[str, list[str]] = {}
+    for error in refusal.errors:
+        blamed.setdefault(error.message, []).append(_option(error.path))
+    fail(BAD_INPUT, "\n".join(f"{', '.join(options)}: {text}" for text, options in blamed.items()))
+
+
+@click.command()
+@connector_options
+@click.option(
+    "-f",
+    "--file",
+    "draft",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="Take the resources from this file, as apply would: a connector need not be stored to be tried.",
+)
+@click.option("--recipient", multiple=True, metavar="ADDRESS", help="Outbound: send a test message. May be repeated.")
+@click.option(
+    "--sender",
+    default="",
+    metavar="ADDRESS",
+    help="Of the test message. Default: postmaster of the first accepted domain.",
+)
+@click.option("--session", default="", metavar="ID", help="Inbound: a session or queue id of the trace, decided anew.")
+@click.option(
+    "--certificate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Inbound: a client certificate, PEM, leaf first, with --ip and --from.",
+)
+@click.option("--ip", default="", metavar="ADDRESS", help="Inbound: where the client would come from.")
+@click.option(
+    "--from", "reverse_path", default=None, metavar="ADDRESS", help="Inbound: the sender; '' is the null reverse-path."
+)
+@click.option(
+    "--to", "forward_path", default="", metavar="ADDRESS", help="Inbound: the recipient. Default: anybody here."
+)
+@click.option(
+    "--within", type=MOMENT, default="30d", show_default=True, help="Inbound: how far back mail counts as seen."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Outbound: show what was said to each host, up to the last EHLO.")
+@config_option
+@json_option
+def validate(
+    name: str,
+    organization: str,
+    direction: str | None,
+    draft: Path | None,
+    config: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Try connector NAME, enabled or not: each step is a task, and where one fails stands what to do and who must act.
+
+    Outbound: every next hop is resolved, connected to and judged as a message would have it; with --recipient a test
+    message goes to the first host that passed. Inbound: the configuration is looked at, mail seen lately is counted,
+    and a captured session (--session) or a certificate and address (--certificate, --ip, --from) are decided by it.
+    Nothing is changed but the note of the result, which lists show.
+
+    Exit codes: 0 validated, 1 not validated, 2 wrong use or bad input, 3 could not tell.
+    """
+    verbose: bool = asked.pop("verbose")
+    asked_there = door(config)
+    document = None if draft is None else _draft(asked_there, draft)
+    wanted = Wanted(name, organization, direction, _Asked(**asked).trial, document)
+    try:
+        record = asked_there(validated, wanted, _progress)
+    except Refusal as refusal:
+        if refusal.kind is Kind.INPUT and refusal.errors:
+            _wrong(refusal)
+        raise
+    finally:
+        _clear()
+    if as_json:
+        print_json(record | {"draft": str(draft) if draft else ""})
+    else:
+        _print(record, draft, verbose=verbose)
+    sys.exit(_STATUS[Outcome(record["outcome"])])
+
+
+def _draft(door: Door, file: Path) -> dict[str, Any]:
+    """The organizations of a file, which can be applied; ends the command with every error if they cannot."""
+    document = read_document(file)
+    print_warnings(applied(file, door, Wish(author(), dry_run=True, since=time.time()), document), standing=True)
+    return document
+
+
+def _progress(record: dict[str, Any]) -> None:
+    """One line on a terminal that the next one replaces; nothing in a pipe."""
+    if sys.stderr.isatty():
+        line = printable(progress_line(record))[: get_terminal_size().columns - 1]
+        click.echo(f"\r\x1b[K{line}", err=True, nl=False)
+
+
+def _clear() -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def progress_line(record: dict[str, Any]) -> str:
+    """What is tried now, in one line: of each host the task that runs, after the one that ended last."""
+    found = [_running(host["host"], host["tasks"]) for host in record["hosts"]]
+    return "; ".join(filter(None, [*found, _running("", record["tasks"])]))
+
+
+def _running(host: str, tasks: Sequence[dict[str, Any]]) -> str:
+    place = next((place for place, task in enumerate(tasks) if task["status"] == TaskStatus.RUNNING), None)
+    if place is None:
+        return ""
+    before = tasks[place - 1] if place else None
+    name = tasks[place]["name"]
+    head = f"{host}: " if host else ""
+    if before is None:
+        return f"{head}{name} …"
+    sign = _MARKS.get(TaskStatus(before["status"]), _UNKNOWN)[1]
+    return f"{head}{before['name']} {sign} ({before['detail']}); {name} …"
+
+
+def _pem(file: Path) -> bytes:
+    try:
+        with as_caller():
+            if file.stat().st_size > MOST_PEM:
+                fail(BAD_INPUT, f"--certificate: {file} is larger than {MOST_PEM} bytes")
+            return file.read_bytes()
+    except OSError as error:
+        fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
+
+
+# what a person reads
+
+
+def _print(record: dict[str, Any], draft: Path | None, *, verbose: bool) -> None:
+    source = f"draft in {draft}" if draft else f"configuration {record['configuration']}"
+    label = f"{record['direction']} connector {record['connector']!r} of {record['organization']}"
+    click.echo(f"{printable(label)}, {source}, {moment(record['at'])}")
+    for host in record["hosts"]:
+        click.echo(f"\n{_heading(host)}")
+        _print_tasks([task_of(task) for task in host["tasks"]])
+        if verbose and host["transcript"]:
+            print_dialogue(host["transcript"])
+    if record["tasks"]:
+        click.echo()
+        _print_tasks([task_of(task) for task in record["tasks"]])
+    click.echo()
+    for note in record["notes"]:
+        click.echo(_wrapped(f"note: {printable(note)}", "      "))
+    click.echo(printable(record["verdict"]))
+
+
+def _heading(host: dict[str, Any]) -> str:
+    return printable(f"{host['host']} ({host['address']})" if host["address"] else host["host"])
+
+
+def _print_tasks(tasks: Sequence[Task]) -> None:
+    """Each task, its facts one a line; those that were skipped for the same reason together."""
+    for (status, _), group in groupby(tasks, lambda task: (task.status, task.detail)):
+        same = list(group)
+        if status is TaskStatus.SKIPPED and len(same) > 1:
+            names = ", ".join(task.name for task in same)
+            click.echo(_wrapped(f"{_head(status, 'skipped')}{names}: {printable(same[0].text)}", " " * _INDENT))
+            continue
+        for task in same:
+            _print_task(task)
+
+
+def _print_task(task: Task) -> None:
+    first, *others = map(printable, task.detail.split("\n"))
+    seconds = f" ({task.seconds:.2f} s)" if task.seconds >= _NOTEWORTHY else ""
+    click.echo(_wrapped(f"{_head(task.status, task.name, ours=task.ours)}{first}{seconds}", " " * _INDENT))
+    for fact in others:
+        click.echo(_wrapped(f"{' ' * _INDENT}{fact}", " " * _INDENT))
+    if task.advice:
+        click.echo(_wrapped(f"{' ' * _INDENT}-> {printable(task.advice)}", " " * (_INDENT + 3)))
+
+
+def _head(status: TaskStatus, name: str, *, ours: bool = False) -> str:
+    """ours: what failed says nothing of the peer, so that the answer is not no, but that nobody knows."""
+    sign, word = _UNKNOWN if ours and status is TaskStatus.FAILED else _MARKS[status]
+    mark = sign if _writes(sign) else word
+    return f"  {mark} {name}".ljust(_INDENT - 1) + " "
+
+
+def _writes(mark: str) -> bool:
+    """Whether standard output can show the sign."""
+    try:
+        mark.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _wrapped(text: str, indent: str) -> str:
+    """Lines as wide as the terminal; one line in a pipe."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(60, get_terminal_size().columns)
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True)

@@ -1,0 +1,143 @@
+"""`gatepost hook …`: content hooks, scanners that are asked about a message before it is taken."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.part_commands import add_commands
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.choice import chosen_organizations
+from gatepost.manage.use_cases.content_trials import try_hook
+from gatepost.manage.use_cases.parts import HOOK
+from gatepost.manage.use_cases.resources import seen
+from gatepost.node.privileges import as_caller
+from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.connectors.values import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.policy.connectors.content_hook import ContentHook
+
+
+_COLUMNS = ("status", "name", "organization", "type", "address", "direction", "timeout", "on_failure")
+_MAX_MESSAGE = 1 << 30
+
+
+@click.group()
+def hook() -> None:
+    """Content hooks: rspamd and ClamAV, asked about a message before it is taken."""
+
+
+@hook.command("list")
+@click.option("--organization", default="", help="Only of this one.")
+@config_option
+@json_option
+def list_(organization: str, config: str | None, as_json: bool) -> None:
+    """Content hooks by organization and name.
+
+    Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
+    """
+    resources = door(config)(seen)
+    owners = chosen_organizations(resources, organization)
+    rows: list[tuple[Any, ...]] = [
+        (
+            _status(one),
+            one.name,
+            owner.name,
+            str(one.type),
+            one.address,
+            str(one.direction),
+            format_duration(one.timeout),
+            str(one.on_failure),
+        )
+        for owner in owners
+        for one in sorted(owner.content_hooks, key=lambda each: each.name)
+    ]
+    if as_json:
+        print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+    else:
+        print_table(_COLUMNS, rows)
+
+
+def _status(one: ContentHook) -> str:
+    if not one.enabled:
+        return "disabled"
+    return "rehearsal" if one.mode is Mode.REHEARSE else "enabled"
+
+
+@hook.command("check")
+@click.argument("name")
+@click.option("--organization", default="", help="Needed where there are several it could be.")
+@click.option(
+    "--message",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Ask about this message instead, as it stands in the file.",
+)
+@config_option
+@json_option
+def check(name: str, organization: str, message: Path | None, config: str | None, as_json: bool) -> None:
+    """Ask the scanner of a hook about a harmless message, and about one that it must find.
+
+    That is the EICAR test file for ClamAV and GTUBE for rspamd; both are harmless too. What is said is what would
+    happen to such a message with the hook in force, whether it is or not. Nothing is delivered.
+
+    Exit codes: 0 the scanner answers and finds what it must (with --message: the message passes), 1 it does not, 2
+    there is no such hook, 3 no usable answer.
+    """
+    found = door(config)(try_hook, name, organization, None if message is None else _content(message))
+    trials = found["trials"]
+    if message is not None:
+        trials[0]["message"] = str(message)
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    if not all(one["answered"] for one in trials):
+        sys.exit(UNKNOWN)
+    passes = not any(one["reply"] for one in trials) if message else all(one["right"] for one in trials)
+    sys.exit(0 if passes else NO)
+
+
+def _content(file: Path) -> bytes:
+    """A message with the line ends of mail."""
+    try:
+        with as_caller():
+            if file.stat().st_size > _MAX_MESSAGE:
+                fail(BAD_INPUT, f"--message: {file} is larger than {_MAX_MESSAGE} bytes")
+            return file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    except OSError as error:
+        fail(BAD_INPUT, f"--message: {file}: {error.strerror}")
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    label = f"content hook {found['hook']!r} of {found['organization']}"
+    click.echo(printable(f"{label}: {found['type']} at {found['address']}"))
+    for trial in found["trials"]:
+        sign = "ok" if trial["right"] else "no answer" if not trial["answered"] else "WRONG"
+        click.echo(f"  {printable(trial['message']):10} {sign:10} {_told(trial)}")
+
+
+def _told(trial: Mapping[str, Any]) -> str:
+    record = trial["answer"]
+    said = [record["does"] if trial["answered"] else record.get("failure", "too large for it")]
+    said.append(f"{record.get('ms', 0)} ms")
+    if "score" in record:
+        said.append(f"score {record['score']:g} of {record.get('required', 0):g}")
+    said += [str(record[key]) for key in ("signature", "said") if key in record]
+    said += [", ".join(record["symbols"])] if "symbols" in record else []
+    return printable("; ".join(said))
+
+
+add_commands(
+    hook,
+    HOOK,
+    example="av --organization contoso \\\n  type=clamav address=unix:/run/clamav/clamd.ctl mode=rehearse",
+)

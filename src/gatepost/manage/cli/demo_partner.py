@@ -1,0 +1,223 @@
+"""The partner of the demonstration: Postfix where it is installed, else gatepost itself. Two ports: with TLS, without.
+
+Every process that is started here is ended by its process id; everything is kept below one temporary directory.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import tomlkit
+
+from gatepost.manage.cli.demo_ports import wait_for_greeting
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_MASTER = """\
+127.0.0.1:{tls_port} inet n - n - - smtpd
+127.0.0.1:{plain_port} inet n - n - - smtpd -o smtpd_tls_security_level=none
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+virtual unix - n n - - virtual
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+tlsmgr unix - - n 1000? 1 tlsmgr
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+def as_whom() -> dict[str, str]:
+    """For [server] of a demonstration that root runs: its folder is for root alone, and gone when it ends."""
+    return {"user": "root"} if os.geteuid() == 0 else {}
+
+
+class Partner(Protocol):
+    """A mail server of another organization."""
+
+    kind: str
+
+    def start(self) -> None:
+        """Start and wait until both ports greet."""
+
+    def arrived(self) -> int:
+        """How many messages it has delivered."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+class Gatepost:
+    """One gatepost process in a directory of its own: settings and resources in, SIGTERM at the end."""
+
+    def __init__(self, home: Path, settings: dict[str, object], resources: dict[str, object], port: int) -> None:
+        self.home = home
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        home.mkdir(parents=True)
+        self.settings_file = home / "gatepost.toml"
+        self.settings_file.write_text(tomlkit.dumps(settings), encoding="utf-8")
+        self._resources_file = home / "resources.toml"
+        self._resources_file.write_text(tomlkit.dumps(resources), encoding="utf-8")
+
+    def command(self, *words: str) -> str:
+        """Run a gatepost command against this gateway; its standard output. RuntimeError if it says 2 or 3."""
+        argv = [sys.executable, "-m", "gatepost", "--config", str(self.settings_file), *words]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True)  # noqa: S603 - our own command
+        if done.returncode > 1:
+            raise RuntimeError(f"gatepost {' '.join(words)}: exit {done.returncode}\n{done.stderr}")
+        return done.stdout
+
+    def start(self) -> None:
+        """Apply the resources, serve, and wait for the greeting."""
+        self.command("apply", "-f", str(self._resources_file))
+        argv = [sys.executable, "-m", "gatepost", "serve", "--config", str(self.settings_file)]
+        with (self.home / "log").open("wb") as log:
+            self._process = subprocess.Popen(argv, stdout=log, stderr=log)  # noqa: S603 - our own command
+        wait_for_greeting(self._port, self._process, self.home / "log")
+
+    def stop(self) -> None:
+        """SIGTERM, ten seconds, SIGKILL."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+class _PostfixPartner:
+    kind = "Postfix"
+
+    def __init__(self, home: Path, chain: Path, key: Path, ports: tuple[int, int], domains: list[str]) -> None:
+        self._home = home
+        self._ports = ports
+        self._process: subprocess.Popen[bytes] | None = None
+        account = pwd.getpwnam("nobody")
+        for name in ("etc", "queue", "data", "mail"):
+            (home / name).mkdir(parents=True)
+        os.chown(home / "mail", account.pw_uid, account.pw_gid)
+        shutil.chown(home / "data", "postfix")
+        for folder in (home.parent, home, home / "mail"):
+            folder.chmod(0o755)
+        master = _MASTER.format(tls_port=ports[0], plain_port=ports[1])
+        (home / "etc" / "master.cf").write_text(master, encoding="utf-8")
+        (home / "etc" / "main.cf").write_text(self._main(chain, key, domains, account), encoding="utf-8")
+        (home / "etc" / "mailboxes").write_text("/./ catchall/\n", encoding="utf-8")
+
+    def _main(self, chain: Path, key: Path, domains: list[str], account: pwd.struct_passwd) -> str:
+        values = {
+            "compatibility_level": "3.6",
+            "queue_directory": self._home / "queue",
+            "data_directory": self._home / "data",
+            "maillog_file": self._home / "log",
+            "maillog_file_prefixes": self._home,
+            "myhostname": "mail.fabrikam.example",
+            "mydestination": "",
+            "inet_interfaces": "127.0.0.1",
+            "inet_protocols": "ipv4",
+            "mynetworks": "127.0.0.0/8",
+            "alias_maps": "",
+            "local_recipient_maps": "",
+            "virtual_mailbox_domains": ", ".join(domains),
+            "virtual_mailbox_base": self._home / "mail",
+            "virtual_mailbox_maps": f"regexp:{self._home / 'etc' / 'mailboxes'}",
+            "virtual_uid_maps": f"static:{account.pw_uid}",
+            "virtual_gid_maps": f"static:{account.pw_gid}",
+            "smtpd_tls_security_level": "may",
+            "smtpd_tls_chain_files": f"{key}, {chain}",
+            "smtpd_peername_lookup": "no",
+            "smtp_dns_support_level": "disabled",
+        }
+        return "".join(f"{name} = {value}\n" for name, value in values.items())
+
+    def start(self) -> None:
+        postfix = str(shutil.which("postfix"))
+        with (self._home / "start.log").open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - Debian's own program
+                [postfix, "-c", str(self._home / "etc"), "start-fg"], stdout=log, stderr=log, start_new_session=True
+            )
+        for port in self._ports:
+            wait_for_greeting(port, self._process, self._home / "start.log")
+
+    def arrived(self) -> int:
+        return len(list((self._home / "mail" / "catchall" / "new").glob("*")))
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        postfix = str(shutil.which("postfix"))
+        subprocess.run([postfix, "-c", str(self._home / "etc"), "stop"], check=False, capture_output=True)  # noqa: S603 - Debian's own program
+        deadline = time.monotonic() + 10
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+class _GatepostPartner:
+    kind = "gatepost (Postfix is not installed, or this is not root)"
+
+    def __init__(self, home: Path, chain: Path, key: Path, ports: tuple[int, int], domains: list[str]) -> None:
+        self._gateways = [
+            self._gateway(home / name, port, domains, certificate)
+            for name, port, certificate in (
+                ("tls", ports[0], [{"chain": str(chain), "key": str(key)}]),
+                ("plain", ports[1], []),
+            )
+        ]
+
+    @staticmethod
+    def _gateway(home: Path, port: int, domains: list[str], certificate: list[dict[str, str]]) -> Gatepost:
+        settings: dict[str, object] = {
+            "server": {"hostname": "mail.fabrikam.example", "data_dir": str(home / "data"), "workers": 1, **as_whom()},
+            "listener": [{"role": "mx", "address": f"127.0.0.1:{port}"}],
+            "certificate": certificate,
+        }
+        resources: dict[str, object] = {
+            "organization": {
+                "partner": {
+                    "accepted_domain": [{"name": name} for name in domains],
+                    "mailbox": [{"address": f"bob@{name}"} for name in domains],
+                }
+            }
+        }
+        return Gatepost(home, settings, resources, port)
+
+    def start(self) -> None:
+        for gateway in self._gateways:
+            gateway.start()
+
+    def arrived(self) -> int:
+        return sum(len(list(gateway.home.glob("data/**/new/*"))) for gateway in self._gateways)
+
+    def stop(self) -> None:
+        for gateway in self._gateways:
+            gateway.stop()
+
+
+def choose_partner(home: Path, chain: Path, key: Path, ports: tuple[int, int], domains: list[str]) -> Partner:
+    """Postfix if it is installed and may be started, else two processes of gatepost. ports: with TLS, without."""
+    if shutil.which("postfix") and os.geteuid() == 0:
+        return _PostfixPartner(home, chain, key, ports, domains)
+    return _GatepostPartner(home, chain, key, ports, domains)

@@ -1,0 +1,118 @@
+"""`gatepost dkim …`: the keys with which mail of our own domains is signed as it leaves."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.analysis.checks.dkim_record import Seen
+from gatepost.manage.cli.dkim_add import add, key_in
+from gatepost.manage.cli.dkim_rotate import rotate
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.part_commands import add_commands
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.dkim import KeySelection, dkim_key, dkim_keys, import_key, key_record
+from gatepost.manage.use_cases.parts import DKIM
+from gatepost.policy.connectors.values import DkimState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatepost.analysis.checks.dkim_record import RecordSight
+
+
+_COLUMNS = ("state", "name", "algorithm", "service_type", "organization", "private_key")
+_CHECK = "Look the records up in the DNS, by the configured resolver."
+
+
+@click.group()
+def dkim() -> None:
+    """DKIM: the keys with which mail of our own domains is signed as it leaves (RFC 6376, RFC 8463).
+
+    A key is made with `add`, its record put into the zone, and when that is seen, `rotate` lets it sign.
+    """
+
+
+@dkim.command("list")
+@click.option("--organization", default="", help="Only of this one.")
+@click.option("--domain", default="", help="Only of this one.")
+@click.option("--check", is_flag=True, help=_CHECK)
+@config_option
+@json_option
+def list_(organization: str, domain: str, config: str | None, *, check: bool, as_json: bool) -> None:
+    """DKIM keys, where their private halves are, and with --check whether their records are published.
+
+    Exit codes: 0 done (also if there are none), with --check: every record of a key that is not retired is as it should
+    be; 1 with --check: one is not; 2 no such organization, 3 not readable, with --check: could not tell.
+    """
+    found = door(config)(dkim_keys, KeySelection(organization, domain=domain), check=check)
+    columns = (*_COLUMNS, "record") if check else _COLUMNS
+    rows = [key_record(one) | ({"record": str(one.sight)} if one.sight else {}) for one in found]
+    shown = [{column: row[column] for column in columns} for row in rows]
+    if as_json:
+        print_json(shown)
+    else:
+        print_table(columns, [tuple(row.values()) for row in shown])
+    sys.exit(_status(one.sight for one in found if one.sight and one.key.state is not DkimState.RETIRED))
+
+
+@dkim.command("record")
+@click.argument("name")
+@click.option("--organization", default="", help="Needed where there are several it could be.")
+@click.option("--check", is_flag=True, help=_CHECK)
+@config_option
+@json_option
+def record(name: str, organization: str, config: str | None, *, check: bool, as_json: bool) -> None:
+    """The TXT record that the DNS needs for the key NAME (SELECTOR._domainkey.DOMAIN), as a line of the zone.
+
+    Exit codes: 0 printed, with --check: verifiers find it; 1 with --check: it is missing, or another one is there; 2
+    there is no such key, or its public half is not known; 3 not readable, with --check: could not tell.
+    """
+    found = door(config)(dkim_key, name, organization, check=check)
+    key = found.key
+    if not key.public_key:
+        label = f"{DKIM.label} {key.name!r} of {found.organization}"
+        fail(BAD_INPUT, f"{label} does not say its public_key; set it: gatepost dkim set {key.name} public_key=...")
+    if as_json:
+        row = key_record(found)
+        print_json({one: row[one] for one in ("name", "text", "zone", *(("record", "why") if check else ()))})
+    else:
+        click.echo(key.record.zone_line(key.name))
+        if found.sight:
+            click.echo(printable(found.sight), err=True)
+    sys.exit(_status([found.sight] if found.sight else []))
+
+
+@dkim.command("import")
+@click.argument("name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--organization", default="", help="Needed where there are several it could be.")
+@config_option
+def import_(name: str, file: Path, organization: str, config: str | None) -> None:
+    """Seal the private key in FILE (PEM, mode 0600) as that of the key NAME, which the resources have already.
+
+    For resources that were exported elsewhere. A new key comes with `gatepost dkim add --key FILE`.
+
+    Exit codes: 0 done, 2 there is no such key, or FILE has not its private half; 3 not writable.
+    """
+    stored = door(config)(import_key, name, organization, key_in(file), str(file))
+    click.echo(f"{stored}: private key sealed; a running gateway uses it within ten seconds", err=True)
+
+
+dkim.add_command(add)
+dkim.add_command(rotate)
+add_commands(
+    dkim,
+    DKIM,
+    removed="A private key that is sealed in the store is destroyed. Retire the key first, and leave its record in the "
+    "DNS until the mail it signed has arrived everywhere, a week or so.",
+)
+
+
+def _status(sights: Iterable[RecordSight]) -> int:
+    seen = {sight.seen for sight in sights}
+    return NO if seen & {Seen.MISSING, Seen.DIFFERS} else UNKNOWN if Seen.UNKNOWN in seen else 0

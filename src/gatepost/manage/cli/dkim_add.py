@@ -1,0 +1,81 @@
+"""`gatepost dkim add`: makes a key for a domain, or takes one that is there already, and says what the DNS needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gatepost.manage.cli.changes import report
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.edit import Asked, change_options
+from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
+from gatepost.manage.use_cases.change import NOTHING
+from gatepost.manage.use_cases.dkim_changes import NewKey, add_key
+from gatepost.node.privileges import as_caller
+from gatepost.pki.certificates.files import CertificateFileError, load_key
+from gatepost.policy.connectors.values import DkimAlgorithm, DkimService
+from gatepost.protocols.dkim.record import split_key_name
+
+
+@click.command()
+@click.argument("domain")
+@click.option("--selector", default="", help="Default: made of the month, as gp202611r.")
+@click.option(
+    "--algorithm",
+    type=click.Choice([*map(str, DkimAlgorithm)]),
+    default=str(DkimAlgorithm.RSA_SHA256),
+    show_default=True,
+    help="Every verifier knows RSA; an Ed25519 key may sign beside one.",
+)
+@click.option("--key", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A key that is there "
+              "already, PEM, mode 0600; the algorithm is its own.")  # fmt: skip
+@click.option("--leave-key", is_flag=True, help="Use --key where it is, and store nothing of it.")
+@click.option("--service", type=click.Choice([*map(str, DkimService)]), default="*", show_default=True,
+              help="tlsrpt: it signs TLS reports only.")  # fmt: skip
+@click.option("--current", is_flag=True, help="Let it sign at once: its record is published already.")
+@click.option("--organization", default="", help="Needed where DOMAIN is not an accepted domain, but below one.")
+@change_options
+@config_option
+@json_option
+def add(domain: str, organization: str, file: Path | None, **given: Any) -> None:
+    """Add a key with which mail of DOMAIN is signed, and print the record that the DNS needs for it.
+
+    A key of 2048 bits (RSA), or Ed25519, is made and sealed with store.master_key; it is in no export, history or log.
+    It is `next` until its record is published and `gatepost dkim rotate` has let it sign.
+
+    Exit codes: 0 added, 2 wrong input, a key that cannot be used, or no master key; 3 not readable or writable.
+    """
+    asked = Asked(**{name: given.pop(name) for name in Asked.__slots__})
+    if given["leave_key"] and file is None:
+        fail(BAD_INPUT, "--leave-key: name the file with --key")
+    new = NewKey(
+        domain,
+        organization,
+        given["selector"],
+        DkimAlgorithm(given["algorithm"]),
+        DkimService(given["service"]),
+        given["current"],
+        pem=b"" if file is None else key_in(file),
+        source=str(file or ""),
+        key_file=str(file.absolute()) if file is not None and given["leave_key"] else "",
+    )
+    added = door(asked.config)(add_key, new, asked.wish)
+    report(added.outcome, as_json=asked.as_json)
+    if asked.dry_run:
+        return  # the key is gone with the command
+    if not asked.as_json:
+        click.echo(added.zone)
+    if not new.current:
+        of = split_key_name(added.name)[1]
+        click.echo(f"note: put this record into the zone, then: gatepost dkim rotate {of}", err=True)
+
+
+def key_in(file: Path) -> bytes:
+    """The private key in a file, which others cannot read; ends the command otherwise."""
+    try:
+        with as_caller():
+            return load_key(file)
+    except CertificateFileError as error:
+        fail(BAD_INPUT, f"{file}: {error}; {NOTHING}")

@@ -1,0 +1,38 @@
+"""`gatepost domain …`: the accepted domains of organizations."""
+
+from __future__ import annotations
+
+import click
+
+from gatepost.manage.cli.domain_mta_sts import mta_sts
+from gatepost.manage.cli.domain_verify import verify
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.part_commands import add_commands
+from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.use_cases.listings import DomainRow, domains
+from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.parts import DOMAIN
+
+
+@click.group()
+def domain() -> None:
+    """Accepted domains: those whose mail the gateway takes in."""
+
+
+@domain.command("list")
+@click.option("--organization", default="", help="Only of this one.")
+@config_option
+@json_option
+def list_(organization: str, config: str | None, as_json: bool) -> None:
+    """Accepted domains. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
+    rows = door(config)(domains, Selection(organization)).rows
+    if as_json:
+        print_json([row._asdict() for row in rows])
+    else:
+        print_table(DomainRow._fields, rows)
+
+
+add_commands(domain, DOMAIN, example="contoso.example --organization contoso type=internal-relay")
+domain.add_command(mta_sts)
+domain.add_command(verify)

@@ -1,0 +1,83 @@
+"""`gatepost domain mta-sts NAME`: the MTA-STS policy that is published for a domain, and what the DNS needs for it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.mta_sts import published_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@click.command("mta-sts")
+@click.argument("name")
+@click.option("--organization", default="", help="Needed where there are several it could be.")
+@click.option("--check", is_flag=True, help="Look at it as a sender would: DNS, policy, certificate, MX records.")
+@click.option(
+    "--private",
+    is_flag=True,
+    help="With --check: the policy host may be at an address that is not of the public internet. Default: as "
+    "outbound.private_policy_hosts says.",
+)
+@config_option
+@json_option
+def mta_sts(name: str, organization: str, config: str | None, *, check: bool, private: bool, as_json: bool) -> None:
+    """The MTA-STS policy that the gateway serves for a domain, and the records that the DNS needs for it (RFC 8461).
+
+    What the policy says is written with `gatepost domain set NAME mta_sts=testing`; [mta_sts] in the settings says
+    where policies are served. The id of the TXT record follows from the policy's text: whenever that changes, put the
+    new record into the zone, after the new policy is served.
+
+    Exit codes: 0 there is a policy, with --check also: senders find it and may obey it; 1 there is none, or with
+    --check: something is wrong with it; 2 no such domain, 3 not readable, or with --check: could not tell.
+    """
+    found = door(config)(published_policy, name, organization, check=check, private=check and private)
+    findings = found["findings"]
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+        _print_findings(findings)
+        for note in found["notes"]:
+            click.echo(f"note: {printable(note)}", err=True)
+    sys.exit(_status(findings) if check else 0 if found["published"] else NO)
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    domain = printable(found["domain"])
+    if not found["published"]:
+        begin = f"gatepost domain set {domain} mta_sts=testing"
+        click.echo(f"{domain} has no policy; begin with one that demands nothing: {begin}", err=True)
+        return
+    click.echo(f"{printable(found['url'])} is to answer:\n")
+    for line in found["policy"].splitlines():
+        click.echo(f"  {printable(line)}")
+    click.echo("\nThe zone needs (A and AAAA records do as well as the CNAME, and any address for reports):\n")
+    for line in found["zone"]:
+        click.echo(f"  {printable(line)}")
+    click.echo(f"\nserved at    {printable(found['served_at']) or '-'}")
+    click.echo(f"certificate  {printable(found['certificate']) or '-'}")
+
+
+def _print_findings(findings: Sequence[Mapping[str, str]]) -> None:
+    from gatepost.analysis.checks.partner_report import Finding, Mark, Stage  # noqa: PLC0415 - only --check needs them
+    from gatepost.manage.cli.check_text import print_findings  # noqa: PLC0415
+
+    if findings:
+        click.echo()
+        print_findings(
+            Finding(Stage(one["stage"]), Mark(one["verdict"]), one["text"], one["evidence"], one["fix"])
+            for one in findings
+        )
+
+
+def _status(findings: Sequence[Mapping[str, str]]) -> int:
+    verdicts = {one["verdict"] for one in findings}
+    return NO if "fail" in verdicts else UNKNOWN if "unknown" in verdicts else 0

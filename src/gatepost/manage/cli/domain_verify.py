@@ -1,0 +1,56 @@
+"""`gatepost domain verify NAME`: looks for the TXT record that proves a domain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.edit import Asked, change_options, edit
+from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.domain_verification import domain_verification, verify_domain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@click.command()
+@click.argument("name")
+@click.option("--organization", default="", help="Needed where there are several it could be.")
+@click.option(
+    "--record", "only_record", is_flag=True, help="Print the record that proves the domain, and look for nothing."
+)
+@change_options
+@config_option
+@json_option
+def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> None:
+    """Look for the TXT record that proves that a domain is its organization's, and verify the domain if it is there.
+
+    A domain that an organization's own administrator adds is pending: it is shown, and has no effect on mail. Put the
+    record that --record prints into its zone, then verify it. Of *.contoso.example the record is the same as of
+    contoso.example.
+
+    Exit codes: 0 verified, 1 the record is not there, 2 no such domain, or another organization has accepted the
+    domain, or one that overlaps it, 3 the DNS does not answer, or not readable or writable.
+    """
+    if not only_record:
+        edit(Asked(**asked), verify_domain, name, organization)
+        if not asked["dry_run"]:
+            click.echo(f"{printable(name)} is verified", err=True)
+        return
+    found = door(asked["config"])(domain_verification, name, organization)
+    if asked["as_json"]:
+        print_json(found)
+    else:
+        click.echo(printable(found["zone"]))
+        tell_pending(found)
+
+
+def tell_pending(found: Mapping[str, Any]) -> None:
+    """Say beside the output that a domain is not verified, if it is not. found: as `domain_verification` has it."""
+    if not found["verified"]:
+        domain = printable(found["domain"])
+        click.echo(f"{domain} is pending, and no mail is taken in for it. Put its TXT record into the zone:", err=True)
+        click.echo(f"  {printable(found['zone'])}\nThen: gatepost domain verify {domain}", err=True)

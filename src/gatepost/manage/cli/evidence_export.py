@@ -1,0 +1,106 @@
+"""`gatepost evidence export`: what happened to the mail of a partner, with the proof, for an auditor."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from gatepost.analysis.reports.evidence_export import Selection
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail
+from gatepost.manage.cli.times import MOMENT
+from gatepost.manage.use_cases import evidence
+from gatepost.node.privileges import as_caller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.analysis.reports.evidence_export import Summary
+    from gatepost.manage.cli.door import Door
+
+
+@click.command()
+@click.option("--partner", default="", help="A connector, or a domain (and those below it) at the other end.")
+@click.option("--domain", default="", help="Of sender or recipient.")
+@click.option("--organization", default="")
+@click.option("--message", default="", help="Queue id, or Message-ID in <>.")
+@click.option("--address", default="", help="Of sender or recipient, where entries keep it or its hash.")
+@click.option("--since", type=MOMENT, default=0.0, help="From then on: 7d or a date.")
+@click.option("--until", type=MOMENT, default=0.0, help="Up to then.")
+@click.option("--format", "form", type=click.Choice(["json", "csv", "pdf"]), default="json", show_default=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File; default: standard output.")
+@click.option("--proof", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="With csv and pdf: write the JSON there too; a PDF names it and its SHA-256.")  # fmt: skip
+@config_option
+def export(form: str, output: Path | None, proof: Path | None, config: str | None, **wanted: Any) -> None:
+    """Export entries of the evidence log: JSON, which proves itself, or CSV or PDF for reading.
+
+    The JSON holds the entries that match every option, digests of those between them, and the signatures: `evidence
+    verify FILE.json --key PEM` needs nothing else. It proves that each entry was logged and is unchanged; that none was
+    left out of the choice only the whole log can. PDF needs the Python package reportlab (gatepost[pdf]).
+
+    Exit codes: 0 exported, 1 nothing matches, 2 wrong use, 3 the log cannot be read or the file not written.
+    """
+    go = door(config)
+    selection = Selection(**wanted)
+    _check_use(form, output, proof)
+    try:
+        summary = _exported(go, selection, form, output, proof)
+    except OSError as error:
+        fail(UNKNOWN, f"{error.filename or output}: {error.strerror}")
+    if not summary.entries:
+        fail(NO, "no entry matches")
+    click.echo(f"{summary.entries} entries of {len(summary.messages)} messages", err=True)
+    if summary.unsigned:
+        soon = "the gateway signs within five minutes, and at its stop"
+        click.echo(f"no signature covers {summary.unsigned} of them yet: {soon}", err=True)
+
+
+def _check_use(form: str, output: Path | None, proof: Path | None) -> None:
+    if form == "pdf" and output is None:
+        fail(BAD_INPUT, "--format pdf needs -o FILE")
+    if form not in evidence.export_forms():
+        fail(
+            BAD_INPUT,
+            "--format pdf needs a Python package that is missing; install gatepost with its extra: gatepost[pdf]",
+        )
+    if proof is not None and form == "json":
+        fail(BAD_INPUT, "--proof goes with csv and pdf: the JSON is its own proof")
+
+
+def _exported(go: Door, selection: Selection, form: str, output: Path | None, proof: Path | None) -> Summary:
+    proven = "", ""
+    if proof is not None:
+        with _written(proof) as out:
+            go(evidence.export, selection, "json", out)
+        with as_caller(), proof.open("rb") as file:
+            proven = proof.name, hashlib.file_digest(file, "sha256").hexdigest()
+        click.echo(f"proof: {proof}, SHA-256 {proven[1]}", err=True)
+    with _written(output) as out:
+        return go(evidence.export, selection, form, out, proven)
+
+
+@contextmanager
+def _written(path: Path | None) -> Iterator[IO[bytes]]:
+    """Standard output, or a file that only its owner may read and that appears when it is whole."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    with as_caller():
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        with as_caller():
+            fresh.replace(path)
+    finally:
+        with as_caller():
+            fresh.unlink(missing_ok=True)

@@ -1,0 +1,56 @@
+"""`gatepost evidence heads|key`: what an auditor keeps elsewhere, so that nobody can write the log anew."""
+
+from __future__ import annotations
+
+import click
+
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.times import MOMENT
+from gatepost.manage.use_cases import evidence
+from gatepost.store.trace_files import day_of
+
+
+@click.command()
+@click.option("--since", type=MOMENT, default=0.0, help="From that day on: 7d or a date.")
+@config_option
+@json_option
+def heads(since: float, config: str | None, as_json: bool) -> None:
+    """The head of each day: one hash for all that was logged up to its end. The log has the same lines at level info.
+
+    Send them where the gateway's administrators cannot write: `evidence verify --head HASH` then finds a log that was
+    rolled back or written anew, which no signature can. The head of a day is made a minute or so after its end (UTC).
+
+    Exit codes: 0 there are some, 1 none, 3 unreadable.
+    """
+    found = door(config)(evidence.heads, day_of(since) if since else "")
+    if as_json:
+        print_json([evidence.head_record(one) for one in found])
+    elif found:
+        ends = (", ".join(f"{name}: {end.number}" for name, end in one.writers.items()) for one in found)
+        table = [(one.day, one.hash, end) for one, end in zip(found, ends, strict=True)]
+        print_table(("day", "head", "last entry of each writer"), table)
+    if not found:
+        fail(NO, "no day that is over has a head yet")
+
+
+@click.command()
+@config_option
+@json_option
+def key(config: str | None, as_json: bool) -> None:
+    """The public keys that the log is, or was, signed with, in PEM.
+
+    Give them to who is to verify, before it matters: `evidence verify --key FILE`.
+
+    Exit codes: 0 there is one, 1 none is made yet (the gateway makes it at its start), 3 unreadable.
+    """
+    found = door(config)(evidence.keys)
+    if as_json:
+        print_json([evidence.key_record(one) for one in found])
+    else:
+        for name, pem in found:
+            click.echo(f"key {name}", err=True)
+            click.echo(pem, nl=False)
+    if not found:
+        fail(NO, "there is no key yet: it is made when the gateway is started with evidence.enabled")

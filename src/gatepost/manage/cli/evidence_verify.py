@@ -1,0 +1,95 @@
+"""`gatepost evidence verify`: whether an evidence log, files of one, or an export is what was written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.times import MOMENT
+from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log
+from gatepost.store.evidence_files import HEADS_FILE, day_file, evidence_directory
+from gatepost.store.interface import StoreFailure
+from gatepost.store.trace_files import day_of
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.evidence_audit import Verification
+
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_STATUSES = {True: 0, False: NO, None: UNKNOWN}
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[DIR | FILE...]")
+@click.option("--key", "keys", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              metavar="PEM", help="Public key that you kept from before; several may be given.")  # fmt: skip
+@click.option("--head", "heads", multiple=True, metavar="HASH", help="Hash of a head that you noted: must be in it.")
+@click.option("--since", type=MOMENT, default=0.0, help="Only files from that day on: 7d or a date.")
+@click.option("--until", type=MOMENT, default=0.0, help="Only files up to that day.")
+@config_option
+@json_option
+def verify(
+    paths: tuple[Path, ...], keys: tuple[Path, ...], heads: tuple[str, ...], config: str | None, **options: Any
+) -> None:
+    """Verify the gateway's evidence log, a copy of it (DIR), some of its files, or an export (FILE.json), offline.
+
+    Everything from the first file to the last signature is held against the chain of hashes, the signatures and the
+    daily heads. The first fault of each kind is printed with its place. What no signature covers yet is said.
+
+    A log elsewhere and an export bring a key along, which a forger could have brought as well: without --key the
+    signatures are checked by it, and the command ends with 3.
+
+    Exit codes: 0 all good, 1 something was removed, changed or reordered, 2 wrong use or bad input, 3 could not tell:
+    nothing is signed, by a key that is not known here, or something cannot be read.
+    """
+    if wrong := next((one for one in heads if not _HASH.fullmatch(one)), ""):
+        fail(BAD_INPUT, f"--head {printable(wrong)!r}: a hash has 64 hexadecimal digits, in lower case")
+    own = not paths
+    if own:
+        paths = (evidence_directory(Path(settings_of(config).server.data_dir)),)
+    given = [one.read_bytes() for one in keys]
+    days = _day(options["since"], ""), _day(options["until"], "9999")
+    try:
+        if (
+            not own
+            and len(paths) == 1
+            and paths[0].is_file()
+            and day_file(paths[0]) is None
+            and paths[0].name != HEADS_FILE
+        ):
+            result = verify_export(paths[0], given, heads)
+        else:
+            result = verify_log(paths, given, heads, days, own=own)
+    except StoreFailure as failure:
+        fail(UNKNOWN, str(failure))
+    except OSError as error:
+        fail(UNKNOWN, f"{error.filename or paths[0]}: {error.strerror}")
+    if options["as_json"]:
+        print_json(result.data)
+    else:
+        _show(result)
+    raise SystemExit(_STATUSES[result.verified])
+
+
+def _show(result: Verification) -> None:
+    """For a person: what was looked at and what was found on standard output, remarks on standard error."""
+    for line in result.lines:
+        click.echo(printable(line))
+    for one in result.faults.first.values():
+        line = f" line {one.line}" if one.line else ""
+        entry = f", entry {one.number}" if one.number else ""
+        more = result.faults.counts[one.kind] - 1
+        click.echo(printable(f"{one.kind}: {one.file}{line}{entry}: {one.text}") + (f" ({more} more)" if more else ""))
+    for note in result.notes:
+        click.echo(f"note: {printable(note)}", err=True)
+    verdicts = {True: "verified", False: "NOT verified: it is not what was written", None: "could not tell"}
+    click.echo(verdicts[result.verified])
+
+
+def _day(at: float, otherwise: str) -> str:
+    return day_of(at) if at else otherwise

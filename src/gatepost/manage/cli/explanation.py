@@ -1,0 +1,245 @@
+"""How `gatepost explain` shows an explanation to a person: inbound, outbound, and what a TLS failure would do.
+
+From its record (`manage.use_cases.explain.answer_record`), which REST serves as well.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.manage.cli.tables import printable
+from gatepost.manage.use_cases.explain_words import (
+    KINDS,
+    RESULTS,
+    code_words,
+    demand_words,
+    hook_words,
+    is_transient,
+    way_words,
+)
+from gatepost.policy.connectors.units import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    type _Record = Mapping[str, Any]
+
+
+_WIDTH = 100
+_SHOWN = 15  # other connectors of one direction; --json has them all
+_TITLE = 14
+_LABEL = 16
+_NAME = 24
+
+_WITHHELD = "another organization decides, which you do not see"
+_SAY = {
+    "ip": "; say --ip ADDRESS to be somebody",
+    "tls": "; say --tls TLSv1.3 or --certificate FILE",
+    "revocation": "; --live looks it up",
+}
+
+
+class _Page:
+    """Lines of at most a hundred columns, in signs that standard output can write."""
+
+    def __init__(self) -> None:
+        encoding = sys.stdout.encoding or "ascii"
+        try:
+            "✓✗·→".encode(encoding)
+        except UnicodeEncodeError:
+            self.yes, self.no, self.note, self.arrow = "+", "x", "-", "->"
+        else:
+            self.yes, self.no, self.note, self.arrow = "✓", "✗", "·", "→"
+        self._encoding = encoding
+        columns = shutil.get_terminal_size((_WIDTH, 24)).columns
+        self._width = min(max(columns, 60), _WIDTH)
+
+    def line(self, text: str, indent: int = 0) -> None:
+        """One line, wrapped with what follows under `indent`."""
+        safe = printable(text).encode(self._encoding, "replace").decode(self._encoding)
+        lines = textwrap.wrap(safe, self._width, subsequent_indent=" " * indent, break_on_hyphens=False)
+        click.echo("\n".join(lines))
+
+    def section(self, title: str, text: str) -> None:
+        """A heading with what comes of it."""
+        click.echo()
+        self.line(f"{title:{_TITLE}}{text}", _TITLE)
+
+    def field(self, name: str, value: str) -> None:
+        """A name and its value."""
+        self.line(f"  {name:{_LABEL - 2}}{value}", _LABEL)
+
+    def mark(self, mark: str, text: str) -> None:
+        """A sentence behind a sign."""
+        self.line(f"  {mark} {text}", 4)
+
+
+def print_explanation(record: _Record, certificate: str = "") -> None:
+    """All of it on standard output. certificate: the file that it was in."""
+    page = _Page()
+    channel = f"over {record['tls']}" if record["tls"] else "in clear"
+    if record["tls"]:
+        channel += f", certificate {certificate}" if record["certificate"] else ", without a certificate"
+    ends = f"<{record['from']}> {page.arrow} <{record['to']}>"
+    page.line(f"{ends}, from {record['ip']} {channel}; by configuration {record['configuration']}", 2)
+    for one in record["assumed"]:
+        page.line(f"assumed: {_assumed(one)}", 9)
+    _inbound(page, record)
+    _outbound(page, record)
+    if record["failures"]:
+        _failures(page, record)
+    if record.get("live") is not None:
+        _live(page, record["live"])
+
+
+def _assumed(one: _Record) -> str:
+    """With the option that says otherwise, where there is one."""
+    if one["field"] == "tls" and one["text"] != "in clear":
+        return str(one["text"])
+    return f"{one['text']}{_SAY.get(one['field'], '')}"
+
+
+def _inbound(page: _Page, record: _Record) -> None:
+    verdict, stage = record["inbound"], record["stage"]
+    if verdict is None:
+        page.section("INBOUND", _WITHHELD)
+        return
+    accepted, connector = verdict["accepted"], verdict["connector"]
+    said = "accepted" if accepted else f"refused at {stage}"
+    if not accepted and is_transient(verdict["reply"]):
+        said = f"deferred at {stage}"
+    page.section("INBOUND", f"{said}: {verdict['reply']}")
+    _inbound_fields(page, verdict)
+    for number, reason in enumerate(verdict["reasons"], 1):
+        if not accepted and number == len(verdict["reasons"]):
+            page.mark(page.no, reason)
+        else:
+            speaks_for = reason.startswith(f"connector {connector!r} of ") and ", but " not in reason
+            page.mark(page.yes if connector and speaks_for else page.note, reason)
+    told = set(verdict["reasons"])
+    others = [(one["connector"], one["why"]) for one in verdict["others"]]
+    _others(page, [one for one in others if " ".join(one) not in told])
+
+
+def _inbound_fields(page: _Page, verdict: _Record) -> None:
+    if verdict["organization"]:
+        page.field("organization", f"{verdict['organization']}, {verdict['direction']}")
+    if verdict["connector"]:
+        rehearsed = verdict.get("rehearsal")
+        trial = f"; in rehearsal: {rehearsed['requirement']}" if rehearsed else ""
+        page.field("connector", f"{verdict['connector']}, which demands: {verdict['requirement']}{trial}")
+    if verdict.get("would_refuse"):
+        page.field("rehearsal", f"{verdict['would_refuse_connector']} would refuse with {verdict['would_refuse']}")
+    for asked in verdict.get("content_hooks", ()):
+        page.field("content hook", hook_words(asked))
+
+
+def _outbound(page: _Page, record: _Record) -> None:
+    outbound = record["outbound"]
+    if outbound is None:
+        withheld = "outbound" in record["withheld"]
+        page.section("OUTBOUND", _WITHHELD if withheld else "nowhere: it is no organization's mail")
+        return
+    supposed = "if it were accepted: " if outbound["supposed"] else ""
+    page.section("OUTBOUND", f"{supposed}{way_words(outbound)}")
+    if outbound["way"] == "nowhere":
+        page.mark(page.no, outbound["detail"])
+    _outbound_fields(page, record, outbound)
+    for reason in outbound["reasons"]:
+        page.mark(page.yes, reason)
+    if outbound["way"] in {"mailbox", "lmtp"}:
+        page.mark(page.note, "the recipient has a mailbox here, so no outbound connector and no rule is asked")
+        return
+    if outbound["way"] == "internal":
+        page.mark(page.note, "always TLS, by the site's own certificates; connectors and rules are asked there")
+        return
+    _others(page, [(one["connector"], one["why"]) for one in outbound["others"]])
+    _others(page, [(one["rule"], one["why"]) for one in outbound["other_rules"]])
+
+
+def _outbound_fields(page: _Page, record: _Record, outbound: _Record) -> None:
+    if "requirement" in outbound:
+        page.field("connector", outbound["connector"] or "none")
+        page.field("requirement", demand_words(outbound["requirement"], outbound["requirement_sources"]))
+    if rehearsed := outbound.get("rehearsal"):
+        page.field("rehearsal", f"would require {demand_words(rehearsed['requirement'], rehearsed['sources'])}")
+    if (signing := record["dkim"]) is not None:
+        names = ", ".join(signing["keys"])
+        page.field("dkim", f"{f'signed by {names}' if names else 'not signed'}: {signing['why']}")
+    _content(page, outbound.get("smime", {}), record.get("certificates"))
+
+
+def _content(page: _Page, demand: _Record, certificates: _Record | None) -> None:
+    """What is asked of the message itself, and whether the certificates for it are there."""
+    for name, asked in (("encryption", demand.get("encrypt", {})), ("signature", demand.get("sign", {}))):
+        if required := asked.get("required_by"):
+            page.field(name, f"S/MIME  (asked by {', '.join(required)})")
+        if rehearsed := asked.get("rehearsed_by"):
+            page.field(name, f"in rehearsal: S/MIME  (asked by {', '.join(rehearsed)})")
+    if certificates is not None:
+        missing = certificates["missing"]
+        page.mark(page.no if missing else page.yes, missing or certificates["found"])
+
+
+def _others(page: _Page, others: Sequence[tuple[str, str]]) -> None:
+    """Those that did not apply: name and why not; whose they are, unless they are all of one organization."""
+    owners = {label.rpartition(" of ")[2] for label, _ in others}
+    common = f" of {owners.pop()}" if len(owners) == 1 else ""
+    for label, why in others[:_SHOWN]:
+        name = label.removesuffix(common).removeprefix("connector ").removeprefix("mail flow ")
+        page.line(f"  {page.no} {name:{_NAME - 5}} {why}", _NAME)
+    if len(others) > _SHOWN:
+        page.line(f"    and {len(others) - _SHOWN} more that do not apply; --json has them all", 4)
+
+
+def _failures(page: _Page, record: _Record) -> None:
+    after = format_duration(int(record["expires_after"]))
+    page.section("IF TLS FAILS", f"what waits is returned after {after}, with the code behind the arrow")
+    for outcome in record["failures"]:
+        kind = KINDS.get(outcome["kind"], outcome["kind"])
+        page.line(f"  {kind:{_NAME - 2}}{_result(page, outcome)}", _NAME)
+    if record["outbound"]["way"] in {"smart-hosts", "mx"}:
+        page.line(
+            "  What the domain publishes (DANE, MTA-STS) is looked up when mail is sent, and may demand more; "
+            "--live asks now.",
+            2,
+        )
+    if record["held_below_memory"]:
+        page.line(
+            '  Under protection_drop = "hold" mail waits for an administrator where the destination was seen to do '
+            "better, whatever is said here: gatepost destination show.",
+            2,
+        )
+
+
+def _result(page: _Page, outcome: _Record) -> str:
+    if "reply" in outcome:
+        last, final, message = code_words(outcome["reply"]), code_words(outcome["returned"]), outcome["message"]
+        if outcome["result"] == "fails":
+            return f"returned at once: {final} {message}"
+        return f"waits: {last} {message} {page.arrow} {final}"
+    said = RESULTS.get(outcome["result"], str(outcome["result"]))
+    if "rehearsed" in outcome:
+        said += f"; in force it would wait: {code_words(outcome['rehearsed'])}"
+    return said
+
+
+def _live(page: _Page, reports: Sequence[_Record]) -> None:
+    if not reports:
+        page.section("LIVE", "there is no next hop to reach")
+        return
+    usable = sum(report["passed"] for report in reports)
+    page.section("LIVE", f"{usable} of {len(reports)} addresses meet the requirement")
+    for report in reports:
+        place = f"{report['host']} ({report['address']})" if report["address"] else report["host"]
+        page.mark(page.yes if report["passed"] else page.no, place)
+        for task in report["tasks"]:
+            if task["status"] != "skipped":
+                page.line(f"      {task['name']:15}{task['status']}: {task['detail']}", 21)
+                if "advice" in task:
+                    page.line(f"{' ' * 21}{page.arrow} {task['advice']}", 23)

@@ -1,0 +1,178 @@
+"""`gatepost hybrid plan`: what a pair of this gateway and an on-premises Exchange needs on either side."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.analysis.hybrid.exchange import script
+from gatepost.analysis.hybrid.given import Given
+from gatepost.analysis.hybrid.plan import plan as plan_of
+from gatepost.manage.cli.chosen import stored_directory
+from gatepost.manage.cli.hybrid_certificates import exchange_chain, own_certificates, revocation_hosts
+from gatepost.manage.cli.hybrid_text import print_plan
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.choice import choose_organization
+from gatepost.node.privileges import as_caller
+from gatepost.policy.connectors.lint import warnings
+from gatepost.policy.connectors.names import domain_name
+from gatepost.policy.connectors.values import ConnectorType
+from gatepost.settings.roles import ListenerRole
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.records import Organization
+    from gatepost.settings.model import Settings
+
+
+@click.group()
+def hybrid() -> None:
+    """An on-premises Exchange beside this gateway, as in Exchange's hybrid deployments: docs/hybrid.md."""
+
+
+@hybrid.command("plan")
+@click.argument("organization", default="", metavar="[ORGANIZATION]")
+@click.option(
+    "--exchange-host",
+    default="",
+    metavar="HOST",
+    help="By which Exchange is reached, and which its certificate bears. Default: the smart host of the connector to "
+    "it.",
+)
+@click.option(
+    "--exchange-certificate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="PEM",
+    help="The certificate that Exchange presents, leaf first, with its intermediates: it is judged.",
+)
+@click.option(
+    "--domain",
+    "domains",
+    multiple=True,
+    help="A domain that both serve; may be repeated. Default: every accepted domain.",
+)
+@click.option(
+    "--routing-domain",
+    default="",
+    metavar="DOMAIN",
+    help="A domain that only the gateway serves, by which Exchange reaches the mailboxes there.",
+)
+@click.option(
+    "--gateway-address",
+    "addresses",
+    multiple=True,
+    metavar="ADDRESS",
+    help="From which the gateway reaches Exchange; may be repeated.",
+)
+@click.option("--centralised", is_flag=True, help="Mail from here to strangers is to go by Exchange, too.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write Exchange's side as a PowerShell script.",
+)
+@config_option
+@json_option
+def plan(config: str | None, organization: str, output: Path | None, as_json: bool, **asked: Any) -> None:
+    """What a pair of this gateway and an on-premises Exchange needs: here, there, and to try both.
+
+    Of this side it says what is there and what is missing, with the commands that complete it; of Exchange's side, what
+    to type into the Exchange Management Shell. Nothing is changed, and nobody is asked: what is said of this side is
+    stored, and of Exchange nothing is known but the certificate that you show.
+
+    Exit codes: 0 this side is complete, 1 something is missing, 2 wrong use or bad input, 3 not readable or writable.
+    """
+    settings = settings_of(config)
+    given = _given(settings, stored_directory(settings), organization, asked)
+    made = plan_of(given)
+    if output is not None:
+        try:
+            with as_caller():
+                # Windows PowerShell wants the mark
+                output.write_text(script(given), encoding="utf-8-sig", newline="")
+        except OSError as error:
+            fail(UNKNOWN, f"{printable(output)}: {error.strerror}; nothing was written")
+    if as_json:
+        print_json(made.record())
+    else:
+        print_plan(made)
+    if output is not None:
+        click.echo(f"Exchange's side is written to {printable(output)}", err=True)
+    sys.exit(0 if made.complete else NO)
+
+
+def _given(settings: Settings, directory: Directory, name: str, asked: dict[str, Any]) -> Given:
+    organization, now = _organization(directory, name), time.time()
+    host = _domain("--exchange-host", asked["exchange_host"]) or _known_host(organization)
+    routing = _domain("--routing-domain", asked["routing_domain"])
+    own = own_certificates(settings, organization)
+    exchange = exchange_chain(asked["exchange_certificate"], settings, organization, now)
+    told = warnings(directory.resources, settings.server.hostname)
+    return Given(
+        organization=organization,
+        hostname=settings.server.hostname,
+        exchange_host=host,
+        domains=_domains(organization, asked["domains"], {routing, host, settings.server.hostname}),
+        routing_domain=routing,
+        listens=any(one.role is ListenerRole.MX for one in settings.listeners),
+        server=own.server,
+        clients=own.clients,
+        files=own.files,
+        exchange=exchange.verdict,
+        addresses=[_address(one) for one in asked["addresses"]],
+        revocation_hosts=revocation_hosts((*own.chains, *exchange.chain)),
+        centralised=asked["centralised"],
+        warnings=[one for one in told if f" of {organization.name}" in one],
+        now=now,
+    )
+
+
+# what was asked
+
+
+def _organization(directory: Directory, name: str) -> Organization:
+    resources = directory.resources
+    if name:
+        return choose_organization(resources, name)
+    if len(resources.organizations) != 1:
+        names = ", ".join(one.name for one in resources.organizations[:20])
+        fail(BAD_INPUT, f"say which organization: {names}" if names else "no organization is stored yet: apply -f FILE")
+    return resources.organizations[0]
+
+
+def _domain(option: str, text: str) -> str:
+    try:
+        return domain_name(text) if text else ""
+    except ValueError as error:
+        fail(BAD_INPUT, f"{option}: {error}")
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        fail(BAD_INPUT, f"--gateway-address: {text!r} is no IP address: write it as 192.0.2.1 or 2001:db8::1")
+
+
+def _domains(organization: Organization, asked: tuple[str, ...], others: set[str]) -> list[str]:
+    if asked:
+        return list(dict.fromkeys(_domain("--domain", one) for one in asked))
+    names = (domain.name for domain in organization.accepted_domains)
+    return [name for name in names if not name.startswith("*.") and name not in others]
+
+
+def _known_host(organization: Organization) -> str:
+    """The smart host of the connector to Exchange, if a name says it; else the command ends."""
+    own = [one for one in organization.outbound_connectors if one.connector_type is ConnectorType.ON_PREMISES]
+    own.sort(key=lambda one: (not one.cloud_services_mail_enabled, not one.enabled, one.name))
+    hosts = [smart.host for one in own for smart in one.smart_hosts if not smart.is_address]
+    if not hosts:
+        fail(BAD_INPUT, "say which host Exchange is: --exchange-host ex1.contoso.example")
+    return hosts[0]

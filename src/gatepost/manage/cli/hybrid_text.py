@@ -1,0 +1,78 @@
+"""How `gatepost hybrid plan` shows a plan to a person: this side, the way between, the other side, trials and traps."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.manage.cli.tables import printable
+
+if TYPE_CHECKING:
+    from gatepost.analysis.hybrid.plan import HybridPlan
+
+
+_WIDTH = 100
+_SIDES = {"gateway": "here", "exchange": "there"}
+_WIDE, _NARROW = 8, 3
+
+
+def print_plan(plan: HybridPlan) -> None:
+    """The whole plan; commands stand in lines of their own, to be copied."""
+    _paragraph(
+        f"{plan.organization}: {plan.hostname} (this gateway) and {plan.exchange_host} (Exchange). Forced TLS for all "
+        "mail takes two connectors on each side, one for each direction; each server proves who it is by certificate."
+    )
+    _heading("This gateway")
+    for finding in plan.here:
+        _item("ok" if finding.complete else "MISSING", finding.text, _WIDE)
+        _commands(finding.commands)
+    _heading("Between the two")
+    for line in plan.firewall:
+        _item("-", line)
+    _heading("Exchange (Exchange Management Shell, on each transport server)")
+    for number, step in enumerate(plan.exchange, 1):
+        _item(f"{number}.", step.title)
+        _commands(step.lines)
+    _heading("To try it")
+    for check in plan.checks:
+        _commands((check.command,))
+        _item(_SIDES[check.side], check.expect, _WIDE)
+    _heading("What usually goes wrong")
+    for trap in plan.traps:
+        _item("-", trap)
+    click.echo("")
+    missing = sum(not finding.complete for finding in plan.here)
+    _paragraph(
+        f"Missing on this gateway: {missing}."
+        if missing
+        else 'This gateway is complete. What Exchange has is not known here: see "To try it".'
+    )
+
+
+def _heading(text: str) -> None:
+    click.echo(f"\n{text}\n")
+
+
+def _paragraph(text: str) -> None:
+    click.echo(textwrap.fill(printable(text), _WIDTH, break_long_words=False, break_on_hyphens=False))
+
+
+def _item(mark: str, text: str, width: int = _NARROW) -> None:
+    lead = f"  {mark:<{width}}"
+    click.echo(
+        textwrap.fill(
+            printable(text),
+            _WIDTH,
+            initial_indent=lead,
+            subsequent_indent=" " * len(lead),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
+
+
+def _commands(lines: tuple[str, ...]) -> None:
+    for line in lines:
+        click.echo(f"      {printable(line)}")

@@ -1,0 +1,208 @@
+"""`gatepost import …`: the configuration of Exchange Online or of Postfix as a resource file, and a report."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from gatepost.analysis.migration import exchange as from_exchange
+from gatepost.analysis.migration import postfix as from_postfix
+from gatepost.analysis.migration.exchange_json import read_objects
+from gatepost.analysis.migration.postfix_config import named_files
+from gatepost.analysis.migration.report import KINDS, Imported, ImportRefused, Outcome
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
+from gatepost.manage.cli.tables import print_json, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+
+_MOST_BYTES = 64 << 20  # of one file
+
+
+@click.group(name="import")
+def imports() -> None:
+    """Make a resource file of what another product is configured with.
+
+    The resources go to standard output, as `gatepost apply -f -` takes them; what differs and what is lost goes to
+    standard error. Exit codes: 0 everything carried over, 1 something was not, 2 wrong use or unreadable input, 3 the
+    output could not be written.
+    """
+
+
+def _output_options[F: Callable[..., Any]](command: F) -> F:
+    command = click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write resources here.")(
+        command
+    )
+    return click.option("--organization", default="", help="Name of the organization; else taken from its domains.")(
+        command
+    )
+
+
+@imports.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True, path_type=Path), metavar="FILE...")
+@_output_options
+@json_option
+def exchange(files: tuple[Path, ...], organization: str, output: Path | None, as_json: bool) -> None:
+    """Read what Get-InboundConnector, Get-OutboundConnector and Get-AcceptedDomain print through ConvertTo-Json.
+
+    Get-TransportRule, Get-TransportConfig and Get-OrganizationConfig are read as well. docs/import.md has the lines for
+    PowerShell. Exit codes: 0 everything carried over, 1 something was not (the rest is printed), 2 wrong use or
+    unreadable input, 3 the output could not be written.
+    """
+    try:
+        objects = [one for file in files for one in read_objects(_bytes(file), str(file))]
+        imported = from_exchange.convert(objects, organization)
+    except ImportRefused as refused:
+        fail(BAD_INPUT, printable(refused))
+    _print(imported, output, as_json=as_json)
+
+
+@imports.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
+@_output_options
+@json_option
+def postfix(directory: Path, organization: str, output: Path | None, as_json: bool) -> None:
+    """Read DIR/main.cf, DIR/master.cf if it is there, and the source files of the tables that main.cf names.
+
+    A table under Postfix's own configuration directory is looked for in DIR, so that a copy of it will do. Exit codes:
+    0 everything carried over, 1 something was not (the rest is printed), 2 wrong use or unreadable input, 3 the output
+    could not be written.
+    """
+    main = _text(directory / "main.cf", _refuse)
+    master = _text(directory / "master.cf", _refuse) if (directory / "master.cf").exists() else ""
+    try:
+        files = {name: _table(directory, name) for name in named_files(main, str(directory))}
+        imported = from_postfix.convert(main, files, master=master, directory=str(directory), organization=organization)
+    except ImportRefused as refused:
+        fail(BAD_INPUT, printable(refused))
+    _print(imported, output, as_json=as_json)
+
+
+def _refuse(message: str) -> NoReturn:
+    fail(BAD_INPUT, printable(message))
+
+
+class _NotRead(Exception):  # noqa: N818 - a table that is missing is reported, and no error
+    pass
+
+
+def _not_read(message: str) -> NoReturn:
+    raise _NotRead(message)
+
+
+def _table(directory: Path, name: str) -> tuple[str | None, str]:
+    """The text of a table's source, or why there is none."""
+    path = Path(name)
+    copy = directory / path.name
+    if path.parent in {Path("/etc/postfix"), directory} and copy.exists():
+        path = copy
+    try:
+        return _text(path, _not_read), ""
+    except _NotRead as why:
+        return None, str(why)
+
+
+def _text(path: Path, refuse: Callable[[str], NoReturn]) -> str:
+    data = _bytes(path, refuse)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        refuse(f"{path}: byte {error.start + 1} is not UTF-8; convert the file and run the command again")
+
+
+def _bytes(path: Path, refuse: Callable[[str], NoReturn] = _refuse) -> bytes:
+    try:
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        elif path.exists() and not path.is_file():
+            refuse(f"{path}: not a file; name the file itself")
+        else:
+            with path.open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        refuse(f"{path}: {error.strerror if isinstance(error, OSError) else error}; nothing was read from it")
+    if len(data) > _MOST_BYTES:
+        refuse(f"{path}: larger than {_MOST_BYTES >> 20} MiB; that is no configuration, or it must come in parts")
+    return data
+
+
+def _print(imported: Imported, output: Path | None, *, as_json: bool) -> None:
+    """Print or write the result, and end the command with its exit code."""
+    text = _resource_file(imported)
+    if output is not None:
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            fail(UNKNOWN, f"{output}: {error.strerror}; the resources were not written")
+    if as_json:
+        rows = [
+            {"resource": one.resource, "setting": one.setting, "outcome": str(one.outcome), "detail": one.detail}
+            for one in imported.findings
+        ]
+        print_json({"resources": imported.document, "report": rows})
+    else:
+        if output is None:
+            click.echo(text, nl=False)
+        _report(imported)
+    sys.exit(NO if imported.count(Outcome.LOST) else 0)
+
+
+def _report(imported: Imported) -> None:
+    """The report, one resource after the other, and the counts."""
+    last = ""
+    for one in imported.findings:
+        if one.setting and one.resource != last:
+            click.echo(printable(one.resource), err=True)
+        if one.setting:
+            click.echo(f"  {one.outcome}: {printable(one.setting)}: {printable(one.detail)}", err=True)
+        else:
+            click.echo(
+                f"{printable(one.resource)}: {one.outcome}{': ' * bool(one.detail)}{printable(one.detail)}", err=True
+            )
+        last = one.resource
+    carried, differs, lost = (imported.count(outcome) for outcome in Outcome)
+    click.echo(
+        f"organization {imported.organization}: {carried} carried over, {differs} differ(s), {lost} not carried over",
+        err=True,
+    )
+
+
+def _resource_file(imported: Imported) -> str:
+    """The document as TOML, with a comment above each resource of which something differs."""
+    own = imported.document["organization"][imported.organization]
+    root = f"organization.{imported.organization}"
+    lines = [*_comments(imported.notes.get(("organization", 0), ())), f"[{root}]"]
+    lines.extend(_keys({key: value for key, value in own.items() if key not in KINDS}))
+    for kind in KINDS:
+        for place, table in enumerate(own.get(kind, ())):
+            lines.extend(("", *_comments(imported.notes.get((kind, place), ())), f"[[{root}.{kind}]]", *_keys(table)))
+    for kind, why, table in imported.left_out:
+        if kind in KINDS:
+            lines.extend(("", *_comments([f"left out: {why}"]), f"# [[{root}.{kind}]]"))
+            lines.extend(f"# {printable(line)}" for line in _keys(table))
+    return "\n".join([*lines, ""])
+
+
+def _comments(notes: Iterable[str]) -> list[str]:
+    return [f"# {line}" for note in notes for line in textwrap.wrap(printable(note), 110, break_on_hyphens=False)]
+
+
+def _keys(table: Mapping[str, Any]) -> list[str]:
+    """A table's keys as lines of TOML; tables within stand on one line.
+
+    Texts, lists, numbers and truth values are written alike in JSON and TOML. tomlkit takes minutes for a list of a
+    hundred thousand domains.
+    """
+    return [f"{key} = {_value(value)}" for key, value in table.items()]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(_keys(value))} }}"
+    return json.dumps(value, ensure_ascii=False)

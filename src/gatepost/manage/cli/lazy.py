@@ -1,0 +1,53 @@
+"""A group of commands each of which is imported when it is used, so that `--help` and `queue list` start fast."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.manage.use_cases.refusal import Refusal
+
+
+class LazyGroup(click.Group):
+    """commands: name -> (module of gatepost.manage.cli, the command's name in it, the line that help shows)."""
+
+    def __init__(self, *args: Any, commands: Mapping[str, tuple[str, str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy = commands
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do the command; what an administrator is refused ends it with its text and exit code."""
+        from gatepost.manage.use_cases.refusal import Refusal  # noqa: PLC0415 - `--help` does without
+
+        try:
+            return super().invoke(ctx)
+        except Refusal as refusal:
+            self.end(refusal)
+
+    def end(self, refusal: Refusal) -> NoReturn:
+        """How it ends."""
+        from gatepost.manage.cli.options import refused  # noqa: PLC0415 - `--help` does without
+
+        refused(refusal)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """In the order in which they were declared."""
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import it."""
+        if cmd_name not in self._lazy:
+            return None
+        module, attribute, _ = self._lazy[cmd_name]
+        command: click.Command = getattr(import_module(f"gatepost.manage.cli.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Print names and lines without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in self._lazy.items()])

@@ -1,0 +1,88 @@
+"""`gatepost rule …`: mail flow rules, which send messages another way, or demand TLS or S/MIME for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.part_commands import add_commands
+from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.use_cases.choice import chosen_organizations
+from gatepost.manage.use_cases.parts import RULE
+from gatepost.manage.use_cases.resources import seen
+from gatepost.policy.connectors.values import ContentProtection, Mode
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
+
+
+_COLUMNS = ("status", "priority", "name", "organization", "if", "then")
+
+
+@click.group()
+def rule() -> None:
+    """Mail flow rules: another way for certain messages, or TLS whatever the way is."""
+
+
+@rule.command("list")
+@click.option("--organization", default="", help="Only of this one.")
+@config_option
+@json_option
+def list_(organization: str, config: str | None, as_json: bool) -> None:
+    """Mail flow rules, in the order in which they are looked at.
+
+    Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
+    """
+    resources = door(config)(seen)
+    owners = chosen_organizations(resources, organization)
+    rows: list[tuple[Any, ...]] = [
+        (_status(one), one.priority, one.name, owner.name, _conditions(one), _actions(one))
+        for owner in owners
+        for one in sorted(owner.mail_flow_rules, key=lambda each: (each.priority, each.name))
+    ]
+    if as_json:
+        print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+    else:
+        print_table(_COLUMNS, rows)
+
+
+def _status(one: MailFlowRule) -> str:
+    if not one.enabled:
+        return "disabled"
+    return "rehearsal" if one.mode is Mode.REHEARSE else "enabled"
+
+
+def _conditions(one: MailFlowRule) -> str:
+    header = one.header_name and (
+        f"header {one.header_name} has " + (" or ".join(map(repr, one.header_contains)) or "any value")
+    )
+    found = [
+        one.senders and f"from {', '.join(one.senders)}",
+        one.except_senders and f"not from {', '.join(one.except_senders)}",
+        one.recipients and f"to {', '.join(one.recipients)}",
+        one.except_recipients and f"not to {', '.join(one.except_recipients)}",
+        header,
+    ]
+    return "; ".join(text for text in found if text) or "every message"
+
+
+def _actions(one: MailFlowRule) -> str:
+    found = [
+        one.route_via_connector and f"by connector {one.route_via_connector!r}",
+        one.require_tls and "only over TLS",
+        one.encrypt is ContentProtection.SMIME and "encrypted (S/MIME)",
+        one.sign is ContentProtection.SMIME and "signed (S/MIME)",
+        one.stop_rule_processing and "no further rule",
+    ]
+    return "; ".join(text for text in found if text)
+
+
+add_commands(
+    rule,
+    RULE,
+    example="secrets --organization contoso \\\n"
+    "  header_name=Sensitivity header_contains=confidential require_tls=true",
+)

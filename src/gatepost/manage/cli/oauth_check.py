@@ -1,0 +1,61 @@
+"""`gatepost issuer check`: fetches the keys of an OAuth issuer, and judges a token by them.
+
+Runs the code that a worker runs at a log-in, without the gateway.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.issuer_trials import try_issuer
+from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_COLUMNS = ("kid", "key", "algorithm")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--organization", default="", help="Needed where there are several it could be.")
+@click.option("--token-stdin", is_flag=True, help="Also judge an access token, read from standard input.")
+@config_option
+@json_option
+def check(name: str, organization: str, config: str | None, as_json: bool, *, token_stdin: bool) -> None:
+    """Fetch the keys of the OAuth issuer NAME as a worker would, and show them; and judge a token.
+
+    A token is judged as at a log-in, and the claims that decide are shown. It is kept nowhere.
+
+    Exit codes: 0 there are keys, and the token logs a user in; 1 what the issuer says cannot be used, or the token is
+    refused; 2 there is no such issuer, or trust anchors cannot be read; 3 the issuer could not be asked.
+    """
+    go = door(config)
+    token = sys.stdin.read(TOKEN_OCTETS + 2).strip() if token_stdin else ""
+    found = go(try_issuer, name, organization, token)
+    if found["failure"]:
+        fail(NO, printable(found["failure"]))
+    if as_json:
+        print_json({key: value for key, value in found.items() if key != "failure"})
+    else:
+        _print(found)
+    judged = found["token"]
+    if judged is not None and not judged["user"]:
+        sys.exit(UNKNOWN if judged["temporary"] else NO)
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    print_table(_COLUMNS, [(one["kid"] or "-", one["key"], one["algorithm"] or "any") for one in found["keys"]])
+    judged = found["token"]
+    if judged is None:
+        return
+    for name, value in judged["claims"].items():
+        click.echo(f"{printable(name)}: {printable(str(value))}")
+    click.echo(printable(f"logs in {judged['user']}" if judged["user"] else f"refused: {judged['reason']}"))

@@ -1,0 +1,59 @@
+"""`gatepost issuer …`: the OAuth issuers of organizations, with whose access tokens users log in to send mail."""
+
+from __future__ import annotations
+
+import click
+
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.oauth_check import check
+from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.part_commands import add_commands
+from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.use_cases.choice import chosen_organizations
+from gatepost.manage.use_cases.parts import ISSUER
+from gatepost.manage.use_cases.resources import seen
+
+_COLUMNS = ("status", "name", "organization", "issuer", "audiences", "username_claim", "required_scopes")
+
+
+@click.group()
+def issuer() -> None:
+    """OAuth issuers: authorization servers whose access tokens log an organization's users in (RFC 7628)."""
+
+
+@issuer.command("list")
+@click.option("--organization", default="", help="Only of this one.")
+@config_option
+@json_option
+def list_(organization: str, config: str | None, as_json: bool) -> None:
+    """OAuth issuers. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
+    resources = door(config)(seen)
+    owners = chosen_organizations(resources, organization)
+    rows = [
+        (
+            "enabled" if one.enabled else "disabled",
+            one.name,
+            owner.name,
+            one.issuer,
+            one.audiences,
+            one.username_claim,
+            one.required_scopes,
+        )
+        for owner in owners
+        for one in owner.oauth_issuers
+    ]
+    if as_json:
+        print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+    else:
+        print_table(_COLUMNS, [(*row[:4], " ".join(row[4]), row[5], " ".join(row[6])) for row in rows])
+
+
+issuer.add_command(check)
+add_commands(
+    issuer,
+    ISSUER,
+    example="entra --organization contoso \\\n"
+    "  issuer=https://login.microsoftonline.com/TENANT-ID/v2.0 audiences=APPLICATION-ID \\\n"
+    "  username_claim=upn required_scopes=SMTP.Send",
+    removed="Its tokens log nobody in any more; sessions that are logged in go on.",
+)

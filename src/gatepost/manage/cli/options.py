@@ -1,0 +1,159 @@
+"""What commands share: the settings file, `--json`, and how an error ends a command."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from gatepost.manage.cli.reach import Reach, only_here
+from gatepost.manage.use_cases.refusal import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.cli.reach import Server
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.refusal import Refusal
+    from gatepost.settings.model import Settings
+
+
+NO = 1
+BAD_INPUT = 2
+UNKNOWN = 3
+
+
+def config_option[F: Callable[..., Any]](command: F) -> F:
+    """`--config FILE`; without it GATEPOST_CONFIG, /etc/gatepost/gatepost.toml, ./gatepost.toml."""
+    return click.option("--config", type=click.Path(dir_okay=False), help="Settings file (or GATEPOST_CONFIG).")(
+        command
+    )
+
+
+def json_option[F: Callable[..., Any]](command: F) -> F:
+    """`--json`: the same data for machines, with stable keys."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")(command)
+
+
+def force_option[F: Callable[..., Any]](text: str) -> Callable[[F], F]:
+    """`--force REASON`, which the history keeps. text: its help. Blanks are no reason."""
+
+    def given(_: click.Context, __: click.Parameter, value: str) -> str:
+        if value and not value.strip():
+            raise click.BadParameter("say why, in words: the history keeps it")
+        return value.strip()
+
+    return click.option("--force", metavar="REASON", default="", callback=given, help=text)
+
+
+def reach() -> Reach:
+    """What the options of `gatepost` itself say."""
+    found = click.get_current_context().find_root().obj
+    return found if isinstance(found, Reach) else Reach()
+
+
+def server_of() -> Server | None:
+    """The other gateway that is meant, None for this machine's."""
+    return reach().server
+
+
+def settings_of(config: str | None) -> Settings:
+    """The settings of the gateway whose data_dir a command works on; given by root, it acts as its account from now on.
+
+    Ends the command with exit code 2 and every error if they are wrong, or there is no such account. Raises Refusal
+    (INPUT) if another gateway is meant.
+    """
+    from gatepost.node.privileges import (  # noqa: PLC0415 - what asks another gateway needs none
+        PrivilegeError,
+        act_as,
+        gateway_account,
+        prepare_data_dir,
+    )
+
+    settings = loaded_settings(config)
+    if os.geteuid() == 0:
+        data_dir = Path(settings.server.data_dir)
+        try:
+            account = gateway_account(settings.server)
+            prepare_data_dir(account, data_dir)
+            become_root_again = act_as(account, data_dir)
+        except PrivilegeError as error:
+            fail(BAD_INPUT, str(error))
+        click.get_current_context().find_root().call_on_close(become_root_again)
+    return settings
+
+
+def loaded_settings(config: str | None, *, anywhere: bool = False) -> Settings:
+    """The settings alone, for commands that touch no data; ends the command as `settings_of` does if they are wrong.
+
+    Raises Refusal (INPUT) if another gateway is meant, unless the command needs none (anywhere).
+    """
+    from gatepost.settings.loader import SettingsError, load  # noqa: PLC0415 - as above
+
+    given = reach()
+    if given.server is not None and not anywhere:
+        raise only_here(click.get_current_context())
+    chosen = config or given.config
+    try:
+        return load(chosen, os.environ)
+    except SettingsError as error:
+        fail(BAD_INPUT, str(error))
+
+
+def gateway_of(config: str | None) -> Gateway:
+    """The gateway a command works on; ends the command with exit code 2 and every error if its settings are wrong."""
+    from gatepost.manage.use_cases.gateway import Gateway  # noqa: PLC0415 - what needs no resources starts faster
+
+    return Gateway(settings_of(config))
+
+
+def administrator() -> Principal:
+    """Who gives the command: whoever may read and write the files sees and may do everything."""
+    from gatepost.manage.access.principal import Principal, Scope  # noqa: PLC0415 - as above
+
+    return Principal(author(), frozenset({Scope.OWNER}))
+
+
+def author() -> str:
+    """Who gives the command, for the history: the account's name, or its number where it has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container with a user of its own; KeyError before Python 3.13
+        return f"uid {os.getuid()}"
+
+
+def fail(code: int, message: str) -> NoReturn:
+    """End the command: the message goes to standard error, nothing more to standard output."""
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+_VALUES = {"force": " REASON", "at": " TIME", "key": " FILE"}
+
+# The one table of all commands.
+_CODES = {
+    Kind.INPUT: BAD_INPUT,
+    Kind.FORBIDDEN: BAD_INPUT,
+    Kind.MISSING: BAD_INPUT,
+    Kind.BLOCKED: BAD_INPUT,
+    Kind.CONFLICT: NO,
+    Kind.UNREADABLE: UNKNOWN,
+}
+
+
+def refused(refusal: Refusal) -> NoReturn:
+    """End the command as the refusal says: each error by its field, then the text.
+
+    `gatepost.manage.cli.main` does it for every command; a command whose exit code is another one catches it first.
+    """
+    fail(_CODES[refusal.kind], "\n".join(map(str, (*refusal.errors, refusal.told(option)))))
+
+
+def option(argument: str) -> str:
+    """How commands call an argument that would help against a refusal."""
+    return f"--{argument.replace('_', '-')}{_VALUES.get(argument, '')}"

@@ -1,0 +1,112 @@
+"""The commands `show`, `add`, `set` and `remove`, alike for domains, mailboxes, mail flow rules and OAuth issuers.
+
+Called once by the module of each group. Connectors have their own, as two kinds share their names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.manage.cli.domain_verify import tell_pending
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.edit import Asked, change_options, edit
+from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.part_view import show_part, view_options
+from gatepost.manage.use_cases.domain_verification import domain_verification
+from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.resources import PartName, add_part, part, remove_part, set_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.manage.use_cases.parts import PartKind
+
+
+CODES = (
+    "Exit codes: 0 done (or nothing to do), 1 changed by others meanwhile, again and again, 2 wrong input, with every "
+    "error by field, 3 not readable or writable."
+)
+SHOW_CODES = "Exit codes: 0 found, 2 there is none of that name, 3 not readable."
+WORDS_HELP = (
+    "Keys are those of docs/resources.md (`show --fields` explains them). KEY= goes back to the default; lists are "
+    "written with commas or by repeating the key, KEY+=VALUE adds to one, KEY-=VALUE takes away. Nothing is changed "
+    "unless everything is right; a running gateway takes a change up within two seconds."
+)
+
+type _Command = Callable[..., Any]
+
+_ORGANIZATION = click.option("--organization", default="", help="Needed where there are several it could be.")
+
+
+def add_commands(group: click.Group, kind: PartKind, *, example: str = "", removed: str = "") -> None:
+    """Put the four commands into a group.
+
+    example: words for `add`, "" where the group has its own. removed: what happens, or does not, on removal.
+    """
+    _add_show(group, kind)
+    if example:
+        _add_add(group, kind, example)
+    _add_set(group, kind)
+    _add_remove(group, kind, removed)
+
+
+def _a(kind: PartKind) -> str:
+    return f"an {kind.label}" if kind.label[0] in "aeioO" else f"a {kind.label}"
+
+
+def _name_argument(kind: PartKind) -> Callable[[_Command], _Command]:
+    return click.argument("name", metavar="ADDRESS" if kind.identity == "address" else "NAME")
+
+
+def _add_show(group: click.Group, kind: PartKind) -> None:
+    @group.command("show", help=f"Every field of {_a(kind)}, written or default.\n\n{SHOW_CODES}")
+    @_name_argument(kind)
+    @_ORGANIZATION
+    @view_options
+    @config_option
+    @json_option
+    def show(name: str, organization: str, config: str | None, **form: Any) -> None:
+        go = door(config)
+        found = go(part, PartName(kind, organization, name))
+        show_part(found, **form)
+        if kind is DOMAIN and not found.record.verified:
+            tell_pending(go(domain_verification, found.name, found.organization.name))
+
+
+def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
+    line = f"gatepost {kind.command} add {example}"
+
+    @group.command("add", help=f"Add {_a(kind)}.\n\nFor example:\n\n\b\n{line}\n\n{WORDS_HELP}\n\n{CODES}")
+    @_name_argument(kind)
+    @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+    @_ORGANIZATION
+    @change_options
+    @config_option
+    @json_option
+    def add(name: str, words: tuple[str, ...], organization: str, **asked: Any) -> None:
+        edit(Asked(**asked), add_part, PartName(kind, organization, name), words)
+
+
+def _add_set(group: click.Group, kind: PartKind) -> None:
+    @group.command("set", help=f"Change fields of {_a(kind)}.\n\n{WORDS_HELP}\n\n{CODES}")
+    @_name_argument(kind)
+    @click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...")
+    @_ORGANIZATION
+    @change_options
+    @config_option
+    @json_option
+    def set_(name: str, words: tuple[str, ...], organization: str, **asked: Any) -> None:
+        edit(Asked(**asked), set_part, PartName(kind, organization, name), words)
+
+
+def _add_remove(group: click.Group, kind: PartKind, removed: str) -> None:
+    @group.command("remove", help=f"Remove {_a(kind)}, unless something needs it.\n\n{removed}\n\n{CODES}")
+    @_name_argument(kind)
+    @_ORGANIZATION
+    @change_options
+    @config_option
+    @json_option
+    def remove(name: str, organization: str, **asked: Any) -> None:
+        edit(Asked(**asked), remove_part, PartName(kind, organization, name))

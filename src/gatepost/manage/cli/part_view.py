@@ -1,0 +1,99 @@
+"""One resource as it is printed: every field with its value and whether it was written, as TOML, or as the command.
+
+Used by the `show` commands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.use_cases.part_record import (
+    organization_command,
+    organization_record,
+    organization_toml,
+    part_command,
+    part_record,
+    part_toml,
+)
+from gatepost.policy.connectors.trust_anchors import anchors_label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.manage.use_cases.parts import Part
+    from gatepost.policy.connectors.records import Organization
+
+
+_NAMED = 20
+
+
+def view_options[F: Callable[..., Any]](command: F) -> F:
+    """How a resource is shown."""
+    options = (
+        click.option("--fields", "meaning", is_flag=True, help="Also what each field means."),
+        click.option("--toml", "form", flag_value="toml", help="As a resource file has it: what was written, no more."),
+        click.option("--command", "form", flag_value="command", help="As the command that would add it."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def show_part(part: Part, *, form: str | None, meaning: bool, as_json: bool) -> None:
+    """Print a part of an organization. form: "toml", "command", or None for its fields."""
+    if as_json:
+        print_json(part_record(part))
+    elif form == "toml":
+        click.echo(part_toml(part), nl=False)
+    elif form == "command":
+        click.echo(part_command(part))
+    else:
+        _print_fields(part_record(part)["fields"], meaning=meaning)
+
+
+def show_organization(one: Organization, *, form: str | None, meaning: bool, as_json: bool) -> None:
+    """Print an organization: its own fields, and what it is made of by name; as TOML, all of it."""
+    record = organization_record(one)
+    if as_json:
+        print_json(record)
+    elif form == "toml":
+        click.echo(organization_toml(one), nl=False)
+    elif form == "command":
+        click.echo(organization_command(one))
+    else:
+        rows = [
+            {"field": key, "value": _first(names), "written": True, "meaning": f"{len(names)} of them"}
+            for key, names in record["parts"].items()
+        ]
+        _print_fields([*record["fields"], *rows], meaning=meaning)
+
+
+def _print_fields(fields: list[dict[str, Any]], *, meaning: bool) -> None:
+    columns = ["field", "value", "set", *(["meaning"] if meaning else [])]
+    rows = [
+        [one["field"], _text(one["value"]), "written" if one["written"] else "default", one["meaning"]]
+        for one in fields
+    ]
+    print_table(columns, [row[: len(columns)] for row in rows])
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return ", ".join(map(str, value))
+        case dict():
+            return ", ".join(f"{key}={inner}" for key, inner in value.items())
+        case _:
+            return anchors_label(str(value))
+
+
+def _first(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,21 @@
+"""A new password, as commands get it: asked for twice on the terminal, or a line of standard input."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from gatepost.manage.cli.options import BAD_INPUT, fail
+
+_MOST = 4096  # characters read; no password is that long
+
+
+def asked_password(option: str, *, from_stdin: bool) -> str:
+    """The password. option: with which the command reads it from standard input, for who has no terminal."""
+    if from_stdin:
+        return sys.stdin.readline(_MOST).rstrip("\r\n")
+    if not sys.stdin.isatty():
+        fail(BAD_INPUT, f"there is no terminal to ask for the password; pass it with {option}")
+    given: str = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+    return given

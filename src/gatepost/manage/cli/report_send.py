@@ -1,0 +1,154 @@
+"""`gatepost report send`: what a day's TLS reports to others say and where they go, and to send them now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gatepost.analysis.reports.tlsrpt import report_object
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, gateway_of, json_option
+from gatepost.manage.cli.report_tlsrpt import counted, day_option, domain_option
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.resolving import resolver_of
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.lookups.tlsrpt import report_record
+from gatepost.node.report_sending import reporter_of
+from gatepost.protocols.dns.text_record import RecordError
+from gatepost.protocols.tlsrpt.outgoing import outgoing
+from gatepost.protocols.tlsrpt.record import record_name
+from gatepost.store.interface import StoreFailure
+from gatepost.store.sent_reports import SentReports, SentState, read_sent
+from gatepost.store.trace_files import day_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.protocols.tlsrpt.outgoing import Outgoing
+    from gatepost.protocols.tlsrpt.record import Record
+    from gatepost.settings.model import Settings
+
+
+_AT_ONCE: Final = 10
+_DAY: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A report, and what the domain's record says: addresses, or why there are none. unknown: it could not be told."""
+
+    report: Outgoing
+    rua: tuple[str, ...]
+    why: str = ""
+    unknown: bool = False
+
+
+@click.command()
+@click.option("--day", default="", metavar="YYYY-MM-DD", help="UTC day that is over; default: yesterday.")
+@click.option("--domain", default="", help="Only the report to this domain.")
+@click.option("--dry-run", is_flag=True, help="Look the records up and show the reports; send nothing.")
+@config_option
+@json_option
+def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: bool) -> None:
+    """Send the TLS reports of a day now (RFC 8460), or show with --dry-run what they are and where they go.
+
+    The gateway sends reports by itself where [tls_reports] send = true, each once. This makes those that wait, or were
+    given up, due at once: the running gateway takes them up within half a minute, a stopped one when it starts. What
+    was sent already is not sent again. `gatepost report sent` shows what became of them.
+
+    Exit codes: 0 they are due, or shown; 1 there is nothing to send; 2 wrong use, or sending is off; 3 counts cannot be
+    read, or with --dry-run a record could not be looked up.
+    """
+    gateway = gateway_of(config)
+    settings = gateway.settings
+    now = time.time()
+    chosen = day_option(day) if day else day_of(now - _DAY)
+    if chosen >= day_of(now):
+        fail(BAD_INPUT, f"--day {chosen} is not over: reports are of whole days, UTC")
+    found = counted(gateway, chosen, domain_option(domain))
+    if dry_run:
+        reports = [outgoing(report_object(one), reporter_of(settings.tls_reports), chosen, one.domain) for one in found]
+        _show(asyncio.run(_looked_up(settings, reports)), as_json=as_json)
+    else:
+        _make_due(settings, chosen, [one.domain for one in found], as_json=as_json)
+
+
+def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool) -> None:
+    if not settings.tls_reports.send:
+        fail(BAD_INPUT, "[tls_reports] send is false: no reports are sent; write true in the settings, and restart")
+    data = Path(settings.server.data_dir)
+    wanted = frozenset(domains)
+    try:
+        SentReports(data).make_due(day, domains, time.time())
+        rows = read_sent(data, day, lambda one: one.day == day and one.domain in wanted)
+    except StoreFailure as failure:
+        fail(UNKNOWN, str(failure))
+    due = sorted({one.domain for one in rows if one.state in {SentState.WAITING, SentState.TRYING}})
+    sent = sorted({one.domain for one in rows if one.state is SentState.SENT} - set(due))
+    if as_json:
+        print_json({"day": day, "due": due, "sent_before": sent})
+    else:
+        for name in due:
+            click.echo(f"{name}: due now")
+        for name in sent:
+            click.echo(f"{name}: sent before, see `gatepost report sent`")
+    if not due:
+        fail(NO, f"all reports of {day} were sent before")
+
+
+async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_Wanted]:
+    resolver = resolver_of(settings)
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(report: Outgoing) -> _Wanted:
+        async with slots:
+            try:
+                return _wanted(report, await report_record(resolver, report.domain))
+            except LookupFailed as failed:
+                return _Wanted(report, (), f"its record cannot be looked up: {failed.detail}", unknown=True)
+
+    try:
+        return await asyncio.gather(*map(one, reports))
+    finally:
+        await resolver.close()
+
+
+def _wanted(report: Outgoing, record: Record | RecordError | None) -> _Wanted:
+    if isinstance(record, RecordError):
+        return _Wanted(report, (), f"its record cannot be used: {record.detail}")
+    if record is None:
+        return _Wanted(report, (), f"there is no record at {record_name(report.domain)}: it wants no report")
+    return _Wanted(report, record.rua)
+
+
+def _show(found: list[_Wanted], *, as_json: bool) -> None:
+    if as_json:
+        print_json([_for_machines(one) for one in found])
+    else:
+        for one in found:
+            _print(one)
+    if any(one.unknown for one in found):
+        fail(UNKNOWN, "a record could not be looked up")
+    if not any(one.rua for one in found):
+        fail(NO, "nobody wants a report")
+
+
+def _for_machines(one: _Wanted) -> dict[str, Any]:
+    return {
+        "domain": one.report.domain,
+        "rua": list(one.rua),
+        "why_not": one.why,
+        "file_name": one.report.file_name,
+        "report": one.report.document,
+    }
+
+
+def _print(one: _Wanted) -> None:
+    click.echo(f"{one.report.domain}: {printable(one.why or ', '.join(one.rua))}")
+    if one.rua:
+        click.echo(f"{one.report.file_name}, {len(one.report.content)} bytes")
+        print_json(one.report.document)

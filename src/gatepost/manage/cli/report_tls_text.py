@@ -1,0 +1,93 @@
+"""A TLS report as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.analysis.reports.tls import Direction, Protection
+from gatepost.manage.cli.tables import print_table, printable
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.analysis.reports.tls import HopSummary, Named, TlsReport
+    from gatepost.analysis.reports.tls_ready import Ready
+
+
+CONNECTOR_COLUMNS = ("connector", "direction", "carried", *Protection, "post-quantum", "refused", "TLS failures")
+_PARTNER_COLUMNS = ("partner", *CONNECTOR_COLUMNS[1:])
+_MOST = 20
+_BAR = 40
+
+
+def print_report(report: TlsReport) -> None:
+    """The whole of it, at most twenty lines of each part."""
+    click.echo(f"{report.first} to {report.last} (UTC), a count for each recipient and hop")
+    for direction in Direction:
+        _print_hops(direction, report.hops[direction])
+    _print_part("by connector", CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
+    _print_part("by partner", _PARTNER_COLUMNS, list(connector_rows(report.partners)))
+    _print_part("domains that never offered TLS", ("partner", "messages"), report.never_tls)
+    _print_part("partners ready to be forced", ("partner", "messages", "what all passed"), list(_ready(report.ready)))
+
+
+def connector_rows(found: Sequence[Named]) -> Iterator[tuple[object, ...]]:
+    """A line for each name and direction."""
+    for one in found:
+        hops = one.hops
+        shares = (_share(hops.protections[protection], hops.carried) for protection in Protection)
+        failures = ", ".join(f"{name} {count}" for name, count in _most(hops.failures))
+        quantum = _share(hops.post_quantum, hops.carried)
+        yield (one.name or "-", one.direction, hops.carried, *shares, quantum, hops.refused, failures or "-")
+
+
+def _print_hops(direction: Direction, hops: HopSummary) -> None:
+    refused = f", {hops.refused} refused" if hops.refused else ""
+    click.echo(f"\n{direction}: {hops.carried} carried{refused}, {hops.failures.total()} attempts failed for TLS")
+    for protection in Protection:
+        count = hops.protections[protection]
+        bar = "#" * round(_BAR * count / hops.carried) if hops.carried else ""
+        click.echo(f"    {protection:10} {_share(count, hops.carried):>6} {count:>10}  {bar}".rstrip())
+    if hops.trusted:
+        share = _share(hops.trusted, hops.protections[Protection.ENCRYPTED])
+        click.echo(f"    of what is only encrypted, {share} showed a trusted certificate with the right name unasked")
+    for label, counts in (("version", hops.versions), ("group", hops.groups), ("suite", hops.suites)):
+        if counts:
+            told = ", ".join(f"{name} {_share(count, counts.total())}" for name, count in _most(counts)[:6])
+            click.echo(f"    {label:10} {printable(told)}")
+    if hops.carried:
+        click.echo(f"    key exchange that withstands a quantum computer: {_share(hops.post_quantum, hops.carried)}")
+    for name, count in _most(hops.failures):
+        click.echo(f"    failed     {printable(name)}: {count}")
+
+
+def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    if not rows:
+        return
+    more = f" (the first {_MOST} of {len(rows)}; all: --json or -o FILE)" if len(rows) > _MOST else ""
+    click.echo(f"\n{title}{more}")
+    print_table(columns, rows[:_MOST])
+
+
+def _ready(found: Sequence[Ready]) -> Iterator[tuple[object, ...]]:
+    for one in found:
+        said = f'tls_settings = "{one.demand}"' if not one.inbound else one.demand
+        names = f" ({', '.join(one.names)})" if one.names else ""
+        yield one.partner, one.messages, f"{'inbound' if one.inbound else 'outbound'} {said}{names}"
+
+
+def _most(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+
+
+def _share(part: int, whole: int) -> str:
+    """In percent, such that a little is never nothing, and not quite all is never all."""
+    if not whole:
+        return "-"
+    percent = 100 * part / whole
+    if 0 < percent < 0.1:
+        return "<0.1%"
+    return ">99.9%" if 99.95 <= percent < 100 else f"{percent:.1f}%"

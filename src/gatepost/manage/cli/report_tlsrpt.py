@@ -1,0 +1,99 @@
+"""`gatepost report tlsrpt`: the TLS sessions of a day, as the report to each policy domain would tell them."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import BAD_INPUT, NO, administrator, config_option, fail, json_option
+from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.use_cases import reports
+from gatepost.protocols.tls.names import normalise
+from gatepost.store.trace_files import day_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.analysis.reports.tlsrpt import DomainSummary
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.reports import DaySessions
+
+
+_COLUMNS = ("domain", "policy", "policy domain", "passed", "failed", "result", "sessions", "host", "address", "reason")
+
+
+@click.command()
+@click.option("--day", default="", metavar="YYYY-MM-DD", help="UTC day; default: today.")
+@click.option("--domain", default="", help="Only the report to this domain.")
+@config_option
+@json_option
+def tlsrpt(day: str, domain: str, config: str | None, as_json: bool) -> None:
+    """TLS sessions of a day by policy domain, policy and result, as TLS reports have them (RFC 8460).
+
+    A session is an attempt to begin TLS with one address; messages over a kept connection are not counted again. Each
+    policy that a domain publishes (TLSA records, MTA-STS) is judged by itself, also where mail went all the same: in
+    testing mode, in clear, under "TLS-Required: No". Counts are kept for 14 days, and are complete some seconds after
+    the event. --json prints the report objects, without the fields that say who sends them.
+
+    Exit codes: 0 there are sessions, 1 none were counted, 2 wrong use, 3 the counts cannot be read.
+    """
+    go = door(config)
+    chosen = day_option(day) if day else day_of(time.time())
+    name = domain_option(domain)
+    told = go(reports.sessions, chosen, name)
+    if as_json:
+        print_json(reports.sessions_record(told))
+    elif told.found:
+        print_table(_COLUMNS, [row for one in told.found for row in _rows(one)])
+    if not told.found:
+        _none(told, name)
+
+
+def counted(gateway: Gateway, day: str, domain: str) -> list[DomainSummary]:
+    """What was counted on a day, of one policy domain or ("") of all; ends the command if that is nothing."""
+    told = reports.sessions(gateway, administrator(), day, domain)
+    if not told.found:
+        _none(told, domain)
+    return told.found
+
+
+def day_option(text: str) -> str:
+    """A day that was given; ends the command with exit code 2 if it is none."""
+    try:
+        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC).strftime("%Y-%m-%d")
+    except ValueError:
+        fail(BAD_INPUT, f"--day {text!r} is no day like 2026-11-24")
+
+
+def domain_option(text: str) -> str:
+    """A domain that was given, as A-labels, "" for none; ends the command with exit code 2 if it is no name."""
+    name = normalise(text) if text else ""
+    if text and not name:
+        fail(BAD_INPUT, f"--domain {text!r} is no domain name")
+    return name
+
+
+def _none(told: DaySessions, domain: str) -> NoReturn:
+    whose = f" with {domain}" if domain else ""
+    fail(NO, f"no TLS sessions{whose} were counted on {told.day}; {_there(told.days)}")
+
+
+def _there(days: list[str]) -> str:
+    if not days:
+        return "no day has any"
+    return f"there are counts of {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
+
+
+def _rows(summary: DomainSummary) -> Iterator[tuple[object, ...]]:
+    """A line for each failure of each policy; what belongs to the whole policy stands in its first one."""
+    for one in summary.policies:
+        head: tuple[object, ...] = (summary.domain, one.policy.type, one.policy.domain, one.passed, one.failed)
+        if not one.failures:
+            yield (*head, "", "", "", "", "")
+        for failure, sessions in one.failures:
+            yield (*head, failure.result, sessions, failure.mx_host, failure.address, failure.reason)
+            head = (summary.domain, one.policy.type, one.policy.domain, "", "")

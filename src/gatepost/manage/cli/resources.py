@@ -1,0 +1,108 @@
+"""`gatepost apply` and `gatepost export`: resources from and to a file, on a stopped gateway as on a running one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import tomlkit
+
+from gatepost.manage.cli.changes import report
+from gatepost.manage.cli.door import door
+from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, json_option
+from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.times import MOMENT
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resources import apply_document
+from gatepost.manage.use_cases.resources import document as stored_document
+from gatepost.node.privileges import as_caller
+
+if TYPE_CHECKING:
+    from gatepost.manage.cli.door import Door
+    from gatepost.manage.use_cases.change import Outcome
+
+
+@click.command()
+@click.option(
+    "-f",
+    "--file",
+    "source",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="Resource file, TOML or .json; - is standard input.",
+)
+@click.option("--dry-run", is_flag=True, help="Check everything and print what would change; change nothing.")
+@click.option("--note", default="", help="Why, for the history.")
+@click.option(
+    "--since",
+    type=MOMENT,
+    default="7d",
+    show_default=True,
+    help="With --dry-run: the mail since then is decided again, to see what would have been different.",
+)
+@config_option
+@json_option
+def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: float, as_json: bool) -> None:
+    """Make the organizations in FILE exactly what it says; other organizations stay as they are.
+
+    A running gateway takes the change up within two seconds. With --dry-run nothing is changed, and besides the changes
+    it is said which domains they touch and what they would have done to recent mail.
+
+    Exit codes: 0 done (or nothing to do), 1 changed by somebody else meanwhile, 2 errors in the file or settings, each
+    named by file and line or field, and nothing changed; 3 the configuration could not be written, or with --dry-run
+    not be compared.
+    """
+    wish = Wish(author(), note, dry_run, since)
+    report(applied(source, door(config), wish), as_json=as_json, standing=True)
+
+
+@click.command()
+@config_option
+@json_option
+def export(config: str | None, as_json: bool) -> None:
+    """Print all resources in force as `gatepost apply` takes them. Exit codes: 0 done, 2 settings, 3 unreadable."""
+    _, document = door(config)(stored_document)
+    if as_json:
+        print_json(document)
+    else:
+        click.echo(tomlkit.dumps(document), nl=False)
+
+
+def applied(source: Path, through: Door, wish: Wish, document: dict[str, Any] | None = None) -> Outcome:
+    """What becomes of the resources by a file; ends the command with every error there is. document: what is in it."""
+    given = read_document(source) if document is None else document
+    try:
+        return through(apply_document, given, wish)
+    except Refusal as refusal:
+        if refusal.kind is not Kind.INPUT:
+            raise
+        where = [f"{source}: {error}" for error in refusal.errors]
+        fail(BAD_INPUT, "\n".join([*where, refusal.text] if where else [f"{source}: {refusal.text}"]))
+
+
+def read_document(source: Path) -> dict[str, Any]:
+    """A resource file as plain values; ends the command if it cannot be read."""
+    try:
+        standard_input = str(source) == "-"
+        with as_caller():
+            text = sys.stdin.buffer.read().decode() if standard_input else source.read_text(encoding="utf-8")
+        if source.suffix == ".json" or (standard_input and text.lstrip().startswith("{")):
+            return _table(source, json.loads(text))
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        fail(
+            BAD_INPUT, f"{source}: not readable as {source.suffix[1:].upper() or 'TOML'}: {error}; nothing was changed"
+        )
+    except OSError as error:
+        fail(BAD_INPUT, f"{source}: {error.strerror}; nothing was changed")
+
+
+def _table(source: Path, document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        fail(BAD_INPUT, f"{source}: it must be a table of resources; nothing was changed")
+    return document

@@ -1,0 +1,264 @@
+"""`gatepost serve`: checks everything that can be checked, binds the ports, drops privileges, runs the workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import closing, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, loaded_settings
+from gatepost.manage.use_cases.granting import grant_all
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.listener import bind
+from gatepost.net.lookups.configured import check_validation
+from gatepost.net.lookups.validator import ValidatorError
+from gatepost.net.openssl_private import PrivateCallError, self_test
+from gatepost.node.alarm_post import webhook_secret
+from gatepost.node.challenge_host import run_challenge_host
+from gatepost.node.logs import set_up
+from gatepost.node.policy_host import run_policy_host
+from gatepost.node.privileges import (
+    PrivilegeError,
+    drop_privileges,
+    foreign_files,
+    gateway_account,
+    prepare_data_dir,
+)
+from gatepost.node.site_host import run_site_host
+from gatepost.node.supervisor import Supervisor
+from gatepost.node.worker import run_worker
+from gatepost.pki.certificates.files import CertificateFileError, load_identities
+from gatepost.pki.certificates.vault import VaultError
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.store.changes import ConfigConflict, ConfigStore
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from gatepost.node.privileges import Account
+    from gatepost.settings.model import Settings
+
+
+_log = logging.getLogger(__name__)
+
+_GRACE = 5.0  # beyond the workers' own drain, before they are killed
+
+
+@click.command()
+@config_option
+def serve(config: str | None) -> None:
+    """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reads certificates again.
+
+    Exit codes: 0 ended in order, 2 settings, certificates or ports cannot be used (every reason is named).
+    """
+    settings = loaded_settings(config)
+    set_up(settings.log.level, settings.log.format)
+    account = _account(settings)
+    _check(settings)
+    ports = _bind(settings)
+    _drop_privileges(settings, account)
+    _grant(settings)
+    workers = settings.server.workers or len(os.sched_getaffinity(0))
+
+    def work(index: int, lifeline: int) -> int:
+        ports.keep(ports.mail)
+        return run_worker(settings, index, workers, ports.mail, lifeline)
+
+    beside = _beside(settings, ports, workers)
+    sys.exit(
+        Supervisor(
+            workers, work, drain=settings.server.drain + settings.server.drain_replies + _GRACE, beside=beside
+        ).run()
+    )
+
+
+class _Ports(NamedTuple):
+    """What was bound: mail; policies and the table, by address; ACME; nodes of the site; metrics; the admin centre."""
+
+    mail: list[socket.socket]
+    public: dict[str, list[socket.socket]]
+    tokens: list[socket.socket]
+    nodes: list[socket.socket]
+    metrics: list[socket.socket]
+    admin: list[socket.socket]
+
+    def keep(self, own: list[socket.socket]) -> None:
+        """Close those of other processes, of which this one was given copies."""
+        for one in (*self.mail, *self.shared, *self.tokens, *self.nodes, *self.metrics, *self.admin):
+            if one not in own:
+                one.close()
+
+    @property
+    def shared(self) -> list[socket.socket]:
+        """Those for policies and the table."""
+        return [one for sockets in self.public.values() for one in sockets]
+
+
+def _beside(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callable[[int], int]]:
+    """The processes that are no workers, by name."""
+
+    def serve_public(lifeline: int) -> int:
+        ports.keep(ports.shared)
+        return run_policy_host(settings, ports.public, lifeline)
+
+    def serve_tokens(lifeline: int) -> int:
+        ports.keep(ports.tokens)
+        return run_challenge_host(settings, ports.tokens, lifeline)
+
+    def serve_nodes(lifeline: int) -> int:
+        ports.keep(ports.nodes)
+        return run_site_host(settings, ports.nodes, lifeline)
+
+    def serve_metrics(lifeline: int) -> int:
+        from gatepost.node.metrics_host import run_metrics_host  # noqa: PLC0415 - its library is for this process alone
+
+        ports.keep(ports.metrics)
+        return run_metrics_host(settings, ports.metrics, workers, lifeline)
+
+    def serve_admin(lifeline: int) -> int:
+        from gatepost.manage.cli.admin_centre import run_admin_centre  # noqa: PLC0415 - pages are for this process alone
+
+        ports.keep(ports.admin)
+        return run_admin_centre(settings, ports.admin, lifeline)
+
+    found: dict[str, Callable[[int], int]] = {}
+    found |= {"policy host": serve_public} if ports.public else {}
+    found |= {"challenge host": serve_tokens} if ports.tokens else {}
+    found |= {"site host": serve_nodes} if ports.nodes else {}
+    found |= {"metrics host": serve_metrics} if ports.metrics else {}
+    found |= {"admin centre": serve_admin} if ports.admin else {}
+    return found
+
+
+def _grant(settings: Settings) -> None:
+    """Once, after an upgrade: what stands in the resources counts as granted by the gateway's owner.
+
+    What cannot be read is for the workers to say.
+    """
+    with suppress(StoreFailure, ResourceErrors, ConfigConflict):
+        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+            names = grant_all(store, settings.limits.prefixes())
+        if names:
+            text = "files, sockets and hosts that resources of %s name count as granted by the gateway's owner: %s"
+            _log.info(text, ", ".join(names), "they stood here before this version asked who wrote them")
+
+
+def _check(settings: Settings, heading: str = "") -> None:
+    """End the command with all that is wrong. heading: before each line, such as for whom it is."""
+    errors = []
+    if not settings.listeners:
+        errors.append('no [[listener]]: write one, such as role = "mx" and address = "0.0.0.0:25"')
+    try:
+        self_test()
+    except PrivateCallError as error:
+        errors.append(f"the installed pyOpenSSL cannot be used: {error}; install the locked version")
+    try:
+        load_identities([(Path(one.chain), Path(one.key)) for one in settings.certificates])
+    except CertificateFileError as error:
+        errors.append(str(error))
+    try:
+        TrustAnchors.load(settings.tls.trust_anchors)
+    except AnchorsError as error:
+        errors.append(f"tls.trust_anchors: {error}")
+    try:
+        check_validation(settings.dns)
+    except ValidatorError as error:
+        errors.append(f'dns.validate = "local": {error}')
+    errors.extend(_acme_errors(settings))
+    errors.extend(_otel_errors(settings))
+    try:
+        if settings.alarms.webhook:
+            webhook_secret(settings.alarms.webhook_secret)
+    except VaultError as error:
+        errors.append(f"alarms.webhook_secret: {error}")
+    if errors:
+        fail(BAD_INPUT, "\n".join(f"{heading}{line}" for error in errors for line in error.splitlines()))
+
+
+def _acme_errors(settings: Settings) -> Iterator[str]:
+    """What would keep every certificate from being asked for."""
+    if not settings.acme.is_on:
+        return
+    if find_spec("acme") is None:
+        yield "[acme] needs a Python package that is missing; install gatepost with its extra: gatepost[acme]"
+    try:
+        TrustAnchors.load(settings.acme.trust_anchors)
+    except AnchorsError as error:
+        yield f"acme.trust_anchors: {error}"
+
+
+def _otel_errors(settings: Settings) -> Iterator[str]:
+    """What would keep every span from being sent."""
+    if not settings.otel.endpoint:
+        return
+    try:
+        from gatepost.node.span_export import receiver_secret  # noqa: PLC0415 - its libraries are an extra
+    except ImportError:
+        yield "[otel] needs Python packages that are missing; install gatepost with its extra: gatepost[otel]"
+        return
+    try:
+        if settings.otel.secret:
+            receiver_secret(settings.otel)
+    except VaultError as error:
+        yield f"otel.secret: {error}"
+
+
+def _bind(settings: Settings) -> _Ports:
+    try:
+        mail = [one for listener in settings.listeners for one in bind(listener.address)]
+        public = {address: bind(address) for address in settings.public_addresses.values()}
+        tokens = bind(settings.acme.served_at) if settings.acme.served_at else []
+        nodes = bind(settings.site.address) if settings.site.address else []
+        metrics = bind(settings.metrics_address) if settings.metrics_address else []
+        admin = _bind_admin(settings)
+    except OSError as error:
+        fail(BAD_INPUT, error.strerror or str(error))
+    return _Ports(mail, public, tokens, nodes, metrics, admin)
+
+
+def _bind_admin(settings: Settings) -> list[socket.socket]:
+    """Mail does not wait for a port that nobody chose: where its default is taken, there is no admin centre."""
+    if not settings.admin.address:
+        return []
+    try:
+        return bind(settings.admin.address)
+    except OSError as error:
+        if "address" in settings.admin.model_fields_set:
+            raise
+        _log.warning("there is no admin centre: %s; write [admin] address in the settings", error.strerror or error)
+        return []
+
+
+def _account(settings: Settings) -> Account:
+    """Who the gateway runs as; data_dir is made for it, or is its own already."""
+    data_dir = Path(settings.server.data_dir)
+    try:
+        account = gateway_account(settings.server)
+        prepare_data_dir(account, data_dir)
+    except PrivilegeError as error:
+        fail(BAD_INPUT, str(error))
+    return account
+
+
+def _drop_privileges(settings: Settings, account: Account) -> None:
+    """Become the account for good. What it cannot read is said now, not when a worker starts or reloads."""
+    was, data_dir = os.geteuid(), Path(settings.server.data_dir)
+    if account.uid == 0:
+        _log.warning("everything runs as root, as server.user says")
+    elif foreign := foreign_files(account, data_dir):
+        text = "%d file(s) in %s belong to others than %s, such as %s; give them to it: chown -R %s: %s"
+        _log.warning(text, len(foreign), data_dir, account.name, foreign[0], account.name, data_dir)
+    try:
+        drop_privileges(account, data_dir)
+    except PrivilegeError as error:
+        fail(BAD_INPUT, str(error))
+    if was != account.uid:
+        _check(settings, f"as {account.name}: ")

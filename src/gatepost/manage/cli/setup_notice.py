@@ -1,0 +1,48 @@
+"""The one-time address at which the first owner is made: shown to who started the gateway, and to nobody else.
+
+Whoever has it becomes the owner, so it is never logged: a log goes to journald, to files and to other machines. It is
+shown on the terminal if there is one, else it is in a file for the gateway's account alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from gatepost.manage.use_cases.times import stamp as moment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+SETUP_FILE: Final = "setup-address"
+"""In data_dir, where there is no terminal; gone at the next start once there is an owner."""
+
+_log = logging.getLogger(__name__)
+
+
+def show_setup(data_dir: Path, address: str, *, until: float) -> None:
+    """Show the address on the terminal, or put it into a file and log where that is. until: seconds since 1970."""
+    forget_setup(data_dir)
+    terminal = next((stream for stream in (sys.stderr, sys.stdout) if stream is not None and stream.isatty()), None)
+    if terminal is not None:
+        print(f"admin centre: make the owner at {address} (valid once, 30 minutes)", file=terminal, flush=True)
+        return
+    file = data_dir / SETUP_FILE
+    try:
+        number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(number, "w", encoding="ascii") as opened:
+            opened.write(f"{address}\n# valid once, until {moment(until)}; a new one: gatepost user setup\n")
+    except OSError as error:
+        _log.warning("%s: %s; for the address that makes the owner: gatepost user setup", file, error.strerror)
+        return
+    _log.info("admin centre: make the owner at the address in %s, within 30 minutes, or gatepost user setup", file)
+
+
+def forget_setup(data_dir: Path) -> None:
+    """Remove the file with an address that is of no use any more."""
+    with suppress(OSError):
+        (data_dir / SETUP_FILE).unlink()

@@ -1,0 +1,97 @@
+"""`gatepost site init`: the authority of a site, and its first node."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, settings_of
+from gatepost.manage.cli.site_store import checked_host, opened
+from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.pki.site.membership import Member, own_certificate
+from gatepost.pki.site.site import Site
+
+if TYPE_CHECKING:
+    from gatepost.pki.site.records import SiteAuthority
+    from gatepost.pki.site.store import SiteStore
+    from gatepost.settings.model import Settings
+
+
+@click.command()
+@click.option("--name", default="", help="What the site is called. Default: the domain of server.hostname.")
+@click.option(
+    "--domain",
+    "domains",
+    multiple=True,
+    metavar="DOMAIN",
+    help="The authority can vouch only for names in this domain. May be repeated. Default: for any name.",
+)
+@click.option(
+    "--replace", is_flag=True, help="Make the next authority; the one before is trusted until nobody needs it."
+)
+@click.option("--now", "at_once", is_flag=True, help="With --replace: the new one signs at once.")
+@config_option
+def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bool, at_once: bool) -> None:
+    """Make the internal authority of a site here, and certify this gateway as its first node.
+
+    Its key is sealed in the store. Prints the thumbprint (SHA-256) of its root. With --domain, who trusts the root
+    trusts it for no name elsewhere: say it where an on-premises server is to trust it. Nodes must be named in it, too.
+
+    --replace makes another root, which signs once each node has renewed and so knows it. With --now, for a key that is
+    lost, it signs at once, and nodes do not believe each other until both have renewed.
+
+    Exit codes: 0 made, 1 changed by somebody else meanwhile, 2 wrong use, or it is there already, 3 not readable.
+    """
+    settings = settings_of(config)
+    limits = tuple(dict.fromkeys(checked_host("--domain", one) for one in domains))
+    if at_once and not replace:
+        fail(BAD_INPUT, "--now is for --replace: a first authority signs at once")
+    if replace and name:
+        fail(BAD_INPUT, "--name: a site keeps its name, as the certificates of its nodes bear it; leave it out")
+    with opened(settings) as records:
+        if not replace and records.membership() is not None and not records.state().authorities:
+            fail(BAD_INPUT, "this gateway is a node of a site elsewhere; to part with it first: gatepost site leave")
+        made = _replaced(records, settings, limits, at_once) if replace else _made(records, settings, name, limits)
+    click.echo(made.sha256)
+
+
+def _made(records: SiteStore, settings: Settings, name: str, limits: tuple[str, ...]) -> SiteAuthority:
+    node, now = settings.server.hostname, time.time()
+    if limits and not any(f".{node}".endswith(f".{one}") for one in limits):
+        fail(BAD_INPUT, f"--domain: {node}, this gateway itself, is in none of them; nothing was made")
+    site = (name or node.partition(".")[2] or node).lower()
+    made = Site(records).init(site, limits, author=author(), now=now)
+    own = own_certificate(records, node, lifetime=settings.site.node_lifetime, author=author(), now=now)
+    click.echo(
+        f"site {site}: its authority is here, until {moment(made.not_after)}; its key is sealed in the store", err=True
+    )
+    click.echo(f"node {node}: certificate until {moment(own.not_after)}, renewed by itself", err=True)
+    if not limits:
+        click.echo(
+            "warning: without --domain it can vouch for any name: before another server trusts its root, "
+            "gatepost site init --replace --now --domain DOMAIN",
+            err=True,
+        )
+    if not settings.site.address:
+        click.echo(
+            'other nodes can join once [site] address is set, such as "0.0.0.0:8444", and serve started anew', err=True
+        )
+    click.echo("SHA-256 of the root:", err=True)
+    return made
+
+
+def _replaced(records: SiteStore, settings: Settings, limits: tuple[str, ...], at_once: bool) -> SiteAuthority:
+    now = time.time()
+    signs_from = now if at_once else now + settings.site.node_lifetime
+    made = Site(records).replace(limits or None, signs_from, author=author(), now=now)
+    member = Member(records).membership()
+    if at_once and member is not None:
+        own_certificate(records, member.node, lifetime=settings.site.node_lifetime, author=author(), now=now)
+    click.echo(
+        f"site {made.site}: the new authority signs from {moment(signs_from)} on; nodes trust both while the one "
+        "before is needed. Give its root to who trusts the old one: gatepost site root. SHA-256 of the new root:",
+        err=True,
+    )
+    return made

@@ -1,0 +1,152 @@
+"""`gatepost site issue`: a certificate with its key for a server that is no node, such as Exchange on premises."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, pkcs12
+
+from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, settings_of
+from gatepost.manage.cli.site_store import checked_host, opened, write_new
+from gatepost.manage.cli.tables import printable
+from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.node.privileges import as_caller
+from gatepost.pki.site.profile import key_pem
+from gatepost.pki.site.site import Site
+from gatepost.policy.connectors.names import SmartHost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.serialization import KeySerializationEncryption
+
+    type Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+_KEYS: Final[dict[str, Callable[[], Key]]] = {
+    "rsa-2048": lambda: rsa.generate_private_key(65537, 2048),
+    "rsa-3072": lambda: rsa.generate_private_key(65537, 3072),
+    "ec-p256": lambda: ec.generate_private_key(ec.SECP256R1()),
+}
+_DAYS: Final = 825
+_DAY: Final = 86400.0
+_LETTERS: Final = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that looks like another
+_PASSWORD: Final = 28  # of them: 160 bits
+
+
+@click.command()
+@click.argument("name")
+@click.option("--name", "others", multiple=True, metavar="HOST", help="Another name or address in it. May be repeated.")
+@click.option("--days", default=90, type=click.IntRange(1, _DAYS), show_default=True, help="How long it is valid.")
+@click.option("--key-type", type=click.Choice(list(_KEYS)), default="rsa-2048", show_default=True)
+@click.option("--pfx", type=click.Path(dir_okay=False), help="Write a PFX file (PKCS#12), as Exchange imports it.")
+@click.option(
+    "--pem", type=click.Path(file_okay=False), help="Write certificate.pem, key.pem and root.pem into a folder."
+)
+@click.option(
+    "--encryption",
+    type=click.Choice(["3des", "aes256"]),
+    default="3des",
+    show_default=True,
+    help="Of the PFX file: Windows Server 2016 reads only 3des, 2019 and later both.",
+)
+@config_option
+def issue(name: str, others: tuple[str, ...], config: str | None, **asked: str | int | None) -> None:
+    """Issue a certificate with a new key for a server that is no node, such as Exchange on premises.
+
+    It is for both ends of TLS. NAME is the subject's CN: of a hybrid server the domain or host name that the inbound
+    connector names. The key is written once and kept nowhere here. A PFX file is encrypted with a password that is made
+    now, printed on standard output, and kept nowhere: send it by another way than the file. The root goes beside it
+    (.cer). It is no node's certificate, and nothing renews it: `gatepost site status` shows when it ends.
+
+    Exit codes: 0 issued, 1 the authority does not vouch for a name, or was changed by somebody else meanwhile, 2 wrong
+    use, or a file is there already, 3 not readable.
+    """
+    settings = settings_of(config)
+    pfx, pem = asked["pfx"], asked["pem"]
+    if (pfx is None) == (pem is None):
+        fail(BAD_INPUT, "say either --pfx FILE or --pem FOLDER")
+    names = tuple(dict.fromkeys(_name(one) for one in (name, *others)))
+    key = _KEYS[str(asked["key_type"])]()
+    files = _pfx_files(Path(str(pfx))) if pfx is not None else _pem_files(Path(str(pem)))
+    with opened(settings) as records:
+        site, now = Site(records), time.time()
+        root = site.issuing_root_pem(now)
+        lifetime = int(asked["days"] or 0) * _DAY
+        leaf = site.issue(names, key.public_key(), lifetime=lifetime, author=author(), now=now)
+    certificate = x509.load_pem_x509_certificate(leaf)
+    thumbprint = certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303 - as Windows names certificates
+    password = "" if pfx is None else "".join(secrets.choice(_LETTERS) for _ in range(_PASSWORD))
+    contents = (
+        _pem_contents(leaf, key, root) if pfx is None else _pfx_contents(certificate, key, root, (password, asked))
+    )
+    for path, content, mode in zip(files, contents, (0o600, 0o644, 0o644, 0o644), strict=False):
+        write_new(path, content, mode)
+    until = moment(certificate.not_valid_after_utc.timestamp())
+    click.echo(printable(f"{', '.join(names)}: valid until {until}, thumbprint (SHA-1) {thumbprint}"), err=True)
+    click.echo(f"written: {', '.join(map(str, files))}", err=True)
+    if password:
+        click.echo("the password of the PFX file, shown only now:", err=True)
+        click.echo(password)
+
+
+def _name(text: str) -> str:
+    """A host name or an IP address."""
+    if SmartHost(text, 25).is_address:
+        return text
+    return checked_host("NAME", text)
+
+
+def _pfx_files(path: Path) -> list[Path]:
+    return _free([path, path.with_suffix(".root.cer")])
+
+
+def _pem_files(folder: Path) -> list[Path]:
+    try:
+        with as_caller():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        fail(BAD_INPUT, f"{folder}: {error.strerror}")
+    return _free([folder / name for name in ("key.pem", "certificate.pem", "root.pem", "root.cer")])
+
+
+def _free(files: list[Path]) -> list[Path]:
+    """Before anything is issued."""
+    with as_caller():
+        for one in files:
+            if one.exists():
+                fail(BAD_INPUT, f"{one}: is there already; name another place, or move it away; nothing was issued")
+            if not one.parent.is_dir():
+                fail(BAD_INPUT, f"{one.parent}: no such folder; nothing was issued")
+    return files
+
+
+def _pem_contents(leaf: bytes, key: Key, root: bytes) -> list[bytes]:
+    return [key_pem(key), leaf, root, _der(root)]
+
+
+def _pfx_contents(
+    certificate: x509.Certificate, key: Key, root: bytes, sealed: tuple[str, dict[str, str | int | None]]
+) -> list[bytes]:
+    password, asked = sealed
+    how = _encryption(str(asked["encryption"]), password.encode("ascii"))
+    label = str(certificate.subject.rfc4514_string()).encode("utf-8")
+    return [pkcs12.serialize_key_and_certificates(label, key, certificate, None, how), _der(root)]
+
+
+def _encryption(kind: str, password: bytes) -> KeySerializationEncryption:
+    if kind == "aes256":
+        return BestAvailableEncryption(password)
+    builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(50_000).hmac_hash(hashes.SHA1())  # noqa: S303 - what Windows Server 2016 reads
+    return builder.key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC).build(password)
+
+
+def _der(pem: bytes) -> bytes:
+    return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)

@@ -1,0 +1,145 @@
+"""`gatepost site token`, `join`, `leave`: how a gateway becomes a node of a site, and ceases to be one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, settings_of
+from gatepost.manage.cli.site_store import checked_host, opened
+from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.pki.site.client import SiteConnection
+from gatepost.pki.site.membership import Member, node_request
+from gatepost.pki.site.site import Site, read_token
+from gatepost.policy.connectors.names import host_port
+from gatepost.policy.connectors.units import parse_duration
+
+if TYPE_CHECKING:
+    from gatepost.pki.site.store import SiteStore
+    from gatepost.settings.model import Settings
+
+
+_PORT = 8444
+_LONGEST = 7 * 86400.0
+
+
+class _Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            found = parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not 0 < found <= _LONGEST:
+            self.fail(f"{value!r}: a token is valid for 7 days at most", param, ctx)
+        return found
+
+
+@click.command()
+@click.option(
+    "--for", "node", default="", metavar="HOST", help="Only this node may use it; needed for one that is known."
+)
+@click.option("--valid", type=_Duration(), default="1h", show_default=True, help="For how long, such as 15m or 2h.")
+@config_option
+def token(node: str, valid: float, config: str | None) -> None:
+    """Make a token by which one node can join this site, once. It is shown now and never again.
+
+    With it the node knows the site by the root's thumbprint, and the site knows the node. Give it away where nobody
+    listens. Exit codes: 0 made, 1 the authority does not vouch for HOST, 2 wrong use, or there is no
+    authority here, 3 not readable.
+    """
+    settings = settings_of(config)
+    name = checked_host("--for", node) if node else ""
+    with opened(settings, keys=False) as records:
+        made, text = Site(records).new_token(name, valid=valid, author=author(), now=time.time())
+    who = name or "a gateway that is no node yet"
+    address = settings.site.address or "HOST:8444"
+    port = address.rpartition(":")[2]
+    click.echo(
+        f"token {made.id} for {who}, until {moment(made.expires)}; there: gatepost site join "
+        f"{settings.server.hostname}:{port} --token -",
+        err=True,
+    )
+    if not settings.site.address:
+        click.echo("nobody can join yet: set [site] address, and start serve anew", err=True)
+    click.echo(text)
+
+
+@click.command()
+@click.argument("address", metavar="HOST[:PORT]")
+@click.option(
+    "--token", "text", default="-", metavar="TOKEN", help="From gatepost site token; - reads it from standard input."
+)
+@click.option("--replace", is_flag=True, help="Though this gateway is a node with a certificate that is good.")
+@config_option
+def join(address: str, text: str, config: str | None, *, replace: bool) -> None:
+    """Make this gateway a node of the site that is served at HOST (port 8444 unless written).
+
+    The site must prove who it is by the root whose thumbprint is in the token, before anything is sent to it. The key
+    is made here, stays here, and is sealed with store.master_key. From then on the node renews its certificate by
+    itself while `gatepost serve` runs. A token on the command line can be seen by others on this machine; --token -
+    hides it.
+
+    Exit codes: 0 joined, 1 the site refuses, 2 wrong use, or the site is not the one of the token, 3 not reached.
+    """
+    settings = settings_of(config)
+    try:
+        host, port = host_port(address, _PORT)
+    except ValueError as error:
+        fail(BAD_INPUT, str(error))
+    with opened(settings) as records:
+        secret, root = read_token(sys.stdin.readline(1000) if text == "-" else text)
+        _must_be_free(records, replace=replace)
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        _join(records, settings, place, (secret, root))
+
+
+def _must_be_free(records: SiteStore, *, replace: bool) -> None:
+    if records.state().authorities:
+        fail(BAD_INPUT, "the authority of a site is kept here: this gateway is its first node, and can join no other")
+    known = records.membership()
+    if known is not None and known.not_after > time.time() and not replace:
+        until = moment(known.not_after)
+        fail(BAD_INPUT, f"this gateway is a node of {known.site}, with a certificate until {until}; anew: --replace")
+
+
+def _join(records: SiteStore, settings: Settings, address: str, token_parts: tuple[str, str]) -> None:
+    node, now = settings.server.hostname, time.time()
+    secret, root = token_parts
+    request, key = node_request(node)
+    records.sealed(key, "trial")  # before the token is used up
+    connection = SiteConnection(address, now=now)
+    connection.trust_thumbprint(root)
+    try:
+        grant = asyncio.run(connection.ask("join", {"token": secret, "request": request.decode("ascii")}))
+    except OSError as error:
+        code = error.errno or 0
+        why = os.strerror(code) if code > 0 else error.strerror or str(error)
+        fail(UNKNOWN, f"{address}: {why}; is [site] address set there, and the way open?")
+    made = Member(records).take(grant, key, node, address, author=author(), now=now)
+    click.echo(f"{node} is a node of {made.site}, with a certificate until {moment(made.not_after)}", err=True)
+
+
+@click.command()
+@config_option
+def leave(config: str | None) -> None:
+    """Forget the site whose node this gateway is, with key and certificate.
+
+    At the site: gatepost site nodes remove. Exit codes: 0 done, 2 it is in no site, or keeps its authority, 3 not
+    readable.
+    """
+    settings = settings_of(config)
+    with opened(settings, keys=False) as records:
+        known = records.membership()
+        if known is None:
+            fail(BAD_INPUT, "this gateway is in no site")
+        if not known.address:
+            fail(BAD_INPUT, f"the authority of {known.site} is kept here; its nodes would be left alone")
+        Member(records).leave(author=author())
+    click.echo(f"{known.node} has left {known.site}; there: gatepost site nodes remove {known.node}", err=True)

@@ -1,0 +1,109 @@
+"""`gatepost site nodes`, `root`, `history`: what is to be taken back, the root to trust, and who did what."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.site_store import opened, write_new
+from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.pki.site.membership import Member
+from gatepost.pki.site.site import Site
+from gatepost.pki.site.store import KINDS, MEMBERSHIP
+
+if TYPE_CHECKING:
+    from gatepost.store.changes import Change
+
+
+_COLUMNS = ("at", "author", "what", "name", "note")
+
+
+@click.group()
+def nodes() -> None:
+    """Remove nodes, and tokens that were not used. `gatepost site status` lists both."""
+
+
+@nodes.command()
+@click.argument("name")
+@click.option("--note", default="", help="Why, for the history.")
+@config_option
+def remove(name: str, note: str, config: str | None) -> None:
+    """Renew nothing for node NAME any more.
+
+    Others believe its last certificate until that ends; there is no list of revoked ones, as it lives so short.
+
+    Exit codes: 0 done, 1 changed by somebody else meanwhile, 2 there is no such node, 3 not readable.
+    """
+    settings = settings_of(config)
+    with opened(settings, keys=False) as records:
+        known = records.membership()
+        if known is not None and known.node == name and not known.address:
+            fail(BAD_INPUT, f"{name} is this gateway itself, which keeps the authority")
+        gone = Site(records).remove_node(name, author=author(), note=note)
+    click.echo(f"{name} gets no certificate any more; its last one ends at {moment(gone.not_after)}", err=True)
+
+
+@nodes.command("remove-token")
+@click.argument("token")
+@config_option
+def remove_token(token: str, config: str | None) -> None:
+    """Take back TOKEN, by its id. Exit codes: 0 done, 2 there is no such token, 3 not readable."""
+    with opened(settings_of(config), keys=False) as records:
+        gone = Site(records).remove_token(token, author=author())
+    click.echo(f"token {gone.id} can not be used any more", err=True)
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(dir_okay=False), default="-", help="Where. Default: standard output.")
+@click.option("--der", is_flag=True, help="The newest root alone, DER, as Windows reads it (.cer).")
+@config_option
+def root(output: str, config: str | None, *, der: bool) -> None:
+    """Print the roots of this gateway's site, PEM, the newest first.
+
+    For trust_anchors of a connector with an on-premises server, and for that server's own store.
+
+    Exit codes: 0 done, 2 it is in no site, 3 not readable.
+    """
+    with opened(settings_of(config), keys=False) as records:
+        found = Member(records).roots_pem()
+    if der:
+        found = x509.load_pem_x509_certificate(found).public_bytes(Encoding.DER)
+    if output == "-":
+        sys.stdout.buffer.write(found)
+    else:
+        write_new(Path(output), found, 0o644)
+
+
+@click.command()
+@click.option("--limit", default=20, type=click.IntRange(1, 10_000), show_default=True, help="At most so many.")
+@config_option
+@json_option
+def history(limit: int, config: str | None, as_json: bool) -> None:
+    """Who changed the site, its nodes and tokens, when and why: the newest first. Keys and tokens are not in it.
+
+    Exit codes: 0 done (also if there is nothing), 2 wrong use, 3 not readable.
+    """
+    with opened(settings_of(config), keys=False) as records:
+        found = [one for kind in KINDS for one in records.store.history(kind, limit=limit)]
+    found.sort(key=lambda one: -one.version)
+    rows = [_row(one) for one in found[:limit]]
+    if as_json:
+        print_json(
+            [dict(zip(_COLUMNS, (one.at, *row[1:]), strict=True)) for one, row in zip(found, rows, strict=False)]
+        )
+    else:
+        print_table(_COLUMNS, rows)
+
+
+def _row(change: Change) -> tuple[str, ...]:
+    what = "added" if change.before is None else "removed" if change.after is None else "changed"
+    kind = change.kind.removeprefix("site_")
+    name = "" if change.kind == MEMBERSHIP else change.name
+    return moment(change.at), change.author, f"{kind} {what}", name, change.note

@@ -1,0 +1,122 @@
+"""`gatepost site status`: authority, nodes with their certificates, open tokens, what was issued for other servers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.manage.cli.options import NO, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.site_store import opened
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.times import stamp as moment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.pki.site.records import Membership, SiteState
+
+
+_DIGITS = 16
+
+
+@click.command()
+@config_option
+@json_option
+def status(config: str | None, as_json: bool) -> None:
+    """What site this gateway is in; where the authority is kept: its roots, all nodes, open tokens, what was issued.
+
+    Exit codes: 0 its node certificate is good, 1 it is in no site, or its certificate has expired, 2 wrong use, 3 not
+    readable.
+    """
+    settings, now = settings_of(config), time.time()
+    with opened(settings, keys=False) as records:
+        member, state = records.membership(), records.state()
+    if as_json:
+        print_json(_record(member, state, settings.site.address, now))
+    else:
+        _print(member, state, (settings.site.address, settings.server.hostname), now)
+    if member is None:
+        fail(NO, "this gateway is in no site: gatepost site init makes one, gatepost site join enters one")
+    if member.not_after <= now:
+        here = "its authority is here: is gatepost serve running?"
+        there = "make a token for it at the site (--for) and run gatepost site join"
+        fail(NO, f"the certificate of this node has expired; {there if member.address else here}")
+
+
+def _record(member: Membership | None, state: SiteState, address: str, now: float) -> dict[str, Any]:
+    """Stable keys; times in seconds since 1970."""
+    issuer = state.issuer(now)
+    return {
+        "membership": None if member is None else asdict(member) | {"renew_at": member.renew_at},
+        "address": address or None,
+        "authorities": [asdict(one) | {"signs": one is issuer} for one in state.authorities],
+        "nodes": [asdict(one) for one in state.nodes.values()],
+        "tokens": [_without(asdict(one), "sha256") for one in state.tokens.values() if one.expires > now],
+        "issued": [asdict(one) for one in state.issued.values()],
+    }
+
+
+def _without(record: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != key}
+
+
+def _print(member: Membership | None, state: SiteState, place: tuple[str, str], now: float) -> None:
+    address, hostname = place
+    if member is not None:
+        where = f"at {member.address}" if member.address else "here"
+        click.echo(printable(f"node {member.node} of site {member.site}, whose authority is {where}"))
+        click.echo(
+            f"certificate {member.sha256[:_DIGITS]} until {moment(member.not_after)}, "
+            f"to be renewed at {moment(member.renew_at)}"
+        )
+    if member is not None and member.address and member.node != hostname:
+        click.echo(f"server.hostname is {hostname} by now: make a token for it at the site, and join with --replace")
+    if not state.authorities:
+        return
+    click.echo(f"nodes join at {address}" if address else "nobody can join: [site] address is not set")
+    issuer = state.issuer(now)
+    roots = [
+        (
+            one.sha256,
+            "signs" if one is issuer else _role(one.signs_from, now),
+            moment(one.not_after),
+            _limits(one.domains),
+        )
+        for one in state.authorities
+    ]
+    _table("authorities", ("sha256", "state", "valid_until", "domains"), roots)
+    nodes = [
+        (one.name, one.thumbprints[0][:_DIGITS], _end(one.not_after, now), moment(one.renewed), moment(one.joined))
+        for one in sorted(state.nodes.values(), key=lambda one: one.name)
+    ]
+    _table("nodes", ("node", "certificate", "valid_until", "renewed", "joined"), nodes)
+    tokens = [
+        (one.id, one.node or "any", moment(one.expires), one.by) for one in state.tokens.values() if one.expires > now
+    ]
+    _table("open tokens", ("token", "for", "valid_until", "by"), tokens)
+    issued = [
+        (", ".join(one.names), one.serial, one.sha256[:_DIGITS], _end(one.not_after, now))
+        for one in sorted(state.issued.values(), key=lambda one: one.not_after)
+    ]
+    _table("issued for other servers", ("names", "serial", "certificate", "valid_until"), issued)
+
+
+def _table(title: str, columns: tuple[str, ...], rows: Sequence[Sequence[str]]) -> None:
+    click.echo(f"\n{title}{'' if rows else ': none'}")
+    if rows:
+        print_table(columns, rows)
+
+
+def _role(signs_from: float, now: float) -> str:
+    return f"signs from {moment(signs_from)}" if signs_from > now else "trusted, signs no more"
+
+
+def _limits(domains: tuple[str, ...]) -> str:
+    return ", ".join(domains) or "any"
+
+
+def _end(not_after: float, now: float) -> str:
+    return moment(not_after) + (" (expired)" if not_after <= now else "")

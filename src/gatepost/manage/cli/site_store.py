@@ -1,0 +1,60 @@
+"""How the `site` commands come by the site's records, and how they end when something cannot be done."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail
+from gatepost.manage.cli.sealed_store import store_and_vault
+from gatepost.node.privileges import as_caller
+from gatepost.pki.site.records import JoinRefused, Refusal, SiteError, SiteUnreachable
+from gatepost.pki.site.store import SiteStore
+from gatepost.policy.connectors.names import domain_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gatepost.settings.model import Settings
+
+
+@contextmanager
+def opened(settings: Settings, *, keys: bool = True) -> Iterator[SiteStore]:
+    """The records of a data directory; ends the command, with what to do, if something of it cannot be used.
+
+    keys: whether the master key is needed, which not everybody may read who may look.
+    """
+    if keys and not settings.store.master_key:
+        fail(BAD_INPUT, "store.master_key is not set, and keys of a site are stored only sealed (docs/certificates.md)")
+    try:
+        with store_and_vault(settings, keys=keys) as (store, vault):
+            yield SiteStore(store, vault)
+    except SiteUnreachable as failure:
+        fail(UNKNOWN, str(failure))
+    except JoinRefused as refused:
+        fail(UNKNOWN if refused.reason in {Refusal.BUSY, Refusal.EARLY} else NO, str(refused))
+    except SiteError as error:
+        fail(BAD_INPUT, str(error))
+
+
+def checked_host(option: str, text: str) -> str:
+    """A host name as certificates have it; ends the command if it is none."""
+    try:
+        return domain_name(text)
+    except ValueError as error:
+        fail(BAD_INPUT, f"{option}: {error}")
+
+
+def write_new(path: Path, content: bytes, mode: int) -> None:
+    """Write a file that is not there yet; ends the command if it is, or cannot be made."""
+    try:
+        with as_caller():
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+    except FileExistsError:
+        fail(BAD_INPUT, f"{path}: is there already; name another file, or move it away")
+    except OSError as error:
+        fail(BAD_INPUT, f"{path}: {error.strerror}")

@@ -1,0 +1,183 @@
+"""`gatepost smime identity …`: certificates of our own with their sealed keys, which sign and decrypt."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.analysis.checks.chain_file import ChainFileError
+from gatepost.analysis.checks.pem_import import Given, PasswordNeeded, chain_pem_of, key_of, taken_in
+from gatepost.manage.cli.options import (
+    BAD_INPUT,
+    NO,
+    author,
+    config_option,
+    fail,
+    force_option,
+    json_option,
+    settings_of,
+)
+from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, soon, view
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.net.certificate import parse, subject_text
+from gatepost.node.privileges import as_caller
+from gatepost.pki.smime.certificate import addresses, bears, unfit_to_encrypt, unfit_to_sign
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from gatepost.analysis.checks.pem_import import Intake
+    from gatepost.pki.smime.store import Identity
+
+
+_COLUMNS = ("id", "owner", "organization", "key", "until", "signs", "decrypts")
+_MOST = 1 << 20
+
+
+@click.group()
+def identity() -> None:
+    """Certificates of the organization with their keys, by address or domain: they sign and decrypt."""
+
+
+@identity.command()
+@click.argument("owner", metavar="ADDRESS|DOMAIN")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--key", type=click.Path(dir_okay=False, path_type=Path), help="Its private key, unless it is in FILE.")
+@click.option(
+    "--password-file", type=click.Path(dir_okay=False, path_type=Path), help="Has the password in its first line."
+)
+@click.option("--organization", default="", help="Whose it is; needed where there are several.")
+@force_option("Though it does not name the owner, or can neither sign nor decrypt; the reason is kept in the history.")
+@click.option("--note", default="", help="Why, for the history.")
+@config_option
+@json_option
+def add(config: str | None, as_json: bool, **given: Any) -> None:
+    """Add the certificate in FILE with its key, which is sealed with store.master_key.
+
+    FILE: the certificate and its intermediates, as PEM, DER, PKCS#7 or PKCS#12 (.p12, .pfx). For an ADDRESS it signs
+    and decrypts what that one sends and gets, for a DOMAIN what everybody there does. Several may be kept for one
+    owner: the newest signs, all decrypt, also when they have expired.
+
+    Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 wrong use or unusable files, 3 not readable.
+    """
+    settings = settings_of(config)
+    organization, owner = organization_of(settings, given["organization"]), owner_given(given["owner"])
+    intake = _taken_in(given)
+    leaf = parse(intake.certificates[0])
+    why = _why_not(leaf, owner)
+    if why and not given["force"]:
+        fail(NO, f"{subject_text(leaf)} {printable(why)}; to add it all the same: --force REASON")
+    note = f"forced: {given['force']}" if given["force"] else given["note"]
+    with opened(settings, keys=True) as store:
+        one = store.add_identity(
+            organization, owner, chain_pem_of(intake.certificates), intake.key_pem, author=author(), note=note
+        )
+    if as_json:
+        print_json(_view(one, time.time()))
+    else:
+        click.echo(f"{one.id}: added for {owner}; its key is sealed\n  {printable(subject_text(leaf))}")
+
+
+@identity.command("list")
+@click.option("--organization", default="", help="Only of this one.")
+@config_option
+@json_option
+def list_(organization: str, config: str | None, as_json: bool) -> None:
+    """Our own certificates: who signs, who decrypts, until when.
+
+    Exit codes: 0 done (also if there are none), 3 not readable.
+    """
+    now = time.time()
+    with opened(settings_of(config)) as store:
+        found = [one for one in store.identities() if organization in {"", one.organization}]
+    if as_json:
+        print_json([_view(one, now) for one in found])
+    else:
+        print_table(_COLUMNS, [_row(one, now) for one in found])
+
+
+@identity.command()
+@click.argument("number", metavar="ID")
+@click.option("--note", default="", help="Why, for the history.")
+@config_option
+def remove(number: str, note: str, config: str | None) -> None:
+    """Forget a certificate with its key. Mail that is encrypted to it can then no more be decrypted here.
+
+    Exit codes: 0 removed, 2 no single one goes by this ID, 3 not readable.
+    """
+    with opened(settings_of(config)) as store:
+        found = [one for one in store.identities() if one.id.startswith(number.lower())]
+        if len(found) != 1:
+            many = ", ".join(one.name for one in found) or "none"
+            fail(BAD_INPUT, f"no single S/MIME identity goes by {number!r} (found: {many})")
+        store.remove_identity(found[0], author=author(), note=note)
+    click.echo(f"{found[0].id}: removed, with its key")
+
+
+def _why_not(leaf: x509.Certificate, owner: str) -> str:
+    now = time.time()
+    sign, encrypt = unfit_to_sign(leaf, now), unfit_to_encrypt(leaf, now)
+    why = sign if sign and encrypt else ""
+    if bears(leaf, owner):
+        return why
+    return f"does not name {owner}, but {', '.join(addresses(leaf)) or 'no address'}" + (f"; and {why}" if why else "")
+
+
+def _taken_in(given: dict[str, Any]) -> Intake:
+    file, key = given["file"], given["key"]
+    try:
+        password = _password(given["password_file"])
+        key_pem = key_of(_content(key), str(key), password) if key else b""
+        asked = Given(_content(file), str(file), key_pem, password, "mail")
+        try:
+            intake = taken_in(asked, now=time.time())
+        except PasswordNeeded:
+            if password is not None or not sys.stdin.isatty():
+                raise
+            typed: str = click.prompt(f"password of {file}", hide_input=True, err=True)
+            intake = taken_in(Given(asked.content, asked.source, key_pem, typed.encode(), "mail"), now=time.time())
+    except ChainFileError as error:
+        fail(BAD_INPUT, printable(error))
+    if not intake.key_pem:
+        fail(BAD_INPUT, f"{file}: its private key is not in it; name the file with it: --key FILE")
+    return intake
+
+
+def _password(file: Path | None) -> bytes | None:
+    return _content(file).split(b"\n")[0].rstrip(b"\r") if file else None
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with as_caller():
+            if file.stat().st_size > _MOST:
+                fail(BAD_INPUT, f"{file}: larger than {_MOST} bytes")
+            return file.read_bytes()
+    except OSError as error:
+        fail(BAD_INPUT, f"{file}: {error.strerror}")
+
+
+def _view(one: Identity, now: float) -> dict[str, Any]:
+    leaf = one.chain[0]
+    sign = unfit_to_sign(leaf, now)
+    return {
+        "id": one.id,
+        "organization": one.organization,
+        "owner": one.owner,
+        "added": moment(one.added),
+        "signs": not sign,
+        "decrypts": True,
+        **view(leaf, sign),
+    }
+
+
+def _row(one: Identity, now: float) -> tuple[str, ...]:
+    leaf = one.chain[0]
+    until = moment(leaf.not_valid_after_utc.timestamp())[:10]
+    shown = view(leaf, "")
+    return one.id, one.owner, one.organization, shown["key"], until, soon(leaf, unfit_to_sign(leaf, now)), "yes"

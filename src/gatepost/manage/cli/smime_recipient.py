@@ -1,0 +1,204 @@
+"""`gatepost smime recipient …`: the certificates that mail for an address, or for a whole domain, is encrypted to."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gatepost.analysis.checks.chain_file import ChainFileError, read_file
+from gatepost.manage.cli.options import (
+    BAD_INPUT,
+    NO,
+    author,
+    config_option,
+    fail,
+    force_option,
+    json_option,
+    settings_of,
+)
+from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, soon, view
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.certificate import parse, subject_text
+from gatepost.net.chain import judge
+from gatepost.node.privileges import as_caller
+from gatepost.pki.smime.certificate import ID_DIGITS, addresses, bears, fingerprint, unfit_to_encrypt
+from gatepost.protocols.tls.facts import ChainStatus
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from gatepost.pki.smime.store import SmimeStore
+
+
+_COLUMNS = ("owner", "organization", "certificate", "key", "until", "state")
+
+
+@click.group()
+def recipient() -> None:
+    """Certificates that mail is encrypted to, by address; or by domain, where a gateway there decrypts."""
+
+
+@recipient.command()
+@click.argument("owner", metavar="ADDRESS|DOMAIN")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--organization", default="", help="Whose mail uses it; needed where there are several.")
+@click.option("--trust-anchors", default="", metavar="FILE|DIR|system", help="Check its chain, before it is added.")
+@force_option("Though it does not name the owner, or cannot be used; the reason is kept in the history.")
+@click.option("--note", default="", help="Why, for the history.")
+@config_option
+@json_option
+def add(config: str | None, as_json: bool, **given: Any) -> None:
+    """Add the certificate in FILE: PEM, DER or PKCS#7 (.p7b); intermediates with it only prove it.
+
+    What an administrator adds is trusted; --trust-anchors has its chain checked first. It must name ADDRESS, or for a
+    DOMAIN a name or an address of it. Mail goes to all usable certificates of ADDRESS, else to those of its domain.
+
+    Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 wrong use or no certificate, 3 not readable.
+    """
+    settings = settings_of(config)
+    organization, owner = organization_of(settings, given["organization"]), owner_given(given["owner"])
+    chain = _read(given["file"])
+    leaf = _leaf(chain, given["file"])
+    if given["trust_anchors"]:
+        _check_chain(leaf, chain, given["trust_anchors"])
+    why = unfit_to_encrypt(leaf, time.time())
+    if not bears(leaf, owner):
+        names = ", ".join(addresses(leaf)) or "no address"
+        why = f"does not name {owner}, but {names}" + (f"; and {why}" if why else "")
+    if why and not given["force"]:
+        fail(NO, f"{subject_text(leaf)} {printable(why)}; to add it all the same: --force REASON")
+    note = f"forced: {given['force']}" if given["force"] else given["note"]
+    with opened(settings) as store:
+        version = store.add_recipient(organization, owner, [leaf], author=author(), note=note)
+    if as_json:
+        print_json({"organization": organization, "owner": owner, "version": version, **view(leaf, why)})
+        return
+    click.echo(f"{owner}: added {fingerprint(leaf)}\n  {printable(subject_text(leaf))}")
+    click.echo("  compare this fingerprint with its owner, by another way than mail", err=True)
+
+
+@recipient.command("list")
+@click.option("--organization", default="", help="Only of this one.")
+@config_option
+@json_option
+def list_(organization: str, config: str | None, as_json: bool) -> None:
+    """Everybody's certificates, and until when they can be used.
+
+    Exit codes: 0 done (also if there are none), 3 not readable.
+    """
+    now = time.time()
+    with opened(settings_of(config)) as store:
+        found = [(mine, owner, store.certificates(mine, owner)) for mine, owner in store.recipients()]
+    rows = [
+        (owner, mine, one, unfit_to_encrypt(one, now))
+        for mine, owner, certificates in found
+        for one in certificates
+        if organization in {"", mine}
+    ]
+    if as_json:
+        print_json([{"organization": mine, "owner": owner, **view(one, why)} for owner, mine, one, why in rows])
+        return
+    print_table(_COLUMNS, [_row(*row) for row in rows])
+
+
+def _row(owner: str, organization: str, one: x509.Certificate, why: str) -> tuple[str, ...]:
+    shown = view(one, why)
+    until = moment(one.not_valid_after_utc.timestamp())[:10]
+    return owner, organization, fingerprint(one)[:ID_DIGITS], shown["key"], until, soon(one, why)
+
+
+@recipient.command()
+@click.argument("owner", metavar="ADDRESS|DOMAIN")
+@click.option("--organization", default="", help="Whose mail uses it; needed where there are several.")
+@config_option
+@json_option
+def show(owner: str, organization: str, config: str | None, as_json: bool) -> None:
+    """What mail for ADDRESS is encrypted to now: its own certificates, else those of its domain.
+
+    Exit codes: 0 it can be encrypted to, 1 it cannot, 2 wrong use, 3 not readable.
+    """
+    settings, now = settings_of(config), time.time()
+    mine, address = organization_of(settings, organization), owner_given(owner)
+    with opened(settings) as store:
+        whose, certificates = _counting(store, mine, address)
+    views = [view(one, unfit_to_encrypt(one, now)) for one in certificates]
+    if as_json:
+        print_json({"organization": mine, "owner": address, "certificates_of": whose, "certificates": views})
+    else:
+        _show(address, whose, views)
+    if not any(one["usable"] for one in views):
+        fail(NO, f"nothing can be encrypted to {address}: gatepost smime recipient add {address} FILE")
+
+
+def _counting(store: SmimeStore, organization: str, owner: str) -> tuple[str, tuple[x509.Certificate, ...]]:
+    if "@" in owner:
+        return store.certificates_for(organization, owner)
+    return owner, store.certificates(organization, owner)
+
+
+def _show(address: str, whose: str, views: list[dict[str, Any]]) -> None:
+    for one in views:
+        of = f" (of {whose})" if whose != address else ""
+        click.echo(f"{one['sha256']}{of}: {printable(one['why']) or 'usable'}")
+        for name in ("subject", "issuer", "key", "not_before", "not_after"):
+            click.echo(f"  {name:12}{printable(one[name])}")
+        click.echo(f"  {'addresses':12}{printable(', '.join(one['addresses']) or 'none')}")
+
+
+@recipient.command()
+@click.argument("owner", metavar="ADDRESS|DOMAIN")
+@click.argument("certificate", nargs=-1, metavar="[SHA256]...")
+@click.option("--organization", default="", help="Whose mail uses it; needed where there are several.")
+@click.option("--note", default="", help="Why, for the history.")
+@config_option
+def remove(owner: str, certificate: tuple[str, ...], organization: str, note: str, config: str | None) -> None:
+    """Forget certificates: those that begin with SHA256, or all of the owner. Mail under a demand waits then.
+
+    Exit codes: 0 removed, 2 there is no such certificate, 3 not readable.
+    """
+    settings = settings_of(config)
+    mine, whose = organization_of(settings, organization), owner_given(owner)
+    with opened(settings) as store:
+        kept = [fingerprint(one) for one in store.certificates(mine, whose)]
+        chosen = [one for given in certificate for one in kept if one.startswith(given.lower().replace(":", ""))]
+        if not kept or (certificate and not chosen):
+            fail(BAD_INPUT, f"{whose} has no such certificate; there are: {', '.join(kept) or 'none'}")
+        store.remove_recipient(mine, whose, chosen, author=author(), note=note)
+    for one in chosen or kept:
+        click.echo(f"{whose}: removed {one}")
+
+
+def _read(file: Path) -> list[x509.Certificate]:
+    try:
+        with as_caller():
+            return [parse(der) for der in read_file(file).certificates]
+    except ChainFileError as error:
+        fail(BAD_INPUT, printable(error))
+
+
+def _leaf(chain: list[x509.Certificate], file: Path) -> x509.Certificate:
+    """The one that no other of them was issued by."""
+    issuers = {one.issuer for one in chain if one.issuer != one.subject}
+    leaves = [one for one in dict.fromkeys(chain) if one.subject not in issuers]
+    if len(leaves) != 1:
+        names = "; ".join(printable(subject_text(one)) for one in leaves) or "none"
+        fail(BAD_INPUT, f"{file}: one recipient's certificate is expected, but it could be each of: {names}")
+    return leaves[0]
+
+
+def _check_chain(leaf: x509.Certificate, chain: list[x509.Certificate], anchors: str) -> None:
+    ders = [one.public_bytes(Encoding.DER) for one in (leaf, *(one for one in chain if one is not leaf))]
+    try:
+        with as_caller():
+            trusted = TrustAnchors.load(anchors)
+        verdict = judge(ders, trusted, now=time.time(), purpose="mail")
+    except AnchorsError as error:
+        fail(BAD_INPUT, f"--trust-anchors: {error}")
+    if verdict.status is not ChainStatus.TRUSTED:
+        fail(NO, f"{subject_text(leaf)} is not trusted: {printable(verdict.detail)}")

@@ -1,0 +1,75 @@
+"""How data is printed: an aligned table on a terminal, tab-separated values in a pipe, JSON on request."""
+
+from __future__ import annotations
+
+import json
+import sys
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+_LAST = 80  # characters that the last column of a table gets in any case
+
+
+def printable(text: object) -> str:
+    """Text from a peer made harmless for a terminal: control characters become "?" (log and terminal injection)."""
+    return "".join(character if character.isprintable() else "?" for character in str(text))
+
+
+def print_dialogue(lines: Sequence[str]) -> None:
+    """An SMTP dialogue below the host that it was with."""
+    click.echo("    what was said:")
+    for line in lines:
+        click.echo(f"      {printable(line)}")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output.
+
+    Letters stand as they are. What does something to a terminal (C1 controls, marks of direction) or is no character
+    (half of a surrogate pair) is escaped, so that it reads back the same.
+    """
+    lines = json.dumps(value, indent=2, ensure_ascii=False).split("\n")  # no value has a line end that is not escaped
+    click.echo("\n".join(line if line.isprintable() else _escaped(line) for line in lines))
+
+
+def _escaped(line: str) -> str:
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Rows under their column names; in a pipe as tab-separated values, header included.
+
+    On a terminal a last column that does not fit in the line (replies, reasons) is cut, and ends in "…" or "...".
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        for line in ([*columns], *cells):
+            click.echo("\t".join(line))
+        return
+    room = max(
+        _LAST, get_terminal_size().columns - sum(_width(columns, cells, at) + 2 for at in range(len(columns) - 1))
+    )
+    for row in cells:
+        row[-1] = row[-1] if len(row[-1]) <= room else row[-1][: room - len(ellipsis())] + ellipsis()
+    widths = [_width(columns, cells, at) for at in range(len(columns))]
+    for line in ([name.upper() for name in columns], *cells):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _width(columns: Sequence[str], cells: list[list[str]], at: int) -> int:
+    return max(len(columns[at]), *(len(row[at]) for row in cells), 0)
+
+
+def ellipsis() -> str:
+    """What ends a text that goes on, as far as standard output can show it."""
+    try:
+        "…".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return "..."
+    return "…"

@@ -1,0 +1,35 @@
+"""Points in time as people type them: `--since 2h`, `--since 2026-11-24T16:00`, `--at 2h`."""
+
+from __future__ import annotations
+
+import click
+
+from gatepost.manage.use_cases.times import ahead, moment
+
+
+class _Moment(click.ParamType[float]):
+    """Seconds since 1970, as `manage.use_cases.times.moment` reads them."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return self._read(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def _read(self, text: str) -> float:
+        return moment(text)
+
+
+class _Ahead(_Moment):
+    """The same, but "30m" is from now on."""
+
+    def _read(self, text: str) -> float:
+        return ahead(text)
+
+
+MOMENT = _Moment()
+AHEAD = _Ahead()

@@ -1,0 +1,52 @@
+"""`gatepost tls profiles`: the published list of cipher suites, from the very records the handshakes are made of."""
+
+from __future__ import annotations
+
+import click
+
+from gatepost.manage.cli.options import BAD_INPUT, fail, json_option
+from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.protocols.tls.profile import PROFILES, profile_record, published
+
+_COLUMNS = (
+    "profile",
+    "name",
+    "key exchange/strength",
+    "forward secrecy",
+    "cipher/strength",
+    "authentication/strength",
+    "oldest version",
+)
+
+
+@click.group()
+def tls() -> None:
+    """TLS versions and cipher suites."""
+
+
+@tls.command()
+@click.argument("names", nargs=-1, metavar="[PROFILE]...")
+@json_option
+def profiles(names: tuple[str, ...], as_json: bool) -> None:
+    """The suites of each profile in our order, in the columns of Microsoft's list. Exit codes: 0 done, 2 bad name."""
+    unknown = [name for name in names if name not in PROFILES]
+    if unknown:
+        fail(BAD_INPUT, f"unknown profile {', '.join(unknown)}; there are {', '.join(PROFILES)}")
+    chosen = [PROFILES[name] for name in names or PROFILES]
+    if as_json:
+        print_json([profile_record(profile) for profile in chosen])
+        return
+    rows = [
+        (
+            profile.name,
+            suite.name,
+            suite.key_exchange,
+            "yes" if suite.forward_secrecy else "no",
+            suite.cipher,
+            suite.authentication,
+            suite.version,
+        )
+        for profile in chosen
+        for suite in published(profile)
+    ]
+    print_table(_COLUMNS, rows)

@@ -1,0 +1,73 @@
+"""What the forms of accounts, users and tokens have in common.
+
+Errors beside fields, the organizations that were chosen, a session that is ended.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from gatepost.manage.pages.guard import accounts_of, actor_of
+from gatepost.manage.pages.places import number_of
+from gatepost.manage.pages.texts import sentence
+from gatepost.manage.use_cases.accounts import refusing
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.datastructures import ImmutableMultiDict
+    from starlette.requests import Request
+
+
+ALL: Final = "all"
+SOME: Final = "some"
+type Form = ImmutableMultiDict[str, str]
+"""`request.state.form`."""
+_BETWEEN: Final = re.compile(r"[,\s]+")
+
+
+def chosen_organizations(form: Form) -> list[str] | None:
+    """Those that are ticked, or written with commas between; None if the whole gateway is chosen.
+
+    Raises Refusal (INPUT) if nothing is chosen: an account of everything is never made by leaving something out.
+    """
+    reach = form.get("reach", "")
+    if reach == ALL:
+        return None
+    if reach != SOME:
+        raise refused_fields({"reach": "choose the whole gateway, or some organizations"})
+    return [name for text in form.getlist("organizations") for name in _BETWEEN.split(text) if name]
+
+
+def reach_of(organizations: frozenset[str] | None) -> str:
+    """What is chosen in the form for that."""
+    return ALL if organizations is None else SOME
+
+
+def end_session(request: Request, name: str) -> str:
+    """End the session of a user that the form names by its id; what to say, "" if it names none and so means all."""
+    number: str = request.state.form.get("session", "")
+    if not number:
+        return ""
+    known = number_of(number)
+    with refusing():
+        ended = known is not None and accounts_of(request).end_session_of(name, known, by=actor_of(request))
+    return "The session was ended." if ended else "There is no such session any more."
+
+
+def field_errors(refusal: Refusal) -> dict[str, str]:
+    """Texts by field; "" is the form itself. Raises the refusal if no person can mend it in the form."""
+    if refusal.kind not in {Kind.INPUT, Kind.CONFLICT}:
+        raise refusal
+    found: dict[str, str] = {}
+    for one in refusal.errors:
+        found[one.path] = f"{found[one.path]}; {one.message}" if one.path in found else one.message
+    return found or {"": f"{sentence(refusal.text)}."}
+
+
+def refused_fields(errors: Mapping[str, str]) -> Refusal:
+    """To be raised."""
+    return Refusal(Kind.INPUT, "nothing was changed", [FieldError(name, text) for name, text in errors.items()])

@@ -1,0 +1,79 @@
+"""Certificates as pages show them: what is left of a life, names in short, rows of lists. Pure.
+
+Used by `manage.pages.certificates` and `manage.pages.changeover`; text of the certificates is anybody's, and templates
+escape it.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatepost.manage.use_cases.certificates import common_name
+from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
+
+if TYPE_CHECKING:
+    from gatepost.pki.certificates.entry import Entry
+
+
+LEVELS = {State.CURRENT: "pass", State.NEXT: "info", State.DEPRECATED: "warn", State.RETIRED: "waiting"}
+"""The badge of each state."""
+
+_DAY = 86400.0
+
+
+class Life(NamedTuple):
+    """share: of its life that is left, 0 to 1. text: the same in words. level: pass, warn or fail."""
+
+    share: float
+    text: str
+    level: str
+
+
+def life(entry: Entry, now: float) -> Life:
+    """Bad in the last 7 days or fifth of its life, whichever is shorter; a warning in the last 21 days or third."""
+    leaf = entry.leaf
+    whole, left = max(leaf.not_after - leaf.not_before, 1.0), leaf.not_after - now
+    if left <= 0:
+        return Life(0.0, "expired", "fail")
+    days = int(left // _DAY)
+    text = f"{days} of {round(whole / _DAY)} days left" if days else "ends within a day"
+    if now < leaf.not_before:
+        return Life(1.0, f"valid in {int((leaf.not_before - now) // _DAY) + 1} days", "warn")
+    if left < min(7 * _DAY, whole / 5):
+        return Life(left / whole, text, "fail")
+    return Life(left / whole, text, "warn" if left < min(21 * _DAY, whole / 3) else "pass")
+
+
+def way_back(entry: Entry, now: float) -> Life | None:
+    """What is left of the 24 hours in which a switch can be rolled back, None if nothing is."""
+    until = roll_back_until(entry)
+    if until <= now:
+        return None
+    left = until - now
+    hours, minutes = int(left // 3600), int(left % 3600 // 60)
+    return Life(left / _DAY, f"{hours} h {minutes} min left", "pass" if left > _DAY / 4 else "warn")
+
+
+def label_of(entry: Entry) -> str:
+    """What people call it: its label, its first name, or its CN."""
+    return entry.label or next(iter(names_of(entry)), "") or common_name(entry.leaf.subject)
+
+
+def pin_of(entry: Entry) -> str:
+    """SHA-256 of the public key in base64, as pins are written (RFC 7469 section 2.4)."""
+    return base64.b64encode(bytes.fromhex(entry.leaf.spki_sha256)).decode("ascii")
+
+
+def row(entry: Entry, where: tuple[str, ...], now: float) -> dict[str, Any]:
+    """A line of a list."""
+    return {
+        "entry": entry,
+        "level": LEVELS[entry.state],
+        "name": label_of(entry),
+        "names": names_of(entry),
+        "issuer": common_name(entry.leaf.issuer),
+        "life": life(entry, now),
+        "where": where,
+    }

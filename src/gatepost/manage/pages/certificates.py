@@ -1,0 +1,266 @@
+"""The certificates of the gateway: the inventory, one in full, requests, ACME, the partners' table, who changed what.
+
+They belong to the gateway: to who sees only some organizations there is nothing here (404). What changes something is
+in `manage.pages.certificate_forms` and `manage.pages.changeover`. No page holds a private key.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, row, way_back
+from gatepost.manage.pages.exports import exported, wants_file
+from gatepost.manage.pages.guard import gateway_of, needs
+from gatepost.manage.pages.pages import link, render
+from gatepost.manage.pages.paging import foot, paged
+from gatepost.manage.use_cases.acme_orders import AcmeState, acme_record, acme_state, renewal_source
+from gatepost.manage.use_cases.certificate_removal import needed
+from gatepost.manage.use_cases.certificate_table import published_table
+from gatepost.manage.use_cases.certificates import (
+    STATES,
+    certificate,
+    certificate_record,
+    change_record,
+    history,
+    in_order,
+    list_record,
+    listing,
+    presented_where,
+    request,
+    request_record,
+)
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.published_json import table_record, version_of
+from gatepost.pki.certificates.publisher import Roots
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.certificates import Listing
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.pki.certificates.entry import Entry
+
+
+_COLUMNS = (
+    "id", "state", "purpose", "organization", "label", "names", "subject", "issuer", "key", "not_before", "not_after",
+    "days_left", "origin", "added", "current_from", "current_until", "switch_at", "must_staple",
+)  # fmt: skip
+_REQUEST_COLUMNS = ("id", "purpose", "organization", "label", "names", "key", "must_staple", "added")
+_CHANGE_COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
+_CHANGES = 500
+_OF_ONE = 20
+_ROOTS_SECONDS = 300.0
+
+
+# lists
+
+
+def _servers(asked: Request) -> Response:
+    return _list(asked, Purpose.SERVER)
+
+
+def _clients(asked: Request) -> Response:
+    return _list(asked, Purpose.CLIENT)
+
+
+def _list(asked: Request, purpose: Purpose) -> Response:
+    principal, gateway, now = needs(asked, Scope.READ), gateway_of(asked), time.time()
+    found, query = listing(gateway), asked.query_params
+    q, state = query.get("q", "").strip(), query.get("state", "")
+    wanted = [one for one in in_order(found.entries, purpose) if _matches(one, q.lower(), state, query)]
+    name = "certificates" if purpose is Purpose.SERVER else "client-identities"
+    if file := exported(asked, name, _COLUMNS, lambda: [list_record(one, now) for one in wanted]):
+        return file
+    page = paged(asked, wanted, found.version)
+    return render(
+        asked,
+        "certificates/list.html",
+        purpose=str(purpose),
+        rows=[row(one, presented_where(gateway, one), now) for one in page.rows],
+        foot=foot(page, "certificates"),
+        filters={"q": q, "state": state},
+        filtered=bool(q or state or (query.get("organization") and purpose is Purpose.CLIENT)),
+        states=[("", "All"), *((str(one), str(one).capitalize()) for one in STATES)],
+        trouble=found.trouble,
+        directories=found.directories,
+        waiting=len(found.requests),
+        attention=_attention(found, purpose, now),
+        may_change=principal.may(Scope.CERTIFICATES),
+    )
+
+
+def _matches(entry: Entry, q: str, state: str, query: Any) -> bool:
+    if state and entry.state != state:
+        return False
+    organization = query.get("organization", "")
+    if organization and entry.purpose is Purpose.CLIENT and entry.organization != organization:
+        return False
+    leaf = entry.leaf
+    texts = (entry.id, entry.label, entry.organization, leaf.subject, leaf.issuer, leaf.sha256, *leaf.dns_names)
+    return not q or any(q in text.lower() for text in texts)
+
+
+def _attention(found: Listing, purpose: Purpose, now: float) -> dict[str, Any]:
+    """What stands above the list: what is under way, and what ends first."""
+    ours = [one for one in found.entries if one.purpose is purpose]
+    current = [one for one in ours if one.state is State.CURRENT]
+    first = min(current, key=lambda one: one.leaf.not_after, default=None)
+    return {
+        "current": len(current),
+        "next": [one for one in ours if one.state is State.NEXT],
+        "first": (first, life(first, now)) if first else None,
+        "back": [(one, back) for one in current if one.replaces and (back := way_back(one, now))],
+    }
+
+
+def _requests(asked: Request) -> Response:
+    principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
+    waiting = listing(gateway).requests
+    if file := exported(asked, "requests", _REQUEST_COLUMNS, lambda: [request_record(one) for one in waiting]):
+        return file
+    may_change = principal.may(Scope.CERTIFICATES)
+    return render(asked, "certificates/requests.html", rows=waiting, may_change=may_change)
+
+
+def _request(asked: Request) -> Response:
+    principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
+    found, csr = request(gateway, asked.path_params["number"])
+    may_change = principal.may(Scope.CERTIFICATES)
+    return render(asked, "certificates/request.html", waiting=found, csr=csr.decode("ascii"), may_change=may_change)
+
+
+def _history(asked: Request) -> Response:
+    needs(asked, Scope.READ)
+    changes = [change_record(one) for one in history(gateway_of(asked), _CHANGES)]
+    if file := exported(asked, "certificate-history", _CHANGE_COLUMNS, lambda: changes):
+        return file
+    page = paged(asked, changes)
+    return render(asked, "certificates/history.html", rows=page.rows, foot=foot(page, "changes"))
+
+
+# one of them
+
+
+def _one(asked: Request) -> Response:
+    principal, gateway, now = needs(asked, Scope.READ), gateway_of(asked), time.time()
+    entry, chain, version = certificate(gateway, asked.path_params["number"])
+    if entry.id != asked.path_params["number"]:  # a label, or the beginning of a thumbprint
+        return RedirectResponse(link(f"/certificates/{entry.id}", **dict(asked.query_params)))
+    wanted = asked.query_params.get("format", "")
+    if wanted == "pem":
+        if not chain:
+            raise Refusal(
+                Kind.MISSING, f"the chain of {entry.id} is not in the store any more. Add the certificate anew."
+            )
+        headers = {"content-disposition": f'attachment; filename="{entry.id}.pem"'}
+        return Response(chain, media_type="application/x-pem-file", headers=headers)
+    record = certificate_record(entry, chain, now)
+    if file := exported(asked, f"certificate-{entry.id}", _COLUMNS, lambda: [record]):
+        return file
+    return render(
+        asked,
+        "certificates/certificate.html",
+        entry=entry,
+        name=label_of(entry),
+        record=record,
+        level=LEVELS[entry.state],
+        life=life(entry, now),
+        pin=pin_of(entry),
+        where=presented_where(gateway, entry),
+        changes=[change_record(one) for one in history(gateway, _OF_ONE, entry.id)],
+        order=_order(gateway, principal, entry),
+        missed=needed(entry, listing(gateway).entries, gateway),
+        version=version,
+        may_change=principal.may(Scope.CERTIFICATES),
+    )
+
+
+def _order(gateway: Gateway, who: Principal, entry: Entry) -> dict[str, Any] | None:
+    """When it is renewed by ACME, None if it is not."""
+    state = _acme_state(gateway, who)
+    mine = [one for one in (state.orders if state else ()) if one.entry is not None and one.entry.id == entry.id]
+    return {"at": mine[0].renew_at, "source": renewal_source(mine[0])} if mine else None
+
+
+def _acme_state(gateway: Gateway, who: Principal) -> AcmeState | None:
+    return acme_state(gateway, who) if gateway.settings.acme.is_on else None
+
+
+def _acme(asked: Request) -> Response:
+    principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
+    state, trouble = None, ""
+    try:
+        state = _acme_state(gateway, principal)
+    except Refusal as refusal:
+        if wants_file(asked):
+            raise  # an empty file would say that there are none
+        trouble = refusal.text
+    records: Sequence[dict[str, Any]] = acme_record(state)["certificates"] if state else ()
+    columns = tuple(records[0]) if records else ("names",)
+    if file := exported(asked, "acme", columns, lambda: records):
+        return file
+    return render(
+        asked,
+        "certificates/acme.html",
+        block="orders",
+        state=state,
+        orders=records,
+        trouble=trouble,
+        run=gateway.renewing.last(),
+        may_change=principal.may(Scope.CERTIFICATES),
+    )
+
+
+@lru_cache(maxsize=2)
+def _roots(gateway: Gateway, _: int) -> Roots:
+    """Reading a store of roots takes longer than a page may; it is read again after some minutes."""
+    return Roots(gateway.settings)
+
+
+def _table(asked: Request) -> Response:
+    """What partners are shown, as they are shown it, but within this page."""
+    needs(asked, Scope.READ)
+    gateway = gateway_of(asked)
+    table, notes = published_table(gateway, _roots(gateway, int(time.monotonic() // _ROOTS_SECONDS)))
+    record = table_record(table)
+    if asked.query_params.get("format"):
+        rows = [one | {"tlsa": one["tlsa"]} for one in record["certificates"]]
+        columns = tuple(rows[0]) if rows else ("name",)
+        file = exported(asked, "published-certificates", columns, lambda: rows)
+        assert file is not None  # noqa: S101 - a format was named
+        return file
+    address = gateway.settings.certificate_table.address
+    page = paged(asked, record["certificates"])
+    return render(
+        asked,
+        "certificates/table.html",
+        table=record,
+        rows=page.rows,
+        foot=foot(page, "certificates"),
+        version=version_of(table),
+        notes=notes,
+        address=address,
+        hostname=gateway.settings.server.hostname,
+    )
+
+
+ROUTES = [
+    Route("/certificates", _servers),
+    Route("/certificates/clients", _clients),
+    Route("/certificates/requests", _requests),
+    Route("/certificates/requests/{number}", _request),
+    Route("/certificates/acme", _acme),
+    Route("/certificates/table", _table),
+    Route("/certificates/history", _history),
+    Route("/certificates/{number}", _one),
+]

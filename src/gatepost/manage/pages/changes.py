@@ -1,0 +1,93 @@
+"""The history of resources: who changed what, when and why, and each field before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Route
+
+from gatepost.manage.pages import places
+from gatepost.manage.pages.editor import words_of
+from gatepost.manage.pages.exports import exported
+from gatepost.manage.pages.guard import gateway_of, not_there, who
+from gatepost.manage.pages.pages import render
+from gatepost.manage.pages.paging import fitting
+from gatepost.manage.pages.places import organization_path, version_path
+from gatepost.manage.pages.texts import sentence
+from gatepost.manage.pages.values import cut
+from gatepost.manage.use_cases.history import change_record, change_summary, history, version_changes, version_record
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.use_cases.differences import FieldChange
+
+
+_SIZE = 25
+_EXPORTED = 1000
+_SHOWN = 1000  # changes of a page
+_COLUMNS = ("version", "at", "author", "organization", "changes", "note")
+_FIELDS = ("sign", "field", "before", "after")
+
+
+def _list(request: Request) -> Response:
+    gateway, principal, query = gateway_of(request), who(request), request.query_params
+    organization = query.get("organization", "")
+    if organization and not principal.sees(organization):
+        raise not_there()
+    text = query.get("before", "")
+    before = places.number_of(text) or 0
+
+    def records() -> Iterator[dict[str, Any]]:
+        left, place = _EXPORTED, before
+        while left > 0:
+            found = history(gateway, principal, organization=organization, limit=min(left, _SIZE), before=place)
+            yield from map(change_record, found)
+            if len(found) < _SIZE:
+                return
+            left, place = left - len(found), found[-1].version
+
+    if file := exported(request, "history", _COLUMNS, records):
+        return file
+    found = history(gateway, principal, organization=organization, limit=_SIZE + 1, before=before)
+    return render(
+        request,
+        "history/list.html",
+        rows=[(one, change_summary(one)) for one in found[:_SIZE]],
+        after=found[_SIZE - 1].version if len(found) > _SIZE else 0,
+        before=before,
+        path=version_path,
+        organization_path=organization_path,
+    )
+
+
+def _version(request: Request) -> Response:
+    version = places.number_of(request.path_params["version"])
+    if version is None:
+        raise not_there("There is no such version.")
+    try:
+        change, changes = version_changes(gateway_of(request), who(request), version)
+    except Refusal as refusal:
+        if refusal.kind is not Kind.MISSING:
+            raise
+        raise not_there(f"{sentence(refusal.text)}.") from refusal
+    if file := exported(request, f"version-{version}", _FIELDS, lambda: version_record(change, changes)["changes"]):
+        return file
+    told = fitting(map(_told, changes), _SHOWN)
+    return render(request, "history/version.html", change=change, changes=told, more=len(changes) - len(told))
+
+
+def _told(one: FieldChange) -> tuple[str, str | None, str | None]:
+    """For the macro `diff`; the files have what is cut."""
+    return one.path.removeprefix("organization."), _short(words_of(one.before)), _short(words_of(one.after))
+
+
+def _short(text: str | None) -> str | None:
+    return None if text is None else cut(text)
+
+
+ROUTES = [Route("/history", _list), Route("/history/{version}", _version)]

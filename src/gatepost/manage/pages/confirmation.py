@@ -1,0 +1,76 @@
+"""Before something grave is done, whoever sits there proves again who they are: lately, or by their password now.
+
+A session that was left open, or whose cookie was stolen, must not make an owner. Used by the pages of users and tokens.
+A program with an API token has no session, and is not asked.
+"""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.records import LogInRefused
+from gatepost.manage.pages.entrance import local_target
+from gatepost.manage.pages.guard import accounts_of, needs
+from gatepost.manage.pages.pages import link, render, see_other
+from gatepost.manage.use_cases.accounts import refusing
+from gatepost.manage.web.confirmed import is_confirmed
+from gatepost.manage.web.forms import UNSAFE
+from gatepost.manage.web.record import address_of, note_throttled
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.access.records import Session
+
+
+_LOST: Final = "Nothing was changed: confirm that it is you, then fill in the form again."
+
+
+def demand_owner(request: Request) -> None:
+    """Raise HTTPException unless an owner asks; `manage.web.record` keeps who tried."""
+    needs(request, Scope.OWNER)
+
+
+def ask_again(request: Request, back: str) -> Response | None:
+    """Where the person proves who they are; None if they did lately. back: the page to go to afterwards."""
+    if is_confirmed(request.state.session, time.time()):
+        return None
+    path = link("/confirm", next=back)
+    return see_other(request, path, _LOST, "warn") if request.method in UNSAFE else see_other(request, path)
+
+
+def _confirm(request: Request) -> Response:
+    session: Session | None = request.state.session
+    target = local_target(request.query_params.get("next", "/"))
+    if session is None:
+        return RedirectResponse(target, HTTPStatus.SEE_OTHER)
+    if request.method == "GET" or session.user.issuer:
+        return _page(request, session, target)
+    accounts, address = accounts_of(request), address_of(request.scope)
+    try:
+        with refusing():
+            accounts.check_password(session.user.name, request.state.form.get("password", ""), address)
+            accounts.confirm(session, address=address)
+    except LogInRefused as refused:
+        if refused.wait:
+            note_throttled(request.scope)
+        status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
+        text = f"Wait {refused.wait:.0f} s after so many failures." if refused.wait else "The password is wrong."
+        return _page(request, session, target, text, status)
+    return see_other(request, target)
+
+
+def _page(
+    request: Request, session: Session, target: str, error: str = "", status: HTTPStatus = HTTPStatus.OK
+) -> Response:
+    return render(request, "accounts/confirm.html", status, issuer=session.user.issuer, target=target, error=error)
+
+
+ROUTES = [Route("/confirm", _confirm, methods=["GET", "POST"])]

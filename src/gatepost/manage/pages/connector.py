@@ -1,0 +1,210 @@
+"""One connector: every field with its meaning, what came of its validation and rehearsal, who changed it, and switches.
+
+What the trace and the history say of it is shown afterwards, when htmx asks for that part, or a link does.
+"""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.routing import Route
+
+from gatepost.analysis.rehearsal.rehearsal import Judged
+from gatepost.analysis.rehearsal.verdicts import ConnectorKey
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.connectors import FAILED, counted
+from gatepost.manage.pages.editor import told_changes
+from gatepost.manage.pages.guard import gateway_of, needs, not_there, or_not_there, who
+from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
+from gatepost.manage.pages.places import connector_path, edit_path, part_path, trace_path, version_path
+from gatepost.manage.pages.tasks import task_items
+from gatepost.manage.pages.texts import sentence
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.choice import choose_connector, visible
+from gatepost.manage.use_cases.connectors import connector_row
+from gatepost.manage.use_cases.history import part_history
+from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml
+from gatepost.manage.use_cases.parts import RULE, Part
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.rehearsal import Question, conclusion, rehearsal
+from gatepost.manage.use_cases.resources import PartName, remove_part, set_part
+from gatepost.manage.use_cases.trace import events
+from gatepost.manage.use_cases.validation import Trial, last_validation
+from gatepost.store.interface import TraceFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.use_cases.choice import Chosen
+    from gatepost.manage.use_cases.rehearsal import Rehearsal
+
+
+DIRECTIONS: Final = ("inbound", "outbound")
+_DAY: Final = 86_400.0
+_MONTH: Final = 30 * _DAY
+_LAST: Final = 5
+
+_SWITCHES: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "enable": ({"enabled": True}, "{} is enabled."),
+    "disable": ({"enabled": False}, "{} is disabled: mail goes as if it were not there."),
+    "enforce": ({"mode": None}, "{} is enforced: mail that does not meet it is refused or waits."),
+    "rehearse": ({"mode": "rehearse"}, "{} is in rehearsal: what it would refuse or hold is reported only."),
+}
+
+
+def chosen_of(request: Request) -> Chosen:
+    """The connector that the address names, if who asks sees it. Raises HTTPException."""
+    given = request.path_params
+    organization, direction = given["organization"], request.scope["route"].name
+    if not who(request).sees(organization):
+        raise not_there()
+    resources = visible(gateway_of(request).directory().resources, who(request))
+    with or_not_there(f"There is no {direction} connector {given['name']!r} in {organization}."):
+        return choose_connector(resources, given["name"], organization, direction)
+
+
+def _page(request: Request) -> Response:
+    return connector_page(request, chosen_of(request))
+
+
+def connector_page(
+    request: Request,
+    chosen: Chosen,
+    status: int = HTTPStatus.OK,
+    error: str = "",
+    *,
+    trial: Trial | None = None,
+    trial_errors: Mapping[str, str] | None = None,
+) -> Response:
+    """The page of a connector. error: what is wrong. trial, trial_errors: what was to be tried, and why it was not."""
+    gateway, part = gateway_of(request), chosen.part
+    wanted = request.query_params.get("part", "")
+    loaded = {name: load(request, chosen) if wanted in {name, "all"} else None for name, load in _LATER.items()}
+    validation = last_validation(gateway, chosen)
+    return render(
+        request,
+        "connectors/connector.html",
+        status,
+        block=wanted if wanted in _LATER else "",
+        row=connector_row(gateway, chosen),
+        chosen=chosen,
+        fields=fields_of(chosen.connector),
+        validation=validation,
+        tasks=task_items(validation) if validation else (),
+        rules=_naming(chosen),
+        toml=part_toml(part),
+        command=part_command(part),
+        may_change=who(request).may(Scope.CONNECTORS, chosen.organization.name),
+        here=part_path(part),
+        edit=edit_path(part),
+        version_path=version_path,
+        trace_path=trace_path,
+        rule_path=lambda rule: part_path(Part(RULE, chosen.organization, rule)),
+        failed_word=FAILED[chosen.direction],
+        version=gateway.directory().version,
+        validate_path=f"/connectors/validate{part_path(part).removeprefix('/connectors')}",
+        trial=trial or Trial(session=request.query_params.get("session", "")),
+        trial_errors=trial_errors or {},
+        made=bool(request.query_params.get("made")),
+        shown_changes=told_changes,
+        error=error,
+        **loaded,
+    )
+
+
+def _naming(chosen: Chosen) -> list[Any]:
+    """The mail flow rules that send mail by it, and so need it."""
+    if chosen.direction == "inbound":
+        return []
+    name = chosen.connector.name.lower()
+    return [rule for rule in chosen.organization.mail_flow_rules if rule.route_via_connector.lower() == name]
+
+
+def _mail(request: Request, chosen: Chosen) -> dict[str, Any]:
+    """How mail fared, and the last of it."""
+    gateway, owner = gateway_of(request), chosen.organization.name
+    verdicts = counted(gateway, [connector_row(gateway, chosen)])
+    wanted = TraceFilter(
+        since=time.time() - _MONTH, organization=owner, connector=chosen.connector.name, limit=_LAST * 4
+    )
+    inbound = chosen.direction == "inbound"
+    rows = [one for one in events(gateway, who(request), wanted) if (one.event in {"RECEIVE", "REFUSE"}) == inbound]
+    return {"verdicts": verdicts[ConnectorKey(owner, chosen.direction, chosen.connector.name)], "rows": rows[:_LAST]}
+
+
+def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
+    """What it did to mail, or would do; PENDING while the trace is read for it."""
+    gateway, owner, name = gateway_of(request), chosen.organization.name, chosen.connector.name
+    question = "connector report", owner, chosen.direction, name, gateway.directory().version
+    principal = who(request)
+
+    def work() -> dict[str, Any]:
+        replay = not chosen.connector.enabled
+        since = time.time() - (7 if replay else 30) * _DAY
+        return _shown_report(
+            rehearsal(gateway, principal, Question(name, since, owner, chosen.direction, replay=replay))
+        )
+
+    found = gateway.behind.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    return PENDING if found is None else found.value | {"at": found.at}
+
+
+def _shown_report(found: Rehearsal) -> dict[str, Any]:
+    """What of it is shown, and no more: this is kept."""
+    report, counts = found.report, found.report.counts
+    return {
+        "answer": report.answer,
+        "since": found.question.since,
+        "messages": report.messages,
+        "words": found.words,
+        "conclusion": conclusion(found).partition("; see one with")[0],
+        "passed": counts[Judged.PASSED],
+        "failed": counts[Judged.FAILED],
+        "unknown": counts[Judged.UNKNOWN],
+        "groups": [*report.failed(), *report.unknown()][:20],
+    }
+
+
+def _changes(request: Request, chosen: Chosen) -> list[Any]:
+    """Who changed it last."""
+    return part_history(gateway_of(request), chosen.part)
+
+
+_LATER: Final[dict[str, Callable[[Request, Chosen], Any]]] = {"mail": _mail, "report": _report, "changes": _changes}
+
+
+def _act(request: Request) -> Response:
+    """A switch was pressed."""
+    chosen = chosen_of(request)
+    principal = needs(request, Scope.CONNECTORS, chosen.organization.name)
+    gateway, part = gateway_of(request), chosen.part
+    named = PartName(part.kind, part.organization.name, part.name)
+    wish = Wish(principal.name, request.state.form.get("note", "")[:500])
+    do = request.state.form.get("do", "")
+    try:
+        if do == "remove":
+            remove_part(gateway, principal, named, wish)
+            return see_other(request, "/connectors", f"{sentence(chosen.label)} was removed.")
+        if do not in _SWITCHES:
+            raise not_there(f"There is nothing to do by the name {do!r}.")
+        fields, said = _SWITCHES[do]
+        outcome = set_part(gateway, principal, named, fields, wish)
+    except Refusal as refusal:
+        status = HTTPStatus.CONFLICT if refusal.kind is Kind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
+        errors = "; ".join(map(str, refusal.errors))
+        return connector_page(request, chosen, status, f"{refusal.text}{': ' if errors else ''}{errors}")
+    text = " ".join([said.format(sentence(chosen.label)), f"Version {outcome.version}.", *outcome.warnings])
+    path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
+    return see_other(request, path, text, "warn" if outcome.warnings else "pass")
+
+
+ROUTES = [
+    Route(f"/connectors/{{organization}}/{direction}/{{name:path}}", handler, methods=[method], name=direction)
+    for direction in DIRECTIONS
+    for method, handler in (("GET", _page), ("POST", _act))
+]

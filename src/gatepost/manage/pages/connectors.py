@@ -1,0 +1,100 @@
+"""The list of connectors: whom they stand between, what they demand, how they were validated and how mail fared.
+
+A page costs what its rows cost; what the trace says of them is counted afterwards, when htmx asks for the rows again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Route
+
+from gatepost.analysis.rehearsal.verdicts import ConnectorKey
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.exports import MOST, exported
+from gatepost.manage.pages.guard import gateway_of, who
+from gatepost.manage.pages.pages import render
+from gatepost.manage.pages.paging import SIZE, foot, offset_of
+from gatepost.manage.pages.places import connector_path
+from gatepost.manage.use_cases.connectors import SORTS, ConnectorSelection, connector_record, connectors
+from gatepost.manage.use_cases.verdicts import recent_verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.analysis.rehearsal.verdicts import Verdicts
+    from gatepost.manage.use_cases.connectors import ConnectorRow
+    from gatepost.manage.use_cases.gateway import Gateway
+
+
+_COLUMNS = (
+    "status", "name", "direction", "organization", "from", "to", "mode", "domains", "demands", "validated",
+    "validated_at", "passed_7d", "failed_7d",
+)  # fmt: skip
+FAILED = {"inbound": "refused", "outbound": "held"}
+"""What becomes of mail that does not meet a connector."""
+_DIRECTIONS = ("", "inbound", "outbound")
+_STATUSES = ("", "enabled", "rehearsal", "disabled")
+
+
+def _list(request: Request) -> Response:
+    gateway, principal, query = gateway_of(request), who(request), request.query_params
+    direction, status = query.get("direction", ""), query.get("status", "")
+    sort, with_verdicts = query.get("sort", ""), bool(query.get("verdicts"))
+    selection = ConnectorSelection(
+        query.get("organization", ""),
+        query.get("q", "").strip(),
+        SIZE,
+        offset_of(request),
+        direction=direction if direction in _DIRECTIONS else "",
+        status=status if status in _STATUSES else "",
+        sort=sort if sort.removeprefix("-") in SORTS else "",
+    )
+
+    def records() -> Iterator[dict[str, Any]]:
+        rows = connectors(gateway, principal, replace(selection, limit=MOST, offset=0)).rows
+        return _records(rows, counted(gateway, rows))
+
+    if file := exported(request, "connectors", _COLUMNS, records):
+        return file
+    waits = selection.sort.endswith("verdicts") and not with_verdicts  # for counting: in that order when it is done
+    page = connectors(gateway, principal, replace(selection, sort="") if waits else selection)
+    return render(
+        request,
+        "connectors/list.html",
+        block="rows",
+        rows=page.rows,
+        foot=foot(page, "connectors"),
+        verdicts=counted(gateway, page.rows) if with_verdicts else None,
+        selection=selection,
+        filtered=bool(selection.q or selection.direction or selection.status),
+        may_change=principal.may(Scope.CONNECTORS, selection.organization or None)
+        or (not principal.is_of_gateway and Scope.CONNECTORS in principal.scopes),
+        path=connector_path,
+        failed_word=FAILED,
+    )
+
+
+def counted(gateway: Gateway, rows: Sequence[ConnectorRow]) -> dict[ConnectorKey, Verdicts]:
+    """What the trace of the last seven days says of these connectors."""
+    return recent_verdicts(gateway, [ConnectorKey(row.organization, row.direction, row.name) for row in rows])
+
+
+def _records(rows: Sequence[ConnectorRow], verdicts: dict[ConnectorKey, Verdicts]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        found = verdicts[ConnectorKey(row.organization, row.direction, row.name)]
+        record = connector_record(row) | {"mode": row.mode}
+        validated = row.validated or {}
+        yield record | {
+            "validated": validated.get("outcome"),
+            "validated_at": validated.get("at"),
+            "passed_7d": found.passed,
+            "failed_7d": found.failed,
+        }
+
+
+ROUTES = [Route("/connectors", _list)]

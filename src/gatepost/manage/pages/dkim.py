@@ -1,0 +1,345 @@
+"""DKIM keys: all of them, one with its record and what to do next, and the form that makes one or takes one in.
+
+What the DNS has is looked up after the page is there, when htmx asks for the rows again, or a link does. A private key
+that was pasted goes to the store and nowhere else: no page, message, log or record of deeds holds it.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from starlette.routing import Route
+
+from gatepost.analysis.checks.dkim_record import Seen
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.records import Outcome
+from gatepost.manage.pages.certificate_forms import errors_of
+from gatepost.manage.pages.editor import told_changes
+from gatepost.manage.pages.exports import MOST, exported
+from gatepost.manage.pages.guard import accounts_of, actor_of, gateway_of, needs, needs_scope, not_there, who
+from gatepost.manage.pages.kinds import MAIL_TABS
+from gatepost.manage.pages.pages import render, see_other
+from gatepost.manage.pages.paging import foot, paged
+from gatepost.manage.pages.places import named_path, version_path
+from gatepost.manage.pages.texts import sentence
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.choice import visible
+from gatepost.manage.use_cases.dkim import (
+    MISSING,
+    SEALED,
+    KeyRow,
+    KeySelection,
+    dkim_key,
+    dkim_keys,
+    import_key,
+    key_record,
+    looked_at,
+)
+from gatepost.manage.use_cases.dkim_changes import NewKey, NotPublished, Rotation, add_key, rotate_keys
+from gatepost.manage.use_cases.history import part_history
+from gatepost.manage.use_cases.parts import DKIM
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resources import PartName, part, remove_part, set_part
+from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.access.actions import Action
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+
+
+_COLUMNS: Final = (
+    "organization", "domain", "selector", "name", "state", "algorithm", "service_type", "private_key", "zone",
+)  # fmt: skip
+_STATES: Final = {DkimState.CURRENT: "pass", DkimState.NEXT: "info", DkimState.RETIRED: "waiting"}
+_SIGHTS: Final = {
+    Seen.PUBLISHED: ("pass", "Published"),
+    Seen.MISSING: ("fail", "Missing"),
+    Seen.DIFFERS: ("fail", "Differs"),
+    Seen.UNKNOWN: ("unknown", "Cannot be told"),
+}
+_NOTE: Final = 500
+_ALGORITHMS: Final = [
+    (str(DkimAlgorithm.RSA_SHA256), "RSA, 2048 bits", "Every verifier knows it."),
+    (str(DkimAlgorithm.ED25519_SHA256), "Ed25519", "Short; signs beside an RSA key, as many do not know it yet."),
+]
+_SERVICES: Final = [
+    (str(DkimService.ALL), "All mail", ""),
+    (str(DkimService.TLS_REPORTS), "TLS reports only", "RFC 8460 section 3: its record says s=tlsrpt."),
+]
+_LABELS: Final = {"domain": "Domain", "selector": "Selector", "key": "Private key", "organization": "Organization"}
+
+
+# the list
+
+
+def _list(request: Request) -> Response:
+    gateway, principal, query = gateway_of(request), who(request), request.query_params
+    state = query.get("state", "")
+    selection = KeySelection(
+        query.get("organization", ""), query.get("q", "").strip(), state=state if state in _STATES else ""
+    )
+    rows = dkim_keys(gateway, principal, selection)
+
+    def records() -> Iterator[dict[str, Any]]:
+        yield from map(key_record, rows[:MOST])
+
+    if file := exported(request, "dkim-keys", _COLUMNS, records):
+        return file
+    page = paged(request, rows)
+    shown, trouble = _seen(gateway, principal, page.rows) if query.get("look") else (page.rows, "")
+    return render(
+        request,
+        "dkim/list.html",
+        block="rows",
+        rows=shown,
+        trouble=trouble,
+        looked=bool(query.get("look")),
+        foot=foot(page, "keys"),
+        q=selection.q,
+        state=selection.state,
+        may_change=Scope.CONNECTORS in principal.scopes or Scope.OWNER in principal.scopes,
+        tabs=[(text, path, path == request.url.path) for text, path in MAIL_TABS],
+        **_words(),
+    )
+
+
+def _seen(gateway: Gateway, principal: Principal, rows: Sequence[KeyRow]) -> tuple[Sequence[KeyRow], str]:
+    """The rows with what the DNS has of them, or why that cannot be told."""
+    try:
+        return looked_at(gateway, principal, rows), ""
+    except Refusal as refusal:
+        return rows, sentence(refusal.text)
+
+
+def _words() -> dict[str, Any]:
+    return {"path": _path, "states": _STATES, "sights": _SIGHTS, "sealed": SEALED, "missing": MISSING}
+
+
+def _path(row: KeyRow) -> str:
+    return named_path(DKIM, row.organization, row.key.name)
+
+
+# one of them
+
+
+def _one(request: Request) -> KeyRow:
+    """The one that the address names, if who asks sees it. Raises HTTPException."""
+    owner, name = request.path_params["organization"], request.path_params["name"]
+    if not who(request).sees(owner):
+        raise not_there()
+    try:
+        return dkim_key(gateway_of(request), who(request), name, owner)
+    except Refusal as refusal:
+        if refusal.kind is Kind.MISSING:
+            raise not_there(f"There is no DKIM key {name!r} in {owner}.") from None
+        raise
+
+
+def _view(request: Request) -> Response:
+    row = _one(request)
+    if request.method == "POST":
+        return _acted(request, row)
+    return _shown(request, row)
+
+
+class _Said(NamedTuple):
+    """What was refused, to be shown above a key: the text, and what is wrong by name of the key."""
+
+    text: str = ""
+    errors: Sequence[Any] = ()
+
+
+def _shown(request: Request, row: KeyRow, status: HTTPStatus = HTTPStatus.OK, said: _Said | None = None) -> Response:
+    gateway, principal, query = gateway_of(request), who(request), request.query_params
+    wanted = query.get("part", "")
+    looks = wanted == "seen" or query.get("look") == "now"
+    (shown,), trouble = _seen(gateway, principal, [row]) if looks else ([row], "")
+    found = part(gateway, principal, PartName(DKIM, row.organization, row.key.name))
+    return render(
+        request,
+        "dkim/key.html",
+        status,
+        block=wanted if wanted in {"seen", "changes"} else "",
+        row=shown,
+        looked=looks,
+        trouble=trouble,
+        value=row.key.record.text if row.key.public_key else "",
+        zone=row.key.record.zone_line(row.key.name) if row.key.public_key else "",
+        others=_others(gateway, principal, row),
+        said=said or _Said(),
+        changes=part_history(gateway, found) if wanted == "changes" else None,
+        shown_changes=told_changes,
+        version_path=version_path,
+        may_change=principal.may(Scope.CONNECTORS, row.organization),
+        here=_path(row),
+        **_words(),
+    )
+
+
+def _others(gateway: Gateway, who: Principal, row: KeyRow) -> list[KeyRow]:
+    """The other keys of the domain."""
+    found = dkim_keys(gateway, who, KeySelection(row.organization, domain=row.key.domain))
+    return [one for one in found if one.key.name != row.key.name]
+
+
+def _acted(request: Request, row: KeyRow) -> Response:
+    needs(request, Scope.CONNECTORS, row.organization)
+    do = _ACTIONS.get(request.state.form.get("do", ""))
+    if do is None:
+        raise not_there("There is nothing of that name to do.")
+    try:
+        return do(request, row)
+    except Refusal as refusal:
+        if refusal.kind is Kind.UNREADABLE and not isinstance(refusal, NotPublished):
+            raise
+        return _shown(request, row, HTTPStatus.CONFLICT, _Said(sentence(refusal.text), refusal.errors))
+
+
+def _wish(request: Request) -> Wish:
+    return Wish(who(request).name, request.state.form.get("note", "").strip()[:_NOTE])
+
+
+def _rotate(request: Request, row: KeyRow) -> Response:
+    key, reason = row.key, request.state.form.get("reason", "").strip()[:_NOTE]
+    if key.state is DkimState.CURRENT:  # it was asked for twice
+        return see_other(request, _path(row), f"{key.name} signs already.", "info")
+    rotation = Rotation(key.domain, key.selector, row.organization, reason)
+    try:
+        outcome = rotate_keys(gateway_of(request), who(request), rotation, _wish(request))
+    except Refusal as refusal:
+        why = [str(one) for one in refusal.errors] or refusal.text
+        _record(request, "dkim-rotate", row, {"why": why, "force": reason}, Outcome.REFUSED)
+        raise
+    _record(request, "dkim-rotate", row, {"force": reason, "version": outcome.version})
+    said = f"{key.name} signs from now on. Leave the record of the key before in the DNS for a week."
+    return _said(request, _path(row), said, outcome.warnings)
+
+
+def _retire(request: Request, row: KeyRow) -> Response:
+    named = PartName(DKIM, row.organization, row.key.name)
+    outcome = set_part(gateway_of(request), who(request), named, {"state": str(DkimState.RETIRED)}, _wish(request))
+    said = f"{row.key.name} signs no more. Leave its record in the DNS for a week, then remove it."
+    return _said(request, _path(row), said, outcome.warnings)
+
+
+def _remove(request: Request, row: KeyRow) -> Response:
+    named = PartName(DKIM, row.organization, row.key.name)
+    outcome = remove_part(gateway_of(request), who(request), named, _wish(request))
+    said = f"{row.key.name} was removed, and its private key destroyed. Take its record out of the zone."
+    return _said(request, "/dkim", said, outcome.warnings)
+
+
+def _import(request: Request, row: KeyRow) -> Response:
+    pem = request.state.form.get("key", "").strip().encode()
+    import_key(gateway_of(request), who(request), row.key.name, row.organization, pem, "the pasted key")
+    _record(request, "dkim-import", row, {})
+    return see_other(request, _path(row), "The private key is sealed; the gateway uses it within ten seconds.")
+
+
+def _said(request: Request, path: str, text: str, warnings: Sequence[str]) -> Response:
+    return see_other(request, path, " ".join([text, *map(sentence, warnings)]), "warn" if warnings else "pass")
+
+
+def _record(
+    request: Request, action: Action, row: KeyRow, detail: dict[str, Any], outcome: Outcome = Outcome.DONE
+) -> None:
+    accounts_of(request).record(
+        actor_of(request),
+        action,
+        outcome=outcome,
+        organization=row.organization,
+        subject=row.key.name,
+        detail=detail,
+    )
+
+
+_ACTIONS: Final[dict[str, Callable[[Request, KeyRow], Response]]] = {
+    "rotate": _rotate,
+    "retire": _retire,
+    "remove": _remove,
+    "import": _import,
+}
+
+
+# a new one
+
+
+def _new(request: Request) -> Response:
+    principal, gateway = needs_scope(request, Scope.CONNECTORS), gateway_of(request)
+    if request.method == "GET":
+        query = request.query_params
+        asked = {"domain": query.get("domain", ""), "organization": query.get("organization", "")}
+        return _form_page(request, asked)
+    form = request.state.form
+    new = NewKey(
+        form.get("domain", "").strip(),
+        form.get("organization", ""),
+        form.get("selector", "").strip(),
+        _one_of(DkimAlgorithm, form.get("algorithm", ""), DkimAlgorithm.RSA_SHA256),
+        _one_of(DkimService, form.get("service_type", ""), DkimService.ALL),
+        current=form.get("current") == "on",
+        pem=form.get("key", "").strip().encode(),
+        source="the pasted key",
+    )
+    try:
+        added = add_key(gateway, principal, new, _wish(request))
+    except Refusal as refusal:
+        if refusal.kind is Kind.UNREADABLE:
+            raise
+        known: dict[str, Any] = {name: form.get(name, "") for name in ("domain", "organization", "selector", "note")}
+        known |= {"algorithm": str(new.algorithm), "service_type": str(new.service_type), "current": new.current}
+        return _form_page(request, known, _errors(refusal))
+    owner = next(
+        one.name
+        for one in visible(gateway.directory().resources, principal).organizations
+        if any(key.name == added.name for key in one.dkim_keys)
+    )
+    row = dkim_key(gateway, principal, added.name, owner)
+    _record(request, "dkim-add", row, {"current": new.current, "brought": bool(new.pem)})
+    said = "It signs from now on." if new.current else "Put its record into the zone, then let it sign."
+    return _said(request, _path(row), f"{added.name} was added. {said}", added.outcome.warnings)
+
+
+def _one_of[T](kind: Callable[[str], T], text: str, usual: T) -> T:
+    try:
+        return kind(text)
+    except ValueError:
+        return usual
+
+
+def _errors(refusal: Refusal) -> dict[str, str]:
+    """By field of the form: a resource's name is made of selector and domain."""
+    return {{"name": "selector"}.get(path, path): text for path, text in errors_of(refusal).items()}
+
+
+def _form_page(request: Request, known: dict[str, Any], errors: dict[str, str] | None = None) -> Response:
+    blank = {"domain": "", "organization": "", "selector": "", "note": "", "current": False}
+    blank |= {"algorithm": str(DkimAlgorithm.RSA_SHA256), "service_type": str(DkimService.ALL)}
+    gateway = gateway_of(request)
+    owners = [one.name for one in visible(gateway.directory().resources, who(request)).organizations]
+    return render(
+        request,
+        "dkim/new.html",
+        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
+        form=blank | known,
+        errors=errors or {},
+        labels=_LABELS,
+        organizations=[("", "That which accepts the domain"), *((name, name) for name in sorted(owners))],
+        algorithms=_ALGORITHMS,
+        services=_SERVICES,
+        seals=bool(gateway.settings.store.master_key),
+    )
+
+
+ROUTES = [
+    Route("/dkim", _list),
+    Route("/dkim/new", _new, methods=["GET", "POST"]),
+    Route("/dkim/view/{organization}/{name:path}", _view, methods=["GET", "POST"]),
+]

@@ -1,0 +1,256 @@
+"""Changing a resource by a form: what would change is shown before, errors stand beside fields, nobody is overwritten.
+
+A form carries the resource as it was when the form was made. What others stored since then is merged field by field
+(`manage.pages.merge`): fields that the author left alone keep what is stored. Only if both changed a field is nothing
+saved: the page shows these fields, who changed them and when, and whoever sends the form again knows what they
+overwrite. What would change is told at once, and what that does to the mail of a week is worked out behind the page,
+which asks for it. Used by `resources`, `organizations`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.manage.pages.fields import errors_by_field, label_of, questions, texts_of, values_of
+from gatepost.manage.pages.guard import gateway_of, who
+from gatepost.manage.pages.merge import merge
+from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
+from gatepost.manage.pages.values import in_words
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.trust_anchors import anchors_label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pydantic import BaseModel
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.pages.fields import Question
+    from gatepost.manage.use_cases.blast_radius import Radius
+    from gatepost.manage.use_cases.change import Outcome
+    from gatepost.manage.use_cases.history import PartChange
+
+
+_WEEK: Final = 7 * 86_400.0
+_TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What a form is about.
+
+    title: of the page. trail: pairs of text and path. stored: gives the table as it is stored now, None for something
+    new. change: makes the change, of values by key; takes the name that the form gives, for something new. done: where
+    to go afterwards, by the name. identity: the field that holds the name. fixed: fields that cannot be changed here.
+    organizations: to choose from, for something new that belongs to one. history: its newest changes, newest first.
+    label: of what was saved, in sentences. first: fields that are asked for even if they have their default; the others
+    are folded away.
+    """
+
+    title: str
+    trail: Sequence[tuple[str, str]]
+    model: type[BaseModel]
+    stored: Callable[[], dict[str, Any] | None]
+    change: Callable[[str, dict[str, Any], Wish], Outcome]
+    done: Callable[[str], str]
+    identity: str
+    fixed: tuple[str, ...] = ()
+    organizations: Sequence[str] = ()
+    history: Callable[[], Sequence[PartChange]] = lambda: ()
+    label: str = ""
+    first: tuple[str, ...] = ()
+
+
+def edit(request: Request, edited: Edited) -> Response:
+    """The form, and what it is sent back with."""
+    asked = questions(edited.model, without=edited.fixed)
+    stored = edited.stored()
+    if request.method == "GET":
+        given = texts_of(asked, stored or {})
+        given |= {key: text for key, text in request.query_params.items() if key in given and stored is None}
+        return _form(request, edited, asked, given, stored)
+    given = {key: text for key, text in request.state.form.items() if key not in {"csrf", "was", "do"}}
+    seen = _was(request.state.form.get("was", ""), edited.identity, stored)
+    for _ in range(_TRIES):
+        try:
+            return _sent(request, edited, asked, given, (seen, stored))
+        except _Overtaken:
+            stored = edited.stored()
+    raise Refusal(Kind.CONFLICT, "Others changed it again and again; nothing was saved. Try again.")
+
+
+def _sent(
+    request: Request,
+    edited: Edited,
+    asked: Sequence[Question],
+    given: dict[str, str],
+    tables: tuple[dict[str, Any] | None, dict[str, Any] | None],
+) -> Response:
+    """What a form that was sent does. tables: as its author saw it, and as it is stored. Raises _Overtaken."""
+    seen, stored = tables
+    kept: tuple[str, ...] = ()
+    if stored is not None and seen != stored:
+        before, theirs = texts_of(asked, seen) if seen is not None else None, texts_of(asked, stored)
+        given, conflicts, kept = merge((one.key for one in asked), before, theirs, given)
+        if conflicts or seen is None:
+            rows = _conflict_rows(edited, conflicts, before or {}, theirs, given)
+            return _form(request, edited, asked, given, stored, conflict=rows, kept=kept, status=HTTPStatus.CONFLICT)
+    values = values_of(asked, given)
+    wish = Wish(who(request).name, given.get("note", "").strip()[:500])
+    try:
+        if (do := request.state.form.get("do")) in {"preview", "effects"}:
+            name, wish = given.get(edited.identity, "").strip(), replace(wish, dry_run=True)
+            decided = _decided(request, edited, name, values, wish) if do == "effects" else None
+            # A part that asks until it is decided shows nothing else.
+            effects = edited.change(name, values, wish) if do == "preview" or not is_partial(request) else None
+            return _form(request, edited, asked, given, stored, effects=effects, decided=decided, kept=kept)
+        outcome = _changed(request, edited, given, stored, values, wish)
+    except Refusal as refusal:
+        if refusal.kind in {Kind.UNREADABLE, Kind.MISSING}:
+            raise
+        errors = errors_by_field(asked, refusal.errors, refusal.text)
+        return _form(request, edited, asked, given, stored, errors=errors, kept=kept)
+    return _saved(request, edited, given, outcome, kept)
+
+
+def _decided(request: Request, edited: Edited, name: str, values: dict[str, Any], wish: Wish) -> Radius | str | None:
+    """What it would have done to the mail of a week; PENDING while that is worked out, None if it touches none."""
+    gateway = gateway_of(request)
+    told = json.dumps([name, values], sort_keys=True, default=str)
+    question = "effects", who(request), request.url.path, told, gateway.directory().version
+
+    def work() -> Radius | None:
+        return edited.change(name, values, replace(wish, since=time.time() - _WEEK)).radius
+
+    found = gateway.behind.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    return PENDING if found is None else found.value
+
+
+class _Overtaken(Exception):  # noqa: N818 - it names what happened
+    """Somebody else changed it between our look and our change."""
+
+
+def _changed(
+    request: Request,
+    edited: Edited,
+    given: Mapping[str, str],
+    stored: dict[str, Any] | None,
+    values: dict[str, Any],
+    wish: Wish,
+) -> Outcome:
+    """Change it if it is what was looked at, whatever else was changed meanwhile. Raises _Overtaken."""
+    name = given.get(edited.identity, "").strip()
+    for left in reversed(range(_TRIES)):
+        version = gateway_of(request).directory().version
+        if edited.stored() != stored:
+            raise _Overtaken
+        try:
+            return edited.change(name, values, replace(wish, expected=version))
+        except Refusal as refusal:
+            if refusal.kind is not Kind.CONFLICT or not left:
+                raise
+    raise AssertionError  # the loop returns or raises
+
+
+def _saved(
+    request: Request, edited: Edited, given: Mapping[str, str], outcome: Outcome, kept: Sequence[str]
+) -> Response:
+    path = edited.done(given.get(edited.identity, "").strip())
+    if not outcome.changes:
+        return see_other(request, path, "Nothing was different, so nothing was changed.", "info")
+    others = [f"{', '.join(map(label_of, kept))}: others changed that meanwhile, and it stays so."] if kept else []
+    text = " ".join([f"{edited.label} was saved as version {outcome.version}.", *others, *outcome.warnings])
+    return see_other(request, path, text, "warn" if outcome.warnings else "pass")
+
+
+def _was(text: str, identity: str, stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the author of the form saw; None if it does not say so, or speaks of something else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or (stored is not None and found.get(identity) != stored.get(identity)):
+        return None
+    return found
+
+
+def _conflict_rows(
+    edited: Edited,
+    keys: Sequence[str],
+    before: Mapping[str, str],
+    theirs: Mapping[str, str],
+    given: Mapping[str, str],
+) -> list[tuple[str, str, str, str, PartChange | None]]:
+    """Of each field that both changed: what its author saw, what is stored, what the form says, and who changed it."""
+    history = edited.history() if keys else ()
+    shown = anchors_label
+    return [
+        (label_of(key), shown(before.get(key, "")), shown(theirs[key]), shown(given[key]), _last_change(history, key))
+        for key in keys
+    ]
+
+
+def _last_change(history: Sequence[PartChange], key: str) -> PartChange | None:
+    fields = {key, key.partition(".")[0]}
+    return next((one for one in history if any(_field(part.path) in fields for part in one.differences)), None)
+
+
+def _form(
+    request: Request,
+    edited: Edited,
+    asked: Sequence[Question],
+    given: Mapping[str, str],
+    stored: dict[str, Any] | None,
+    **context: Any,
+) -> Response:
+    errors: dict[str, str] = context.get("errors", {})
+    clashing = {row[0] for row in context.get("conflict") or ()}
+    shown: list[Question] = []
+    folded: list[Question] = []
+    for one in asked:
+        first = one.required or one.key in edited.first or given.get(one.key) or one.key in errors
+        first = first or one.label in clashing
+        (shown if first else folded).append(one)
+    known: dict[str, Any] = {
+        "edited": edited,
+        "shown": shown,
+        "folded": folded,
+        "given": given,
+        "labels": {one.key: one.label for one in asked} | {"organization": "Organization"},
+        "was": json.dumps(stored, ensure_ascii=False) if stored is not None else "",
+        "errors": {},
+        "effects": None,
+        "decided": None,
+        "partial": is_partial(request),
+        "changes": told_changes(context["effects"].changes) if context.get("effects") else (),
+        "conflict": None,
+        "kept": (),
+        "label_of": label_of,
+        "choices": [("", "Choose one"), *((name, name) for name in edited.organizations)],
+        "organization": given.get("organization", "") or request.query_params.get("organization", ""),
+        "new": stored is None,
+    }
+    status = context.pop("status", HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK)
+    return render(request, "resources/edit.html", status, block="decided", **known | context)
+
+
+def told_changes(changes: Sequence[Any]) -> list[tuple[str, str | None, str | None]]:
+    """For `ui.diff`: fields by their own name, values as people write them; of a whole part its kind and name."""
+    return [(_field(one.path), words_of(one.before), words_of(one.after)) for one in changes]
+
+
+def _field(path: str) -> str:
+    if path.endswith("]"):
+        return path.split(".", 2)[-1]
+    return path.rpartition("].")[2] if "]." in path else path.split(".", 2)[-1]
+
+
+def words_of(value: Any) -> str | None:
+    """A value as people write it; None stays, as what is not there."""
+    return None if value is None else in_words(value)

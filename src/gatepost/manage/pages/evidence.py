@@ -1,0 +1,140 @@
+"""The evidence log for auditors: whether it is what was written, its heads and keys, entries of it with their proof.
+
+The log is verified behind the page. An export is written to a file without a name, one at a time, and then sent, so
+that a slow reader keeps nothing open but that; it is on record, as it holds who wrote to whom.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from threading import Lock
+from typing import IO, TYPE_CHECKING, Final
+
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from gatepost.analysis.reports.evidence_export import Selection
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.exports import exported, wants_file
+from gatepost.manage.pages.guard import actor_of, gateway_of, needs, not_there, who
+from gatepost.manage.pages.pages import link, render, see_other
+from gatepost.manage.pages.report_query import read_view
+from gatepost.manage.pages.reports import frame_of
+from gatepost.manage.use_cases import evidence
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+
+_PATH: Final = "/reports/evidence"
+_SHOWN: Final = 50
+_CHUNK: Final = 256 * 1024
+_LONGEST: Final = 1000
+_NAMES: Final = {"json": "JSON, with proof", "csv": "CSV", "pdf": "PDF"}
+_TYPES: Final = {"json": "application/json", "csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}
+
+_exporting = Lock()
+
+
+def _page(request: Request) -> Response:
+    view, frame = frame_of(request, _PATH)
+    gateway, principal = gateway_of(request), who(request)
+    run = gateway.verifying.last() if principal.is_of_gateway else None
+    heads = evidence.heads(gateway, principal, view.days.first)[::-1] if principal.is_of_gateway else []
+    heads = [one for one in heads if one.day <= view.days.last]
+    if wants_file(request) and (request.query_params.get("table") != "heads" or not principal.is_of_gateway):
+        raise not_there()
+    columns = ("day", "head")
+    if file := exported(
+        request, "heads", columns, lambda: heads, record=evidence.head_record, cells=lambda one: (one.day, one.hash)
+    ):
+        return file
+    frame |= {
+        "heading": "Evidence",
+        "part": "reports/evidence.html",
+        "counted": None,
+        "refresh": "2s" if run is not None and run.is_running else "",
+        "shown": _SHOWN,
+        "run": run,
+        "heads": heads,
+        "keys": evidence.keys(gateway, principal) if principal.is_of_gateway else (),
+        "kept": evidence.days_kept(gateway),
+        "forms": [(one, _NAMES[one]) for one in evidence.export_forms()],
+    }
+    return render(request, "reports/page.html", block="report", **frame)
+
+
+def _verify(request: Request) -> Response:
+    needs(request, Scope.READ)
+    gateway_of(request).verifying.start()
+    request.app.state.accounts.record(actor_of(request), "evidence-verify")
+    organization = request.state.form.get("organization") or ""
+    return see_other(request, link(_PATH, organization=organization), "The log is being verified.", "info")
+
+
+def _export(request: Request) -> Response:
+    view, given = read_view(request.query_params, time.time()), request.query_params
+    if view.organization and not who(request).sees(view.organization):
+        raise not_there()
+    form = given.get("form", "json")
+    if form not in evidence.export_forms():
+        raise not_there("There is no such form of an export here.")
+    begin, end = view.days.times
+    selection = Selection(
+        partner=given.get("partner", "").strip()[:_LONGEST],
+        message=given.get("message", "").strip()[:_LONGEST],
+        organization=view.organization,
+        since=begin,
+        until=end - 0.001,
+    )
+    if not _exporting.acquire(blocking=False):
+        raise Refusal(Kind.CONFLICT, "Another export is being made. Try again when it is done.")
+    try:
+        file = _made(request, selection, form)
+    finally:
+        _exporting.release()
+    request.app.state.accounts.record(
+        actor_of(request), "evidence-export", organization=view.organization, subject=form, detail=selection.record()
+    )
+    size = file.seek(0, 2)
+    file.seek(0)
+    name = f"gatepost-evidence-{view.days.first}-{view.days.last}.{form}"
+    headers = {
+        "content-disposition": f'attachment; filename="{name}"',
+        "content-length": str(size),
+        "cache-control": "no-store",
+    }
+    return StreamingResponse(_chunks(file), media_type=_TYPES[form], headers=headers)
+
+
+def _made(request: Request, selection: Selection, form: str) -> IO[bytes]:
+    """The export in a file without a name, to be closed by whoever sends it. Raises Refusal."""
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when it is sent
+        try:
+            evidence.export(gateway_of(request), who(request), selection, form, file)
+        except BaseException:
+            file.close()
+            raise
+    except OSError as error:
+        why = f"The export could not be written to a temporary file: {error.strerror}."
+        raise Refusal(Kind.UNREADABLE, f"{why} Make room (TMPDIR), then try again.") from error
+    return file
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+ROUTES: Final = [
+    Route(_PATH, _page),
+    Route(f"{_PATH}/verify", _verify, methods=["POST"]),
+    Route(f"{_PATH}/export", _export),
+]

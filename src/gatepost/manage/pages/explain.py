@@ -1,0 +1,157 @@
+"""The page that explains: what would happen to a message, and why; asked for beforehand, or again for real mail.
+
+A question is an address that can be passed on, but for a certificate, which is sent by a form, and for the look at the
+next hops, which a link must not set off.
+"""
+
+from __future__ import annotations
+
+import shlex
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.certificate_forms import public_part
+from gatepost.manage.pages.explain_story import story
+from gatepost.manage.pages.guard import gateway_of, needs_scope, who
+from gatepost.manage.pages.pages import link, render
+from gatepost.manage.use_cases.explain import VERSIONS, Question, explain
+from gatepost.manage.use_cases.explain_past import differences, past_of
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.use_cases.explain_past import Past
+
+
+_PATH: Final = "/explain"
+_MAX_HEADERS: Final = 50
+_FIELDS: Final = ("sender", "recipient", "ip", "tls", "headers", "requiretls")
+# what administration calls a field, as the form calls it
+_NAMES: Final = {"from": "sender", "to": "recipient", "header": "headers"}
+
+
+class _Form(NamedTuple):
+    """As it was filled in."""
+
+    sender: str = ""
+    recipient: str = ""
+    ip: str = ""
+    tls: str = ""
+    headers: str = ""
+    requiretls: bool = False
+    certificate: str = ""
+    live: bool = False
+
+    @property
+    def question(self) -> Question:
+        lines = tuple(line for line in self.headers.splitlines() if line.strip())[:_MAX_HEADERS]
+        return Question(
+            self.sender,
+            self.recipient,
+            self.ip,
+            self.certificate.encode(),
+            self.tls,
+            lines,
+            require_tls=self.requiretls,
+            live=self.live,
+        )
+
+    @property
+    def command(self) -> str:
+        """What asks the same on the command line."""
+        words = ["gatepost", "explain", "--from", self.sender or "<>", "--to", self.recipient]
+        for option, value in (("--ip", self.ip), ("--tls", self.tls)):
+            words += [option, value] if value else []
+        words += ["--certificate", "client.pem"] if self.certificate else []
+        for line in self.question.headers:
+            words += ["--header", line]
+        words += ["--requiretls"] if self.requiretls else []
+        return shlex.join([*words, *(["--live"] if self.live else [])])
+
+    def link(self, organization: str) -> str:
+        """The address of the page, without what an address must not hold."""
+        kept = {name: getattr(self, name) for name in _FIELDS if name != "requiretls"}
+        flag = "on" if self.requiretls else ""
+        return link(_PATH, **kept, requiretls=flag, organization=organization)
+
+
+def _explain(request: Request) -> Response:
+    needs_scope(request, Scope.READ)
+    if request.method == "POST":
+        return _answered(request, _read(request.state.form, sent=True))
+    if identity := request.query_params.get("message", "").strip():
+        return _again(request, identity, request.query_params.get("recipient", ""))
+    form = _read(request.query_params, sent=False)
+    if not form.sender and not form.recipient:
+        return _page(request, form)
+    return _answered(request, form)
+
+
+def _read(given: Mapping[str, str], *, sent: bool) -> _Form:
+    texts = {name: given.get(name, "").strip() for name in ("sender", "recipient", "ip", "tls", "headers")}
+    return _Form(
+        **texts,
+        requiretls=given.get("requiretls", "") == "on",
+        certificate=given.get("certificate", "").strip() if sent else "",
+        live=sent and given.get("live", "") == "on",
+    )
+
+
+def _answered(request: Request, form: _Form) -> Response:
+    try:
+        answer = explain(gateway_of(request), who(request), form.question)
+    except Refusal as refusal:
+        if refusal.kind is Kind.UNREADABLE:
+            raise
+        errors = {_NAMES.get(one.path, one.path): one.message for one in refusal.errors} or {"": refusal.text}
+        return _page(request, form, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
+    return _page(request, form, answer=answer, story=story(answer))
+
+
+def _again(request: Request, identity: str, recipient: str) -> Response:
+    """The question for a message of the trace, with what was decided then."""
+    gateway, principal = gateway_of(request), who(request)
+    past = past_of(gateway, principal, identity, recipient)
+    answer = explain(gateway, principal, past.question)
+    form = _as_form(past)
+    found = differences(past, answer)
+    return _page(request, form, answer=answer, story=story(answer), past=past, differences=found)
+
+
+def _as_form(past: Past) -> _Form:
+    question = past.question
+    real = question.session
+    return _Form(
+        question.sender,
+        question.recipient,
+        real.peer_ip if real is not None else "",
+        (real.tls.version if real.tls else "none") if real is not None else "",
+        "\n".join(question.headers),
+        requiretls=question.require_tls,
+    )
+
+
+def _page(request: Request, form: _Form, status: HTTPStatus = HTTPStatus.OK, **found: Any) -> Response:
+    organization = request.query_params.get("organization", "")
+    context: dict[str, Any] = {"errors": {}, "answer": None, "story": None, "past": None, "differences": ()}
+    shown = context | found
+    return render(
+        request,
+        "explain/explain.html",
+        status,
+        form=form._replace(certificate=public_part(form.certificate)),
+        versions=[("", "As the certificate says"), *((one, one) for one in VERSIONS[:-1]), ("none", "In clear")],
+        share=str(request.base_url).rstrip("/") + form.link(organization) if shown["answer"] else "",
+        command=form.command if shown["answer"] else "",
+        **shown,
+    )
+
+
+ROUTES = [Route(_PATH, _explain, methods=["GET", "POST"])]

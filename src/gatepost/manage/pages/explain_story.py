@@ -1,0 +1,303 @@
+"""An explanation as a page tells it: what comes of it, each decision with its reasons, and who did not apply. Pure.
+
+Made of what `manage.use_cases.explain` answers, for `explain/explain.html`. The words are those of the command line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gatepost.manage.use_cases.explain_words import KINDS, RESULTS, demand_words, hook_words, way_words
+from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.decisions.decision import hook_record
+from gatepost.policy.decisions.outbound import describe
+from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
+from gatepost.policy.decisions.routes import MxRoute, SmartHosts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatepost.analysis.checks.tasks import HostReport
+    from gatepost.manage.use_cases.explain import Answer
+    from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision
+    from gatepost.policy.decisions.explain import Explanation
+    from gatepost.policy.decisions.failures import FailureOutcome
+    from gatepost.policy.decisions.requirement import Requirement
+
+
+SHOWN: Final = 200
+"""Connectors that did not apply, of one direction; JSON has them all."""
+_LEVELS: Final = {"succeeded": "pass", "failed": "fail", "warning": "warn", "skipped": "waiting"}
+
+
+class Reason(NamedTuple):
+    """level: pass for what speaks for it, fail for what decides against, info for the rest."""
+
+    level: str
+    text: str
+
+
+class Others(NamedTuple):
+    """Those that did not apply: name and why not. more: how many are not in rows."""
+
+    what: str
+    rows: Sequence[tuple[str, str]]
+    more: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return len(self.rows) + self.more
+
+
+class Chapter(NamedTuple):
+    """One direction. level, said: what comes of it. facts: name and value. withheld: it is another organization's."""
+
+    level: str
+    said: str
+    facts: Sequence[tuple[str, str]] = ()
+    reasons: Sequence[Reason] = ()
+    others: Sequence[Others] = ()
+    withheld: bool = False
+
+
+class Failure(NamedTuple):
+    """What one kind of TLS failure does. later: what it is returned with, when it expires."""
+
+    kind: str
+    level: str
+    result: str
+    reply: str
+    later: str
+
+
+class Host(NamedTuple):
+    """A next hop that was reached. tasks: as `ui.tasks` takes them."""
+
+    place: str
+    level: str
+    tasks: Sequence[dict[str, object]]
+
+
+class Story(NamedTuple):
+    """All of it. level, headline: the answer in a sentence. notes: what is not known beforehand."""
+
+    level: str
+    headline: str
+    channel: str
+    assumed: Sequence[str]
+    inbound: Chapter
+    outbound: Chapter
+    failures: Sequence[Failure]
+    expires: str
+    notes: Sequence[str]
+    hosts: Sequence[Host] | None
+
+
+def story(answer: Answer) -> Story:
+    """The explanation, told."""
+    explanation, asked = answer.explanation, answer.asked
+    inbound, outbound = _inbound(answer), _outbound(answer)
+    channel = f"over {asked.tls}" if asked.tls else "in clear"
+    if asked.tls:
+        channel += ", with a certificate" if asked.certificate else ", without a certificate"
+    return Story(
+        *_headline(answer),
+        f"from {asked.ip} {channel}",
+        tuple(one.text for one in asked.assumed),
+        inbound,
+        outbound,
+        tuple(map(_failure, explanation.failures)),
+        format_duration(int(answer.expiration)),
+        tuple(_notes(explanation)),
+        None if answer.reports is None else tuple(map(_host, answer.reports)),
+    )
+
+
+def _headline(answer: Answer) -> tuple[str, str]:
+    explanation = answer.explanation
+    if "inbound" in answer.withheld:
+        return "unknown", "Another organization decides on the way in, which is not shown here."
+    verdict, outbound = explanation.inbound, explanation.outbound
+    if not verdict.accepted:
+        word = "deferred" if verdict.reply.transient else "refused"
+        return "fail", f"The message is {word} at {explanation.stage}."
+    return _onward(answer, outbound)
+
+
+def _onward(answer: Answer, outbound: OutboundDecision | None) -> tuple[str, str]:
+    """The same of a message that is accepted."""
+    if "outbound" in answer.withheld:
+        return "pass", "The message is accepted; another organization decides on its way from here."
+    if outbound is None or outbound.way == "nowhere":
+        return "fail", "The message is accepted, but there is no way for it."
+    if answer.certificates is not None and answer.certificates.missing:
+        return "warn", "The message is accepted and then waits: it must be encrypted, and there is no certificate."
+    if answer.reports and not any(one.usable for one in answer.reports):
+        return "warn", "The message is accepted and then waits: no next hop meets the requirement now."
+    return (
+        "pass",
+        f"The message is accepted, and goes {way_words(outbound.record())}{_protection(outbound.requirement)}.",
+    )
+
+
+def _protection(requirement: Requirement | None) -> str:
+    match requirement:
+        case Authenticated():
+            return ", over TLS with a verified certificate"
+        case Encrypted():
+            return ", over TLS"
+        case Opportunistic():
+            return ", over TLS if the next hop offers it"
+        case _:
+            return ""
+
+
+# coming in
+
+
+def _inbound(answer: Answer) -> Chapter:
+    explanation = answer.explanation
+    verdict = explanation.inbound
+    if "inbound" in answer.withheld:
+        return Chapter("unknown", "Decided by another organization", withheld=True)
+    said = "Accepted" if verdict.accepted else f"Refused at {explanation.stage}"
+    if not verdict.accepted and verdict.reply.transient:
+        said = f"Deferred at {explanation.stage}"
+    others = [one for one in explanation.others_inbound if " ".join(one) not in set(verdict.reasons)]
+    return Chapter(
+        "pass" if verdict.accepted else "warn" if verdict.reply.transient else "fail",
+        said,
+        tuple(_inbound_facts(verdict)),
+        tuple(_inbound_reasons(verdict)),
+        _all_others((("connectors", others),)),
+    )
+
+
+def _inbound_facts(verdict: InboundVerdict) -> Iterable[tuple[str, str]]:
+    yield "Reply", verdict.reply.text
+    if verdict.organization:
+        yield "Organization", f"{verdict.organization}, {verdict.direction}"
+    if verdict.connector:
+        trial = f"; in rehearsal: {verdict.rehearsed}" if verdict.rehearsed else ""
+        yield "Connector", verdict.connector
+        yield "It demands", f"{verdict.requirement}{trial}"
+    else:
+        yield "Connector", "none"
+    if verdict.would_refuse is not None:
+        yield "In rehearsal", f"{verdict.would_refuse_connector} would refuse with {verdict.would_refuse.text}"
+    for asked in verdict.hooks:
+        yield "Content hook", hook_words(hook_record(asked))
+
+
+def _inbound_reasons(verdict: InboundVerdict) -> Iterable[Reason]:
+    for number, text in enumerate(verdict.reasons, 1):
+        speaks_for = text.startswith(f"connector {verdict.connector!r} of ") and ", but " not in text
+        if not verdict.accepted and number == len(verdict.reasons):
+            yield Reason("fail", text)
+        else:
+            yield Reason("pass" if verdict.connector and speaks_for else "info", text)
+
+
+# going out
+
+
+def _outbound(answer: Answer) -> Chapter:
+    explanation = answer.explanation
+    outbound = explanation.outbound
+    if "outbound" in answer.withheld:
+        return Chapter("unknown", "Decided by another organization", withheld=True)
+    if outbound is None:
+        return Chapter("waiting", "Nowhere: it is no organization's mail")
+    way = way_words(outbound.record())
+    supposed = "If it were accepted: " if explanation.supposed else ""
+    said = supposed + (way if supposed else way[:1].upper() + way[1:])
+    level = "fail" if outbound.way == "nowhere" else "info" if explanation.supposed else "pass"
+    reasons = [Reason("fail", outbound.detail)] if outbound.way == "nowhere" and outbound.detail else []
+    reasons += [Reason("pass", one) for one in outbound.reasons]
+    if outbound.way in {"mailbox", "lmtp"}:
+        text = "the recipient has a mailbox here, so no outbound connector and no rule is asked"
+        reasons.append(Reason("info", text))
+    if outbound.way == "internal":
+        text = "always TLS, by the site's own certificates; connectors and rules are asked there"
+        reasons.append(Reason("info", text))
+    others = (("connectors", explanation.others_outbound), ("mail flow rules", explanation.other_rules))
+    asks_none = outbound.way in {"mailbox", "lmtp", "internal"}
+    facts = tuple(_outbound_facts(answer, outbound))
+    return Chapter(level, said, facts, reasons, () if asks_none else _all_others(others))
+
+
+def _outbound_facts(answer: Answer, outbound: OutboundDecision) -> Iterable[tuple[str, str]]:
+    explanation = answer.explanation
+    if outbound.requirement is not None:
+        yield "Connector", outbound.connector or "none"
+        yield "It must be", describe(outbound.requirement)
+        yield "Asked by", ", ".join(map(str, outbound.requirement.sources))
+    if outbound.rehearsed is not None:
+        sources = map(str, outbound.rehearsed.sources)
+        yield "In rehearsal", f"would require {demand_words(describe(outbound.rehearsed), sources)}"
+    if explanation.signing is not None:
+        names = ", ".join(explanation.signing.names)
+        yield "DKIM", f"{f'signed by {names}' if names else 'not signed'}: {explanation.signing.why}"
+    for name, one in (("Encryption", outbound.content.encrypt), ("Signature", outbound.content.sign)):
+        if one.required:
+            yield name, f"S/MIME (asked by {', '.join(map(str, one.required))})"
+        if one.rehearsed:
+            yield name, f"in rehearsal: S/MIME (asked by {', '.join(map(str, one.rehearsed))})"
+    if answer.certificates is not None:
+        yield "S/MIME certificates", answer.certificates.missing or answer.certificates.found
+
+
+def _all_others(groups: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> tuple[Others, ...]:
+    return tuple(
+        Others(what, tuple((_name(label), why) for label, why in some[:SHOWN]), max(0, len(some) - SHOWN))
+        for what, some in groups
+        if some
+    )
+
+
+def _name(label: str) -> str:
+    return label.removeprefix("connector ").removeprefix("mail flow rule ")
+
+
+# if TLS fails
+
+
+def _failure(outcome: FailureOutcome) -> Failure:
+    kind = KINDS[outcome.kind]
+    if outcome.reply is not None and outcome.returned is not None:
+        last, final = outcome.reply, outcome.returned
+        text = f"{last.code} {last.enhanced} {outcome.message}"
+        if outcome.result == "fails":
+            return Failure(kind, "fail", "returned at once", f"{final.code} {final.enhanced} {outcome.message}", "")
+        return Failure(kind, "hold", "waits", text, f"{final.code} {final.enhanced}")
+    would = outcome.rehearsed
+    trial = f"; in force it would wait: {would.code} {would.enhanced}" if would is not None else ""
+    level = "pass" if outcome.result == "delivered" else "warn"
+    return Failure(kind, level, f"{RESULTS[outcome.result]}{trial}", "", "")
+
+
+def _notes(explanation: Explanation) -> Iterable[str]:
+    if isinstance(explanation.route, SmartHosts | MxRoute):
+        yield "What the domain publishes (DANE, MTA-STS) is looked up when mail is sent, and may demand more."
+    if explanation.held_below_memory:
+        yield (
+            'Under protection_drop = "hold" mail waits for an administrator where the destination was seen to do '
+            "better, whatever is said here."
+        )
+
+
+def _host(report: HostReport) -> Host:
+    tasks: list[dict[str, object]] = [
+        {
+            "key": f"{report.host}-{report.address}-{number}",
+            "level": _LEVELS[str(one.status)],
+            "title": one.name,
+            "text": one.text,
+            "advice": one.advice,
+            "took": one.seconds or None,
+        }
+        for number, one in enumerate(report.tasks)
+    ]
+    place = f"{report.host} ({report.address})" if report.address else report.host
+    return Host(place, "pass" if report.usable else "fail", tasks)

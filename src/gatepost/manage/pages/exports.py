@@ -1,0 +1,95 @@
+"""The table of a page as CSV or JSON, where its address says `format=csv` or `format=json`: streamed, and bounded.
+
+Used by every page with a table: `if found := exported(request, "connectors", COLUMNS, records): return found`.
+"""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from starlette.responses import StreamingResponse
+
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.spreadsheet import csv_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from starlette.requests import Request
+
+
+MOST: Final = 100_000
+"""Rows at most; what is more is asked for by narrower filters."""
+_CHUNK: Final = 64 * 1024
+
+
+def _itself(item: Any) -> Any:
+    return item
+
+
+def wants_file(request: Request) -> bool:
+    """Whether the address asks for a file; needed only where finding its rows is another way than finding the page."""
+    return bool(request.query_params.get("format"))
+
+
+def exported[Item](
+    request: Request,
+    name: str,
+    columns: Sequence[str],
+    items: Callable[[], Iterable[Item]],
+    *,
+    record: Callable[[Item], Mapping[str, Any]] = _itself,
+    cells: Callable[[Item], Sequence[object]] | None = None,
+) -> StreamingResponse | None:
+    """The file, None if a page is asked for.
+
+    name: of the file, without what follows the dot. items: made only if they are wanted. record: of an item, for JSON;
+    without it an item is its own. cells: for CSV, one for each of `columns`; without it those of the record. Raises
+    Refusal (INPUT) for another format.
+    """
+    wanted = request.query_params.get("format", "")
+    if not wanted:
+        return None
+    if wanted not in {"csv", "json"}:
+        raise Refusal(Kind.INPUT, f"format={wanted} is not possible: there are csv and json")
+    found = _begun(islice(items(), MOST))
+    headers = {"content-disposition": f'attachment; filename="gatepost-{name}.{wanted}"'}
+    if wanted == "csv":
+        rows = map(cells or (lambda item: _in_columns(record(item), columns)), found)
+        lines = (line.encode() for line in csv_lines(columns, rows))
+        return StreamingResponse(_in_chunks(lines), media_type="text/csv; charset=utf-8", headers=headers)
+    return StreamingResponse(_in_chunks(_json(map(record, found))), media_type="application/json", headers=headers)
+
+
+def _begun[Item](items: Iterator[Item]) -> Iterator[Item]:
+    """The same, of which the first is there: what cannot be found is refused before an answer has begun."""
+    first = list(islice(items, 1))
+    return chain(first, items)
+
+
+def _in_chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Some at a time: each thing that is sent is asked of another thread, which costs more than a line does."""
+    chunk = bytearray()
+    for line in lines:
+        chunk += line
+        if len(chunk) >= _CHUNK:
+            yield bytes(chunk)
+            chunk.clear()
+    yield bytes(chunk)
+
+
+def _in_columns(row: Mapping[str, Any], columns: Sequence[str]) -> list[object]:
+    return [_cell(row.get(column)) for column in columns]
+
+
+def _cell(value: object) -> object:
+    return msgspec.json.encode(value).decode() if isinstance(value, dict) else value
+
+
+def _json(rows: Iterator[Mapping[str, Any]]) -> Iterator[bytes]:
+    yield b"["
+    for place, row in enumerate(rows):
+        yield (b",\n" if place else b"\n") + msgspec.json.encode(row)
+    yield b"\n]\n"

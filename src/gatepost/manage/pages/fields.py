@@ -1,0 +1,175 @@
+"""Forms of resources, made from the declarations of their fields: what is asked, how, and what the answers make. Pure.
+
+An answer that is left empty is not written: the field has its default then. Whether a value is right says
+`policy.connectors.model.parse`, as for every other door.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
+
+from gatepost.manage.pages.texts import sentence
+from gatepost.manage.pages.values import in_words
+from gatepost.policy.connectors.describe import form_of
+from gatepost.policy.connectors.fields import Form, keys, record_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+    from gatepost.policy.connectors.errors import FieldError
+
+
+_WORDS: Final = {
+    "tls": "TLS", "ip": "IP", "mta": "MTA", "sts": "STS", "mx": "MX", "smtp": "SMTP", "dane": "DANE", "dkim": "DKIM",
+    "smime": "S/MIME", "requiretls": "REQUIRETLS", "id": "ID", "jwks": "JWKS", "url": "URL",
+}  # fmt: skip
+_INTEGER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
+_INDEX: Final = re.compile(r"\[\d+\]")
+
+
+class Control(StrEnum):
+    """How a field is asked for. LONG: one text of many lines; LINES: a list."""
+
+    TEXT = "text"
+    LONG = "long"
+    NUMBER = "number"
+    LINES = "lines"
+    CHOICE = "choice"
+
+
+class Question(NamedTuple):
+    """key: of the field, with the table's before a dot. takes: what it takes, in words. default: "" where it has none.
+
+    choices: pairs of value and text, for CHOICE.
+    """
+
+    key: str
+    label: str
+    control: Control
+    meaning: str
+    takes: str
+    required: bool
+    default: str
+    choices: tuple[tuple[str, str], ...] = ()
+
+
+def label_of(key: str) -> str:
+    """A field's name for people: "TLS sender certificate name"."""
+    words = [_WORDS.get(word, word) for word in key.rpartition(".")[2].split("_")]
+    text = " ".join(words).replace("MTA STS", "MTA-STS")
+    return text[:1].upper() + text[1:]
+
+
+def questions(model: type[BaseModel], *, without: Sequence[str] = ()) -> tuple[Question, ...]:
+    """Every field of a resource that is no list of resources, in the order of the declaration."""
+    return tuple(one for one in _questions(model, "") if one.key not in without)
+
+
+def _questions(model: type[BaseModel], prefix: str) -> Iterator[Question]:
+    defaults = model.model_construct().model_dump(mode="json", by_alias=True)
+    for key, info in keys(model).items():
+        if info.alias is not None:
+            continue
+        inner = record_in(info.annotation)
+        if inner is not None:
+            yield from _questions(inner, f"{key}.")
+            continue
+        yield _question(prefix + key, info, "" if info.default_factory else in_words(defaults.get(key)))
+
+
+def _question(key: str, info: FieldInfo, default: str) -> Question:
+    kind, control = _plain(info.annotation), Control.TEXT
+    choices: tuple[tuple[str, str], ...] = ()
+    if kind is bool:
+        control, choices = Control.CHOICE, (("true", "Yes"), ("false", "No"))
+        default = {"true": "yes", "false": "no"}.get(default, "")
+    elif isinstance(kind, type) and issubclass(kind, StrEnum):
+        control, choices = Control.CHOICE, tuple((str(one), str(one)) for one in kind)
+    elif get_origin(kind) is tuple:
+        control = Control.LINES
+    elif kind is int:
+        control = Control.NUMBER
+    elif any(isinstance(one, Form) and one.long for one in info.metadata):
+        control = Control.LONG
+    if control is Control.CHOICE and not info.is_required():
+        choices = (("", f"Default ({default})" if default else "Default"), *choices)
+    takes = form_of(info.annotation, info.metadata)
+    return Question(key, label_of(key), control, info.description or "", takes, info.is_required(), default, choices)
+
+
+def _plain(annotation: Any) -> Any:
+    """The type without what surrounds it, and without the None that stands for "not written"."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _plain(get_args(annotation)[0])
+    if origin in {Union, UnionType}:
+        return next(_plain(one) for one in get_args(annotation) if one is not type(None))
+    return annotation
+
+
+def texts_of(asked: Sequence[Question], table: Mapping[str, Any]) -> dict[str, str]:
+    """What a form shows of a resource: what was written of it."""
+    found = {}
+    for one in asked:
+        outer, dot, inner = one.key.partition(".")
+        value = table.get(outer)
+        if dot:
+            value = (value or {}).get(inner)
+        found[one.key] = _written(value)
+    return found
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    return value.strip() if isinstance(value, str) else in_words(value)
+
+
+def values_of(asked: Sequence[Question], given: Mapping[str, str]) -> dict[str, Any]:
+    """What a form makes of a resource, as `manage.use_cases.resources` takes it: None is what is not written."""
+    found: dict[str, Any] = {}
+    for one in asked:
+        outer, dot, inner = one.key.partition(".")
+        value = _value(one, given.get(one.key, "").replace("\r\n", "\n").strip())
+        if dot:
+            table = found.setdefault(outer, {})
+            table[inner] = value
+        else:
+            found[one.key] = value
+    return {key: _or_none(value) for key, value in found.items()}
+
+
+def _or_none(value: Any) -> Any:
+    """A table of which nothing is written is not written itself."""
+    return None if isinstance(value, dict) and all(one is None for one in value.values()) else value
+
+
+def _value(one: Question, text: str) -> Any:
+    if not text:
+        return None
+    if one.control is Control.LINES:
+        return list(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
+    if text in {"true", "false"} and one.control is Control.CHOICE:
+        return text == "true"
+    if one.control is Control.NUMBER and _INTEGER.fullmatch(text):
+        return int(text)
+    return text
+
+
+def errors_by_field(asked: Sequence[Question], errors: Sequence[FieldError], text: str) -> dict[str, str]:
+    """For a form: what is wrong by field, "" for what is of none. text: where there are no errors by field."""
+    known = {one.key for one in asked} | {"organization"}
+    found: dict[str, str] = {}
+    for error in errors:
+        key = _INDEX.sub("", error.path)
+        while key and key not in known:
+            key = key.rpartition(".")[0]
+        said = sentence(error.message) if key else str(error)
+        found[key] = f"{found[key]} {said}" if key in found else said
+    return found or {"": text}

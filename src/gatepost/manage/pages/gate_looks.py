@@ -1,0 +1,212 @@
+"""Looks at the gates of a changeover: followed live by server-sent events, or waited for where there is no script.
+
+A look runs on a thread of its own, for it has a store of its own and waits for the world; few run at a time, those of
+REST among them (`Gateway.gates`), and each ends by itself within two minutes, whoever follows. The last one of each
+certificate is kept in this process for an hour, so that a page shows what was found without asking anybody; it decides
+nothing: a switch looks anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import StreamingResponse
+
+from gatepost.analysis.checks.gates import Gate
+from gatepost.analysis.checks.partner_report import Mark
+from gatepost.manage.pages.guard import gateway_of, who
+from gatepost.manage.pages.pages import event, fragment
+from gatepost.manage.pages.texts import sentence
+from gatepost.manage.use_cases.changeover import look
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.pki.certificates.entry import Purpose
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+
+    from gatepost.analysis.checks.gates import GateFinding
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.changeover import Look
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.pki.certificates.entry import Entry
+
+
+_KEPT: Final = 64
+_KEPT_SECONDS: Final = 3600.0
+_PULSE: Final = 10.0  # seconds after which a silent stream says that it is there
+_TITLES: Final = {
+    Gate.KEY: "Private key",
+    Gate.CHAIN: "Chain, roots and revocation",
+    Gate.NAMES: "Names and MTA-STS",
+    Gate.TLSA: "TLSA records (DANE)",
+    Gate.STAPLING: "OCSP stapling",
+    Gate.REHEARSAL: "Handshakes with ourselves",
+    Gate.PARTNERS: "Partners told",
+}
+_LEVELS: Final = {
+    Mark.PASS: "pass",
+    Mark.INFO: "info",
+    Mark.WARN: "warn",
+    Mark.FAIL: "fail",
+    Mark.UNKNOWN: "unknown",
+}
+_WORST: Final = (Mark.FAIL, Mark.UNKNOWN, Mark.WARN, Mark.PASS, Mark.INFO)
+_RECORD: Final = re.compile(r"_\d+\._tcp\.\S+ IN TLSA \d \d \d [0-9a-f]+")
+# Where the text is about commands, and the page has a form.
+_FIXES: Final = {(Gate.PARTNERS, Mark.WARN): "Send them the text for a mail, then mark them as told, both below."}
+# Of a client identity there is nothing that a listener presents.
+_SERVERS: Final = (Gate.TLSA, Gate.STAPLING, Gate.REHEARSAL)
+
+_lock: Final = Lock()
+_looks: Final[OrderedDict[tuple[str, str], Look]] = OrderedDict()
+
+
+# what is kept
+
+
+def kept(gateway: Gateway, number: str) -> Look | None:
+    """The last look at a certificate, None if there was none within the hour, or the certificate went on since."""
+    with _lock:
+        found = _looks.get((str(gateway.data), number))
+    return found if found is not None and time.time() - found.now < _KEPT_SECONDS else None
+
+
+def keep(gateway: Gateway, found: Look) -> Look:
+    """Remember it, and forget the oldest of many."""
+    with _lock:
+        _looks[(str(gateway.data), found.entry.id)] = found
+        _looks.move_to_end((str(gateway.data), found.entry.id))
+        while len(_looks) > _KEPT:
+            _looks.popitem(last=False)
+    return found
+
+
+# as items of a page
+
+
+def gate_items(
+    entry: Entry, found: Mapping[Gate, Sequence[GateFinding]], *, running: bool = False
+) -> list[dict[str, Any]]:
+    """Each gate in its order. found: what is known so far; running: others are being looked at."""
+    gates = [one for one in Gate if entry.purpose is Purpose.SERVER or one not in _SERVERS]
+    return [_item(gate, found.get(gate), running=running) for gate in gates]
+
+
+def by_gate(findings: Sequence[GateFinding]) -> dict[Gate, list[GateFinding]]:
+    """The findings of a report, those without any too."""
+    return {gate: [one for one in findings if one.gate is gate] for gate in Gate}
+
+
+def _item(gate: Gate, findings: Sequence[GateFinding] | None, *, running: bool) -> dict[str, Any]:
+    base = {"key": str(gate), "title": _TITLES[gate], "findings": [], "text": ""}
+    if findings is None:
+        return base | {"level": "running" if running else "waiting"}
+    if not findings:
+        return base | {"level": "info", "text": "Nothing to look at here."}
+    ordered = sorted(findings, key=lambda one: _WORST.index(one.verdict))
+    worst = ordered[0]
+    more = sum(1 for one in ordered if one.verdict is worst.verdict) - 1
+    text = sentence(worst.text) + (f" (and {more} more)" if more else "")
+    if more and worst.verdict is Mark.PASS:
+        text = f"{len(ordered)} findings, none against it."
+    return base | {
+        "level": _LEVELS[worst.verdict],
+        "text": text,
+        "findings": [_finding(one) for one in ordered],
+    }
+
+
+def _finding(one: GateFinding) -> dict[str, Any]:
+    records = list(dict.fromkeys(_RECORD.findall(f"{one.text} {one.evidence} {one.fix}")))
+    return {
+        "level": _LEVELS[one.verdict],
+        "text": sentence(one.text),
+        "evidence": one.evidence,
+        "fix": _FIXES.get((one.gate, one.verdict)) or _without(one.fix, records),
+        "records": records,
+        "until": one.until or None,
+    }
+
+
+def _without(fix: str, records: Sequence[str]) -> str:
+    """What to do, without the records that stand below it to be copied."""
+    for record in records:
+        fix = fix.replace(record, "").strip()
+    return fix
+
+
+# looking
+
+
+def waited(gateway: Gateway, principal: Principal, number: str) -> Look:
+    """Look and wait. Raises Busy, Refusal."""
+    return keep(gateway, look(gateway, principal, number))
+
+
+def followed(asked: Request, entry: Entry, looked: Callable[[Look], None]) -> StreamingResponse:
+    """Look, and tell of each gate as soon as it was looked at; "done" ends it. looked: is given the look in the end."""
+    stream = _Followed(asked, entry, looked).events()
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+
+
+class _Followed:
+    """One look and who follows it: the thread tells, the event loop writes."""
+
+    def __init__(self, asked: Request, entry: Entry, looked: Callable[[Look], None]) -> None:
+        self._asked = asked
+        self._entry = entry
+        self._looked = looked
+        self._loop = asyncio.get_running_loop()
+        self._told: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._found: dict[Gate, list[GateFinding]] = {}
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Each has all gates as they are then."""
+        yield self._shown(running=True)
+        Thread(target=self._run, name="gates", daemon=True).start()
+        while True:
+            try:
+                told = await asyncio.wait_for(self._told.get(), _PULSE)
+            except TimeoutError:
+                yield b": still looking\n\n"
+                continue
+            if told is None:
+                break
+            yield told
+        yield event("", "done")
+
+    def _shown(self, *, running: bool, trouble: str = "") -> bytes:
+        items = gate_items(self._entry, self._found, running=running)
+        return event(fragment(self._asked, "certificates/gates.html", "gates", gates=items, trouble=trouble))
+
+    def _tell(self, told: bytes | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody follows any more
+            self._loop.call_soon_threadsafe(self._told.put_nowait, told)
+
+    def _gate(self, gate: Gate, findings: Sequence[GateFinding]) -> None:
+        self._found[gate] = list(findings)
+        self._tell(self._shown(running=True))
+
+    def _run(self) -> None:
+        """On the thread."""
+        gateway = gateway_of(self._asked)
+        try:
+            found = keep(gateway, look(gateway, who(self._asked), self._entry.id, self._gate))
+            self._looked(found)
+            self._found = by_gate(found.report.findings if found.report else ())
+            self._tell(self._shown(running=False))
+        except Refusal as refusal:
+            self._tell(self._shown(running=False, trouble=sentence(refusal.text)))
+        except Exception:
+            self._tell(self._shown(running=False, trouble="Something went wrong here; the gateway's log says what."))
+            raise
+        finally:
+            self._tell(None)

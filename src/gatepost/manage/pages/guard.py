@@ -1,0 +1,110 @@
+"""What stands before a page: whether who asks may see it, or do what its form does.
+
+What somebody does not see is not there (404), so that nobody learns of another organization; what they see and may not
+do is forbidden (403). To look at a page at all takes the right to read, which every role has and an API token may lack.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.records import Actor
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.web.record import address_of, note_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp, Receive, Send
+    from starlette.types import Scope as Asked
+
+    from gatepost.manage.access.accounts import Accounts
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+
+
+def who(request: Request) -> Principal:
+    """Who asks. `manage.web.identity` lets nobody come here who is not known."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+def actor_of(request: Request) -> Actor:
+    """Who asks, for the record of deeds."""
+    return Actor(who(request).name, address_of(request.scope))
+
+
+def accounts_of(request: Request) -> Accounts:
+    """Users, tokens, sessions and deeds."""
+    accounts: Accounts = request.app.state.accounts
+    return accounts
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that the pages are of."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:
+    """Who asks, if they may do that in an organization; None is to the gateway itself. Raises HTTPException."""
+    principal = who(request)
+    if not (principal.is_of_gateway if organization is None else principal.sees(organization)):
+        note_refusal(request.scope, "it is the gateway's, or of an organization that is not seen")
+        raise not_there()
+    if not principal.may(scope, organization):
+        text = f"Your role does not allow this: it needs the right “{scope}”. An owner can change your role."
+        raise HTTPException(HTTPStatus.FORBIDDEN, text)
+    return principal
+
+
+def needs_scope(request: Request, scope: Scope) -> Principal:
+    """Who asks, if they may do that anywhere; what they do must then be bounded by what they see."""
+    principal = who(request)
+    if not (scope in principal.scopes or Scope.OWNER in principal.scopes):
+        text = f"Your role does not allow this: it needs the right “{scope}”. An owner can change your role."
+        raise HTTPException(HTTPStatus.FORBIDDEN, text)
+    return principal
+
+
+class _Reading:
+    """Around a page; what its form does asks for a right of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Asked, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["method"] in {"GET", "HEAD"}:
+            needs_scope(Request(scope), Scope.READ)
+        await self._app(scope, receive, send)
+
+
+def for_readers(page: Route) -> Route:
+    """The same page, which is shown to who may read alone (403)."""
+    methods, around = sorted(page.methods or ()), [Middleware(_Reading)]
+    return Route(page.path, page.endpoint, methods=methods, name=page.name, middleware=around)
+
+
+def not_there(text: str = "There is no such page, or it is of an organization that you do not see.") -> HTTPException:
+    """To be raised."""
+    return HTTPException(HTTPStatus.NOT_FOUND, text)
+
+
+@contextmanager
+def or_not_there(text: str) -> Iterator[None]:
+    """What is missing is a page that is not there, with this text; other refusals go on. Raises HTTPException."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.kind is not Kind.MISSING:
+            raise
+        raise not_there(text) from refusal

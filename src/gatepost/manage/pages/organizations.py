@@ -1,0 +1,184 @@
+"""Organizations: the list, one with what it is made of, and its form. Who sees only some makes and removes none."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.editor import Edited, edit
+from gatepost.manage.pages.exports import MOST, exported
+from gatepost.manage.pages.guard import gateway_of, needs, not_there, or_not_there, who
+from gatepost.manage.pages.kinds import KIND_PAGES
+from gatepost.manage.pages.pages import render, see_other
+from gatepost.manage.pages.paging import SIZE, foot, offset_of
+from gatepost.manage.pages.places import organization_path
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.history import PartChange, differences_of, history
+from gatepost.manage.use_cases.listings import OrganizationRow, organizations
+from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.part_record import (
+    fields_of,
+    organization_command,
+    organization_toml,
+    own_table,
+    without_parts,
+)
+from gatepost.manage.use_cases.parts import KINDS
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resources import add_organization, organization, remove_organization, set_organization
+from gatepost.policy.connectors.records import Organization
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.use_cases.change import Outcome
+
+
+_SHOWN = 200  # parts of which the whole file of an organization is shown on its page
+
+
+def _list(request: Request) -> Response:
+    gateway, principal = gateway_of(request), who(request)
+    wanted = request.query_params.get("q", "").strip()
+
+    def records() -> Iterator[dict[str, Any]]:
+        for row in organizations(gateway, principal, Selection(q=wanted, limit=MOST)).rows:
+            yield row._asdict()
+
+    if file := exported(request, "organizations", OrganizationRow._fields, records):
+        return file
+    page = organizations(gateway, principal, Selection("", wanted, SIZE, offset_of(request)))
+    return render(
+        request,
+        "organizations/list.html",
+        rows=page.rows,
+        foot=foot(page, "organizations"),
+        q=wanted,
+        may_add=principal.may(Scope.CONNECTORS),
+        path=organization_path,
+        tabs=[(text, path, path == request.url.path) for text, path in KIND_PAGES[0].tabs],
+    )
+
+
+def _one(request: Request) -> Organization:
+    """The one that the address names, if who asks sees it. Raises HTTPException."""
+    name = request.path_params["name"]
+    if not who(request).sees(name):
+        raise not_there()
+    with or_not_there(f"There is no organization {name!r}."):
+        return organization(gateway_of(request), who(request), name)
+
+
+def _view(request: Request) -> Response:
+    return _shown(request, _one(request))
+
+
+def _shown(request: Request, one: Organization, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> Response:
+    counts = {kind.key: len(kind.of(one)) for kind in KINDS.values()}
+    small = sum(counts.values()) <= _SHOWN
+    newest = history(gateway_of(request), who(request), organization=one.name, limit=1) if small else []
+    return render(
+        request,
+        "organizations/organization.html",
+        status,
+        one=one,
+        counts=counts,
+        fields=fields_of(without_parts(one)),
+        command=organization_command(one),
+        toml=organization_toml(one) if small else "# It has many parts: gatepost export prints all of it.\n",
+        newest=newest[0] if newest else None,
+        may_change=who(request).may(Scope.CONNECTORS, one.name),
+        may_remove=who(request).may(Scope.CONNECTORS),
+        here=organization_path(one.name),
+        edit=organization_path(one.name, "edit"),
+        error=error,
+    )
+
+
+def _remove(request: Request) -> Response:
+    one = _one(request)
+    principal = needs(request, Scope.CONNECTORS)
+    form = request.state.form
+    if form.get("do") != "remove":
+        raise not_there("There is nothing of that name to do.")
+    if form.get("again", "").strip() != one.name:
+        text = f"The name was not written as it is, so nothing was removed: write {one.name}."
+        return _shown(request, one, HTTPStatus.UNPROCESSABLE_ENTITY, text)
+    try:
+        outcome = remove_organization(
+            gateway_of(request), principal, one.name, Wish(principal.name, form.get("note", "").strip()[:500])
+        )
+    except Refusal as refusal:
+        if refusal.kind is Kind.UNREADABLE:
+            raise
+        return _shown(request, one, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+    text = " ".join([f"Organization {one.name} was removed.", *outcome.warnings])
+    return see_other(request, "/organizations", text, "warn" if outcome.warnings else "pass")
+
+
+def _edit(request: Request) -> Response:
+    one = _one(request)
+    principal = needs(request, Scope.CONNECTORS, one.name)
+    gateway = gateway_of(request)
+
+    def stored() -> dict[str, Any] | None:
+        return own_table(organization(gateway, principal, one.name))
+
+    def change(_: str, values: dict[str, Any], wish: Wish) -> Outcome:
+        return set_organization(gateway, principal, one.name, values, wish)
+
+    def changes() -> Sequence[PartChange]:
+        found = history(gateway, principal, organization=one.name)
+        return [PartChange(one, [part for part in differences_of(one) if "[" not in part.path]) for one in found]
+
+    here = organization_path(one.name)
+    edited = Edited(
+        f"Edit {one.name}",
+        (("Organizations", "/organizations"), (one.name, here), ("Edit", "")),
+        Organization,
+        stored,
+        change,
+        lambda _: here,
+        "name",
+        ("name",),
+        history=changes,
+        label=f"Organization {one.name}",
+    )
+    return edit(request, edited)
+
+
+def _new(request: Request) -> Response:
+    principal = needs(request, Scope.CONNECTORS)
+    gateway = gateway_of(request)
+
+    def change(name: str, values: dict[str, Any], wish: Wish) -> Outcome:
+        fields = {key: value for key, value in values.items() if key != "name" and value is not None}
+        return add_organization(gateway, principal, name, fields, wish)
+
+    trail = (("Organizations", "/organizations"), ("Add an organization", ""))
+    edited = Edited(
+        "Add an organization",
+        trail,
+        Organization,
+        lambda: None,
+        change,
+        organization_path,
+        "name",
+        label="The organization",
+    )
+    return edit(request, edited)
+
+
+ROUTES = [
+    Route("/organizations", _list),
+    Route("/organizations/new", _new, methods=["GET", "POST"]),
+    Route("/organizations/view/{name}", _view, methods=["GET"]),
+    Route("/organizations/view/{name}", _remove, methods=["POST"]),
+    Route("/organizations/edit/{name}", _edit, methods=["GET", "POST"]),
+]

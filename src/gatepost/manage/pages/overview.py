@@ -1,0 +1,95 @@
+"""The first page: what needs somebody, what waits, how mail was protected in the last day, what the gateway works by.
+
+Who sees only some organizations sees what is theirs: no certificates, no workers. The picture is loaded after the page.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from starlette.routing import Route
+
+from gatepost.manage.pages.alarms import LEVELS
+from gatepost.manage.pages.certificate_view import life
+from gatepost.manage.pages.first_steps import first_steps
+from gatepost.manage.pages.guard import gateway_of, who
+from gatepost.manage.pages.pages import render
+from gatepost.manage.use_cases.alarms import alarms
+from gatepost.manage.use_cases.certificates import listing
+from gatepost.manage.use_cases.queue import destinations
+from gatepost.manage.use_cases.status import configuration, workers
+from gatepost.pki.certificates.entry import State
+from gatepost.store.interface import QueueFilter
+from gatepost.store.trace_hours import HOUR, Flow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.store.admin_rows import DestinationCount
+
+
+_ALARMS: Final = 5
+_DESTINATIONS: Final = 5
+_CERTIFICATES: Final = 5
+_HOURS: Final = 24
+_LEVELS: Final = ("authenticated", "encrypted", "none")
+
+
+def _overview(request: Request) -> Response:
+    gateway, principal, now = gateway_of(request), who(request), time.time()
+    organization = request.query_params.get("organization", "")
+    waiting = destinations(gateway, principal, QueueFilter(organization=organization, limit=0))
+    found = alarms(gateway, principal, now)
+    return render(
+        request,
+        "overview/overview.html",
+        first_steps=first_steps(gateway, principal),
+        alarms=found.alarms[:_ALARMS],
+        alarm_count=len(found.alarms),
+        alarm_level=min((LEVELS[one.severity] for one in found.alarms), key=("fail", "warn", "info").index, default=""),
+        unknown=found.unknown[:_ALARMS],
+        levels=LEVELS,
+        counts=_counts(waiting),
+        fullest=waiting[:_DESTINATIONS],
+        certificates=[(one, life(one, now)) for one in _ending(gateway, principal)],
+        configuration=configuration(gateway) if principal.is_of_gateway else None,
+        workers=workers(gateway) if principal.is_of_gateway else (),
+    )
+
+
+def _counts(waiting: Sequence[DestinationCount]) -> Mapping[str, int]:
+    return {name: sum(getattr(one, name) for one in waiting) for name in ("active", "deferred", "held")}
+
+
+def _ending(gateway: Gateway, principal: Principal) -> Sequence[Entry]:
+    """The certificates in use that end first."""
+    if not principal.is_of_gateway:
+        return ()
+    used = (one for one in listing(gateway).entries if one.state in {State.CURRENT, State.NEXT})
+    return sorted(used, key=lambda one: one.leaf.not_after)[:_CERTIFICATES]
+
+
+def _flows(request: Request) -> Response:
+    """The last hours, by direction and protection."""
+    gateway, principal = gateway_of(request), who(request)
+    end = (int(time.time()) // HOUR + 1) * HOUR
+    begin = end - _HOURS * HOUR
+    seen = principal.organizations
+    if organization := request.query_params.get("organization", ""):
+        seen = frozenset({organization}) if principal.sees(organization) else frozenset()
+    counted = gateway.hours.counted(begin, end, seen)
+    rows = {
+        event: [(hour, *(counted[Flow(hour, event, level)] for level in _LEVELS)) for hour in range(begin, end, HOUR)]
+        for event in ("SEND", "RECEIVE")
+    }
+    return render(request, "overview/flows.html", block="flows", rows=rows, any=bool(counted), begin=begin)
+
+
+ROUTES = [Route("/", _overview), Route("/overview/flows", _flows)]

@@ -1,0 +1,74 @@
+"""Which page of a long list is asked for, and where the ones beside it are. Used by every list that is paged by place.
+
+Pure but for the request it reads.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gatepost.manage.use_cases.pages import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from starlette.requests import Request
+
+    from gatepost.manage.use_cases.pages import Page
+
+
+SIZE: Final = 50
+"""Rows of a page."""
+_LAST: Final = 1_000_000
+_ROOM: Final = 75_000  # bytes of a page for the rows of a table: with its frame it has less than 100 KB
+_ROW: Final = 320  # bytes of a row without its texts
+
+
+class Foot(NamedTuple):
+    """What stands below a table. before, after: numbers of the pages beside it, 0 where there is none."""
+
+    shown: str
+    before: int
+    after: int
+
+
+def page_of(request: Request) -> int:
+    """From 1 on; what is no number is the first page."""
+    text = request.query_params.get("page", "")
+    return min(max(int(text), 1), _LAST) if text.isascii() and text.isdigit() and len(text) < 8 else 1
+
+
+def offset_of(request: Request) -> int:
+    """Rows before the page that is asked for."""
+    return (page_of(request) - 1) * SIZE
+
+
+def paged[T](request: Request, rows: Sequence[T], version: int = 0) -> Page[T]:
+    """The page that is asked for of rows that are all at hand."""
+    return Selection(limit=SIZE, offset=offset_of(request)).page(version, rows)
+
+
+def foot[T](page: Page[T], noun: str, one: str = "") -> Foot:
+    """noun: what the rows are, in the plural. one: a single one of them, "" if that is the plural without its s."""
+    number = page.offset // SIZE + 1
+    more = page.offset + len(page.rows) < page.total
+    if not page.rows:
+        shown = f"0 of {page.total:,} {noun}"
+    elif page.total == 1:
+        shown = f"1 {one or noun.removesuffix('s')}"
+    else:
+        shown = f"{page.offset + 1:,} to {page.offset + len(page.rows):,} of {page.total:,} {noun}"
+    return Foot(shown, number - 1, number + 1 if more else 0)
+
+
+def fitting[Row: tuple[str | None, ...]](rows: Iterable[Row], most: int) -> list[Row]:
+    """The first rows, as many as a page has room for. rows: what of each is shown. most: of them, however short."""
+    found: list[Row] = []
+    room = _ROOM
+    for row in rows:
+        room -= _ROW + sum(len(escape(text).encode("utf-8", "replace")) for text in row if text)
+        if len(found) == most or (found and room < 0):
+            break
+        found.append(row)
+    return found

@@ -1,0 +1,157 @@
+"""The pages that check a partner or one host, live as the stages end, and the report for the partner's postmaster.
+
+A check runs on a thread of its own (`manage.use_cases.check_runs`); a page shows it at its address for an hour. Without
+a script the page loads itself anew until the check has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gatepost.analysis.checks.partner_report import check_record
+from gatepost.manage.access.actions import named
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.following import followed
+from gatepost.manage.pages.guard import accounts_of, actor_of, gateway_of, needs_scope, who
+from gatepost.manage.pages.pages import environment, fragment, render, see_other
+from gatepost.manage.pages.partner_report import check_view
+from gatepost.manage.use_cases.partner import MAIL_PORTS, Target, look, look_of, target_of
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.times import stamp
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gatepost.analysis.checks.partner_report import PartnerCheck
+    from gatepost.manage.pages.partner_report import CheckView
+    from gatepost.manage.use_cases.check_runs import CheckRun
+
+    type Run = CheckRun[Target, PartnerCheck]
+
+
+_PARTNER, _HOST = "/check", "/check/host"
+_MOST: Final = 1800  # letters of a message that a link begins; programs cut what is longer
+_SHORT: Final = 2.0  # seconds that a form waits, so that most answers are there at once
+
+
+def _form(request: Request) -> Response:
+    needs_scope(request, Scope.READ)
+    is_host = request.url.path == _HOST
+    if request.method == "GET":
+        return _form_page(request, is_host=is_host, text=request.query_params.get("target", ""))
+    text = request.state.form.get("target", "").strip()
+    try:
+        run = _begun(request, text, is_host=is_host)
+    except Refusal as refusal:
+        status = _STATUSES.get(refusal.kind)
+        if status is None:
+            raise
+        error = refusal.errors[0].message if refusal.errors else refusal.text
+        return _form_page(request, status, is_host=is_host, text=text, errors={"target": error})
+    return see_other(request, f"{_PARTNER}/run/{run.id}")
+
+
+_STATUSES: Final = {Kind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY, Kind.CONFLICT: HTTPStatus.TOO_MANY_REQUESTS}
+
+
+def _begun(request: Request, text: str, *, is_host: bool) -> Run:
+    gateway, principal = gateway_of(request), who(request)
+    wanted = look_of(gateway, principal, target_of(text, host=is_host))
+    run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
+    accounts_of(request).record(actor_of(request), named("check", wanted.target.kind), subject=wanted.target.text)
+    run.wait(_SHORT)
+    return run
+
+
+def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host: bool, **given: Any) -> Response:
+    recent = gateway_of(request).checks.recent(who(request), Target)
+    context: dict[str, Any] = {"errors": {}, "text": ""} | given
+    return render(
+        request,
+        "partner/form.html",
+        status,
+        is_host=is_host,
+        ports=MAIL_PORTS,
+        recent=[(one, _view(one)) for one in recent],
+        **context,
+    )
+
+
+def _run(request: Request) -> Run:
+    needs_scope(request, Scope.READ)
+    return gateway_of(request).checks.find(request.path_params["run"], who(request), Target)
+
+
+def _view(run: Run) -> CheckView | None:
+    found, done = run.found, run.done
+    if found is None:
+        return None
+    if run.trouble:  # nothing is looked at any more
+        found = replace(found, rows=tuple(replace(row, looking=None) for row in found.rows))
+    return check_view(found, done=done and not run.trouble)
+
+
+def _result(request: Request) -> Response:
+    run = _run(request)
+    if request.query_params.get("format") == "json":
+        return _json(run)
+    return render(request, "partner/result.html", **_context(run))
+
+
+def _context(run: Run) -> dict[str, Any]:
+    view = _view(run)
+    is_whole = view is not None and run.done and run.target.kind == "partner"
+    return {"run": run, "view": view, "post": _letter(view) if view is not None and is_whole else ""}
+
+
+def _json(run: Run) -> Response:
+    record = {"id": run.id, "done": run.done, "result": check_record(run.found) if run.found is not None else None}
+    return Response(msgspec.json.encode(record), media_type="application/json")
+
+
+async def _events(request: Request) -> Response:
+    run = await run_in_threadpool(_run, request)
+    return followed(request, run, lambda: fragment(request, "partner/result.html", "found", **_context(run)))
+
+
+def _report(request: Request) -> Response:
+    """A file that needs nothing else, for the partner's postmaster."""
+    run = _run(request)
+    view = _view(run)
+    if view is None or not run.done:
+        raise Refusal(Kind.CONFLICT, "the check has not ended yet; load its page again in some seconds")
+    if run.trouble:
+        raise Refusal(
+            Kind.CONFLICT, f"the check ended early, so that there is nothing to pass on; check again: {run.trouble}"
+        )
+    own = gateway_of(request).settings.server.hostname
+    text = environment().get_template("partner/report.html").render(view=view, by=own, at=stamp(view.at))
+    name = f"check-{run.target.name.replace(':', '-')}.html"
+    headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+    return Response(text, media_type="text/html; charset=utf-8", headers=headers)
+
+
+def _letter(view: CheckView) -> str:
+    """An address that begins a message to the partner's postmaster."""
+    theirs = [one for one in view.loud if one.actor == "theirs"][:10]
+    begin = f"Dear postmaster of {view.target},\n\nwe looked at how mail to you is protected:\n{view.headline}\n\n"
+    items = "\n".join(f"* {one.text}{f' ({one.where})' if one.where else ''}\n  {one.fix}" for one in theirs)
+    body = f"{begin[:_MOST]}{items[: max(0, _MOST - len(begin))]}\n\nThe whole report is attached."
+    return f"mailto:postmaster@{view.target}?subject={quote(f'TLS of {view.target}')}&body={quote(body)}"
+
+
+ROUTES = [
+    Route(_PARTNER, _form, methods=["GET", "POST"]),
+    Route(_HOST, _form, methods=["GET", "POST"]),
+    Route(f"{_PARTNER}/run/{{run}}", _result),
+    Route(f"{_PARTNER}/run/{{run}}/events", _events),
+    Route(f"{_PARTNER}/run/{{run}}/report", _report),
+]

@@ -1,0 +1,189 @@
+"""A check of a partner as pages and the file for the partner's postmaster show it: answer, matrix, findings. Pure.
+
+Made of what `analysis.checks.partner` found, for the templates in `partner/`. The worst finding stands first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gatepost.analysis.checks.partner_effort import actor_of, effort_of
+from gatepost.analysis.checks.partner_report import Mark, Outcome, PolicyKind, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatepost.analysis.checks.partner_report import Finding, PartnerCheck, Row
+
+
+_STAGES: Final = {
+    Stage.DNS: "DNS",
+    Stage.CONNECT: "Connect",
+    Stage.EHLO: "EHLO",
+    Stage.TLS: "TLS",
+    Stage.CERTIFICATE: "Certificate",
+    Stage.DANE: "DANE",
+    Stage.MTA_STS: "MTA-STS",
+    Stage.REVOCATION: "Revocation",
+    Stage.REQUIRETLS: "REQUIRETLS",
+}
+_NAMES: Final = _STAGES | {Stage.TLS_RPT: "TLS-RPT"}
+_ORDER: Final = (Mark.FAIL, Mark.WARN, Mark.UNKNOWN, Mark.INFO, Mark.PASS)
+_SHORT: Final = 28
+_BY: Final = {
+    PolicyKind.DANE: "verified by DANE",
+    PolicyKind.MTA_STS: "verified by MTA-STS",
+    PolicyKind.OPPORTUNISTIC: "encrypted, but an attacker on the way could change that (opportunistic)",
+}
+
+
+class Cell(NamedTuple):
+    """One stage of one address. level: of the badge; "running" or "waiting" until it is known. text: what is in it."""
+
+    level: str
+    text: str
+    hint: str
+
+
+class Line(NamedTuple):
+    """One address of one host. cells: a Cell for each stage, None where the stage does not apply. transcript: lines."""
+
+    preference: int | None
+    host: str
+    address: str
+    policy: str
+    outcome: str
+    cells: Sequence[Cell | None]
+    transcript: str
+
+
+class Item(NamedTuple):
+    """A finding. where: hosts that it is about, "" for the domain. actor: "ours", "theirs" or ""."""
+
+    level: str
+    stage: str
+    text: str
+    where: str
+    evidence: str
+    fix: str
+    actor: str
+    effort: str
+
+
+class CheckView(NamedTuple):
+    """All of it. level, headline: the answer. quiet: findings that are as they should be."""
+
+    target: str
+    kind: str
+    level: str
+    headline: str
+    at: float
+    seconds: float
+    total: int
+    counts: Sequence[tuple[str, int]]
+    stages: Sequence[str]
+    lines: Sequence[Line]
+    loud: Sequence[Item]
+    quiet: Sequence[Item]
+    last_line: str
+
+
+def check_view(check: PartnerCheck, *, done: bool) -> CheckView:
+    """done: otherwise what is missing is still looked at."""
+    items = sorted(_items(check), key=lambda one: _ORDER.index(Mark(one.level)))
+    loud = [one for one in items if one.level in {Mark.FAIL, Mark.WARN, Mark.UNKNOWN}]
+    used = [stage for stage in _STAGES if not done or any(row.cell(stage) for row in check.rows)]
+    counts = check.counts
+    level, headline = _answer(check) if done else ("running", "Looking …")
+    return CheckView(
+        check.target,
+        check.kind,
+        level,
+        headline,
+        check.at,
+        check.seconds,
+        counts.total(),
+        [(str(mark), counts[mark]) for mark in _ORDER if counts[mark]],
+        [_STAGES[stage] for stage in used],
+        [_line(row, used, done=done) for row in check.rows],
+        loud,
+        [one for one in items if one not in loud],
+        check.last_line if done else "",
+    )
+
+
+def _answer(check: PartnerCheck) -> tuple[str, str]:
+    row = check.deciding
+    match check.outcome:
+        case Outcome.DELIVER if row is not None and row.facts is not None and row.facts.tls is not None:
+            dane = row.cell(Stage.DANE)
+            unusable = row.policy is PolicyKind.DANE and (dane is None or dane.short == "unusable")
+            by = "encrypted, as the TLSA records ask, though none names a key" if unusable else _BY[row.policy]
+            level = "info" if row.policy is PolicyKind.OPPORTUNISTIC or unusable else "pass"
+            return level, f"Mail would be delivered, {by}, {row.facts.tls.version}."
+        case Outcome.CLEARTEXT:
+            return "fail", "Mail would leave in clear."
+        case Outcome.HOLD:
+            return "fail", f"Mail would wait and then be returned{_reason(check, Mark.FAIL)}."
+        case _:
+            return "unknown", f"It cannot be told{_reason(check, Mark.UNKNOWN)}."
+
+
+def _reason(check: PartnerCheck, mark: Mark) -> str:
+    several = [*check.findings, *(one for row in check.rows for one in row.findings)]
+    text = next((one.text for one in several if one.stops and one.verdict is mark), "")
+    return f": {text}" if text else ""
+
+
+def _line(row: Row, stages: Sequence[Stage], *, done: bool) -> Line:
+    looking = None if done else row.looking
+    outcome = str(row.outcome) if looking is None else ""
+    cells = [row.cell(stage) for stage in stages]
+    # The policy is the domain's, and comes when it comes.
+    shown = [
+        _cell(cell) if cell is not None else _unknown(stage, looking, waits=not done and stage is Stage.MTA_STS)
+        for stage, cell in zip(stages, cells, strict=True)
+    ]
+    text = "\n".join(row.transcript) if done else ""
+    return Line(row.preference, row.host, row.address, str(row.policy), outcome, shown, text)
+
+
+def _unknown(stage: Stage, looking: Stage | None, *, waits: bool) -> Cell | None:
+    if stage is looking:
+        return Cell("running", "looking…", "is looked at now")
+    return Cell("waiting", "…", "not looked at yet") if waits or looking is not None else None
+
+
+def _cell(finding: Finding) -> Cell:
+    if finding.because is not None:
+        return Cell("unknown", "not reached", finding.text)
+    short = finding.short or str(finding.verdict)
+    text = short if len(short) <= _SHORT else f"{short[: _SHORT - 1]}…"
+    return Cell(str(finding.verdict), text, finding.text)
+
+
+def _items(check: PartnerCheck) -> Iterable[Item]:
+    for finding in check.findings:
+        if finding.because is None:
+            yield _item(finding, "")
+    places: dict[Finding, list[str]] = {}
+    for row in check.rows:
+        for finding in row.findings:
+            if finding.because is None:
+                places.setdefault(finding, []).append(f"{row.host} ({row.address})" if row.address else row.host)
+    for finding, where in places.items():
+        yield _item(finding, ", ".join(dict.fromkeys(where)))
+
+
+def _item(finding: Finding, where: str) -> Item:
+    evidence = finding.evidence if finding.evidence != finding.text else ""
+    return Item(
+        str(finding.verdict),
+        _NAMES[finding.stage],
+        finding.text,
+        where,
+        evidence,
+        finding.fix,
+        str(actor_of(finding)),
+        str(effort_of(finding)),
+    )

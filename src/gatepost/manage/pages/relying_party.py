@@ -1,0 +1,30 @@
+"""As which relying party (WebAuthn) the admin centre is asked: what a passkey is bound to. Used by the log-in pages."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+
+def rp_id(request: Request) -> str:
+    """The host that the browser asked for, "" if there can be no passkey: without the extra `sso`, or at an IP address.
+
+    An IP address is no relying party (WebAuthn section 5.1.2). `manage.web.bounds.KnownHosts` lets no name but ours
+    come here.
+    """
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    try:
+        ip_address(host)
+    except ValueError:
+        return host if find_spec("webauthn") else ""
+    return ""
+
+
+def origin(request: Request) -> str:
+    """What the browser must have signed as its origin."""
+    return f"https://{request.headers['host'].lower()}"

@@ -1,0 +1,215 @@
+"""The pictures of the reports as series with their links: templates write them as tables, `pages.svg` draws them. Pure.
+
+A chart's rows are parts of the time, its columns series; a number that is not 0 leads to its rows of the trace.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gatepost.analysis.reports.pictures import ClientCertificate
+from gatepost.analysis.reports.tls import Direction, Protection
+from gatepost.manage.pages import svg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from markupsafe import Markup
+
+    from gatepost.analysis.reports.pictures import DaySums, Sums, TlsPictures
+    from gatepost.manage.pages.report_query import Part, View
+
+
+PROTECTIONS: Final = {
+    Protection.DANE: ("DANE", "pass"),
+    Protection.MTA_STS: ("MTA-STS", "accent"),
+    Protection.VERIFIED: ("Verified name", "unknown"),
+    Protection.ENCRYPTED: ("Encrypted only", "warn"),
+    Protection.CLEARTEXT: ("Cleartext", "fail"),
+}
+"""What each is called, and its tone."""
+CERTIFICATES: Final = {
+    ClientCertificate.PROVED: ("Proved a demanded name", "pass"),
+    ClientCertificate.TRUSTED: ("Trusted, not demanded", "accent"),
+    ClientCertificate.UNTRUSTED: ("Not trusted", "unknown"),
+    ClientCertificate.NONE: ("No certificate", "warn"),
+    ClientCertificate.CLEARTEXT: ("Cleartext", "fail"),
+}
+_TONES: Final = ("pass", "accent", "unknown", "warn")
+_CLEAR: Final = "fail"
+_NO_TLS: Final = "none"
+_SHOWN_AS: Final = {
+    ClientCertificate.PROVED: "authenticated",
+    ClientCertificate.TRUSTED: "authenticated",
+    ClientCertificate.UNTRUSTED: "encrypted",
+    ClientCertificate.NONE: "encrypted",
+    ClientCertificate.CLEARTEXT: "none",
+}
+_MOST_GROUPS: Final = 3
+
+
+class Column(NamedTuple):
+    """A series. values, links: one for each part of the time; a link is "" where there is nothing. link: of all."""
+
+    name: str
+    tone: str
+    values: tuple[int, ...]
+    links: tuple[str, ...]
+    link: str
+
+    @property
+    def total(self) -> int:
+        """Of the whole time."""
+        return sum(self.values)
+
+
+class Chart(NamedTuple):
+    """key: for ids and exports. note: what has to be known of it. links: of the parts."""
+
+    key: str
+    title: str
+    note: str
+    parts: Sequence[Part]
+    links: Sequence[str]
+    columns: Sequence[Column]
+
+    @property
+    def total(self) -> int:
+        """Rows in all."""
+        return sum(one.total for one in self.columns)
+
+    @property
+    def tones(self) -> list[str]:
+        """For `ui.chart`."""
+        return [one.tone for one in self.columns]
+
+    @property
+    def heads(self) -> list[tuple[str, ...]]:
+        """For `ui.table`."""
+        return [("Days",), *((one.name, "", "number") for one in self.columns)]
+
+    @property
+    def picture(self) -> Markup:
+        """As SVG."""
+        series = [svg.Series(one.name, one.tone, one.values) for one in self.columns]
+        return svg.stacked(self.title, [part.label for part in self.parts], series, self.key)
+
+    def share(self, column: Column) -> float | None:
+        """Of all rows of the chart."""
+        return column.total / self.total if self.total else None
+
+
+def by_protection(pictures: TlsPictures, view: View, direction: Direction) -> Chart:
+    """What protected the mail. Only what we send is protected by what its recipient publishes."""
+    drawn = _Drawn(pictures, view, direction)
+    published = {Protection.DANE, Protection.MTA_STS} if direction is Direction.INBOUND else set()
+    columns = [
+        drawn.column(*PROTECTIONS[one], partial(_protected, one), protection=str(one))
+        for one in Protection
+        if one not in published
+    ]
+    title = "Outgoing mail by protection" if direction is Direction.OUTBOUND else "Incoming mail by protection"
+    return drawn.chart("protection", title, "", columns)
+
+
+def by_version(pictures: TlsPictures, view: View) -> Chart:
+    """Incoming mail by TLS version."""
+    drawn = _Drawn(pictures, view, Direction.INBOUND)
+    names = sorted(drawn.names("versions"), reverse=True)
+    columns = [drawn.named("versions", name, tone, "tls_version") for name, tone in _toned(names)]
+    columns.append(drawn.clear("versions", "Cleartext"))
+    return drawn.chart("version", "Incoming mail by TLS version", "", columns)
+
+
+def by_certificate(pictures: TlsPictures, view: View) -> Chart:
+    """Incoming mail by what the client's certificate was."""
+    drawn = _Drawn(pictures, view, Direction.INBOUND)
+    columns = [
+        drawn.column(*CERTIFICATES[one], partial(_shown, one), achieved=_SHOWN_AS[one]) for one in ClientCertificate
+    ]
+    note = "What a partner's client showed of itself. Only where a connector demands a name does it decide anything."
+    return drawn.chart("certificate", "Incoming mail by the partner's certificate", note, columns)
+
+
+def by_group(pictures: TlsPictures, view: View, direction: Direction) -> Chart:
+    """By key exchange, those that withstand a quantum computer first: the most used ones, the others, and none."""
+    drawn = _Drawn(pictures, view, direction)
+    found = drawn.names("groups")
+    names = sorted(found, key=lambda name: ("MLKEM" not in name, -found[name], name))
+    columns = [drawn.named("groups", name, tone, "tls_group") for name, tone in _toned(names[:_MOST_GROUPS])]
+    if others := names[_MOST_GROUPS:]:
+        columns.append(drawn.column(f"Others ({len(others)})", _TONES[-1], partial(_sum_of, others)))
+    columns.append(drawn.clear("groups", "None: cleartext"))
+    title = "Key exchange of outgoing mail" if direction is Direction.OUTBOUND else "Key exchange of incoming mail"
+    note = "ML-KEM (FIPS 203) withstands a quantum computer: what is recorded today cannot be read by one later."
+    return drawn.chart(f"key-exchange-{direction}", title, note, columns)
+
+
+def share_bar(one: Sums) -> Markup:
+    """What protected the mail of a partner or connector, as one small bar."""
+    parts = zip(PROTECTIONS.values(), one.protections, strict=True)
+    series = [svg.Series(name, tone, (count,)) for (name, tone), count in parts]
+    told = ", ".join(f"{part.name} {part.values[0]:,}" for part in series if part.values[0])
+    return svg.shares(told, series)
+
+
+class _Drawn(NamedTuple):
+    """What is drawn, and which way."""
+
+    pictures: TlsPictures
+    view: View
+    direction: Direction
+
+    def names(self, counted: str) -> Counter[str]:
+        """What a counter of the days knows by name, in all; not what is in clear."""
+        found: Counter[str] = Counter()
+        for ways in self.pictures.days.values():
+            found.update(getattr(ways[self.direction], counted))
+        del found[_NO_TLS]
+        return found
+
+    def column(self, name: str, tone: str, value: Callable[[DaySums], int], **filters: str) -> Column:
+        """A series. value: of a day. filters: of the trace."""
+        days = [ways[self.direction] for ways in self.pictures.days.values()]
+        values = tuple(sum(value(one) for one in days[slice(*part.places)]) for part in self.view.parts)
+        links = tuple(
+            self.view.rows(self.direction, part, **filters) if count else ""
+            for part, count in zip(self.view.parts, values, strict=True)
+        )
+        return Column(name, tone, values, links, self.view.rows(self.direction, None, **filters))
+
+    def named(self, counted: str, name: str, tone: str, field: str) -> Column:
+        """What a counter has by that name."""
+        return self.column(name, tone, partial(_counted, counted, name), **{field: name})
+
+    def clear(self, counted: str, name: str) -> Column:
+        """What is without TLS: always red."""
+        return self.column(name, _CLEAR, partial(_counted, counted, _NO_TLS), protection=str(Protection.CLEARTEXT))
+
+    def chart(self, key: str, title: str, note: str, columns: Sequence[Column]) -> Chart:
+        """All of it."""
+        parts = self.view.parts
+        return Chart(key, title, note, parts, [self.view.rows(self.direction, part) for part in parts], columns)
+
+
+def _toned(names: Sequence[str]) -> list[tuple[str, str]]:
+    return [(name, _TONES[min(place, len(_TONES) - 1)]) for place, name in enumerate(names)]
+
+
+def _protected(protection: Protection, sums: DaySums) -> int:
+    return sums.protections[protection]
+
+
+def _shown(certificate: ClientCertificate, sums: DaySums) -> int:
+    return sums.certificates[certificate]
+
+
+def _counted(counted: str, name: str, sums: DaySums) -> int:
+    found: Counter[str] = getattr(sums, counted)
+    return found[name]
+
+
+def _sum_of(names: Sequence[str], sums: DaySums) -> int:
+    return sum(sums.groups[name] for name in names)

@@ -1,0 +1,122 @@
+"""The tables of the reports as columns and rows: for CSV and JSON, and for the print view. Pure.
+
+The names of the columns are the keys in JSON.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gatepost.analysis.reports.tls import Direction, Protection
+from gatepost.manage.pages import report_charts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from gatepost.analysis.reports.pictures import Sums, TlsPictures
+    from gatepost.manage.pages.report_charts import Chart
+    from gatepost.manage.pages.report_query import View
+
+
+_PROTECTIONS: Final = tuple(one.value.replace("-", "_") for one in Protection)
+
+
+class Table(NamedTuple):
+    """columns: their names. rows: in any number."""
+
+    columns: Sequence[str]
+    rows: Iterable[Sequence[Any]]
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """For JSON."""
+        return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
+
+
+def chart_table(chart: Chart) -> Table:
+    """A row for each part of the time: its days, and a number for each series."""
+    columns = ("first", "last", *(one.name.lower().replace(" ", "_") for one in chart.columns))
+    rows = (
+        (part.first, part.last, *(one.values[place] for one in chart.columns)) for place, part in enumerate(chart.parts)
+    )
+    return Table(columns, list(rows))
+
+
+def _named(what: str, found: Iterable[Sums]) -> Table:
+    columns = (what, "direction", *_PROTECTIONS, "carried", "post_quantum", "refused", "tls_failures", "failures")
+    return Table(
+        columns,
+        [
+            (one.name, one.direction.value, *one.protections, one.carried, one.post_quantum, one.refused, one.failed,
+             "; ".join(f"{name} {count}" for name, count in one.failures))
+            for one in found
+        ],
+    )  # fmt: skip
+
+
+def _cleartext(pictures: TlsPictures, _: View) -> Table:
+    found = [one for direction in Direction for one in pictures.in_clear(direction)]
+    rows = [(one.name, one.direction.value, one.cleartext, one.carried) for one in found]
+    return Table(("partner", "direction", "cleartext", "carried"), rows)
+
+
+def _heat(direction: Direction) -> Callable[[TlsPictures, View], Table]:
+    def table(pictures: TlsPictures, _: View) -> Table:
+        columns = ("partner", "carried", *pictures.days)
+        rows = (
+            (row.name, row.carried, *(one.name.lower().replace("_", "-") for one in row.days))
+            for row in pictures.heat[direction]
+        )
+        return Table(columns, list(rows))
+
+    return table
+
+
+def _blocked(pictures: TlsPictures, _: View) -> Table:
+    columns = ("domain", "demanded_by", "attempts", "returned", "distinct_errors", "errors", "last_day")
+    rows = [
+        (one.domain, "; ".join(one.sources), one.attempts, one.returned, len(one.errors),
+         "; ".join(f"{name} {count}" for name, count in one.errors), one.last)
+        for one in pictures.blocked
+    ]  # fmt: skip
+    return Table(columns, rows)
+
+
+def _suites(pictures: TlsPictures, _: View) -> Table:
+    return Table(("suite", "rows"), pictures.hops[Direction.INBOUND].suites.most_common())
+
+
+def _never(pictures: TlsPictures, _: View) -> Table:
+    return Table(("partner", "messages"), pictures.never_tls)
+
+
+def _ready(pictures: TlsPictures, _: View) -> Table:
+    columns = ("partner", "direction", "messages", "demand", "names")
+    rows = (
+        (one.partner, "inbound" if one.inbound else "outbound", one.messages, one.demand, "; ".join(one.names))
+        for one in pictures.ready
+    )
+    return Table(columns, list(rows))
+
+
+TABLES: Final[Mapping[str, Callable[[TlsPictures, View], Table]]] = {
+    "outbound": lambda pictures, view: chart_table(report_charts.by_protection(pictures, view, Direction.OUTBOUND)),
+    "inbound": lambda pictures, view: chart_table(report_charts.by_protection(pictures, view, Direction.INBOUND)),
+    "versions": lambda pictures, view: chart_table(report_charts.by_version(pictures, view)),
+    "certificates": lambda pictures, view: chart_table(report_charts.by_certificate(pictures, view)),
+    "key-exchange-outbound": lambda pictures, view: chart_table(
+        report_charts.by_group(pictures, view, Direction.OUTBOUND)
+    ),
+    "key-exchange-inbound": lambda pictures, view: chart_table(
+        report_charts.by_group(pictures, view, Direction.INBOUND)
+    ),
+    "cleartext": _cleartext,
+    "heat-outbound": _heat(Direction.OUTBOUND),
+    "heat-inbound": _heat(Direction.INBOUND),
+    "partners": lambda pictures, _: _named("partner", pictures.partners),
+    "connectors": lambda pictures, _: _named("connector", pictures.connectors),
+    "blocked": _blocked,
+    "suites": _suites,
+    "never-tls": _never,
+    "ready": _ready,
+}
+"""By the name that `?table=` has."""

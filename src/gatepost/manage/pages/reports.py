@@ -1,0 +1,302 @@
+"""The reports: how mail was protected, in pictures that are drawn from tables, with the trace behind every number.
+
+A page shows what was counted last, and asks again by itself while newer numbers are counted; it never waits for them.
+`?table=NAME&format=csv` (or json) of any of them is a table as a file.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import date, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
+
+from gatepost import __version__
+from gatepost.analysis.reports.received import Wished
+from gatepost.analysis.reports.tls import Direction, Wanted
+from gatepost.manage.pages import report_charts
+from gatepost.manage.pages.exports import exported, wants_file
+from gatepost.manage.pages.guard import gateway_of, not_there, who
+from gatepost.manage.pages.pages import link, render
+from gatepost.manage.pages.report_charts import PROTECTIONS
+from gatepost.manage.pages.report_query import QUICK, View, read_view
+from gatepost.manage.pages.report_tables import TABLES, Table
+from gatepost.manage.use_cases import reports
+from gatepost.manage.use_cases.queue import entries
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.store.interface import QueueFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.analysis.reports.pictures import HeatRow, Outcome, TlsPictures
+    from gatepost.analysis.reports.tls_ready import Ready
+    from gatepost.manage.use_cases.behind import Answered
+
+
+_WAIT: Final = 0.05  # seconds that a page waits for a count that may be done at once
+_FILE_WAIT: Final = 30.0  # and a file
+_LIVE: Final = "10s"  # after which a live table asks again
+_FEW: Final = 25  # of those tables of which a page has several
+_LINES: Final = 40  # of partners, beside two tables more
+_WAITING: Final = 1000  # deliveries looked at for "waits now"
+_LONGEST_NAME: Final = 40  # letters of a domain whose days lead to the trace one by one
+
+SHOWN: Final = 50
+"""Rows of a table in a page; its files have all."""
+_TABS: Final = (
+    ("Protection", "/reports"),
+    ("Incoming", "/reports/incoming"),
+    ("Domains", "/reports/domains"),
+    ("Partners", "/reports/partners"),
+    ("Key exchange", "/reports/key-exchange"),
+    ("Blocked", "/reports/blocked"),
+    ("Connectors", "/reports/connectors"),
+    ("TLS reports", "/reports/tls-rpt"),
+    ("Evidence", "/reports/evidence"),
+)
+
+_BARS: Final = {"protections": PROTECTIONS, "share_bar": report_charts.share_bar}
+
+type Content = Callable[[TlsPictures, View], Mapping[str, Any]]
+
+
+def frame_of(request: Request, path: str) -> tuple[View, dict[str, Any]]:
+    """What the address asks for, and what `reports/page.html` needs of it. Raises Refusal (INPUT)."""
+    view = read_view(request.query_params, time.time())
+    if view.organization and not who(request).sees(view.organization):
+        raise not_there()
+    tabs = [(text, view.link(one), one == path) for text, one in _TABS]
+    quick = [(days, view.last_days(path, days)) for days in QUICK]
+    return view, {
+        "view": view,
+        "tabs": tabs,
+        "quick": quick,
+        "path": path,
+        "refresh": "",
+        "csv": lambda table: view.link(path, table=table, format="csv"),
+        "json": lambda table: view.link(path, table=table, format="json"),
+    }
+
+
+def _counted(request: Request, view: View, wait: float) -> Answered[TlsPictures] | None:
+    wanted = Wanted(organization=view.organization)
+    return reports.pictures(gateway_of(request), who(request), wanted, view.days, wait)
+
+
+def _page(path: str, part: str, heading: str, content: Content) -> Route:
+    """A page of what is counted. content: what its template needs."""
+
+    def handler(request: Request) -> Response:
+        return _shown(request, path, part, heading, content)
+
+    return Route(path, handler)
+
+
+def _shown(request: Request, path: str, part: str, heading: str, content: Content, **more: Any) -> Response:
+    view, frame = frame_of(request, path)
+    if wants_file(request):
+        return _file(request, view)
+    counted = _counted(request, view, _WAIT)
+    frame |= {"heading": heading, "part": part, "counted": counted, "shown": SHOWN}
+    if counted is not None:
+        frame |= content(counted.value, view)
+    return render(request, "reports/page.html", block="report", **frame, **more)
+
+
+def _file(request: Request, view: View) -> Response:
+    name = request.query_params.get("table", "")
+    if name not in TABLES:
+        raise not_there(f"There is no table of that name; there are {', '.join(TABLES)}.")
+    counted = _counted(request, view, _FILE_WAIT)
+    if counted is None:
+        raise Refusal(Kind.UNREADABLE, "The trace is still being counted. Ask again in a minute.")
+    return table_file(request, name, TABLES[name](counted.value, view))
+
+
+def table_file(request: Request, name: str, table: Table) -> Response:
+    """A table as the file that is asked for. Raises Refusal (INPUT) for another format."""
+    file = exported(request, name, table.columns, table.records)
+    assert file is not None  # noqa: S101 - whoever calls this knows that one is wanted
+    return file
+
+
+# what the pages show
+
+
+def _protection(pictures: TlsPictures, view: View) -> dict[str, Any]:
+    out, into = (pictures.hops[direction] for direction in (Direction.OUTBOUND, Direction.INBOUND))
+    return {
+        "chart": report_charts.by_protection(pictures, view, Direction.OUTBOUND),
+        "out": out,
+        "into": into,
+        "clear": [(one, pictures.in_clear(one)) for one in (Direction.OUTBOUND, Direction.INBOUND)],
+        "protections": PROTECTIONS,
+    }
+
+
+def _incoming(pictures: TlsPictures, view: View) -> dict[str, Any]:
+    return {
+        "versions": report_charts.by_version(pictures, view),
+        "certificates": report_charts.by_certificate(pictures, view),
+        "hops": pictures.hops[Direction.INBOUND],
+    }
+
+
+def _key_exchange(pictures: TlsPictures, view: View) -> dict[str, Any]:
+    ways = (Direction.OUTBOUND, Direction.INBOUND)
+    return {
+        "charts": [(one, report_charts.by_group(pictures, view, one)) for one in ways],
+        "hops": {one: pictures.hops[one] for one in ways},
+    }
+
+
+def _connectors(pictures: TlsPictures, _: View) -> dict[str, Any]:
+    return {"connectors": pictures.connectors, **_BARS}
+
+
+def _domains(pictures: TlsPictures, view: View, way: Direction) -> dict[str, Any]:
+    return {"way": way, "rows": _heat(pictures.heat[way], view, way)}
+
+
+def _partners(pictures: TlsPictures, view: View) -> dict[str, Any]:
+    forced = [(one, _wizard(one, view)) for one in pictures.ready]
+    return {"forced": forced, "partners": pictures.partners, "few": _FEW, "shown": _LINES, **_BARS}
+
+
+def _heat(found: Sequence[HeatRow], view: View, way: Direction) -> list[tuple[HeatRow, list[tuple[Outcome, str]]]]:
+    """Rows with a cell for each part of the time: the worst of its days, and the way to them."""
+    rows = []
+    for row in found:
+        base = f"t/{view.organization or '-'}/{row.name}/{way[0]}"
+        short = len(row.name) <= _LONGEST_NAME and row.name.replace("-", "").replace(".", "").isalnum()
+        cells = []
+        for part in view.parts:
+            worst = max(row.days[slice(*part.places)])
+            cells.append((worst, f"{base}{part.code}" if worst and short else ""))
+        rows.append((row, cells))
+    return rows
+
+
+def _wizard(one: Ready, view: View) -> str:
+    """The wizard for a connector, with what is known of it answered."""
+    if one.inbound:
+        certificate = one.demand == "restrict_domains_to_certificate"
+        answers = {
+            "scenario": "from-partner",
+            "sender_domains": one.partner,
+            "require_tls": "on",
+            "restrict_domains_to_certificate": "on" if certificate else "",
+            "tls_sender_certificate_name": one.names[0] if certificate else "",
+        }
+    else:
+        answers = {
+            "scenario": "to-partner",
+            "use": "domains",
+            "recipient_domains": one.partner,
+            "routing": "mx",
+            "tls_settings": one.demand,
+            "tls_domain": _common(one.names) if one.demand == "domain-validation" else "",
+        }
+    return link("/connectors/new", step="name", organization=view.organization, name=one.partner, **answers)
+
+
+def _common(names: Sequence[str]) -> str:
+    """A pattern for the names of all hosts, "" if there is none: one name, or those directly below one domain."""
+    if len(names) == 1:
+        return names[0]
+    above = {name.partition(".")[2] for name in names}
+    return f"*.{above.pop()}" if len(above) == 1 and "." in next(iter(above)) else ""
+
+
+def _to_trace(request: Request) -> Response:
+    """From a short address of a day and a domain to the filter of the trace."""
+    given = request.path_params
+    organization = "" if given["organization"] == "-" else given["organization"]
+    way = {"o": Direction.OUTBOUND, "i": Direction.INBOUND}.get(given["day"][:1])
+    begin, _, count = given["day"][1:].partition(".")
+    try:
+        first = date.fromisoformat(begin)
+        last = first + timedelta(days=min(int(count or 1), reports.LONGEST) - 1)
+        days = reports.period(first.isoformat(), last.isoformat())
+    except (ValueError, OverflowError, Refusal):
+        raise not_there() from None
+    if way is None:
+        raise not_there()
+    view = View(days, organization, days.last)
+    return RedirectResponse(view.trace(**view.partner(way, given["domain"])), 303)
+
+
+def _strip(request: Request) -> Response:
+    way = Direction.INBOUND if request.query_params.get("way") == Direction.INBOUND else Direction.OUTBOUND
+    return _shown(request, "/reports/domains", "reports/domains.html", "Domains", partial(_domains, way=way))
+
+
+# blocked, live
+
+
+def _blocked(request: Request) -> Response:
+    def content(_: TlsPictures, view: View) -> dict[str, Any]:
+        return {"waiting": _waiting(request, view), "refresh": _LIVE}
+
+    return _shown(request, "/reports/blocked", "reports/blocked.html", "Blocked for TLS", content)
+
+
+def _waiting(request: Request, view: View) -> dict[str, int]:
+    """How many deliveries wait now, by the destination's domain, of the first thousand."""
+    found = entries(gateway_of(request), who(request), QueueFilter(organization=view.organization, limit=_WAITING))
+    waiting: dict[str, int] = {}
+    for one in found:
+        if one.delivery.attempts:
+            domain = one.delivery.destination.partition("/")[2]
+            waiting[domain] = waiting.get(domain, 0) + 1
+    return waiting
+
+
+# on paper
+
+
+def _print(request: Request) -> Response:
+    view, frame = frame_of(request, "/reports/print")
+    counted = _counted(request, view, _WAIT)
+    node = gateway_of(request).settings.server.hostname
+    frame |= {"counted": counted, "few": SHOWN, "version": __version__, "node": node}
+    if counted is not None:
+        pictures = counted.value
+        frame |= {
+            "pictures": pictures,
+            **_protection(pictures, view),
+            **_incoming(pictures, view),
+            **_key_exchange(pictures, view),
+            "protections": PROTECTIONS,
+            "strip": _heat(pictures.heat[Direction.OUTBOUND], view, Direction.OUTBOUND),
+            "received": reports.received(gateway_of(request), who(request), Wished(), *view.days.times).sums(),
+            "keys": _keys(request),
+        }
+    return render(request, "reports/print.html", block="report", **frame)
+
+
+def _keys(request: Request) -> Sequence[Any]:
+    """What an auditor verifies the evidence with; nothing for who does not see the whole gateway."""
+    from gatepost.manage.use_cases.evidence import keys  # noqa: PLC0415 - only here
+
+    return keys(gateway_of(request), who(request)) if who(request).is_of_gateway else ()
+
+
+ROUTES: Final = [
+    _page("/reports", "reports/protection.html", "How mail was protected", _protection),
+    _page("/reports/incoming", "reports/incoming.html", "Incoming mail", _incoming),
+    _page("/reports/partners", "reports/partners.html", "Partners", _partners),
+    _page("/reports/key-exchange", "reports/key_exchange.html", "Key exchange", _key_exchange),
+    _page("/reports/connectors", "reports/connectors.html", "Connectors", _connectors),
+    Route("/reports/domains", _strip),
+    Route("/reports/blocked", _blocked),
+    Route("/reports/print", _print),
+    Route("/reports/t/{organization}/{domain}/{day}", _to_trace),
+]

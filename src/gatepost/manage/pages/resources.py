@@ -1,0 +1,279 @@
+"""Accepted domains, mailboxes, mail flow rules, content hooks, OAuth issuers: listed, shown, added, changed, removed.
+
+One set of pages for all kinds, made from the declarations of their fields. Connectors have a list, a page and a way in
+of their own, and are changed here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.account_forms import refused_fields
+from gatepost.manage.pages.connector import DIRECTIONS, chosen_of
+from gatepost.manage.pages.editor import Edited, edit, told_changes
+from gatepost.manage.pages.exports import MOST, exported
+from gatepost.manage.pages.guard import gateway_of, needs, not_there, or_not_there, who
+from gatepost.manage.pages.kinds import KIND_PAGES, KindPage, status_of
+from gatepost.manage.pages.pages import render, see_other
+from gatepost.manage.pages.paging import SIZE, foot, offset_of
+from gatepost.manage.pages.places import edit_path, list_path, named_path, part_path, version_path
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.choice import visible
+from gatepost.manage.use_cases.domain_verification import domain_verification, verify_domain
+from gatepost.manage.use_cases.history import part_history
+from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of
+from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resources import PartName, add_part, part, parts, remove_part, set_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.change import Outcome
+    from gatepost.manage.use_cases.history import PartChange
+    from gatepost.manage.use_cases.parts import Part, PartKind
+
+
+_CHANGES: Final = 20  # looked at for who changed a field last
+
+
+def _list(request: Request, page: KindPage) -> Response:
+    gateway, principal, query = gateway_of(request), who(request), request.query_params
+    organization, wanted = query.get("organization", ""), query.get("q", "").strip()
+
+    def records() -> Iterator[dict[str, Any]]:
+        for one in parts(gateway, principal, page.kind, Selection(organization, wanted, MOST)).rows:
+            yield {"organization": one.organization.name, **table_of(one.record)}
+
+    if file := exported(request, page.folder, page.columns, records):
+        return file
+    found = parts(gateway, principal, page.kind, Selection(organization, wanted, SIZE, offset_of(request)))
+    return render(
+        request,
+        "resources/list.html",
+        page=page,
+        rows=found.rows,
+        cells=[[cell(one) for _, cell in page.cells] for one in found.rows],
+        mailboxes=_populations(found.rows) if page.kind is DOMAIN else {},
+        foot=foot(found, page.plural.lower(), page.kind.label),
+        q=wanted,
+        may_change=Scope.CONNECTORS in principal.scopes or Scope.OWNER in principal.scopes,
+        path=part_path,
+        headings=_headings(page),
+        status_of=status_of,
+        tabs=[(text, path, path == request.url.path) for text, path in page.tabs],
+    )
+
+
+def _headings(page: KindPage) -> list[tuple[str, ...]]:
+    more = [("Mailboxes", "", "number"), ("Publish",)] if page.kind is DOMAIN else []
+    return [*((heading,) for heading, _ in page.cells), *more]
+
+
+def _populations(rows: Sequence[Part]) -> dict[str, int]:
+    """How many mailboxes are in each domain."""
+    owners = {one.organization.name: one.organization for one in rows}
+    counts = Counter(box.address.rpartition("@")[2] for owner in owners.values() for box in owner.mailboxes)
+    return {one.name: counts[one.name] for one in rows}
+
+
+def _part(request: Request, kind: PartKind) -> Part:
+    """The one that the address names, if who asks sees it. Raises HTTPException."""
+    given = request.path_params
+    if not who(request).sees(given["organization"]):
+        raise not_there()
+    with or_not_there(f"There is no {kind.label} {given['name']!r} in {given['organization']}."):
+        return part(gateway_of(request), who(request), PartName(kind, given["organization"], given["name"]))
+
+
+def _view(request: Request, page: KindPage) -> Response:
+    one = _part(request, page.kind)
+    if request.method == "POST":
+        return _removed(request, page, one)
+    return _shown(request, page, one)
+
+
+def _shown(
+    request: Request, page: KindPage, one: Part, status: HTTPStatus = HTTPStatus.OK, error: str = ""
+) -> Response:
+    wanted = request.query_params.get("part", "")
+    return render(
+        request,
+        "resources/part.html",
+        status,
+        block="changes" if wanted == "changes" else "",
+        page=page,
+        part=one,
+        fields=fields_of(one.record),
+        changes=part_history(gateway_of(request), one) if wanted == "changes" else None,
+        shown_changes=told_changes,
+        version_path=version_path,
+        command=part_command(one),
+        toml=part_toml(one),
+        may_change=who(request).may(Scope.CONNECTORS, one.organization.name),
+        edit=edit_path(one),
+        here=part_path(one),
+        error=error,
+        proof=_proof(request, one),
+    )
+
+
+def _proof(request: Request, one: Part) -> dict[str, Any] | None:
+    """The record to publish for a domain that is pending."""
+    if one.kind is not DOMAIN or one.record.verified:
+        return None
+    return domain_verification(gateway_of(request), who(request), one.name, one.organization.name)
+
+
+def _verified(request: Request, page: KindPage, one: Part) -> Response:
+    principal = who(request)
+    try:
+        outcome = verify_domain(gateway_of(request), principal, one.name, one.organization.name, Wish(principal.name))
+    except Refusal as refusal:
+        return _shown(request, page, one, HTTPStatus.CONFLICT, "\n".join([refusal.text, *map(str, refusal.errors)]))
+    text = " ".join([f"{one.name} is verified.", *outcome.warnings])
+    return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
+
+
+def _removed(request: Request, page: KindPage, one: Part) -> Response:
+    principal = needs(request, Scope.CONNECTORS, one.organization.name)
+    if request.state.form.get("do") == "verify" and one.kind is DOMAIN:
+        return _verified(request, page, one)
+    if request.state.form.get("do") != "remove":
+        raise not_there("There is nothing of that name to do.")
+    named = PartName(one.kind, one.organization.name, one.name)
+    wish = Wish(principal.name, request.state.form.get("note", "").strip()[:500])
+    try:
+        outcome = remove_part(gateway_of(request), principal, named, wish)
+    except Refusal as refusal:
+        if refusal.kind is Kind.UNREADABLE:
+            raise
+        return _shown(request, page, one, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+    label = one.label[:1].upper() + one.label[1:]
+    text = " ".join([f"{label} was removed.", *outcome.warnings])
+    return see_other(request, list_path(page.kind), text, "warn" if outcome.warnings else "pass")
+
+
+def _edit(request: Request, page: KindPage) -> Response:
+    return edit_part(request, _part(request, page.kind), page.plural, page.first)
+
+
+def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) -> Response:
+    """The form that changes a part. plural, first: as in `KindPage`."""
+    principal = needs(request, Scope.CONNECTORS, one.organization.name)
+    gateway, owner, name = gateway_of(request), one.organization.name, one.name
+    named = PartName(one.kind, owner, name)
+
+    def stored() -> dict[str, Any] | None:
+        return table_of(part(gateway, principal, named).record)
+
+    def change(_: str, values: dict[str, Any], wish: Wish) -> Outcome:
+        return set_part(gateway, principal, named, values, wish)
+
+    def done(given: str) -> str:
+        return named_path(one.kind, owner, given)
+
+    def changes() -> Sequence[PartChange]:
+        return part_history(gateway, one, limit=_CHANGES)
+
+    label = one.label[:1].upper() + one.label[1:]
+    trail = ((plural, list_path(one.kind)), (name, part_path(one)), ("Edit", ""))
+    identity = one.kind.identity
+    edited = Edited(
+        f"Edit {name}",
+        trail,
+        one.kind.model,
+        stored,
+        change,
+        done,
+        identity,
+        fixed=_fixed(principal, one.kind),
+        history=changes,
+        label=label,
+        first=first,
+    )
+    return edit(request, edited)
+
+
+def _fixed(principal: Principal, kind: PartKind) -> tuple[str, ...]:
+    """Fields that who sees only some organizations does not write."""
+    return () if principal.is_of_gateway or kind is not DOMAIN else ("verified",)
+
+
+def _new(request: Request, page: KindPage) -> Response:
+    gateway, principal, kind = gateway_of(request), who(request), page.kind
+    owners = [one.name for one in visible(gateway.directory().resources, principal).organizations]
+    chosen = request.state.form.get("organization", "") if request.method == "POST" else ""
+    if not principal.is_of_gateway and not chosen:
+        chosen = owners[0] if owners else ""
+    if Scope.CONNECTORS not in principal.scopes and Scope.OWNER not in principal.scopes:
+        needs(request, Scope.CONNECTORS, chosen or None)
+    if chosen:
+        needs(request, Scope.CONNECTORS, chosen)
+
+    def change(name: str, values: dict[str, Any], wish: Wish) -> Outcome:
+        fields = {key: value for key, value in values.items() if key != kind.identity and value is not None}
+        owner = request.state.form.get("organization", "")
+        if not owner and len(owners) > 1 and "@" not in name:  # an address says by its domain whose it is
+            raise refused_fields({"organization": "choose whose it is"})
+        return add_part(gateway, principal, PartName(kind, owner, name), fields, wish)
+
+    def done(name: str) -> str:
+        owner = request.state.form.get("organization", "")
+        return part_path(part(gateway, principal, PartName(kind, owner, name)))
+
+    trail = ((page.plural, list_path(kind)), (f"Add {page.article} {kind.label}", ""))
+    title = f"Add {page.article} {kind.label}"
+    label = f"The {kind.label}"
+    edited = Edited(
+        title,
+        trail,
+        kind.model,
+        lambda: None,
+        change,
+        done,
+        kind.identity,
+        fixed=_fixed(principal, kind),
+        organizations=owners,
+        label=label,
+        first=page.first,
+    )
+    return edit(request, edited)
+
+
+def _edit_connector(request: Request) -> Response:
+    return edit_part(request, chosen_of(request).part, "Connectors", ("enabled", "mode"))
+
+
+ROUTES = [
+    *(
+        Route(f"/{page.folder}{path}", partial(handler, page=page), methods=methods)
+        for page in KIND_PAGES
+        for path, handler, methods in (
+            ("", _list, ["GET"]),
+            ("/new", _new, ["GET", "POST"]),
+            ("/view/{organization}/{name:path}", _view, ["GET", "POST"]),
+            ("/edit/{organization}/{name:path}", _edit, ["GET", "POST"]),
+        )
+    ),
+    *(
+        Route(
+            f"/connectors/edit/{{organization}}/{direction}/{{name:path}}",
+            _edit_connector,
+            methods=["GET", "POST"],
+            name=direction,
+        )
+        for direction in DIRECTIONS
+    ),
+]

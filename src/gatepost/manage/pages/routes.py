@@ -1,0 +1,157 @@
+"""All pages of the admin centre, and what is shown where one cannot be: the list that the web application takes."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.exceptions import HTTPException
+
+from gatepost.manage.pages import (
+    account,
+    alarms,
+    audit,
+    certificate_forms,
+    certificates,
+    changeover,
+    changes,
+    confirmation,
+    connector,
+    connectors,
+    dkim,
+    entrance,
+    evidence,
+    explain,
+    issuer_entrance,
+    organizations,
+    overview,
+    partner,
+    passkeys,
+    publication,
+    queue,
+    reports,
+    resources,
+    static_files,
+    tls_reports,
+    tokens,
+    trace,
+    users,
+    validation,
+    wizard,
+)
+from gatepost.manage.pages.entrance import local_target
+from gatepost.manage.pages.guard import for_readers
+from gatepost.manage.pages.pages import render
+from gatepost.manage.pages.texts import sentence
+from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.web.identity import came_from
+from gatepost.manage.web.refused import is_call, refused
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.web.application import Handler
+
+
+_PAGES: Final = [
+    *overview.ROUTES,
+    *explain.ROUTES,
+    *partner.ROUTES,
+    *publication.ROUTES,
+    *dkim.ROUTES,
+    *connectors.ROUTES,
+    *wizard.ROUTES,
+    *validation.ROUTES,
+    *resources.ROUTES,
+    *connector.ROUTES,
+    *alarms.ROUTES,
+    *queue.ROUTES,
+    *trace.ROUTES,
+    *changeover.ROUTES,
+    *certificate_forms.ROUTES,
+    *certificates.ROUTES,
+    *organizations.ROUTES,
+    *changes.ROUTES,
+    *entrance.ROUTES,
+    *issuer_entrance.ROUTES,
+    *passkeys.ROUTES,
+    *account.ROUTES,
+    *audit.ROUTES,
+    *confirmation.ROUTES,
+    *tokens.ROUTES,
+    *users.ROUTES,
+    *reports.ROUTES,
+    *tls_reports.ROUTES,
+    *evidence.ROUTES,
+    *static_files.ROUTES,
+]
+# What is there for whoever comes in, and what is somebody's own.
+_OWN: Final = [
+    *entrance.ROUTES,
+    *issuer_entrance.ROUTES,
+    *passkeys.ROUTES,
+    *account.ROUTES,
+    *confirmation.ROUTES,
+    *static_files.ROUTES,
+]
+ROUTES: Final = [one if one in _OWN else for_readers(one) for one in _PAGES]
+
+_STATUSES: Final = {
+    Kind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Kind.FORBIDDEN: HTTPStatus.FORBIDDEN,
+    Kind.MISSING: HTTPStatus.NOT_FOUND,
+    Kind.BLOCKED: HTTPStatus.CONFLICT,
+    Kind.CONFLICT: HTTPStatus.CONFLICT,
+    Kind.UNREADABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+_HEADINGS: Final = {
+    HTTPStatus.FORBIDDEN: "This is not allowed",
+    HTTPStatus.NOT_FOUND: "There is nothing here",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This cannot be done here",
+    HTTPStatus.CONFLICT: "This cannot be done now",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "This is not right",
+    HTTPStatus.TOO_MANY_REQUESTS: "This cannot be done yet",
+    HTTPStatus.SERVICE_UNAVAILABLE: "This cannot be read now",
+}
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)  # noqa: S101 - it is registered for these
+    if isinstance(error, Busy):
+        response = _page(request, HTTPStatus.TOO_MANY_REQUESTS, sentence(error.text))
+        response.headers["retry-after"] = str(error.again)
+        return response
+    return _page(request, _STATUSES[error.kind], error.text, errors=error.errors)
+
+
+def _not_shown(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+    status = HTTPStatus(error.status_code)
+    if is_call(request.scope):
+        return refused(
+            request.scope, status, "There is nothing at this path; /api/v1/openapi.json lists what there is."
+        )
+    text = error.detail if error.detail != status.phrase else "There is no such page."
+    response = _page(request, status, text)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _page(request: Request, status: HTTPStatus, text: str, errors: object = ()) -> Response:
+    heading = _HEADINGS.get(status, status.phrase)
+    return render(
+        request, "error.html", status, heading=heading, text=text, advice="", errors=errors, back=_back(request)
+    )
+
+
+def _back(request: Request) -> str:
+    """The page before, where what was filled in can be put right; "" if that is not known."""
+    target = local_target(came_from(request.headers))
+    here = request.url.path
+    if target.partition("?")[0] == here and request.method == "GET":  # it would be refused again
+        return here if request.url.query else ""
+    return "" if target == "/" else target
+
+
+HANDLERS: Final[dict[type[Exception] | int, Handler]] = {Refusal: _refused, HTTPException: _not_shown}

@@ -1,0 +1,152 @@
+"""The four scenarios of a connector (exchange.md section 11.1), and whether an organization needs one for each. Pure.
+
+Used by the wizard: from a scenario follow its steps, the questions of each, and what their answers make of a connector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
+from gatepost.policy.connectors.names import covers
+from gatepost.policy.connectors.values import ConnectorType, DomainType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.manage.use_cases.parts import PartKind
+    from gatepost.policy.connectors.records import Organization
+
+
+_HERE: Final = "This gateway"
+_OWN: Final = "Your organization's email server"
+_PARTNER: Final = "Partner organization"
+
+
+class Need(NamedTuple):
+    """level: "needed", "optional" or "not needed". why: in a sentence or two."""
+
+    level: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Mail from somebody to somebody, one of whom is this gateway. steps: keys, in their order."""
+
+    key: str
+    sender: str
+    receiver: str
+    kind: PartKind
+    connector_type: ConnectorType
+    steps: tuple[str, ...]
+
+    @property
+    def direction(self) -> str:
+        """Either "inbound" or "outbound"."""
+        return self.kind.key.partition("_")[0]
+
+    @property
+    def title(self) -> str:
+        """From and to."""
+        return f"{self.sender} → {self.receiver}"
+
+
+_IN: Final = ("scenario", "name", "use", "security", "check", "save")
+_OUT: Final = ("scenario", "name", "use", "routing", "security", "check", "save")
+
+SCENARIOS: Final = {
+    one.key: one
+    for one in (
+        Scenario("to-partner", _HERE, _PARTNER, OUTBOUND, ConnectorType.PARTNER, _OUT),
+        Scenario("from-partner", _PARTNER, _HERE, INBOUND, ConnectorType.PARTNER, _IN),
+        Scenario("to-own", _HERE, _OWN, OUTBOUND, ConnectorType.ON_PREMISES, _OUT),
+        Scenario("from-own", _OWN, _HERE, INBOUND, ConnectorType.ON_PREMISES, _IN),
+    )
+}
+"""By their key; Exchange's four combinations."""
+
+
+def need(scenario: Scenario, organization: Organization) -> Need:
+    """Whether the organization, as it is, needs a connector for that."""
+    return _NEEDS[scenario.key](organization)
+
+
+def _to_partner(_: Organization) -> Need:
+    return Need(
+        "optional",
+        "Mail reaches partners without one: by their MX records, with TLS wherever they offer it, and with DANE and "
+        "MTA-STS where they publish it. Add one to demand more: that mail waits rather than leaves unprotected, that a "
+        "certificate bears a certain name, or that mail goes to certain hosts.",
+    )
+
+
+def _from_partner(_: Organization) -> Need:
+    return Need(
+        "optional",
+        "Partners can send you mail without one, over TLS if they begin it. Add one to refuse what comes in a "
+        "partner's name without TLS, without the partner's certificate, or from a foreign address.",
+    )
+
+
+def _to_own(organization: Organization) -> Need:
+    relayed = [one.name for one in organization.accepted_domains if one.type is DomainType.INTERNAL_RELAY]
+    if not relayed:
+        return Need(
+            "not needed",
+            "All accepted domains are authoritative: their mailboxes are here. Add one if all mail is to go by your "
+            "own servers first, or where a mail flow rule sends it there.",
+        )
+    without = [name for name in relayed if not _is_routed(organization, name)]
+    if without:
+        return Need(
+            "needed",
+            f"Recipients of {_some(without)} may have their mailboxes on your own servers (internal relay), and "
+            "nothing says yet where those are: mail for them would go by the MX records, which may lead back here.",
+        )
+    return Need("optional", f"{_some(relayed)} is sent on by a connector already. Add one for what it does not cover.")
+
+
+def _is_routed(organization: Organization, name: str) -> bool:
+    domain = name.removeprefix("*.")
+    return any(
+        one.enabled
+        and (
+            one.all_accepted_domains
+            or one.route_all_messages_via_on_premises
+            or any(covers(pattern, domain) for pattern in one.recipient_domains)
+        )
+        for one in organization.outbound_connectors
+    )
+
+
+def _from_own(organization: Organization) -> Need:
+    known = [
+        one.name
+        for one in organization.inbound_connectors
+        if one.enabled and one.connector_type is ConnectorType.ON_PREMISES
+    ]
+    if known:
+        return Need(
+            "optional",
+            f"Your own servers are known by {_some(known)} already. Add one for servers that it does not know.",
+        )
+    return Need(
+        "needed",
+        "Without one your own servers are strangers here: they reach your accepted domains, but nothing they send to "
+        "others is relayed. Not needed if no server of yours sends through this gateway.",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+_NEEDS: Final[dict[str, Callable[[Organization], Need]]] = {
+    "to-partner": _to_partner,
+    "from-partner": _from_partner,
+    "to-own": _to_own,
+    "from-own": _from_own,
+}

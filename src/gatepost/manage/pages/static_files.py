@@ -1,0 +1,89 @@
+"""What pages fetch beside themselves: style, scripts, icons. All of it from this package, all of it from memory.
+
+Templates ask `static_url("gatepost.css")` for an address that holds the file's hash, so that a browser may keep it for
+a year and never sees an old one; `ROUTES` serves it. A name that is not in the package is not found, whatever its form:
+no path is ever made of what was asked. About 200 KB stay in memory, each file as it is and compressed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from importlib.resources.abc import Traversable
+
+    from starlette.requests import Request
+
+
+_KEPT: Final = "public, max-age=31536000, immutable"
+
+
+class _File(NamedTuple):
+    """content: as it is. compressed: by gzip, or empty where that gains nothing. version: of its hash."""
+
+    content: bytes
+    compressed: bytes
+    version: str
+    media_type: str
+
+
+@cache
+def _all() -> dict[str, _File]:
+    return {name: _read(name, one) for name, one in _walk(files("gatepost.manage.pages") / "static", "")}
+
+
+def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    for one in folder.iterdir():
+        if one.is_dir():
+            yield from _walk(one, f"{prefix}{one.name}/")
+        else:
+            yield f"{prefix}{one.name}", one
+
+
+def _read(name: str, file: Traversable) -> _File:
+    content = file.read_bytes()
+    compressed = gzip.compress(content, mtime=0)
+    return _File(
+        content,
+        compressed if len(compressed) < len(content) else b"",
+        hashlib.sha256(content).hexdigest()[:12],
+        _media_type(name),
+    )
+
+
+def _media_type(name: str) -> str:
+    known = mimetypes.types_map.get(f".{name.rpartition('.')[2]}", "text/plain")
+    return f"{known}; charset=utf-8" if known.startswith("text/") else known
+
+
+def static_url(name: str) -> str:
+    """The address of a static file, such as "gatepost.css" or "vendor/htmx.min.js". Raises KeyError: there is none."""
+    return f"/static/{_all()[name].version}/{name}"
+
+
+def _serve(request: Request) -> Response:
+    file = _all().get(request.path_params["name"])
+    if file is None:
+        return Response("There is no such file.\n", 404, media_type="text/plain")
+    tag = f'"{file.version}"'
+    current = request.path_params["version"] == file.version
+    headers = {"cache-control": _KEPT if current else "no-cache", "etag": tag, "vary": "accept-encoding"}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    content = file.content
+    if file.compressed and "gzip" in request.headers.get("accept-encoding", ""):
+        content = file.compressed
+        headers["content-encoding"] = "gzip"
+    return Response(content, headers=headers, media_type=file.media_type)
+
+
+ROUTES: Final = [Route("/static/{version}/{name:path}", _serve)]

@@ -1,0 +1,136 @@
+"""Pictures as plain SVG from the server: what is there without a script, and on paper. Pure.
+
+Colours are classes of gatepost.css, the tones of `ui.chart`, so that light, dark and paper have theirs; what is in
+clear is hatched, too, for who does not see colours. Nothing in a picture is markup of others: every text is escaped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+_WIDTH: Final = 880
+_HEIGHT: Final = 220
+_LEFT: Final = 52
+_BOTTOM: Final = 22
+_TOP: Final = 8
+_MARKS: Final = 8  # days that are named below
+_WORST: Final = "fail"
+
+
+class Series(NamedTuple):
+    """A part of a stack. tone: of gatepost.css. values: one for each place along the axis."""
+
+    name: str
+    tone: str
+    values: Sequence[float]
+
+
+def stacked(title: str, labels: Sequence[str], series: Sequence[Series], name: str = "", unit: str = "") -> Markup:
+    """Columns, the first series lowest. name: of this picture in its page, for its hatching. unit: after numbers."""
+    heights = [sum(one.values[place] for one in series) for place in range(len(labels))]
+    top = _ceiling(max(heights, default=0))
+    inner = Markup("").join([_grid(top, unit), *_columns(labels, series, top, name), _days(labels), _hatching(name)])
+    return _picture(title, _WIDTH, _HEIGHT, inner)
+
+
+def shares(title: str, series: Sequence[Series]) -> Markup:
+    """One small bar of all, each series with its first value."""
+    whole = sum(one.values[0] for one in series)
+    parts, at = [], 0.0
+    for one in series:
+        width = 100 * one.values[0] / whole if whole else 0.0
+        if width:
+            parts.append(
+                Markup('<rect class="tone-{}" x="{}" width="{}" height="8"/>').format(
+                    one.tone, _n(at), _n(max(1, width))
+                )
+            )
+        at += width
+    drawn = Markup(
+        '<svg class="shares" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
+    )
+    return drawn.format(title, Markup("").join(parts))
+
+
+def _picture(title: str, width: int, height: int, inner: Markup) -> Markup:
+    return Markup('<svg class="picture" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        width, height, title, inner
+    )
+
+
+def _columns(labels: Sequence[str], series: Sequence[Series], top: float, name: str) -> Iterator[Markup]:
+    step = (_WIDTH - _LEFT) / max(1, len(labels))
+    room = _HEIGHT - _TOP - _BOTTOM
+    below = [0.0] * len(labels)
+    for one in series:
+        parts = []
+        for place, value in enumerate(one.values):
+            if value:
+                # What is little stays to be seen: a hair of a pixel and a half.
+                height = max(1.5, room * value / top)
+                y = _TOP + room - room * below[place] / top - height
+                x, width = _LEFT + place * step + step * 0.08, _n(step * 0.84)
+                parts.append(f"M{_n(x)} {_n(y)}h{width}v{_n(height)}h-{width}z")
+                below[place] += value
+        if parts:
+            path = "".join(parts)
+            for tone, fill in _fills(one.tone, name):
+                shown = Markup(' fill="{}"').format(fill) if fill else Markup("")
+                kind = Markup(' class="tone-{}"').format(tone) if tone else Markup("")
+                yield Markup('<path{} d="{}"{}/>').format(kind, path, shown)
+
+
+def _fills(tone: str, name: str) -> list[tuple[str, str]]:
+    """The tone and, over the worst, its hatching."""
+    return [(tone, ""), ("", f"url(#hatch-{name})")] if tone == _WORST else [(tone, "")]
+
+
+def _hatching(name: str) -> Markup:
+    return Markup(
+        '<defs><pattern id="hatch-{}" width="6" height="6" patternUnits="userSpaceOnUse">'
+        '<path class="hatch" d="M-1 1l2-2M0 6l6-6M5 7l2-2"/></pattern></defs>'
+    ).format(name)
+
+
+def _grid(top: float, unit: str) -> Markup:
+    room = _HEIGHT - _TOP - _BOTTOM
+    lines = []
+    for share in (0.0, 0.5, 1.0):
+        y = _n(_TOP + room * (1 - share))
+        text = f"{top * share:,.0f}" if top * share == int(top * share) else f"{top * share:,.1f}"
+        lines.append(
+            Markup('<path class="rule" d="M{} {}H{}"/><text x="{}" y="{}" text-anchor="end">{}{}</text>').format(
+                _LEFT, y, _WIDTH, _LEFT - 6, _n(float(y) + 4), text, unit
+            )
+        )
+    return Markup("").join(lines)
+
+
+def _days(labels: Sequence[str]) -> Markup:
+    step = (_WIDTH - _LEFT) / max(1, len(labels))
+    every = max(1, -(-len(labels) // _MARKS))
+    return Markup("").join(
+        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
+            _n(_LEFT + (place + 0.5) * step), _HEIGHT - 6, escape(label)
+        )
+        for place, label in enumerate(labels)
+        if place % every == 0
+    )
+
+
+def _ceiling(value: float) -> float:
+    """The next round number: 1, 2, 4, 5 or 10 times a power of ten."""
+    size = 1.0
+    while size * 10 < value:
+        size *= 10
+    return next((size * step for step in (1, 2, 4, 5, 10) if size * step >= value), 1.0)
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}".rstrip("0").rstrip(".")

@@ -1,0 +1,105 @@
+"""The tasks of a validation as pages show them: what `ui.task` takes, from the record that is kept, or while it runs.
+
+Pure. What a peer said is in it, to the letter: templates escape it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.analysis.checks.tasks import PROBE_TASKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+_LEVELS: Final = {
+    "succeeded": "pass",
+    "failed": "fail",
+    "warning": "warn",
+    "skipped": "waiting",
+    "running": "running",
+    "waiting": "waiting",
+}
+_OUTCOMES: Final = {"validated": "pass", "not-validated": "fail", "unknown": "unknown"}
+_WORDS: Final = {"unknown": "Could not tell"}
+
+
+def live_items(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Of such a record while it goes on: what has ended, what runs, and what comes later; None before it is known."""
+    if record is None or not (record["hosts"] or record["tasks"]):
+        first, *others = ({"name": name, "status": "waiting", "detail": "", "seconds": 0} for name in PROBE_TASKS)
+        return [_item({**first, "status": "running"}, ""), *(_item(one, "") for one in others)]
+    return _all_items(record)
+
+
+def task_items(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of `validation_record`: the verdict, a host after the other, then what belongs to none."""
+    return [verdict_item(record), *_all_items(record)]
+
+
+def _all_items(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    hosts: Sequence[Mapping[str, Any]] = record.get("hosts", ())
+    items = [item for host in hosts for item in host_items(host, several=len(hosts) > 1)]
+    items += _items(record.get("tasks", ()), "")
+    times: Counter[str] = Counter()  # a host may be the MX of several domains
+    for item in items:
+        times[item["key"]] += 1
+        if times[item["key"]] > 1:
+            item["key"] += f"-{times[item['key']]}"
+    return items
+
+
+def host_items(host: Mapping[str, Any], *, several: bool) -> list[dict[str, Any]]:
+    """Of a host in the record, the last with what was said. several: whether each says which host it is of."""
+    name = f"{host['host']} ({host['address']})" if host["address"] else host["host"]
+    items = _items(host["tasks"], name if several else "")
+    if items and (lines := host.get("transcript")):
+        items[-1] |= {"raw": "\n".join(lines), "raw_title": f"SMTP dialogue with {name}"}
+    return items
+
+
+def verdict_item(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How it ended, with what else an administrator should know."""
+    outcome = str(record.get("outcome"))
+    verdict = str(record.get("verdict", ""))
+    level = _OUTCOMES.get(outcome, "unknown")
+    notes = "; ".join(map(str, record.get("notes", ())))
+    return _plain("verdict", level, verdict[:1].upper() + verdict[1:], notes and f"Note: {notes}")
+
+
+def _items(tasks: Iterable[Mapping[str, Any]], host: str) -> list[dict[str, Any]]:
+    """Tasks that were skipped for the same reason are one; of several hosts also those that come later."""
+    together = {"skipped", "waiting"} if host else {"skipped"}
+    found: list[dict[str, Any]] = []
+    for (status, _), group in groupby(tasks, lambda one: (one["status"], one["detail"])):
+        same = list(group)
+        if status in together:
+            found.append(_item({**same[0], "name": ", ".join(one["name"] for one in same), "seconds": None}, host))
+        else:
+            found += [_item(one, host) for one in same]
+    return found
+
+
+def _item(task: Mapping[str, Any], host: str) -> dict[str, Any]:
+    level = "unknown" if task.get("ours") and task["status"] == "failed" else _LEVELS.get(task["status"], "unknown")
+    seconds = task["seconds"]
+    return {
+        "key": _key(host, task["name"]),
+        "level": level,
+        "word": "Skipped" if task["status"] == "skipped" else _WORDS.get(level, ""),
+        "title": f"{host}: {task['name']}" if host else task["name"],
+        "text": task["detail"],
+        "advice": task.get("advice", ""),
+        "took": seconds if seconds and seconds >= 0.001 else None,
+    }
+
+
+def _key(host: str, name: str) -> str:
+    return "".join(char if char.isalnum() else "-" for char in f"{host} {name}".strip().lower())
+
+
+def _plain(key: str, level: str, title: str, text: str = "") -> dict[str, Any]:
+    return {"key": key, "level": level, "word": "", "title": title, "text": text, "advice": "", "took": None}

@@ -1,0 +1,96 @@
+"""TLS reports (RFC 8460) as a page: what others report of their sessions with us, and what we sent to others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from starlette.routing import Route
+
+from gatepost.analysis.reports.received import Wished
+from gatepost.manage.pages.exports import wants_file
+from gatepost.manage.pages.guard import gateway_of, not_there, who
+from gatepost.manage.pages.pages import render
+from gatepost.manage.pages.report_tables import Table
+from gatepost.manage.pages.reports import SHOWN, frame_of, table_file
+from gatepost.manage.use_cases import reports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.analysis.reports.received import FailedThere, Reported
+    from gatepost.manage.pages.report_query import View
+    from gatepost.store.sent_reports import SentReport
+
+
+_PATH: Final = "/reports/tls-rpt"
+
+
+class _Found(NamedTuple):
+    """What there is about the days."""
+
+    sums: list[Reported]
+    failures: list[FailedThere]
+    sent: list[SentReport]
+
+
+def _page(request: Request) -> Response:
+    view, frame = frame_of(request, _PATH)
+    found = _found(request, view)
+    if wants_file(request):
+        name = request.query_params.get("table", "")
+        if name not in _TABLES:
+            raise not_there(f"There is no table of that name; there are {', '.join(_TABLES)}.")
+        return table_file(request, name, _TABLES[name](found))
+    frame |= {"heading": "TLS reports", "part": "reports/tls_rpt.html", "counted": None, "shown": SHOWN}
+    return render(request, "reports/page.html", block="report", **frame, **found._asdict())
+
+
+def _found(request: Request, view: View) -> _Found:
+    gateway, principal, days = gateway_of(request), who(request), view.days
+    received = reports.received(gateway, principal, Wished(), *view.days.times)
+    sent = reports.sent(gateway, principal, days.first) if principal.is_of_gateway else []
+    failures = reports.received_failures(gateway, principal, received)
+    return _Found(received.sums(), failures, [one for one in sent if one.day <= days.last])
+
+
+def _sums(found: _Found) -> Table:
+    columns = ("reporter", "domain", "policy", "reports", "passed", "failed", "results")
+    rows = [
+        (one.reporter, one.domain, one.policy, one.reports, one.passed, one.failed, _words(one.results.most_common()))
+        for one in found.sums
+    ]
+    return Table(columns, rows)
+
+
+def _failures(found: _Found) -> Table:
+    columns = ("reporter", "domain", "policy", "result", "sessions", "from", "to", "reason", "received", "refused")
+    return Table(columns, [_failure(one) for one in found.failures])
+
+
+def _failure(one: FailedThere) -> tuple[Any, ...]:
+    failure, here = one.failure, one.here
+    to = failure.mx_host or failure.receiving_address
+    what = failure.result, failure.sessions, failure.sending_address, to, failure.reason
+    return one.reporter, one.domain, one.policy, *what, *((here.received, here.refused) if here else ("", ""))
+
+
+def _sent(found: _Found) -> Table:
+    columns = ("day", "domain", "to", "state", "tries", "mail", "detail")
+    rows = [(one.day, one.domain, one.rua, one.state.value, one.tries, one.message, one.detail) for one in found.sent]
+    return Table(columns, rows)
+
+
+def _words(counts: list[tuple[str, int]]) -> str:
+    return "; ".join(f"{name} {count}" for name, count in counts)
+
+
+_TABLES: Final[Mapping[str, Callable[[_Found], Table]]] = {
+    "received": _sums,
+    "received-failures": _failures,
+    "sent": _sent,
+}
+
+ROUTES: Final = [Route(_PATH, _page)]

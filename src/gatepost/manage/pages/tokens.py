@@ -1,0 +1,137 @@
+"""API tokens: the list, a new one whose secret is shown once, and their end. For owners.
+
+The secret is in the answer of the form that made the token and nowhere else: in no address, no cookie, no log.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.account_forms import Form, chosen_organizations, field_errors, refused_fields
+from gatepost.manage.pages.confirmation import ask_again, demand_owner
+from gatepost.manage.pages.exports import exported
+from gatepost.manage.pages.guard import accounts_of, actor_of, gateway_of, not_there
+from gatepost.manage.pages.pages import render, see_other
+from gatepost.manage.pages.paging import SIZE, foot, offset_of
+from gatepost.manage.use_cases.accounts import add_token, new_token_errors, recording, refusing, token_record
+from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.times import ahead
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.access.records import Token
+
+
+_COLUMNS = ("name", "scopes", "organizations", "created", "expires", "made_by", "made_by_user", "last_used")
+_SCOPES = (
+    (Scope.READ.value, "read", "Look at everything, but no mail's content."),
+    (Scope.CONNECTORS.value, "connectors", "Change organizations, domains, mailboxes, connectors and rules."),
+    (Scope.CERTIFICATES.value, "certificates", "Change certificates and their course."),
+    (Scope.QUEUE.value, "queue", "Retry, hold, release, return and drop mail."),
+    (Scope.OWNER.value, "owner", "Users and tokens, and all of the above."),
+)
+_EXPIRIES = (("30d", "30 days"), ("90d", "90 days"), ("365d", "One year"), ("", "Never"))
+
+
+def _list(request: Request) -> Response:
+    demand_owner(request)
+    q = request.query_params.get("q", "")
+    with refusing():
+        tokens = [one for one in accounts_of(request).tokens() if q.lower() in one.name]
+    if found := exported(request, "tokens", _COLUMNS, lambda: map(token_record, tokens)):
+        return found
+    page = Selection(q=q, limit=SIZE, offset=offset_of(request)).page(0, tokens)
+    return render(request, "accounts/tokens.html", tokens=page.rows, foot=foot(page, "tokens"), q=q)
+
+
+def _new(request: Request) -> Response:
+    demand_owner(request)
+    if asked := ask_again(request, "/tokens/-/add"):
+        return asked
+    if request.method == "GET":
+        return _new_page(request, expires="90d")
+    form, accounts, by = request.state.form, accounts_of(request), actor_of(request)
+    name = form.get("name", "").strip()
+    try:
+        with recording(accounts, by, "token-add", name):
+            secret = add_token(gateway_of(request), accounts, name, by=by, **_wanted(form))
+    except Refusal as refusal:
+        given = {name: form.get(name, "") for name in ("name", "reach", "expires")}
+        given |= {"scopes": form.getlist("scopes"), "chosen": form.getlist("organizations")}
+        return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal), **given)
+    return render(request, "accounts/token_made.html", HTTPStatus.CREATED, name=name.lower(), secret=secret)
+
+
+def _wanted(form: Form) -> dict[str, Any]:
+    """Raises Refusal (INPUT)."""
+    errors: dict[str, str] = {}
+    found: dict[str, Any] = {"expires": None}
+    try:
+        found["scopes"] = [Scope(one) for one in form.getlist("scopes")]
+    except ValueError:
+        errors["scopes"] = f"choose of {', '.join(Scope)}"
+    try:
+        found["organizations"] = chosen_organizations(form)
+    except Refusal as refusal:
+        errors |= field_errors(refusal)
+    if text := form.get("expires", "").strip():
+        try:
+            found["expires"] = ahead(text)
+        except ValueError as error:
+            errors["expires"] = str(error)
+    if errors:
+        others = new_token_errors(form.get("name", ""), found.get("scopes", [Scope.READ]))
+        raise refused_fields({one.path: one.message for one in others} | errors)
+    return found
+
+
+def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+    known: Mapping[str, Any] = {
+        "name": "",
+        "scopes": [],
+        "reach": "",
+        "chosen": [],
+        "expires": "",
+        "errors": {},
+        "known_scopes": _SCOPES,
+        "expiries": _EXPIRIES,
+    }
+    return render(request, "accounts/token_new.html", status, **{**known, **context})
+
+
+def _remove(request: Request) -> Response:
+    demand_owner(request)
+    token = _token(request)
+    if asked := ask_again(request, f"/tokens/{token.name}/remove"):
+        return asked
+    if request.method == "GET":
+        return render(request, "accounts/token_remove.html", token=token)
+    accounts, by = accounts_of(request), actor_of(request)
+    with recording(accounts, by, "token-remove", token.name), refusing():
+        accounts.remove_token(token.name, by=by)
+    return see_other(request, "/tokens", f"Token {token.name} was removed, and is refused from now on.")
+
+
+def _token(request: Request) -> Token:
+    name = request.path_params["name"].lower()
+    with refusing():
+        found = next((one for one in accounts_of(request).tokens() if one.name == name), None)
+    if found is None:
+        raise not_there("There is no such token.")
+    return found
+
+
+ROUTES = [
+    Route("/tokens", _list),
+    Route("/tokens/-/add", _new, methods=["GET", "POST"]),
+    Route("/tokens/{name}/remove", _remove, methods=["GET", "POST"]),
+]

@@ -1,0 +1,264 @@
+"""The message trace: searched, watched live, and all of one message.
+
+`/trace` finds rows, one for each recipient and event; `/trace/<id>` is the page of a message or session, for ever, as
+long as the trace is kept. Nothing here changes mail: the buttons of a message lead to `manage.pages.queue`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import IO, TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, quote
+
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages import searches
+from gatepost.manage.pages.exports import exported
+from gatepost.manage.pages.guard import gateway_of, or_not_there, who
+from gatepost.manage.pages.pages import link, render, see_other
+from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_question
+from gatepost.manage.pages.trace_story import recipients_of, story
+from gatepost.manage.use_cases.cursors import cursor, position
+from gatepost.manage.use_cases.message_evidence import message_evidence
+from gatepost.manage.use_cases.queue import entries
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.trace import EVENTS, MOST, event_record, events_of, events_page, meant
+from gatepost.store.interface import QueueFilter
+from gatepost.store.trace_search import TracePlace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.pages.trace_query import Question
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.store.interface import TraceFilter
+
+
+PAGE: Final = 50
+_ATTEMPTS: Final = {"SEND", "DEFER", "FAIL", "EXPIRE"}
+_CHUNK: Final = 64 * 1024
+_EXPORTED: Final = 1000  # rows at a time
+COLUMNS: Final = (
+    "time", "event", "queue_id", "organization", "direction", "session", "sender", "recipient", "message_id", "subject",
+    "size", "peer_host", "peer_address", "connector", "requirement", "achieved", "tls_version", "tls_group",
+    "tls_suite", "reply", "result_type",
+)  # fmt: skip
+
+
+def _search(request: Request) -> Response:
+    principal, given = who(request), request.query_params
+    organization = given.get("organization", "")
+    question = read_question(given, organization, PAGE)
+    items = partial(_wanted, gateway_of(request), principal, question)
+    if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, record=event_record, cells=_cells):
+        return file
+    found, place, meaning = _found(gateway_of(request), principal, question, given.get("after", ""))
+    is_first = not given.get("after") and given.get("live") is None
+    if is_first and question.names_one(meaning) and (identity := _only_one(found)) is not None:
+        return see_other(request, link(f"/trace/{quote(identity)}", organization=organization))
+    known = searches.read(request.cookies, principal.name)
+    used = known.used(searches.kept_query(given)) if is_first and not question.is_plain else known
+    answer = _page(request, question, found, place, meaning, used)
+    if used != known:
+        searches.remember(answer, used)
+    return answer
+
+
+def _page(
+    request: Request,
+    question: Question,
+    found: Sequence[TraceEvent],
+    place: TracePlace | None,
+    meaning: Mapping[str, str],
+    known: searches.Searches,
+) -> Response:
+    given = request.query_params
+    return render(
+        request,
+        "trace/search.html",
+        422 if question.errors else 200,
+        block="rows",
+        question=question,
+        fields=FIELDS,
+        spans=SPANS if question.since in dict(SPANS) else ((question.since, f"Since {question.since}"), *SPANS),
+        events=(("", "Any"), *((event, event) for event in EVENTS)),
+        found=found,
+        after=cursor(place) if place is not None else "",
+        meaning={FIELDS[name]: text for name, text in meaning.items()} if question.q else {},
+        live=given.get("live") is not None,
+        recent=[(in_words(dict(parse_qsl(one))), f"/trace?{one}") for one in known.recent],
+        saved=[(name, f"/trace?{one}") for name, one in known.saved.items()],
+        this_search=searches.kept_query(given),
+        name_of_search=in_words(given),
+    )
+
+
+def _found(
+    gateway: Gateway, principal: Principal, question: Question, after: str
+) -> tuple[Sequence[TraceEvent], TracePlace | None, Mapping[str, str]]:
+    """The rows of a page, the place behind it, and what the one box was taken for."""
+    begin = _place(after)
+    found = _meant(gateway, principal, question.filters)
+    if found is None:
+        return (), None, question.filters[0][0] if question.filters else {}
+    meaning, wanted = found
+    return *events_page(gateway, principal, wanted, begin), meaning
+
+
+type _Meaning = tuple[Mapping[str, str], TraceFilter]
+
+
+def _meant(gateway: Gateway, principal: Principal, filters: Sequence[_Meaning]) -> _Meaning | None:
+    """The first that finds anything; the one there is, without a look; None if none does."""
+    if len(filters) == 1:
+        return filters[0]
+    found = meant(gateway, principal, [wanted for _, wanted in filters]) if filters else None
+    return next((one for one in filters if one[1] is found), None)
+
+
+def _place(text: str) -> TracePlace | None:
+    try:
+        return position(text, TracePlace) if text else None
+    except ValueError as error:
+        raise Refusal(Kind.INPUT, "This page of the list cannot be found: begin with the first one.") from error
+
+
+def _only_one(found: Sequence[TraceEvent]) -> str | None:
+    """The id of the message, or of the session without one, that all rows are of."""
+    ids = {event.message or event.session for event in found}
+    return ids.pop() if len(ids) == 1 else None
+
+
+def _wanted(gateway: Gateway, principal: Principal, question: Question) -> Iterator[TraceEvent]:
+    """All that a search means. Raises Refusal."""
+    if question.errors:
+        name, text = next(iter(question.errors.items()))
+        raise Refusal(Kind.INPUT, f"{name} {text}")
+    found = _meant(gateway, principal, question.filters)
+    return _all(gateway, principal, found[1]) if found is not None else iter(())
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _all(gateway: Gateway, principal: Principal, wanted: TraceFilter) -> Iterator[TraceEvent]:
+    """As many rows as the command line gives at once, read as they are sent."""
+    wanted.limit = _EXPORTED
+    place, left = None, MOST
+    while left > 0:
+        found, place = events_page(gateway, principal, wanted, place)
+        yield from found[:left]
+        left -= len(found)
+        if place is None:
+            return
+
+
+def _cells(event: TraceEvent) -> tuple[object, ...]:
+    at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        at, event.event, event.message, event.organization, event.direction, event.session, event.sender,
+        event.recipient, event.message_id, event.subject, event.size, event.peer_host, event.peer_address,
+        event.connector, event.requirement, event.achieved, event.tls_version, event.tls_group,
+        event.tls.get("suite", ""), event.reply, event.result_type,
+    )  # fmt: skip
+
+
+def _keep_search(request: Request) -> Response:
+    """Keep a search under a name, or let one go."""
+    form = request.state.form
+    known = searches.read(request.cookies, who(request).name)
+    query = searches.kept_query(dict(parse_qsl(form.get("query", ""))))
+    name = form.get("name", "").strip()
+    if forgotten := form.get("forget", ""):
+        known, said = known.without(forgotten), f"The search “{forgotten}” was forgotten."
+    elif name and query:
+        known, said = known.keeping(name, query), f"The search “{name}” was kept, in this browser."
+    else:
+        return see_other(request, "/trace", "A search is kept under a name: give it one.", "warn")
+    answer = see_other(request, f"/trace?{query}" if query else "/trace", said)
+    searches.remember(answer, known)
+    return answer
+
+
+def _evidence(request: Request) -> Response:
+    """The entries of the evidence log about a message, with their proof, as a file."""
+    message = request.path_params["message"]
+    found = _events(request, message)
+    file = message_evidence(gateway_of(request), message, found)
+    answer = StreamingResponse(_chunks(file), media_type="application/json")
+    answer.headers["content-disposition"] = f'attachment; filename="evidence-{found[0].message}.json"'
+    return answer
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _events(request: Request, identity: str) -> list[TraceEvent]:
+    """Of a message or session. Raises HTTPException if there is none that is seen."""
+    text = f"Nothing in the trace has the id {identity[:100]}, or it is of an organization that you do not see."
+    with or_not_there(text):
+        return events_of(gateway_of(request), who(request), identity)
+
+
+def _show(request: Request) -> Response:
+    principal, gateway = who(request), gateway_of(request)
+    identity = request.path_params["identity"]
+    found = _events(request, identity)
+    name = f"trace-{_only_one(found) or 'rows'}"
+    if file := exported(request, name, COLUMNS, lambda: found, record=event_record, cells=_cells):
+        return file
+    message = next((event.message for event in found if event.message), "")
+    return render(
+        request,
+        "trace/message.html",
+        identity=identity,
+        message=message,
+        first=found[0],
+        last=found[-1],
+        items=story(found),
+        rows=len(found),
+        partner=_partner(found),
+        recipients=recipients_of(found),
+        waiting=_waiting(gateway, principal, message),
+        others=sorted({event.message for event in found if event.message} - {message}),
+        may_act=principal.may(Scope.QUEUE, found[0].organization),
+    )
+
+
+def _partner(found: Sequence[TraceEvent]) -> str:
+    """The domain at the other side of the gateway, "" where all stays here."""
+    outgoing = next((one.recipient for one in reversed(found) if one.event in _ATTEMPTS), "")
+    incoming = found[0].sender if found[0].direction == "incoming" else ""
+    return (incoming or outgoing).rpartition("@")[2]
+
+
+def _waiting(gateway: Gateway, principal: Principal, message: str) -> Sequence[object]:
+    """The message's deliveries that are still in the queue."""
+    if not message:
+        return ()
+    try:
+        return entries(gateway, principal, QueueFilter(message=message, limit=0))
+    except (
+        Refusal
+    ):  # an id of another node of the site, or a shard that cannot be read: the trace is there all the same
+        return ()
+
+
+ROUTES = [
+    Route("/trace", _search),
+    Route("/trace/searches", _keep_search, methods=["POST"]),
+    Route("/trace/{message}/evidence", _evidence),
+    Route("/trace/{identity:path}", _show),
+]

@@ -1,0 +1,123 @@
+"""What is asked of the trace by the address of a page, and how it is said in words. Pure but for the clock.
+
+Used by `manage.pages.trace`. All fields of the form are those of `gatepost trace search`; `q` is the one box of every
+page, which understands an address, a domain, a Message-ID, a queue id, a session id or an IP address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.manage.use_cases.times import moment
+from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, meanings
+from gatepost.store.interface import TraceFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+SPANS: Final = (
+    ("1h", "Last hour"),
+    ("24h", "Last 24 hours"),
+    ("7d", "Last 7 days"),
+    ("30d", "Last 30 days"),
+    ("all", "All that is kept"),
+)
+_HOUR: Final = "1h"
+_WEEK: Final = "7d"  # of what is looked for by a word: an hour would hide most of it
+_WHOLE: Final = "all"  # of an id, which is of one time anyway
+
+FIELDS: Final = {
+    "sender": "From",
+    "recipient": "To",
+    "address": "From or to",
+    "domain": "Domain",
+    "connector": "Connector",
+    "event": "Event",
+    "peer": "Other side",
+    "protection": "Protection",
+    "achieved": "Achieved",
+    "tls_version": "TLS version",
+    "tls_group": "Key exchange",
+    "result_type": "TLS failure",
+    "message": "Queue id",
+    "message_id": "Message-ID",
+    "session": "Session",
+}
+"""Names of the form's fields and of TraceFilter's, and what they are called."""
+_IDS: Final = {"message", "message_id", "session"}
+_LONGEST: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is looked for.
+
+    q: the one box. fields: what else was filled in, by name. since, until: as they were written. filters: to be tried
+    one after the other until one finds something, each with what it makes of q. errors: by field.
+    """
+
+    q: str
+    fields: Mapping[str, str]
+    since: str
+    until: str
+    filters: Sequence[tuple[Mapping[str, str], TraceFilter]] = ()
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but a time is asked for."""
+        return not self.q and not self.fields
+
+    def names_one(self, meaning: Mapping[str, str]) -> bool:
+        """Whether the one box held an id, as `meaning` says, and nothing else was filled in."""
+        return not self.fields and not _IDS.isdisjoint(meaning)
+
+
+def read_question(given: Mapping[str, str], organization: str, limit: int) -> Question:
+    """What an address asks. organization: "" for all that are seen."""
+    q = given.get("q", "").strip()[:_LONGEST]
+    fields = {name: given[name].strip()[:_LONGEST] for name in FIELDS if given.get(name, "").strip()}
+    meant = meanings(q) or ({},)
+    default = _WHOLE if _IDS & (fields.keys() | set().union(*meant)) else _WEEK if q else _HOUR
+    since, until = given.get("since", "").strip() or default, given.get("until", "").strip()
+    errors: dict[str, str] = {}
+    if fields.get("event", "").upper() not in {"", *EVENTS}:
+        errors["event"] = f"is none of {', '.join(EVENTS)}"
+    if fields.get("protection", "") not in {"", *PROTECTIONS}:
+        errors["protection"] = f"is none of {', '.join(PROTECTIONS)}"
+    begin = 0.0 if since == _WHOLE else _moment("since", since, errors)
+    end = _moment("until", until, errors) if until else 0.0
+    found = [
+        (meaning, _filter({**fields, **meaning}, organization=organization, since=begin, until=end, limit=limit))
+        for meaning in meant
+    ]
+    return Question(q, fields, since, until, () if errors else found, errors)
+
+
+def _filter(fields: Mapping[str, Any], **more: Any) -> TraceFilter:
+    return TraceFilter(**fields, **more)
+
+
+def _moment(name: str, text: str, errors: dict[str, str]) -> float:
+    try:
+        return moment(text)
+    except ValueError as error:
+        errors[name] = str(error)
+        return 0.0
+
+
+def in_words(given: Mapping[str, str]) -> str:
+    """A search as a person would name it: "to @partner.example, last 24 hours"."""
+    spans = dict(SPANS)
+    words = [given["q"]] if given.get("q") else []
+    words += [f"{label.lower()} {given[name]}" for name, label in FIELDS.items() if given.get(name)]
+    if organization := given.get("organization"):
+        words.append(f"of {organization}")
+    since = given.get("since", "")
+    if since:
+        words.append(spans[since].lower() if since in spans else f"since {since}")
+    if until := given.get("until"):
+        words.append(f"until {until}")
+    return ", ".join(words) or "everything, last hour"

@@ -1,0 +1,232 @@
+"""The rows of one message as a story: what happened in order, each with who asked for what and what was achieved. Pure.
+
+Used by `manage.pages.trace`. A row is written for every recipient; those that one session or one attempt brought about
+are one step here. All text may be a stranger's: templates escape it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gatepost.events.counts import verdict_of
+from gatepost.manage.pages.texts import iso
+from gatepost.manage.use_cases.trace import event_record
+from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from gatepost.mail.model.trace_event import TraceEvent
+
+
+_CARRIED: Final = {"RECEIVE", "SEND", "DELIVER"}
+_TITLES: Final = {
+    "RECEIVE": "Received",
+    "REFUSE": "Refused",
+    "SEND": "Sent",
+    "DELIVER": "Delivered to a mailbox",
+    "DEFER": "Deferred",
+    "FAIL": "Failed: the sender is told",
+    "EXPIRE": "Expired: the sender is told",
+    "DROP": "Dropped",
+    "HOLD": "Held",
+    "RELEASE": "Released",
+    "RETURN": "To be returned to the sender",
+    "DRILL": "Drill of a connector",
+}
+EVENT_LEVELS: Final = {
+    "RECEIVE": "info",
+    "REFUSE": "fail",
+    "SEND": "pass",
+    "DELIVER": "pass",
+    "DEFER": "waiting",
+    "FAIL": "fail",
+    "EXPIRE": "fail",
+    "DROP": "fail",
+    "HOLD": "hold",
+    "RELEASE": "info",
+    "RETURN": "fail",
+    "DRILL": "info",
+}
+"""How good an event is, as a level of the pages' badges."""
+
+STEPS: Final = 60
+"""At most so many are told; of more, the first and the last."""
+_RAW: Final = 4000  # characters of a row's JSON
+_RECIPIENTS: Final = 50
+_TOLD_ELSEWHERE: Final = {"transcript", "reasons", "requirement_sources", "passed_over", "tries", "attempt", "seconds",
+                          "next_attempt", "configuration", "author"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened. when: seconds since 1970. recipients: whom it was about, at most 50 of `count`.
+
+    text: what was said, or is to be known first. facts: pairs of a label and a text. reasons: of the decision, in its
+    order. passed_over: connectors that would have applied, and why they did not. tries: every host that was asked.
+    more: everything else the row knows. transcript: of the session, "" if none was kept. raw: a row as JSON.
+    """
+
+    level: str
+    when: float
+    event: str
+    title: str
+    text: str
+    recipients: Sequence[str]
+    count: int
+    facts: Sequence[tuple[str, str]]
+    protection: str
+    reasons: Sequence[str]
+    passed_over: Sequence[tuple[str, str]]
+    tries: Sequence[Mapping[str, str]]
+    more: Sequence[tuple[str, str]]
+    transcript: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientState:
+    """What became of one recipient, by the last event about it."""
+
+    address: str
+    event: str
+    level: str
+    at: float
+    protection: str
+    reply: str
+
+
+def story(events: Sequence[TraceEvent]) -> list[Step | int]:
+    """Steps, oldest first; where there are too many of them, a number says how many are left out there."""
+    told = [_step(list(group)) for _, group in groupby(events, key=_together)]
+    if len(told) <= STEPS:
+        return [*told]
+    half = STEPS // 2
+    return [*told[:half], len(told) - STEPS, *told[-half:]]
+
+
+def recipients_of(events: Iterable[TraceEvent]) -> list[RecipientState]:
+    """Each recipient with what happened to it last, in the order in which they came."""
+    states: dict[str, RecipientState] = {}
+    for event in events:
+        if event.recipient:
+            level = EVENT_LEVELS.get(event.event, "info")
+            reply = event.reply
+            shown = protection(event)
+            states[event.recipient] = RecipientState(event.recipient, event.event, level, event.at, shown, reply)
+    return list(states.values())
+
+
+def protection(event: TraceEvent) -> str:
+    """How a hop was protected, as `ui.tls_badge` calls it; "" if there was none.
+
+    Nor is there one where no mail went: a message that waits since there was no TLS was not sent in clear.
+    """
+    if not event.achieved or event.event in {"RETURN", "HOLD", "RELEASE", "DROP"}:
+        return ""
+    ladder = event.achieved.rpartition("/")[2].partition("(")[0]
+    if ladder == "none" and event.event not in _CARRIED:
+        return ""
+    return {"none": "cleartext", "encrypted": "encrypted", "authenticated": "verified"}.get(ladder, ladder)
+
+
+def _together(event: TraceEvent) -> tuple[Any, ...]:
+    """What rows have in common that tell of one thing: one transaction in, or one answer to some recipients."""
+    # Rows of one session or attempt are written in a breath, and each with a time of its own.
+    return (event.event, event.message, round(event.at, 1), event.peer_address, event.connector, event.reply)
+
+
+def _step(rows: list[TraceEvent]) -> Step:
+    event = rows[0]
+    detail = event.detail
+    return Step(
+        level=EVENT_LEVELS.get(event.event, "info"),
+        when=event.at,
+        event=event.event,
+        title=_title(event),
+        text=event.reply or str(detail.get("text", "")),
+        recipients=[row.recipient for row in rows[:_RECIPIENTS] if row.recipient],
+        count=len(rows),
+        facts=[(label, text) for label, text in _facts(event) if text],
+        protection=protection(event),
+        reasons=[str(one) for one in detail.get("reasons", ())],
+        passed_over=[
+            (str(one.get("connector", "")), str(one.get("why", ""))) for one in _records(detail, "passed_over")
+        ],
+        tries=[{key: str(value) for key, value in one.items()} for one in _records(detail, "tries")],
+        more=[*tls_lines(event.tls), *detail_lines({k: v for k, v in detail.items() if k not in _TOLD_ELSEWHERE})],
+        transcript="\n".join(map(str, detail.get("transcript", ()))),
+        raw=_raw(event),
+    )
+
+
+def _title(event: TraceEvent) -> str:
+    title = _TITLES.get(event.event, event.event)
+    if "returned" in event.detail:
+        return "Returned to the sender by an administrator"
+    if event.event == "DEFER" and (attempt := event.detail.get("attempt")):
+        return f"{title}, attempt {attempt}"
+    if event.event in {"HOLD", "RELEASE", "DROP", "RETURN"} and (author := event.detail.get("author")):
+        return f"{title} by {author}"
+    return title
+
+
+def _records(detail: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    return [one for one in detail.get(name, ()) if isinstance(one, dict)]
+
+
+def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
+    detail = event.detail
+    yield "Other side", f"{event.peer_host} {_bracketed(event)}".strip()
+    yield "Logged in as", str(detail.get("user", ""))
+    yield "Connector", event.connector
+    if event.requirement:
+        asked = ", ".join(map(str, detail.get("requirement_sources", ())))
+        yield "Required", f"{event.requirement}{f', asked for by {asked}' if asked else ''}"
+    if event.achieved:
+        yield "Achieved", event.achieved
+        yield "Wanted:got", ":".join(verdict_of(event.requirement, event.achieved))
+    yield from _tls_facts(event.tls)
+    if isinstance(classical := detail.get("classical_only"), dict):
+        yield (
+            "Key exchange",
+            f"Classical groups only: post-quantum key exchange went unanswered ({classical.get('why')})",
+        )
+    yield "TLS failure", event.result_type
+    why = str(detail.get("detail") or detail.get("why", ""))
+    yield "Why", "" if why in event.reply else why
+    yield "Took", f"{detail['seconds']:.3f} s" if isinstance(detail.get("seconds"), float) else ""
+    if isinstance(due := detail.get("next_attempt"), float) and due:
+        yield "Next attempt", iso(due)
+    if version := detail.get("configuration"):
+        yield "Configuration", f"version {version}"
+
+
+def _bracketed(event: TraceEvent) -> str:
+    address = event.peer_address
+    return f"[{address}]" if address and address != event.peer_host else ""
+
+
+def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if not tls:
+        return
+    resumed = ", resumed" if tls.get("resumed") else ""
+    yield "TLS", " ".join(str(one) for key in ("version", "suite", "group") if (one := tls.get(key))) + resumed
+    certificate = tls.get("certificate") or {}
+    if certificate:
+        names = ", ".join(map(str, certificate.get("names", ())))
+        yield "Certificate", f"{certificate.get('subject', '')}{f' for {names}' if names else ''}"
+        yield "Issuer", str(certificate.get("issuer", ""))
+        yield "Ends", iso(certificate["not_after"]) if isinstance(certificate.get("not_after"), float) else ""
+        yield "SHA-256", str(certificate.get("sha256", ""))
+    yield "Chain", ": ".join(filter(None, (str(tls.get("chain", "")), str(tls.get("chain_detail", "")))))
+    yield "Revocation", str(tls.get("revocation", ""))
+
+
+def _raw(event: TraceEvent) -> str:
+    text = msgspec.json.format(msgspec.json.encode(event_record(event), enc_hook=str), indent=2).decode()
+    return text if len(text) <= _RAW else f"{text[:_RAW]}\n… (the JSON of this page has all of it)"

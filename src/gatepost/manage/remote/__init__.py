@@ -1,0 +1,1 @@
+"""The use cases of another gateway, called over its REST interface."""

@@ -1,0 +1,95 @@
+"""What a gateway refused by REST (RFC 9457), as the Refusal that its own command would have got. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_PRECONDITION: Final = 412
+_KINDS: Final = {  # where the gateway does not say which refusal it was
+    400: Kind.INPUT,
+    401: Kind.FORBIDDEN,
+    403: Kind.FORBIDDEN,
+    404: Kind.MISSING,
+    405: Kind.INPUT,
+    409: Kind.CONFLICT,
+    412: Kind.CONFLICT,
+    413: Kind.INPUT,
+    415: Kind.INPUT,
+    422: Kind.INPUT,
+    428: Kind.INPUT,
+}
+_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "instance", "errors", "refusal", "options"})
+_NAME: Final = re.compile(r"[a-z_]{1,40}")
+_REDIRECTS: Final = range(300, 400)
+_TYPES: Final = "application/problem+json"
+
+
+class Overtaken(Refusal):
+    """The version that a change was made from is not in force any more."""
+
+
+def refusal_of(url: str, status: int, headers: Mapping[str, str], content: bytes) -> Refusal:
+    """The refusal that an answer is; control characters in its texts are "?". headers: by lower-case names."""
+    if status in _REDIRECTS:
+        text = f"{url} sends us elsewhere, where the token must not go; give the address of the gateway itself"
+        return Refusal(Kind.UNREADABLE, text)
+    document = _document(headers, content)
+    if document is None:
+        text = f"{url} answers {status} and does not say why: is it the admin centre of a gateway?"
+        return Refusal(Kind.UNREADABLE, text)
+    detail = _harmless(str(document.get("detail") or document.get("title") or f"it answers {status}"))
+    errors = _errors(document.get("errors"))
+    if status == _PRECONDITION:
+        return Overtaken(Kind.CONFLICT, detail, errors)
+    kind = _kind(document.get("refusal")) or _KINDS.get(status, Kind.UNREADABLE)
+    if kind in {Kind.FORBIDDEN, Kind.UNREADABLE}:
+        detail = f"{url}: {detail}{_later(headers)}"
+    more = {key: value for key, value in document.items() if key not in _MEMBERS}
+    return Refusal(kind, detail, errors, options=_options(document.get("options")), more=more)
+
+
+def _document(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | None:
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPES:
+        return None
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _kind(given: Any) -> Kind | None:
+    return Kind(given) if given in tuple(Kind) else None
+
+
+def _errors(given: Any) -> list[FieldError]:
+    if not isinstance(given, list):
+        return []
+    return [
+        FieldError(_harmless(str(one.get("path", ""))), _harmless(str(one.get("message", ""))))
+        for one in given
+        if isinstance(one, dict)
+    ]
+
+
+def _options(given: Any) -> list[str]:
+    """What would help, as its own command would call it: a name that may be one of an option."""
+    return [one for one in given if isinstance(one, str) and _NAME.fullmatch(one)] if isinstance(given, list) else []
+
+
+def _later(headers: Mapping[str, str]) -> str:
+    seconds = headers.get("retry-after", "")
+    return f" (again in {int(seconds)} seconds)" if seconds.isascii() and seconds.isdecimal() else ""
+
+
+def _harmless(text: str) -> str:
+    return "".join(one if one.isprintable() or one == "\n" else "?" for one in text)

@@ -1,0 +1,143 @@
+"""Parameters and bodies as declared types: every error at once, each with the path of its field.
+
+msgspec ends at the first error; here each field is converted by itself. Used by `manage.rest.serving`. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gatepost.policy.connectors.errors import FieldError, unknown_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+_AT = re.compile(r" - at `\$(?P<where>.*)`$")
+# Sentences of msgspec, which are about its types.
+_NO_CHOICE = re.compile(r"Invalid enum value (?P<given>.*)", re.DOTALL)
+_PATTERN = re.compile(r"Expected `str` matching regex '(?P<pattern>.*)'", re.DOTALL)
+_BOUND = re.compile(r"Expected `(?P<type>\w+)` (?P<length>of length )?(?P<side><=|>=|<|>) (?P<bound>\S+)")
+_TYPE = re.compile(r"Expected `(?P<type>[^`]+)`, got `[^`]+`")
+_SIDES: Final = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
+_TYPES: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+_WORDS = re.compile(r"[\w-]+(\|[\w-]+)+")
+_DAY: Final = r"\d{4}-\d{2}-\d{2}"
+
+
+class WrongFields(Exception):  # noqa: N818 - it is several errors, and says so
+    """Everything that is wrong with the fields."""
+
+    def __init__(self, errors: Iterable[FieldError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(map(str, self.errors)))
+
+
+def query_value[T: msgspec.Struct](kind: type[T], items: Iterable[tuple[str, str]]) -> T:
+    """Query parameters as a value. A parameter of a list may be repeated, another not. Raises WrongFields."""
+    lists = {name for name, one in _fields(kind).items() if _is_list(one.type)}
+    given: dict[str, Any] = {}
+    errors = []
+    for name, text in items:
+        if name in lists:
+            given.setdefault(name, []).append(text)
+        elif name in given:
+            errors.append(FieldError(f"query.{name}", "is given twice; give it once"))
+        else:
+            given[name] = text
+    return _converted(kind, given, "query.", errors, strict=False)
+
+
+def body_value[T: msgspec.Struct](kind: type[T], given: Mapping[str, Any]) -> T:
+    """A JSON object as a value. Raises WrongFields."""
+    return _converted(kind, given, "", [], strict=True)
+
+
+def _converted[T: msgspec.Struct](
+    kind: type[T], given: Mapping[str, Any], prefix: str, errors: list[FieldError], *, strict: bool
+) -> T:
+    fields = _fields(kind)
+    errors += [FieldError(prefix + name, unknown_key(name, fields)) for name in given if name not in fields]
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name not in given:
+            if field.required:
+                errors.append(FieldError(prefix + name, "is missing: it has no default, so give it"))
+            continue
+        try:
+            values[field.name] = msgspec.convert(given[name], field.type, strict=strict)
+        except msgspec.ValidationError as error:
+            errors.append(_explained(prefix + name, str(error), msgspec.inspect.type_info(field.type)))
+    if errors:
+        raise WrongFields(errors)
+    return kind(**values)
+
+
+def _explained(path: str, text: str, kind: msgspec.inspect.Type) -> FieldError:
+    """The library's sentence in our words. It says where inside the field at its end."""
+    where = _AT.search(text)
+    return FieldError(path + (where["where"] if where else ""), _in_words(_AT.sub("", text), kind))
+
+
+def _in_words(text: str, kind: msgspec.inspect.Type) -> str:
+    """What the field takes, from what the library says of a value; a sentence that is not known stays as it is."""
+    if found := _NO_CHOICE.fullmatch(text):
+        return f"{found['given']} is not possible here; {_one_of(_choices(kind))}"
+    if found := _PATTERN.fullmatch(text):
+        return _form(found["pattern"].replace("\\\\", "\\"))
+    if found := _BOUND.fullmatch(text):
+        bound = f"{_SIDES[found['side']]} {found['bound'].removesuffix('.0')}"
+        unit = "entries" if found["type"] == "array" else "character(s)"
+        return f"must have {bound} {unit}" if found["length"] else f"must be {bound}"
+    if found := _TYPE.fullmatch(text):
+        wanted = [_TYPES[one] for one in found["type"].split(" | ") if one in _TYPES]
+        return f"must be {' or '.join(wanted)}" if wanted else text
+    return text
+
+
+def _form(pattern: str) -> str:
+    """What a regular expression of ours asks for."""
+    inner = pattern.removeprefix("^").removesuffix("$").removesuffix("?").removeprefix("(").removesuffix(")")
+    if _WORDS.fullmatch(inner):
+        return f"is not possible here; {_one_of(inner.split('|'))}"
+    if inner == _DAY:
+        return "must be a day (UTC), written like 2026-11-24"
+    return f"has the wrong form; it must match {pattern}"
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    named = ", ".join(filter(None, choices))  # "" is what a parameter is that was left out
+    return f"choose one of {named}" if named else "see /api/v1/openapi.json"
+
+
+def _choices(kind: msgspec.inspect.Type) -> list[str]:
+    """The values of the enumeration that a field takes, by itself, in a list or beside null; [] if it takes none."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _choices(kind.type)
+    if isinstance(kind, msgspec.inspect.EnumType):
+        return [str(one.value) for one in kind.cls]
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return [str(one) for one in kind.values]
+    if isinstance(kind, msgspec.inspect.CollectionType):
+        return _choices(kind.item_type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return [choice for one in kind.types for choice in _choices(one)]
+    return []
+
+
+def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    return {one.encode_name: one for one in msgspec.structs.fields(kind)}
+
+
+def _is_list(annotation: Any) -> bool:
+    return isinstance(msgspec.inspect.type_info(annotation), msgspec.inspect.ListType | msgspec.inspect.VarTupleType)

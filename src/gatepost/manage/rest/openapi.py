@@ -1,0 +1,259 @@
+"""The OpenAPI 3.1 document of `/api/v1`, made of the endpoints that are routes, and of the models they name.
+
+Schemas of resources are pydantic's, those of everything else msgspec's; both stand under components/schemas. Pure.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import msgspec
+from pydantic.json_schema import models_json_schema
+
+from gatepost import __version__
+from gatepost.manage.rest.endpoint import Document, FileOf, ListOf, Reach, takes_merge_patch
+from gatepost.manage.web.identity import COOKIE
+from gatepost.manage.web.problem import PROBLEMS, ProblemDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gatepost.manage.rest.endpoint import Endpoint, Shape
+
+
+type _Schema = dict[str, Any]
+
+_REF = "#/components/schemas/"
+_MODEL = _REF + "{model}"
+_JSON = "application/json"
+_MERGE_PATCH = "application/merge-patch+json"
+_PROBLEM = "application/problem+json"
+_BODY = frozenset({415})
+_ALWAYS = frozenset({400, 401, 403, 413, 421, 422, 429, 500, 503})  # what `web` refuses is among them
+_DESCRIPTION = """\
+What the command line and the admin centre do, as REST. Errors are problem documents (RFC 9457) with the path of each
+field. Resources carry their version as ETag; a change says with If-Match which one it was made from, and with
+`?dry_run=true` what it would change.
+"""
+
+
+def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """The document as plain values. Raises ValueError if two different schemas have one name."""
+    schemas = _Schemas(endpoints)
+    paths: dict[str, Any] = {}
+    for one in endpoints:
+        paths.setdefault(one.template, {})[one.method.lower()] = _operation(one, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "gatepost",
+            "version": __version__,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/api/v1"}],
+        "security": [{"bearer": []}, {"cookie": []}],
+        "tags": [{"name": name} for name in dict.fromkeys(one.tag for one in endpoints)],
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(schemas.components.items())),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API token: `gatepost token add`."},
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": "The session of the admin centre; changes also need its CSRF header.",
+                },
+            },
+        },
+    }
+
+
+def statuses(endpoint: Endpoint) -> list[int]:
+    """Every status that is no success which the endpoint may answer with."""
+    found = _ALWAYS
+    # A query or a body may name what is not seen.
+    if endpoint.path_names or endpoint.seeks or endpoint.reach is not Reach.GATEWAY:
+        found |= {404}
+    if endpoint.body is not None:
+        found |= _BODY
+    if endpoint.changes or endpoint.grave:
+        found |= {409}
+    if endpoint.guarded:
+        found |= {412, 428}
+    return sorted(found)
+
+
+class _Schemas:
+    """The components, and where each shape is in them. queries: the parameters of each query, by their names."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self.components: dict[str, _Schema] = {}
+        known = list(endpoints)
+        inner = [_inner(shape) for one in known for shape in (one.answer, one.body)]
+        structs = [one for one in inner if _is_struct(one)]
+        self._add(_of_structs([ProblemDocument, *structs]))
+        models = {one.model: None for one in inner if isinstance(one, Document)}
+        _, described = models_json_schema([(one, "validation") for one in models], by_alias=True, ref_template=_MODEL)
+        self._add(described.get("$defs", {}))
+        for one in inner:
+            if isinstance(one, Document):
+                self._add({_name(one): _variant(one, self.components[one.model.__name__])})
+        self.queries = {one.query: self._query(one.query) for one in known}
+
+    def of(self, shape: Shape) -> _Schema:
+        """The schema of a shape."""
+        if isinstance(shape, FileOf):
+            return {}  # bytes of a media type need none (OpenAPI 3.1 section 4.8.14.4)
+        if isinstance(shape, ListOf):
+            behind = {"type": ["string", "null"], "description": "Path and query of the next page; null on the last."}
+            properties = {"items": {"type": "array", "items": self.of(shape.item)}, "next": behind}
+            return {"type": "object", "properties": properties, "required": ["items", "next"]}
+        if isinstance(shape, Document):
+            return self._of_document(shape)
+        if _is_struct(shape):
+            return {"$ref": _REF + shape.__name__}
+        return msgspec.json.schema(shape)
+
+    def _of_document(self, shape: Document) -> _Schema:
+        ref: _Schema = {"$ref": _REF + _name(shape)}
+        if not shape.named:
+            return ref
+        each = {"type": "object", "additionalProperties": ref}
+        return {"type": "object", "properties": {"organization": each}, "additionalProperties": False}
+
+    def _query(self, kind: type[msgspec.Struct]) -> dict[str, _Schema]:
+        found = _of_structs([kind])
+        properties: dict[str, _Schema] = found.pop(kind.__name__)["properties"]
+        self._add(found)
+        return properties
+
+    def _add(self, found: dict[str, _Schema]) -> None:
+        for name, schema in found.items():
+            if self.components.setdefault(name, schema) != schema:
+                raise ValueError(f"two different schemas have the name {name}")
+
+
+def _name(shape: Document) -> str:
+    """Of the schema: "Mailbox", "MailboxPatch", or "OrganizationTable" without its name."""
+    kind = "Table" if shape.named or shape.nameless else "" if shape.whole else "Patch"
+    return shape.model.__name__ + kind
+
+
+def _variant(shape: Document, whole: _Schema) -> _Schema:
+    if shape.named or shape.nameless:
+        return _table(whole)
+    return whole if shape.whole else _patch(whole)
+
+
+def _table(whole: _Schema) -> _Schema:
+    """Without the name, which stands in the heading or the path."""
+    found = {key: value for key, value in whole.items() if key != "required"}
+    found["properties"] = {name: schema for name, schema in whole["properties"].items() if name != "name"}
+    required = [name for name in whole.get("required", ()) if name != "name"]
+    return found | {"title": f"{whole['title']}Table"} | ({"required": required} if required else {})
+
+
+def _inner(shape: Shape | None) -> Any:
+    return shape.item if isinstance(shape, ListOf) else shape
+
+
+def _is_struct(shape: Any) -> TypeGuard[type[msgspec.Struct]]:
+    return isinstance(shape, type) and issubclass(shape, msgspec.Struct)
+
+
+def _of_structs(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, _Schema]:
+    _, found = msgspec.json.schema_components(list(kinds), ref_template=_REF + "{name}")
+    return found
+
+
+def _patch(whole: _Schema) -> _Schema:
+    """Of the same fields, none of which must be there, and each of which may be null: back to the default."""
+    properties = {name: _nullable(schema) for name, schema in whole["properties"].items()}
+    return {key: value for key, value in whole.items() if key != "required"} | {
+        "title": f"{whole['title']}Patch",
+        "properties": properties,
+    }
+
+
+def _nullable(schema: _Schema) -> _Schema:
+    rest = {key: value for key, value in schema.items() if key in {"description", "title"}}
+    inner = {key: value for key, value in schema.items() if key not in {"description", "title", "default"}}
+    return {"anyOf": [inner, {"type": "null"}], **rest}
+
+
+def _operation(one: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "operationId": one.name,
+        "summary": one.summary,
+        "tags": [one.tag],
+        "parameters": list(_parameters(one, schemas)),
+        "responses": _responses(one, schemas),
+    }
+    about = " ".join(filter(None, (one.description, _needs(one))))
+    if about:
+        found["description"] = about
+    if one.body is not None:
+        content = {"schema": schemas.of(one.body)}
+        types = [_JSON, _MERGE_PATCH] if takes_merge_patch(one) else [_JSON]
+        found["requestBody"] = {"required": True, "content": dict.fromkeys(types, content)}
+    return found
+
+
+def _needs(one: Endpoint) -> str:
+    """Who may ask, for people."""
+    scope = f"Needs the scope `{one.scope}`." if one.scope else ""
+    return " ".join(filter(None, (scope, "Not for tokens of some organizations." * (one.reach is Reach.GATEWAY))))
+
+
+def _parameters(one: Endpoint, schemas: _Schemas) -> Iterator[dict[str, Any]]:
+    for name in one.path_names:
+        yield _parameter(name, "path", {"type": "string", "minLength": 1}, one.parameters.get(name, ""), required=True)
+    for name, schema in schemas.queries[one.query].items():
+        rest = {key: value for key, value in schema.items() if key != "description"}
+        yield _parameter(name, "query", rest, schema.get("description", ""), required="default" not in schema)
+    if one.changes:
+        about = "Say what would change, and change nothing."
+        yield _parameter("dry_run", "query", {"type": "boolean", "default": False}, about)
+    if one.guarded:
+        about = "The ETag of what was read, or * for whichever version; needed unless dry_run is true."
+        yield _parameter("If-Match", "header", {"type": "string"}, about)
+    if one.versioned and one.method == "GET":
+        about = "The ETag of what is known already; 304 if it is still in force."
+        yield _parameter("If-None-Match", "header", {"type": "string"}, about)
+
+
+def _parameter(name: str, where: str, schema: _Schema, about: str, *, required: bool = False) -> dict[str, Any]:
+    found = {"name": name, "in": where, "required": required, "schema": schema}
+    return {**found, "description": about} if about else found
+
+
+def _responses(one: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    media_type = one.answer.media_type if isinstance(one.answer, FileOf) else _JSON
+    content = {media_type: {"schema": schemas.of(one.answer)}}
+    found: dict[str, Any] = {
+        str(one.status): {"description": HTTPStatus(one.status).phrase, "headers": _headers(one), "content": content}
+    }
+    if one.may_create:
+        found["201"] = {"description": HTTPStatus.CREATED.phrase, "headers": _headers(one), "content": content}
+    if one.changes and one.status != HTTPStatus.OK:
+        found["200"] = {"description": "What would change (dry_run).", "headers": _headers(one), "content": content}
+    if one.versioned and one.method == "GET":
+        found["304"] = {"description": "Not changed since If-None-Match.", "headers": _headers(one)}
+    problem = {_PROBLEM: {"schema": {"$ref": _REF + ProblemDocument.__name__}}}
+    for status in statuses(one):
+        found[str(status)] = {"description": PROBLEMS[status].value.title, "content": problem}
+    return found
+
+
+def _headers(one: Endpoint) -> dict[str, Any]:
+    found = {}
+    if one.versioned:
+        found["ETag"] = {"schema": {"type": "string"}, "description": 'Version of the configuration, as "v17".'}
+    if isinstance(one.answer, ListOf):
+        found["Link"] = {"schema": {"type": "string"}, "description": 'The next page, rel="next", if there is one.'}
+    if one.status == HTTPStatus.CREATED or one.may_create:
+        found["Location"] = {"schema": {"type": "string"}, "description": "Where it is now; not with dry_run."}
+    return found

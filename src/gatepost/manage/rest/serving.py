@@ -1,0 +1,308 @@
+"""Routes of the endpoints, one for each path: read what is asked, hold it against who asks, write the answer.
+
+Stands in the web application behind `web`, which says who asks (`request.state.principal`) and holds the gateway
+(`request.app.state.gateway`). The event loop only reads bodies; whatever touches files runs on a thread. In this order:
+401, 405, 404 for an organization that is not seen, 403, 413 and 415 and 400 for the body, 422 for its fields and the
+query, 428 and 412 for If-Match. So nobody learns of an organization by the errors of a body.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.access.records import Actor
+from gatepost.manage.rest.audit import keep_done, keep_refused, told_of
+from gatepost.manage.rest.conversion import WrongFields, body_value, query_value
+from gatepost.manage.rest.endpoint import Answer, Asked, Document, Endpoint, File, FileOf, Reach, takes_merge_patch
+from gatepost.manage.rest.paging import Page
+from gatepost.manage.rest.problem import Problem, problem_response, refused
+from gatepost.manage.rest.versions import etag, is_known, may_change
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.web.bounds import TooLarge
+from gatepost.manage.web.confirmed import is_confirmed
+from gatepost.manage.web.problem import ProblemType
+from gatepost.manage.web.record import address_of
+from gatepost.manage.web.refused import instance_of
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from starlette.types import Receive, Send
+    from starlette.types import Scope as ConnectionScope
+
+    from gatepost.manage.rest.endpoint import Told
+    from gatepost.manage.use_cases.gateway import Gateway
+
+
+PREFIX = "/api/v1"
+
+_JSON = "application/json"
+_MERGE_PATCH = "application/merge-patch+json"
+_DRY_RUN = "dry_run"
+_YES = {"true": True, "1": True, "false": False, "0": False}
+
+_log = logging.getLogger(__name__)
+
+
+def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
+    """A route for each path, in the order given, and one last for what is not there."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for one in endpoints:
+        methods = paths.setdefault(one.path, {})
+        if methods.setdefault(one.method, one) is not one:
+            raise ValueError(f"{one.method} {one.path} is declared twice")
+    found = [Route(PREFIX + path, _Path(methods)) for path, methods in paths.items()]
+    return [*found, Route(PREFIX + "/{anything:path}", _Path({}))]
+
+
+class _Path:
+    """What answers on one path, as an ASGI application. endpoints: by method; none where there is nothing."""
+
+    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+        self._endpoints = dict(endpoints)
+        if "GET" in endpoints:
+            self._endpoints["HEAD"] = endpoints["GET"]
+
+    async def __call__(self, scope: ConnectionScope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        response = await self._response(request)
+        if request.method == "HEAD" and not isinstance(response, StreamingResponse):
+            response.body = b""  # its headers stay as GET has them, the length too
+        await response(scope, receive, send)
+
+    async def _response(self, request: Request) -> Response:
+        instance = instance_of(request.scope)
+        try:
+            who = _who(request)
+            endpoint = self._endpoint(request)
+        except Problem as unheard:
+            return problem_response(unheard, instance)
+        told = [told_of(endpoint, request.path_params)]
+        try:
+            return await self._answered(request, endpoint, who, told)
+        except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
+            problem = _problem_of(error, request, instance)
+        if not (endpoint.changes and _dry_run(request.query_params.multi_items(), [])):
+            accounts, address = request.app.state.accounts, address_of(request.scope)
+            await run_in_threadpool(keep_refused, accounts, endpoint, who, address, told, problem)
+        return problem_response(problem, instance)
+
+    def _endpoint(self, request: Request) -> Endpoint:
+        """Raises Problem if nothing is here, or nothing by this method."""
+        if not self._endpoints:
+            raise Problem(
+                ProblemType.MISSING, f"There is nothing at this path; {PREFIX}/openapi.json lists what there is."
+            )
+        endpoint = self._endpoints.get(request.method)
+        if endpoint is None:
+            allow = ", ".join(sorted(self._endpoints))
+            raise Problem(ProblemType.METHOD, f"This path takes {allow}.", headers={"Allow": allow})
+        return endpoint
+
+    async def _answered(self, request: Request, endpoint: Endpoint, who: Principal, told: list[Told]) -> Response:
+        _authorize(endpoint, who, request.path_params)
+        if endpoint.grave and not is_confirmed(getattr(request.state, "session", None), time.time()):
+            text = "You logged in more than 15 minutes ago: confirm at /confirm that it is you, or use an API token."
+            raise Problem(ProblemType.FORBIDDEN, text)
+        body = await _body(request, endpoint)
+        return await run_in_threadpool(_done, request, endpoint, who, body, told)
+
+
+def _problem_of(error: Exception, request: Request, instance: str) -> Problem:
+    """What the answer says of it; what nobody foresaw is in the log alone, since its text may hold anything."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Refusal):
+        return refused(error)
+    _log.error("%s %s failed: request %s", request.method, request.scope["route"].path, instance, exc_info=error)
+    return Problem(ProblemType.INTERNAL, f"The gateway's log says why, under {instance}.")
+
+
+def _who(request: Request) -> Principal:
+    who = getattr(request.state, "principal", None)
+    if isinstance(who, Principal):
+        return who
+    raise Problem(
+        ProblemType.UNAUTHENTICATED,
+        "Send Authorization: Bearer with an API token, or sign in; `gatepost token add` makes a token.",
+        headers={"WWW-Authenticate": 'Bearer realm="gatepost"'},
+    )
+
+
+def _authorize(endpoint: Endpoint, who: Principal, path: Mapping[str, str]) -> None:
+    """Raises Problem unless the endpoint is there for who asks, and may be asked."""
+    if endpoint.reach is Reach.ORGANIZATION and not who.sees(path["organization"]):
+        raise Problem(ProblemType.MISSING, f"There is no organization {path['organization']!r}.")
+    if endpoint.reach is Reach.GATEWAY and not who.is_of_gateway:
+        raise Problem(ProblemType.FORBIDDEN, "This is the gateway's; the token or role is for some organizations only.")
+    if endpoint.scope is not None and not who.scopes & {endpoint.scope, Scope.OWNER}:
+        raise Problem(
+            ProblemType.FORBIDDEN, f"The scope {str(endpoint.scope)!r} is needed, which the token or role lacks."
+        )
+
+
+async def _body(request: Request, endpoint: Endpoint) -> bytes | None:
+    """The body, if the endpoint takes one."""
+    if endpoint.body is None:
+        return None
+    allowed = {_JSON, _MERGE_PATCH} if takes_merge_patch(endpoint) else {_JSON}
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in allowed:
+        raise Problem(ProblemType.MEDIA_TYPE, f"Send Content-Type: {' or '.join(sorted(allowed))}.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(ProblemType.MEDIA_TYPE, "Send the body without Content-Encoding.")
+    too_large = Problem(ProblemType.TOO_LARGE, f"At most {endpoint.most} bytes are taken here.")
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > endpoint.most:
+        raise too_large
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > endpoint.most:
+                raise too_large
+    except TooLarge:
+        raise too_large from None
+    except ClientDisconnect:
+        raise Problem(ProblemType.MALFORMED, "The body ended early.") from None
+    return bytes(body)
+
+
+def _done(request: Request, endpoint: Endpoint, who: Principal, body: bytes | None, told: list[Told]) -> Response:
+    """On a thread: what is asked, done, kept in the audit, and its answer."""
+    asked = replace(_asked(request, endpoint, who, body), told=told)
+    try:
+        found = endpoint.handler(asked)
+    except Refusal as refusal:
+        if refusal.kind is Kind.CONFLICT and asked.expected is not None:
+            _still(asked.gateway, asked.expected)  # it was overtaken between the look and the change
+        raise
+    try:
+        keep_done(endpoint, asked)
+    except StoreFailure:  # it was done, and to say that it was not would be worse
+        _log.exception("the audit does not have that %s did %s", who.name, told[0].action)
+    return _written(request, endpoint, asked, found)
+
+
+def _asked(request: Request, endpoint: Endpoint, who: Principal, body: bytes | None) -> Asked:
+    errors: list[FieldError] = []
+    items = request.query_params.multi_items()
+    dry_run = _dry_run(items, errors) if endpoint.changes else False
+    query, value = None, None
+    try:
+        query = query_value(endpoint.query, [one for one in items if not endpoint.changes or one[0] != _DRY_RUN])
+    except WrongFields as wrong:
+        errors += wrong.errors
+    try:
+        value = None if body is None or endpoint.body is None else _body_value(endpoint.body, body)
+    except WrongFields as wrong:
+        errors += wrong.errors
+    if errors:
+        raise Problem(ProblemType.INVALID, f"{len(errors)} error(s); nothing was done.", errors)
+    gateway: Gateway = request.app.state.gateway
+    expected = _expected(request, endpoint, gateway, dry_run=dry_run)
+    by = Actor(who.name, address_of(request.scope))
+    return Asked(who, gateway, request.app.state.accounts, by, request.path_params, query, value, expected, dry_run)
+
+
+def _dry_run(items: Sequence[tuple[str, str]], errors: list[FieldError]) -> bool:
+    given = [text for name, text in items if name == _DRY_RUN]
+    if len(given) > 1 or any(text not in _YES for text in given):
+        errors.append(FieldError(f"query.{_DRY_RUN}", "must be true or false, once"))
+        return True
+    return bool(given) and _YES[given[0]]
+
+
+def _body_value(kind: type[msgspec.Struct] | Document, body: bytes) -> Any:
+    try:
+        given = msgspec.json.decode(body)
+    except msgspec.MsgspecError as error:
+        raise Problem(ProblemType.MALFORMED, f"The body is not JSON: {error}.") from None
+    except RecursionError:
+        raise Problem(ProblemType.MALFORMED, "The body is nested too deeply.") from None
+    if not isinstance(given, dict):
+        raise Problem(ProblemType.MALFORMED, "The body must be a JSON object: {…}.")
+    return given if isinstance(kind, Document) else body_value(kind, given)
+
+
+def _expected(request: Request, endpoint: Endpoint, gateway: Gateway, *, dry_run: bool) -> int | None:
+    """The version that a change is made from, None if any will do. Raises Problem if it is not said or not in force."""
+    if not endpoint.guarded:
+        return None
+    if_match = ", ".join(request.headers.getlist("if-match"))
+    if not if_match:
+        if dry_run:
+            return None
+        raise Problem(
+            ProblemType.UNGUARDED, 'Send If-Match with the ETag of what you read, as "v17", or * for whichever.'
+        )
+    if if_match.strip() == "*":
+        return None
+    with gateway.config() as store:
+        version = store.version()
+    if not may_change(if_match, version):
+        raise _overtaken(version)
+    return version
+
+
+def _still(gateway: Gateway, expected: int) -> None:
+    with gateway.config() as store:
+        version = store.version()
+    if version != expected:
+        raise _overtaken(version)
+
+
+def _overtaken(version: int) -> Problem:
+    detail = f"Version {version} is in force, and If-Match names another. Read it again, and change that."
+    return Problem(ProblemType.PRECONDITION, detail, headers={"ETag": etag(version)})
+
+
+def _written(request: Request, endpoint: Endpoint, asked: Asked, found: Any) -> Response:
+    """The answer as HTTP has it."""
+    status = endpoint.status
+    headers = {"Cache-Control": "no-store"}
+    if isinstance(found, File):
+        return _file(request, endpoint, found, headers)
+    if isinstance(found, Page):
+        found = _page(request, found, headers)
+    if not isinstance(found, Answer):
+        found = Answer(found)
+    if found.version is not None:
+        headers |= {"ETag": etag(found.version), "Cache-Control": "private, no-cache"}
+        known = request.headers.get("if-none-match", "")
+        if request.method in {"GET", "HEAD"} and known and is_known(known, found.version):
+            return Response(status_code=304, headers=headers)
+    if asked.dry_run:
+        status = 200
+    elif found.location:
+        headers["Location"] = PREFIX + found.location
+    return Response(msgspec.json.encode(found.value), found.status or status, headers, media_type=_JSON)
+
+
+def _file(request: Request, endpoint: Endpoint, file: File, headers: dict[str, str]) -> Response:
+    """It comes as it is read: chunks, whose end says that it is whole."""
+    assert isinstance(endpoint.answer, FileOf)  # noqa: S101 - what its handler returns
+    headers |= {"Content-Disposition": f'attachment; filename="{file.name}"'}
+    chunks = () if request.method == "HEAD" else file.chunks
+    return StreamingResponse(chunks, endpoint.status, headers, media_type=endpoint.answer.media_type)
+
+
+def _page(request: Request, page: Page, headers: dict[str, str]) -> Answer:
+    behind = None
+    if page.after is not None:
+        url = request.url.include_query_params(after=page.after)
+        behind = f"{url.path}?{url.query}"
+        headers["Link"] = f'<{behind}>; rel="next"'
+    return Answer({"items": page.items, "next": behind}, page.version)

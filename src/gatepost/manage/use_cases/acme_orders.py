@@ -1,0 +1,98 @@
+"""Certificates from an ACME authority: those that there shall be, and where each stands. Asks nobody by itself."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.pki.acme.challenges import AcmeFailed
+from gatepost.pki.acme.duty import policy_hosts
+from gatepost.pki.acme.issuer import Issuer
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.store.changes import ConfigConflict
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.pki.acme.issuer import Standing
+
+
+class AcmeState(NamedTuple):
+    """directory: of the authority. account: its address there, "" for none yet. orders: by list of names."""
+
+    directory: str
+    account: str
+    orders: tuple[Standing, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all are there and the last attempts went well."""
+        return all(one.entry is not None and not one.progress.error for one in self.orders)
+
+
+@contextmanager
+def issuer_of(gateway: Gateway, who: Principal, url: str = "") -> Iterator[tuple[Issuer, list[str]]]:
+    """Who asks, and the hosts at which our policies are served. url: of another authority than that of the settings.
+
+    Raises Refusal: INPUT if ACME is off or cannot be used, UNREADABLE.
+    """
+    settings = gateway.settings
+    if not settings.acme.is_on:
+        text = "ACME is off: write [acme] with agree_tos = true in the settings, see docs/acme.md"
+        raise Refusal(Kind.INPUT, text)
+    try:
+        with gateway.config() as store:
+            yield Issuer(settings, store, url=url, author=who.name), policy_hosts(settings, store)
+    except AcmeFailed as failure:
+        raise Refusal(Kind.INPUT, str(failure)) from failure
+    except (StoreFailure, ResourceErrors, ConfigConflict, ValueError) as failure:
+        raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {failure}") from failure
+
+
+def acme_state(gateway: Gateway, who: Principal) -> AcmeState:
+    """Where every certificate stands. Raises Refusal, as `issuer_of`."""
+    with issuer_of(gateway, who) as (issuer, hosts):
+        return AcmeState(issuer.url, issuer.kept().account, tuple(issuer.standing(hosts)))
+
+
+def acme_status(gateway: Gateway, who: Principal) -> dict[str, Any]:
+    """`acme_state`, for machines. Raises Refusal, as `issuer_of`."""
+    return acme_record(acme_state(gateway, who))
+
+
+def acme_record(state: AcmeState) -> dict[str, Any]:
+    """The same as JSON. The keys do not change."""
+    return {
+        "ok": state.ok,
+        "directory": state.directory,
+        "account": state.account,
+        "certificates": [_record(one) for one in state.orders],
+    }
+
+
+def renewal_source(one: Standing) -> str:
+    """Who says when it is renewed: "authority" (RFC 9773), or its "lifetime"; "" where there is none."""
+    if one.entry is None:
+        return ""
+    return "authority" if one.progress.renew_at and one.progress.certificate == one.entry.id else "lifetime"
+
+
+def _record(one: Standing) -> dict[str, Any]:
+    progress, entry = one.progress, one.entry
+    return {
+        "names": list(one.names),
+        "certificate": entry.id if entry else "",
+        "state": str(entry.state) if entry else "",
+        "not_after": entry.leaf.not_after if entry else None,
+        "renew_at": one.renew_at or None,
+        "renew_at_from": renewal_source(one),
+        "tried": progress.tried or None,
+        "succeeded": progress.succeeded or None,
+        "failures": progress.failures,
+        "not_before": progress.not_before or None,
+        "error": progress.error,
+    }

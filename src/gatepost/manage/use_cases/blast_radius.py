@@ -1,0 +1,122 @@
+"""The blast radius of a change: what it touches, and what it would have done to recent mail.
+
+Used by `change` where nothing is to be changed yet. Reads the trace.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatepost.analysis.rehearsal.blast_radius import COLUMNS, BlastRadius, Difference, Kind, Total, blast_radius
+from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND
+from gatepost.analysis.rehearsal.touched import Touched, touched
+from gatepost.policy.connectors.directory import Directory
+from gatepost.store.interface import TraceFilter
+from gatepost.store.trace_search import scan_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.policy.connectors.model import Resources
+
+
+_PEERS = 20
+_ORGANIZATION = COLUMNS.index("organization")
+
+
+class Radius(NamedTuple):
+    """since, until: seconds since 1970. unreadable: files of the trace."""
+
+    since: float
+    until: float
+    touched: Touched
+    found: BlastRadius
+    unreadable: list[str]
+
+
+def find_radius(gateway: Gateway, who: Principal, before: Resources, after: Resources, since: float) -> Radius:
+    """What a change touches, and what it would have done to the mail in the trace, as far as who asks sees it.
+
+    since: seconds since 1970.
+    """
+    change, until, unreadable = touched(before, after), time.time(), list[str]()
+    events = (*(INBOUND if change.inbound else ()), *(OUTBOUND if change.outbound else ()))
+    found = BlastRadius()
+    if events:
+        wanted = TraceFilter(since=since, until=until)
+        rows = scan_trace(gateway.data / "trace", wanted, COLUMNS, events=events, unreadable=unreadable)
+        seen = rows if who.is_of_gateway else (row for row in rows if who.sees(row[_ORGANIZATION]))
+        found = blast_radius(seen, Directory(before), Directory(after), gateway.settings.tls.profile)
+    return Radius(since, until, change, found, unreadable)
+
+
+def kinds_also(difference: Difference) -> list[tuple[str, int]]:
+    """Gravest first."""
+    return [(str(kind), difference.also[kind]) for kind in Kind if difference.also[kind] > 0]
+
+
+def peers_of(difference: Difference) -> list[tuple[str, int]]:
+    """Most messages first. Messages that were found to differ more gravely leave their peer behind with none."""
+    return [(peer, count) for peer, count in difference.peers.most_common() if count > 0]
+
+
+def radius_record(radius: Radius) -> dict[str, Any]:
+    """For machines."""
+    change, found = radius.touched, radius.found
+    return {
+        "since": radius.since,
+        "until": radius.until,
+        "parts": [{"sign": sign, "part": label, "fields": list(fields)} for sign, label, fields in change.parts],
+        "senders": sorted(change.senders),
+        "recipients": sorted(change.recipients),
+        "touches": {"inbound": change.inbound, "outbound": change.outbound, "content": change.content},
+        "inbound": {"messages": found.inbound.messages, "different": found.inbound.different},
+        "outbound": {"messages": found.outbound.messages, "different": found.outbound.different},
+        "differences": list(_rows(found.differences())),
+        "unreadable": radius.unreadable,
+    }
+
+
+def radius_of(record: Mapping[str, Any]) -> Radius:
+    """What `radius_record` made this of."""
+    parts = [(one["sign"], one["part"], tuple(one["fields"])) for one in record["parts"]]
+    change = Touched(parts, set(record["senders"]), set(record["recipients"]), **record["touches"])
+    found = BlastRadius(Total(**record["inbound"]), Total(**record["outbound"]))
+    for row in record["differences"]:
+        one = _difference(row)
+        found.by_kind[one.kind, one.direction] = one
+    return Radius(record["since"], record["until"], change, found, list(record["unreadable"]))
+
+
+def _difference(row: Mapping[str, Any]) -> Difference:
+    return Difference(
+        direction=row["direction"],
+        kind=Kind(row["kind"]),
+        messages=row["messages"],
+        also=Counter({Kind(each["kind"]): each["messages"] for each in row["also"]}),
+        peers=Counter({each["peer"]: each["messages"] for each in row["peers"]}),
+        unnamed=row["more_peers"],
+        sample=row["sample"],
+        before=row["before"],
+        after=row["after"],
+    )
+
+
+def _rows(differences: Iterable[Difference]) -> Iterable[dict[str, Any]]:
+    for one in differences:
+        peers = peers_of(one)
+        yield {
+            "direction": one.direction,
+            "kind": str(one.kind),
+            "messages": one.messages,
+            "also": [{"kind": kind, "messages": count} for kind, count in kinds_also(one)],
+            "peers": [{"peer": peer, "messages": count} for peer, count in peers[:_PEERS]],
+            "more_peers": max(0, len(peers) - _PEERS) + one.unnamed,
+            "sample": one.sample,
+            "before": one.before,
+            "after": one.after,
+        }

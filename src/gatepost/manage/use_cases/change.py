@@ -1,0 +1,334 @@
+"""One change of the resources, whichever door it comes through: check everything, write it, say what it did.
+
+Used by `resources`, which says what there is to change, and by what changes resources together with something else
+(DKIM keys). What a change leaves is checked by `policy.connectors.model.parse` with all other resources, and nothing is
+written unless all of it is right. A change is made again on the newer version if somebody else was quicker, so that
+none is lost, unless its author said which version they had looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatepost.analysis.checks.named_files import named_files, unusable
+from gatepost.manage.use_cases.blast_radius import Radius, find_radius, radius_of, radius_record
+from gatepost.manage.use_cases.choice import visible
+from gatepost.manage.use_cases.differences import changes_of, changes_record, differences
+from gatepost.manage.use_cases.domain_proof import pending_notes
+from gatepost.manage.use_cases.granting import granting
+from gatepost.manage.use_cases.private_content import keys_lacking, orphaned
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.pki.certificates.clients import stored_client_identities
+from gatepost.policy.connectors.errors import FieldError, ResourceErrors
+from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
+from gatepost.policy.connectors.lint import warnings
+from gatepost.policy.connectors.model import Resources, dump, parse
+from gatepost.policy.connectors.overlaps import check_together, claims
+from gatepost.policy.connectors.publication import to_do
+from gatepost.policy.connectors.unreachable import unreachable
+from gatepost.policy.connectors.verification import pend, top_level
+from gatepost.store.changes import ConfigConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.differences import FieldChange
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.policy.connectors.records import Organization
+    from gatepost.policy.connectors.rules import PrefixLimits
+    from gatepost.store.changes import ConfigStore
+
+
+NOTHING = "nothing was changed"
+TRIES = 5
+"""How often a change is made again that others overtook."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a change is to be made.
+
+    author, note: who and why, for the history. dry_run: check it and find out what it would do, but change nothing.
+    since: seconds since 1970, from when on mail is decided again then; None looks at no mail. expected: the version
+    that the author looked at, None if any will do.
+    """
+
+    author: str
+    note: str = ""
+    dry_run: bool = False
+    since: float | None = None
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a change did, or would do.
+
+    version: the one in force now. warnings: what to think about because of it, a sentence each; standing: what was so
+    before. notes: what is left to do elsewhere. after: all resources as they are then, those too that who asked does
+    not see; none of them of a change that another gateway made. radius: what it would have done to mail, if that was
+    to be found out.
+    """
+
+    version: int
+    dry_run: bool
+    changes: list[FieldChange]
+    warnings: list[str]
+    standing: list[str]
+    notes: list[str]
+    after: Resources
+    radius: Radius | None = None
+
+
+@dataclass(slots=True)
+class Edit:
+    """What a step did to the draft.
+
+    organizations: those that it changed. path: of the resource, as errors name it; errors are told without it. names:
+    by which warnings that concern it can be known. needed: for a removal, the sentence that what needs the resource is
+    listed under. content: what is kept beside it, as `ConfigStore.apply` takes it. proven: accepted domains whose TXT
+    record was just seen (`domain_verification`).
+    """
+
+    organizations: Sequence[str]
+    path: str = ""
+    names: tuple[str, ...] = ()
+    errors: list[FieldError] = field(default_factory=list)
+    needed: str = ""
+    content: dict[str, bytes] = field(default_factory=dict)
+    proven: tuple[str, ...] = ()
+
+
+type Step = Callable[[Resources, dict[str, Any]], Edit]
+"""Changes the draft, the tables of all organizations by name, in place. Takes what who asks sees, and the draft."""
+
+
+def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: bool = False) -> Outcome:
+    """Do one step. It may be done several times, each time on a fresh draft.
+
+    whole: it replaces whole organizations, whatever they are. It is not done again on a newer version then, which would
+    undo what somebody else did meanwhile; and what is stored need not be usable by this version. Raises Refusal: INPUT
+    with every error there is, BLOCKED if something needs what is removed, CONFLICT, UNREADABLE, and what the step
+    raises.
+    """
+    with gateway.config() as store:
+        for left in reversed(range(1 if whole else TRIES)):
+            version, stored = store.load(*STORED_KINDS)
+            if wish.expected is not None and wish.expected != version:
+                raise _overtaken(version, wish.expected)
+            known = _stored(gateway, store, (version, stored), mends=whole and who.is_of_gateway)
+            made = _made(known, who, step, gateway.settings.limits.prefixes())
+            _check_files(gateway, made)
+            changes = differences(stored, made.wanted)
+            lacking = _lacking(store, made)
+            pending = [] if wish.dry_run else list(_pending(store, who, made))
+            if changes and not wish.dry_run:
+                content = orphaned(store, stored, made.wanted) | made.edit.content
+                try:
+                    version = store.apply(
+                        made.grants | made.wanted, author=wish.author, note=wish.note, expected=version, content=content
+                    )
+                except ConfigConflict as conflict:
+                    if left:
+                        continue
+                    tries = "" if whole else f" ({TRIES} tries, each overtaken by another change; {NOTHING})"
+                    raise Refusal(Kind.CONFLICT, f"{conflict}{tries}") from conflict
+            break
+    outcome = _outcome(gateway, who, wish, made, (version, changes, lacking))
+    return replace(outcome, notes=[*pending, *outcome.notes])
+
+
+def outcome_record(outcome: Outcome) -> dict[str, Any]:
+    """For machines. Warnings and notes are not in it, since commands say them beside it."""
+    found = {"version": outcome.version, "dry_run": outcome.dry_run, "changes": changes_record(outcome.changes)}
+    return found if outcome.radius is None else found | {"blast_radius": radius_record(outcome.radius)}
+
+
+def outcome_of(record: Mapping[str, Any]) -> Outcome:
+    """What a call of REST says that a change did: `outcome_record` with warnings, standing ones and notes."""
+    radius = record["blast_radius"]
+    return Outcome(
+        version=record["version"],
+        dry_run=record["dry_run"],
+        changes=changes_of(record["changes"]),
+        warnings=record["warnings"],
+        standing=record["standing"],
+        notes=record["notes"],
+        after=Resources(),
+        radius=None if radius is None else radius_of(radius),
+    )
+
+
+# ------------------------------------------------------------------------------------------------ what it becomes
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is stored. unusable: why this version cannot use it, which leaves the resources empty."""
+
+    document: dict[str, Any]
+    resources: Resources
+    unusable: Refusal | None = None
+
+
+def _stored(gateway: Gateway, store: ConfigStore, loaded: tuple[int, dict[str, Any]], *, mends: bool) -> _Stored:
+    version, document = loaded
+    try:
+        return _Stored(document, gateway.understood(store, version, document).resources)
+    except Refusal as refusal:
+        if not mends:
+            raise
+        return _Stored(document, Resources(), refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A change that is right, as it can be written. after: as far as who asks sees it.
+
+    others: organizations that who asks does not see. grants: what the gateway's owner has granted then.
+    """
+
+    stored: _Stored
+    edit: Edit
+    after: Resources
+    others: tuple[Organization, ...]
+    wanted: dict[str, dict[str, Any]]
+    grants: dict[str, dict[str, Any]]
+
+
+def _made(stored: _Stored, who: Principal, step: Step, prefixes: PrefixLimits) -> _Made:
+    # What is stored came of JSON. A copy by it takes a quarter of the time of copy.deepcopy.
+    draft: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(stored.document.get("organization", {})))
+    edit = step(visible(stored.resources, who), draft)
+    if not who.is_of_gateway:
+        _pend(stored.resources, edit, draft)
+    seen = {name: table for name, table in draft.items() if who.sees(name)}
+    others = tuple(one for one in stored.resources.organizations if not who.sees(one.name))
+    after = _checked({"organization": seen}, edit, (stored.resources, others), prefixes)
+    granted = granting(who, stored.resources, after, stored.document, edit.organizations)
+    _refuse(edit, granted.errors)
+    dumped = dump(Resources(tuple(filter(None, map(after.organization, edit.organizations)))))["organization"]
+    wanted = {"organization": {name: dumped.get(name) for name in edit.organizations}}
+    after = mark(after, stored.document.get(GRANT, {}) | granted.documents)
+    return _Made(stored, edit, after, others, wanted, {GRANT: granted.documents})
+
+
+def _pend(before: Resources, edit: Edit, draft: Mapping[str, Any]) -> None:
+    """What a tenant adds to its domains is pending until it is proven; a top-level domain it cannot add."""
+    for name in edit.organizations:
+        table = draft.get(name)
+        new = pend(table, before.organization(name), edit.proven) if isinstance(table, dict) else []
+        edit.errors.extend(
+            FieldError(
+                "name" if edit.path else f"organization.{name}.accepted_domain {domain!r}.name",
+                f"{domain} takes in a whole top-level domain; write the domain that is yours, as 'b.example'",
+            )
+            for domain in new
+            if top_level(domain)
+        )
+
+
+def _checked(
+    document: dict[str, Any], edit: Edit, known: tuple[Resources, Sequence[Organization]], prefixes: PrefixLimits
+) -> Resources:
+    """The resources as the step leaves them. known: as they are stored, and those organizations that are not seen."""
+    before, others = known
+    found = list(edit.errors)
+    more: tuple[FieldError, ...] = ()
+    try:
+        resources = parse(document, prefixes=prefixes)
+        ours = claims(resources.organizations)
+    except ResourceErrors as errors:
+        resources, more, ours = Resources(), errors.errors, list(errors.claims)
+    together = check_together([*ours, *claims(others)], claims(before.organizations), {one.name for one in others})
+    more += tuple(together)
+    if more and edit.needed:
+        needing = "\n".join(f"  {error.path}" for error in more)
+        text = f"{edit.needed}\n{needing}\nChange or remove what needs it first; {NOTHING}"
+        raise Refusal(Kind.BLOCKED, text)
+    _refuse(edit, more, found)
+    return resources
+
+
+def _refuse(edit: Edit, errors: Sequence[FieldError], found: Sequence[FieldError] = ()) -> None:
+    """Raise Refusal (INPUT) if there are errors, by paths without the step's own. found: those that the step found."""
+    said = {error.path for error in found}
+    own = (FieldError(error.path.removeprefix(f"{edit.path}."), error.message) for error in errors)
+    if every := [*found, *(error for error in own if error.path not in said)]:
+        raise Refusal(Kind.INPUT, f"{len(every)} error(s); {NOTHING}", every)
+
+
+def _check_files(gateway: Gateway, made: _Made) -> None:
+    """Refuse files and labels that cannot be used, if it is this change that needs them.
+
+    Whether its author may name them was asked before, lest a tenant learns which files there are.
+    """
+    known = {one.need for one in named_files(made.stored.resources.organizations)}
+    identity, now = partial(stored_client_identities, gateway.settings), time.time()
+    changed = filter(None, map(made.after.organization, made.edit.organizations))
+    needed = (one for one in named_files(changed) if one.need not in known)
+    _refuse(made.edit, [FieldError(one.path, why) for one in needed if (why := unusable(one, identity, now))])
+
+
+def _lacking(store: ConfigStore, made: _Made) -> list[str]:
+    changed = filter(None, map(made.after.organization, made.edit.organizations))
+    return list(keys_lacking(store, changed, made.edit.content))
+
+
+def _pending(store: ConfigStore, who: Principal, made: _Made) -> Iterator[str]:
+    return pending_notes(store, visible(made.stored.resources, who).organizations, made.after.organizations)
+
+
+def _overtaken(version: int, expected: int) -> Refusal:
+    text = f"the configuration is at version {version}, not {expected}: look again, then change it"
+    return Refusal(Kind.CONFLICT, text)
+
+
+# ------------------------------------------------------------------------------------------------ what is said of it
+
+
+def _outcome(
+    gateway: Gateway, who: Principal, wish: Wish, made: _Made, done: tuple[int, list[FieldChange], list[str]]
+) -> Outcome:
+    version, changes, lacking = done
+    hostname = gateway.settings.server.hostname
+    before = visible(made.stored.resources, who)
+    policy = gateway.settings.network.policy()
+    known = {*warnings(before, hostname), *unreachable(before, policy)}
+    found = [*warnings(made.after, hostname), *unreachable(made.after, policy)]
+    concerns = _concerning(made.edit)
+    ours = [text for text in found if text not in known or concerns(text)]
+    told = set(ours)
+    after = Resources((*made.after.organizations, *made.others))
+    return Outcome(
+        version=version,
+        dry_run=wish.dry_run,
+        changes=changes,
+        warnings=[*ours, *lacking],
+        standing=[text for text in found if text not in told],
+        notes=list(to_do(before.organizations, made.after.organizations, hostname)),
+        after=after,
+        radius=_radius(gateway, who, made.stored, after, wish.since) if wish.dry_run and changes else None,
+    )
+
+
+def _radius(gateway: Gateway, who: Principal, stored: _Stored, after: Resources, since: float | None) -> Radius | None:
+    if since is None:
+        return None
+    if stored.unusable:
+        text = f"the resources in force cannot be used by this version, so nothing can be compared: {stored.unusable}"
+        raise Refusal(Kind.UNREADABLE, text)
+    return find_radius(gateway, who, stored.resources, after, since)
+
+
+def _concerning(edit: Edit) -> Callable[[str], bool]:
+    """Whether a warning names the changed resource; another organization may have one of that name."""
+    owners = [re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])") for name in edit.organizations if edit.names]
+    return lambda text: any(name in text for name in edit.names) and any(owner.search(text) for owner in owners)

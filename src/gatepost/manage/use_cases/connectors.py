@@ -1,0 +1,228 @@
+"""The connectors of all organizations in Exchange's words: whom they stand between, what they demand, how they did.
+
+Used by lists and pages. One page of many thousand connectors costs what its rows cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.analysis.checks.records import VALIDATIONS, kept_when, last, record_path
+from gatepost.analysis.rehearsal.verdicts import ConnectorKey
+from gatepost.manage.use_cases.choice import chosen_organizations, visible
+from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
+from gatepost.manage.use_cases.verdicts import recent_verdicts
+from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
+from gatepost.policy.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.choice import Chosen
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.pages import Page
+    from gatepost.policy.connectors.records import Organization
+
+
+type Connector = InboundConnector | OutboundConnector
+type _Found = tuple[Organization, str, Connector]
+
+_HERE = "This gateway"
+# exchange.md section 11.1
+_PEERS = {ConnectorType.PARTNER: "Partner organization", ConnectorType.ON_PREMISES: "Your organization's email server"}
+_KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorSelection(Selection):
+    """The same of connectors; q looks in their domains, too.
+
+    direction: "inbound" or "outbound", "" for both. status: as in a row, "" for any. sort: one of SORTS, with - before
+    it from the last to the first; "" is the order of organizations.
+    """
+
+    direction: str = ""
+    status: str = ""
+    sort: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorRow:
+    """A connector.
+
+    status: "enabled", "rehearsal" or "disabled". mode: "enforce" or "rehearse". sender, receiver: whom it stands
+    between. domains: whose mail it holds for. demands: in words. validated: how the last validation ended, with "at"
+    (seconds since 1970), "outcome" and "configuration" (a version), None if it never was.
+    """
+
+    status: str
+    direction: str
+    name: str
+    organization: str
+    mode: str
+    sender: str
+    receiver: str
+    domains: list[str]
+    demands: list[str]
+    validated: dict[str, Any] | None
+
+
+def connectors(gateway: Gateway, who: Principal, selection: ConnectorSelection | None = None) -> Page[ConnectorRow]:
+    """Connectors in the order that is wanted, else of their organizations, inbound ones first.
+
+    Raises Refusal (MISSING) if there is no such organization. By verdicts it waits for the trace to be counted.
+    """
+    selection = selection or ConnectorSelection()
+    directory = gateway.directory()
+    owners = chosen_organizations(visible(directory.resources, who), selection.organization)
+    page = selection.page(directory.version, _sorted(gateway, list(_selected(owners, selection)), selection.sort))
+    rows = [_row(gateway.data, *found) for found in page.rows]
+    return page.holding(rows)
+
+
+def connector_row(gateway: Gateway, chosen: Chosen) -> ConnectorRow:
+    """The row of one connector, as lists have it."""
+    return _row(gateway.data, chosen.organization, chosen.direction, chosen.connector)
+
+
+def connector_record(row: ConnectorRow) -> dict[str, Any]:
+    """For machines, as `gatepost connector list --json` has it."""
+    return {
+        "status": row.status,
+        "direction": row.direction,
+        "name": row.name,
+        "organization": row.organization,
+        "from": row.sender,
+        "to": row.receiver,
+        "domains": ", ".join(row.domains),
+        "demands": ", ".join(row.demands),
+        "validated": row.validated,
+    }
+
+
+def _selected(owners: Sequence[Organization], selection: ConnectorSelection) -> Iterator[_Found]:
+    directions = [selection.direction] if selection.direction else list(_KINDS)
+    wanted = selection.q.lower()
+    for owner in owners:
+        for direction in directions:
+            for one in _KINDS[direction].of(owner):
+                if selection.status and _status(one) != selection.status:
+                    continue
+                if not wanted or selection.names(one.name) or any(wanted in scope.lower() for scope in _scope(one)):
+                    yield owner, direction, one
+
+
+def _sorted(gateway: Gateway, found: list[_Found], sort: str) -> list[_Found]:
+    key = sort.removeprefix("-")
+    if key not in SORTS:
+        return found
+    return sorted(found, key=_order(gateway, found, key), reverse=sort.startswith("-"))
+
+
+def _order(gateway: Gateway, found: Sequence[_Found], sort: str) -> Callable[[_Found], Any]:
+    """By what connectors are put in order. What many files say is read once for all."""
+    if sort == "validated":
+        owners = dict.fromkeys(owner.name for owner, _, _ in found)
+        kept = {name: kept_when(gateway.data, VALIDATIONS, name) for name in owners}
+        return lambda one: kept[one[0].name](one[1], one[2].name)
+    if sort == "verdicts":
+        counted = recent_verdicts(gateway, (ConnectorKey(one[0].name, one[1], one[2].name) for one in found))
+        weights = {key: (verdicts.failed, verdicts.passed) for key, verdicts in counted.items()}
+        return lambda one: weights[ConnectorKey(one[0].name, one[1], one[2].name)]
+    return _BY[sort]
+
+
+def _ends(found: _Found) -> tuple[str, str]:
+    """From whom and to whom."""
+    peer = _PEERS[found[2].connector_type]
+    return (peer, _HERE) if found[1] == "inbound" else (_HERE, peer)
+
+
+def _demands(connector: Connector) -> list[str]:
+    if isinstance(connector, InboundConnector):
+        return _inbound_demands(connector)
+    return _outbound_demands(connector)
+
+
+_BY: Final[dict[str, Callable[[_Found], Any]]] = {
+    "name": lambda one: one[2].name.casefold(),
+    "status": lambda one: _status(one[2]),
+    "from": lambda one: _ends(one)[0],
+    "to": lambda one: _ends(one)[1],
+    "domains": lambda one: _scope(one[2]),
+    "demands": lambda one: _demands(one[2]),
+    "mode": lambda one: str(one[2].mode),
+}
+SORTS: Final = (*_BY, "validated", "verdicts")
+"""By what connectors can be put in order: columns of a row, the time of the last validation, failed and passed mail."""
+
+
+def _row(data: Path, owner: Organization, direction: str, one: Connector) -> ConnectorRow:
+    sender, receiver = _ends((owner, direction, one))
+    validated = last(record_path(data, VALIDATIONS, owner.name, direction, one.name))
+    return ConnectorRow(
+        status=_status(one),
+        direction=direction,
+        name=one.name,
+        organization=owner.name,
+        mode=str(one.mode),
+        sender=sender,
+        receiver=receiver,
+        domains=_scope(one),
+        demands=_demands(one),
+        validated=validated and {key: validated.get(key) for key in ("at", "outcome", "configuration")},
+    )
+
+
+def _status(connector: Connector) -> str:
+    if not connector.enabled:
+        return "disabled"
+    return "rehearsal" if connector.mode is Mode.REHEARSE else "enabled"
+
+
+def _scope(connector: Connector) -> list[str]:
+    """Whose mail it holds for."""
+    return _inbound_scope(connector) if isinstance(connector, InboundConnector) else _outbound_scope(connector)
+
+
+def _inbound_scope(connector: InboundConnector) -> list[str]:
+    """Whose mail it holds for: a partner's domains, or the organization's own servers."""
+    if connector.connector_type is ConnectorType.PARTNER:
+        return list(connector.sender_domains)
+    return [connector.tls_sender_certificate_name or "", *connector.sender_ip_addresses][
+        not connector.tls_sender_certificate_name :
+    ]
+
+
+def _outbound_scope(connector: OutboundConnector) -> list[str]:
+    found = [
+        connector.is_transport_rule_scoped and "mail flow rules",
+        connector.route_all_messages_via_on_premises and "all mail",
+        connector.all_accepted_domains and "accepted domains",
+    ]
+    return [text for text in found if text] + list(connector.recipient_domains)
+
+
+def _inbound_demands(connector: InboundConnector) -> list[str]:
+    version = f"{connector.min_tls_version} or newer" if connector.min_tls_version else "TLS"
+    found = [
+        connector.require_tls and version,
+        connector.restrict_domains_to_certificate and f"certificate {connector.tls_sender_certificate_name}",
+        connector.restrict_domains_to_ip_addresses and f"address in {', '.join(connector.sender_ip_addresses)}",
+    ]
+    return [text for text in found if text] or ["nothing"]
+
+
+def _outbound_demands(connector: OutboundConnector) -> list[str]:
+    found = [
+        str(connector.tls_settings),
+        connector.tls_settings is TlsSettings.DOMAIN_VALIDATION and (connector.tls_domain or "the next hop's name"),
+        connector.min_tls_version and f"{connector.min_tls_version} or newer",
+        connector.encrypt is ContentProtection.SMIME and "encrypted (S/MIME)",
+        connector.sign is ContentProtection.SMIME and "signed (S/MIME)",
+    ]
+    return [text for text in found if text]

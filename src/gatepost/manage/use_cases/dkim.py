@@ -1,0 +1,218 @@
+"""DKIM keys: all of them, what the DNS has of each, since when each is what it is; and a private key brought in.
+
+What makes keys and lets them sign is in `dkim_changes`. A private key goes in, is sealed, and comes out nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gatepost.analysis.checks.dkim_record import RecordSight, Seen, seen_record
+from gatepost.manage.use_cases.change import NOTHING
+from gatepost.manage.use_cases.choice import choose_part, chosen_organizations, visible
+from gatepost.manage.use_cases.history import history
+from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.parts import DKIM, Part
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resolving import resolver_of
+from gatepost.manage.use_cases.sealed_store import store_and_vault
+from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.connectors.values import DkimState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.policy.connectors.dkim_key import DkimKey
+    from gatepost.protocols.dkim.record import KeyRecord
+
+
+SEALED: Final = "sealed"
+MISSING: Final = "missing"
+_ORDER: Final = tuple(DkimState)
+_AT_ONCE: Final = 16  # questions to the DNS
+_STEP: Final = 10
+_WITHIN: Final = 100  # changes of an organization that are looked through
+
+
+@dataclass(frozen=True, slots=True)
+class KeySelection(Selection):
+    """The same of DKIM keys. domain, selector, state: only those of it, "" for all."""
+
+    domain: str = ""
+    selector: str = ""
+    state: str = ""
+
+    def wants(self, key: DkimKey) -> bool:
+        """Whether a key is one of them."""
+        asked = (self.domain.lower(), key.domain), (self.selector.lower(), key.selector), (self.state, str(key.state))
+        return self.names(key.name) and all(wanted in {"", found} for wanted, found in asked)
+
+
+class KeyRow(NamedTuple):
+    """A key. private: where its private half is, "sealed", "missing" or the path of its file.
+
+    since: when it came to be in its state, seconds since 1970, None if that was not looked for or is too long ago.
+    sight: what the DNS has of it, None if it was not asked.
+    """
+
+    organization: str
+    key: DkimKey
+    private: str
+    since: float | None = None
+    sight: RecordSight | None = None
+
+
+def dkim_keys(
+    gateway: Gateway, who: Principal, selection: KeySelection | None = None, *, check: bool = False
+) -> list[KeyRow]:
+    """Keys by organization, domain, state and name. check: ask the DNS for their records, and the history since when.
+
+    Raises Refusal: MISSING if there is no such organization; with check CONFLICT if too many looks are under way.
+    """
+    selection = selection or KeySelection()
+    owners = chosen_organizations(visible(gateway.directory().resources, who), selection.organization)
+    found = [
+        Part(DKIM, owner, key)
+        for owner in owners
+        for key in sorted(owner.dkim_keys, key=lambda one: (one.domain, _ORDER.index(one.state), one.name))
+        if selection.wants(key)
+    ]
+    rows = _rows(gateway, found)
+    return looked_at(gateway, who, rows) if check else rows
+
+
+def dkim_key(gateway: Gateway, who: Principal, name: str, organization: str = "", *, check: bool = False) -> KeyRow:
+    """The key of that name. Raises Refusal: MISSING, INPUT if it could be several, and as `dkim_keys`."""
+    rows = _rows(gateway, [choose_part(visible(gateway.directory().resources, who), DKIM, name, organization)])
+    return (looked_at(gateway, who, rows) if check else rows)[0]
+
+
+def looked_at(gateway: Gateway, who: Principal, rows: Sequence[KeyRow]) -> list[KeyRow]:
+    """The same rows with what the DNS has of each now, and since when they are in their state."""
+    sights = look(gateway, [(row.key.name, row.key.record) for row in rows])
+    since = {
+        (owner, name): at
+        for owner in dict.fromkeys(row.organization for row in rows)
+        for name, at in _since(gateway, who, owner, {row.key.name for row in rows if row.organization == owner}).items()
+    }
+    return [
+        row._replace(sight=sight, since=since.get((row.organization, row.key.name)))
+        for row, sight in zip(rows, sights, strict=True)
+    ]
+
+
+def look(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]]) -> list[RecordSight]:
+    """What the DNS has at each name, compared with what should be there.
+
+    Raises Busy; Refusal (INPUT) if no resolver can be made.
+    """
+
+    async def ask() -> list[RecordSight]:
+        slots = asyncio.Semaphore(_AT_ONCE)
+        async with resolver_of(gateway.settings) as resolver:
+            return await asyncio.gather(*(_sight(resolver, slots, *one) for one in sought))
+
+    if not sought:
+        return []
+    with gateway.sights.slot():
+        return asyncio.run(ask())
+
+
+def key_record(row: KeyRow) -> dict[str, Any]:
+    """For machines. text, zone: of the TXT record, "" where the public half is not known. record: as it was seen."""
+    key, record = row.key, row.key.record
+    return {
+        "organization": row.organization,
+        "name": key.name,
+        "domain": key.domain,
+        "selector": key.selector,
+        "state": str(key.state),
+        "algorithm": str(key.algorithm),
+        "service_type": str(key.service_type),
+        "since": row.since,
+        "private_key": row.private,
+        "public_key": key.public_key,
+        "text": record.text if key.public_key else "",
+        "zone": record.zone_line(key.name) if key.public_key else "",
+        "record": str(row.sight.seen) if row.sight else None,
+        "why": row.sight.why if row.sight else "",
+    }
+
+
+def import_key(  # noqa: PLR0913 - all that says which key, and whence
+    gateway: Gateway, who: Principal, name: str, organization: str, pem: bytes, source: str, *, dry_run: bool = False
+) -> str:
+    """Seal a private key as that of a key that the resources have already, whose name is returned.
+
+    source: where the private key is from, for errors.
+    Raises Refusal: MISSING, INPUT if it is not the private half of that key or no master key is set, UNREADABLE.
+    """
+    part = choose_part(visible(gateway.directory().resources, who), DKIM, name, organization)
+    signer, key = signer_of(pem, source), part.record
+    if signer.algorithm is not key.algorithm or key.public_key not in {signer.public_key, ""}:
+        text = f"{source} has not the private half of {part.label}: algorithm or public_key differ"
+        raise Refusal(Kind.INPUT, text, [FieldError("key", "is not the private half of this key")])
+    with store_and_vault(gateway, keys=True) as (store, vault):
+        try:
+            content = DkimKeys(store, vault).sealed(part.organization.name, part.name, pem)
+        except DkimKeyError as error:
+            raise Refusal(Kind.INPUT, str(error)) from error
+        if not dry_run:
+            store.apply({}, author=who.name, content=content)
+    return part.name
+
+
+def signer_of(pem: bytes, source: str) -> Any:
+    """What signs with a private key. Raises Refusal (INPUT) if nothing can."""
+    try:
+        return read_key(pem)
+    except DkimKeyError as error:
+        raise Refusal(Kind.INPUT, f"{source}: {error}; {NOTHING}", [FieldError("key", str(error))]) from error
+
+
+def _rows(gateway: Gateway, found: Sequence[Part]) -> list[KeyRow]:
+    with store_and_vault(gateway, keys=False) as (store, _):
+        keys = DkimKeys(store, None)
+        return [
+            KeyRow(
+                one.organization.name,
+                one.record,
+                one.record.key_file or (SEALED if keys.has_key(one.organization.name, one.name) else MISSING),
+            )
+            for one in found
+        ]
+
+
+async def _sight(resolver: Resolver, slots: asyncio.Semaphore, name: str, wanted: KeyRecord) -> RecordSight:
+    if not wanted.public_key:
+        return RecordSight(Seen.UNKNOWN, "the resource does not say its public_key")
+    async with slots:
+        return await seen_record(resolver, name, wanted)
+
+
+def _since(gateway: Gateway, who: Principal, owner: str, names: set[str]) -> dict[str, float]:
+    """When each key of an organization came to be in its state, as far back as is looked."""
+    found: dict[str, float] = {}
+    left, before, within = set(names), 0, _WITHIN
+    while left and within > 0:
+        changes = history(gateway, who, organization=owner, limit=_STEP, before=before)
+        for change in changes:
+            old, new = _states(change.before), _states(change.after)
+            moved = {name for name in left if old.get(name) != new.get(name)}
+            found |= dict.fromkeys(moved, change.at)
+            left -= moved
+        if len(changes) < _STEP:
+            break
+        before, within = changes[-1].version, within - len(changes)
+    return found
+
+
+def _states(table: dict[str, Any] | None) -> dict[str, str]:
+    keys = (table or {}).get(DKIM.key, ())
+    return {str(one.get("name")).lower(): str(one.get("state", DkimState.NEXT)) for one in keys}

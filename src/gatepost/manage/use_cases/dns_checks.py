@@ -1,0 +1,162 @@
+"""What the DNS says of our own domains now, compared with what it should say: verdicts for each section and domain.
+
+A look asks a dozen questions and takes up to half a minute, so that few run at a time, and each is kept for some
+minutes: a list of all domains shows what is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from threading import BoundedSemaphore, Lock
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.manage.use_cases.refusal import Busy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.analysis.checks.partner_report import Finding
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.publication import Publication
+    from gatepost.net.lookups.dns import Resolver
+
+
+KEPT: Final = 900.0
+"""Seconds for which a look is shown in lists."""
+_MOST: Final = 20_000
+_AT_A_TIME: Final = 4
+_PATIENCE: Final = 30.0
+_WEIGHT: Final = ("pass", "info", "unknown", "warn", "fail")
+
+
+class Key(StrEnum):
+    """The sections, in the order in which they matter."""
+
+    MX = "mx"
+    TLSA = "tlsa"
+    MTA_STS = "mta-sts"
+    TLS_RPT = "tls-rpt"
+    DKIM = "dkim"
+    SPF = "spf"
+
+
+type Findings = dict[Key, tuple[Finding, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """at: seconds since 1970. zone: what should have been there then."""
+
+    at: float
+    zone: str
+    findings: Findings
+
+    def level(self, key: Key | None = None) -> str:
+        """The gravest verdict of a section, or of all; "unknown" where nothing was found."""
+        found = [one for name, some in self.findings.items() if key in {None, name} for one in some]
+        return max((str(one.verdict) for one in found), key=_WEIGHT.index, default="unknown")
+
+
+class Sights:
+    """The looks of one process. For any thread."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Sight] = {}
+        self._lock = Lock()
+        self._slots = BoundedSemaphore(_AT_A_TIME)
+
+    def known(self, found: Publication) -> Sight | None:
+        """The last look, unless it is too old or what should be there has changed."""
+        with self._lock:
+            sight = self._known.get((found.organization, found.domain))
+        fresh = sight is not None and time.time() - sight.at < KEPT and sight.zone == found.zone
+        return sight if fresh else None
+
+    def look(self, gateway: Gateway, found: Publication) -> Sight:
+        """Look now. Raises Busy; Refusal (INPUT) if no resolver can be made."""
+        with self.slot():
+            findings = _findings(gateway, found)
+        sight = Sight(time.time(), found.zone, findings)
+        with self._lock:
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[found.organization, found.domain] = sight
+        return sight
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """For a look; waits for half a minute. Raises Busy if too many are under way."""
+        if not self._slots.acquire(timeout=_PATIENCE):
+            raise Busy("other looks at the DNS are still under way; look again in a minute")
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+
+def sight_record(sight: Sight) -> dict[str, Any]:
+    """For machines."""
+    from gatepost.manage.use_cases.mta_sts import finding_record  # noqa: PLC0415 - as below
+
+    return {
+        "at": sight.at,
+        "verdict": sight.level(),
+        "sections": [
+            {
+                "key": str(key),
+                "verdict": sight.level(key),
+                "findings": [finding_record(one) for one in some],
+            }
+            for key, some in sight.findings.items()
+        ],
+    }
+
+
+def _findings(gateway: Gateway, found: Publication) -> Findings:
+    from gatepost.manage.use_cases.mta_sts import check_policy  # noqa: PLC0415 - every command has a gateway, few look
+    from gatepost.manage.use_cases.resolving import resolver_of  # noqa: PLC0415
+
+    async def ask() -> Findings:
+        async with resolver_of(gateway.settings) as resolver:
+            return await _asked(gateway, found, resolver)
+
+    findings = asyncio.run(ask())
+    if found.policy is not None:
+        told = check_policy(gateway.settings, found.policy)
+        findings[Key.MTA_STS] = tuple(one for one in told if one.stage != "tls-rpt")
+    return {key: findings[key] for key in Key if key in findings}
+
+
+async def _asked(gateway: Gateway, found: Publication, resolver: Resolver) -> Findings:
+    from gatepost.analysis.checks import own_records as records  # noqa: PLC0415 - as above
+    from gatepost.analysis.checks.own_hosts import OwnHosts  # noqa: PLC0415
+
+    own = OwnHosts(resolver, gateway.settings.server.hostname)
+    keys = _keys(found)
+    hosts = asyncio.gather(*(records.check_tlsa(host, keys.get(host, ()), own) for host in found.hosts if keys))
+    if found.policy is None:
+        return {Key.TLSA: tuple(await hosts)} if keys else {}
+    mx, tlsa, reports, dkim, spf = await asyncio.gather(
+        records.check_mx(found.domain, found.hosts, resolver),
+        hosts,
+        records.check_reports(found.domain, resolver),
+        asyncio.gather(*(records.check_dkim(one.name, one.record, resolver) for one in found.keys if one.public_key)),
+        records.check_spf(found.domain, found.hosts, resolver),
+    )
+    all_of_it: Findings = {Key.MX: tuple(mx), Key.TLS_RPT: (reports,), Key.SPF: (spf,)}
+    return all_of_it | ({Key.TLSA: tuple(tlsa)} if tlsa else {}) | ({Key.DKIM: tuple(dkim)} if dkim else {})
+
+
+def _keys(found: Publication) -> dict[str, set[str]]:
+    """The digests of the keys of each host, as its TLSA records are to say them."""
+    keys: dict[str, set[str]] = {}
+    for section in found.sections:
+        if section.key is Key.TLSA:
+            for record in section.records:
+                name, _, _, digest = (record.line.split()[at] for at in (0, 1, 2, -1))
+                keys.setdefault(name.removeprefix("_25._tcp.").removesuffix("."), set()).add(digest)
+    return keys

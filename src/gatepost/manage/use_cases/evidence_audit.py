@@ -1,0 +1,225 @@
+"""Whether an evidence log, files of one, or an export is what was written: the verdict, and what is said with it.
+
+Used by `gatepost evidence verify`, and by `verifying` for the gateway's own log.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gatepost.analysis.reports.evidence_audit import audit_files, audit_log
+from gatepost.events.evidence.audit import FaultKind
+from gatepost.events.evidence.proof import audit_export
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id, signature_check
+from gatepost.store.evidence_files import day_file, evidence_directory
+from gatepost.store.trace_files import day_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gatepost.analysis.reports.evidence_audit import LogAudit
+    from gatepost.events.evidence.audit import Faults, SignatureCheck
+    from gatepost.events.evidence.proof import ExportAudit
+
+
+_TORN: Final = "torn"
+_ALL_DAYS: Final = ("", "9999")
+_SINGULAR: Final = {"files": "file", "entries": "entry", "checkpoints": "checkpoint", "heads": "head"}
+
+
+class Verification:
+    """What was found. trusted: the keys are the reader's own. proven: something is signed.
+
+    verified: None if nobody can tell. lines: what was looked at. notes: what is to be said besides. faults: the first
+    of each kind, and how many. data: all of it for machines, as `gatepost evidence verify --json` prints it.
+    """
+
+    def __init__(self, faults: Faults, *, trusted: bool, proven: bool) -> None:
+        self.lines: list[str] = []
+        self.notes: list[str] = []
+        self.faults = faults
+        self.verified: bool | None = True
+        if set(faults.first) - {FaultKind.KEY}:
+            self.verified = False
+        elif faults.first or not trusted or not proven:
+            self.verified = None
+        self.data: dict[str, Any] = {
+            "verified": self.verified,
+            "faults": [asdict(one) | {"count": faults.counts[one.kind]} for one in faults.first.values()],
+        }
+        if not trusted:
+            self.notes.append(
+                "the key came with what was verified, and whoever forged that could have brought it: verify with "
+                "the one that you kept"
+            )
+        if not proven:
+            self.notes.append("nothing in it is signed: nobody can tell whether it is what was written")
+
+    def cannot_tell(self) -> None:
+        """Something keeps a yes from being said."""
+        if self.verified:
+            self.verified = self.data["verified"] = None
+
+
+def _check(given: list[bytes], brought: list[bytes]) -> tuple[SignatureCheck, list[str]]:
+    """The check by the keys that are given, else by those that came along; and the ids of these keys."""
+    keys = given or brought
+    try:
+        return signature_check(keys), [public_key_id(one) for one in keys]
+    except ValueError as error:
+        raise Refusal(
+            Kind.INPUT if given else Kind.UNREADABLE,
+            f"{'the key that was given' if given else 'the key that came along'}: {error}",
+        ) from error
+
+
+def verify_log(
+    paths: Sequence[Path], given: list[bytes], heads: Sequence[str], days: tuple[str, str], *, own: bool
+) -> Verification:
+    """A directory of evidence, or some of its files.
+
+    given: public keys that are trusted, PEM; [] takes those that lie there. heads: hashes that must be in it. days:
+    only files from the first to the last of them, ("", "9999") for all. own: of this gateway, which may be running, and
+    whose keys are trusted. Raises Refusal; StoreFailure or OSError if something cannot be read.
+    """
+    directories = [one for one in paths if own or one.is_dir()]
+    if directories and len(paths) > 1:
+        raise Refusal(Kind.INPUT, "one directory, or some files of one: not both")
+    if directories:
+        root = _root(directories[0])
+        check, ids = _check(given, kept_keys(root))
+        today = day_of(time.time()) if own else "9999"
+        audit = audit_log(root, check, noted=heads, days=days, today=today, live=own)
+        _must_be_something(audit, root, whole=days == _ALL_DAYS)
+        return _told(audit, str(root), ids, trusted=bool(given) or own)
+    files = [day_file(one) for one in paths]
+    strange = [str(path) for path, one in zip(paths, files, strict=True) if one is None]
+    if strange:
+        raise Refusal(Kind.INPUT, f"{_printable(strange[0])}: no file of an evidence log, and no single export")
+    check, ids = _check(given, _keys_near(paths[0]))
+    audit = audit_files([one for one in files if one is not None], check, noted=heads)
+    result = _told(audit, "these files", ids, trusted=bool(given))
+    result.notes.append("without the daily heads nobody can tell whether other files, or the ends of these, are gone")
+    return result
+
+
+def _root(path: Path) -> Path:
+    """The directory of evidence itself, of which a data directory was perhaps meant."""
+    inner = evidence_directory(path)
+    return inner if inner.is_dir() and not (path / "log").is_dir() else path
+
+
+def _keys_near(file: Path) -> list[bytes]:
+    return kept_keys(file.resolve().parent.parent)
+
+
+def _must_be_something(audit: LogAudit, root: Path, *, whole: bool) -> None:
+    """Heads are of all days: of some days they prove nothing where no file is, unless they say why it is gone."""
+    headed = audit.heads and (whole or audit.pruned)
+    if not audit.files and not headed and not audit.faults.first:
+        raise Refusal(Kind.UNREADABLE, f"{root}: there is no evidence log here, or none of these days")
+
+
+def _told(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:
+    result = Verification(audit.faults, trusted=trusted, proven=audit.proven)
+    span = audit.first if audit.first == audit.last else f"{audit.first} to {audit.last}"
+    counts = {name: getattr(audit, name) for name in ("files", "entries", "checkpoints", "heads")}
+    told = (f"{count} {name if count != 1 else _SINGULAR[name]}" for name, count in counts.items())
+    result.lines.append(f"{what}: {span}, {', '.join(told)}")
+    result.lines.append(f"signed by: {', '.join(ids) or 'no key'}")
+    for writer, number in audit.signed.items():
+        if writer not in audit.unproven:
+            result.lines.append(f"writer {writer}: verified up to entry {number}, which a signature covers")
+    for writer, count in audit.unsigned.items():
+        result.notes.append(
+            f"writer {writer}: no signature covers the last {count} entries yet: they are written, but nothing proves "
+            "that these are what was written"
+        )
+    if audit.unproven:
+        result.cannot_tell()
+    for writer, gap in audit.gaps:
+        result.notes.append(_gap(writer, gap))
+    if audit.pruned:
+        result.notes.append(f"files of days before {audit.pruned} were removed in order (evidence.keep); heads say so")
+    if audit.headless:
+        lost = ", ".join(audit.headless[:5])
+        result.notes.append(
+            f"the heads of {lost} are missing, though the gateway went on: so may be files of those days"
+        )
+        result.cannot_tell()
+    elif audit.unheaded:
+        result.notes.append(f"no head of a day yet: {', '.join(audit.unheaded[:5])}")
+    result.data |= counts | {
+        "first": audit.first,
+        "last": audit.last,
+        "keys": ids,
+        "unsigned": audit.unsigned,
+        "signed": audit.signed,
+        "gaps": [{"writer": writer} | gap for writer, gap in audit.gaps],
+        "pruned_before": audit.pruned,
+        "notes": result.notes,
+    }
+    return result
+
+
+def _gap(writer: str, gap: dict[str, Any]) -> str:
+    """Something that the log itself says is missing."""
+    number, count = gap.get("number"), gap.get("count")
+    if gap.get("what") == _TORN:
+        return f"writer {writer}, entry {number}: {count} octets were torn by a crash; they are kept in a file .torn"
+    return f"writer {writer}, entry {number}: {count} events were dropped, as the disk was behind"
+
+
+def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verification:
+    """An export, as `use_cases.evidence.export` writes it. given: as for `verify_log`. Raises Refusal, OSError."""
+    try:
+        document = msgspec.json.decode(path.read_bytes())
+        brought = [str(one["pem"]).encode() for one in document["keys"]]
+        check, ids = _check(given, brought)
+        audit = audit_export(document, check)
+        origin = _origin(document)
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise Refusal(
+            Kind.INPUT, f"{_printable(path)}: neither a log, nor an export that was not damaged: {_printable(error)}"
+        ) from error
+    if heads:
+        text = "a head can be looked for in a whole log only: an export does not hold all of them"
+        raise Refusal(Kind.INPUT, text, options=["head"])
+    return _told_export(audit, f"{_printable(path)}: {origin}", ids, trusted=bool(given))
+
+
+def _origin(document: dict[str, Any]) -> str:
+    """What an export says of itself. Nobody signed that: who forges one chooses it."""
+    wanted = ", ".join(f"{name} {value}" for name, value in document.get("selection", {}).items()) or "everything"
+    return _printable(f"export of {wanted}, made {document.get('made', '')} on {document.get('node', '')}")
+
+
+def _told_export(audit: ExportAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:
+    result = Verification(audit.faults, trusted=trusted, proven=audit.entries > audit.unsigned)
+    result.lines.append(what)
+    result.lines.append(
+        f"{audit.entries} entries, {audit.checkpoints} checkpoints; {audit.skipped} entries of others as digests only"
+    )
+    result.lines.append(f"signed by: {', '.join(ids) or 'no key'}")
+    if audit.unsigned:
+        result.notes.append(f"no signature covers {audit.unsigned} of the entries yet: export them again later")
+        result.cannot_tell()
+    result.data |= {
+        "entries": audit.entries,
+        "unsigned": audit.unsigned,
+        "digests": audit.skipped,
+        "checkpoints": audit.checkpoints,
+        "keys": ids,
+        "notes": result.notes,
+    }
+    return result
+
+
+def _printable(text: object) -> str:
+    return "".join(one if one.isprintable() else "?" for one in str(text))

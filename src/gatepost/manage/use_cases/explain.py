@@ -1,0 +1,373 @@
+"""What would happen to a message, and why: the question as a person puts it, and what `decisions.explain` says to it.
+
+Decided by the stored configuration with the code that decides for real sessions. Nothing is sent. Only a question that
+is `live` asks the network. What belongs to an organization that who asks does not see is cut by `explain_seen`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from dataclasses import dataclass
+from functools import partial
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatepost.manage.use_cases.explain_seen import cut, is_concerned
+from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.policy.connectors.directory import address_key
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.policy.connectors.mail_flow import Content
+from gatepost.policy.connectors.values import TlsVersion
+from gatepost.policy.decisions.explain import explain as decide
+from gatepost.policy.decisions.forwarding import expand
+from gatepost.policy.decisions.home import ALONE
+from gatepost.protocols.message.fields import decode_words
+from gatepost.protocols.smtp.grammar import GrammarError, parse_address, parse_path
+from gatepost.protocols.smtp.grammar import Path as MailPath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatepost.analysis.checks.tasks import HostReport
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.decisions.explain import Explanation
+    from gatepost.policy.decisions.home import Nodes
+
+
+CLEAR = "none"
+"""As a version of TLS: the session is in clear."""
+VERSIONS = (*map(str, TlsVersion), CLEAR)
+MAX_PEM = 1 << 20
+"""Bytes of a certificate with its intermediates."""
+
+_STRANGERS = ("203.0.113.1", "198.51.100.1", "192.0.2.1", "2001:db8::1", "100.64.0.1")
+_LIVE = BoundedSemaphore(4)  # looks at the network at a time, of one process
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A message and the session that it comes by.
+
+    sender: reverse-path, "" or "<>" is the null one. ip: "" is a stranger's. certificate: PEM, leaf first, b"" for
+    none. tls: of VERSIONS; "" is TLS 1.3 with a certificate, and in clear without. headers: "NAME: VALUE". require_tls:
+    it comes with REQUIRETLS (RFC 8689). live: also look up and connect to the next hops. session: that of real mail, in
+    place of ip, certificate and tls.
+    """
+
+    sender: str
+    recipient: str
+    ip: str = ""
+    certificate: bytes = b""
+    tls: str = ""
+    headers: tuple[str, ...] = ()
+    require_tls: bool = False
+    live: bool = False
+    session: SessionFacts | None = None
+
+
+class Assumption(NamedTuple):
+    """What was not said. field: of the question."""
+
+    field: str
+    text: str
+
+
+class Asked(NamedTuple):
+    """The session that is meant. tls: version, "" in clear. certificate: whether one is presented."""
+
+    ip: str
+    tls: str
+    certificate: bool
+    assumed: tuple[Assumption, ...]
+
+
+class Certificates(NamedTuple):
+    """What there is for S/MIME. found: a sentence of the recipient's. missing: why mail waits, "" if it does not."""
+
+    found: str
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What would happen.
+
+    reports: what the next hops present, None where nobody asked for that. expiration: seconds after which what waits is
+    returned. certificates: None where nobody demands encryption of the message. empty: no organization is stored yet.
+    withheld: "inbound" and "outbound" as far as they are another organization's affair; what `explanation` says there
+    is to be shown to nobody.
+    """
+
+    explanation: Explanation
+    asked: Asked
+    reports: Sequence[HostReport] | None
+    expiration: float
+    certificates: Certificates | None
+    empty: bool
+    withheld: frozenset[str] = frozenset()
+
+    @property
+    def succeeds(self) -> bool | None:
+        """Whether it is accepted, and there is a way for it, and all that the way demands; None if others decide."""
+        if self.withheld:
+            return None
+        usable = not self.reports or any(report.usable for report in self.reports)
+        ready = self.certificates is None or not self.certificates.missing
+        return self.explanation.succeeds and usable and ready
+
+
+def explain(gateway: Gateway, who: Principal, question: Question) -> Answer:
+    """Raises Refusal: INPUT with an error for each field that is wrong, or if it concerns nobody whom they see.
+
+    Busy if it is live and too many others are under way.
+    """
+    if not question.live:
+        return _answer(gateway, who, question)
+    if not _LIVE.acquire(blocking=False):
+        raise Busy("other looks at next hops are under way; ask again when one of them has ended")
+    try:
+        return _answer(gateway, who, question)
+    finally:
+        _LIVE.release()
+
+
+def _answer(gateway: Gateway, who: Principal, question: Question) -> Answer:
+    settings = gateway.settings
+    directory = gateway.directory()
+    errors: list[FieldError] = []
+    reverse_path = _sender(question.sender, errors)
+    recipient = _recipient(question.recipient, settings.server.postmaster, errors)
+    content = _content(question.headers, errors)
+    asked = _asked(directory, question, errors)
+    if errors or reverse_path is None or recipient is None or asked is None:
+        raise Refusal(Kind.INPUT, f"{len(errors)} error(s); nothing was decided.", errors)
+    if not is_concerned(directory, who, reverse_path, recipient):
+        text = "neither this nor the sender is an address of an organization that you see"
+        raise Refusal(Kind.INPUT, f"to: {text}", [FieldError("to", text)])
+    explanation = decide(
+        directory,
+        question.session or _session(gateway, directory, asked, question),
+        reverse_path,
+        recipient,
+        content=content,
+        require_tls=question.require_tls,
+        profile=settings.tls.profile,
+        nodes=_nodes(gateway, directory),
+    )
+    withheld: frozenset[str] = frozenset()
+    if not who.is_of_gateway:
+        explanation, withheld = cut(directory, who, explanation)
+    own = explanation.expiration
+    return Answer(
+        explanation,
+        asked,
+        _live(gateway, who, explanation) if question.live else None,
+        own if own is not None else settings.queue.message_expiration,
+        _certificates(gateway, directory, explanation),
+        not directory.resources.organizations,
+        withheld,
+    )
+
+
+def explained(gateway: Gateway, who: Principal, question: Question) -> dict[str, Any]:
+    """`explain`, for machines. Raises as it does."""
+    return answer_record(explain(gateway, who, question))
+
+
+def answer_record(answer: Answer) -> dict[str, Any]:
+    """For machines, as `gatepost explain --json` prints it. What is another organization's affair is None."""
+    asked = answer.asked
+    record = answer.explanation.record() | {
+        "ip": asked.ip,
+        "tls": asked.tls,
+        "certificate": asked.certificate,
+        "assumed": [one._asdict() for one in asked.assumed],
+        "expires_after": answer.expiration,
+        "succeeds": answer.succeeds,
+        "empty": answer.empty,
+        "withheld": sorted(answer.withheld),
+    }
+    record |= dict.fromkeys(answer.withheld)
+    if answer.reports is not None:
+        from gatepost.analysis.checks.tasks import host_records  # noqa: PLC0415 - only `live` needs what it imports
+
+        record["live"] = host_records(answer.reports)
+    if answer.certificates is not None:
+        record["certificates"] = answer.certificates._asdict()
+    return record
+
+
+# what was given
+
+
+def _path(field: str, text: str, errors: list[FieldError]) -> MailPath | None:
+    try:
+        return parse_path(f"<{text.removeprefix('<').removesuffix('>')}>", smtputf8=True)
+    except GrammarError as error:
+        errors.append(FieldError(field, f"{text!r} is not a mail address: {error.why}"))
+        return None
+
+
+def _sender(text: str, errors: list[FieldError]) -> MailPath | None:
+    return _path("from", text.strip(), errors)
+
+
+def _recipient(text: str, postmaster: str, errors: list[FieldError]) -> MailPath | None:
+    path = _path("to", text.strip(), errors)
+    if path is not None and not path.text:
+        errors.append(FieldError("to", "a recipient is needed; only the sender may be the null reverse-path"))
+    if path is not None and path.text and not path.domain and postmaster:
+        return parse_address(postmaster)  # as a session takes <postmaster> (RFC 5321 section 4.5.1)
+    return path
+
+
+def _content(headers: Iterable[str], errors: list[FieldError]) -> Content:
+    found: dict[str, tuple[str, ...]] = {}
+    for text in headers:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip() or any(not "!" <= char <= "~" for char in name.strip()):
+            errors.append(FieldError("header", f"{text!r} is no field: write it as 'X-Confidential: yes'"))
+            continue
+        key = name.strip().lower()
+        found[key] = (*found.get(key, ()), decode_words(value.strip()))
+    return Content(found)
+
+
+def _asked(directory: Directory, question: Question, errors: list[FieldError]) -> Asked | None:
+    """The session that is meant, and what of it was assumed; None if that is not possible."""
+    if (real := question.session) is not None:
+        tls = real.tls.version if real.tls else ""
+        return Asked(real.peer_ip, tls, real.client_chain is not None, ())
+    before = len(errors)
+    _look_at_tls(question, errors)
+    assumed = []
+    ip = question.ip.strip()
+    if not ip:
+        ip = _stranger(directory)
+        assumed.append(Assumption("ip", f"from {ip}, a stranger's address"))
+    else:
+        try:
+            ip = str(ipaddress.ip_address(ip))
+        except ValueError:
+            errors.append(FieldError("ip", f"{ip!r} is no IP address: write it as 192.0.2.1 or 2001:db8::1"))
+    over_tls = bool(question.certificate) or question.require_tls
+    tls = question.tls or (str(TlsVersion.TLS_1_3) if over_tls else CLEAR)
+    if not question.tls:
+        assumed.append(Assumption("tls", f"over {tls}" if over_tls else "in clear"))
+    if question.certificate and not question.live:
+        assumed.append(Assumption("revocation", "the certificate is not revoked"))
+    if len(errors) > before:
+        return None
+    return Asked(ip, "" if tls == CLEAR else tls, bool(question.certificate), tuple(assumed))
+
+
+def _look_at_tls(question: Question, errors: list[FieldError]) -> None:
+    pem = question.certificate
+    if question.tls not in {"", *VERSIONS}:
+        errors.append(FieldError("tls", f"{question.tls!r} is no version; there are {', '.join(VERSIONS)}"))
+    if pem and question.tls == CLEAR:
+        text = "none with a certificate: one is presented in a TLS handshake; leave one away"
+        errors.append(FieldError("tls", text))
+    if question.require_tls and question.tls == CLEAR:
+        text = "none with REQUIRETLS: that is offered over TLS only; leave one away"
+        errors.append(FieldError("tls", text))
+    if len(pem) > MAX_PEM:
+        errors.append(FieldError("certificate", f"is larger than {MAX_PEM} bytes"))
+    elif pem and _BEGIN not in pem:
+        errors.append(FieldError("certificate", f"has no certificate in PEM form ({_BEGIN.decode()})"))
+
+
+def _stranger(directory: Directory) -> str:
+    """An address for documentation that no connector holds."""
+    entries = [
+        directory.entry(organization, connector)
+        for organization in directory.resources.organizations
+        for connector in organization.inbound_connectors
+    ]
+    free = (one for one in _STRANGERS if not any(entry.holds(address_key(one)) for entry in entries))
+    return next(free, _STRANGERS[-1])
+
+
+def _session(gateway: Gateway, directory: Directory, asked: Asked, question: Question) -> SessionFacts:
+    if not asked.tls:
+        return SessionFacts("", asked.ip)
+    from gatepost.analysis.checks.presented import (  # noqa: PLC0415 - only TLS needs what they import
+        checked_session,
+        presented_session,
+    )
+    from gatepost.analysis.checks.probe import revocation_checker  # noqa: PLC0415
+    from gatepost.analysis.checks.validation import CannotValidate  # noqa: PLC0415
+
+    settings, pem, now = gateway.settings, question.certificate, time.time()
+    try:
+        session = presented_session(pem, asked.ip, directory, settings.tls.trust_anchors, now=now, version=asked.tls)
+    except CannotValidate as error:
+        text = str(error).removeprefix("certificate: ")
+        raise Refusal(Kind.INPUT, f"certificate: {text}", [FieldError("certificate", text)]) from error
+
+    async def check() -> SessionFacts:
+        from gatepost.manage.use_cases.resolving import resolver_of  # noqa: PLC0415
+
+        async with resolver_of(settings) as resolver:
+            checker = revocation_checker(settings, resolver)
+            try:
+                return await checked_session(session, directory, partial(checker.check, now=now))
+            finally:
+                await checker.close()
+
+    return asyncio.run(check()) if question.live and pem else session
+
+
+# what is stored
+
+
+def _nodes(gateway: Gateway, directory: Directory) -> Nodes:
+    """The nodes of the site, if it makes a difference."""
+    if not any(one.home for one in directory.resources.organizations):
+        return ALONE
+    from gatepost.pki.site.credentials import nodes_of  # noqa: PLC0415 - only homes need what they import
+    from gatepost.pki.site.records import SiteError  # noqa: PLC0415
+    from gatepost.pki.site.store import SiteStore  # noqa: PLC0415
+
+    try:
+        with gateway.config() as store:
+            return nodes_of(gateway.settings, SiteStore(store, None).membership())
+    except SiteError as error:
+        raise Refusal(Kind.UNREADABLE, f"the records of the site: {error}") from error
+
+
+def _certificates(gateway: Gateway, directory: Directory, explanation: Explanation) -> Certificates | None:
+    """Whether there is what S/MIME needs; None if nobody demands that the message is encrypted."""
+    outbound = explanation.outbound
+    if outbound is None or not outbound.content.encrypt.required:
+        return None
+    from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint  # noqa: PLC0415 - only S/MIME needs what they import
+    from gatepost.pki.smime.readiness import readiness_of_all  # noqa: PLC0415
+    from gatepost.pki.smime.store import SmimeStore, SmimeStoreError  # noqa: PLC0415
+
+    onward = expand(directory, explanation.recipient).targets[-1].path
+    asking = outbound.content.encrypt.asking(explanation.inbound.organization or outbound.organization)
+    try:
+        with gateway.config() as store:
+            ready = readiness_of_all(SmimeStore(store, None), asking, onward.text, time.time())
+    except SmimeStoreError as error:
+        raise Refusal(Kind.UNREADABLE, f"the certificates for S/MIME: {error}") from error
+    count = len(ready.certificates)
+    numbers = ", ".join(fingerprint(one)[:ID_DIGITS] for one in ready.certificates)
+    found = f"encrypted to {count} certificate{'s' * (count > 1)} of {ready.owner}: {numbers}"
+    return Certificates(found, ready.missing)
+
+
+def _live(gateway: Gateway, who: Principal, explanation: Explanation) -> Sequence[HostReport]:
+    """What the next hops present, each address; none for a mailbox and for nowhere."""
+    from gatepost.manage.use_cases.explain_live import probe  # noqa: PLC0415 - only `live` needs what it imports
+    from gatepost.manage.use_cases.reach import may_reach_inside  # noqa: PLC0415
+
+    bounded = not may_reach_inside(who)
+    return asyncio.run(probe(gateway.settings, explanation.route, explanation.asks, bounded=bounded))

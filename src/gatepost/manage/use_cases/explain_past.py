@@ -1,0 +1,107 @@
+"""What was decided of real mail, beside what would be decided today: read from the trace, for the page that explains.
+
+The trace keeps what a decision was made on, so that the question can be put again for a message that came long ago. It
+does not keep the header, but for the subject, nor certificates beyond what identifies them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND, session_facts
+from gatepost.manage.use_cases.explain import Question
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.trace import events_of
+from gatepost.policy.decisions.outbound import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.explain import Answer
+    from gatepost.manage.use_cases.gateway import Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A message for one recipient as the trace has it.
+
+    inbound: how it came; None if that row is gone. outbound: its newest attempt, None if there was none. recipients:
+    all of the message.
+    """
+
+    identity: str
+    sender: str
+    recipient: str
+    recipients: tuple[str, ...]
+    inbound: TraceEvent | None
+    outbound: TraceEvent | None
+
+    @property
+    def question(self) -> Question:
+        """The same message, asked about today."""
+        event = self.inbound
+        headers = (f"Subject: {event.subject}",) if event is not None and event.subject else ()
+        waived = event is not None and event.detail.get("tls_required") == "No"
+        return Question(
+            self.sender,
+            self.recipient,
+            headers=(*headers, "TLS-Required: No") if waived else headers,
+            require_tls=event is not None and bool(event.detail.get("requiretls")),
+            session=session_facts(event) if event is not None else None,
+        )
+
+
+class Difference(NamedTuple):
+    """What is decided otherwise today. Empty texts are nothing."""
+
+    field: str
+    then: str
+    today: str
+
+
+def past_of(gateway: Gateway, who: Principal, identity: str, recipient: str = "") -> Past:
+    """Raises Refusal (MISSING) if the trace has nothing of it, or not of that recipient.
+
+    identity: queue id, Message-ID in <>, or a session's id. recipient: "" is the first.
+    """
+    events = [one for one in events_of(gateway, who, identity) if one.event in {*INBOUND, *OUTBOUND}]
+    recipients = tuple(dict.fromkeys(one.recipient for one in events if one.recipient))
+    if not recipients or (recipient and recipient not in recipients):
+        raise Refusal(Kind.MISSING, f"the trace has no decision on {recipient or 'anybody'} in {identity}")
+    wanted = recipient or recipients[0]
+    own = [one for one in events if one.recipient == wanted]
+    inbound, outbound = _last(own, INBOUND), _last(own, OUTBOUND)
+    sender = (inbound or own[0]).sender
+    return Past(identity, sender, wanted, recipients, inbound, outbound)
+
+
+def differences(past: Past, answer: Answer) -> list[Difference]:
+    """What was decided then and is decided otherwise today, as far as the trace says it."""
+    pairs: list[tuple[str, str, str]] = []
+    verdict, outbound = answer.explanation.inbound, answer.explanation.outbound
+    if past.inbound is not None and "inbound" not in answer.withheld:
+        taken = "accepted" if past.inbound.event == "RECEIVE" else "refused"
+        pairs += [
+            ("inbound", taken, "accepted" if verdict.accepted else "refused"),
+            ("inbound connector", past.inbound.connector, verdict.connector),
+            ("inbound requirement", past.inbound.requirement, verdict.requirement),
+        ]
+    if past.outbound is not None and outbound is not None:
+        today = describe(outbound.requirement) if outbound.requirement is not None else ""
+        pairs += [("outbound connector", past.outbound.connector, outbound.connector)]
+        # what DANE or MTA-STS added then is looked up when mail is sent, and not known today
+        if today and not _is_published(past.outbound):
+            pairs += [("outbound requirement", past.outbound.requirement, today)]
+    return [Difference(*one) for one in pairs if one[1] != one[2]]
+
+
+def _is_published(event: TraceEvent) -> bool:
+    sources = event.detail.get("requirement_sources", ())
+    return any(str(one).startswith(("dane", "mta-sts")) for one in sources)
+
+
+def _last(events: Sequence[TraceEvent], kinds: tuple[str, ...]) -> TraceEvent | None:
+    return next((one for one in reversed(events) if one.event in kinds), None)

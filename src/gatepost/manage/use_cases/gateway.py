@@ -1,0 +1,105 @@
+"""One gateway as its administrators see it: its settings, its resources, its files. Every function here begins with it.
+
+Made once by a process that answers many (the admin centre), or for one command. May be used by several threads at a
+time: what is kept is immutable and swapped whole, and stores are opened by whoever needs one. Everything blocks; call
+it on a thread from an event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.manage.use_cases.acme_renewal import Renewing
+from gatepost.manage.use_cases.behind import Behind
+from gatepost.manage.use_cases.check_runs import CheckRuns
+from gatepost.manage.use_cases.dns_checks import Sights
+from gatepost.manage.use_cases.listening import Listening
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.resolving import Resolving
+from gatepost.manage.use_cases.turns import Turns
+from gatepost.manage.use_cases.verdicts import TraceVerdicts
+from gatepost.manage.use_cases.verifying import Verifying
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.grants import STORED_KINDS
+from gatepost.policy.logins.throttle import Throttle
+from gatepost.store.changes import ConfigStore
+from gatepost.store.directory import stored_directory
+from gatepost.store.interface import StoreFailure
+from gatepost.store.trace_hours import TraceHours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.settings.model import Settings
+
+
+_WORTH: Final = 20.0  # an answer that took a second to find is good enough for so many
+
+
+class Gateway:
+    """settings: of the server. data: its data directory.
+
+    verdicts, counts, hours: what its connectors did, and how mail was protected, by the trace. verifying: of its
+    evidence log. renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take
+    longer than a page may. gates: turns at looking at those of a changeover. proofs, proof_lookups: turns at
+    looking up TXT records that prove domains, and how often one was. sights: what the DNS was seen to say of our own
+    domains. listening: its listeners. resolving: its nameservers.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.data = Path(settings.server.data_dir)
+        self.verdicts = TraceVerdicts(self.data / "trace")
+        self.listening = Listening(settings)
+        self.resolving = Resolving(settings)
+        self.checks = CheckRuns()
+        self.gates = Turns(4, 2, "other looks at gates are under way: look again when one of them has ended")
+        self.proofs = Turns(4, 1, "other domains are being looked up: try again when that has ended")
+        self.proof_lookups = Throttle(time.monotonic, free=5, longest=300.0)
+        self.sights = Sights()
+        self.counts = ReportCounts(self.data / "trace")
+        self.hours = TraceHours(self.data / "trace")
+        self.behind = Behind(self.counts.counting, worth=_WORTH)
+        self.verifying = Verifying(self.data)
+        self.renewing = Renewing()
+        self._directory: Directory | None = None
+
+    @contextmanager
+    def config(self) -> Iterator[ConfigStore]:
+        """The configuration store, closed afterwards. Raises Refusal (UNREADABLE) if it cannot be opened or fails."""
+        try:
+            with closing(ConfigStore(self.data / "config.db")) as store:
+                yield store
+        except StoreFailure as failure:
+            raise Refusal(Kind.UNREADABLE, f"{self.data}: {failure}") from failure
+
+    def directory(self) -> Directory:
+        """The resources as they are stored, which a running gateway has in force; parsed once for each version.
+
+        Raises Refusal (UNREADABLE) if they cannot be read, or not be used by this version.
+        """
+        with self.config() as store:
+            known = self._directory
+            if known is not None and known.version == store.version():
+                return known
+            return self.understood(store, *store.load(*STORED_KINDS))
+
+    def understood(self, store: ConfigStore, version: int, document: Mapping[str, Any]) -> Directory:
+        """The same of what was just read of the store, with its grants.
+
+        Raises Refusal (UNREADABLE) if it cannot be used by this version.
+        """
+        known = self._directory
+        if known is not None and known.version == version:
+            return known
+        try:
+            self._directory = stored_directory(store, version, document, self.settings.limits.prefixes())
+        except ResourceErrors as errors:
+            text = f"{self.data}: the stored resources cannot be used by this version: {errors}"
+            raise Refusal(Kind.UNREADABLE, text) from errors
+        return self._directory

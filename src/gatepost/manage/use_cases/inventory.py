@@ -1,0 +1,105 @@
+"""How administrators come by the inventory of certificates, and by the one certificate that is meant.
+
+Used by its neighbours and by the `certificate` commands. Certificates belong to the gateway: whether somebody may see
+or change them is for the door (`Principal.may(Scope.CERTIFICATES)`).
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.manage.use_cases.choice import choose_organization
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.sealed_store import store_and_vault
+from gatepost.pki.certificates.entry import Purpose
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.inventory import CertificateUnknown, Inventory, find_among
+from gatepost.pki.certificates.listed import listed
+from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.policy.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.pki.certificates.listed import Listed
+    from gatepost.settings.model import Settings
+
+
+_LABEL = 64
+
+
+@contextmanager
+def inventory_of(gateway: Gateway, *, keys: bool = True) -> Iterator[Inventory]:
+    """The inventory, closed afterwards. keys: whether keys are opened or sealed. Raises Refusal, as `store_and_vault`.
+
+    What is wrong with a certificate's files or its key becomes a Refusal (INPUT), too.
+    """
+    try:
+        with store_and_vault(gateway, keys=keys) as (store, vault):
+            yield Inventory(store, vault)
+    except CertificateFileError as error:
+        raise Refusal(Kind.INPUT, str(error)) from error
+
+
+@contextmanager
+def inventory_for_look(gateway: Gateway) -> Iterator[Inventory]:
+    """The inventory, with the master key if this account has it; without it the key's gate says what to do."""
+    try:
+        Vault.of(gateway.settings.store.master_key)
+        keys = True
+    except VaultError:
+        keys = False
+    with inventory_of(gateway, keys=keys) as inventory:
+        yield inventory
+
+
+def settings_files(settings: Settings) -> list[tuple[Path, Path]]:
+    """Chain and key of each `[[certificate]]`."""
+    return [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+
+
+def listed_certificates(inventory: Inventory, gateway: Gateway, *, with_chains: bool = True) -> Listed:
+    """All certificates. with_chains: as `listed` has it.
+
+    Raises Refusal (UNREADABLE) if an entry cannot be read by this version.
+    """
+    try:
+        return listed(inventory, settings_files(gateway.settings), now=time.time(), with_chains=with_chains)
+    except ValueError as error:
+        raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {error}") from error
+
+
+def choose_certificate(found: Listed, number: str) -> Entry:
+    """The certificate that goes by an id, a thumbprint or a label. Raises Refusal (MISSING) if no single one does."""
+    try:
+        return find_among(found.entries.values(), number)
+    except CertificateUnknown as error:
+        raise Refusal(Kind.MISSING, f"{error}; `gatepost certificate list` shows those there are") from error
+
+
+def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: str) -> None:
+    """Raises Refusal unless it is said whose client identity it is, and by which label connectors name it."""
+    if purpose is Purpose.SERVER:
+        if organization:
+            text = "an organization is that of a client identity: say that it is one, too, or name none"
+            field = FieldError("organization", "is for client identities: leave it out")
+            raise Refusal(Kind.INPUT, text, [field], options=["client"])
+        return
+    if not organization or not label:
+        text = "a client identity needs an organization, whose it is, and a label, by which connectors name it"
+        given = {"organization": organization, "label": label}
+        raise Refusal(
+            Kind.INPUT,
+            text,
+            [FieldError(name, "is needed here") for name, value in given.items() if not value],
+            options=[name for name, value in given.items() if not value],
+        )
+    if len(label) > _LABEL or not label.isprintable():
+        wrong = f"text of 1 to {_LABEL} characters is needed"
+        raise Refusal(Kind.INPUT, f"label {label!r}: {wrong}", [FieldError("label", wrong)])
+    choose_organization(gateway.directory().resources, organization)

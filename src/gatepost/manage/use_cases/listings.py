@@ -1,0 +1,120 @@
+"""Organizations, accepted domains and mailboxes as lists have them; connectors are in `connectors`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.manage.use_cases.choice import visible
+from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.parts import DOMAIN, MAILBOX
+from gatepost.manage.use_cases.resources import parts
+
+if TYPE_CHECKING:
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.pages import Page
+    from gatepost.policy.connectors.records import AcceptedDomain, Organization
+
+
+class OrganizationRow(NamedTuple):
+    """An organization, and how much it has."""
+
+    name: str
+    display_name: str
+    domains: int
+    mailboxes: int
+    inbound_connectors: int
+    outbound_connectors: int
+    rules: int
+    hooks: int
+
+
+class DomainRow(NamedTuple):
+    """An accepted domain, and how many mailboxes are in it. status: "verified" or "pending"."""
+
+    name: str
+    type: str
+    organization: str
+    mailboxes: int
+    status: str
+
+
+class MailboxRow(NamedTuple):
+    """A mailbox, and where its mail goes."""
+
+    address: str
+    delivery: str
+    aliases: tuple[str, ...]
+    forwarding_smtp_address: str
+    organization: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxSelection(Selection):
+    """The same of mailboxes. domain: only in this one, "" for any."""
+
+    domain: str = ""
+
+    def names(self, name: str) -> bool:
+        """Whether a mailbox of that address is wanted."""
+        return self.domain.lower() in {"", name.rpartition("@")[2].lower()} and Selection.names(self, name)
+
+
+def organizations(gateway: Gateway, who: Principal, selection: Selection | None = None) -> Page[OrganizationRow]:
+    """The organizations that who asks sees."""
+    selection, directory = selection or Selection(), gateway.directory()
+    rows = [_organization(one) for one in visible(directory.resources, who).organizations if selection.names(one.name)]
+    return selection.page(directory.version, rows)
+
+
+def domains(gateway: Gateway, who: Principal, selection: Selection | None = None) -> Page[DomainRow]:
+    """Accepted domains. Raises Refusal (MISSING) if there is no such organization."""
+    page = parts(gateway, who, DOMAIN, selection or Selection())
+    owners = {part.organization.name: part.organization for part in page.rows}
+    populations = {name: _populations(owner) for name, owner in owners.items()}
+    return page.holding(
+        [
+            DomainRow(
+                part.name, str(part.record.type), owner, populations[owner][part.name], domain_status(part.record)
+            )
+            for part in page.rows
+            for owner in [part.organization.name]
+        ]
+    )
+
+
+def domain_status(domain: AcceptedDomain) -> str:
+    """Whether a domain counts: "verified", or "pending" until it is proven."""
+    return "verified" if domain.verified else "pending"
+
+
+def mailboxes(gateway: Gateway, who: Principal, selection: Selection | None = None) -> Page[MailboxRow]:
+    """Mailboxes. Raises Refusal (MISSING) if there is no such organization."""
+    page = parts(gateway, who, MAILBOX, selection or Selection())
+    return page.holding(
+        [
+            MailboxRow(one.address, one.delivery, one.aliases, one.forwarding_smtp_address, part.organization.name)
+            for part in page.rows
+            for one in [part.record]
+        ]
+    )
+
+
+def _organization(one: Organization) -> OrganizationRow:
+    return OrganizationRow(
+        one.name,
+        one.display_name,
+        len(one.accepted_domains),
+        len(one.mailboxes),
+        len(one.inbound_connectors),
+        len(one.outbound_connectors),
+        len(one.mail_flow_rules),
+        len(one.content_hooks),
+    )
+
+
+def _populations(owner: Organization) -> Counter[str]:
+    """How many mailboxes are in each domain."""
+    return Counter(box.address.rpartition("@")[2] for box in owner.mailboxes)

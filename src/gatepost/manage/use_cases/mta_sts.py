@@ -1,0 +1,206 @@
+"""The MTA-STS policy that is published for an accepted domain, and whether senders find it (RFC 8461).
+
+Used by `gatepost domain mta-sts` and by `manage.use_cases.publication`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.reach import may_reach_inside
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resources import seen
+from gatepost.manage.use_cases.times import stamp
+from gatepost.pki.certificates.bearing import bearing
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.inventory import Inventory
+from gatepost.pki.certificates.presented import presented, settings_identities
+from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.policy.connectors.publication import publication
+from gatepost.protocols.mtasts.policy import Mode
+from gatepost.protocols.mtasts.publish import policy_host, record_name
+from gatepost.protocols.tlsrpt import record as tlsrpt
+from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.analysis.checks.partner_report import Finding
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.parts import Part
+    from gatepost.net.identity import ServerIdentity
+    from gatepost.protocols.mtasts.publish import Publication
+    from gatepost.settings.model import Settings
+
+
+_FETCH_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is published for a domain.
+
+    found: None if nothing is. certificate: the one that serves it, as a sentence has it; "" if there is none. problems:
+    what to mend, a sentence each. served_at: address of our server of policies, "" if it is off.
+    """
+
+    organization: str
+    domain: str
+    found: Publication | None
+    certificate: str
+    problems: tuple[str, ...]
+    hostname: str
+    served_at: str
+
+    @property
+    def zone(self) -> list[str]:
+        """The lines of the zone."""
+        if self.found is None:
+            return []
+        host = f"{policy_host(self.found.domain)}. IN CNAME {self.hostname}."
+        return [self.found.zone_line, host, reports_line(self.found.domain)]
+
+    def notes(self, *, checked: bool) -> list[str]:
+        """What is wrong or unwise. checked: the findings have the remarks on the policy already."""
+        remarks = self.found.remarks if self.found is not None and not checked else ()
+        return [*self.problems, *(one.text for one in remarks)]
+
+
+def reports_line(domain: str) -> str:
+    """The line of the zone that asks for reports about TLS (RFC 8460); any address does."""
+    return f'{tlsrpt.record_name(domain)}. IN TXT "v=TLSRPTv1; rua=mailto:postmaster@{domain}"'
+
+
+def published_policy(
+    gateway: Gateway, who: Principal, name: str, organization: str = "", *, check: bool = False, private: bool = False
+) -> dict[str, Any]:
+    """What is published for an accepted domain, as `policy_record` has it. check: and what a sender finds; seconds.
+
+    private: as `check_policy`. Raises Refusal: MISSING if there is no such domain, INPUT if it could be several,
+    FORBIDDEN for private to who may not reach what is not of the public internet, and as `policy_of`, `check_policy`.
+    """
+    part = choose_part(seen(gateway, who), DOMAIN, name, organization)
+    if private and not (gateway.settings.outbound.private_policy_hosts or may_reach_inside(who)):
+        text = "the gateway goes to addresses that are not public for who may make connectors for all of it only"
+        raise Refusal(Kind.FORBIDDEN, text)
+    policy = policy_of(gateway.settings, part)
+    return policy_record(policy, check_policy(gateway.settings, policy, private=private) if check else ())
+
+
+def policy_of(settings: Settings, part: Part) -> Policy:
+    """The policy of an accepted domain. Raises Refusal (UNREADABLE) if an older version stored one that cannot be."""
+    try:
+        found = publication(part.record, settings.server.hostname)
+    except ValueError as error:
+        text = f"{part.label}: no sender could use its policy: {error}"
+        raise Refusal(Kind.UNREADABLE, text) from error
+    certificate, problems = _names(settings, found) if found is not None else ("", ())
+    return Policy(
+        part.organization.name,
+        part.name,
+        found,
+        certificate,
+        problems,
+        settings.server.hostname,
+        settings.mta_sts.address,
+    )
+
+
+def check_policy(settings: Settings, policy: Policy, *, private: bool = False) -> tuple[Finding, ...]:
+    """What a sender finds: DNS, policy, certificate, MX records. Takes seconds. Raises Refusal (INPUT).
+
+    private: the policy host may be at an address that is not of the public internet, whatever the settings say.
+    """
+    from gatepost.analysis.checks.own_policy import check_publication  # noqa: PLC0415 - what it imports takes long
+    from gatepost.net.anchors import AnchorsError  # noqa: PLC0415
+    from gatepost.net.lookups.configured import configured_resolver  # noqa: PLC0415
+    from gatepost.net.lookups.mtasts import PolicyHosts  # noqa: PLC0415
+    from gatepost.net.lookups.validator import ValidatorError  # noqa: PLC0415
+
+    hosts = PolicyHosts(_FETCH_SECONDS, private or settings.outbound.private_policy_hosts)
+
+    async def look() -> tuple[Finding, ...]:
+        resolver = configured_resolver(settings.dns)
+        try:
+            return await check_publication(policy.domain, policy.found, settings, resolver, hosts)
+        finally:
+            await resolver.close()
+
+    try:
+        return asyncio.run(look())
+    except AnchorsError as error:
+        raise Refusal(Kind.INPUT, f"tls.trust_anchors: {error}") from error
+    except ValidatorError as error:
+        raise Refusal(Kind.INPUT, f"[dns]: {error}") from error
+
+
+def policy_record(policy: Policy, findings: Sequence[Finding]) -> dict[str, Any]:
+    """As JSON shows it. The keys do not change."""
+    found = policy.found
+    return {
+        "organization": policy.organization,
+        "domain": policy.domain,
+        "published": found is not None,
+        "mode": str(found.policy.mode) if found else "",
+        "policy": found.policy.text if found else "",
+        "url": found.url if found else "",
+        "record": {"name": record_name(policy.domain), "text": found.record.text, "id": found.record.id}
+        if found
+        else {},
+        "zone": policy.zone,
+        "served_at": policy.served_at,
+        "certificate": policy.certificate,
+        "notes": policy.notes(checked=bool(findings)),
+        "findings": [finding_record(one) for one in findings],
+    }
+
+
+def finding_record(finding: Finding) -> dict[str, str]:
+    """One finding about our own domain, as JSON shows it."""
+    return {
+        "stage": str(finding.stage),
+        "verdict": str(finding.verdict),
+        "text": finding.text,
+        "evidence": finding.evidence,
+        "fix": finding.fix,
+    }
+
+
+def _names(settings: Settings, found: Publication) -> tuple[str, tuple[str, ...]]:
+    """The certificate that serves it, and what our certificates and settings mean for it."""
+    host, own, problems = policy_host(found.domain), settings.server.hostname, []
+    if not settings.mta_sts.address:
+        problems.append(
+            'it is not served: [mta_sts] address is empty in the settings; write "0.0.0.0:443", or have another web '
+            "server serve exactly this text"
+        )
+    try:
+        identities = _presented(settings)
+    except (CertificateFileError, VaultError, StoreFailure) as error:
+        return "", (*problems, f"the certificates cannot be read here: {error}")
+    leaves = bearing(identities, host)
+    if not leaves:
+        problems.append(f"no [[certificate]] bears {host}: senders cannot fetch the policy; add one")
+    if leaves and leaves[0].not_after < time.time():
+        problems.append(f"the certificate for {host} has expired: senders cannot fetch the policy; renew it")
+    if found.policy.mode is Mode.ENFORCE and found.policy.matches(own) and not bearing(identities, own):
+        problems.append(f"no [[certificate]] bears {own}: senders that obey the policy do not deliver here; add one")
+    text = f"{leaves[0].subject}, until {stamp(leaves[0].not_after)}" if leaves else ""
+    return text, tuple(problems)
+
+
+def _presented(settings: Settings) -> list[ServerIdentity]:
+    """What the HTTPS server chooses among. Raises CertificateFileError, VaultError, StoreFailure."""
+    pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+    with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+        inventory = Inventory(store, Vault.of(settings.store.master_key))
+        return presented(inventory, settings_identities(inventory, pairs))

@@ -1,0 +1,192 @@
+"""How well mail to a domain, or to one host, would be protected: `gatepost check`, the page and the call of that name.
+
+What is looked at and what it means is `analysis.checks.partner`'s. Here: by which settings, how long, and where the
+gateway lets itself be sent by whoever asks. `manage.use_cases.check_runs` keeps many of these apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.analysis.checks.partner import Bounds, Checker
+from gatepost.manage.use_cases.choice import visible
+from gatepost.manage.use_cases.reach import may_reach_inside
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.net.anchors import AnchorsError
+from gatepost.net.lookups.mtasts import PolicyHosts
+from gatepost.net.lookups.validator import ValidatorError
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.connectors.names import domain_name, host_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.analysis.checks.partner_report import PartnerCheck
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.settings.model import DnsValidation, Settings
+
+
+MAIL_PORTS: Final = (25, 465, 587)
+"""Ports of a host that is no smart host of ours."""
+_SMTP: Final = 25
+_STEPS: Final = 6  # of the time for one step is what a whole host gets: DNS, connect, greeting, TLS, EHLO, revocation
+_SECONDS: Final = 15.0
+
+type Watch = Callable[[PartnerCheck], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is looked at: a domain (A-labels) by its MX hosts where port is 0, else a host."""
+
+    name: str
+    port: int = 0
+
+    @property
+    def text(self) -> str:
+        """As people write it."""
+        if not self.port:
+            return self.name
+        host = f"[{self.name}]" if ":" in self.name else self.name
+        return host if self.port == _SMTP else f"{host}:{self.port}"
+
+    @property
+    def kind(self) -> str:
+        """Either "partner" or "host"."""
+        return "host" if self.port else "partner"
+
+    @property
+    def organization(self) -> str:
+        """Nobody's."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One check that may be made: of whom, by which settings, how far."""
+
+    target: Target
+    settings: Settings
+    bounds: Bounds
+
+
+def target_of(text: str, *, host: bool = False) -> Target:
+    """What a person wrote: a domain or an address in it, or with host HOST[:PORT]. Raises Refusal (INPUT)."""
+    field, said = "host" if host else "domain", text.strip()
+    if not said:
+        raise _wrong(field, f"say which {field} is to be looked at")
+    try:
+        if host:
+            return Target(*host_port(said, _SMTP))
+        return Target(domain_name(said.rpartition("@")[2]))
+    except ValueError as error:
+        raise _wrong(field, str(error)) from error
+
+
+def look_of(gateway: Gateway, who: Principal, target: Target) -> Look:
+    """A check as they may make it. Raises Refusal (INPUT) for a port that is none of mail.
+
+    Smart hosts that the gateway's owner wrote into their connectors may be anywhere. Others are reached at addresses
+    that tenants may reach, unless they may make connectors for the whole gateway; and on ports of mail, or one that a
+    connector of theirs names.
+    """
+    named = _smart_host(gateway, who, target)
+    inside = may_reach_inside(who) or named is _Named.BY_OWNER
+    if target.port and not inside and named is _Named.NOT and target.port not in MAIL_PORTS:
+        ports = ", ".join(map(str, MAIL_PORTS))
+        raise _wrong(
+            "host", f"port {target.port} is none of mail; the ports {ports} are, and those of your smart hosts"
+        )
+    settings = adjusted(gateway.settings, _SECONDS)
+    bounds = bounds_of(_SECONDS, private=gateway.settings.outbound.private_policy_hosts)
+    return Look(target, settings, replace(bounds, bounded=not inside))
+
+
+def look(one: Look, watch: Watch | None = None) -> PartnerCheck:
+    """Make the check; takes seconds, up to a minute and a half where hosts do not answer. watch: told as it goes.
+
+    Raises Refusal (INPUT), with the setting that is to blame as its field.
+    """
+
+    async def run() -> PartnerCheck:
+        checker = _checker(one, watch)
+        try:
+            if one.target.port:
+                return await checker.host(one.target.name, one.target.port)
+            return await checker.partner(one.target.name)
+        finally:
+            await checker.close()
+
+    return asyncio.run(run())
+
+
+def adjusted(
+    settings: Settings,
+    timeout: float,
+    *,
+    nameservers: Sequence[str] = (),
+    validation: DnsValidation | None = None,
+    anchors: str = "",
+) -> Settings:
+    """The settings with no step of a check longer than `timeout` seconds; the rest in place of theirs, if given."""
+    dns: dict[str, Any] = {"timeout": min(timeout, settings.dns.timeout)}
+    if validation is not None:
+        dns["validation"] = validation
+    if nameservers:
+        dns["nameservers"] = nameservers
+    waits = dict.fromkeys(("connect_timeout", "greeting_timeout", "hello_timeout", "handshake_timeout"), timeout)
+    tls: dict[str, Any] = {"revocation_timeout": min(timeout, settings.tls.revocation_timeout)}
+    if anchors:
+        tls["trust_anchors"] = anchors
+    return settings.model_copy(
+        update={
+            "dns": settings.dns.model_copy(update=dns),
+            "outbound": settings.outbound.model_copy(update=waits),
+            "tls": settings.tls.model_copy(update=tls),
+        }
+    )
+
+
+def bounds_of(timeout: float, *, private: bool) -> Bounds:
+    """How far a check goes. private: the MTA-STS policy host may be at any address."""
+    return Bounds(timeout * _STEPS, policy_hosts=PolicyHosts(timeout=timeout, private=private))
+
+
+def _checker(one: Look, watch: Watch | None) -> Checker:
+    try:
+        return Checker(one.settings, one.bounds, watch)
+    except AnchorsError as error:
+        raise _wrong("anchors", str(error)) from error
+    except ValidatorError as error:
+        raise _wrong("validate", str(error)) from error
+    except ValueError as error:
+        raise _wrong("nameserver", str(error)) from error
+
+
+class _Named(Enum):
+    """Whether connectors name a host and port, and who wrote that."""
+
+    NOT = auto()
+    BY_TENANT = auto()
+    BY_OWNER = auto()
+
+
+def _smart_host(gateway: Gateway, who: Principal, target: Target) -> _Named:
+    granted = [
+        ("smart_hosts", str(host)) not in connector.ungranted
+        for organization in visible(gateway.directory().resources, who).organizations
+        for connector in organization.outbound_connectors
+        for host in connector.smart_hosts
+        if target.port and (host.host, host.port) == (target.name, target.port)
+    ]
+    if not granted:
+        return _Named.NOT
+    return _Named.BY_OWNER if any(granted) else _Named.BY_TENANT
+
+
+def _wrong(field: str, text: str) -> Refusal:
+    return Refusal(Kind.INPUT, f"{field}: {text}", [FieldError(field, text)])

@@ -1,0 +1,50 @@
+"""What is kept beside the resources and goes with them: passwords of mailboxes, private keys, secrets of domains.
+
+Used by `change`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatepost.mail.inbound import credentials
+from gatepost.manage.use_cases import domain_proof
+from gatepost.pki.certificates import dkim_keys
+from gatepost.policy.connectors.values import DkimState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from gatepost.policy.connectors.records import Organization
+    from gatepost.store.changes import ConfigStore
+
+
+def orphaned(store: ConfigStore, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, bytes | None]:
+    """Content to be removed with a change, as `ConfigStore.apply` takes it, since what it belongs to goes.
+
+    before: the stored document; wanted: the organizations that change.
+    """
+    return {
+        **credentials.orphaned(before, wanted, store.content),
+        **dkim_keys.orphaned(before, wanted),
+        **domain_proof.orphaned(wanted),
+    }
+
+
+def keys_lacking(
+    store: ConfigStore, organizations: Iterable[Organization], coming: Collection[str] = ()
+) -> Iterator[str]:
+    """DKIM keys whose private half is neither in a file nor in the store, and what that means, a sentence each.
+
+    coming: names of content that is about to be stored.
+    """
+    for organization in organizations:
+        for key in organization.dkim_keys:
+            content = dkim_keys.content_name(organization.name, key.name)
+            if key.key_file or content in coming or store.content(content) is not None:
+                continue
+            if key.state is not DkimState.RETIRED:
+                yield (
+                    f"DKIM key {key.name} of {organization.name}: its private key is not in this store, so it cannot "
+                    f"sign; bring it in: gatepost dkim import {key.name} FILE"
+                )

@@ -1,0 +1,202 @@
+"""What the DNS has to say of an accepted domain so that mail reaches us safely: records to copy, and what is there now.
+
+The records follow from the resources, the settings and the certificates; `manage.use_cases.dns_checks` looks at the
+DNS. Certificates belong to the gateway, so that TLSA records are shown to those who see the whole of it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatepost.manage.use_cases.choice import choose_part, visible
+from gatepost.manage.use_cases.dns_checks import Key
+from gatepost.manage.use_cases.mta_sts import policy_of, reports_line
+from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.inventory import Inventory
+from gatepost.pki.certificates.listed import listed
+from gatepost.policy.connectors.values import DkimState
+from gatepost.protocols.tls.names import matches
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.mta_sts import Policy
+    from gatepost.manage.use_cases.parts import Part
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.policy.connectors.dkim_key import DkimKey
+
+
+_SHOWN = (State.CURRENT, State.NEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A line of a zone. note: what tells it from its neighbours, such as "next, from 2026-12-03"."""
+
+    line: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section. why: what it is for. records: () where there is nothing to publish; then `none` says why."""
+
+    key: Key
+    title: str
+    why: str
+    records: tuple[Record, ...] = ()
+    none: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """All of a domain. hosts: ours, that its MX records are to name. policy: None for a pattern of domains."""
+
+    organization: str
+    domain: str
+    hosts: tuple[str, ...]
+    policy: Policy | None
+    keys: tuple[DkimKey, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def zone(self) -> str:
+        """Every line, to be put into a zone file."""
+        return "\n".join(record.line for section in self.sections for record in section.records)
+
+
+def publication_of(
+    gateway: Gateway, who: Principal, name: str, organization: str = "", servers: Sequence[Entry] | None = None
+) -> Publication:
+    """Of the accepted domain of that name. Raises Refusal: MISSING, INPUT if it could be several, UNREADABLE.
+
+    servers: as `shown_certificates`, for who asks for many domains; None: they are read.
+    """
+    part = choose_part(visible(gateway.directory().resources, who), DOMAIN, name, organization)
+    hosts = _hosts(gateway, part)
+    pattern = part.name.startswith("*.")
+    policy = None if pattern else policy_of(gateway.settings, part)
+    keys = tuple(
+        one for one in part.organization.dkim_keys if one.domain == part.name and one.state is not DkimState.RETIRED
+    )
+    sections = [_mx(part.name, hosts), _tlsa(gateway, who, hosts, servers)]
+    if policy is not None:
+        sections += [_mta_sts(policy), _tls_rpt(part.name), _dkim(part.name, keys), _spf(part.name, hosts)]
+    return Publication(part.organization.name, part.name, hosts, policy, keys, tuple(sections))
+
+
+def publication_record(found: Publication) -> dict[str, Any]:
+    """For machines."""
+    return {
+        "organization": found.organization,
+        "domain": found.domain,
+        "hosts": list(found.hosts),
+        "zone": found.zone,
+        "sections": [
+            {
+                "key": str(one.key),
+                "title": one.title,
+                "why": one.why,
+                "none": one.none,
+                "records": [{"line": record.line, "note": record.note} for record in one.records],
+            }
+            for one in found.sections
+        ],
+    }
+
+
+def _hosts(gateway: Gateway, part: Part) -> tuple[str, ...]:
+    """Our hosts, by the settings and by the hosts that the domain's policy names."""
+    named = [one for one in part.record.mta_sts_mx if not one.startswith("*.")]
+    return tuple(dict.fromkeys((*named, gateway.settings.server.hostname)))
+
+
+def _mx(domain: str, hosts: tuple[str, ...]) -> Section:
+    records = tuple(Record(f"{domain}. IN MX {10 * number} {host}.") for number, host in enumerate(hosts, 1))
+    why = "Who sends mail to the domain looks here for the hosts that take it (RFC 5321 section 5)."
+    return Section(Key.MX, "MX records", why, records)
+
+
+def _tlsa(gateway: Gateway, who: Principal, hosts: tuple[str, ...], servers: Sequence[Entry] | None) -> Section:
+    title = "TLSA records of the MX hosts"
+    why = (
+        "With DNSSEC they tell senders which key our hosts have, and that TLS is not optional (DANE, RFC 7672). They "
+        "stand in the zone of each host. The next certificate's record has to be there before it is presented."
+    )
+    if not who.is_of_gateway:
+        own = ", ".join(hosts)
+        return Section(Key.TLSA, title, why, none=f"The zone of {own} is in the hands of whoever runs the gateway.")
+    records = tuple(_tlsa_records(shown_certificates(gateway) if servers is None else servers, hosts))
+    none = "" if records else f"No server certificate that is current or next bears {' or '.join(hosts)}."
+    return Section(Key.TLSA, title, why, records, none)
+
+
+def shown_certificates(gateway: Gateway) -> list[Entry]:
+    """The server certificates whose keys the DNS is to know: current, then next. Raises Refusal (UNREADABLE)."""
+    files = [(Path(one.chain), Path(one.key)) for one in gateway.settings.certificates]
+    try:
+        with gateway.config() as store:
+            entries = listed(Inventory(store, None), files, now=time.time(), with_chains=False).entries.values()
+    except (StoreFailure, CertificateFileError, ValueError) as error:
+        raise Refusal(Kind.UNREADABLE, f"the certificates cannot be read: {error}") from error
+    servers = [one for one in entries if one.purpose is Purpose.SERVER and one.state in _SHOWN]
+    return sorted(servers, key=lambda one: _SHOWN.index(one.state))
+
+
+def _tlsa_records(servers: Sequence[Entry], hosts: tuple[str, ...]) -> list[Record]:
+    found: dict[str, str] = {}
+    for host in hosts:
+        for entry in servers:
+            if matches(host, entry.leaf):
+                line = f"_25._tcp.{host}. IN TLSA 3 1 1 {entry.leaf.spki_sha256}"
+                found.setdefault(line, f"{entry.state}: {entry.leaf.key}, until {_day(entry.leaf.not_after)}")
+    return [Record(line, note) for line, note in found.items()]
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
+def _mta_sts(policy: Policy) -> Section:
+    title = "MTA-STS"
+    why = (
+        "It tells senders over HTTPS which hosts take mail, and that their certificates must be valid (RFC 8461). The "
+        "id follows from the policy: put a new record into the zone after the new policy is served."
+    )
+    if policy.found is None:
+        none = f"No policy is published. Begin with one that demands nothing: gatepost domain set {policy.domain} "
+        return Section(Key.MTA_STS, title, why, none=none + "mta_sts=testing")
+    record, host, _ = policy.zone
+    return Section(Key.MTA_STS, title, why, (Record(record), Record(host, "or its A and AAAA records")))
+
+
+def _tls_rpt(domain: str) -> Section:
+    why = "Senders report every day what TLS failures they had with us (RFC 8460). Any address may stand here."
+    return Section(Key.TLS_RPT, "TLS reports", why, (Record(reports_line(domain)),))
+
+
+def _dkim(domain: str, keys: tuple[DkimKey, ...]) -> Section:
+    why = "Receivers verify with it that mail of the domain was signed here (RFC 6376)."
+    records = tuple(
+        Record(key.record.zone_line(key.name), f"{key.state}: {key.algorithm}") for key in keys if key.public_key
+    )
+    none = "" if records else f"Mail of {domain} is not signed here: gatepost dkim add makes a key."
+    return Section(Key.DKIM, "DKIM keys", why, records, none)
+
+
+def _spf(domain: str, hosts: tuple[str, ...]) -> Section:
+    why = (
+        "It tells receivers which hosts send mail of the domain (RFC 7208). This one is for a domain whose mail leaves "
+        "by this gateway alone; one that has a record already adds the mechanisms a: to it. There may be only one."
+    )
+    mechanisms = " ".join(f"a:{host}" for host in hosts)
+    return Section(Key.SPF, "SPF", why, (Record(f'{domain}. IN TXT "v=spf1 {mechanisms} ~all"'),))

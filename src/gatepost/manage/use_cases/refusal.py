@@ -1,0 +1,73 @@
+"""Why something an administrator asked for was not done: a value that every door says in its own way.
+
+The command line makes an exit code of it, REST a status and a problem document (RFC 9457), a page a sentence beside the
+field. Its text is for the administrator who asked and holds no secret. It names no option of a command, no field of a
+call: what would help is in `options`, and each door says that in its own words.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from gatepost.policy.connectors.errors import FieldError
+
+
+class Kind(StrEnum):
+    """What went wrong, and so who can mend it.
+
+    INPUT: what was asked cannot be right (exit code 2, status 422). FORBIDDEN: who asks may not (2, 403). MISSING:
+    there is nothing of that name (1 or 2, 404). BLOCKED: what is there stands in the way, a name that is taken or
+    something that needs it (2, 409). CONFLICT: somebody else changed it meanwhile, or its state does not allow it now
+    (1, 409). UNREADABLE: the gateway's files cannot be read or written, or a lookup failed (3, 503).
+    """
+
+    INPUT = "input"
+    FORBIDDEN = "forbidden"
+    MISSING = "missing"
+    BLOCKED = "blocked"
+    CONFLICT = "conflict"
+    UNREADABLE = "unreadable"
+
+
+class Refusal(Exception):  # noqa: N818 - it names what happened
+    """Nothing was changed. text: what, where, why, what to do next. errors: by field, where fields are to blame.
+
+    options: names of the arguments by which who asked says what is missing, or that it is to be done all the same
+    ("organization", "force"). more: what else is known of it, for JSON, by names of its own: in REST extension members
+    (RFC 9457 section 3.2).
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        text: str,
+        errors: Iterable[FieldError] = (),
+        *,
+        options: Iterable[str] = (),
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.more = dict(more or {})
+        self.kind = kind
+        self.text = text
+        self.errors = tuple(errors)
+        self.options = tuple(options)
+
+    def told(self, named: Callable[[str], str]) -> str:
+        """The text, with what would help as a door calls it: "say which (--organization or --direction)"."""
+        return f"{self.text} ({' or '.join(map(named, self.options))})" if self.options else self.text
+
+
+class Busy(Refusal):
+    """Too much of the kind is under way, in this process or of who asks: the same may be done a little later.
+
+    again: seconds after which it is worth asking once more. kind: by which a command ends.
+    """
+
+    def __init__(self, text: str, again: int = 15, kind: Kind = Kind.CONFLICT) -> None:
+        super().__init__(kind, text)
+        self.again = again

@@ -1,0 +1,123 @@
+"""The trace counted for the pages of the reports: once, behind the pages, and further on as the trace grows.
+
+A page never waits for the counting (`manage.use_cases.behind`). Of so many questions (a time, an organization) the sums
+are kept, and a further look reads only the rows that were added since. `manage.use_cases.reports` asks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import apsw
+
+from gatepost.analysis.reports.pictures import PictureCounter
+from gatepost.manage.use_cases.behind import FRESH, Behind
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.store.trace_files import file_state, trace_files
+from gatepost.store.trace_tally import tally_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatepost.analysis.reports.pictures import TlsPictures
+    from gatepost.analysis.reports.tls import Wanted
+    from gatepost.manage.use_cases.behind import Answered
+    from gatepost.store.trace_files import TraceFile
+
+
+_log = logging.getLogger(__name__)
+
+_KEPT: Final = 4  # questions whose sums are kept: some ten megabytes each where there are many partners
+
+
+class Question(NamedTuple):
+    """What is counted. first, last: UTC days."""
+
+    wanted: Wanted
+    first: str
+    last: str
+
+
+class _Start(NamedTuple):
+    """How far a file was counted."""
+
+    state: tuple[int, ...]
+    rows: int
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What is kept of a question."""
+
+    counter: PictureCounter
+    files: dict[TraceFile, _Start] = field(default_factory=dict)
+    pictures: TlsPictures | None = None
+
+
+class ReportCounts:
+    """The counts of one trace. For any thread.
+
+    directory: of the trace. fresh: seconds for which a count is good enough. counting: held while somebody counts, who
+    is the only one.
+    """
+
+    def __init__(self, directory: Path, fresh: float = FRESH) -> None:
+        self.counting = Lock()
+        self._directory = directory
+        self._behind = Behind(self.counting, kept=_KEPT, fresh=fresh)
+        self._sums: OrderedDict[Question, _Sums] = OrderedDict()
+
+    def of(self, question: Question, wait: float) -> Answered[TlsPictures] | None:
+        """What is counted; None if it is not yet. wait: for so many seconds, if there is nothing fresh.
+
+        Raises Refusal (UNREADABLE) if it cannot be counted.
+        """
+        return self._behind.of(question, partial(self._pictures, question), wait)
+
+    def _pictures(self, question: Question) -> TlsPictures:
+        """On the thread that counts. What fails is counted from the beginning the next time."""
+        sums = self._sums.pop(question, None) or _none(question)
+        try:
+            sums, pictures = self._counted(question, sums)
+        except Exception as error:
+            _log.exception("the message trace cannot be counted")
+            text = "The message trace could not be counted; the gateway's log says why."
+            raise Refusal(Kind.UNREADABLE, text) from error
+        self._sums[question] = sums
+        while len(self._sums) > _KEPT:
+            self._sums.popitem(last=False)
+        return pictures
+
+    def _counted(self, question: Question, known: _Sums) -> tuple[_Sums, TlsPictures]:
+        """What was added since the last look; all, if something was taken away."""
+        files = [file for file in trace_files(self._directory) if question.first <= file.day <= question.last]
+        if not known.files.keys() <= set(files):
+            known = _none(question)
+        before, unreadable = dict(known.files), list[str]()
+        for file in files:
+            state, start = file_state(self._directory, file), known.files.get(file)
+            if start is not None and start.state == state:
+                continue
+            after = start.rows if start is not None else 0
+            try:
+                rows, kinds = tally_file(self._directory, file, after)
+            except apsw.Error as error:
+                _log.warning("the message trace: %s cannot be counted: %s", file.name, error)
+                unreadable.append(file.name)
+                continue
+            if rows < after:  # another file of that name
+                return self._counted(question, _none(question))
+            known.counter.add(file.day, kinds)
+            known.files[file] = _Start(state, rows)
+        if known.pictures is None or known.files != before or known.pictures.unreadable != tuple(unreadable):
+            known.pictures = known.counter.pictures(unreadable)
+        return known, known.pictures
+
+
+def _none(question: Question) -> _Sums:
+    return _Sums(PictureCounter(*question))

@@ -1,0 +1,329 @@
+"""The resources: looked at and changed, all at once or one by one. Every door changes resources by a function of these.
+
+A principal that sees only some organizations finds and changes those, and makes and removes none. Fields are given as
+`key=value` words, as people type them, or as values by key, as JSON has them; see `assignments`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatepost.manage.use_cases.assignments import assign, merge
+from gatepost.manage.use_cases.change import NOTHING, Edit, change
+from gatepost.manage.use_cases.choice import choose_organization, choose_part, chosen_organizations, owner_of, visible
+from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.parts import OUTBOUND, Part, PartKind
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError, unknown_key
+from gatepost.policy.connectors.records import Organization
+from gatepost.store.administration import Administration
+from gatepost.store.interface import QueueFilter, StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.change import Outcome, Wish
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.pages import Page
+    from gatepost.policy.connectors.model import Resources
+
+
+ALL = Selection()
+_COUNTED = 1000
+
+
+class PartName(NamedTuple):
+    """Which part is meant, whatever the case of its name. organization: "" where the name alone must tell."""
+
+    kind: PartKind
+    organization: str
+    name: str
+
+
+type Fields = Sequence[str] | Mapping[str, Any]
+"""`key=value` words, or values by key."""
+
+# ------------------------------------------------------------------------------------------------ looking
+
+
+def document(gateway: Gateway, who: Principal) -> tuple[int, dict[str, Any]]:
+    """The version in force, and its resources as `apply_document` takes them."""
+    with gateway.config() as store:
+        version, found = store.load()
+    named = {name: table for name, table in found.get("organization", {}).items() if who.sees(name)}
+    return version, {"organization": named} if named else {}
+
+
+def seen(gateway: Gateway, who: Principal) -> Resources:
+    """All resources that who asks sees."""
+    return visible(gateway.directory().resources, who)
+
+
+def organization(gateway: Gateway, who: Principal, name: str) -> Organization:
+    """The organization of that name. Raises Refusal (MISSING)."""
+    return choose_organization(seen(gateway, who), name)
+
+
+def parts(gateway: Gateway, who: Principal, kind: PartKind, selection: Selection = ALL) -> Page[Part]:
+    """Parts of a kind, in the order of their organizations. Raises Refusal (MISSING) if that is not there."""
+    directory = gateway.directory()
+    owners = chosen_organizations(visible(directory.resources, who), selection.organization)
+    found = [
+        Part(kind, owner, record) for owner in owners for record in kind.of(owner) if selection.names(kind.name(record))
+    ]
+    return selection.page(directory.version, found)
+
+
+def part(gateway: Gateway, who: Principal, named: PartName) -> Part:
+    """The part of that name. Raises Refusal: MISSING if there is none, INPUT if it could be several."""
+    return _chosen(seen(gateway, who), named)
+
+
+def _chosen(resources: Resources, named: PartName) -> Part:
+    return choose_part(resources, named.kind, named.name, named.organization)
+
+
+# ------------------------------------------------------------------------------------------------ the whole document
+
+
+def apply_document(gateway: Gateway, who: Principal, given: Mapping[str, Any], wish: Wish) -> Outcome:
+    """Make the organizations that the document has exactly what it says; others stay as they are."""
+    named, strange = _named(given)
+
+    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
+        for name in named:
+            if not who.is_of_gateway:
+                choose_organization(resources, name)
+            draft[name] = named[name]
+        return Edit(tuple(named), errors=strange)
+
+    return change(gateway, who, step, wish, whole=True)
+
+
+def _named(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
+    """The organizations of a document, and what it must not have. Raises Refusal (INPUT) if they are no table."""
+    named = given.get("organization", {})
+    if not isinstance(named, dict):
+        raise Refusal(Kind.INPUT, f"organization must be tables like [organization.contoso]; {NOTHING}")
+    return named, [
+        FieldError(str(key), unknown_key(str(key), ["organization"])) for key in given if key != "organization"
+    ]
+
+
+def put_document(gateway: Gateway, who: Principal, given: Mapping[str, Any], wish: Wish) -> Outcome:
+    """Make the resources exactly what the document says: organizations that it does not have are removed.
+
+    Only for who sees the whole gateway; raises Refusal (INPUT) for others.
+    """
+    if not who.is_of_gateway:
+        raise Refusal(Kind.INPUT, f"all resources are changed by whoever administers the gateway itself; {NOTHING}")
+    named, strange = _named(given)
+
+    def step(_: Resources, draft: dict[str, Any]) -> Edit:
+        edit = Edit(tuple({**draft, **named}), errors=strange)
+        draft.clear()
+        draft.update(named)
+        return edit
+
+    return change(gateway, who, step, wish, whole=True)
+
+
+# ------------------------------------------------------------------------------------------------ organizations
+
+
+def add_organization(gateway: Gateway, who: Principal, name: str, fields: Fields, wish: Wish) -> Outcome:
+    """A new organization. Raises Refusal: BLOCKED if there is one, MISSING to who sees only some organizations."""
+
+    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
+        if resources.organization(name):
+            text = f"there is an organization {name!r} already; change it with `gatepost organization set`"
+            raise Refusal(Kind.BLOCKED, text)
+        _of_gateway(who, resources, name)
+        draft[name] = {}
+        return organization_set(name, fields, draft)
+
+    return change(gateway, who, step, wish)
+
+
+def set_organization(gateway: Gateway, who: Principal, name: str, fields: Fields, wish: Wish) -> Outcome:
+    """Change an organization's own fields; its parts stay."""
+
+    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
+        choose_organization(resources, name)
+        return organization_set(name, fields, draft)
+
+    return change(gateway, who, step, wish)
+
+
+def put_organization(gateway: Gateway, who: Principal, name: str, table: Mapping[str, Any], wish: Wish) -> Outcome:
+    """Make an organization, new or not, exactly what its table says, with all its parts."""
+    return apply_document(gateway, who, {"organization": {name: dict(table)}}, wish)
+
+
+def remove_organization(gateway: Gateway, who: Principal, name: str, wish: Wish) -> Outcome:
+    """Remove an organization with all its parts; a warning says how much mail of it is queued."""
+
+    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
+        choose_organization(resources, name)
+        _of_gateway(who, resources, name)
+        del draft[name]
+        return Edit((name,), f"organization.{name}")
+
+    outcome = change(gateway, who, step, wish)
+    return replace(outcome, warnings=[*_queued(gateway, name), *outcome.warnings])
+
+
+def _queued(gateway: Gateway, name: str) -> list[str]:
+    """What is in the queue has nowhere to go without its organization."""
+    try:
+        queue = Administration(gateway.data / "queue", gateway.data / "trace")
+        queued = queue.entries(QueueFilter(organization=name, limit=_COUNTED))
+    except StoreFailure as failure:
+        return [f"whether {name} has mail in the queue is not known: {failure}"]
+    if not queued:
+        return []
+    number = f"{len(queued)} or more" if len(queued) == _COUNTED else len(queued)
+    text = (
+        f"{number} deliveries of {name} are queued; without it they wait and go back to their senders when they "
+        "expire, unless another organization accepts the recipients"
+    )
+    return [text]
+
+
+def _of_gateway(who: Principal, resources: Resources, name: str) -> None:
+    """Refuse to make and remove organizations for who sees only some."""
+    if not who.is_of_gateway:
+        choose_organization(resources, name)
+        raise Refusal(Kind.INPUT, f"{name} is removed by whoever administers the gateway itself; {NOTHING}")
+
+
+def organization_set(name: str, fields: Fields, draft: dict[str, Any]) -> Edit:
+    """Change an organization's own fields in the draft."""
+    table = draft[name]
+    errors = _fill(Organization, table, fields)
+    if "name" in table:
+        del table["name"]
+        errors.append(FieldError("name", "cannot be changed: file names and queued mail have it; add another one"))
+    return Edit((name,), f"organization.{name}", errors=errors)
+
+
+# ------------------------------------------------------------------------------------------------ parts
+
+
+def add_part(gateway: Gateway, who: Principal, named: PartName, fields: Fields, wish: Wish) -> Outcome:
+    """A new part. Where no organization is named it is the one whose domain it is in, or the only one there is."""
+
+    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
+        owner = owner_of(resources, named.organization, domain_of(named.kind, named.name))
+        return part_added(named.kind, owner.name, named.name, fields, draft)
+
+    return change(gateway, who, step, wish)
+
+
+def set_part(gateway: Gateway, who: Principal, named: PartName, fields: Fields, wish: Wish) -> Outcome:
+    """Change fields of a part; its others stay. With another name, mail flow rules that name a connector follow."""
+
+    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
+        return part_set(_chosen(resources, named), fields, draft)
+
+    return change(gateway, who, step, wish)
+
+
+def put_part(gateway: Gateway, who: Principal, named: PartName, table: Mapping[str, Any], wish: Wish) -> Outcome:
+    """Make a part, new or not, exactly what its table says; fields that it leaves out have their defaults."""
+
+    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
+        kind = named.kind
+        owner = choose_organization(resources, named.organization)
+        wanted = kind.one_form(named.name)
+        found = next((one for one in kind.of(owner) if kind.name(one).lower() == wanted), None)
+        if found is None:
+            return part_added(kind, owner.name, named.name, table, draft)
+        known = Part(kind, owner, found)
+        draft[owner.name][kind.key][known.place] = {kind.identity: known.name}
+        return part_set(known, table, draft)
+
+    return change(gateway, who, step, wish)
+
+
+def remove_part(gateway: Gateway, who: Principal, named: PartName, wish: Wish) -> Outcome:
+    """Remove a part, unless another needs it."""
+
+    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
+        return part_removed(_chosen(resources, named), draft)
+
+    return change(gateway, who, step, wish)
+
+
+# ------------------------------------------------------------------------------------------------ steps
+
+
+def part_added(kind: PartKind, owner: str, name: str, fields: Fields, draft: dict[str, Any]) -> Edit:
+    """Append a part to the organization `owner` of the draft."""
+    there: list[dict[str, Any]] = draft[owner].setdefault(kind.key, [])
+    wanted = kind.one_form(name)
+    if any(str(one.get(kind.identity)).lower() == wanted for one in there):
+        change_it = f"change it with `gatepost {kind.command} set`"
+        raise Refusal(Kind.BLOCKED, f"{owner} has the {kind.label} {name!r} already; {change_it}; {NOTHING}")
+    table: dict[str, Any] = {kind.identity: name}
+    errors = _fill(kind.model, table, fields)
+    if table.get(kind.identity) != name:
+        errors.append(FieldError(kind.identity, f"is given twice; leave {kind.identity}= out"))
+        table[kind.identity] = name
+    there.append(table)
+    return _edit(kind, owner, (len(there) - 1, name), errors)
+
+
+def part_set(part: Part, fields: Fields, draft: dict[str, Any]) -> Edit:
+    """Change a part in the draft, and the name of a connector where mail flow rules have it."""
+    kind, owner = part.kind, part.organization.name
+    table: dict[str, Any] = draft[owner][kind.key][part.place]
+    errors = _fill(kind.model, table, fields)
+    name = table.get(kind.identity)
+    for rule in _naming(part, draft[owner]) if name else ():
+        rule["route_via_connector"] = name
+    return _edit(kind, owner, (part.place, name), errors)
+
+
+def part_removed(part: Part, draft: dict[str, Any]) -> Edit:
+    """Take a part out of the draft. Raises Refusal (BLOCKED) if it is a connector that mail flow rules name."""
+    kind, owner = part.kind, part.organization.name
+    needed = f"{part.label} cannot be removed, it is needed by:"
+    if naming := [rule["name"] for rule in _naming(part, draft[owner])]:
+        rules = "\n".join(f"  mail flow rule {rule!r} of {owner}: route_via_connector" for rule in naming)
+        raise Refusal(Kind.BLOCKED, f"{needed}\n{rules}\nChange or remove what needs it first; {NOTHING}")
+    del draft[owner][kind.key][part.place]
+    if not draft[owner][kind.key]:
+        del draft[owner][kind.key]
+    return Edit((owner,), f"organization.{owner}", needed=needed)
+
+
+def _fill(model: type[Any], table: dict[str, Any], fields: Fields) -> list[FieldError]:
+    return merge(model, table, fields) if isinstance(fields, Mapping) else assign(model, table, fields)
+
+
+def _naming(part: Part, table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The mail flow rules of the draft that send messages by this connector."""
+    if part.kind is not OUTBOUND:
+        return []
+    name = part.name.lower()
+    return [rule for rule in table.get("mail_flow_rule", ()) if str(rule.get("route_via_connector")).lower() == name]
+
+
+def _edit(kind: PartKind, owner: str, place: tuple[int, object], errors: list[FieldError]) -> Edit:
+    index, name = place
+    heading = f"organization.{owner}.{kind.key}[{index}]"
+    return Edit(
+        (owner,),
+        heading if name is None else f"{heading} {name!r}",
+        (f"{name!r}", f"{kind.label} {name} of {owner}"),
+        errors,
+    )
+
+
+def domain_of(kind: PartKind, name: str) -> str:
+    """The domain by which a new mailbox finds its organization; "" if it has none, and for other parts."""
+    return kind.one_form(name).rpartition("@")[2] if kind.identity == "address" and "@" in name else ""

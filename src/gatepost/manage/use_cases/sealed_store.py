@@ -1,0 +1,36 @@
+"""The configuration store with the vault of its keys, opened for one use, by whatever reads or seals private keys."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.store.changes import ConfigConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.store.changes import ConfigStore
+
+
+@contextmanager
+def store_and_vault(gateway: Gateway, *, keys: bool) -> Iterator[tuple[ConfigStore, Vault | None]]:
+    """The store of a gateway, closed afterwards; without a vault if no master key is set.
+
+    keys: whether the master key is wanted, which not everybody may read who may look; without it there is no vault.
+    Raises Refusal: INPUT if the master key cannot be read, UNREADABLE if the store cannot, CONFLICT if somebody else
+    changed something meanwhile.
+    """
+    try:
+        vault = Vault.of(gateway.settings.store.master_key) if keys else None
+    except VaultError as error:
+        raise Refusal(Kind.INPUT, f"store.master_key: {error}") from error
+    try:
+        with gateway.config() as store:
+            yield store, vault
+    except ConfigConflict as conflict:
+        text = f"somebody else changed something meanwhile, and nothing was done: {conflict}"
+        raise Refusal(Kind.CONFLICT, text) from conflict

@@ -1,0 +1,35 @@
+"""Points in time as people and programs write them: "2h" ago, a date, a date with time, seconds since 1970."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
+
+
+def moment(text: str, span: str = "an age") -> float:
+    """Seconds since 1970, from "30m" (ago), a date or a date with time (UTC unless it says otherwise).
+
+    span: what "30m" is called. Raises ValueError with a sentence for the person who wrote it.
+    """
+    if age := _AGE.fullmatch(text):
+        return time.time() - int(age[1]) * _SECONDS[age[2]]
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is neither {span} like 30m, 2h, 7d nor a date like 2026-11-24T16:00") from None
+
+
+def ahead(text: str) -> float:
+    """The same, but "30m" is from now on."""
+    age = _AGE.fullmatch(text)
+    return time.time() + int(age[1]) * _SECONDS[age[2]] if age else moment(text, "a time from now on")
+
+
+def stamp(seconds: float) -> str:
+    """A time as 2026-11-24 16:12:52Z, "" for 0."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if seconds else ""

@@ -1,0 +1,73 @@
+"""What a row of the trace knows beyond its columns, as lines for a person: for the command line and the admin centre.
+
+Pure. The text holds what strangers wrote: whoever prints it makes it harmless for where it is printed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatepost.manage.use_cases.times import stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+# Keys of `detail` as a person reads them; the rest are words already.
+_LABELS = {
+    "content_hooks": "content hook",
+    "passed_over": "passed over",
+    "would_refuse": "would refuse",
+    "would_refuse_connector": "in rehearsal",
+    "requirement_sources": "asked by",
+    "handshake_error": "handshake",
+    "classical_only": "classical groups only",
+    "starttls_offered": "STARTTLS",
+    "next_attempt": "next attempt",
+    "reasons": "why",
+    "dsn_passed_on": "DSN passed on",
+    "requiretls": "REQUIRETLS",
+    "tls_required": "TLS-Required",
+    "protection_drop": "less than",
+    "handover": "between nodes",
+}
+_TIMES = {"not_before", "not_after", "next_attempt", "since"}
+
+
+def tls_lines(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The facts of a handshake: pairs of a label and a text."""
+    for name, value in tls.items():
+        if name == "certificate":
+            yield from (
+                ("certificate", f"{key}: {_shown(key, one)}") for key, one in value.items() if one not in ("", [])
+            )
+        elif name == "chains":
+            for anchors, judged in value.items():
+                yield "tls", f"by {anchors}: {', '.join(text for text in judged.values() if text)}"
+        elif value != "":
+            yield "tls", f"{name}: {_shown(name, value)}"
+
+
+def detail_lines(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The reasons of a decision and whatever else the event knows: pairs of a label and a text, a list one by one."""
+    for name, value in detail.items():
+        for one in value if isinstance(value, list) else [value]:
+            yield _LABELS.get(name, name), _line(name, one)
+
+
+def _line(name: str, value: Any) -> str:
+    if not isinstance(value, dict):
+        return _shown(name, value)
+    if set(value) == {"connector", "why"}:
+        return f"{value['connector']} {value['why']}"
+    said = {each: _shown(each, one) for each, one in value.items() if one is not None}
+    return "; ".join(f"{each}: {one}" for each, one in said.items() if one)
+
+
+def _shown(name: str, value: Any) -> str:
+    """One value for a person."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return stamp(value) if name in _TIMES and isinstance(value, float) else str(value)

@@ -1,0 +1,279 @@
+"""Trying a connector, for every door: what is asked, how it runs, how it is followed while it runs, and what is kept.
+
+Used by `gatepost connector validate` and by the pages. It blocks, for as long as hosts take to answer: a page runs it
+on a thread and may stop it. What is tried is always a connector of one organization, as it is stored or would be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.analysis.checks.inbound import InboundRequest, Presented, validate_inbound, with_enabled
+from gatepost.analysis.checks.presented import checked_session, presented_session
+from gatepost.analysis.checks.probe import prober, revocation_checker
+from gatepost.analysis.checks.records import VALIDATIONS, keep, last, record_path
+from gatepost.analysis.checks.tasks import Task, TaskStatus, waiting
+from gatepost.analysis.checks.validation import (
+    CannotValidate,
+    OutboundRequest,
+    Validation,
+    validate_outbound,
+)
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resolving import resolver_of
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.connectors.records import InboundConnector
+from gatepost.store.interface import TraceFilter
+from gatepost.store.trace_search import scan_trace, trace_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from gatepost.manage.use_cases.choice import Chosen
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.facts import SessionFacts
+    from gatepost.settings.model import Settings
+
+
+MOST_PEM: Final = 64 * 1024
+"""Bytes of a certificate that is given, with those above it."""
+
+_ROWS = 1000
+_EVENTS = ("RECEIVE", "REFUSE")
+_COLUMNS = tuple(TraceEvent.__struct_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is to be tried, beyond the connector itself.
+
+    recipients, sender: outbound, of a test message; none is sent without recipients. session: inbound, a session or
+    queue id of the trace that is decided anew. certificate, ip, reverse_path, forward_path: inbound, a session that
+    might come; certificate is PEM, b"" for none, reverse_path None if there is no such session, and "" or "<>" for the
+    null reverse-path. since: inbound, from when on mail counts as seen, seconds since 1970.
+    """
+
+    recipients: tuple[str, ...] = ()
+    sender: str = ""
+    session: str = ""
+    certificate: bytes = b""
+    ip: str = ""
+    reverse_path: str | None = None
+    forward_path: str = ""
+    since: float = 0.0
+
+
+class Stopped(Exception):  # noqa: N818 - it names what happened
+    """Somebody stopped the trial, or its time was over."""
+
+
+class Course:
+    """How a trial goes, for whoever follows it.
+
+    watch: told what is known so far whenever a task begins or has ended, on the thread of the trial.
+    """
+
+    def __init__(self, watch: Callable[[Validation], None] = lambda _: None, seconds: float | None = None) -> None:
+        self.watch = watch
+        self.seconds = seconds
+        self._lock = Lock()
+        self._stopped = False
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+
+    def stop(self) -> None:
+        """End the trial, from any thread; connections are closed."""
+        with self._lock:
+            self._stopped = True
+            if self._running is not None:
+                loop, task = self._running
+                loop.call_soon_threadsafe(task.cancel)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Around what may be stopped. Raises Stopped when it was, or after `seconds`."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - within a coroutine there is one
+        try:
+            async with asyncio.timeout(self.seconds):
+                with self._lock:
+                    if self._stopped:
+                        raise Stopped
+                    self._running = asyncio.get_running_loop(), task
+                yield
+        except TimeoutError:
+            raise Stopped from None
+        except asyncio.CancelledError:
+            if self._stopped:
+                raise Stopped from None
+            raise
+        finally:
+            with self._lock:
+                self._running = None
+
+
+def validate(
+    gateway: Gateway, directory: Directory, chosen: Chosen, trial: Trial, course: Course | None = None
+) -> Validation:
+    """Try a connector, enabled or not.
+
+    directory: the resources that it is a part of, stored or not. Raises Refusal (INPUT) if it cannot be tried so, and
+    Stopped if the course says so.
+    """
+    course = course or Course()
+    try:
+        if isinstance(chosen.connector, InboundConnector):
+            return _inbound(gateway, directory, chosen, trial, course)
+        return asyncio.run(_outbound(gateway.settings, directory, chosen, trial, course))
+    except CannotValidate as error:
+        raise _refusal(error.field, str(error)) from error
+
+
+def check_trial(chosen: Chosen, trial: Trial) -> None:
+    """Raises Refusal (INPUT) if a part of it is for the other direction, misses its companion or is too large."""
+    outbound = {"recipients": trial.recipients, "sender": trial.sender}
+    presented = {
+        "certificate": trial.certificate,
+        "ip": trial.ip,
+        "reverse_path": trial.reverse_path is not None,
+        "forward_path": trial.forward_path,
+    }
+    inbound = {"session": trial.session, **presented}
+    wrong = [name for name, value in (inbound if chosen.direction == "outbound" else outbound).items() if value]
+    if wrong:
+        other = "inbound" if chosen.direction == "outbound" else "outbound"
+        raise _refusal(wrong, f"for {other} connectors only, and {chosen.label} is meant")
+    if any(presented.values()) and not (trial.ip and trial.reverse_path is not None):
+        text = 'both are needed, as they decide together whose mail it is; "<>" is the null reverse-path'
+        raise _refusal(["ip", "reverse_path"], text)
+    if len(trial.certificate) > MOST_PEM:
+        text = f"larger than {MOST_PEM} bytes; give the client's certificate and those above it, and nothing else"
+        raise _refusal("certificate", text)
+
+
+def _refusal(fields: str | list[str], text: str) -> Refusal:
+    named = [fields] if isinstance(fields, str) else fields
+    errors = [FieldError(name, text) for name in named if name]
+    return Refusal(Kind.INPUT, "the connector was not tried" if errors else text, errors)
+
+
+def keep_validation(gateway: Gateway, chosen: Chosen, record: dict[str, Any]) -> str:
+    """Keep the result for lists and pages; why it could not be kept, "" if it was."""
+    path = _path(gateway, chosen)
+    try:
+        keep(path, record)
+    except OSError as error:
+        return f"the result cannot be kept for lists: {path}: {error.strerror}"
+    return ""
+
+
+def last_validation(gateway: Gateway, chosen: Chosen) -> dict[str, Any] | None:
+    """The result that was kept last, as `validation_record` made it; None if there is none."""
+    return last(_path(gateway, chosen))
+
+
+def _path(gateway: Gateway, chosen: Chosen) -> Path:
+    return record_path(gateway.data, VALIDATIONS, chosen.organization.name, chosen.direction, chosen.connector.name)
+
+
+async def _outbound(
+    settings: Settings, directory: Directory, chosen: Chosen, trial: Trial, course: Course
+) -> Validation:
+    assert not isinstance(chosen.connector, InboundConnector)  # noqa: S101 - asked by the only caller
+    request = OutboundRequest(
+        chosen.organization,
+        chosen.connector,
+        settings.server.hostname,
+        trial.recipients,
+        trial.sender,
+        settings.tls.profile,
+        time.time(),
+    )
+    async with course.running(), resolver_of(settings) as resolver:
+        probing = prober(settings, resolver)
+        try:
+            return await validate_outbound(probing, directory, request, course.watch)
+        finally:
+            await probing.close()
+
+
+def _inbound(gateway: Gateway, directory: Directory, chosen: Chosen, trial: Trial, course: Course) -> Validation:
+    connector, settings = chosen.connector, gateway.settings
+    assert isinstance(connector, InboundConnector)  # noqa: S101 - asked by the only caller
+    directory = with_enabled(directory, chosen.organization, connector)
+    trace = _Trace(gateway.data / "trace")
+    now = time.time()
+    begun = Validation(chosen.organization.name, connector.name, "inbound", now, directory.version, done=False)
+
+    def doing(name: str, text: str, *later: str) -> None:
+        course.watch(replace(begun, tasks=(Task(name, TaskStatus.RUNNING, text), *waiting(later))))
+
+    presented = None
+    if trial.ip and trial.reverse_path is not None:
+        doing("Presented", "whether the certificate is trusted, and was not revoked", "Seen")
+        session = presented_session(trial.certificate, trial.ip, directory, settings.tls.trust_anchors, now=now)
+        session = asyncio.run(_checked(settings, session, directory, course))
+        reverse_path = "" if trial.reverse_path == "<>" else trial.reverse_path
+        presented = Presented(session, reverse_path, trial.forward_path)
+    doing("Seen", "mail that came in, by the trace")
+    request = InboundRequest(
+        chosen.organization,
+        connector,
+        now,
+        trial.since,
+        captured=_captured(trace, trial.session) if trial.session else (),
+        presented=presented,
+        offers_tls=bool(settings.certificates),
+        anchors=settings.tls.trust_anchors,
+    )
+    validation = validate_inbound(directory, request, trace.search)
+    return replace(validation, notes=(*validation.notes, *trace.notes))
+
+
+async def _checked(settings: Settings, session: SessionFacts, directory: Directory, course: Course) -> SessionFacts:
+    """Revocation is looked for as for a real session."""
+    async with course.running(), resolver_of(settings) as resolver:
+        checker = revocation_checker(settings, resolver)
+        try:
+            return await checked_session(session, directory, partial(checker.check, now=time.time()))
+        finally:
+            await checker.close()
+
+
+class _Trace:
+    """Rows of how mail came in. notes: what of the trace could not be read."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._unreadable: list[str] = []
+        if directory.exists() and not os.access(directory, os.R_OK | os.X_OK):
+            self._unreadable.append(str(directory))
+
+    def search(self, wanted: TraceFilter) -> list[TraceEvent]:
+        """The newest that match, newest first."""
+        rows = scan_trace(self._directory, wanted, _COLUMNS, events=_EVENTS, unreadable=self._unreadable)
+        return [trace_event(_COLUMNS, row) for row in islice(rows, wanted.limit)]
+
+    @property
+    def notes(self) -> list[str]:
+        return [f"the trace could not be read: {name}" for name in dict.fromkeys(self._unreadable)]
+
+
+def _captured(trace: _Trace, identity: str) -> list[TraceEvent]:
+    """The rows of a session, or of a message."""
+    found = trace.search(TraceFilter(session=identity, limit=_ROWS)) or trace.search(
+        TraceFilter(message=identity, limit=_ROWS)
+    )
+    if not found:
+        raise _refusal("session", f"nothing in the trace has the id {identity}")
+    return found

@@ -1,0 +1,23 @@
+"""What of the gateway is hidden from whoever asks: the organizations that they do not see.
+
+Used by `manage.use_cases.trace` and `manage.use_cases.queue`; what it does to a row is in `policy.decisions.withheld`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.policy.decisions.withheld import Hidden
+
+if TYPE_CHECKING:
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+
+
+def hidden_from(gateway: Gateway, who: Principal) -> Hidden:
+    """Raises Refusal (UNREADABLE) if the resources cannot be read: then nobody knows what must not be shown."""
+    organizations = gateway.directory().resources.organizations
+    return Hidden(
+        frozenset(one.name for one in organizations if not who.sees(one.name)),
+        frozenset(each.trust_anchors for one in organizations if who.sees(one.name) for each in one.inbound_connectors),
+    )

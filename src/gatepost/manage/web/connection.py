@@ -1,0 +1,130 @@
+"""A connection to the admin centre, bounded as the server below it is not: how many, and for how long each may wait.
+
+Used by `manage.web.server`, as the protocol that uvicorn makes for each connection after its TLS handshake. Beyond the
+bounds whoever comes is told so and let go, so that a stranger who opens connections and says nothing keeps nobody out:
+a request that does not come to its end, and an answer that nobody fetches, ends the connection. Between requests
+uvicorn itself waits, for `timeout_keep_alive`; an answer may take as long as it wants, since pages stream.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, cast
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gatepost.manage.web.problem import ProblemType, problem_document
+from gatepost.manage.web.refused import instance_of
+from gatepost.net.listener import source_of
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from starlette.responses import Response
+
+
+_MOST: Final = 400
+_MOST_OF_ONE: Final = 100  # address, or /64 of IPv6: a browser opens six, a proxy as many as it has requests
+_SECONDS: Final = 60.0  # for a whole request; 32 MiB take as long at 4.5 Mbit/s
+_TOO_MANY: Final = "There are too many connections to the admin centre now. Come back in a while."
+_NO_REQUEST: Final = "What came is no request of HTTP/1.1 (RFC 9112), or its head is larger than 32 KiB."
+_LOGGED_EVERY: Final = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class Connection(H11Protocol):
+    """One connection; uvicorn calls its methods."""
+
+    _said = 0.0  # when the log was told of too many, for all of them
+    place = ""  # what connections are counted by
+    _late: asyncio.TimerHandle | None = None  # until the request is whole
+    _stuck: asyncio.TimerHandle | None = None  # while the answer is not fetched
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        """Take it up, or say that there are too many."""
+        super().connection_made(transport)
+        self.place = source_of(self.client[0] if self.client else "")
+        others = [cast("Connection", one) for one in self.connections if one is not self]
+        if len(others) >= _MOST or sum(one.place == self.place for one in others) >= _MOST_OF_ONE:
+            self._turn_away()
+        else:
+            self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Read more of a request."""
+        if not self.transport.is_closing():
+            super().data_received(data)
+            self._watch()
+
+    def handle_events(self) -> None:
+        """Whatever is answered now bears the time of now: the server has no clock that goes on while nobody asks."""
+        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        super().handle_events()
+
+    def on_response_complete(self) -> None:
+        """The next request may have come already, or a part of it."""
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        _end(self._late)
+        _end(self._stuck)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More of the answer was written than the other side has fetched."""
+        super().pause_writing()
+        self._stuck = self._stuck or self.loop.call_later(_SECONDS, self._abort)
+
+    def resume_writing(self) -> None:
+        """It fetched some."""
+        _end(self._stuck)
+        self._stuck = None
+        super().resume_writing()
+
+    def _watch(self) -> None:
+        """Let the time run while a request is not whole, from its beginning, however often a byte of it comes."""
+        waits = self.conn.their_state in {h11.IDLE, h11.SEND_BODY} and self.timeout_keep_alive_task is None
+        if not waits:
+            _end(self._late)
+            self._late = None
+        elif self._late is None and not self.transport.is_closing():
+            self._late = self.loop.call_later(_SECONDS, self._abort)
+
+    def _turn_away(self) -> None:
+        now = time.monotonic()
+        if now - Connection._said > _LOGGED_EVERY:
+            Connection._said = now
+            _log.warning("the admin centre has too many connections, and turns away %s", self.place)
+        self._say(problem_document(ProblemType.UNREADABLE, _TOO_MANY, instance_of({}), headers={"Retry-After": "10"}))
+        self.connections.discard(self)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's sentence, which says less
+        """What came is no request; whoever sent it gets the form of all refusals, if no answer has begun."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            self._say(problem_document(ProblemType.MALFORMED, _NO_REQUEST, instance_of({})))
+        else:
+            self._abort()
+
+    def _say(self, answer: Response) -> None:
+        """Outside of any request, and the last that is said."""
+        status = HTTPStatus(answer.status_code)
+        fields = [*answer.raw_headers, (b"connection", b"close"), (b"x-content-type-options", b"nosniff")]
+        head = b"".join(b"%b: %b\r\n" % field for field in fields)
+        line = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+        self.transport.write(b"%b%b\r\n%b" % (line, head, bytes(answer.body)))
+        self.transport.close()
+
+    def _abort(self) -> None:
+        self.transport.abort()
+
+
+def _end(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -1,0 +1,139 @@
+"""Who asks, and whether a change that a browser sends was meant by the person before it.
+
+A browser has a session, in a cookie that scripts cannot read and other sites do not make it send; a program has an API
+token. A change by session must come from one of our own pages (Sec-Fetch-Site or Origin) and carry that session's
+token, in the form's field `csrf` or the field X-CSRF-Token of the request's head. What fails that is refused and put
+on record. Sets `request.state.principal` and `request.state.session`, None where nobody is known, and
+`request.state.csrf`, the session's token for forms.
+"""
+
+from __future__ import annotations
+
+import hmac
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.responses import RedirectResponse
+
+from gatepost.manage.web.forms import UNSAFE
+from gatepost.manage.web.record import note_refusal
+from gatepost.manage.web.refused import is_call, refused
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from gatepost.manage.access.accounts import Accounts
+
+
+COOKIE: Final = "__Host-gatepost"
+"""The prefix makes browsers insist on Secure, Path=/ and no Domain, so that no neighbour of this host can set it."""
+LOGIN: Final = "/login"
+LOST: Final = "lost"
+"""In the query of the log-in: that something was sent without a session, and not done."""
+_OPEN: Final = (LOGIN, f"{LOGIN}/", "/setup", "/static/")
+_BEARER: Final = "bearer "
+_LONGEST: Final = 200  # of a secret
+_PAGE: Final = 2000  # of an address to go back to
+
+
+def is_open(path: str) -> bool:
+    """Whether a page is there for whoever is not known."""
+    return any(path == one or (one.endswith("/") and path.startswith(one)) for one in _OPEN)
+
+
+class Identity:
+    """Runs within `FormBody`."""
+
+    def __init__(self, app: ASGIApp, *, accounts: Accounts) -> None:
+        self._app = app
+        self._accounts = accounts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        state, headers = scope["state"], Headers(scope=scope)
+        state["principal"], state["session"], state["csrf"] = None, None, ""
+        bearer = headers.get("authorization", "")
+        if bearer.lower().startswith(_BEARER):
+            secret = bearer[len(_BEARER) :].strip()[:_LONGEST]
+            state["principal"] = await run_in_threadpool(self._accounts.token, secret)
+            answer = None if state["principal"] else _unknown_token(scope)
+        else:
+            answer = await self._by_session(scope, headers)
+        if answer is None and state["principal"] is None and not is_call(scope) and not is_open(scope["path"]):
+            answer = _to_login(scope, headers)
+        await (answer or self._app)(scope, receive, send)
+
+    async def _by_session(self, scope: Scope, headers: Headers) -> Response | None:
+        """Sets who asks; the answer if that is not to be believed."""
+        unsafe = scope["method"] in UNSAFE
+        if unsafe and not _is_same_origin(headers):
+            return _forged(scope, "it came from another site's page")
+        secret = _cookie(headers)
+        session = await run_in_threadpool(self._accounts.session, secret) if secret else None
+        if session is None:
+            return None
+        if unsafe:
+            given = scope["state"]["form"].get("csrf") or headers.get("x-csrf-token", "")
+            if not hmac.compare_digest(given.encode(), session.csrf.encode()):
+                return _forged(scope, "its token is missing or is that of another session")
+        state = scope["state"]
+        state["session"], state["principal"], state["csrf"] = session, session.principal, session.csrf
+        return None
+
+
+def _forged(scope: Scope, why: str) -> Response:
+    note_refusal(scope, why)
+    text = f"The request was refused, since {why}. Go back, load the page again and repeat what you did."
+    return refused(scope, HTTPStatus.FORBIDDEN, text)
+
+
+def _is_same_origin(headers: Headers) -> bool:
+    """What browsers say of where a request was made (Fetch Metadata; Origin in RFC 6454)."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value[:_LONGEST] if found is not None else ""
+
+
+def _unknown_token(scope: Scope) -> Response:
+    note_refusal(scope, "its API token is none, or has expired")
+    text = (
+        "There is no such API token, or it has expired. `gatepost token add` makes one, of the scopes that calls need."
+    )
+    return refused(scope, HTTPStatus.UNAUTHORIZED, text, **{"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
+def _to_login(scope: Scope, headers: Headers) -> Response:
+    """Back to the page afterwards; of what was to be changed, to the page of its form, which was not acted upon."""
+    query = scope.get("query_string", b"").decode("latin-1")
+    lost = scope["method"] not in {"GET", "HEAD"}
+    wanted = came_from(headers) if lost else scope["path"] + (f"?{query}" if query else "")
+    given = [f"next={quote(wanted, safe='')}"] * (wanted not in {"", "/"}) + [f"{LOST}=yes"] * lost
+    target = LOGIN + (f"?{'&'.join(given)}" if given else "")
+    # a part of a page cannot be swapped for the whole login page
+    return RedirectResponse(target, HTTPStatus.SEE_OTHER, {"HX-Redirect": target})
+
+
+def came_from(headers: Headers) -> str:
+    """The page of ours that a form was sent from or a link stood on, "" if it is none or not known."""
+    try:
+        page = urlsplit(headers.get("referer", "")[:_PAGE])
+    except ValueError:
+        return ""
+    if page.netloc.lower() != headers.get("host", "").lower():
+        return ""
+    return page.path + (f"?{page.query}" if page.query else "")

@@ -1,0 +1,128 @@
+"""Problem documents (RFC 9457) of a closed list of kinds: what a program is told that asked for what was not done.
+
+Made of what `web` refuses before a call is heard (`manage.web.refused`), and of what a call refuses
+(`manage.rest.problem`), so that a client meets one form. Pure.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from starlette.responses import Response
+
+from gatepost.manage.use_cases.refusal import Kind  # noqa: TC001 - msgspec reads the types of fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gatepost.manage.use_cases.refusal import Refusal
+    from gatepost.policy.connectors.errors import FieldError
+
+
+_MEDIA_TYPE = "application/problem+json"
+
+
+class _Type(NamedTuple):
+    name: str
+    status: int
+    title: str
+    meaning: str
+
+
+class ProblemType(Enum):
+    """Every kind of problem. Its name, once published, does not change: clients compare it."""
+
+    MALFORMED = _Type("malformed", 400, "The request cannot be read", "It is no HTTP, or its body is no JSON object.")
+    UNAUTHENTICATED = _Type(
+        "unauthenticated", 401, "Nobody is known to ask", "There is no valid API token, and no session."
+    )
+    FORBIDDEN = _Type(
+        "forbidden", 403, "This may not be done with this token", "The token or role lacks the scope that is named."
+    )
+    MISSING = _Type(
+        "missing", 404, "There is nothing of that name", "It does not exist, or belongs to an organization not seen."
+    )
+    METHOD = _Type("method", 405, "This method is not for this path", "The header field Allow lists those that are.")
+    CONFLICT = _Type(
+        "conflict", 409, "The state does not allow it", "Something of that name exists, is needed, or just changed."
+    )
+    PRECONDITION = _Type(
+        "precondition", 412, "Somebody else changed it meanwhile", "If-Match does not name the version in force."
+    )
+    TOO_LARGE = _Type("too-large", 413, "The body is too large", "The limit is said in detail.")
+    MEDIA_TYPE = _Type("media-type", 415, "The body is of another type", "Send application/json, uncompressed.")
+    MISDIRECTED = _Type(
+        "misdirected", 421, "This name is not ours", "The gateway's settings have the names that it is asked by."
+    )
+    INVALID = _Type("invalid", 422, "What was sent is not right", "errors names each field and what is wrong with it.")
+    UNGUARDED = _Type(
+        "unguarded", 428, "If-Match is missing", "A change says which version it was made from, or * for whichever."
+    )
+    THROTTLED = _Type("throttled", 429, "Too many requests", "Retry-After says when to come back.")
+    INTERNAL = _Type("internal", 500, "The gateway failed", "The log has the details under the request's id.")
+    UNREADABLE = _Type("unreadable", 503, "What is needed cannot be read or looked up now", "Nothing was changed.")
+
+    @property
+    def uri(self) -> str:
+        """What `type` of the document is; a GET of it explains it."""
+        return f"/api/v1/problems/{self.value.name}"
+
+
+PROBLEMS: dict[int, ProblemType] = {one.value.status: one for one in ProblemType}
+
+
+class FieldProblem(msgspec.Struct, frozen=True):
+    """One thing that is wrong.
+
+    path: "query.limit", or the field of the body, as errors of a resource file name it. message: what, why, what to do.
+    """
+
+    path: str
+    message: str
+
+
+class ProblemDocument(msgspec.Struct, frozen=True):
+    """RFC 9457. type: of a closed list, explained where it leads. instance: the request, as the log names it.
+
+    errors: by field; empty where no field is to blame. refusal: why it was not done, as commands tell it apart and end
+    by it (docs/rest.md); null where the form of the call was to blame, or its token. options: fields or parameters that
+    would help, such as a reason in "force".
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FieldProblem]
+    refusal: Kind | None = None
+    options: list[str] = []
+
+
+def problem_document(
+    kind: ProblemType,
+    detail: str,
+    instance: str,
+    errors: Iterable[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+    refusal: Refusal | None = None,
+) -> Response:
+    """The document as an answer. instance: a URI that the log knows the request by. headers: beside the usual.
+
+    refusal: of administration; what else is known of it becomes extension members (RFC 9457 section 3.2).
+    """
+    document = ProblemDocument(
+        type=kind.uri,
+        title=kind.value.title,
+        status=kind.value.status,
+        detail=detail,
+        instance=instance,
+        errors=[FieldProblem(error.path, error.message) for error in errors],
+        refusal=refusal.kind if refusal else None,
+        options=list(refusal.options) if refusal else [],
+    )
+    given: dict[str, Any] = {"Cache-Control": "no-store", **(headers or {})}
+    content = {**(refusal.more if refusal else {}), **msgspec.structs.asdict(document)}
+    return Response(msgspec.json.encode(content), kind.value.status, given, media_type=_MEDIA_TYPE)

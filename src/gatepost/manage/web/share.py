@@ -1,0 +1,87 @@
+"""No one asker takes all the threads: of each user and each token so many requests are worked at, and others wait.
+
+Pages and calls block a thread while they read files, count, or wait for a check, and there are forty threads for all.
+Without this, one token that may only read could keep everybody else out of the admin centre. Whoever is not known is
+bounded by connections (`manage.web.connection`) and passwords (`manage.access.login_rate_limiter`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.datastructures import Headers
+
+from gatepost.manage.web.refused import refused
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+_OF_ONE: Final = 16
+_PATIENCE: Final = 10.0  # seconds for one's turn
+_AGAIN: Final = "10"  # seconds
+_STREAM: Final = "text/event-stream"
+
+
+@dataclass(slots=True)
+class _Turns:
+    """Of one asker. asked: requests that are worked at or wait."""
+
+    asked: int = 0
+    free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_OF_ONE))
+
+
+class Share:
+    """Runs within `Identity`, which says who asks."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._turns: dict[str, _Turns] = {}  # by name, of those who ask just now
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        principal = scope["state"]["principal"]
+        if principal is None:
+            await self._app(scope, receive, send)
+            return
+        turns = self._turns.setdefault(principal.name, _Turns())
+        turns.asked += 1
+        try:
+            await self._in_turn(turns, scope, receive, send)
+        finally:
+            turns.asked -= 1
+            if not turns.asked:
+                del self._turns[principal.name]
+
+    async def _in_turn(self, turns: _Turns, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.wait_for(turns.free.acquire(), _PATIENCE)
+        except TimeoutError:
+            text = f"{_OF_ONE} requests of yours are being worked at. Come back when one of them has ended."
+            answer = refused(scope, HTTPStatus.TOO_MANY_REQUESTS, text, **{"Retry-After": _AGAIN})
+            await answer(scope, receive, send)
+            return
+        held = True
+
+        async def watched(message: Message) -> None:
+            nonlocal held
+            if held and _is_stream(message):
+                held = False
+                turns.free.release()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            if held:
+                turns.free.release()
+
+
+def _is_stream(message: Message) -> bool:
+    """Whether an answer begins that lasts for minutes and takes no thread meanwhile."""
+    return message["type"] == "http.response.start" and Headers(raw=message["headers"]).get(
+        "content-type", ""
+    ).startswith(_STREAM)

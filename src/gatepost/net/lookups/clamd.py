@@ -1,0 +1,93 @@
+"""Asks clamd about a message by INSTREAM, over TCP or a Unix socket, the message sent as it comes from the store.
+
+Called by `mail.inbound.content`. The protocol is in `protocols.scanners.clamd`. Each message has a connection of its
+own, which is closed on every way out: on one machine it costs less than the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from gatepost.net.lookups.http import host_addresses
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.policy.connectors.addresses import not_allowed
+from gatepost.policy.connectors.names import host_port
+from gatepost.protocols.scanners.clamd import ANSWER_OCTETS, BEGIN, END, piece, read_answer
+from gatepost.protocols.scanners.finding import UnusableAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.policy.connectors.addresses import AddressPolicy
+    from gatepost.protocols.scanners.finding import Finding
+
+
+_MAX_ADDRESSES = 4
+
+
+async def ask_clamd(
+    resolver: Resolver, address: str, content: AsyncIterator[bytes], tenants: AddressPolicy | None = None
+) -> Finding:
+    """What clamd found. address: "HOST:PORT" or "unix:/path". Raises UnusableAnswer.
+
+    tenants: where a tenant chose the address, which may be called.
+
+    Whoever calls it says how long it may take. What reading the content raises is not caught, unless it is an OSError.
+    """
+    try:
+        reader, writer = await _connected(resolver, address, tenants)
+        try:
+            return await _asked(reader, writer, content)
+        finally:
+            writer.transport.abort()
+    except OSError as failure:
+        raise UnusableAnswer(f"{address}: {failure.strerror or type(failure).__name__}") from failure
+
+
+async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: AsyncIterator[bytes]) -> Finding:
+    # clamd answers and closes while there is still more to come, if that is too much for it: what it said counts.
+    with contextlib.suppress(ConnectionError):
+        writer.write(BEGIN)
+        async for chunk in content:
+            if writer.is_closing():  # to write there is an error of the program
+                break
+            if chunk:
+                writer.writelines((piece(chunk), chunk))
+                await writer.drain()
+        if not writer.is_closing():
+            writer.write(END)
+            await writer.drain()
+    try:
+        return read_answer((await reader.readuntil(b"\0"))[:-1])
+    except asyncio.IncompleteReadError as failure:
+        said = "without an answer" if not failure.partial else "in the middle of its answer"
+        raise UnusableAnswer(f"clamd closed the connection {said}") from failure
+    except ConnectionError as failure:
+        raise UnusableAnswer("clamd closed the connection without an answer") from failure
+    except asyncio.LimitOverrunError as failure:
+        raise UnusableAnswer(f"clamd's answer is longer than {ANSWER_OCTETS} octets") from failure
+
+
+async def _connected(
+    resolver: Resolver, address: str, tenants: AddressPolicy | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if address.startswith("unix:"):
+        return await asyncio.open_unix_connection(address.removeprefix("unix:"), limit=ANSWER_OCTETS)
+    host, port = host_port(address, None)
+    try:
+        found = (await host_addresses(resolver, host))[:_MAX_ADDRESSES]
+    except LookupFailed as failed:
+        raise UnusableAnswer(f"{host}: {failed.detail}") from failed
+    problem = OSError(0, f"{host} has no address")
+    for one in found:
+        if tenants is not None and not tenants.allows(one):
+            problem = OSError(0, not_allowed(host))
+            continue
+        try:
+            return await asyncio.open_connection(one, port, limit=ANSWER_OCTETS)
+        except OSError as failure:
+            problem = failure
+    raise problem

@@ -1,0 +1,251 @@
+"""DNS questions and their answers, with the answer's authenticity beside the data.
+
+Used by all that looks something up; made by `net.lookups.configured`. An asker (`net.lookups.nameservers` or
+`net.lookups.validator`) gets the answer; here it is read along its CNAMEs and remembered, equal questions are asked
+once, and what could not be learnt is said. What a missing record means is never decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+
+from gatepost.events.metrics.catalogue import DNS_LOOKUPS, DNS_SECONDS
+from gatepost.events.metrics.counts import Counts
+from gatepost.net.lookups.cache import Cache
+from gatepost.net.lookups.question import UNREAD, LookupFailed, name_text
+from gatepost.net.tasks import spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dns.rdata import Rdata
+    from dns.rdtypes.ANY.SOA import SOA
+
+    from gatepost.net.lookups.question import Asker, Question, Reply
+
+
+_MAX_RECORDS = 50
+_MAX_TLSA = 100  # as many as `protocols.dane.tlsa` judges
+_MAX_CNAMES = 10
+_MAX_TTL = 3600
+_CONCURRENT = 100  # questions at a time
+_CACHE_OCTETS = 2 << 20  # of answers as received; parsed they take about ten times as much
+
+
+class Status(StrEnum):
+    """What a complete answer says (RFC 2308 section 1)."""
+
+    OK = "ok"
+    NO_DATA = "no-data"  # the name exists, but not with this type
+    NXDOMAIN = "nxdomain"  # neither the name nor anything below it exists (RFC 8020)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The records of one name and type.
+
+    records: at most 50, empty unless the status is OK; of type TLSA at most 100, as octets that nobody has looked at
+    (`GenericRdata`), with left_out telling how many more there were. authentic: DNSSEC proved this answer, negative
+    ones too, as the asker found out. ttl: seconds the answer may be kept, as received, at most 3600. names: the name
+    asked for, then each CNAME target in turn; the last one owns the records. Lower-case A-labels without trailing dot.
+    zone_ttl: seconds that the zone gives the records, as their signature says (RFC 4034 section 3.1.4); 0 if not known.
+    """
+
+    status: Status
+    records: tuple[Rdata, ...]
+    authentic: bool
+    ttl: int
+    names: tuple[str, ...]
+    left_out: int = 0
+    zone_ttl: int = 0
+
+    @property
+    def canonical(self) -> str:
+        """The name that owns the records, after all CNAMEs."""
+        return self.names[-1]
+
+
+class Resolver:
+    """Answers to questions, by asking `asker` what is not remembered. counts: questions and how long answers took."""
+
+    def __init__(self, asker: Asker, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._asker = asker
+        self._cache: Cache[Question, Answer] = Cache(_CACHE_OCTETS, clock)
+        self._running: dict[Question, asyncio.Task[Answer | LookupFailed]] = {}
+        self._slots = asyncio.Semaphore(_CONCURRENT)
+        self._clock = clock
+        self.counts = Counts()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def validation(self) -> str:
+        """A sentence about who validates DNSSEC, for the log."""
+        return self._asker.validation
+
+    @property
+    def dane_off(self) -> str:
+        """Why no answer is ever authentic, and DANE therefore off, with what to do about it; "" if some may be."""
+        return self._asker.dane_off
+
+    async def validation_missing(self, name: str = ".") -> str:
+        """`dane_off`, or that nobody validates: the answer about `name`, which is signed, is not called authentic.
+
+        "" if DANE works. Raises LookupFailed.
+        """
+        if self.dane_off or (await self.query(name, "SOA")).authentic:
+            return self.dane_off
+        return self._asker.unproven(name)
+
+    async def trouble(self, name: str) -> str:
+        """Why nobody answers now, naming whom was asked and what happened; "" if somebody answers. Whatever is cached.
+
+        Asked are the root and `name`, our own: where only names of one's own are served, one of them will do. A forged
+        answer is one; what DNSSEC makes of it `validation_missing` tells.
+        """
+        questions = (_question(name, "A"), _question(".", "SOA"))
+        asked = [spawn(self._failure(one), "dns trouble") for one in questions]
+        why = ""
+        try:
+            for failure in asyncio.as_completed(asked):
+                detail = await failure
+                if not detail:
+                    return ""
+                why = why or detail
+        finally:
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return why
+
+    async def _failure(self, question: Question) -> str:
+        """Why there is no answer, "" if there is one."""
+        try:
+            await self._asker.ask(question)
+        except LookupFailed as failure:
+            return "" if failure.bogus else failure.detail
+        return ""
+
+    async def query(self, name: str, rdtype: str, *, fresh: bool = False) -> Answer:
+        """Look up `name` (A-labels, with or without trailing dot) and `rdtype` ("MX", "TLSA", …). Raises LookupFailed.
+
+        fresh: ask whatever is remembered here; the nameserver answers from its own memory all the same, for as long as
+        the zone lets it. Questions that are already on their way are not asked twice; giving up waiting does not stop
+        them.
+        """
+        question = _question(name, rdtype)
+        known = None if fresh else self._cache.get(question)
+        if known is not None:
+            self._count(rdtype, "cached")
+            return known
+        task = self._running.get(question)
+        if task is None:
+            task = spawn(self._find(question, rdtype), f"dns {name} {rdtype}")
+            self._running[question] = task
+            task.add_done_callback(lambda _: self._running.pop(question, None))
+        found = await asyncio.shield(task)
+        if isinstance(found, LookupFailed):
+            # A copy for each that waits: a raised exception collects the traceback of its raiser.
+            raise LookupFailed(found.detail, temporary=found.temporary, bogus=found.bogus)
+        return found
+
+    def _count(self, rdtype: str, outcome: str) -> None:
+        self.counts.add((DNS_LOOKUPS.name, rdtype, outcome))
+
+    async def close(self) -> None:
+        """Stop all questions, and the asker; whoever waits for an answer is cancelled."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._asker.close()
+
+    async def _find(self, question: Question, rdtype: str) -> Answer | LookupFailed:
+        """Ask until somebody answers. The failure is returned, since a task's exception would be logged as a fault."""
+        begun = self._clock()
+        try:
+            async with self._slots:
+                reply = await self._asker.ask(question)
+            answer = _read(reply, question)
+        except LookupFailed as failure:
+            self._count(rdtype, "bogus" if failure.bogus else "failed")
+            return failure
+        self._count(rdtype, str(answer.status))
+        self.counts.observe((DNS_SECONDS.name,), DNS_SECONDS.buckets, self._clock() - begun)
+        self._cache.put(question, answer, answer.ttl, len(reply.message.wire or b""))
+        return answer
+
+
+def _question(name: str, rdtype: str) -> Question:
+    try:
+        absolute = dns.name.from_text(name.encode("ascii").decode("ascii").lower(), dns.name.root)
+        return absolute, dns.rdatatype.from_text(rdtype)
+    except UnicodeEncodeError:
+        raise LookupFailed(f"{name!a} is not written in A-labels", temporary=False) from None
+    except dns.exception.DNSException as error:
+        raise LookupFailed(f"{name!a} {rdtype!a} cannot be asked for: {error}", temporary=False) from None
+
+
+def _read(reply: Reply, question: Question) -> Answer:
+    """What a reply says to `question`. Raises LookupFailed if its CNAMEs do not end."""
+    message = reply.message
+    names, ttl, records = _follow(message, question)
+    limit = _MAX_TLSA if question[1] == dns.rdatatype.TLSA else _MAX_RECORDS
+    left_out = max(0, len(records) - limit) if message.rcode() == dns.rcode.NOERROR else 0
+    status = Status.OK if records else Status.NO_DATA
+    if message.rcode() == dns.rcode.NXDOMAIN:
+        status, records = Status.NXDOMAIN, ()
+    if status is not Status.OK:
+        ttl = min(ttl, _negative_ttl(message))
+    whole = _zone_ttl(message, (names[-1], question[1])) if records else 0
+    return Answer(status, records[:limit], reply.authentic, ttl, tuple(map(name_text, names)), left_out, whole)
+
+
+def _follow(message: dns.message.Message, question: Question) -> tuple[list[dns.name.Name], int, tuple[Rdata, ...]]:
+    """Walk the answer section from the name asked for along CNAMEs to the records (RFC 1034 section 3.6.2)."""
+    name, rdtype = question
+    names, ttl = [name], _MAX_TTL
+    held_as = UNREAD if rdtype == dns.rdatatype.TLSA else rdtype
+    for _ in range(_MAX_CNAMES):
+        records = message.get_rrset(dns.message.ANSWER, names[-1], dns.rdataclass.IN, held_as)
+        if records:
+            # Nameservers turn the order round; of TLSA records it means nothing, and the same ones are to be judged.
+            ordered = sorted(records, reverse=True) if held_as is UNREAD else records
+            return names, min(ttl, records.ttl), tuple(ordered)
+        alias = message.get_rrset(dns.message.ANSWER, names[-1], dns.rdataclass.IN, dns.rdatatype.CNAME)
+        if not alias:
+            return names, ttl, ()
+        ttl = min(ttl, alias.ttl)
+        names.append(alias[0].target)
+    raise LookupFailed(f"{name_text(name)}: more than {_MAX_CNAMES} CNAMEs in a row")
+
+
+def _zone_ttl(message: dns.message.Message, question: Question) -> int:
+    """The time to live that was signed; what a nameserver gives from its memory is less. 0 if it gives no signature."""
+    name, rdtype = question
+    signed = message.get_rrset(dns.message.ANSWER, name, dns.rdataclass.IN, dns.rdatatype.RRSIG, covers=rdtype)
+    return max((int(one.original_ttl) for one in signed), default=0) if signed else 0
+
+
+def _negative_ttl(message: dns.message.Message) -> int:
+    """How long a missing record stays missing (RFC 2308 section 5); 0 if the zone's SOA is not given."""
+    for rrset in message.authority:
+        if rrset.rdtype == dns.rdatatype.SOA:
+            soa: SOA = rrset[0]
+            return min(rrset.ttl, soa.minimum)
+    return 0

@@ -1,0 +1,365 @@
+"""Which MTA-STS policy a domain has: TXT record, policy over HTTPS, and a cache that outlives restarts (RFC 8461).
+
+Used by `outbound` and, later, `checks`. Says what is known and what went wrong with its result type for TLS-RPT; what
+that means for a delivery is `policy`'s. An unexpired policy is never given up for a failure: not for a missing record,
+not for a dead host, not for a policy that cannot be read (section 3.3, section 10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
+
+from gatepost.net.lookups.cache import Cache
+from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.lookups.shared import Shared
+from gatepost.protocols.dns.text_record import RecordError
+from gatepost.protocols.mtasts.policy import MAX_BYTES, Mode, Policy, PolicyError, parse_policy
+from gatepost.protocols.mtasts.publish import PATH, policy_host, record_name
+from gatepost.protocols.mtasts.record import Record, parse_record
+from gatepost.protocols.tls.names import normalise
+from gatepost.protocols.tlsrpt.result import ResultType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dns.rdtypes.txtbase import TXTBase
+
+    from gatepost.net.lookups.dns import Answer
+    from gatepost.net.lookups.http import Fetched, HttpClient
+
+
+_SEEN_SECONDS: Final = 60.0  # for which what was found is not looked up again, even if max_age is shorter
+_RETRY_SECONDS: Final = 300.0  # for which a policy that could not be fetched is not asked for again under the same id
+_PATIENCE_SECONDS: Final = 10.0  # that a delivery waits for a newer policy while the older one still holds
+_UNUSED_SECONDS: Final = 30 * 86_400.0  # after which a policy that nobody asks for is no longer refreshed
+_DAY: Final = 86_400.0
+_MEMORY_BYTES: Final = 16 * 1024 * 1024
+_SEEN_BYTES: Final = 4 * 1024 * 1024
+_FAILURES: Final = 10_000
+_FETCHES: Final = 100  # at a time, for deliveries: hosts that keep silent must not hold up the others
+_REFRESHES: Final = 16  # at a time
+_REFRESH_SECONDS: Final = 600.0  # after which one call begins no further refresh
+_MAX_DETAIL: Final = 600
+
+_log = logging.getLogger(__name__)
+
+
+class _Queries(Protocol):
+    """What is needed of `dns.Resolver`."""
+
+    async def query(self, name: str, rdtype: str, *, fresh: bool = False) -> Answer:
+        """Look up. Raises LookupFailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StsFailure:
+    """Why there is no policy, or no newer one. detail: for us, never on the wire."""
+
+    result_type: ResultType
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StsState:
+    """What is known of a domain's policy.
+
+    domain: the policy domain in A-labels. policy: the one to apply, None if there is none; mode "none" and "testing"
+    are given as they are. id: of the TXT record by which it was fetched. origin: "fetched" just now, from the "cache",
+    "" without a policy. fetched, expires: seconds since 1970 UTC, 0 without a policy. record: what the DNS says now,
+    None if there is no usable record. failure: what went wrong now, with or without a policy from the cache.
+    """
+
+    domain: str
+    policy: Policy | None = None
+    id: str = ""
+    origin: Literal["fetched", "cache", ""] = ""
+    fetched: float = 0.0
+    expires: float = 0.0
+    record: Record | None = None
+    failure: StsFailure | None = None
+
+    @property
+    def enforced(self) -> bool:
+        """Whether mail may go only to hosts that the policy allows and that prove their name."""
+        return self.policy is not None and self.policy.mode is Mode.ENFORCE
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyHosts:
+    """How the hosts that serve policies are reached.
+
+    timeout: seconds to fetch one policy (section 3.3). private: whether such a host may be at an address that is not of
+    the public internet. port: any but 443 is for tests.
+    """
+
+    timeout: float = 60.0
+    private: bool = False
+    port: int = 443
+
+
+class StsPolicies:
+    """client: its context checks the policy hosts' certificates. clock: seconds, never going back.
+
+    folder: where policies are kept over a restart; None for nowhere, and then none is refreshed.
+    """
+
+    def __init__(
+        self,
+        resolver: _Queries,
+        client: HttpClient,
+        folder: Path | None,
+        *,
+        hosts: PolicyHosts = PolicyHosts(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._resolver = resolver
+        self._client = client
+        self._folder = PolicyFolder(folder)
+        self._hosts = hosts
+        self._clock = clock
+        self._seen: Cache[str, StsState] = Cache(_SEEN_BYTES, clock, share=20)
+        self._memory: Cache[str, CachedPolicy] = Cache(_MEMORY_BYTES, clock)
+        self._failed: Cache[tuple[str, str], StsFailure] = Cache(_FAILURES, clock)
+        self._lookups: Shared[tuple[str, bool], StsState] = Shared()
+        self._fetches: Shared[str, CachedPolicy | StsFailure] = Shared()
+        self._slots = asyncio.Semaphore(_FETCHES)
+
+    async def find(self, domain: str, *, now: float, recheck: bool = False) -> StsState:
+        """The state of `domain`: a recipient's domain or a smart host, never a domain above (section 3.4).
+
+        now: seconds since 1970 UTC. recheck: the policy at hand does not allow a delivery, and there may be a newer one
+        (section 5.1): whatever we remember the DNS is asked again, and, since the resolver may remember the old id for
+        as long as the record lives, the policy host too, if that was not done for five minutes. Never raises. Who asks
+        for a domain that is being looked up waits for the same; giving up does not stop it.
+        """
+        name = _policy_domain(domain)
+        if not name:
+            return StsState(domain)
+        seen = self._seen.get(name)
+        if seen is not None and not recheck:
+            return seen
+        return await self._lookups.result(
+            (name, recheck), lambda: self._look(name, now, recheck=recheck), f"mta-sts {name}"
+        )
+
+    async def fetch(self, domain: str) -> Policy | StsFailure:
+        """What the host of `domain` (A-labels) serves now, whatever the DNS says; nothing of it is kept. For checks."""
+        return await self._ask(domain)
+
+    async def refresh_due(self, *, now: float) -> tuple[StsState, ...]:
+        """Fetch again what would expire otherwise: for a caller with a timer, in one worker, every hour or so.
+
+        Those that end first are tried first, and none that was not used for 30 days. After ten minutes it begins no
+        more: the next call will. The states of those it tried.
+        """
+        due = await asyncio.to_thread(self._due, now)
+        slots, end = asyncio.Semaphore(_REFRESHES), self._clock() + _REFRESH_SECONDS
+
+        async def in_turn(entry: CachedPolicy) -> StsState | None:
+            async with slots:
+                return await self._refresh(entry, now) if self._clock() < end else None
+
+        tried = await asyncio.gather(*(in_turn(entry) for entry in due))
+        return tuple(state for state in tried if state is not None)
+
+    def retry(self) -> None:
+        """Ask again for what could not be had, without waiting for its minutes to pass."""
+        self._seen.clear()
+        self._failed.clear()
+
+    async def close(self) -> None:
+        """Stop all looking up and fetching."""
+        await self._lookups.close()
+        await self._fetches.close()
+
+    # Looking up.
+
+    async def _look(self, name: str, now: float, *, recheck: bool) -> StsState:
+        record = await self._record(name, fresh=recheck)
+        held = await self._at_hand(name, record, now)
+        failure = record if isinstance(record, StsFailure) else None
+        origin: Literal["fetched", "cache"] = "cache"
+        if isinstance(record, Record) and (held is None or held.id != record.id):
+            found = await self._fetched(name, record, held, now)
+            if isinstance(found, CachedPolicy):
+                held, origin = found, "fetched"
+            else:
+                failure = found
+        elif recheck and isinstance(record, Record) and held is not None and held.fetched <= now - _RETRY_SECONDS:
+            found = await self._fetched(name, record, held, now)
+            if isinstance(found, CachedPolicy):  # else what is at hand holds, as if nobody had asked
+                held, origin = found, "fetched"
+        state = StsState(name, record=record if isinstance(record, Record) else None, failure=failure)
+        if held is not None:
+            state = replace(
+                state, policy=held.policy, id=held.id, origin=origin, fetched=held.fetched, expires=held.expires
+            )
+        self._seen.put(name, replace(state, origin="cache") if held else state, _SEEN_SECONDS, _cost(state.policy))
+        return state
+
+    async def _record(self, name: str, *, fresh: bool = False) -> Record | StsFailure | None:
+        """What the DNS says now; None if it says that there is no record."""
+        try:
+            answer = await self._resolver.query(record_name(name), "TXT", fresh=fresh)
+        except LookupFailed as failed:
+            return _failure(failed) if failed.temporary else None
+        found = parse_record([cast("TXTBase", record).strings for record in answer.records])
+        return _failure(found) if isinstance(found, RecordError) else found
+
+    async def _at_hand(self, name: str, record: Record | StsFailure | None, now: float) -> CachedPolicy | None:
+        """The unexpired policy that memory or disk has: another worker may have fetched a newer one."""
+        held = self._memory.get(name)
+        if held is None or not held.holds(now) or (isinstance(record, Record) and held.id != record.id):
+            kept = await asyncio.to_thread(self._folder.read, name)
+            if kept is not None and (held is None or kept.fetched > held.fetched):
+                held = kept
+                self._keep(held, now)
+        if held is None or not held.holds(now):
+            return None
+        if held.used < now - _DAY:
+            held = replace(held, used=now)
+            self._keep(held, now)
+            await asyncio.to_thread(self._folder.touch, held)
+        return held
+
+    async def _fetched(
+        self, name: str, record: Record, held: CachedPolicy | None, now: float
+    ) -> CachedPolicy | StsFailure:
+        """The policy under a new id; whoever still has one does not wait long for it."""
+        work = self._fetches.result(name, lambda: self._fetch(name, record.id, now, now), f"mta-sts fetch {name}")
+        if held is None:
+            return await work
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await work
+        except TimeoutError:
+            detail = f"the policy of id {record.id} is not there after {_PATIENCE_SECONDS:g} s"
+            return StsFailure(ResultType.STS_POLICY_FETCH_ERROR, detail)
+
+    # Fetching.
+
+    async def _fetch(self, name: str, record_id: str, used: float, now: float) -> CachedPolicy | StsFailure:
+        """The policy from its host, kept. The failure is returned: a task's exception is logged as a fault."""
+        failed = self._failed.get((name, record_id))
+        if failed is not None:
+            return failed
+        found = await self._ask(name)
+        if isinstance(found, StsFailure):
+            self._failed.put((name, record_id), found, _RETRY_SECONDS, 1)
+            return found
+        entry = CachedPolicy(name, record_id, found, now, used)
+        before = self._memory.get(name)
+        if before is not None and before.policy.mode is not found.mode:
+            _log.info("mta-sts: the policy of %s changed from %s to %s", name, before.policy.mode, found.mode)
+        self._keep(entry, now)
+        await asyncio.to_thread(self._folder.write, entry)
+        return entry
+
+    async def _ask(self, name: str) -> Policy | StsFailure:
+        port = "" if self._hosts.port == 443 else f":{self._hosts.port}"
+        url = f"https://{policy_host(name)}{port}{PATH}"
+        request = Request(url, MAX_BYTES, self._hosts.timeout, accept="text/plain", private=self._hosts.private)
+        try:
+            async with asyncio.timeout(self._hosts.timeout):
+                await self._slots.acquire()
+            try:
+                answer = await self._client.fetch(request)
+            finally:
+                self._slots.release()
+        except TimeoutError:
+            return _failure(HttpFailed(f"{url}: too many other policies are being fetched", temporary=True))
+        except HttpFailed as failed:
+            return _failure(failed)
+        return _read(answer)
+
+    def _keep(self, entry: CachedPolicy, now: float) -> None:
+        self._memory.put(entry.domain, entry, entry.expires - now, _cost(entry.policy))
+
+    # Refreshing.
+
+    def _due(self, now: float) -> list[CachedPolicy]:
+        due = [entry for entry in self._folder.entries() if entry.holds(now) and entry.due(now)]
+        used = [entry for entry in due if entry.used > now - _UNUSED_SECONDS]
+        return sorted(used, key=lambda entry: entry.expires)
+
+    async def _refresh(self, entry: CachedPolicy, now: float) -> StsState:
+        """Fetch a policy again that still holds."""
+        name = entry.domain
+        record = await self._record(name)
+        found = await self._renewed(entry, record, now)
+        held, failure = (found, None) if isinstance(found, CachedPolicy) else (entry, found)
+        if failure is not None and entry.policy.mode is not Mode.NONE:  # section 3.3: administrators are to know
+            _log.warning("mta-sts: the policy of %s cannot be refreshed: %s", name, failure.detail)
+        self._seen.drop(name)
+        origin: Literal["fetched", "cache"] = "cache" if held is entry else "fetched"
+        published = record if isinstance(record, Record) else None
+        return StsState(name, held.policy, held.id, origin, held.fetched, held.expires, published, failure)
+
+    async def _renewed(
+        self, entry: CachedPolicy, record: Record | StsFailure | None, now: float
+    ) -> CachedPolicy | StsFailure | None:
+        """The policy anew. None: the domain does not say any more that it has one, and what is kept runs out.
+
+        If the DNS fails the policy is fetched nevertheless: whoever disturbs it until then gains nothing.
+        """
+        match record:
+            case Record(id=record_id):
+                pass
+            case StsFailure(result_type=ResultType.STS_POLICY_FETCH_ERROR):
+                record_id = entry.id
+            case _:
+                return record
+        return await self._fetches.result(
+            entry.domain,
+            lambda: self._fetch(entry.domain, record_id, entry.used, now),
+            f"mta-sts refresh {entry.domain}",
+        )
+
+
+def _policy_domain(domain: str) -> str:
+    """The name that is asked for, "" for what cannot have a policy: an address, an address literal."""
+    name = normalise(domain)
+    if "*" in name:
+        return ""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name
+    return ""
+
+
+def _read(answer: Fetched) -> Policy | StsFailure:
+    """The policy in an answer. Its media type must be text/plain; parameters say nothing (section 3.2)."""
+    media_type = answer.content_type.partition(";")[0].strip()
+    if media_type != "text/plain":
+        said = ascii(media_type[:60]) if media_type else "not said"
+        return _failure(HttpFailed(f"{answer.url}: its type is {said}, not text/plain", temporary=False))
+    policy = parse_policy(answer.body)
+    if isinstance(policy, PolicyError):
+        return _failure(replace(policy, detail=f"{answer.url}: {policy.detail}"))
+    return policy
+
+
+def _failure(found: LookupFailed | RecordError | HttpFailed | PolicyError) -> StsFailure:
+    """The one place where what went wrong gets its result type (RFC 8460 section 4.3.2.2)."""
+    match found:
+        case RecordError() | PolicyError():
+            kind = ResultType.STS_POLICY_INVALID
+        case HttpFailed(untrusted=True):
+            kind = ResultType.STS_WEBPKI_INVALID
+        case HttpFailed() | LookupFailed():
+            kind = ResultType.STS_POLICY_FETCH_ERROR
+    return StsFailure(kind, found.detail[:_MAX_DETAIL])
+
+
+def _cost(policy: Policy | None) -> int:
+    """About the bytes that it takes in memory."""
+    return 1000 if policy is None else 1000 + sum(100 + len(line) for line in policy.lines)

@@ -1,0 +1,94 @@
+"""Questions to the OCSP responders of authorities, and their answers for as long as they hold (RFC 6960, RFC 5019).
+
+Used by `net.lookups.revocation`, where a certificate has no list that can be used. Answers are kept in memory alone:
+one is asked for again in a second, a list is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gatepost.net.lookups.cache import Cache
+from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.lookups.shared import Shared
+from gatepost.net.revocation import MAX_RESPONSE_BYTES, RevocationError, Standing, ocsp_request, read_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography import x509
+
+    from gatepost.net.lookups.http import HttpClient
+
+
+_RETRY_SECONDS: Final = 60.0  # for which a responder that gave nothing usable is not asked again
+_KEPT: Final = 10_000
+_KEPT_SECONDS: Final = 24 * 3600.0
+_KEPT_WITHOUT_END: Final = 600.0  # a responder that names no nextUpdate has newer news at any time
+
+
+class Responders:
+    """timeout: seconds for one request. clock: seconds, never going back."""
+
+    def __init__(self, client: HttpClient, *, timeout: float, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._known: Cache[bytes, Standing] = Cache(_KEPT, clock, share=1)
+        self._failed: Cache[tuple[str, bool] | bytes, str] = Cache(1000, clock, share=1)
+        self._shared: Shared[bytes, Standing | RevocationError] = Shared()
+
+    async def ask(
+        self, url: str, certificate: x509.Certificate, issuer: x509.Certificate, *, now: float, private: bool
+    ) -> Standing:
+        """What the responder at `url` says of a certificate. Raises RevocationError, which names the address."""
+        identity = certificate.public_bytes(Encoding.DER) + issuer.public_bytes(Encoding.DER) + url.encode()
+        key = hashlib.sha256(identity).digest()
+        known = self._known.get(key)
+        if known is not None and (not known.until or now < known.until):
+            return known
+        failure = self._failed.get((url, private)) or self._failed.get(key)
+        if failure is not None:
+            raise RevocationError(failure)
+
+        async def work() -> Standing | RevocationError:
+            try:
+                return await self._fetch(url, certificate, issuer, now, private=private)
+            except HttpFailed as failed:
+                self._failed.put((url, private), failed.detail, _RETRY_SECONDS, 1)
+                return RevocationError(failed.detail)
+            except RevocationError as failed:
+                self._failed.put(key, f"{url}: {failed}", _RETRY_SECONDS, 1)
+                return RevocationError(f"{url}: {failed}")
+
+        found = await self._shared.result(key, work, f"ocsp {url[:80]}")
+        if isinstance(found, RevocationError):
+            raise RevocationError(str(found))  # a copy for each that waits: it collects its raiser's traceback
+        left = found.until - now if found.until else _KEPT_WITHOUT_END
+        self._known.put(key, found, min(left, _KEPT_SECONDS), 1)
+        return found
+
+    def retry(self) -> None:
+        """Forget which places gave nothing usable."""
+        self._failed.clear()
+
+    async def close(self) -> None:
+        """Stop all questions."""
+        await self._shared.close()
+
+    async def _fetch(
+        self, url: str, certificate: x509.Certificate, issuer: x509.Certificate, now: float, *, private: bool
+    ) -> Standing:
+        request = Request(
+            url,
+            MAX_RESPONSE_BYTES,
+            self._timeout,
+            body=ocsp_request(certificate, issuer),
+            content_type="application/ocsp-request",
+            accept="application/ocsp-response",
+            private=private,
+        )
+        fetched = await self._client.fetch(request)
+        return read_response(fetched.body, certificate, issuer, now)

@@ -1,0 +1,134 @@
+"""An issuer of OpenID Connect, as its metadata describe it: where people log in, and what their code is worth.
+
+Used by `manage.use_cases.issuer_login`. Asked anew for each log-in, over HTTPS, within one time and little memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote_plus, urlencode
+
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.lookups.http import HttpClient, HttpFailed, Request, https_context
+from gatepost.net.lookups.id_token import IdTokenError, verified_claims
+from gatepost.net.lookups.jwks import JwksError, parse_document, parse_jwks
+from gatepost.policy.connectors.oauth import configuration_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.settings.oidc import Oidc
+
+
+_MAX_BYTES: Final = 256 * 1024
+
+
+class OpenIdFailed(Exception):  # noqa: N818 - it names what happened
+    """The log-in cannot go on. The text is for us; of the issuer's answers nothing but a status is in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What an issuer says of itself.
+
+    says_issuer: it names itself in its answers (RFC 9207). by_body: it takes the client's secret in the body only.
+    """
+
+    authorization_url: str
+    token_url: str
+    keys_url: str
+    says_issuer: bool
+    by_body: bool
+
+
+class OpenId:
+    """secret: of the client, "" for none. trust_anchors: for https, if the settings of the issuer name none."""
+
+    def __init__(self, resolver: Resolver, oidc: Oidc, secret: str, trust_anchors: str) -> None:
+        self._oidc = oidc
+        self._secret = secret
+        self._resolver = resolver
+        self._anchors = oidc.trust_anchors or trust_anchors
+
+    async def provider(self) -> Provider:
+        """Its metadata (OpenID Connect Discovery section 4). Raises OpenIdFailed."""
+        return await self._within(self._discovered())
+
+    async def claims(self, provider: Provider, code: str, verifier: str, redirect: str, nonce: str) -> dict[str, Any]:
+        """What it vouches for behind a code (RFC 6749 section 4.1.3, RFC 7636). Raises OpenIdFailed."""
+        return await self._within(self._exchanged(provider, code, verifier, redirect, nonce))
+
+    async def _within[T](self, work: Any) -> T:
+        try:
+            async with asyncio.timeout(self._oidc.timeout):
+                found: T = await work
+                return found
+        except TimeoutError:
+            raise OpenIdFailed(f"{self._oidc.issuer}: no answer within {self._oidc.timeout:g} s") from None
+        except (HttpFailed, JwksError, AnchorsError, IdTokenError) as failed:
+            raise OpenIdFailed(str(failed)[:500]) from None
+
+    async def _discovered(self) -> Provider:
+        client = await self._client()
+        url = configuration_urls(self._oidc.issuer)[0]
+        found = parse_document(await self._ask(client, Request(url, _MAX_BYTES, self._oidc.timeout)))
+        if found.get("issuer") != self._oidc.issuer:
+            raise OpenIdFailed(f"the metadata at {url} are of another issuer (RFC 8414 section 3.3)")
+        methods = found.get("token_endpoint_auth_methods_supported")
+        by_body = isinstance(methods, list) and "client_secret_basic" not in methods
+        return Provider(
+            _address(found, "authorization_endpoint"),
+            _address(found, "token_endpoint"),
+            _address(found, "jwks_uri"),
+            found.get("authorization_response_iss_parameter_supported") is True,
+            by_body,
+        )
+
+    async def _exchanged(
+        self, provider: Provider, code: str, verifier: str, redirect: str, nonce: str
+    ) -> dict[str, Any]:
+        client, name = await self._client(), self._oidc.client_id
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect,
+            "code_verifier": verifier,
+        }
+        fields: tuple[tuple[str, str], ...] = ()
+        if self._secret and not provider.by_body:
+            pair = f"{quote_plus(name)}:{quote_plus(self._secret)}"  # RFC 6749 section 2.3.1
+            fields = (("Authorization", f"Basic {b64encode(pair.encode()).decode()}"),)
+        else:
+            form |= {"client_id": name} | ({"client_secret": self._secret} if self._secret else {})
+        asked = Request(
+            provider.token_url,
+            _MAX_BYTES,
+            self._oidc.timeout,
+            body=urlencode(form).encode(),
+            content_type="application/x-www-form-urlencoded",
+            fields=fields,
+        )
+        token = parse_document(await self._ask(client, asked)).get("id_token")
+        if not isinstance(token, str):
+            raise OpenIdFailed("the issuer's answer has no id_token")
+        keys = parse_jwks(await self._ask(client, Request(provider.keys_url, _MAX_BYTES, self._oidc.timeout)))
+        return verified_claims(token, keys, issuer=self._oidc.issuer, client=name, nonce=nonce)
+
+    async def _client(self) -> HttpClient:
+        anchors = await asyncio.to_thread(TrustAnchors.load, self._anchors)
+        return HttpClient(self._resolver, https_context(anchors))
+
+    async def _ask(self, client: HttpClient, request: Request) -> bytes:
+        wanted = replace(request, accept="application/json", private=self._oidc.private_issuer)
+        return (await client.fetch(wanted)).body
+
+
+def _address(found: Mapping[str, Any], name: str) -> str:
+    url = found.get(name)
+    if not isinstance(url, str) or not url.startswith("https://"):
+        raise OpenIdFailed(f'the metadata have no https address as "{name}"')
+    return url

@@ -1,0 +1,209 @@
+"""Whether a peer's certificates were revoked: a stapled response, else the authorities' lists, else their responders.
+
+Used by `mail.outbound.hop`, `mail.inbound.session` and `checks`, for chains that are trusted already: a stranger's
+certificate makes us fetch nothing. Says what was learnt; whether "unknown" is good enough is the caller's rule
+(docs/decisions).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, Literal
+
+from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
+from gatepost.net.certificate import CertificateError, must_staple, parse, subject_text
+from gatepost.net.lookups.ocsp import Responders
+from gatepost.net.lookups.revocation_lists import RevocationLists
+from gatepost.net.revocation import Published, RevocationError, Standing, published, read_response
+from gatepost.protocols.tls.facts import Revocation
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from cryptography import x509
+
+    from gatepost.net.lookups.http import HttpClient
+    from gatepost.protocols.tls.facts import ChainVerdict
+
+
+_MAX_DETAIL: Final = 600
+
+type _Source = Literal["staple", "crl", "ocsp", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """One certificate of a path, by whom it was issued, and where its status is published. name: for sentences."""
+
+    certificate: x509.Certificate
+    issuer: x509.Certificate
+    places: Published
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked about one certificate, and how it may be asked for."""
+
+    link: _Link
+    staple: bytes
+    private: bool
+    now: float
+
+
+class RevocationChecker:
+    """client: fetches. folder: where lists are kept over a restart, None for nowhere. timeout: seconds for one check.
+
+    clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        folder: Path | None,
+        *,
+        timeout: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._timeout = timeout
+        self._system: TrustAnchors | frozenset[bytes] | None = None
+        # Half of the time, so that behind a dead host there is some left for the next place.
+        self._lists = RevocationLists(client, folder, timeout=timeout / 2, clock=clock)
+        self._responders = Responders(client, timeout=timeout / 2, clock=clock)
+
+    async def check(self, verdict: ChainVerdict, *, staple: bytes | None = None, now: float) -> Revocation:
+        """What can be learnt of all certificates of a trusted path below its anchor within the time for a check.
+
+        staple: the OCSP response that the peer sent with its chain, b"" if none though it was asked for one, None if it
+        was not (a client). now: seconds since 1970 UTC. Never raises. ValueError if the chain is not trusted.
+        """
+        if not verdict.trusted or not verdict.path:
+            raise ValueError("only the certificates of a trusted chain are looked for")
+        try:
+            links = _links(verdict.path)
+        except CertificateError as failure:
+            return Revocation("unknown", str(failure))
+        if not links:
+            return Revocation("not-published", "the certificate itself is the trust anchor")
+        if staple == b"" and must_staple(links[0].certificate):
+            detail = f"{links[0].name} must come with an OCSP response (RFC 7633), and none was stapled"
+            return Revocation("unknown", detail, demanded=True)
+        private = await self._may_be_private(verdict.path[-1])
+        questions = [_Question(link, b"" if link is not links[0] else staple or b"", private, now) for link in links]
+        return _worst(await asyncio.gather(*(self._in_time(question) for question in questions)))
+
+    def retry(self) -> None:
+        """Ask places again that gave nothing usable, without waiting for their minute to pass."""
+        self._lists.retry()
+        self._responders.retry()
+
+    async def close(self) -> None:
+        """Stop all fetching."""
+        await self._lists.close()
+        await self._responders.close()
+
+    async def _may_be_private(self, anchor: bytes) -> bool:
+        """Whether the authority may name addresses within our own network: not one that the whole world trusts."""
+        if self._system is None:
+            self._system = await asyncio.to_thread(_system_anchors)  # a hundred milliseconds, once
+        return anchor not in self._system
+
+    async def _in_time(self, question: _Question) -> Revocation:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._one(question)
+        except TimeoutError:
+            name = question.link.name
+            return Revocation("unknown", f"{name}: no answer within {self._timeout:g} s")
+
+    async def _one(self, question: _Question) -> Revocation:
+        """What can be learnt of one certificate."""
+        link, places = question.link, question.link.places
+        notes: list[str] = []
+        if question.staple:
+            try:
+                standing = read_response(question.staple, link.certificate, link.issuer, question.now)
+                if (said := _conclude(question, standing, "staple", "the stapled OCSP response", notes)) is not None:
+                    return said
+            except RevocationError as failure:
+                notes.append(f"stapled: {failure}")
+        asks: list[tuple[_Source, str, Callable[[str, _Question], Awaitable[Standing]]]] = [
+            *(("crl", url, self._list) for url in places.crl),
+            *(("ocsp", url, self._responder) for url in places.ocsp),
+        ]
+        for source, url, ask in asks:
+            try:
+                standing = await ask(url, question)
+            except RevocationError as failure:
+                notes.append(str(failure))
+                continue
+            if (said := _conclude(question, standing, source, url, notes)) is not None:
+                return said
+        return _nothing(question, places.unusable, notes)
+
+    async def _list(self, url: str, question: _Question) -> Standing:
+        link = question.link
+        found = await self._lists.find(url, link.issuer, now=question.now, private=question.private)
+        try:
+            return found.standing(link.certificate, question.now)
+        except RevocationError as failure:
+            raise RevocationError(f"{url}: {failure}") from failure
+
+    async def _responder(self, url: str, question: _Question) -> Standing:
+        return await self._responders.ask(
+            url, question.link.certificate, question.link.issuer, now=question.now, private=question.private
+        )
+
+
+@lru_cache(256)
+def _links(path: tuple[bytes, ...]) -> tuple[_Link, ...]:
+    """What is to be asked about. Raises CertificateError. Kept, since the same partners come again and again."""
+    certificates = [parse(der) for der in path]
+    return tuple(
+        _Link(certificate, issuer, published(certificate), subject_text(certificate))
+        for certificate, issuer in pairwise(certificates)
+    )
+
+
+def _system_anchors() -> TrustAnchors | frozenset[bytes]:
+    try:
+        return TrustAnchors.load(SYSTEM)
+    except AnchorsError:
+        return frozenset()
+
+
+def _conclude(
+    question: _Question, standing: Standing, source: _Source, place: str, notes: list[str]
+) -> Revocation | None:
+    """What a source's word means; None if the next source must be asked, with a note."""
+    name = question.link.name
+    if standing.status == "unknown":
+        notes.append(f"{place} does not know the certificate")
+        return None
+    if standing.status == "good":
+        return Revocation("good", f"{name} is not revoked, says {place}", source)
+    when = f" on {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(standing.revoked))}" if standing.revoked else ""
+    reason = f", reason {standing.reason}" if standing.reason else ""
+    serial = f"{question.link.certificate.serial_number:x}"
+    return Revocation("revoked", f"{name}, serial {serial}, was revoked{when}{reason}, says {place}", source)
+
+
+def _nothing(question: _Question, unusable: str, notes: list[str]) -> Revocation:
+    name = question.link.name
+    if notes or unusable:
+        why = [*notes, *([f"it names places that are not asked ({unusable})"] if unusable else [])]
+        return Revocation("unknown", f"{name}: {'; '.join(why)}"[:_MAX_DETAIL])
+    return Revocation("not-published", f"{name} names neither a CRL nor an OCSP responder")
+
+
+_RANK: Final = {"revoked": 0, "unknown": 1, "good": 2, "not-published": 3}
+
+
+def _worst(found: list[Revocation]) -> Revocation:
+    """One revoked certificate spoils the path, one unknown leaves it unknown; else what is published counts."""
+    return min(found, key=lambda one: _RANK[one.status])

@@ -1,0 +1,191 @@
+"""The CRLs of authorities: fetched when they are needed, kept in memory and on disk until they are renewed.
+
+Used by `net.lookups.revocation`. A list belongs to an address and to the key that signed it. Workers of one gateway
+share the folder: what one has fetched, the others read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from cryptography.hazmat.primitives import serialization
+
+from gatepost.net.lookups.cache import Cache
+from gatepost.net.lookups.cache_folder import make_room, replace_file
+from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.lookups.shared import Shared
+from gatepost.net.revocation import MAX_LIST_BYTES, RevocationError, RevocationList, read_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cryptography import x509
+
+    from gatepost.net.lookups.http import HttpClient
+
+
+_FETCHED_AGAIN: Final = 24 * 3600.0  # seconds after which a list is renewed, though it says that it holds for longer
+_RETRY_SECONDS: Final = 60.0  # for which an address that gave nothing usable is not asked again
+_MEMORY_BYTES: Final = 32 * 1024 * 1024  # of lists as kept: 2.4 million revoked certificates
+_DISK_BYTES: Final = 256 * 1024 * 1024
+_DISK_FILES: Final = 500
+_FETCHES: Final = 8  # at a time, until they are read
+_READINGS: Final = 1  # at a time: to read a list takes four times its size
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A list and when it was fetched, seconds since 1970."""
+
+    list: RevocationList
+    fetched: float
+
+    def fresh(self, now: float) -> bool:
+        """Whether it need not be fetched again yet; nothing is, within a minute."""
+        end = max(min(self.list.next_update, self.fetched + _FETCHED_AGAIN), self.fetched + _RETRY_SECONDS)
+        return self.fetched - _RETRY_SECONDS <= now < end
+
+    def holds(self, now: float) -> bool:
+        """Whether it says that it still holds."""
+        return now < self.list.next_update
+
+
+type _Key = tuple[str, bytes]
+
+
+class RevocationLists:
+    """folder: where lists are kept over a restart, None for nowhere. timeout: seconds to fetch one.
+
+    clock: seconds, never going back.
+    """
+
+    def __init__(self, client: HttpClient, folder: Path | None, *, timeout: float, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._folder = folder
+        self._timeout = timeout
+        self._held: Cache[_Key, _Held] = Cache(_MEMORY_BYTES, clock, share=2)
+        self._failed: Cache[tuple[str, bool] | _Key, str] = Cache(1000, clock, share=1)
+        self._shared: Shared[_Key, RevocationList | RevocationError] = Shared()
+        self._slots = asyncio.Semaphore(_FETCHES)
+        self._readings = asyncio.Semaphore(_READINGS)
+
+    async def find(self, url: str, issuer: x509.Certificate, *, now: float, private: bool) -> RevocationList:
+        """The list at `url`, verified with the key of `issuer`. Raises RevocationError, which names the address.
+
+        Whoever asks for a list that is on its way waits for the same; giving up does not stop it. If no newer one is to
+        be had, the one at hand is given for as long as it says that it holds.
+        """
+        key = url, _key_digest(issuer)
+        held = self._held.get(key)
+        if held is not None and held.fresh(now):
+            return held.list
+        failure = self._failed.get((url, private)) or self._failed.get(key)
+        if failure is not None:
+            if held is not None and held.holds(now):
+                return held.list
+            raise RevocationError(failure)
+        request = Request(url, MAX_LIST_BYTES, self._timeout, accept="application/pkix-crl, */*", private=private)
+        found = await self._shared.result(key, lambda: self._renew(key, issuer, request, now), f"crl {url[:80]}")
+        if isinstance(found, RevocationError):
+            raise RevocationError(str(found))  # a copy for each that waits: it collects its raiser's traceback
+        return found
+
+    def retry(self) -> None:
+        """Forget which places gave nothing usable."""
+        self._failed.clear()
+
+    async def close(self) -> None:
+        """Stop all fetching."""
+        await self._shared.close()
+
+    async def _renew(
+        self, key: _Key, issuer: x509.Certificate, request: Request, now: float
+    ) -> RevocationList | RevocationError:
+        """The newest that disk and network have. The failure is returned: a task's exception is logged as a fault."""
+        async with self._readings:
+            kept = await asyncio.to_thread(self._read, key, issuer)
+        held = _newer(self._held.get(key), kept)
+        failure = None
+        if held is None or not held.fresh(now):
+            try:
+                held = await self._fetch(key, issuer, request, now, held)
+            except (HttpFailed, RevocationError) as failed:
+                failure = self._note(key, request, failed)
+        if held is not None:
+            self._held.put(key, held, 2 * _FETCHED_AGAIN, held.list.size)
+        if held is None or (failure is not None and not held.holds(now)):
+            return failure or RevocationError("no list")
+        return held.list
+
+    async def _fetch(
+        self, key: _Key, issuer: x509.Certificate, request: Request, now: float, held: _Held | None
+    ) -> _Held:
+        """The list from the network, or the newer one at hand. Raises HttpFailed, RevocationError."""
+        async with self._slots:
+            fetched = await self._client.fetch(request)
+            async with self._readings:
+                found = await asyncio.to_thread(read_list, fetched.body, issuer)
+        found.check_times(now)
+        if held is not None and held.list.this_update > found.this_update:
+            return _Held(held.list, now)  # an older one, perhaps played back by whoever stands on the way
+        await asyncio.to_thread(self._write, key, fetched.body)
+        return _Held(found, now)
+
+    def _note(self, key: _Key, request: Request, failed: HttpFailed | RevocationError) -> RevocationError:
+        if isinstance(failed, HttpFailed):
+            said = failed.detail
+            self._failed.put((request.url, request.private), said, _RETRY_SECONDS, 1)
+        else:
+            said = f"{request.url}: {failed}"
+            self._failed.put(key, said, _RETRY_SECONDS, 1)
+        _log.warning("revocation list: %s", said)
+        return RevocationError(said)
+
+    # The folder. A file that cannot be read or written costs a fetch, nothing else.
+
+    def _path(self, key: _Key) -> Path | None:
+        if self._folder is None:
+            return None
+        return self._folder / f"{hashlib.sha256(key[0].encode() + key[1]).hexdigest()}.crl"
+
+    def _read(self, key: _Key, issuer: x509.Certificate) -> _Held | None:
+        path = self._path(key)
+        if path is None:
+            return None
+        try:
+            if path.stat().st_size > MAX_LIST_BYTES:
+                return None
+            # Verified as if it came from the network: nobody must keep this folder for us.
+            return _Held(read_list(path.read_bytes(), issuer), path.stat().st_mtime)
+        except (OSError, RevocationError):
+            return None
+
+    def _write(self, key: _Key, der: bytes) -> None:
+        path = self._path(key)
+        if path is None or not der:
+            return
+        try:
+            replace_file(path, der)
+            make_room(path.parent, files=_DISK_FILES, octets=_DISK_BYTES)  # those go that were fetched longest ago
+        except OSError as failure:
+            _log.warning("revocation list: %s cannot be kept: %s", path, failure.strerror)
+
+
+def _newer(one: _Held | None, other: _Held | None) -> _Held | None:
+    """The later list; of the same list, the one fetched later."""
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda held: (held.list.this_update, held.fetched))
+
+
+def _key_digest(issuer: x509.Certificate) -> bytes:
+    key = issuer.public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(issuer.subject.public_bytes() + der).digest()

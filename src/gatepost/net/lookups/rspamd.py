@@ -1,0 +1,43 @@
+"""Asks rspamd about a message: one HTTP request, the message sent as it comes from the store.
+
+Called by `mail.inbound.content`. What is asked and what an answer means is in `protocols.scanners.rspamd`; what follows
+from it is decided by others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.protocols.scanners.finding import UnusableAnswer
+from gatepost.protocols.scanners.rspamd import ANSWER_OCTETS, read_answer, request_fields
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gatepost.net.lookups.http import HttpClient
+    from gatepost.protocols.scanners.finding import Finding
+    from gatepost.protocols.scanners.rspamd import Described
+
+
+async def ask_rspamd(
+    client: HttpClient, url: str, message: Described, content: AsyncIterator[bytes], *, size: int, seconds: float
+) -> Finding:
+    """What rspamd found. url: "http://HOST:PORT". size: octets of the content. Raises UnusableAnswer.
+
+    What reading the content raises is not caught.
+    """
+    request = Request(
+        f"{url}/checkv2",
+        limit=ANSWER_OCTETS,
+        timeout=seconds,
+        private=True,
+        content=content,
+        size=size,
+        fields=request_fields(message),
+    )
+    try:
+        fetched = await client.fetch(request)
+    except HttpFailed as failure:
+        raise UnusableAnswer(failure.detail) from failure
+    return read_answer(fetched.body)

@@ -1,0 +1,148 @@
+"""`dns.validate = "local"`: DNSSEC is validated in this process, by libunbound, whoever carries the answers here.
+
+Asks for `net.lookups.dns`, beside `net.lookups.nameservers`. A forged answer is refused here with libunbound's own
+sentence about what is wrong with it; no AD bit is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dns.exception
+import dns.rcode
+import dns.rdatatype
+import dns.zonefile
+
+from gatepost.net.lookups.nameserver import Nameserver
+from gatepost.net.lookups.question import LookupFailed, Question, Reply, question_text, read_message
+from gatepost.net.lookups.unbound import UnboundContext, UnboundError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.net.lookups.unbound import Result
+
+
+_OPTIONS = (
+    ("outgoing-range", "128"),  # sockets; `net.lookups.dns` asks no more than 100 questions at a time
+    ("num-queries-per-thread", "256"),
+    ("outgoing-num-tcp", "16"),
+    ("edns-buffer-size", "1232"),  # octets over UDP that no path fragments
+    ("msg-cache-size", "4m"),
+    ("rrset-cache-size", "8m"),
+)
+# Who forwards asks others for everything: for names that libunbound would answer itself, too (RFC 6303).
+_FORWARDING = (
+    ("do-not-query-localhost", "no"),
+    ("unblock-lan-zones", "yes"),
+    ("local-zone", "test. transparent"),
+    ("local-zone", "home.arpa. transparent"),
+)
+_MAX_ANCHOR_FILE = 1 << 16
+_KEYS = frozenset({dns.rdatatype.DS, dns.rdatatype.DNSKEY})
+# A file that Unbound keeps says how far each key is to be trusted (RFC 5011): 2 is valid, 3 valid but not seen lately.
+_NOT_VALID = re.compile(r";;state=[^23]")
+_SHOWN = 400  # characters of why an answer is bogus
+
+
+class ValidatorError(ValueError):
+    """Answers cannot be validated in this process; the text says why and what to do."""
+
+
+class Validator:
+    """libunbound, validating below the keys in `anchor_file`; make it where the event loop runs, and close it.
+
+    forwarders: recursive nameservers to ask ("ADDRESS", "ADDRESS:PORT" or "[V6ADDRESS]:PORT"); without any it asks the
+    root's servers and goes on from there. timeout: seconds for a question, with all that must be learnt to prove its
+    answer. Raises ValidatorError, or ValueError for a forwarder that cannot be parsed.
+    """
+
+    def __init__(self, forwarders: Sequence[str], anchor_file: str, *, timeout: float) -> None:
+        servers = [Nameserver.parse(text) for text in forwarders]
+        anchors = read_anchors(anchor_file)
+        options = _OPTIONS + _FORWARDING if servers else _OPTIONS
+        try:
+            self._context = UnboundContext(options, [f"{one.host}@{one.port}" for one in servers], anchors)
+        except UnboundError as error:
+            raise ValidatorError(str(error)) from error
+        self._way = f"by way of {', '.join(map(str, servers))}" if servers else "from the root's servers on"
+        self._anchor_file = anchor_file
+        self._timeout = timeout
+
+    @property
+    def validation(self) -> str:
+        """See `Asker`."""
+        return f"DNSSEC: libunbound {self._context.version} validates in this process, {self._way}"
+
+    @property
+    def dane_off(self) -> str:
+        """See `Asker`."""
+        return ""
+
+    def unproven(self, name: str) -> str:
+        """See `Asker`."""
+        return (
+            f"DANE is off: libunbound cannot prove {name!a}; name a file with the root's key in dns.trust_anchor_file "
+            f"({self._anchor_file} has none above that name)"
+        )
+
+    async def ask(self, question: Question) -> Reply:
+        """The proven, or provably unsigned, answer. Raises LookupFailed: bogus with what is wrong with it."""
+        name, rdtype = question
+        try:
+            async with asyncio.timeout(self._timeout):
+                result = await self._context.resolve(name.to_text(), rdtype)
+        except TimeoutError:
+            raise self._failed(question, f"there was no answer within {self._timeout:g} s") from None
+        except UnboundError as error:
+            raise LookupFailed(f"{question_text(question)}: {error}") from error
+        if result.bogus:
+            why = ascii(result.why)[1:-1][:_SHOWN]
+            told = f"DNSSEC validation fails: the answer is forged or badly signed: {why}"
+            raise LookupFailed(f"{question_text(question)}: {told}", bogus=True)
+        return self._reply(question, result)
+
+    async def close(self) -> None:
+        """See `Asker`."""
+        self._context.close()
+
+    def _reply(self, question: Question, result: Result) -> Reply:
+        if result.rcode not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+            raise self._failed(question, f"libunbound found {dns.rcode.to_text(dns.rcode.Rcode.make(result.rcode))}")
+        try:
+            message = read_message(result.wire, question[1])
+        except (dns.exception.DNSException, ValueError) as error:
+            raise self._failed(question, f"the answer makes no sense: {error}") from error
+        return Reply(message, result.secure)
+
+    def _failed(self, question: Question, why: str) -> LookupFailed:
+        return LookupFailed(f"{question_text(question)}: {why}, asking {self._way}")
+
+
+def read_anchors(file: str) -> tuple[str, ...]:
+    """The DS and DNSKEY records in a file in zone file form, one text each. Raises ValidatorError."""
+    advice = "dns.trust_anchor_file must name a file with the root's key (Debian: apt install dns-root-data)"
+    try:
+        with Path(file).open(encoding="utf-8") as opened:
+            text = opened.read(_MAX_ANCHOR_FILE + 1)
+    except OSError as error:
+        raise ValidatorError(f"{file}: {error.strerror}; {advice}") from None
+    except UnicodeDecodeError:
+        raise ValidatorError(f"{file}: not a text; {advice}") from None
+    if len(text) > _MAX_ANCHOR_FILE:
+        raise ValidatorError(f"{file}: larger than {_MAX_ANCHOR_FILE} bytes; {advice}")
+    usable = "\n".join(line for line in text.splitlines() if not _NOT_VALID.search(line))
+    try:
+        found = dns.zonefile.read_rrsets(usable, rdclass=None, default_ttl=0)
+    except (dns.exception.DNSException, ValueError) as error:
+        why = str(error).removeprefix("<input>:")  # what is left begins with the line
+        raise ValidatorError(f"{file}:{why}; {advice}") from None
+    keys = tuple(
+        f"{rrset.name} IN {rrset.rdtype.name} {key}" for rrset in found if rrset.rdtype in _KEYS for key in rrset
+    )
+    if not keys:
+        raise ValidatorError(f"{file}: no DS or DNSKEY record in it; {advice}")
+    return keys

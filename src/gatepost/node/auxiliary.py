@@ -1,0 +1,68 @@
+"""The life of a process beside the workers that serves something small over HTTP (docs/decisions/0009).
+
+Used by `node.policy_host` and `node.challenge_host`, which the supervisor runs. It reacts to SIGTERM (end), SIGHUP
+(read again what is in files), and to the supervisor's death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING, Protocol
+
+import uvloop
+
+from gatepost.node.http_session import SECONDS
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+_log = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """What is served."""
+
+    async def start(self) -> None:
+        """Begin to serve."""
+
+    def reload(self) -> None:
+        """Read files again."""
+
+    async def close(self, seconds: float) -> None:
+        """Accept no more, and let open connections end for at most `seconds`."""
+
+
+def run_beside(make: Callable[[], Host], lifeline: int, *, drain: float, what: str) -> int:
+    """Serve until told to end; the exit status. lifeline: reads end-of-file when the supervisor is gone.
+
+    Whatever it cannot start for, it is started again: mail is never stopped for it. what: is served, for the log.
+    """
+    os.environ.setdefault("UV_USE_IO_URING", "0")  # as in `node.worker`
+    gc.freeze()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(make, lifeline, drain, what))
+
+
+async def _run(make: Callable[[], Host], lifeline: int, drain: float, what: str) -> int:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_reader(lifeline, stop.set)
+    try:
+        host = make()
+    except (StoreFailure, CertificateFileError, OSError) as error:
+        _log.critical("%s cannot be served: %s", what, error)
+        return 1
+    loop.add_signal_handler(signal.SIGHUP, host.reload)
+    await host.start()
+    await stop.wait()
+    loop.remove_reader(lifeline)
+    await host.close(min(drain, SECONDS))
+    return 0

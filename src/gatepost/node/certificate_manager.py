@@ -1,0 +1,171 @@
+"""What the gateway presents of its certificates in one worker, and the work that one worker does on them for all.
+
+Made by `node.assembly`. Each worker builds its own TLS context from the inventory and the settings' files. The duties
+(watching files, switching at a time, renewing) write to the inventory and are for worker 0 alone; the others see the
+new version.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.checks.changeover import Gatekeeper
+from gatepost.analysis.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, ScheduledSwitches
+from gatepost.net.engine import ServerContext, server_context
+from gatepost.net.identity import IdentityError
+from gatepost.net.tasks import spawn
+from gatepost.pki.acme.duty import ACME_SECONDS, AcmeDuty
+from gatepost.pki.certificates.bearing import foremost
+from gatepost.pki.certificates.clients import ClientIdentities
+from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
+from gatepost.pki.certificates.inventory import Inventory
+from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
+from gatepost.pki.certificates.stapling import Stapler
+from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.pki.certificates.watch import WATCH_SECONDS, FileWatch
+from gatepost.pki.site.membership import RENEWAL_SECONDS, Renewal
+from gatepost.pki.site.store import SiteStore
+from gatepost.protocols.tls.profile import PROFILES
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from gatepost.net.identity import ServerIdentity
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.net.lookups.http import HttpClient
+    from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
+
+
+STAPLE_SECONDS = 60.0
+"""Between two looks at the responses to staple."""
+
+_log = logging.getLogger(__name__)
+
+
+class CertificateKeeper:
+    """tls: what a listener presents, None if there is no certificate. inventory, clients: for who looks at them.
+
+    client: asks authorities; resolver: what the DNS says of us. Raises CertificateFileError if what is to be presented
+    cannot be used.
+    """
+
+    def __init__(self, settings: Settings, resources: ConfigStore, client: HttpClient, resolver: Resolver) -> None:
+        self._settings = settings
+        self.inventory = Inventory(resources, vault_of(settings))
+        self._pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+        self._watch = FileWatch(self.inventory, self._pairs, settings.tls.profile)
+        self.clients = ClientIdentities(self.inventory)
+        self._stapler = Stapler(resources, client)
+        self._acme = AcmeDuty(settings, resources)
+        self._site = Renewal(
+            SiteStore(resources, vault_of(settings)), settings.server.hostname, settings.site.node_lifetime
+        )
+        gatekeeper = Gatekeeper(settings, self.inventory, resolver, client, self._stapler)
+        self._switches = ScheduledSwitches(resources, self.inventory, gatekeeper, settings.limits.prefixes())
+        self._renewing: asyncio.Task[object] | None = None
+        self._identities = self._found()
+        self.tls = self._context(self._identities)
+
+    def present(self) -> bool:
+        """Present what is current by now to new sessions; running ones keep theirs.
+
+        False if it cannot be used: what was presented stays, with a line in the log.
+        """
+        try:
+            self.clients.refresh()
+            identities = self._found()
+            if identities != self._identities:
+                self.tls = self._context(identities)
+                self._identities = identities
+        except CertificateFileError as error:
+            _log.error("certificates are kept as they were: %s", error)
+            return False
+        return True
+
+    def reload(self) -> bool:
+        """Read files again and present what they hold, whatever was thought of it; else as `present`."""
+        before, self.inventory.files = self.inventory.files, IdentityFiles()
+        self._watch.accept()
+        if self.present():
+            return True
+        self.inventory.files = before
+        return False
+
+    @property
+    def presented(self) -> tuple[ServerIdentity, ...]:
+        """What listeners present: those for our hostname first, of them the one that became current last."""
+        return tuple(self._identities)
+
+    def stapled(self) -> frozenset[str]:
+        """The ids of those for which there is a response to staple that holds."""
+        return frozenset(one[:16] for one in self._stapler.kept(self._identities, time.time()))
+
+    def staple(self) -> None:
+        """Staple the responses that are kept and hold: in every worker, every minute."""
+        if self.tls is not None:
+            self.tls.staples.replace(self._stapler.kept(self._identities, time.time()))
+
+    def duties(self) -> list[tuple[float, Callable[[], object]]]:
+        """What worker 0 does again and again: seconds between two times, and the work, which must not block."""
+        return [
+            (WATCH_SECONDS, self._look),
+            (STAPLE_SECONDS, self._renew_staples),
+            (ACME_SECONDS, self._acme.look),
+            (RENEWAL_SECONDS, self._site.look),
+            (SWITCH_SECONDS, self._switches.switch_due),
+            (SIGHT_SECONDS, self._switches.sight),
+        ]
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        self._switches.close()
+        self._acme.close()
+        self._site.close()
+        if self._renewing is not None:
+            self._renewing.cancel()
+
+    def _renew_staples(self) -> None:
+        if self._renewing is None or self._renewing.done():
+            self._renewing = spawn(self._renew(), "ocsp staples")
+
+    async def _renew(self) -> None:
+        if await self._stapler.renew(self._identities, time.time()):
+            self.staple()
+
+    def _look(self) -> None:
+        self._watch.look(time.time())
+
+    def _found(self) -> list[ServerIdentity]:
+        found = presented(self.inventory, settings_identities(self.inventory, self._pairs))
+        try:
+            return foremost(found, self._settings.server.hostname)
+        except IdentityError as error:
+            raise CertificateFileError(str(error)) from error
+
+    def _context(self, identities: Sequence[ServerIdentity]) -> ServerContext | None:
+        if not identities:
+            return None
+        profile = self._settings.tls.profile
+        try:
+            made = server_context(identities, PROFILES[profile], ask_client_certificate=True)
+        except IdentityError as error:
+            good = [one for one in identities if not refused_by_tls(one, profile)]
+            if len(good) in {0, len(identities)}:
+                raise CertificateFileError(str(error)) from error
+            _log.error("a current certificate is not presented: %s", error)  # the others are, all the same
+            return self._context(good)
+        made.staples.replace(self._stapler.kept(identities, time.time()))
+        return made
+
+
+def vault_of(settings: Settings) -> Vault | None:
+    """What opens the keys in the store, None without a master key. Raises CertificateFileError."""
+    try:
+        return Vault.of(settings.store.master_key)
+    except VaultError as error:
+        raise CertificateFileError(str(error)) from error

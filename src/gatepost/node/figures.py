@@ -1,0 +1,136 @@
+"""A worker's numbers, added up from whoever counts and left in its file for others to read.
+
+Made by `node.assembly`; `look` is called by `events.stream` on its thread. The event loop only counts; it never waits
+for who reads. What the file of an earlier process says is where the counting goes on, so that a worker's end loses the
+last second and no more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from gatepost.events.metrics import catalogue as metrics
+from gatepost.events.metrics.counts import Counts, Histogram
+from gatepost.store.figures import WorkerFigures, read_figures, write_figures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from gatepost.events.delivery_problems import Hardships
+    from gatepost.events.metrics.counts import Series
+
+
+_EVERY: Final = 1.0  # seconds between two writes while metrics are served
+_SELDOM: Final = 5.0  # and while they are not: only what alarms look at, if it changed
+_COMPLAIN: Final = 300.0
+_BUCKETS: Final = {one.name: one.buckets for one in metrics.CATALOGUE if one.buckets}
+
+_log = logging.getLogger(__name__)
+
+
+class Figures:
+    """directory: of the files. served: whether anybody reads metrics. clock: seconds since 1970.
+
+    sources: who counts, each on its own thread. lost: numbers that are kept elsewhere, asked for at each write. gauges,
+    version: as the event loop noted them last.
+    """
+
+    def __init__(self, directory: Path, worker: int, *, served: bool, clock: Callable[[], float] = time.time) -> None:
+        self.gauges: Mapping[Series, float] = {}
+        self.version = 0
+        self._directory = directory
+        self._worker = worker
+        self._served = served
+        self._clock = clock
+        self._started = clock()
+        self._sources: list[Counts] = []
+        self._lost: dict[Series, Callable[[], int]] = {}
+        self._written = 0.0
+        self._complained = -_COMPLAIN
+        self.before = read_figures(directory, worker)
+        self._hardships: Hardships | None = None
+
+    def follow(self, *sources: Counts, lost: Mapping[Series, Callable[[], int]] | None = None) -> None:
+        """Add who counts."""
+        self._sources += sources
+        self._lost |= lost or {}
+
+    def watch(self, hardships: Hardships) -> None:
+        """What alarms look at; it is written whether metrics are served or not."""
+        self._hardships = hardships
+
+    def look(self) -> None:
+        """Write the file if it is time."""
+        now = self._clock()
+        due = now >= self._written + (_EVERY if self._served else _SELDOM) or now < self._written
+        changed = self._hardships is not None and self._hardships.changed
+        if due and (self._served or changed):
+            self.write(now)
+
+    def last(self) -> None:
+        """Write the file at the end: the worker does nothing any more."""
+        self.gauges = {}
+        if self._served or (self._hardships is not None and self._hardships.changed):
+            self.write(self._clock())
+
+    def write(self, now: float) -> None:
+        """Write the file now."""
+        self._written = now
+        if self._hardships is not None:
+            self._hardships.changed = False
+        try:
+            write_figures(self._directory, self._made(now))
+        except OSError as error:
+            if self._hardships is not None:
+                self._hardships.changed = True
+            if now >= self._complained + _COMPLAIN:
+                self._complained = now
+                _log.error("what this worker counts cannot be written: %s", error)
+
+    def _made(self, now: float) -> WorkerFigures:
+        numbers, histograms = self._sums()
+        known = self._hardships
+        return WorkerFigures(
+            self._worker,
+            os.getpid(),
+            now,
+            self._started,
+            self.version,
+            [(list(series), count) for series, count in numbers.items()],
+            [(list(series), one.counts, one.sum) for series, one in histograms.items()],
+            [(list(series), value) for series, value in self.gauges.items()],
+            known.failing if known else (),
+            known.dropped if known else (),
+            known.untold if known else (),
+        )
+
+    def _sums(self) -> tuple[dict[Series, float], dict[Series, Histogram]]:
+        numbers: dict[Series, float] = {tuple(series): count for series, count in self.before.numbers}
+        histograms = _usable(self.before.histograms)
+        for source in self._sources:
+            for series, count in source.numbers.copy().items():
+                numbers[series] = numbers.get(series, 0) + count
+            for series, one in source.histograms.copy().items():
+                known = histograms.get(series)
+                histograms[series] = one if known is None else known.merged(one)
+        for series, count in self._others():
+            numbers[series] = numbers.get(series, 0) + count
+        return numbers, histograms
+
+    def _others(self) -> Sequence[tuple[Series, int]]:
+        left_out = sum(source.left_out for source in self._sources)
+        return [*((series, ask()) for series, ask in self._lost.items()), ((metrics.SERIES_LEFT_OUT.name,), left_out)]
+
+
+def _usable(kept: Sequence[tuple[list[str], list[int], float]]) -> dict[Series, Histogram]:
+    """Histograms of an earlier process, but for those whose buckets are others by now."""
+    found = {}
+    for series, counts, total in kept:
+        bounds = _BUCKETS.get(series[0] if series else "", ())
+        if bounds and len(counts) == len(bounds) + 1:
+            found[tuple(series)] = Histogram(bounds, counts, total)
+    return found

@@ -1,0 +1,1 @@
+"""Certificates and keys: the gateway's own, ACME, the site's authority, S/MIME identities."""

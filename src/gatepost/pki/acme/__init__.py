@@ -1,0 +1,1 @@
+"""Certificates from an authority that speaks ACME (RFC 8555): orders, challenges, renewal."""

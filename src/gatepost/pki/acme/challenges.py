@@ -1,0 +1,154 @@
+"""Showing an authority that names are ours: tokens for its HTTP request, TXT records for its DNS query (RFC 8555, 8).
+
+Used by `pki.acme.issuer`, in its thread. What is published is written down before, so that a run which ended in the
+middle is tidied up by the next one. Tokens lie in the store, where whichever process serves port 80 finds them.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.net.listener import parse_address
+from gatepost.pki.acme.hook import HookFailed, run_hook
+from gatepost.settings.acme import Challenge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.settings.acme import Acme
+    from gatepost.store.changes import ConfigStore
+
+
+PATH: Final = "/.well-known/acme-challenge/"
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
+_PENDING: Final = "acme/pending"
+_TRIES: Final = 10
+_PAUSE: Final = 0.5
+_PATIENCE: Final = 5.0
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where nobody listens, but everywhere
+
+
+class AcmeFailed(Exception):  # noqa: N818 - it names what happened
+    """A certificate was not issued; the text says why and what to do. retry_after: seconds, as the authority said."""
+
+    def __init__(self, text: str, retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """What is published for one name. place: the token, or the name of the TXT record. value: what stands there."""
+
+    kind: str
+    name: str
+    place: str
+    value: str
+
+
+def token_answer(store: ConfigStore, path: str) -> bytes | None:
+    """What port 80 answers for a path, None if there is nothing."""
+    token = path.removeprefix(PATH)
+    if token == path or not _TOKEN.fullmatch(token):
+        return None
+    return store.content(_place(token))
+
+
+@dataclass(slots=True)
+class Proofs:
+    """Publishes and takes away. store: where tokens are."""
+
+    settings: Acme
+    store: ConfigStore
+
+    def publish(self, proofs: Sequence[Proof]) -> None:
+        """Have all of them found. Raises AcmeFailed, StoreFailure."""
+        if not proofs:
+            return
+        if any(one.kind == Challenge.HTTP_01 and not _TOKEN.fullmatch(one.place) for one in proofs):
+            raise AcmeFailed("the authority's token is none that RFC 8555 section 8.3 allows")
+        self.store.apply({}, author="gatepost", content={_PENDING: msgspec.json.encode(list(proofs))})
+        tokens = [one for one in proofs if one.kind == Challenge.HTTP_01]
+        self.store.apply({}, author="gatepost", content={_place(one.place): one.value.encode() for one in tokens})
+        for one in tokens:
+            self._see(one)
+        records = [one for one in proofs if one.kind == Challenge.DNS_01]
+        for one in records:
+            self._hook("present", one)
+        if records and self.settings.dns_wait:
+            time.sleep(self.settings.dns_wait)
+
+    def are_pending(self) -> bool:
+        """Whether something that was published was not taken away."""
+        return self.store.content(_PENDING) is not None
+
+    def tidy(self) -> list[str]:
+        """Take away what was published, by whichever run; a sentence for each that stays. Raises StoreFailure."""
+        if not self.are_pending():
+            return []
+        errors: list[str] = []
+        content: dict[str, bytes | None] = {_PENDING: None}
+        for one in self._pending():
+            if one.kind == Challenge.HTTP_01:
+                content[_place(one.place)] = None
+                continue
+            try:
+                self._hook("remove", one)
+            except AcmeFailed as failure:
+                errors.append(f"the TXT record of {one.place} is not removed: {failure}")
+        self.store.apply({}, author="gatepost", content=content)
+        return errors
+
+    def _pending(self) -> list[Proof]:
+        content = self.store.content(_PENDING)
+        with suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(content, type=list[Proof]) if content else []
+        return []
+
+    def _hook(self, action: str, proof: Proof) -> None:
+        if not self.settings.dns_hook:
+            raise AcmeFailed("acme.dns_hook is empty; write the program that publishes TXT records")
+        try:
+            run_hook(self.settings.dns_hook, action, proof.place, proof.value, timeout=self.settings.dns_hook_timeout)
+        except HookFailed as failure:
+            raise AcmeFailed(str(failure)) from failure
+
+    def _see(self, proof: Proof) -> None:
+        """Fetch a token ourselves first: a failure in front of the authority counts against its limits."""
+        address, why = self.settings.http_address, ""
+        for _ in range(_TRIES):
+            why = _fetch(address, proof)
+            if not why:
+                return
+            time.sleep(_PAUSE)
+        raise AcmeFailed(
+            f"the gateway itself does not find the token for {proof.name} at acme.http_address {address}: {why}; is "
+            "`gatepost serve` running with these settings, and nothing else on that port?"
+        )
+
+
+def _fetch(address: str, proof: Proof) -> str:
+    """Why it is not there, "" if it is."""
+    host, port = parse_address(address)
+    connection = http.client.HTTPConnection(_EVERYWHERE.get(host, host), port, timeout=_PATIENCE)
+    try:
+        connection.request("GET", PATH + proof.place, headers={"Host": proof.name})
+        response = connection.getresponse()
+        found = response.read(len(proof.value) + 1)
+    except (OSError, http.client.HTTPException) as error:
+        return getattr(error, "strerror", None) or str(error) or "no answer"
+    finally:
+        connection.close()
+    if response.status != http.HTTPStatus.OK:
+        return f"it answers {response.status}"
+    return "" if found == proof.value.encode() else "it answers something else"
+
+
+def _place(token: str) -> str:
+    return f"acme/http-01/{token}"

@@ -1,0 +1,349 @@
+"""Talking to an ACME authority (RFC 8555, RFC 9773) with certbot's `acme` library: the only module that imports it.
+
+Used by `pki.acme.issuer`, in a thread of its own: everything here blocks, and everything ends. What an authority says
+is for our log alone, and bounded. The library is in the extra `gatepost[acme]`: import this module where it is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import io
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+from acme import challenges, client, errors, messages
+from acme.messages import IDENTIFIER_FQDN
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from josepy.errors import Error as JoseError
+from josepy.json_util import field
+from josepy.jwa import ES256
+from josepy.jwk import JWKEC
+from requests.adapters import HTTPAdapter
+
+from gatepost.pki.acme.challenges import AcmeFailed, Proof
+from gatepost.settings.acme import Challenge
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Sequence
+
+
+_ANSWER: Final = 1 << 20  # octets of one answer
+_CONNECT: Final = 15.0
+_READ: Final = 30.0
+_POLL: Final = 120.0
+_TEXT: Final = 300
+_PIECE: Final = 65536
+_AGENT: Final = "gatepost"
+_NONCES: Final = 5  # tries, each of which is two of the library's
+_ODD: Final = (
+    JoseError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+)  # by answers that are not ACME
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for. csr: PEM. replaces: the certificate, PEM, that it renews, b"" if none."""
+
+    names: tuple[str, ...]
+    csr: bytes
+    profile: str = ""
+    replaces: bytes = b""
+
+
+class _NewOrder(messages.NewOrder):
+    """RFC 9773 section 5: a renewal that says what it renews is not counted against limits."""
+
+    replaces: str = field("replaces", omitempty=True)
+
+
+class _Adapter(HTTPAdapter):
+    """Every answer is bounded, and all of them together by `deadline` (monotonic). retry_after: of the last refusal."""
+
+    def __init__(self, context: ssl.SSLContext, deadline: float) -> None:
+        self._context = context
+        self._deadline = deadline
+        self.retry_after = 0.0
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """The authority is trusted by our anchors, and no others."""
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Add no other anchors: the context has them."""
+
+    def send(self, request: Any, *_: Any, **__: Any) -> requests.Response:
+        """Raises requests' exceptions."""
+        self._in_time()
+        response = super().send(request, stream=True, timeout=(_CONNECT, _READ), verify=True)
+        try:
+            data = self._body(response)
+        finally:
+            response.close()
+        response.raw = io.BytesIO(data)
+        if not response.ok:
+            self.retry_after = _seconds(response.headers.get("Retry-After", ""))
+        return response
+
+    def _body(self, response: requests.Response) -> bytes:
+        data = bytearray()
+        while piece := response.raw.read1(_PIECE, decode_content=True):  # what is there, not all that is to come
+            data += piece
+            if len(data) > _ANSWER:
+                raise requests.exceptions.ContentDecodingError(f"an answer of more than {_ANSWER} octets")
+            self._in_time()
+        return bytes(data)
+
+    def _in_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise requests.exceptions.Timeout("the authority took too long in all")
+
+
+class _Network(client.ClientNetwork):
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """A nonce may be refused at any time, and be it new (RFC 8555 section 6.5)."""
+        for _ in range(_NONCES - 1):
+            try:
+                return super().post(*args, **kwargs)
+            except messages.Error as problem:
+                if problem.code != "badNonce":
+                    raise
+        return super().post(*args, **kwargs)
+
+
+class Authority:
+    """One authority, and our account there.
+
+    context: checks its HTTPS server. key_pem: of the account (P-256). account: its address, "" if it is not known yet.
+    seconds: for everything. Raises AcmeFailed if its directory cannot be read.
+    """
+
+    def __init__(self, url: str, context: ssl.SSLContext, key_pem: bytes, *, account: str = "", seconds: float) -> None:
+        self._url = url
+        self._deadline = time.monotonic() + seconds
+        self._adapter = _Adapter(context, self._deadline)
+        key = JWKEC(key=load_pem_private_key(key_pem, None))
+        self._key = key
+        self._net = _Network(key, alg=ES256, user_agent=_AGENT)
+        self._net.session.trust_env = False  # no proxy, no other roots, no passwords of the environment
+        self._net.session.max_redirects = 3
+        self._net.session.headers["Accept-Encoding"] = "identity"
+        self._net.session.mount("https://", self._adapter)
+        self._net.session.mount("http://", _NoHttp())
+        try:
+            directory = self._called(lambda: client.ClientV2.get_directory(url, self._net))
+        except AcmeFailed:
+            self.close()
+            raise
+        self._client = client.ClientV2(directory, self._net)
+        if account:
+            self._net.account = messages.RegistrationResource(body=messages.Registration(), uri=account)
+
+    def close(self) -> None:
+        """Close connections."""
+        self._net.session.close()
+
+    def register(self, contact: Sequence[str]) -> str:
+        """The account of our key, made if there is none; its address. The terms are agreed to. Raises AcmeFailed."""
+        if self._client.external_account_required():
+            raise AcmeFailed(
+                f"{self._url} gives accounts only to those whom it knows already (external account binding), which "
+                "this version cannot show; choose another authority"
+            )
+        new = messages.NewRegistration(contact=tuple(f"mailto:{one}" for one in contact), terms_of_service_agreed=True)
+        try:
+            return str(self._called(lambda: self._client.new_account(new)).uri)
+        except _Known as known:
+            self._net.account = messages.RegistrationResource(body=messages.Registration(), uri=known.uri)
+            return known.uri
+
+    def issue(self, order: Order, kind: Challenge, publish: Callable[[Sequence[Proof]], None]) -> bytes:
+        """The chain, PEM, leaf first. publish: has proofs found. Raises AcmeFailed, and what `publish` raises."""
+        made = self._called(lambda: self._ordered(order))
+        todo = [
+            self._answerable(one, kind) for one in made.authorizations if one.body.status == messages.STATUS_PENDING
+        ]
+        publish([proof for proof, _ in todo])
+        for _, challenge in todo:
+            self._called(lambda body=challenge: self._client.answer_challenge(body, body.response(self._key)))  # type: ignore[misc] # binds now
+        until = dt.datetime.now() + dt.timedelta(seconds=min(_POLL, max(1.0, self._deadline - time.monotonic())))  # noqa: DTZ005 - the library compares with its own
+        checked = self._called(lambda: self._client.poll_authorizations(made, until))
+        return str(self._called(lambda: self._client.finalize_order(checked, until)).fullchain_pem).encode()
+
+    def renewal(self, chain_pem: bytes) -> tuple[float, float]:
+        """When the authority wants a certificate renewed (0.0 if it does not say), and when to ask again.
+
+        A moment at random in the window that it suggests (RFC 9773 section 4.2); seconds since 1970. Raises AcmeFailed.
+        """
+        try:
+            at, again = self._client.renewal_time(chain_pem)
+            return at.timestamp() if at is not None else 0.0, again.timestamp()
+        except (errors.Error, *_ODD) as failure:
+            raise AcmeFailed(f"no renewal information: {_shown(failure.__cause__ or failure)}") from failure
+
+    def _ordered(self, order: Order) -> messages.OrderResource:
+        identifiers = [messages.Identifier(typ=IDENTIFIER_FQDN, value=name) for name in order.names]
+        replaces = certificate_id(order.replaces) if order.replaces and self._tells_renewals() else ""
+        wish = {"identifiers": identifiers, "profile": order.profile}
+        try:
+            made = self._post(self._client.directory["newOrder"], _NewOrder(**wish, replaces=replaces))
+        except (messages.Error, errors.ConflictError):
+            if not replaces:
+                raise
+            made = self._post(self._client.directory["newOrder"], _NewOrder(**wish))  # it was replaced already, say
+        body = messages.Order.from_json(made.json())
+        if len(body.authorizations) > len(order.names):
+            raise AcmeFailed(f"{self._url} wants more proofs than there are names in the order")
+        return messages.OrderResource(
+            body=body,
+            uri=made.headers.get("Location"),
+            authorizations=[self._authorization(url, order.names) for url in body.authorizations],
+            csr_pem=order.csr,
+        )
+
+    def _authorization(self, url: str, names: Sequence[str]) -> messages.AuthorizationResource:
+        """What is to be proven at one name: of those that were ordered, or the hook would publish for any zone."""
+        body = messages.Authorization.from_json(self._post(url, None).json())
+        name = str(body.identifier.value)
+        if name.lower() not in {one.removeprefix("*.") for one in names}:
+            raise AcmeFailed(f"{self._url} wants a proof for {_shown(name)}, which was not ordered: it gets none")
+        return messages.AuthorizationResource(body=body, uri=url)
+
+    def _post(self, url: str, body: Any) -> requests.Response:
+        return self._net.post(url, body, new_nonce_url=self._client.directory["newNonce"])
+
+    def _tells_renewals(self) -> bool:
+        return "renewalInfo" in self._client.directory.to_partial_json()
+
+    def _answerable(self, authorization: Any, kind: Challenge) -> tuple[Proof, Any]:
+        name = str(authorization.body.identifier.value)
+        found = next((one for one in authorization.body.challenges if one.chall.typ == kind), None)
+        if found is None:
+            offered = ", ".join(sorted(str(one.chall.typ)[:20] for one in authorization.body.challenges)) or "nothing"
+            raise AcmeFailed(f"the authority does not take {kind} for {name}, only {offered}; see acme.challenge")
+        match found.chall:
+            case challenges.HTTP01() as http:
+                proof = Proof(kind, name, http.path.rpartition("/")[2], http.key_authorization(self._key))
+            case dns:
+                proof = Proof(kind, name, dns.validation_domain_name(name), dns.validation(self._key))
+        return proof, found
+
+    def _called[T](self, work: Callable[[], T]) -> T:
+        """What `work` gives. Raises AcmeFailed with a sentence for what libraries say in many ways."""
+        try:
+            return work()
+        except errors.ConflictError as conflict:
+            raise _Known(str(conflict.location)) from conflict
+        except errors.ValidationError as failure:
+            raise AcmeFailed("; ".join(map(_refused, failure.failed_authzrs))) from failure
+        except errors.TimeoutError as failure:
+            raise AcmeFailed(f"{self._url} did not come to a decision in time; it is tried again") from failure
+        except messages.Error as problem:
+            raise AcmeFailed(self._problem(problem), self._adapter.retry_after) from problem
+        except errors.IssuanceError as failure:
+            raise AcmeFailed(self._problem(failure.error)) from failure
+        except requests.exceptions.SSLError as failure:
+            text = f"the HTTPS server of {self._url} is not trusted: {_cause(failure)}; see acme.trust_anchors"
+            raise AcmeFailed(text) from failure
+        except requests.exceptions.RequestException as failure:
+            text = f"{self._url} cannot be reached: {_cause(failure)}; is the way out to its port open?"
+            raise AcmeFailed(text, self._adapter.retry_after) from failure
+        except (errors.Error, *_ODD) as failure:
+            text = f"{self._url} does not answer as an ACME authority does: {type(failure).__name__} {_shown(failure)}"
+            raise AcmeFailed(text, self._adapter.retry_after) from failure
+
+    def _problem(self, problem: messages.Error) -> str:
+        code, said = str(problem.code or "error")[:50], _shown(problem.detail or problem.title or "")
+        parts = [
+            f"{_shown(one.identifier.value)}: {_shown(one.detail or '')}"
+            for one in (problem.subproblems or ())[:5]
+            if one.identifier
+        ]
+        advice = _ADVICE.get(code, "")
+        return f"{self._url} refuses ({code}): {'; '.join([said, *parts])}{advice}"
+
+
+_ADVICE: Final = {
+    "rateLimited": "; its limit is waited out",
+    "userActionRequired": "; its terms have changed: read them at the authority",
+    "accountDoesNotExist": "; the account is gone: remove it with `gatepost certificate acme forget`",
+    "unsupportedContact": "; see acme.contact",
+    "invalidContact": "; see acme.contact",
+    "rejectedIdentifier": "; see acme.names",
+    "caa": "; see the CAA records of the names",
+    "invalidProfile": "; see acme.profile",
+}
+
+
+class _Known(AcmeFailed):
+    """There is an account of this key already."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"the authority has that already: {_shown(uri)}")
+        self.uri = uri
+
+
+class _NoHttp(HTTPAdapter):
+    def send(self, *_: Any, **__: Any) -> requests.Response:
+        raise requests.exceptions.InvalidSchema("it leads to an address that is not https")
+
+
+def certificate_id(certificate_pem: bytes) -> str:
+    """How a renewal names what it renews (RFC 9773 section 4.1), "" for a certificate without the issuer's key id."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    try:
+        issuer = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except x509.ExtensionNotFound:
+        return ""
+    serial = max(0, certificate.serial_number)  # RFC 5280 has no negative ones, and authorities may
+    octets = serial.to_bytes(serial.bit_length() // 8 + 1)  # with the sign that ASN.1 has
+    return ".".join(base64.urlsafe_b64encode(one).decode().rstrip("=") for one in (issuer or b"", octets))
+
+
+def _refused(authorization: Any) -> str:
+    """What the authority found at one name, and what to look at."""
+    name = _shown(authorization.body.identifier.value)
+    for one in authorization.body.challenges:
+        if one.error is not None:
+            where = {
+                Challenge.HTTP_01: f"does http://{name}/ lead to acme.http_address of this gateway, from everywhere?",
+                Challenge.DNS_01: "does dns_hook publish in the zone that the world sees, and is acme.dns_wait enough?",
+            }.get(one.chall.typ, "")
+            return f"{name} was not accepted ({str(one.error.code)[:50]}): {_shown(one.error.detail or '')}; {where}"
+    return f"{name} was not accepted, and the authority does not say why"
+
+
+def _cause(failure: BaseException) -> str:
+    """What it came from: libraries wrap it many times."""
+    for _ in range(10):
+        inner = failure.__cause__ or failure.__context__
+        if inner is None:
+            break
+        failure = inner
+    return _shown(getattr(failure, "verify_message", "") or getattr(failure, "strerror", "") or failure)
+
+
+def _shown(said: object) -> str:
+    text = "".join(char if char.isprintable() else " " for char in str(said))
+    return text if len(text) <= _TEXT else f"{text[:_TEXT]}…"
+
+
+def _seconds(retry_after: str) -> float:
+    """Of a Retry-After field, 0.0 if there is none that can be read."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0

@@ -1,0 +1,130 @@
+"""The duty of worker 0: certificates are asked for when they are due, in a thread, never in the event loop.
+
+Made by `node.certificate_manager`. The thread has a store of its own; what it stores is noticed by all workers as any
+change is. It is a daemon thread: nobody waits for it at the end, and what it left half done is tidied up at the next
+start.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gatepost.pki.acme.challenges import AcmeFailed
+from gatepost.pki.acme.issuer import Busy, Issuer, alone
+from gatepost.pki.acme.schedule import Step
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.grants import STORED_KINDS
+from gatepost.policy.connectors.publication import publications
+from gatepost.store.changes import ConfigStore
+from gatepost.store.directory import stored_directory
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from gatepost.pki.acme.issuer import Issued
+    from gatepost.settings.model import Settings
+
+
+ACME_SECONDS: Final = 60.0
+"""Between two looks at what is due."""
+
+_log = logging.getLogger(__name__)
+
+
+def policy_hosts(settings: Settings, store: ConfigStore) -> list[str]:
+    """The hosts at which this gateway serves MTA-STS policies, [] if it serves none. Raises ResourceErrors."""
+    if not settings.mta_sts.address:
+        return []
+    directory = stored_directory(store, *store.load(*STORED_KINDS), settings.limits.prefixes())
+    return sorted(publications(directory.organizations, settings.server.hostname))
+
+
+def outcome(issued: Issued) -> str:
+    """What became of a certificate that came, a sentence."""
+    entry = issued.entry
+    until = _moment(entry.leaf.not_after)
+    what = f"certificate {entry.id} for {', '.join(entry.leaf.dns_names)}, valid until {until}"
+    key = "with the key of the one before" if issued.key_kept else "with a new key"
+    if issued.held:
+        todo = f"it is the next one, and waits for `gatepost certificate changeover`: {issued.held}"
+        return f"{what}, {key}: {todo}"
+    return f"{what}, {key}: it is current"
+
+
+class AcmeDuty:
+    """store: of the event loop's thread."""
+
+    def __init__(self, settings: Settings, store: ConfigStore) -> None:
+        self._settings = settings
+        self._store = store
+        self._hosts: tuple[int, list[str]] = (-1, [])
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def look(self) -> None:
+        """Begin what is due, unless something is under way. Does not block."""
+        if not self._settings.acme.is_on or (self._thread is not None and self._thread.is_alive()):
+            return
+        try:
+            issuer = Issuer(self._settings, self._store)
+        except AcmeFailed as failure:
+            _log.error("no certificates are asked for: %s", failure)
+            return
+        now = time.time()
+        if issuer.due(self._policy_hosts(), now) or issuer.proofs.are_pending() or issuer.waiting_alone(now):
+            self._thread = threading.Thread(target=self._work, name="acme", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Begin nothing more; what is under way ends by itself, or with the process."""
+        self._stop.set()
+
+    def _policy_hosts(self) -> list[str]:
+        version = self._store.version()
+        if self._hosts[0] != version:
+            try:
+                self._hosts = (version, policy_hosts(self._settings, self._store))
+            except ResourceErrors:  # the log has it already
+                self._hosts = (version, self._hosts[1])
+        return self._hosts[1]
+
+    def _work(self) -> None:
+        """The thread."""
+        data = Path(self._settings.server.data_dir)
+        try:
+            with alone(data), closing(ConfigStore(data / "config.db")) as store:
+                self._all_due(Issuer(self._settings, store))
+        except Busy:
+            _log.debug("certificates are being asked for by a command")
+        except (AcmeFailed, StoreFailure, OSError) as failure:
+            _log.error("certificates cannot be asked for: %s", failure)
+        except Exception:  # noqa: BLE001 - the next look must find a thread that has ended, whatever it was
+            _log.exception("asking for certificates failed; it is tried again")
+
+    def _all_due(self, issuer: Issuer) -> None:
+        for line in issuer.proofs.tidy():
+            _log.warning("%s", line)
+        for entry in issuer.present_waiting(time.time()):
+            _log.info("certificate %s waited, and is current: nothing else was presented for its names", entry.id)
+        for due in issuer.due(self._hosts[1], time.time()):
+            if due.step is Step.ASK and not self._stop.is_set():
+                issuer.ask(due.names)
+        for due in issuer.due(self._hosts[1], time.time()):  # the authority may have said: now
+            if due.step is Step.ASK or self._stop.is_set():
+                continue
+            names = ", ".join(due.names)
+            _log.info("a certificate for %s is asked for at %s: %s", names, issuer.url, due.why)
+            try:
+                _log.info("%s", outcome(issuer.issue(due.names)))
+            except AcmeFailed as failure:
+                again = _moment(issuer.not_before(due.names))
+                _log.error("no certificate for %s: %s; it is tried again at %s", names, failure, again)
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"

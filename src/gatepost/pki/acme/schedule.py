@@ -1,0 +1,157 @@
+"""When certificates are asked for: what is wanted, what there is, what was tried, and what is due now. Pure.
+
+Used by `pki.acme.issuer` and `gatepost certificate acme`. Times are seconds since 1970 UTC, and parameters. An
+authority is never hammered: what failed waits an hour, then two, up to a day, or as long as the authority says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.pki.certificates.entry import Origin, Purpose, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.settings.acme import Acme
+
+
+AGAIN_SECONDS: Final = 3600.0
+"""The first wait after a failure; each further one doubles it, up to a day."""
+ASK_SECONDS: Final = 43200.0
+"""Between two questions for renewal information, if the authority does not say sooner."""
+_LONGEST: Final = 86400.0
+_INTERRUPTED_SECONDS: Final = 300.0
+_SOONEST_ASK: Final = 60.0
+_MOST_RETRY: Final = 7 * 86400.0
+_INTERRUPTED: Final = "the gateway ended while the certificate was being asked for"
+
+
+class Step(StrEnum):
+    """What can be due."""
+
+    ISSUE = "issue"
+    ASK = "ask"  # when the authority wants it renewed
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What became of one list of names. Times 0.0 for never.
+
+    failures: since the last success. not_before: no attempt before it. error: what the last attempt failed for, "" if
+    it did not. tried, succeeded: when. renew_at: chosen within the window that the authority suggested, for
+    `certificate` (the id of an entry). ask_at: when to ask for it again.
+    """
+
+    failures: int = 0
+    not_before: float = 0.0
+    error: str = ""
+    tried: float = 0.0
+    succeeded: float = 0.0
+    certificate: str = ""
+    renew_at: float = 0.0
+    ask_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Something to do now, and why."""
+
+    names: tuple[str, ...]
+    step: Step
+    why: str
+
+
+def wanted(settings: Acme, hostname: str, policy_hosts: Iterable[str]) -> list[tuple[str, ...]]:
+    """The certificates that there shall be, each as its names. policy_hosts: where our MTA-STS policies are served."""
+    names = tuple(dict.fromkeys(settings.names or (hostname,)))
+    return [names, *((host,) for host in sorted(set(policy_hosts)) if not _bears(host, names))]
+
+
+def _bears(host: str, names: Sequence[str]) -> bool:
+    return host in names or f"*.{host.partition('.')[2]}" in names
+
+
+def latest(names: Sequence[str], entries: Iterable[Entry]) -> Entry | None:
+    """Our newest certificate from ACME for exactly these names, current or next; None if there is none."""
+    ours = [
+        one
+        for one in entries
+        if one.origin is Origin.ACME and one.purpose is Purpose.SERVER and one.state in {State.CURRENT, State.NEXT}
+    ]
+    found = [one for one in ours if set(one.leaf.dns_names) == set(names)]
+    return max(found, key=lambda one: (one.leaf.not_after, one.added, one.id), default=None)
+
+
+def renewal_at(entry: Entry, progress: Progress, renew_before: float) -> float:
+    """When a certificate is to be renewed: as the authority said, else so long before its end (0.0: its last third)."""
+    if progress.certificate == entry.id and progress.renew_at:
+        return min(progress.renew_at, entry.leaf.not_after)
+    life = entry.leaf.not_after - entry.leaf.not_before
+    # More than the whole life would renew without end: with the shortest certificates half of it is left at least.
+    return entry.leaf.not_after - (min(renew_before, life / 2) if renew_before else life / 3)
+
+
+def step(
+    names: tuple[str, ...], entry: Entry | None, progress: Progress, renew_before: float, now: float
+) -> Due | None:
+    """What is due for one list of names, None if nothing is."""
+    if now < progress.not_before:
+        return None
+    if entry is None:
+        return Due(names, Step.ISSUE, "there is none yet")
+    if now >= renewal_at(entry, progress, renew_before):
+        by_authority = progress.certificate == entry.id and progress.renew_at
+        why = "the authority wants it renewed" if by_authority else "it ends soon"
+        return Due(names, Step.ISSUE, why)
+    if progress.certificate != entry.id or now >= progress.ask_at:
+        return Due(names, Step.ASK, "")
+    return None
+
+
+def plan(
+    lists: Iterable[tuple[str, ...]],
+    entries: Iterable[Entry],
+    progress: Mapping[tuple[str, ...], Progress],
+    renew_before: float,
+    now: float,
+) -> list[Due]:
+    """All that is due, what has no certificate first."""
+    known = list(entries)
+    found = [step(names, latest(names, known), progress.get(names, Progress()), renew_before, now) for names in lists]
+    return sorted((one for one in found if one is not None), key=lambda one: one.step is Step.ASK)
+
+
+def begun(progress: Progress, now: float) -> Progress:
+    """An attempt begins. Whoever ends in the middle of it again and again waits longer and longer all the same."""
+    wait = min(_LONGEST, _INTERRUPTED_SECONDS * 2.0 ** min(progress.failures, 20))
+    return msgspec.structs.replace(
+        progress, failures=progress.failures + 1, not_before=now + wait, error=_INTERRUPTED, tried=now
+    )
+
+
+def failed(progress: Progress, error: str, retry_after: float, now: float) -> Progress:
+    """The attempt that had begun failed. retry_after: seconds that the authority wants us to wait, 0.0 if unsaid."""
+    wait = min(_LONGEST, AGAIN_SECONDS * 2.0 ** min(max(0, progress.failures - 1), 20))
+    wait = max(wait, min(retry_after, _MOST_RETRY))
+    return msgspec.structs.replace(progress, not_before=now + wait, error=error)
+
+
+def done(before: Progress, certificate: str, lifetime: float, now: float) -> Progress:
+    """It was issued. before: the attempt. lifetime: of the certificate, seconds.
+
+    What is to be renewed again at once (the authority says so without end, a clock is wrong) waits like a failure.
+    """
+    wait = min(AGAIN_SECONDS, lifetime / 4)
+    not_before = now + wait if 0 <= now - before.succeeded < wait else 0.0
+    return Progress(tried=now, succeeded=now, certificate=certificate, not_before=not_before)
+
+
+def asked(progress: Progress, certificate: str, renew_at: float, ask_at: float, now: float) -> Progress:
+    """Renewal information came, or could not be had. renew_at: 0.0 for unknown. ask_at: as was said, 0.0 if unsaid."""
+    again = min(max(ask_at, now + _SOONEST_ASK), now + ASK_SECONDS) if ask_at else now + ASK_SECONDS
+    return msgspec.structs.replace(progress, certificate=certificate, renew_at=renew_at, ask_at=again)

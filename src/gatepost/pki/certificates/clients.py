@@ -1,0 +1,70 @@
+"""Client identities: the certificates that outbound connectors present, by the label that they name.
+
+Made by `node.certificate_manager` for a worker and by `analysis.checks.probe` for a trial; `mail.outbound.contexts`
+asks. An identity belongs to one organization: the connectors of another cannot name it.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.net.identity import IdentityError, ServerIdentity
+from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.inventory import Inventory
+from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.settings.model import Settings
+
+
+class ClientIdentities:
+    """What an inventory held when it was last looked at; `refresh` looks again."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._found: dict[tuple[str, str], tuple[Entry, ServerIdentity | str]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take up what is current by now. Raises StoreFailure."""
+        _, entries = self._inventory.entries()
+        current = [one for one in entries.values() if one.purpose is Purpose.CLIENT and one.state is State.CURRENT]
+        current.sort(key=lambda one: one.current_from)  # the one that became current last counts
+        self._found = {(one.organization, one.label): (one, self._read(one)) for one in current}
+
+    def _read(self, entry: Entry) -> ServerIdentity | str:
+        try:
+            return self._inventory.identity(entry)
+        except CertificateFileError as error:
+            return str(error)
+
+    def find(self, organization: str, label: str, now: float) -> ServerIdentity:
+        """The identity of an organization that is current under a label at `now`. Raises IdentityError."""
+        entry, identity = self._found.get((organization, label), (None, ""))
+        if entry is None:
+            raise IdentityError(
+                f"{organization} has no current client identity {label!r}; see `gatepost certificate list`; add it: "
+                f"gatepost certificate add FILE --client --organization {organization} --label {label}"
+            )
+        if isinstance(identity, str):
+            raise IdentityError(identity)
+        if not entry.leaf.not_before <= now < entry.leaf.not_after:
+            wrong = "has expired" if now >= entry.leaf.not_after else "is not valid yet"
+            raise IdentityError(f"the client identity {label!r} of {organization} (certificate {entry.id}) {wrong}")
+        return identity
+
+
+def stored_client_identities(settings: Settings, organization: str, label: str, now: float) -> ServerIdentity:
+    """The same from the store of a gateway that may run or not, looked at this once. Raises IdentityError."""
+    try:
+        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+            inventory = Inventory(store, Vault.of(settings.store.master_key))
+            return ClientIdentities(inventory).find(organization, label, now)
+    except (StoreFailure, VaultError) as error:
+        raise IdentityError(str(error)) from error

@@ -1,0 +1,121 @@
+"""One certificate of ours as the inventory knows it: what it is for, where its key lies, and how far it has come.
+
+Values only: `pki.certificates.inventory` stores them, `pki.certificates.presented` chooses among them, pages and
+commands show them. The states are those of the published table (exchange.md section 1, S12), with the two around them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from gatepost.protocols.tls.facts import CertificateFacts
+
+_ID_DIGITS = 16
+
+
+class State(StrEnum):
+    """Where a certificate stands; each is entered once, in this order, but for a roll back."""
+
+    NEXT = "next"  # staged: shown to partners, presented to nobody
+    CURRENT = "current"  # presented
+    DEPRECATED = "deprecated"  # not presented any more; may come back while its key is kept
+    RETIRED = "retired"  # its key is gone; it stays in the table as history
+
+
+class Origin(StrEnum):
+    """Where a certificate came from, and so who renews it."""
+
+    SETTINGS = "settings"  # files named in [[certificate]], read again when they change
+    FILES = "files"  # files named to `certificate add`, left in place
+    UPLOAD = "upload"
+    ACME = "acme"
+    AUTHORITY = "authority"  # the internal CA
+
+
+class Purpose(StrEnum):
+    """Which end of a connection a certificate is for."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A certificate and its course.
+
+    id: the first 16 hexadecimal digits of the leaf's SHA-256 thumbprint. leaf: what it says. organization: whose client
+    certificate it is, "" for the gateway's own. label: a name for people, and by which connectors name a client
+    certificate. key_file: where the key was left, "" if it is sealed in the store. Times in seconds since 1970 UTC, 0.0
+    if not yet: added; since: in this state; current_from, current_until: presented, as the published table says it;
+    switch_at: when a staged one is to become current, 0.0 for not planned. replaces: ids of those that it takes the
+    place of. must_staple: the TLS feature extension asks for a stapled response (RFC 7633). told: partners that know of
+    it. forced: why it is to become current at switch_at whatever the gates say then, "" if it is not. held: why it did
+    not become current at the time that was planned, "" if nothing kept it.
+    """
+
+    id: str
+    leaf: CertificateFacts
+    purpose: Purpose = Purpose.SERVER
+    organization: str = ""
+    label: str = ""
+    state: State = State.NEXT
+    origin: Origin = Origin.UPLOAD
+    key_file: str = ""
+    chain_file: str = ""
+    added: float = 0.0
+    since: float = 0.0
+    current_from: float = 0.0
+    current_until: float = 0.0
+    switch_at: float = 0.0
+    replaces: tuple[str, ...] = ()
+    must_staple: bool = False
+    told: tuple[str, ...] = ()
+    forced: str = ""
+    held: str = ""
+
+    @property
+    def key_family(self) -> str:
+        """The key's kind without its size ("RSA", "EC", …)."""
+        return self.leaf.key.split("-", maxsplit=1)[0]
+
+
+def entry_id(leaf: CertificateFacts) -> str:
+    """The id under which a certificate is stored and shown."""
+    return leaf.sha256[:_ID_DIGITS]
+
+
+# A URI names a node of a site, whose certificate is never in the inventory.
+_LEAF = tuple(name for name in CertificateFacts.__dataclass_fields__ if name != "uris")
+_PLAIN = ("organization", "label", "key_file", "chain_file", "must_staple", "forced", "held")
+_TIMES = ("added", "since", "current_from", "current_until", "switch_at")
+
+
+def document_of(entry: Entry) -> dict[str, Any]:
+    """The entry as the store keeps it, as JSON. No key is in it."""
+    leaf = {name: getattr(entry.leaf, name) for name in _LEAF}
+    document = {"leaf": {name: list(value) if isinstance(value, tuple) else value for name, value in leaf.items()}}
+    course = {"purpose": str(entry.purpose), "state": str(entry.state), "origin": str(entry.origin)}
+    rest = {name: getattr(entry, name) for name in (*_PLAIN, *_TIMES)}
+    return document | course | rest | {"replaces": list(entry.replaces), "told": list(entry.told)}
+
+
+def entry_of(number: str, document: dict[str, Any]) -> Entry:
+    """An entry as it was stored. number: its id. Raises ValueError if it is none of this version."""
+    try:
+        leaf: dict[str, Any] = {name: document["leaf"][name] for name in _LEAF}
+        leaf |= {name: tuple(value) for name, value in leaf.items() if isinstance(value, list)}
+        rest = {name: document[name] for name in (*_PLAIN, *_TIMES) if name in document}
+        return Entry(
+            id=number,
+            leaf=CertificateFacts(**leaf),
+            purpose=Purpose(document["purpose"]),
+            state=State(document["state"]),
+            origin=Origin(document["origin"]),
+            replaces=tuple(document.get("replaces", ())),
+            told=tuple(document.get("told", ())),
+            **rest,
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"certificate {number} is not stored as this version knows it: {error}") from error

@@ -1,0 +1,177 @@
+"""The key that signs the evidence log: Ed25519 (RFC 8032), made by the gateway, never leaving its data directory.
+
+Sealed by `pki.certificates.vault` in `evidence/signing.key.sealed` where `store.master_key` is set, else in the file
+`evidence/signing.key` of mode 0600. Every public key there was lies in `evidence/keys`. Used by `node.assembly` and the
+`evidence` commands. Blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from gatepost.events.evidence.chain import Signer, key_id
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.vault import VaultError
+from gatepost.store.schema import make_directory, make_file, sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from gatepost.events.evidence.audit import SignatureCheck
+    from gatepost.pki.certificates.vault import Vault
+
+
+_PLAIN: Final = "signing.key"
+_SEALED: Final = "signing.key.sealed"
+_PLACE: Final = "evidence signing key"
+_LIMIT: Final = 65536
+
+
+def evidence_signer(evidence: Path, vault: Vault | None) -> Signer:
+    """The key that signs, made when it is first asked for. evidence: the directory of all evidence.
+
+    A key in the open is sealed as soon as there is a vault. Raises OSError, or CertificateFileError with what to do.
+    """
+    make_directory(evidence)
+    plain, sealed = evidence / _PLAIN, evidence / _SEALED
+    if not plain.exists() and not sealed.exists():
+        _publish(sealed if vault else plain, _sealed(_fresh(), vault))
+    pem = _read(plain, sealed, vault)
+    key = _loaded(pem, evidence)
+    name = _known(evidence, key.public_key())
+    return Signer(name, key.sign)
+
+
+def kept_keys(evidence: Path) -> list[bytes]:
+    """The public keys that lie beside the log, PEM, by their names. Raises OSError."""
+    return [path.read_bytes()[:_LIMIT] for path in sorted((evidence / "keys").glob("*.pem"))]
+
+
+def public_key_id(pem: bytes) -> str:
+    """The id of a public key in PEM. Raises ValueError if it is no Ed25519 public key."""
+    return key_id(_raw(_public(pem)))
+
+
+def signature_check(keys: Iterable[bytes]) -> SignatureCheck:
+    """Checks signatures by these public keys, PEM. Raises ValueError if one of them is none."""
+    known = {key_id(_raw(one)): one for one in map(_public, keys)}
+
+    def check(key: str, message: bytes, signature: bytes) -> bool | None:
+        public = known.get(key)
+        if public is None:
+            return None
+        try:
+            public.verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+    return check
+
+
+def _read(plain: Path, sealed: Path, vault: Vault | None) -> bytes:
+    if not sealed.exists():
+        with suppress(FileNotFoundError):  # of several processes that start at once, another has just sealed it
+            pem = _private(plain)
+            if vault is not None:
+                _publish(sealed, _sealed(pem, vault))
+                plain.unlink(missing_ok=True)
+            return pem
+    pem = _opened(sealed, vault)
+    plain.unlink(missing_ok=True)  # of a start that was cut short
+    return pem
+
+
+def _public(pem: bytes) -> Ed25519PublicKey:
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError("no public key in PEM") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError("a public key, but not of Ed25519")  # noqa: TRY004 - what is wrong is the content
+    return key
+
+
+def _raw(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def _fresh() -> bytes:
+    key = Ed25519PrivateKey.generate()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _sealed(pem: bytes, vault: Vault | None) -> bytes:
+    return vault.seal(pem, _PLACE) if vault else pem
+
+
+def _opened(path: Path, vault: Vault | None) -> bytes:
+    if vault is None:
+        raise CertificateFileError(
+            f"{path}: the key is sealed, and store.master_key not set; if the master key is lost, move the file away: "
+            "another key is made, whose signatures a verifier must be told of"
+        )
+    try:
+        return vault.open(path.read_bytes(), _PLACE)
+    except VaultError as failure:
+        raise CertificateFileError(f"{path}: {failure}") from failure
+
+
+def _private(path: Path) -> bytes:
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise CertificateFileError(f"{path} has mode {mode:04o}, and others may read it; chmod 600 it")
+    return path.read_bytes()[:_LIMIT]
+
+
+def _loaded(pem: bytes, evidence: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise CertificateFileError(f"{evidence}: the signing key is no Ed25519 key in PEM; put back the right one")
+    return key
+
+
+def _known(evidence: Path, key: Ed25519PublicKey) -> str:
+    """Keep the public key for those who verify; its id."""
+    name = key_id(_raw(key))
+    path = evidence / "keys" / f"{name[:16]}.pem"
+    if not path.exists():
+        make_directory(path.parent)
+        _publish(path, key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return name
+
+
+def _publish(path: Path, content: bytes) -> None:
+    """Whole or not at all; of several processes that do so at once, one wins, and all go by that one's."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    make_file(fresh)
+    try:
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            return
+        sync_directory(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)

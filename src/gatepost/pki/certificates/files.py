@@ -1,0 +1,114 @@
+"""The service's certificates from files: read, checked, and refused with a reason before the port opens.
+
+The inventory with its states (next, current, deprecated) builds on this; here a file is either usable or it is not.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+_MOST: Final = 1 << 20  # octets of a chain, or of a key
+
+
+class CertificateFileError(Exception):
+    """A certificate or key file cannot be used; the text says which, why, and what to do."""
+
+
+class OtherCertificate(CertificateFileError):  # noqa: N818 - it names what was found
+    """The files hold another certificate than the one that is asked for. identity: what they hold."""
+
+    def __init__(self, text: str, identity: ServerIdentity) -> None:
+        super().__init__(text)
+        self.identity = identity
+
+
+class IdentityFiles:
+    """Pairs of files with what they held when they were last as expected: others write them while we run.
+
+    For as long as a renewal is half written, broken, or not approved, what was read before goes on being presented.
+    """
+
+    def __init__(self) -> None:
+        self._good: dict[tuple[Path, Path], ServerIdentity] = {}
+
+    def read(self, chain: Path, key: Path, wanted: str = "") -> ServerIdentity:
+        """What a pair holds. wanted: SHA-256 thumbprint (hexadecimal) that its leaf begins with, "" for any.
+
+        If the files cannot be used or hold another one, what they held before; if that is not known either, raises
+        CertificateFileError, or OtherCertificate.
+        """
+        before = self._good.get((chain, key))
+        try:
+            found = load_identity(chain, key)
+        except CertificateFileError:
+            if before is None:
+                raise
+            found = before
+        if before is not None and not _is(found, wanted) and _is(before, wanted):
+            return before
+        self._good[chain, key] = found
+        if not _is(found, wanted):
+            text = f"{chain}: another certificate is in it than {wanted}, whose key is gone with the file"
+            raise OtherCertificate(text, found)
+        return found
+
+
+def _is(identity: ServerIdentity, wanted: str) -> bool:
+    return not wanted or read_identity(identity).leaf.sha256.startswith(wanted)
+
+
+def load_identity(chain: Path, key: Path) -> ServerIdentity:
+    """Read a PEM chain (leaf first) and its private key. The key may be readable by its owner (and group) only."""
+    chain_pem = _read(chain, "certificate chain")
+    key_pem = load_key(key)
+    identity = ServerIdentity(chain_pem, key_pem)
+    try:
+        read_identity(identity)
+    except IdentityError as error:
+        raise CertificateFileError(f"certificate {chain} with key {key}: {error}") from error
+    return identity
+
+
+def load_key(path: Path) -> bytes:
+    """The content of a private key's file, which may be readable by its owner (and group) only."""
+    content = _read(path, "private key")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & (stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP):
+        raise CertificateFileError(f"private key {path}: mode {mode:04o} lets others use it; run: chmod 0600 {path}")
+    return content
+
+
+def load_identities(pairs: Sequence[tuple[Path, Path]]) -> list[ServerIdentity]:
+    """Every configured pair, or one error that names all that are wrong."""
+    identities, errors = [], []
+    for chain, key in pairs:
+        try:
+            identities.append(load_identity(chain, key))
+        except CertificateFileError as error:
+            errors.append(str(error))
+    if errors:
+        raise CertificateFileError("\n".join(errors))
+    return identities
+
+
+def _read(path: Path, what: str) -> bytes:
+    """Bounded, and of files alone: the event loop of a worker would wait for a pipe that nobody writes to."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise CertificateFileError(f"{what} {path}: it is no regular file")
+            content = file.read(_MOST + 1)
+    except OSError as error:
+        raise CertificateFileError(f"{what} {path}: {error.strerror}") from error
+    if len(content) > _MOST:
+        raise CertificateFileError(f"{what} {path}: it is larger than {_MOST} bytes; is it the right file?")
+    return content

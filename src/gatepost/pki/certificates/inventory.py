@@ -1,0 +1,237 @@
+"""All certificates of ours with their states, in the configuration store: versioned and audited as resources are.
+
+Used by `node.assembly`, `checks` and the commands. Chains are public content; keys are sealed by
+`pki.certificates.vault` or stay in the file that they came from. For one thread at a time, as its store is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from cryptography import x509
+
+from gatepost.net.certificate import must_staple, quietly
+from gatepost.net.identity import ServerIdentity, read_identity
+from gatepost.pki.certificates.directories import WatchedDirectories
+from gatepost.pki.certificates.entry import Entry, State, document_of, entry_id, entry_of
+from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
+from gatepost.pki.certificates.request import Requests
+from gatepost.pki.certificates.vault import VaultError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatepost.pki.certificates.vault import Vault
+    from gatepost.store.changes import Change, ConfigStore
+
+
+_KIND = "certificate"
+_LEAST_DIGITS = 4
+_KINDS = (_KIND, "certificate_request", "certificate_directory")
+_SEEN = "seen"
+_UNDERSTOOD = 4096  # texts of entries: some kilobytes each
+_SHOWN = 5  # ids in a sentence
+_ALL = ("chain", "key", _SEEN)
+
+
+class CertificateUnknown(LookupError):  # noqa: N818 - it names what was found
+    """No certificate, or several, go by this id; the text says which."""
+
+
+class Inventory:
+    """store: where the inventory is. vault: opens and seals keys; None if no master key is set.
+
+    files: reads those that are not in the store. requests: keys that wait for a certificate. directories: where others
+    put certificates.
+    """
+
+    def __init__(self, store: ConfigStore, vault: Vault | None) -> None:
+        self._store = store
+        self._vault = vault
+        self.files = IdentityFiles()
+        self.requests = Requests(store, vault)
+        self.directories = WatchedDirectories(store)
+
+    @property
+    def seals(self) -> bool:
+        """Whether keys can be stored: a master key is set."""
+        return self._vault is not None
+
+    def entries(self) -> tuple[int, dict[str, Entry]]:
+        """The version in force and every certificate by its id, newest first. ValueError for an unreadable one."""
+        version, texts = self._store.texts(_KIND)
+        found = [_understood(number, text) for number, text in texts]
+        return version, {one.id: one for one in sorted(found, key=lambda one: (-one.added, one.id))}
+
+    def find(self, number: str) -> Entry:
+        """The certificate that a person means, as `find_among`."""
+        _, entries = self.entries()
+        return find_among(entries.values(), number)
+
+    def chain_pem(self, entry: Entry) -> bytes:
+        """The certificate and its intermediates, leaf first. Raises CertificateFileError if it is not there."""
+        found = self._store.content(_place(entry, "chain"))
+        if found is None:
+            raise CertificateFileError(f"certificate {entry.id}: its chain is not in the store")
+        return found
+
+    def chains(self) -> dict[str, bytes]:
+        """The same of all certificates, by their ids; what is lost is left out."""
+        found = self._store.contents(f"{_KIND}/", "/chain")
+        return {name.split("/")[1]: chain for name, chain in found.items()}
+
+    def identity(self, entry: Entry) -> ServerIdentity:
+        """The certificate with its key. Raises CertificateFileError, which says why it cannot be used."""
+        if entry.key_file:
+            return self.files.read(Path(entry.chain_file), Path(entry.key_file), entry.id)
+        sealed = self._store.content(_place(entry, "key"))
+        if sealed is None:
+            raise CertificateFileError(f"certificate {entry.id} is {entry.state}: its key is not kept")
+        if self._vault is None:
+            raise CertificateFileError(
+                f"certificate {entry.id}: its key is sealed, and store.master_key not set, or not readable here"
+            )
+        try:
+            return ServerIdentity(self.chain_pem(entry), self._vault.open(sealed, _place(entry, "key")))
+        except VaultError as failure:
+            raise CertificateFileError(f"certificate {entry.id}: {failure}") from failure
+
+    def add(  # noqa: PLR0913 - one transaction
+        self,
+        entry: Entry,
+        identity: ServerIdentity,
+        *,
+        author: str,
+        note: str = "",
+        others: Sequence[Entry] = (),
+        gone: Sequence[Entry] = (),
+        expected: int | None = None,
+    ) -> int:
+        """Store a new certificate; its key is sealed unless it stays in `entry.key_file`. Returns the version.
+
+        others: what became of other entries by it, gone: those that are forgotten for it; stored with it or not at all.
+        expected: as `ConfigStore.apply`. Raises CertificateFileError if the key cannot be sealed, ConfigConflict,
+        StoreFailure.
+        """
+        content = _without_keys(others) | {_place(one, what): None for one in gone for what in _ALL}
+        content[_place(entry, "chain")] = identity.chain_pem
+        if not entry.key_file:
+            if self._vault is None:
+                raise CertificateFileError(
+                    "a key is stored only sealed: set store.master_key, or leave the key in its file"
+                )
+            self.check_master_key()
+            content[_place(entry, "key")] = self._vault.seal(identity.key_pem, _place(entry, "key"))
+        kept = {one.id: document_of(one) for one in (*others, entry)}
+        document = {_KIND: dict.fromkeys(one.id for one in gone) | kept}
+        return self._store.apply(document, author=author, note=note, expected=expected, content=content)
+
+    def check_master_key(self) -> None:
+        """Whoever has another master key than the gateway would make what it cannot open. Raises CertificateFileError.
+
+        A shell with another variable is enough for that. That one key can be opened is enough, too.
+        """
+        vault, locked = self._vault, []
+        for entry in self.entries()[1].values():
+            place = _place(entry, "key")
+            sealed = self._store.content(place)
+            if sealed is None or vault is None:
+                continue
+            try:
+                vault.open(sealed, place)
+            except VaultError:
+                locked.append(entry.id)
+            else:
+                return
+        if locked:
+            raise CertificateFileError(
+                f"store.master_key is not the one that the keys of {', '.join(locked[:_SHOWN])} were sealed with: put "
+                "that one in its place; if it is lost, first forget them: gatepost certificate remove"
+            )
+
+    def record(
+        self, entry: Entry, chain_pem: bytes, others: Sequence[Entry] = (), *, note: str, expected: int | None = None
+    ) -> int:
+        """Store what the gateway itself found in files, and what became of others by it. Raises as `change`."""
+        document = {_KIND: {one.id: document_of(one) for one in (*others, entry)}}
+        content = _without_keys(others) | {_place(entry, "chain"): chain_pem}
+        return self._store.apply(document, author="gatepost", note=note, expected=expected, content=content)
+
+    def change(self, entries: Iterable[Entry], *, author: str, note: str = "", expected: int | None = None) -> int:
+        """Store what became of entries, all or none; a retired one's sealed key goes. Returns the version.
+
+        expected: as `ConfigStore.apply`. Raises ConfigConflict, StoreFailure.
+        """
+        changed = list(entries)
+        document = {_KIND: {one.id: document_of(one) for one in changed}}
+        content = _without_keys(changed)
+        return self._store.apply(document, author=author, note=note, expected=expected, content=content)
+
+    def remove(self, entry: Entry, *, author: str, note: str = "", expected: int | None = None) -> int:
+        """Forget a certificate with its chain and its key. expected: as `add`. Raises ConfigConflict, StoreFailure."""
+        content: dict[str, bytes | None] = {_place(entry, what): None for what in _ALL}
+        document = {_KIND: {entry.id: None}}
+        return self._store.apply(document, author=author, note=note, expected=expected, content=content)
+
+    def seen(self, entry: Entry) -> bytes:
+        """What was remembered of what the world shows of a certificate (`checks.changeover`), b"" if nothing was."""
+        return self._store.content(_place(entry, _SEEN)) or b""
+
+    def remember(self, entry: Entry, seen: bytes) -> None:
+        """Keep it, in no history and without a new version. Raises StoreFailure."""
+        self._store.apply({}, author="gatepost", content={_place(entry, _SEEN): seen})
+
+    def history(self, limit: int) -> list[Change]:
+        """The newest changes of certificates, requests and directories first, at most so many; no key is in them."""
+        found = [one for kind in _KINDS for one in self._store.history(kind, limit=limit)]
+        return sorted(found, key=lambda one: -one.version)[:limit]
+
+
+@lru_cache(maxsize=_UNDERSTOOD)
+def _understood(number: str, text: str) -> Entry:
+    """The entry that is stored as this text. Pages ask for all of them, over and over."""
+    return entry_of(number, msgspec.json.decode(text))
+
+
+def find_among(entries: Iterable[Entry], number: str) -> Entry:
+    """The one whose label is so, of several the current one, or whose id or thumbprint (SHA-256) begins so.
+
+    At least four digits of a thumbprint are needed. Raises CertificateUnknown.
+    """
+    known = list(entries)
+    found = [one for one in known if one.label == number and number]
+    if len(found) > 1:
+        found = [one for one in found if one.state is State.CURRENT] or found
+    wanted = number.lower().replace(":", "")
+    if not found and len(wanted) >= _LEAST_DIGITS:
+        found = [one for one in known if one.leaf.sha256.startswith(wanted)]
+    if len(found) != 1:
+        many = ", ".join(one.id for one in found) or "none"
+        least = f"; of an id at least {_LEAST_DIGITS} digits are needed" if len(wanted) < _LEAST_DIGITS else ""
+        raise CertificateUnknown(f"no single certificate goes by {number!r} (found: {many}){least}")
+    return found[0]
+
+
+def entry_from(identity: ServerIdentity, like: Entry | None = None, *, now: float) -> Entry:
+    """A staged entry for an identity; other fields as in `like`. now: seconds since 1970. Raises IdentityError."""
+    leaf = read_identity(identity).leaf
+    with quietly():
+        staple = must_staple(x509.load_pem_x509_certificates(identity.chain_pem)[0])
+    fresh = Entry(entry_id(leaf), leaf, added=now, since=now, must_staple=staple)
+    if like is None:
+        return fresh
+    return replace(like, id=fresh.id, leaf=leaf, added=now, since=now, must_staple=staple)
+
+
+def _without_keys(entries: Iterable[Entry]) -> dict[str, bytes | None]:
+    """What goes with a retired one, however it is stored that it is: its key, and what was seen of it."""
+    retired = [one for one in entries if one.state is State.RETIRED]
+    return {_place(one, what): None for one in retired for what in ("key", _SEEN)}
+
+
+def _place(entry: Entry, what: str) -> str:
+    return f"certificate/{entry.id}/{what}"

@@ -1,0 +1,66 @@
+"""Every certificate there is: those of the inventory, and those of the settings' files that it does not know (yet).
+
+Used by commands and pages. A gateway that runs records its settings' files (`pki.certificates.watch`); before it first
+ran they are read here, so that they are never missing from a list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gatepost.pki.certificates.entry import Origin, State
+from gatepost.pki.certificates.files import CertificateFileError, load_identity
+from gatepost.pki.certificates.inventory import entry_from
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.pki.certificates.inventory import Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """version: of the inventory. entries: by id. chains: PEM, by id; one that is lost is left out.
+
+    trouble: what is wrong with files of the settings, a sentence each.
+    """
+
+    version: int
+    entries: dict[str, Entry]
+    chains: dict[str, bytes]
+    trouble: tuple[str, ...] = ()
+
+
+def listed(inventory: Inventory, files: Sequence[tuple[Path, Path]], *, now: float, with_chains: bool = True) -> Listed:
+    """The certificates as they are. files: chain and key of the settings. now: seconds since 1970.
+
+    with_chains: else those of the inventory are left out, for who needs none of a thousand.
+    Raises ValueError if an entry is not of this version.
+    """
+    version, entries = inventory.entries()
+    chains = inventory.chains() if with_chains else {}
+    holders = {(one.chain_file, one.key_file): one.id for one in entries.values() if one.chain_file}
+    trouble = []
+    for chain, key in files:
+        try:
+            identity = load_identity(chain, key)
+        except CertificateFileError as error:
+            trouble.append(str(error))
+            continue
+        found = replace(
+            entry_from(identity, now=now), origin=Origin.SETTINGS, state=State.CURRENT, added=0.0, since=0.0
+        )
+        if found.id in entries:
+            continue
+        if holder := holders.get((str(chain), str(key))):
+            trouble.append(
+                f"{chain} holds {found.id}, which did not take the place of {holder} yet: a gateway that runs looks "
+                "within seconds, and its log says why it takes one not"
+            )
+            continue
+        entries[found.id] = replace(found, chain_file=str(chain), key_file=str(key))
+        chains[found.id] = identity.chain_pem
+    return Listed(version, entries, chains, tuple(trouble))

@@ -1,0 +1,104 @@
+"""Which certificates the gateway presents: the current ones of the inventory, and those of the settings' files.
+
+Called by `node.assembly` at the start, after SIGHUP, and when the stored version grows. A file of the settings whose
+certificate the inventory knows as next or deprecated is not presented: a changeover has taken its place.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from gatepost.net.engine import server_context
+from gatepost.net.identity import IdentityError, read_identity
+from gatepost.pki.certificates.entry import Origin, Purpose, State, entry_id
+from gatepost.pki.certificates.files import CertificateFileError, OtherCertificate
+from gatepost.protocols.tls.profile import PROFILES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from gatepost.net.identity import ServerIdentity
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.pki.certificates.inventory import Inventory
+
+
+_log = logging.getLogger(__name__)
+
+
+def presented(inventory: Inventory, files: Sequence[ServerIdentity]) -> list[ServerIdentity]:
+    """What listeners present, the one that became current last first. files: of the settings, as they are on disk.
+
+    A stored one whose key cannot be had is left out, with a line in the log that says what to do. If nothing else would
+    be left, the files are presented whatever the inventory says: no certificate is no STARTTLS. Raises
+    CertificateFileError if some are current and nothing can be presented: mail must not come in clear for a master key
+    that is the wrong one.
+    """
+    _, entries = inventory.entries()
+    stored, failures = _stored(inventory, entries.values())
+    wanted = [one for one in files if _wanted(one, entries)]
+    if failures and not stored and not files:
+        raise CertificateFileError(
+            "\n".join(failures)
+            + "\nso nothing can be presented, and mail would come in clear: put the master key back "
+            "that was used, or name files in [[certificate]]"
+        )
+    for failure in failures:
+        _log.error("a current certificate is not presented: %s", failure)
+    if not stored and not wanted and files:
+        _log.error("no certificate is current: those of the settings are presented")
+        return list(files)
+    return [*stored, *wanted]
+
+
+def settings_identities(inventory: Inventory, pairs: Sequence[tuple[Path, Path]]) -> list[ServerIdentity]:
+    """What the settings' files hold, or held when it was last approved: a renewal counts once it is recorded.
+
+    Raises CertificateFileError, which names all that are wrong.
+    """
+    _, entries = inventory.entries()
+    holders = {(one.chain_file, one.key_file): one for one in entries.values() if one.chain_file}
+    found, errors = [], []
+    for chain, key in pairs:
+        holder = holders.get((str(chain), str(key)))
+        try:
+            found.append(inventory.files.read(chain, key, holder.id if holder else ""))
+        except OtherCertificate as other:
+            if holder is not None and holder.state is State.CURRENT:
+                found.append(other.identity)
+        except CertificateFileError as error:
+            errors.append(str(error))
+    if errors:
+        raise CertificateFileError("\n".join(errors))
+    return found
+
+
+def refused_by_tls(identity: ServerIdentity, profile: str) -> str:
+    """Why a listener under a TLS profile could not present an identity, such as for a key that is too small; or ""."""
+    try:
+        server_context([identity], PROFILES[profile], ask_client_certificate=False)
+    except IdentityError as error:
+        return str(error)
+    return ""
+
+
+def _stored(inventory: Inventory, entries: Iterable[Entry]) -> tuple[list[ServerIdentity], list[str]]:
+    """The current ones that can be had, and why the others cannot."""
+    current = [one for one in entries if one.state is State.CURRENT and one.purpose is Purpose.SERVER]
+    found, failures = [], []
+    for entry in sorted(current, key=lambda one: -one.current_from):
+        if entry.origin is Origin.SETTINGS:
+            continue
+        try:
+            found.append(inventory.identity(entry))
+        except OtherCertificate as other:  # renewed while nothing ran; it is looked at more closely in a moment
+            found.append(other.identity)
+        except CertificateFileError as failure:
+            failures.append(str(failure))
+    return found, failures
+
+
+def _wanted(identity: ServerIdentity, entries: Mapping[str, Entry]) -> bool:
+    known = entries.get(entry_id(read_identity(identity).leaf))
+    return known is None or known.state is State.CURRENT

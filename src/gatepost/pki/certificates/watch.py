@@ -1,0 +1,243 @@
+"""Files that others renew (certbot, a configuration management): noticed, checked, recorded, and so presented.
+
+Called by `node.certificate_manager` in worker 0, every two seconds: a look costs a few calls of stat, content is read
+only when it changed. What is recorded makes a new version of the store, by which every worker presents it within a
+second; what was presented before stays in memory until then. A renewal that cannot be used changes nothing and is told
+once.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gatepost.net.identity import read_identity
+from gatepost.pki.certificates.directories import pairs_in
+from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State, entry_id
+from gatepost.pki.certificates.files import CertificateFileError, load_identity
+from gatepost.pki.certificates.inventory import entry_from
+from gatepost.pki.certificates.lifecycle import is_covered, names_of, replaced
+from gatepost.pki.certificates.presented import refused_by_tls
+from gatepost.store.changes import ConfigConflict
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gatepost.net.identity import ServerIdentity
+    from gatepost.pki.certificates.inventory import Inventory
+
+
+WATCH_SECONDS: Final = 2.0
+"""Between two looks at the files."""
+
+_PATIENCE: Final = 30.0  # a chain and its key are written one after the other
+_AGAIN: Final = 60.0
+_OWN: Final = frozenset({Origin.SETTINGS, Origin.FILES})
+
+_log = logging.getLogger(__name__)
+
+type Pair = tuple[Path, Path]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a look found. bad_since: the pair is not usable since then. again: when to read it though it is the same."""
+
+    stamp: object = None
+    bad_since: float = 0.0
+    told: bool = False
+    again: float = inf
+
+
+class FileWatch:
+    """settings: the pairs of `[[certificate]]`; they are presented, whatever else is. profile: of listeners."""
+
+    def __init__(self, inventory: Inventory, settings: Sequence[Pair], profile: str = "default") -> None:
+        self._inventory = inventory
+        self._profile = profile
+        self._settings = list(settings)
+        self._seen: dict[Pair, _Seen] = {}
+        self._unlisted: set[Path] = set()
+        self._accept = False
+        self._begun = False
+
+    def accept(self) -> None:
+        """Take what was refused for the names that it lost: an administrator sent SIGHUP, and so wants the files."""
+        self._accept = True
+        self._seen.clear()
+
+    def look(self, now: float) -> None:
+        """Record what others changed. now: seconds since 1970. Never raises for what is in files."""
+        _, entries = self._inventory.entries()
+        if not self._begun:
+            self._withdraw(entries, now)
+            self._begun = True
+        pairs = self._pairs(entries)
+        for pair, origin in pairs.items():
+            seen = self._seen.setdefault(pair, _Seen())
+            stamp = _stamp(pair)
+            if stamp == seen.stamp and now < seen.again:
+                continue
+            if stamp != seen.stamp:
+                seen.told, seen.bad_since = False, 0.0
+            seen.stamp, seen.again = stamp, inf
+            self._examine(pair, origin, seen, now)
+        self._seen = {pair: seen for pair, seen in self._seen.items() if pair in pairs}
+        self._accept = False
+
+    def _pairs(self, entries: Mapping[str, Entry]) -> dict[Pair, Origin]:
+        found = dict.fromkeys(self._settings, Origin.SETTINGS)
+        live = [one for one in entries.values() if one.origin is Origin.FILES and one.state is not State.RETIRED]
+        added = [(Path(one.chain_file), Path(one.key_file)) for one in live if one.key_file]
+        for pair in (*added, *self._in_directories()):
+            found.setdefault(pair, Origin.FILES)
+        return found
+
+    def _in_directories(self) -> Iterator[Pair]:
+        for path in self._inventory.directories.paths():
+            try:
+                yield from pairs_in(path)
+                self._unlisted.discard(path)
+            except OSError as error:
+                if path not in self._unlisted:
+                    _log.error("certificates in %s are not seen: %s", path, error.strerror)
+                self._unlisted.add(path)
+
+    def _withdraw(self, entries: Mapping[str, Entry], now: float) -> None:
+        """What the settings do not name any more is not presented any more, and the table says so."""
+        named = {(str(chain), str(key)) for chain, key in self._settings}
+        gone = [
+            _without_files(_deprecated(one, now))
+            for one in entries.values()
+            if one.origin is Origin.SETTINGS
+            and one.state is State.CURRENT
+            and (one.chain_file, one.key_file) not in named
+        ]
+        if gone:
+            self._inventory.change(gone, author="gatepost", note="not in the settings any more")
+
+    def _examine(self, pair: Pair, origin: Origin, seen: _Seen, now: float) -> None:
+        try:
+            identity = load_identity(*pair)
+        except CertificateFileError as error:
+            self._broken(str(error), seen, now)
+            return
+        seen.bad_since = 0.0
+        try:
+            self._consider(pair, origin, identity, seen, now)
+        except (ConfigConflict, StoreFailure) as failure:
+            _log.warning("a renewed certificate is not recorded yet: %s", failure)
+            seen.again = now + _AGAIN if isinstance(failure, StoreFailure) else now
+
+    def _broken(self, why: str, seen: _Seen, now: float) -> None:
+        """Half a renewal, most likely: the other half comes. If it does not, say so, once."""
+        seen.bad_since = seen.bad_since or now
+        if now < seen.bad_since + _PATIENCE:
+            seen.again = seen.bad_since + _PATIENCE
+        else:
+            self._tell(seen, f"what was renewed cannot be used: {why}")
+
+    def _tell(self, seen: _Seen, text: str) -> None:
+        if not seen.told:
+            _log.error("%s; what was presented before stays", text)
+        seen.told = True
+
+    def _consider(self, pair: Pair, origin: Origin, identity: ServerIdentity, seen: _Seen, now: float) -> None:
+        version, entries = self._inventory.entries()
+        holder = _holder(pair, entries)
+        found = entry_id(read_identity(identity).leaf)
+        if holder is not None and holder.id == found:
+            return
+        known = entries.get(found)
+        if holder is None and known is not None and (known.key_file or known.origin not in _OWN):
+            return  # it is in the inventory in its own right, and a changeover may have its reasons
+        entry = _entry(pair, origin, identity, holder or known, now)
+        objection = self._objection(entry, holder, seen, now)
+        if not objection and entry.purpose is Purpose.SERVER:
+            objection = refused_by_tls(identity, self._profile)
+        if objection:
+            self._tell(seen, f"{pair[0]}: {objection}")
+            return
+        entry, before = _succeed(entry, holder, entries, now)
+        note = f"{'renewed' if holder else 'found'} in {pair[0]}"
+        self._inventory.record(entry, identity.chain_pem, before, note=note, expected=version)
+        _log.info("certificate %s (%s) is %s: %s", entry.id, entry.leaf.subject, entry.state, note)
+
+    def _objection(self, entry: Entry, holder: Entry | None, seen: _Seen, now: float) -> str:
+        """Why a certificate is not taken, "" if it is."""
+        if holder is None and entry.origin is Origin.SETTINGS:
+            return ""  # there is no other to present in its place
+        if entry.leaf.not_after <= now:
+            return f"the certificate {entry.id} has expired; renew it again"
+        if entry.leaf.not_before > now:
+            seen.again = entry.leaf.not_before
+            return f"the certificate {entry.id} is not valid yet, it is taken when it is"
+        if holder is None or entry.purpose is Purpose.CLIENT or self._accept:
+            return ""
+        lost = [name for name in names_of(holder) if not is_covered(name, [entry])]
+        if not lost:
+            return ""
+        return (
+            f"the certificate {entry.id} does not bear {', '.join(lost)} any more, which {holder.id} does; renew it "
+            "with all names, or send SIGHUP to the gateway if they are to go"
+        )
+
+
+def _stamp(pair: Pair) -> object:
+    """Differs when one of the files was written, replaced, or given another mode."""
+    found: list[object] = []
+    for path in pair:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            found.append(error.errno)
+        else:
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    return tuple(found)
+
+
+def _holder(pair: Pair, entries: Mapping[str, Entry]) -> Entry | None:
+    """The certificate that was last known to be in these files."""
+    place = tuple(map(str, pair))
+    found = [one for one in entries.values() if (one.chain_file, one.key_file) == place]
+    found = [one for one in found if one.state is not State.RETIRED]
+    return max(found, key=lambda one: (one.state is State.CURRENT, one.since), default=None)
+
+
+def _entry(pair: Pair, origin: Origin, identity: ServerIdentity, like: Entry | None, now: float) -> Entry:
+    fresh = replace(entry_from(identity, now=now), origin=origin, chain_file=str(pair[0]), key_file=str(pair[1]))
+    if like is None:
+        return fresh
+    return replace(fresh, purpose=like.purpose, organization=like.organization, label=like.label)
+
+
+def _succeed(
+    entry: Entry, holder: Entry | None, entries: Mapping[str, Entry], now: float
+) -> tuple[Entry, tuple[Entry, ...]]:
+    """The new certificate in the state that its place gives it, and what becomes of the one that it replaces."""
+    current = replace(entry, state=State.CURRENT, current_from=now)
+    if holder is None:
+        shown = entry.origin is Origin.SETTINGS or not replaced(entry, entries)
+        return (current if shown else entry), ()
+    match holder.state:
+        case State.CURRENT:
+            return replace(current, replaces=(holder.id,)), (_without_files(_deprecated(holder, now)),)
+        case State.NEXT:
+            gone = replace(holder, state=State.RETIRED, since=now, switch_at=0.0)
+            return replace(entry, switch_at=holder.switch_at), (_without_files(gone),)
+        case _:  # a changeover has taken its place; what was renewed waits for another one
+            return entry, (_without_files(holder),)
+
+
+def _deprecated(entry: Entry, now: float) -> Entry:
+    begun = entry.current_from or now
+    return replace(entry, state=State.DEPRECATED, since=now, current_from=begun, current_until=now)
+
+
+def _without_files(entry: Entry) -> Entry:
+    """Its files hold another certificate by now, or belong to nobody."""
+    return replace(entry, chain_file="", key_file="")

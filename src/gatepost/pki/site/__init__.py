@@ -1,0 +1,1 @@
+"""A site of several nodes: its authority, enrollment of nodes, membership, credentials."""

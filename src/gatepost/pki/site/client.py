@@ -1,0 +1,210 @@
+"""Asking a site for a certificate: one HTTPS request over a connection of its own, TLS 1.3.
+
+Used by `pki.site.membership` and `gatepost site join`. The site is authenticated before anything is sent: by its
+root, which a node knows or whose thumbprint is in the token, and by the URI of who gives out certificates. A node of
+the site, or an on-premises server with a certificate of it, is not taken for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+import h11
+import msgspec
+
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.chain import judge
+from gatepost.net.dial import connect
+from gatepost.net.engine import client_context
+from gatepost.net.listener import parse_address
+from gatepost.net.stream import Loss, LossKind
+from gatepost.pki.site.profile import site_of
+from gatepost.pki.site.records import Grant, JoinRefused, Refusal, SiteError, SiteUnreachable
+from gatepost.protocols.tls.profile import PROFILES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gatepost.net.identity import ServerIdentity
+    from gatepost.net.stream import Stream
+    from gatepost.protocols.tls.facts import TlsFacts
+
+
+REFUSAL_FIELD: Final = "gatepost-refusal"
+"""The header field of an answer that says why there is no certificate, one word of `Refusal`."""
+_SECONDS: Final = 20.0
+_CONNECT_SECONDS: Final = 10.0
+_MAX_ANSWER: Final = 65536
+
+
+class _Given(msgspec.Struct):
+    site: str
+    certificate: str
+    roots: str
+
+
+def encoded(grant: Grant) -> bytes:
+    """A grant as it is sent, JSON."""
+    return msgspec.json.encode(_Given(grant.site, grant.certificate_pem.decode(), grant.roots_pem.decode()))
+
+
+class SiteConnection:
+    """One request to the site at an address; say first whom to trust: `trust` or `trust_thumbprint`.
+
+    address: host:port. now: by which certificates are judged, seconds since 1970. identity: the node's certificate, to
+    renew. site: which it must be, "" for any.
+    """
+
+    def __init__(self, address: str, *, now: float, identity: ServerIdentity | None = None, site: str = "") -> None:
+        self.address = address
+        self._now = now
+        self._identity = identity
+        self._site = site
+        self._anchors: TrustAnchors | None = None
+        self._thumbprint = ""
+
+    def trust(self, anchors: TrustAnchors) -> None:
+        """Trust who leads to one of these roots."""
+        self._anchors = anchors
+
+    def trust_thumbprint(self, sha256: str) -> None:
+        """Trust who presents a root of this thumbprint and leads to it."""
+        self._thumbprint = sha256
+
+    async def ask(self, what: str, body: Mapping[str, Any]) -> Grant:
+        """The site's answer to POST /`what`. Raises JoinRefused, SiteError, OSError."""
+        host, port = parse_address(self.address)
+        request = msgspec.json.encode(body)
+        context = client_context(PROFILES["modern"], identity=self._identity)
+        stream = await connect(host, port, timeout=_CONNECT_SECONDS)
+        exchange = _Exchange(stream, self, _head(what, self.address, len(request)), request)
+        stream.start_tls(context)
+        try:
+            async with asyncio.timeout(_SECONDS):
+                answer = await exchange.answer
+        except TimeoutError as late:
+            raise SiteUnreachable(f"{self.address}: no answer within {_SECONDS:g} s") from late
+        finally:
+            stream.abort(Loss(LossKind.CLOSED))
+        try:
+            given = msgspec.json.decode(answer, type=_Given)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise SiteError(f"{self.address}: the answer is not that of a site: {error}") from error
+        if given.site != exchange.site:
+            raise SiteError(f"{self.address}: the answer is of another site than who gave it")
+        return Grant(given.site, given.certificate.encode(), given.roots.encode())
+
+    def check(self, chain: Sequence[bytes]) -> str:
+        """The name of the site that proves to be one by this chain, DER. Raises SiteError."""
+        verdict = judge(chain, self._trusted(chain), now=self._now, purpose="server")
+        if not verdict.trusted:
+            raise SiteError(f"{self.address} is not the site that is meant: {verdict.detail}; nothing was sent to it")
+        site, path = site_of(chain[0])
+        if path != "authority" or self._site not in {"", site}:
+            raise SiteError(
+                f"{self.address} is {site or 'no site'} ({path or 'no node'}), and not who gives out certificates of "
+                f"{self._site or 'the site'}: nothing was sent to it"
+            )
+        return site
+
+    def _trusted(self, chain: Sequence[bytes]) -> TrustAnchors:
+        if self._anchors is not None:
+            return self._anchors
+        roots = [one for one in chain if hashlib.sha256(one).hexdigest() == self._thumbprint]
+        try:
+            return TrustAnchors(roots, "token")
+        except AnchorsError as error:
+            raise SiteError(
+                f"{self.address} does not show the root whose thumbprint is in the token ({self._thumbprint}): it is "
+                "not the site, or the token is not of this site; nothing was sent to it"
+            ) from error
+
+
+class _Exchange:
+    """One request on one stream. answer: its body. site: who answered."""
+
+    def __init__(self, stream: Stream, connection: SiteConnection, head: h11.Request, body: bytes) -> None:
+        self._stream = stream
+        self._connection = connection
+        self._request = (head, h11.Data(data=body), h11.EndOfMessage())
+        self._http = h11.Connection(h11.CLIENT)
+        self._response: h11.Response | None = None
+        self._body = bytearray()
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.site = ""
+        stream.attach(self)
+
+    def secured(self, facts: TlsFacts) -> None:
+        """Nothing is sent before it is known to whom."""
+        try:
+            self.site = self._connection.check(facts.peer_chain)
+        except SiteError as error:
+            self._fail(error)
+            return
+        for event in self._request:
+            self._stream.write(self._http.send(event) or b"")
+
+    def received(self, data: bytes) -> None:
+        """A part of the answer."""
+        try:
+            self._http.receive_data(data)
+            while not self.answer.done():
+                event = self._http.next_event()
+                if event is h11.NEED_DATA or event is h11.PAUSED:
+                    return
+                self._took(event)
+        except h11.RemoteProtocolError as error:
+            self._fail(SiteError(f"the answer is no HTTP: {error}"))
+
+    def lost(self, loss: Loss) -> None:
+        """The end, before or after the answer."""
+        why = f"the connection ended before the answer ({loss.kind}: {loss.detail or 'no reason'})"
+        self._fail(SiteUnreachable(f"{self._connection.address}: {why}; is it a site that listens there?"))
+
+    def _took(self, event: object) -> None:
+        match event:
+            case h11.Response():
+                self._response = event
+            case h11.Data():
+                self._body += event.data
+                if len(self._body) > _MAX_ANSWER:
+                    self._fail(SiteError(f"the answer is larger than {_MAX_ANSWER} bytes"))
+            case h11.EndOfMessage() if self._response is not None and self._response.status_code == 200:
+                self.answer.set_result(bytes(self._body))
+            case _:
+                self._fail(_refused(self._response))
+
+    def _fail(self, error: SiteError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+def _head(what: str, address: str, length: int) -> h11.Request:
+    headers = [
+        ("Host", address),
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(length)),
+        ("Connection", "close"),
+    ]
+    return h11.Request(method="POST", target=f"/{what}", headers=headers)
+
+
+def _refused(response: h11.Response | None) -> SiteError:
+    if response is None:
+        return SiteError("there was no answer")
+    said = next((value for name, value in response.headers if name == REFUSAL_FIELD.encode()), b"").decode("latin-1")
+    if said in set(Refusal):
+        return JoinRefused(Refusal(said), _MEANING[Refusal(said)])
+    return SiteError(f"the site answered with status {response.status_code}")
+
+
+_MEANING: Final = {
+    Refusal.REQUEST: "the site does not give this node a certificate: see its log",
+    Refusal.TOKEN: "the site does not take the token: it was used, has expired, or is for another node",
+    Refusal.TAKEN: "the site has a node of this name already; to join again: gatepost site token --for NAME there",
+    Refusal.NODE: "the site does not know this node",
+    Refusal.EARLY: "the site was asked a moment ago: try again in a minute",
+    Refusal.BUSY: "the site is busy: try again",
+}

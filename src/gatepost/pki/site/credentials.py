@@ -1,0 +1,132 @@
+"""What this node is to the other nodes of its site, as it is now: certificate, roots, and who of them is who.
+
+One for each worker (`node.assembly`), and for `explain`. Certificates of nodes live for days: whatever the store has
+anew is taken up, nothing is kept beyond it. Trust is judged here for who calls (`admit`); for whom we call it is judged
+by `mail.outbound.hop`, against the same roots.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.net.anchors import AnchorsError
+from gatepost.net.chain import judge
+from gatepost.net.engine import server_context
+from gatepost.net.identity import IdentityError
+from gatepost.pki.site.membership import Member
+from gatepost.pki.site.profile import node_of
+from gatepost.pki.site.records import SiteError
+from gatepost.policy.connectors.names import host_port
+from gatepost.policy.decisions.home import INTERNAL_PORT, Nodes, inside_profile
+from gatepost.protocols.tls.profile import PROFILES
+from gatepost.settings.roles import ListenerRole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.net.anchors import TrustAnchors
+    from gatepost.net.engine import ServerContext
+    from gatepost.net.identity import ServerIdentity
+    from gatepost.pki.site.records import Membership
+    from gatepost.pki.site.store import SiteStore
+    from gatepost.protocols.tls.facts import ChainVerdict
+    from gatepost.settings.model import Settings
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whether a client is a node of the site. node: its host name, "" if it is none; why: not, for us."""
+
+    node: str
+    why: str
+    chain: ChainVerdict | None
+
+
+def nodes_of(settings: Settings, member: Membership | None) -> Nodes:
+    """The nodes of the site as this one sees them."""
+    places = {one.name: host_port(one.address, INTERNAL_PORT) for one in settings.site.nodes}
+    return Nodes(settings.server.hostname, member.site if member is not None else "", places)
+
+
+class NodeCredentials:
+    """records: of this data directory. tls: what the internal listener presents, None while there is no certificate.
+
+    nodes: of the site.
+    """
+
+    def __init__(self, records: SiteStore, settings: Settings) -> None:
+        self._member = Member(records)
+        self._records = records
+        self._settings = settings
+        self._version = -1
+        self._taken: tuple[Membership | None, bytes] = None, b""
+        self._membership: Membership | None = None
+        self._identity: ServerIdentity | None = None
+        self._anchors: TrustAnchors | None = None
+        self.tls: ServerContext | None = None
+        self.nodes = nodes_of(settings, None)
+        self.refresh()
+        self._tell_if_closed()
+
+    def refresh(self) -> bool:
+        """Take up what is stored; whether that is anything new. Cheap when nothing was."""
+        version = self._records.store.version()
+        if version == self._version:
+            return False
+        self._version = version
+        try:
+            found = self._member.membership()
+            roots = self._member.roots_pem() if found is not None else b""
+            if (found, roots) == self._taken:
+                return False
+            self._take(found)
+            self._taken = found, roots
+        except (SiteError, IdentityError, AnchorsError) as error:
+            _log.error("internal hops: what this node is to the others cannot be used: %s", error)
+            return False
+        return True
+
+    def _tell_if_closed(self) -> None:
+        listens = any(one.role is ListenerRole.INTERNAL for one in self._settings.listeners)
+        if listens and self.tls is None:
+            _log.warning("internal hops: no node is let in before this gateway is in a site; see gatepost site join")
+
+    def _take(self, member: Membership | None) -> None:
+        identity = self._member.identity() if member is not None else None
+        anchors = self._member.anchors() if member is not None else None
+        profile = PROFILES[inside_profile(self._settings.tls.profile)]
+        tls = server_context([identity], profile, ask_client_certificate=True) if identity is not None else None
+        self._membership, self._identity, self._anchors, self.tls = member, identity, anchors, tls
+        self.nodes = nodes_of(self._settings, member)
+
+    def identity(self, now: float) -> ServerIdentity:
+        """What is shown to other nodes. Raises IdentityError if it would be of no use."""
+        if self._membership is None or self._identity is None:
+            raise IdentityError("this gateway is in no site: gatepost site join")
+        if now >= self._membership.not_after:
+            raise IdentityError(
+                f"the certificate of the node {self._membership.node} has expired: gatepost site status"
+            )
+        return self._identity
+
+    def anchors(self) -> TrustAnchors:
+        """The roots of the site. Raises AnchorsError."""
+        if self._anchors is None:
+            raise AnchorsError("this gateway is in no site: gatepost site join")
+        return self._anchors
+
+    def admit(self, chain: Sequence[bytes], now: float) -> Admission:
+        """Who presents a chain (DER, leaf first)."""
+        if self._anchors is None or self._membership is None:
+            return Admission("", "this gateway is in no site (any more)", None)
+        verdict = judge(chain, self._anchors, now=now, purpose="client")
+        if not verdict.trusted:
+            return Admission("", f"its certificate does not lead to the site's roots: {verdict.detail}", verdict)
+        node = node_of(chain[0], self._membership.site)
+        why = "" if node else f"its certificate is of the site's authority, but for no node of {self._membership.site}"
+        return Admission(node, why, verdict)

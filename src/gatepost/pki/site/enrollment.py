@@ -1,0 +1,91 @@
+"""Who asks a site for a certificate, and what is given: requests without their HTTP, and a limit for guessing.
+
+Used by `node.site_host`. How often somebody may ask is decided here, whether the answer is yes by `pki.site.site`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.net.listener import source_of
+from gatepost.pki.site.records import Grant, JoinRefused, Refusal, SiteError
+from gatepost.pki.site.site import read_secret
+from gatepost.protocols.message.header_text import shown_text
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.pki.site.site import Site
+
+
+FAILURES: Final = 10
+"""Refusals that one source address gets in a period; then it is refused unheard."""
+PERIOD: Final = 60.0
+"""Seconds."""
+_SOURCES: Final = 10_000
+_SHOWN: Final = 300  # characters of a reason, which repeats what was asked for
+
+_log = logging.getLogger(__name__)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What stands in a request. token: the secret part, to join; "" to renew."""
+
+    request: str
+    token: str = ""
+
+
+class SiteDesk:
+    """site: decides. lifetime: of the certificates given, seconds."""
+
+    def __init__(self, site: Site, lifetime: float) -> None:
+        self._site = site
+        self._lifetime = lifetime
+        self._refused: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def answer(self, what: str, body: bytes, source: str, chain: Sequence[bytes], now: float) -> Grant:
+        """What who asks is given. what: "join" or "renew". source: IP address. chain: as presented, DER.
+
+        Raises JoinRefused, which was logged, but for those that were refused unheard: of them the first.
+        """
+        counted = source_of(source)
+        try:
+            self._limit(counted, now)
+            given = self._given(what, body, chain, now)
+        except JoinRefused as refused:
+            if self._count(counted, now) <= FAILURES + 1:  # who goes on does not fill the log
+                why = shown_text(str(refused), _SHOWN)
+                _log.warning("site: %s from %s was refused (%s): %s", what, source, refused.reason, why)
+            raise
+        except (SiteError, StoreFailure) as failure:
+            _log.error("site: %s from %s could not be answered: %s", what, source, failure)
+            raise JoinRefused(Refusal.BUSY, str(failure)) from failure
+        _log.info("site: %s from %s: %s has a new certificate", what, source, given.node)
+        return given
+
+    def _given(self, what: str, body: bytes, chain: Sequence[bytes], now: float) -> Grant:
+        try:
+            asked = msgspec.json.decode(body, type=Asked)
+            request = asked.request.encode("ascii")
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise JoinRefused(Refusal.REQUEST, f"what was asked cannot be read: {error}") from error
+        if what == "join":
+            return self._site.join(read_secret(asked.token), request, lifetime=self._lifetime, now=now)
+        return self._site.renew(chain, request, lifetime=self._lifetime, now=now)
+
+    def _limit(self, source: str, now: float) -> None:
+        begun, count = self._refused.get(source, (now, 0))
+        if count >= FAILURES and now - begun < PERIOD:
+            raise JoinRefused(Refusal.BUSY, "it was refused too often")
+
+    def _count(self, source: str, now: float) -> int:
+        begun, count = self._refused.pop(source, (now, 0))
+        self._refused[source] = (begun, count + 1) if now - begun < PERIOD else (now, 1)
+        if len(self._refused) > _SOURCES:
+            self._refused.popitem(last=False)
+        return self._refused[source][1]

@@ -1,0 +1,231 @@
+"""What a node of a site has: its certificate with the sealed key, the roots of its site, and the renewal by itself.
+
+Used by `node.certificate_manager` (a duty of worker 0) and the `site` commands. The certificate is not in the
+inventory: it is shown to other nodes and not to the world, lives for days, and knows no changeover.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gatepost.net.anchors import TrustAnchors
+from gatepost.net.chain import judge
+from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
+from gatepost.net.tasks import spawn
+from gatepost.pki.certificates.request import Wish, made_request
+from gatepost.pki.site.client import SiteConnection
+from gatepost.pki.site.profile import node_name, site_of
+from gatepost.pki.site.records import Grant, JoinRefused, Membership, Refusal, SiteError
+from gatepost.pki.site.site import Site
+from gatepost.pki.site.store import MEMBERSHIP
+from gatepost.store.changes import ConfigConflict
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gatepost.pki.site.store import SiteStore
+
+
+RENEWAL_SECONDS: Final = 2.0
+"""Between two looks whether a certificate is due; a look costs next to nothing until it is."""
+
+_KEY: Final = f"{MEMBERSHIP}/key"
+_CERTIFICATE: Final = f"{MEMBERSHIP}/certificate"
+_ROOTS: Final = f"{MEMBERSHIP}/roots"
+_LEAST_PAUSE: Final = 2.0
+_LONGEST_PAUSE: Final = 300.0
+_PAUSE_PART: Final = 50  # of a lifetime: so long it waits after a failure
+_PRUNE_SECONDS: Final = 60.0
+_SERVICE: Final = "gatepost"
+
+_log = logging.getLogger(__name__)
+
+
+def node_request(node: str) -> tuple[bytes, bytes]:
+    """A fresh key and the request for a node's certificate: (request PEM, key PEM)."""
+    return made_request(Wish((node,), "ec-p256"))
+
+
+class Member:
+    """records: of this data directory."""
+
+    def __init__(self, records: SiteStore) -> None:
+        self._records = records
+
+    def membership(self) -> Membership | None:
+        """What this node is, None if it is in no site. Raises SiteError."""
+        return self._records.membership()
+
+    def identity(self) -> ServerIdentity:
+        """The node's certificate with its key. Raises SiteError."""
+        return ServerIdentity(self._records.content(_CERTIFICATE), self._records.opened(_KEY))
+
+    def anchors(self) -> TrustAnchors:
+        """The roots of the site, which the certificates of its nodes lead to. Raises SiteError."""
+        found = x509.load_pem_x509_certificates(self.roots_pem())
+        return TrustAnchors([one.public_bytes(Encoding.DER) for one in found], "the site's roots")
+
+    def roots_pem(self) -> bytes:
+        """The same, PEM; where the authority is kept they are its own. Raises SiteError."""
+        site = Site(self._records)
+        found = site.roots_pem(site.state()) or self._records.content(_ROOTS)
+        if not found:
+            raise SiteError("this gateway is in no site: gatepost site init, or site join")
+        return found
+
+    def take(self, grant: Grant, key_pem: bytes, node: str, address: str, *, author: str, now: float) -> Membership:
+        """Keep what the site gave instead of what was before. Raises SiteError if it is not good, StoreFailure."""
+        leaf = _checked(grant, key_pem, node, now)
+        made = Membership(
+            grant.site,
+            node,
+            address,
+            hashlib.sha256(leaf.public_bytes(Encoding.DER)).hexdigest(),
+            now,
+            leaf.not_valid_after_utc.timestamp(),
+        )
+        content = {
+            _KEY: self._records.sealed(key_pem, _KEY),
+            _CERTIFICATE: grant.certificate_pem,
+            _ROOTS: grant.roots_pem,
+        }
+        note = f"certificate of node {node} in {grant.site}"
+        self._records.apply({(MEMBERSHIP, MEMBERSHIP): made}, author=author, note=note, content=content)
+        return made
+
+    def leave(self, *, author: str) -> None:
+        """Forget the site, with key and certificate. Raises StoreFailure."""
+        gone = dict.fromkeys((_KEY, _CERTIFICATE, _ROOTS))
+        self._records.apply({(MEMBERSHIP, MEMBERSHIP): None}, author=author, note="left the site", content=gone)
+
+
+def own_certificate(
+    records: SiteStore, node: str, *, lifetime: float, author: str = _SERVICE, now: float
+) -> Membership:
+    """A new certificate for the node where the authority is kept. Raises SiteError, StoreFailure."""
+    request_pem, key_pem = node_request(node)
+    grant = Site(records).certify_own(node, request_pem, lifetime=lifetime, now=now, author=author)
+    return Member(records).take(grant, key_pem, node, "", author=author, now=now)
+
+
+class Renewal:
+    """Keeps the certificate of this node young. hostname: ours. lifetime: of certificates made here, seconds."""
+
+    def __init__(self, records: SiteStore, hostname: str, lifetime: float) -> None:
+        self._records = records
+        self._hostname = hostname
+        self._lifetime = lifetime
+        self._working: asyncio.Task[None] | None = None
+        self._version = -1
+        self._member: Membership | None = None
+        self._is_home = False  # the site's authority is kept here
+        self._not_before = 0.0
+        self._prune_at = 0.0
+
+    def look(self) -> None:
+        """Begin what is due, unless something is under way. Does not block."""
+        now = time.time()
+        if (self._working is None or self._working.done()) and self.due(now):
+            self._working = spawn(self.work(now), "site certificate")
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        if self._working is not None:
+            self._working.cancel()
+
+    def due(self, now: float) -> bool:
+        """Whether `work` has something to do."""
+        version = self._records.store.version()
+        if version != self._version:
+            self._version = version
+            self._read()
+        if now < self._not_before:
+            return False
+        old = self._member is not None and now >= self._member.renew_at
+        return old or (self._is_home and (now >= self._prune_at or not self._is_named()))
+
+    async def work(self, now: float) -> None:
+        """Renew if it is time; a failure is logged and tried again."""
+        member = self._member
+        try:
+            if self._is_home:
+                made = self._work_at_home(now)
+            else:
+                made = None if member is None else await self._renewed(member, now)
+            if made is not None:
+                _log.info("site %s: this node has a new certificate (%s)", made.site, made.sha256)
+        except JoinRefused as refused:
+            self._failed(now, _ADVICE.get(refused.reason, str(refused)))
+        except (SiteError, StoreFailure, OSError, ValueError) as failure:
+            self._failed(now, str(failure))
+
+    def _read(self) -> None:
+        try:
+            self._member = self._records.membership()
+            self._is_home = bool(self._records.state().authorities)
+        except SiteError as error:
+            _log.error("site: %s", error)
+            self._member, self._is_home = None, False
+
+    def _is_named(self) -> bool:
+        return self._member is not None and self._member.node == self._hostname
+
+    def _work_at_home(self, now: float) -> Membership | None:
+        if now >= self._prune_at:
+            self._prune_at = now + _PRUNE_SECONDS
+            with suppress(ConfigConflict):  # another minute will do
+                Site(self._records).prune(now)
+        if self._member is not None and self._is_named() and now < self._member.renew_at:
+            return None
+        return own_certificate(self._records, self._hostname, lifetime=self._lifetime, now=now)
+
+    async def _renewed(self, member: Membership, now: float) -> Membership:
+        known = Member(self._records)
+        if now >= member.not_after:
+            raise SiteError("the certificate has expired: make a token for this node and run gatepost site join")
+        request_pem, key_pem = node_request(member.node)
+        connection = SiteConnection(member.address, now=now, identity=known.identity(), site=member.site)
+        connection.trust(known.anchors())
+        grant = await connection.ask("renew", {"request": request_pem.decode("ascii")})
+        return known.take(grant, key_pem, member.node, member.address, author=_SERVICE, now=now)
+
+    def _failed(self, now: float, why: str) -> None:
+        member = self._member
+        life = member.not_after - member.issued if member is not None else 0.0
+        self._not_before = now + min(_LONGEST_PAUSE, max(_LEAST_PAUSE, life / _PAUSE_PART))
+        left = member.not_after - now if member is not None else 0.0
+        when = f"ends in {left / 3600:.1f} hours" if left > 0 else "has expired"
+        site = member.site if member is not None else "here"
+        _log.error("site %s: no new certificate for this node, whose own %s: %s", site, when, why)
+
+
+_ADVICE: Final = {
+    Refusal.NODE: "the site does not know this node (any more): make a token for it there and run gatepost site join",
+    Refusal.REQUEST: "the site does not give certificates of this kind: do both run the same version?",
+}
+
+
+def _checked(grant: Grant, key_pem: bytes, node: str, now: float) -> x509.Certificate:
+    """The certificate, if it is for this node and key and leads to the roots that came with it. Raises SiteError."""
+    try:
+        read_identity(ServerIdentity(grant.certificate_pem, key_pem))
+        (leaf,) = x509.load_pem_x509_certificates(grant.certificate_pem)
+        roots = [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(grant.roots_pem)]
+        anchors = TrustAnchors(roots, "the site's roots")
+    except (IdentityError, ValueError) as error:
+        raise SiteError(f"what the site gave cannot be used: {error}") from error
+    der = leaf.public_bytes(Encoding.DER)
+    if site_of(der) != (grant.site, node_name("", node).removeprefix("spiffe:///")):
+        raise SiteError(f"the site gave a certificate that is not for the node {node}")
+    verdict = judge([der], anchors, now=now, purpose="server")
+    if not verdict.trusted:
+        raise SiteError(f"the certificate that the site gave is not good here: {verdict.detail}; is the clock right?")
+    return leaf

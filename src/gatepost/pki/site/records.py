@@ -1,0 +1,134 @@
+"""What is remembered of a site: its authorities, nodes, open tokens, and certificates for other servers. Values only.
+
+`pki.site.site` keeps them at the site, `pki.site.membership` what a node knows of itself. Times are seconds
+since 1970 UTC; thumbprints SHA-256, hexadecimal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class SiteError(Exception):
+    """Something about a site cannot be done; the text says why and what to do, and holds no secret."""
+
+
+class SiteUnreachable(SiteError):  # noqa: N818 - it names what was found
+    """Whether the site would say yes was not learnt."""
+
+
+class Refusal(StrEnum):
+    """Why a node does not get a certificate, as far as it is told."""
+
+    REQUEST = "request"  # it cannot be read, or asks for what nodes do not get
+    TOKEN = "token"  # noqa: S105 - unknown, used, too old, or for another node
+    TAKEN = "taken"  # a node of this name is known, and the token is not for it
+    NODE = "node"  # no such node, or its certificate does not prove that it is one
+    EARLY = "early"  # it asked a moment ago
+    BUSY = "busy"  # nothing is wrong with it: later
+
+
+class JoinRefused(SiteError):  # noqa: N818 - it names what was said
+    """reason: what the node is told. The text is for us."""
+
+    def __init__(self, reason: Refusal, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class SiteAuthority:
+    """A root of a site. id: 16 digits of the thumbprint. signs_from: from when on its certificates are given out.
+
+    domains: the only names it can vouch for, none for all.
+    """
+
+    id: str
+    site: str
+    sha256: str
+    added: float
+    signs_from: float
+    not_after: float
+    domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of a site. thumbprints: of its last certificate and of the one before it. authority: who signed the last.
+
+    joined: with a token, or as the first; renewed: when it got the last certificate, which ends at not_after.
+    """
+
+    name: str
+    thumbprints: tuple[str, ...]
+    authority: str
+    joined: float
+    renewed: float
+    not_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token by which one node may join, once. sha256: of its secret. node: who may, "" for any that is not known."""
+
+    id: str
+    sha256: str
+    node: str
+    added: float
+    expires: float
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate for a server that is no node; its key was given away and is not kept."""
+
+    serial: str
+    names: tuple[str, ...]
+    sha256: str
+    authority: str
+    added: float
+    not_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """Everything of one moment. version: of the store. authorities: the one that signs last first."""
+
+    version: int
+    authorities: tuple[SiteAuthority, ...]
+    nodes: dict[str, Node]
+    tokens: dict[str, Token]
+    issued: dict[str, Issued]
+
+    def issuer(self, now: float) -> SiteAuthority | None:
+        """Who signs at `now`, None if nobody does."""
+        return next((one for one in self.authorities if one.signs_from <= now < one.not_after), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a node gets: its certificate, and all roots of the site, PEM. node: its name, for the site's own log."""
+
+    site: str
+    certificate_pem: bytes
+    roots_pem: bytes
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a node knows of itself. address: host:port where it renews, "" if the site's authority is kept here."""
+
+    site: str
+    node: str
+    address: str
+    sha256: str
+    issued: float
+    not_after: float
+
+    @property
+    def renew_at(self) -> float:
+        """When a new certificate is due: at half of the life."""
+        return self.issued + (self.not_after - self.issued) / 2

@@ -1,0 +1,128 @@
+"""Where a site's records lie in the configuration store, and the sealed keys of its authorities.
+
+Used by `pki.site.site` and `pki.site.membership` alone. Records are documents, so every change of them has an
+author, a note and a place in the history; certificates and keys are content beside them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.site.profile import Signer
+from gatepost.pki.site.records import Issued, Membership, Node, SiteAuthority, SiteError, SiteState, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.pki.certificates.vault import Vault
+    from gatepost.store.changes import ConfigStore
+
+
+type Record = SiteAuthority | Node | Token | Issued | Membership
+
+AUTHORITY: Final = "site_authority"
+NODE: Final = "site_node"
+TOKEN: Final = "site_token"  # noqa: S105 - a kind of record
+ISSUED: Final = "site_issued"
+MEMBERSHIP: Final = "site_membership"
+KINDS: Final = (AUTHORITY, NODE, TOKEN, ISSUED, MEMBERSHIP)
+"""The kinds of record, as the history names them."""
+
+_NO_VAULT: Final = "keys of a site are stored only sealed: set store.master_key (docs/certificates.md)"
+_UNREADABLE: Final = "is not stored as this version knows it"
+
+
+class SiteStore:
+    """store: of the data directory. vault: seals keys; None if no master key is set, then nothing is signed."""
+
+    def __init__(self, store: ConfigStore, vault: Vault | None) -> None:
+        self.store = store
+        self._vault = vault
+
+    def state(self) -> SiteState:
+        """All records of the site. What is read later may be newer than its version: who changes it says `expected`.
+
+        Raises SiteError.
+        """
+        version, _ = self.store.load(AUTHORITY)
+        authorities = sorted(self._all(AUTHORITY, SiteAuthority).values(), key=lambda one: (-one.signs_from, one.id))
+        return SiteState(
+            version,
+            tuple(authorities),
+            self._all(NODE, Node),
+            self._all(TOKEN, Token),
+            self._all(ISSUED, Issued),
+        )
+
+    def membership(self) -> Membership | None:
+        """What this node is, None if it is in no site. Raises SiteError."""
+        return self._all(MEMBERSHIP, Membership).get(MEMBERSHIP)
+
+    def apply(
+        self,
+        records: Mapping[tuple[str, str], Record | None],
+        *,
+        author: str,
+        note: str = "",
+        expected: int | None = None,
+        content: Mapping[str, bytes | None] | None = None,
+    ) -> None:
+        """Keep records by kind and name, None to forget one; all or none. Raises as `ConfigStore.apply`."""
+        document: dict[str, dict[str, Any]] = {}
+        for (kind, name), record in records.items():
+            document.setdefault(kind, {})[name] = None if record is None else msgspec.to_builtins(record)
+        self.store.apply(document, author=author, note=note, expected=expected, content=content or {})
+
+    def content(self, place: str) -> bytes:
+        """What lies beside the records, b"" if there is nothing."""
+        return self.store.content(place) or b""
+
+    def sealed(self, secret: bytes, place: str) -> bytes:
+        """A key as it may be stored at `place`. Raises SiteError."""
+        if self._vault is None:
+            raise SiteError(_NO_VAULT)
+        return self._vault.seal(secret, place)
+
+    def opened(self, place: str) -> bytes:
+        """The key that lies at `place`. Raises SiteError."""
+        found = self.content(place)
+        if not found:
+            raise SiteError(f"{place}: the key is not kept")
+        if self._vault is None:
+            raise SiteError(_NO_VAULT)
+        try:
+            return self._vault.open(found, place)
+        except VaultError as failure:
+            raise SiteError(str(failure)) from failure
+
+    def certificate_pem(self, authority: SiteAuthority) -> bytes:
+        """The root itself. Raises SiteError."""
+        found = self.content(place_of(authority.id, "certificate"))
+        if not found:
+            raise SiteError(f"the certificate of the authority {authority.id} is not in the store")
+        return found
+
+    def signer(self, authority: SiteAuthority, now: float) -> Signer:
+        """What signs in the name of an authority. Raises SiteError."""
+        key = load_pem_private_key(self.opened(place_of(authority.id, "key")), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise SiteError(f"the key of the authority {authority.id} {_UNREADABLE}")
+        return Signer(x509.load_pem_x509_certificate(self.certificate_pem(authority)), key, now)
+
+    def _all[R: Record](self, kind: str, record: type[R]) -> dict[str, R]:
+        _, document = self.store.load(kind)
+        try:
+            return {name: msgspec.convert(one, record) for name, one in document.get(kind, {}).items()}
+        except msgspec.ValidationError as error:
+            raise SiteError(f"a record of kind {kind} {_UNREADABLE}: {error}") from error
+
+
+def place_of(authority: str, what: str) -> str:
+    """Where content of an authority lies."""
+    return f"{AUTHORITY}/{authority}/{what}"

@@ -1,0 +1,1 @@
+"""S/MIME (RFC 8551): identities, signing, encryption, decryption, CMS."""

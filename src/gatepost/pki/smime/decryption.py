@@ -1,0 +1,254 @@
+"""Content that is encrypted by CMS (RFC 5652 section 6, RFC 5083): is it, for whom, and what a key of ours opens of it.
+
+Called by `mail.outbound.smime` in a thread. `cryptography` opens only DER with RSA PKCS #1 v1.5 and AES-CBC, and no
+message that has a recipient of another kind, so the structure is read here and only the ciphers are the library's. What
+comes out is not trusted: CBC proves nothing of who wrote it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.kdf.x963kdf import X963KDF
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
+from cryptography.hazmat.primitives.padding import PKCS7
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from gatepost.pki.smime.ber import INTEGER, OCTET_STRING, OID, SEQUENCE, SET, BerError, Element, context, read, write
+from gatepost.pki.smime.cms import (
+    AUTH_ENVELOPED,
+    BLOCK,
+    CBC,
+    ECDH,
+    ENVELOPED,
+    GCM,
+    HASHES,
+    MGF1,
+    OAEP,
+    PIECE,
+    RSA,
+    WRAP,
+    issuer_of,
+    shared_info,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cryptography.hazmat.primitives.ciphers import CipherContext
+    from cryptography.hazmat.primitives.hashes import HashAlgorithm
+
+
+type PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+_EMPTY: Final = 2  # octets of an element without content
+_LEAST_TAG: Final = 12  # octets of a GCM tag, RFC 5084 section 3.2
+
+
+class CannotDecrypt(ValueError):  # noqa: N818 - it names what was found
+    """Encrypted content that stays so; the text says why, and holds nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """A certificate with the private key that opens what is encrypted to it."""
+
+    certificate: x509.Certificate
+    key: PrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class _Envelope:
+    """recipients: one for each RecipientInfo. algorithm: AlgorithmIdentifier of the content. rest: what follows it."""
+
+    recipients: tuple[Element, ...]
+    algorithm: Element
+    content: Element
+    rest: tuple[Element, ...]
+
+
+def is_enveloped(cms: bytes) -> bool:
+    """Whether it is encrypted content for at least one recipient, by AES. Never raises."""
+    try:
+        envelope = _envelope(read(cms))
+    except BerError:
+        return False
+    known = CBC.keys() | GCM.keys()
+    return bool(envelope.recipients) and _name(envelope.algorithm) in known and len(envelope.content.raw) > _EMPTY
+
+
+def decrypted(cms: bytes, openers: Iterable[Opener]) -> tuple[bytes, Opener]:
+    """The content and who opened it: the first that can. Raises CannotDecrypt."""
+    try:
+        envelope = _envelope(read(cms))
+    except BerError as error:
+        raise CannotDecrypt(f"it is no encrypted content that can be read: {error}") from error
+    failure = CannotDecrypt("it is not encrypted to a key that is kept for its recipients")
+    for opener in openers:
+        try:
+            for key in _content_keys(envelope.recipients, opener):
+                return _opened(envelope, key), opener
+        except CannotDecrypt as error:
+            failure = error
+        except (ValueError, IndexError, TypeError, UnsupportedAlgorithm, InvalidTag, InvalidUnwrap) as error:
+            failure = CannotDecrypt(f"a key of ours is named, but does not open it ({type(error).__name__})")
+    raise failure
+
+
+def _envelope(info: Element) -> _Envelope:
+    """RFC 5652 sections 3 and 6.1, RFC 5083 section 2.1. Raises BerError."""
+    if info.tag != SEQUENCE or info.part(0, OID).octets not in {ENVELOPED, AUTH_ENVELOPED}:
+        raise BerError("it is not EnvelopedData")
+    data = info.part(1, context(0)).part(0, SEQUENCE)
+    data.part(0, INTEGER)
+    place = 2 if len(data.parts) > 1 and data.parts[1].tag == context(0) else 1
+    encrypted = data.part(place + 1, SEQUENCE)
+    encrypted.part(0, OID)
+    if len(encrypted.parts) <= 2 or encrypted.parts[2].tag not in {context(0), context(0, constructed=False)}:
+        raise BerError("it has no encrypted content")
+    rest = data.parts[place + 2 :]
+    return _Envelope(data.part(place, SET).parts, encrypted.part(1, SEQUENCE), encrypted.parts[2], rest)
+
+
+def _name(algorithm: Element) -> bytes:
+    return algorithm.part(0, OID).octets
+
+
+# the key of the content
+
+
+def _content_keys(recipients: tuple[Element, ...], opener: Opener) -> Iterator[bytes]:
+    """The key of the content out of each RecipientInfo that names the certificate."""
+    for recipient in recipients:
+        if recipient.tag == SEQUENCE and isinstance(opener.key, rsa.RSAPrivateKey):
+            if _is_for(recipient.parts[1], opener.certificate):
+                yield _transported(recipient, opener.key)
+        elif recipient.tag == context(1) and isinstance(opener.key, ec.EllipticCurvePrivateKey):
+            for one in recipient.parts[-1].parts:
+                if _is_for(one.parts[0], opener.certificate):
+                    yield _agreed(recipient, one.part(1, OCTET_STRING).octets, opener.key)
+
+
+def _is_for(identifier: Element, certificate: x509.Certificate) -> bool:
+    """Issuer and serial number, or the key's identifier (RFC 5652 section 6.2.1)."""
+    if identifier.tag == SEQUENCE:
+        serial = int.from_bytes(identifier.part(1, INTEGER).octets, signed=True)
+        return serial == certificate.serial_number and bytes(identifier.parts[0].raw) == issuer_of(certificate)
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        return False
+    # [0] IMPLICIT OCTET STRING, in a KeyAgreeRecipientInfo a sequence that begins with one.
+    inner = identifier.parts[0].octets if identifier.parts else identifier.octets
+    return inner == found
+
+
+def _transported(recipient: Element, key: rsa.RSAPrivateKey) -> bytes:
+    algorithm, encrypted = recipient.part(2, SEQUENCE), recipient.part(3, OCTET_STRING).octets
+    name = _name(algorithm)
+    if name == RSA:
+        return key.decrypt(encrypted, padding.PKCS1v15())
+    if name == OAEP:
+        return key.decrypt(encrypted, _oaep(algorithm))
+    raise CannotDecrypt("its key is encrypted by a method that is not known here")
+
+
+def _oaep(algorithm: Element) -> padding.OAEP:
+    """RFC 4055 section 4.1: SHA-1 where nothing else is said."""
+    digest: type[HashAlgorithm] = SHA1
+    mask: type[HashAlgorithm] = SHA1
+    for one in algorithm.parts[1].parts if len(algorithm.parts) > 1 else ():
+        if one.tag == context(0):
+            digest = _hash(_name(one.part(0, SEQUENCE)))
+        elif one.tag == context(1):
+            mask = _hash(_name(_parameters(one.part(0, SEQUENCE), MGF1)))
+        else:
+            raise CannotDecrypt("its key is encrypted with a label")
+    return padding.OAEP(padding.MGF1(mask()), digest(), None)
+
+
+def _parameters(algorithm: Element, wanted: bytes) -> Element:
+    if _name(algorithm) != wanted:
+        raise CannotDecrypt("its key is encrypted by a method that is not known here")
+    return algorithm.part(1, SEQUENCE)
+
+
+def _hash(name: bytes) -> type[HashAlgorithm]:
+    if name not in HASHES:
+        raise CannotDecrypt("its key is encrypted with a digest that is not known here")
+    return HASHES[name]
+
+
+def _agreed(recipient: Element, wrapped: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """RFC 5753 sections 3.1 and 7.2, with a key that the sender made for this message."""
+    originator = recipient.part(1, context(0)).part(0, context(1))
+    algorithm = recipient.parts[-2]
+    wrap = algorithm.part(1, SEQUENCE)
+    if _name(algorithm) not in ECDH or _name(wrap) not in WRAP:
+        raise CannotDecrypt("its key was agreed by a method that is not known here")
+    material = recipient.parts[2].part(0, OCTET_STRING).octets if recipient.parts[2].tag == context(1) else b""
+    public = load_der_public_key(_public_key(originator, key))
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        raise CannotDecrypt("its key was agreed with a key of another kind")
+    size = WRAP[_name(wrap)]
+    shared = key.exchange(ec.ECDH(), public)
+    derived = X963KDF(ECDH[_name(algorithm)](), size, shared_info(bytes(wrap.raw), size, material)).derive(shared)
+    return aes_key_unwrap(derived, wrapped)
+
+
+def _public_key(originator: Element, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The sender's key as SubjectPublicKeyInfo; its curve is ours, and is mostly left out."""
+    own = read(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).part(0, SEQUENCE)
+    return write(SEQUENCE, bytes(own.raw), bytes(originator.parts[1].raw))
+
+
+# the content
+
+
+def _opened(envelope: _Envelope, key: bytes) -> bytes:
+    name, content = _name(envelope.algorithm), envelope.content.octets
+    if name in GCM:
+        _check(key, GCM[name])
+        parameters = envelope.algorithm.part(1, SEQUENCE)
+        return _opened_gcm(envelope, key, parameters.part(0, OCTET_STRING).octets, content)
+    if name in CBC:
+        _check(key, CBC[name])
+        return _opened_cbc(algorithms.AES(key), envelope.algorithm.part(1, OCTET_STRING).octets, content)
+    raise CannotDecrypt("it is encrypted by a cipher that is not taken here")
+
+
+def _check(key: bytes, size: int) -> None:
+    if len(key) != size:
+        raise CannotDecrypt("its key has the wrong length")
+
+
+def _opened_cbc(cipher: algorithms.AES, vector: bytes, content: bytes) -> bytes:
+    decryptor = Cipher(cipher, modes.CBC(vector)).decryptor()
+    unpadder = PKCS7(BLOCK * 8).unpadder()
+    return b"".join([*(unpadder.update(piece) for piece in _through(decryptor, content)), unpadder.finalize()])
+
+
+def _opened_gcm(envelope: _Envelope, key: bytes, nonce: bytes, content: bytes) -> bytes:
+    """RFC 5084 section 3.2. Authenticated attributes count as a SET OF (RFC 5083 section 2.2)."""
+    rest = [one for one in envelope.rest if one.tag in {OCTET_STRING, context(1)}]
+    attributes = next((bytes(one.raw) for one in rest if one.tag == context(1)), b"")
+    tags = [one.octets for one in rest if one.tag == OCTET_STRING]
+    if len(tags) != 1:
+        raise CannotDecrypt("what proves it unchanged is missing")
+    decryptor = Cipher(algorithms.AES(key), modes.GCM(nonce, tags[0], min_tag_length=_LEAST_TAG)).decryptor()
+    if attributes:
+        decryptor.authenticate_additional_data(bytes((SET,)) + attributes[1:])
+    return b"".join(_through(decryptor, content))
+
+
+def _through(decryptor: CipherContext, content: bytes) -> Iterator[bytes]:
+    for at in range(0, len(content), PIECE):
+        yield decryptor.update(content[at : at + PIECE])
+    yield decryptor.finalize()

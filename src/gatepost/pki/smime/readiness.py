@@ -1,0 +1,61 @@
+"""Whether something can be encrypted to a recipient now: to which certificates, or why not and what to do.
+
+Asked by `mail.outbound.smime` for every message, and by `gatepost explain` before one comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.pki.smime.certificate import fit, owner_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography import x509
+
+    from gatepost.pki.smime.store import SmimeStore
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What there is for a recipient.
+
+    owner: whose certificates they are, the recipient's or its domain's; "" if nobody's. missing: why there is none that
+    can be used, and the command that adds one; "" if there is.
+    """
+
+    address: str
+    owner: str
+    certificates: tuple[x509.Certificate, ...]
+    missing: str = ""
+
+
+def readiness(store: SmimeStore, organization: str, recipient: str, now: float) -> Readiness:
+    """now: seconds since 1970. Raises SmimeStoreError."""
+    try:
+        address = owner_of(recipient)
+    except ValueError as error:
+        return Readiness(recipient, "", (), str(error))
+    owner, kept = store.certificates_for(organization, address)
+    good, bad = fit(kept, now)
+    if good:
+        return Readiness(address, owner, tuple(good))
+    why = f"of those kept for {owner}: {', '.join(bad)}" if bad else f"there is no certificate for {address}"
+    command = f"gatepost smime recipient add {owner or address} FILE --organization {organization}"
+    return Readiness(address, owner, (), f"{why}; add one: {command}")
+
+
+def readiness_of_all(store: SmimeStore, organizations: Sequence[str], recipient: str, now: float) -> Readiness:
+    """What several organizations that ask for encryption know of a recipient: all of their certificates.
+
+    It is missing if one of them knows none: another's word is not its own. organizations: at least one. Otherwise as in
+    `readiness`.
+    """
+    found = [readiness(store, one, recipient, now) for one in organizations]
+    lacking = next((one for one in found if one.missing), None)
+    if lacking is not None or len(found) == 1:
+        return lacking or found[0]
+    certificates = dict.fromkeys(certificate for one in found for certificate in one.certificates)
+    return Readiness(found[0].address, found[0].owner, tuple(certificates))

@@ -1,0 +1,42 @@
+"""Content signed with a certificate of an organization: SignedData with SHA-256 (RFC 5652 section 5, RFC 8551).
+
+Called by `mail.outbound.smime` in a thread. The structure is made by `cryptography`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A certificate with its key, and the intermediates that go with the signature."""
+
+    certificate: x509.Certificate
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = field(repr=False)
+    intermediates: tuple[x509.Certificate, ...] = ()
+
+
+def signature(content: bytes, signer: Signer) -> bytes:
+    """SignedData over the content, which is not in it."""
+    return _made(content, signer, pkcs7.PKCS7Options.DetachedSignature)
+
+
+def signed(content: bytes, signer: Signer) -> bytes:
+    """SignedData with the content in it."""
+    return _made(content, signer)
+
+
+def _made(content: bytes, signer: Signer, *options: pkcs7.PKCS7Options) -> bytes:
+    builder = pkcs7.PKCS7SignatureBuilder().set_data(content).add_signer(signer.certificate, signer.key, SHA256())
+    for certificate in signer.intermediates:
+        builder = builder.add_certificate(certificate)
+    return builder.sign(Encoding.DER, [pkcs7.PKCS7Options.Binary, *options])

@@ -1,0 +1,77 @@
+"""Which addresses a connection may be made to, where a tenant or a stranger chose the place.
+
+Asked by `net.dial`, `net.lookups.http` and `net.lookups.clamd` about each address right before they connect, so that no
+name can change between the check and the connection. Pure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+type _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+type _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")  # all that is given out (RFC 4291 section 2.4)
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # of IPv4, where there is only IPv6 (RFC 6052 section 2.1)
+_SIX_TO_FOUR: Final = ipaddress.IPv6Network("2002::/16")  # RFC 3056 section 2
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """Addresses of the public internet, and those of `networks`."""
+
+    networks: tuple[_Network, ...] = ()
+
+    @classmethod
+    def of(cls, networks: Iterable[str]) -> AddressPolicy:
+        """From networks as settings have them. Raises ValueError."""
+        return cls(tuple(map(ipaddress.ip_network, networks)))
+
+    def allows(self, text: str) -> bool:
+        """Whether a connection may be made to an IP address; never to the path of a socket."""
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return False
+        if _is_public(address):
+            return True
+        return any(one in network for one in (address, _carried(address)) if one for network in self.networks)
+
+
+PUBLIC_ADDRESSES: Final = AddressPolicy()
+
+
+def is_public(text: str) -> bool:
+    """Whether an address is of the public internet, whatever form an IPv4 address is wrapped up in."""
+    return _is_public(ipaddress.ip_address(text))
+
+
+def not_allowed(host: str) -> str:
+    """Why nobody connects to a host that a tenant named. It does not say which addresses the host has."""
+    return (
+        f"{host} has no public address, and none among [network] tenants_may_reach; ask the gateway's owner, who may "
+        "add its network there"
+    )
+
+
+def _is_public(address: _Address) -> bool:
+    carried = _carried(address)
+    if isinstance(address, ipaddress.IPv6Address) and carried is None and address not in _GLOBAL_UNICAST:
+        return False
+    found = carried or address
+    return found.is_global and not found.is_multicast
+
+
+def _carried(address: _Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that packets to this IPv6 address come to in the end; None if it stands for none."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address.ipv4_mapped is not None or address in _NAT64:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return ipaddress.IPv4Address(address.packed[2:6]) if address in _SIX_TO_FOUR else None

@@ -1,0 +1,414 @@
+"""An immutable index of all resources, built once per version, so that a decision is a few look-ups in dictionaries.
+
+Built by `node.snapshot`, read by `policy.connectors.match` and `policy`, which offers it as
+`policy.connectors.match.Directory`. Only finds; who wins among what was found is decided in `policy.connectors.match`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from gatepost.policy.connectors.hook_index import HookIndex
+from gatepost.policy.connectors.names import covers, network, parents
+from gatepost.policy.connectors.recipients import MailboxIndex
+from gatepost.policy.connectors.signing_keys import SigningKeys
+from gatepost.policy.connectors.values import ConnectorType, RevocationCheck
+from gatepost.policy.connectors.verification import in_force
+from gatepost.protocols.tls.names import matches, normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.oauth import OauthIssuer
+    from gatepost.policy.connectors.recipients import MailboxMatch
+    from gatepost.policy.connectors.records import (
+        AcceptedDomain,
+        InboundConnector,
+        Mailbox,
+        Organization,
+        OutboundConnector,
+    )
+    from gatepost.protocols.tls.facts import CertificateFacts
+
+
+type AddressKey = tuple[int, int]
+
+_KEPT = 64  # certificates of clients whose connectors are kept
+
+
+@lru_cache(maxsize=4096)
+def address_key(text: str) -> AddressKey | None:
+    """Version and number of an IP address, None if it is none. An IPv4 address mapped into IPv6 counts as IPv4."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.version, int(address)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InboundEntry:
+    """An inbound connector made ready for matching.
+
+    networks: IP version, bits behind the prefix, number before them. ownership: whether tls_sender_certificate_name
+    belongs to the organization (exchange.md section 2.2): 2 its accepted domain, 1 above one of them and nobody else's
+    own, 0 neither. label:
+    the connector as a sentence names it: "connector 'hq' of contoso".
+    """
+
+    organization: Organization
+    connector: InboundConnector
+    networks: tuple[tuple[int, int, int], ...]
+    ownership: int
+    label: str
+
+    @property
+    def specificity(self) -> tuple[bool, int, int]:
+        """How narrowly the certificate name points at the organization; greater is narrower."""
+        name = self.connector.tls_sender_certificate_name or "*."
+        return not name.startswith("*."), name.count("."), self.ownership
+
+    def holds(self, address: AddressKey | None) -> bool:
+        """Whether the address is in sender_ip_addresses."""
+        if address is None:
+            return False
+        version, number = address
+        return any(version == one and number >> shift == prefix for one, shift, prefix in self.networks)
+
+    def associated(self, domain: str) -> bool:
+        """Whether associated_accepted_domains, if there are any, have this domain."""
+        domains = self.connector.associated_accepted_domains
+        return not domains or domain in domains
+
+
+class PartnerIndex:
+    """The enabled partner connectors of one organization, by sender domain."""
+
+    __slots__ = ("_by_pattern",)
+
+    def __init__(self, entries: Iterable[InboundEntry]) -> None:
+        self._by_pattern: dict[str, list[InboundEntry]] = {}
+        for entry in entries:
+            for pattern in entry.connector.sender_domains:
+                self._by_pattern.setdefault(pattern, []).append(entry)
+
+    def candidates(self, sender_domain: str) -> Iterator[tuple[int, str, InboundEntry]]:
+        """Rank (0 is the most specific), the pattern that took the domain in, and the connector."""
+        for rank, pattern in enumerate(_patterns(sender_domain)):
+            for entry in self._by_pattern.get(pattern, ()):
+                yield rank, pattern, entry
+
+
+class OutboundIndex:
+    """The outbound connectors of one organization.
+
+    accepted: enabled ones for all_accepted_domains. central: enabled ones for route_all_messages_via_on_premises; those
+    that stand at one place are in the order of priority and name. A connector that only mail flow rules use
+    (is_transport_rule_scoped) stands at no place: it is found by its name alone.
+    """
+
+    __slots__ = ("_by_name", "_by_pattern", "accepted", "central")
+
+    def __init__(self, connectors: Iterable[OutboundConnector]) -> None:
+        ordered = sorted(connectors, key=lambda one: (one.priority, one.name))
+        self._by_name = {one.name.lower(): one for one in ordered}
+        placed = [one for one in ordered if one.enabled and not one.is_transport_rule_scoped]
+        self._by_pattern: dict[str, list[OutboundConnector]] = {}
+        for connector in placed:
+            for pattern in connector.recipient_domains:
+                self._by_pattern.setdefault(pattern, []).append(connector)
+        self.accepted = tuple(one for one in placed if one.all_accepted_domains)
+        self.central = tuple(one for one in placed if one.route_all_messages_via_on_premises)
+
+    @property
+    def everything(self) -> OutboundConnector | None:
+        """The connector that takes all messages first."""
+        return self.central[0] if self.central else None
+
+    def named(self, name: str) -> OutboundConnector | None:
+        """The connector of that name, in whatever case it is written, a disabled one too."""
+        return self._by_name.get(name.lower())
+
+    def candidates(self, domain: str) -> Iterator[tuple[str, OutboundConnector]]:
+        """The pattern that takes the domain in and its connector, the most specific first, "*" last.
+
+        Of one pattern in the order of priority and name.
+        """
+        for pattern in _patterns(domain):
+            for connector in self._by_pattern.get(pattern, ()):
+                yield pattern, connector
+
+
+class Directory:
+    """All organizations, domains, mailboxes and connectors of one version of the resources.
+
+    resources: as they are written. organizations: as far as they count for mail, without domains that are pending or
+    disputed and what is in them (`policy.connectors.verification`); what is found here is of these. version: its number
+    in `store.changes`, 0 if it is not stored; what was decided by it is recorded with it. first: since which version an
+    organization has had a domain, by both names; it decides disputes.
+    """
+
+    __slots__ = (
+        "_at_address",
+        "_by_certificate",
+        "_certificates",
+        "_disputed",
+        "_domains",
+        "_mailboxes",
+        "_oauth",
+        "_organizations",
+        "_outbound",
+        "_partners",
+        "_revocable",
+        "client_anchors",
+        "disputes",
+        "first",
+        "hooks",
+        "organizations",
+        "resources",
+        "signing_keys",
+        "version",
+    )
+
+    def __init__(
+        self, resources: Resources, version: int = 0, first: Mapping[tuple[str, str], int] = MappingProxyType({})
+    ) -> None:
+        self.resources = resources
+        self.version = version
+        self.first = first
+        standing = in_force(resources.organizations, first)
+        self.organizations = standing.organizations
+        self.disputes = standing.disputes
+        self._disputed = frozenset(one.claim.name for one in standing.disputes)
+        self._organizations = {one.name: one for one in self.organizations}
+        self._domains: dict[str, tuple[Organization, AcceptedDomain]] = {
+            domain.name: (one, domain) for one in self.organizations for domain in one.accepted_domains
+        }
+        self._mailboxes = MailboxIndex(self.organizations)
+        self.hooks = HookIndex(self.organizations)
+        self._outbound = {one.name: OutboundIndex(one.outbound_connectors) for one in self.organizations}
+        self.signing_keys = SigningKeys(self.organizations)
+        self._partners: dict[str, PartnerIndex] = {}
+        self._by_certificate: dict[str, list[InboundEntry]] = {}
+        self._revocable: dict[str, list[InboundEntry]] = {}
+        self._at_address: dict[AddressKey, dict[int, list[InboundEntry]]] = {}
+        self._certificates: dict[CertificateFacts, list[InboundEntry]] = {}
+        self._oauth: dict[str, list[tuple[Organization, OauthIssuer]]] = {}
+        for owner in self.organizations:
+            for issuer in owner.oauth_issuers:
+                if issuer.enabled:
+                    self._oauth.setdefault(issuer.issuer, []).append((owner, issuer))
+        self.client_anchors: frozenset[str] = frozenset(
+            connector.trust_anchors
+            for one in self.organizations
+            for connector in one.inbound_connectors
+            if connector.enabled and connector.trust_anchors
+        )
+        """Trust anchors that inbound connectors name for themselves: a client's chain is judged by each of them."""
+        for organization in self.organizations:
+            self._index_inbound(organization)
+
+    def with_resources(self, resources: Resources) -> Directory:
+        """Other resources in place of these, of the same version and with the same history."""
+        return Directory(resources, self.version, self.first)
+
+    def _index_inbound(self, organization: Organization) -> None:
+        entries = [self.entry(organization, one) for one in organization.inbound_connectors if one.enabled]
+        partners = [one for one in entries if one.connector.connector_type is ConnectorType.PARTNER]
+        if partners:
+            self._partners[organization.name] = PartnerIndex(partners)
+        for entry in entries:
+            if entry.connector.connector_type is ConnectorType.ON_PREMISES:
+                self._index_on_premises(entry)
+            if entry.connector.revocation_check is not RevocationCheck.NONE:
+                _index_by_certificate(self._revocable, entry)
+
+    def _index_on_premises(self, entry: InboundEntry) -> None:
+        _index_by_certificate(self._by_certificate, entry)
+        for version, shift, prefix in entry.networks:
+            self._at_address.setdefault((version, shift), {}).setdefault(prefix, []).append(entry)
+
+    def entry(self, organization: Organization, connector: InboundConnector) -> InboundEntry:
+        """The connector made ready for matching, whether it is enabled or not."""
+        networks = []
+        for text in connector.sender_ip_addresses:
+            found = network(text)
+            shift = found.max_prefixlen - found.prefixlen
+            networks.append((found.version, shift, int(found.network_address) >> shift))
+        ownership = self._ownership(organization, connector.tls_sender_certificate_name or "")
+        label = f"connector {connector.name!r} of {organization.name}"
+        return InboundEntry(organization, connector, tuple(networks), ownership, label)
+
+    def _ownership(self, organization: Organization, name: str) -> int:
+        bare = name.removeprefix("*.")
+        owner = self.organization_of(bare)
+        if owner is not None:
+            return 2 if owner.name == organization.name else 0
+        counting = self._organizations.get(organization.name)
+        below = (domain.name.removeprefix("*.") for domain in (counting.accepted_domains if counting else ()))
+        return 1 if name != bare and any(covers(name, domain) for domain in below) else 0
+
+    def is_disputed(self, domain: str) -> bool:
+        """Whether mail for a domain waits until its owner is known: two organizations claim it, and nobody has it."""
+        if not self._disputed or self._accepting(domain) is not None:
+            return False
+        return domain in self._disputed or any(f"*.{parent}" in self._disputed for parent in parents(domain))
+
+    def accepts(self, organization: str, domain: str) -> bool:
+        """Whether a domain is an accepted one of an organization."""
+        owner = self.organization_of(domain)
+        return owner is not None and owner.name == organization
+
+    def organization(self, name: str) -> Organization | None:
+        """The organization of that name."""
+        return self._organizations.get(name)
+
+    def organization_of(self, domain: str) -> Organization | None:
+        """Who accepts a domain (lower-case A-labels): by its exact name, else by the nearest "*.domain" above."""
+        found = self._accepting(domain)
+        return found[0] if found else None
+
+    def accepted_domain(self, domain: str) -> AcceptedDomain | None:
+        """The accepted domain that takes a domain in."""
+        found = self._accepting(domain)
+        return found[1] if found else None
+
+    def _accepting(self, domain: str) -> tuple[Organization, AcceptedDomain] | None:
+        if (found := self._domains.get(domain)) is not None:
+            return found
+        above = (self._domains.get(f"*.{parent}") for parent in parents(domain))
+        return next((found for found in above if found), None)
+
+    def mailbox(self, address: str) -> Mailbox | None:
+        """The mailbox that an address means; see `recipient`."""
+        found = self._mailboxes.find(address)
+        return found.mailbox if found is not None else None
+
+    def recipient(self, address: str) -> MailboxMatch | None:
+        """The mailbox that an address means, and by which of its addresses: see `policy.connectors.recipients`."""
+        return self._mailboxes.find(address)
+
+    def has_mailboxes(self, domain: str) -> bool:
+        """Whether there is a mailbox in the domain, so that its recipients are known here."""
+        return domain in self._mailboxes.domains
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether any organization lets its users log in with tokens."""
+        return bool(self._oauth)
+
+    @property
+    def takes_passwords(self) -> bool:
+        """Whether any organization lets its users log in with passwords."""
+        return any(one.allow_basic_auth_smtp for one in self.organizations)
+
+    def oauth_issuers(self, issuer: str) -> Sequence[tuple[Organization, OauthIssuer]]:
+        """The organizations that take tokens whose "iss" is this, each with what it asks of them."""
+        return self._oauth.get(issuer, ())
+
+    def partners(self, organization: str) -> PartnerIndex | None:
+        """The partner connectors of an organization, None if it has none."""
+        return self._partners.get(organization)
+
+    def outbound(self, organization: str) -> OutboundIndex | None:
+        """The outbound connectors of an organization, None if it is not known."""
+        return self._outbound.get(organization)
+
+    def on_premises_by_certificate(self, leaf: CertificateFacts) -> list[InboundEntry]:
+        """On-premises connectors whose certificate name the certificate may bear; each has still to be compared.
+
+        Their ownership is that of the name which the certificate bears.
+        Kept, since a session asks again with each MAIL, and a certificate of very many names takes milliseconds.
+        """
+        found = self._certificates.get(leaf)
+        if found is None:
+            if len(self._certificates) >= _KEPT:
+                self._certificates.clear()
+            found = [_as_borne(entry, leaf) for entry in _found_by_certificate(self._by_certificate, leaf)]
+            self._certificates[leaf] = found
+        return found
+
+    def revocation_anchors(self, leaf: CertificateFacts) -> frozenset[str]:
+        """Trust anchors ("" is the server's) by which an inbound connector that checks revocation may know the leaf."""
+        found = (entry.connector for entry in _found_by_certificate(self._revocable, leaf))
+        return frozenset(
+            one.trust_anchors
+            for one in found
+            if matches(one.tls_sender_certificate_name or "", leaf, common_name=one.match_common_name)
+        )
+
+    def on_premises_by_address(self, address: AddressKey | None) -> list[tuple[int, InboundEntry]]:
+        """On-premises connectors that hold the address, each with the bits behind its prefix (fewer are narrower)."""
+        if address is None:
+            return []
+        version, number = address
+        return [
+            (shift, entry)
+            for (one, shift), by_prefix in self._at_address.items()
+            if one == version
+            for entry in by_prefix.get(number >> shift, ())
+        ]
+
+
+def _index_by_certificate(index: dict[str, list[InboundEntry]], entry: InboundEntry) -> None:
+    if name := entry.connector.tls_sender_certificate_name:
+        index.setdefault(name, []).append(entry)
+        if not name.startswith("*."):
+            # A certificate for *.b.example bears mail.b.example too.
+            index.setdefault(f"?.{name.partition('.')[2]}", []).append(entry)
+
+
+def _found_by_certificate(index: dict[str, list[InboundEntry]], leaf: CertificateFacts) -> list[InboundEntry]:
+    """Entries whose certificate name the leaf may bear; each has still to be compared."""
+    if not index:
+        return []
+    found: dict[int, InboundEntry] = {}
+    for name in (*leaf.dns_names, normalise(leaf.common_name)):
+        for key in _certificate_keys(name):
+            for entry in index.get(key, ()):
+                found[id(entry)] = entry
+    return list(found.values())
+
+
+def _certificate_keys(name: str) -> Iterator[str]:
+    """What connectors that a name in a certificate may stand for are kept under: exact names, then wildcards."""
+    bare = name.removeprefix("*.")
+    yield name if name == bare else f"?.{bare}"
+    for parent in parents(bare):
+        yield f"*.{parent}"
+
+
+def _patterns(domain: str) -> Iterator[str]:
+    """The patterns that take a domain in, the most specific first."""
+    if domain:
+        yield domain
+        for parent in parents(domain):
+            yield f"*.{parent}"
+    yield "*"
+
+
+def _as_borne(entry: InboundEntry, leaf: CertificateFacts) -> InboundEntry:
+    """The connector as the certificate is its organization's: `*.example` is not its own where another name is borne.
+
+    A wildcard above its domains takes in those of others; only a name at, below or right above one of them is its own.
+    """
+    if entry.ownership != _ABOVE:
+        return entry
+    names = (*leaf.dns_names, normalise(leaf.common_name)) if entry.connector.match_common_name else leaf.dns_names
+    domains = [domain.name.removeprefix("*.") for domain in entry.organization.accepted_domains]
+    own = any(_borne_for(name, domain) for name in names for domain in domains)
+    return entry if own else replace(entry, ownership=0)
+
+
+_ABOVE = 1  # see `InboundEntry.ownership`
+
+
+def _borne_for(name: str, domain: str) -> bool:
+    return name == domain or name.endswith(f".{domain}") or name == f"*.{domain.partition('.')[2]}"

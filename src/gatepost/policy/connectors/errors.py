@@ -1,0 +1,114 @@
+"""What is wrong with a document, in words for the person who wrote it: where, what, why, and what to do.
+
+`policy.connectors.reader` and `settings.loader` turn the findings of pydantic into these; rules across fields add their
+own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
+
+    from gatepost.policy.connectors.overlaps import Claim
+
+
+_TYPES = {
+    "bool_type": "must be true or false, without quotes",
+    "int_type": "must be a whole number, without quotes",
+    "string_type": "must be a text in quotes",
+    "tuple_type": "must be a list in brackets, even for one value",
+    "model_type": "must be a table of keys and values",
+    "model_attributes_type": "must be a table of keys and values",
+}
+_BOUNDS = {
+    "string_too_short": ("min_length", "must have at least {} character(s)"),
+    "string_too_long": ("max_length", "must have at most {} characters"),
+    "too_short": ("min_length", "needs at least {} entry"),
+    "too_long": ("max_length", "may have at most {} entries"),
+}
+
+
+# A value that a sentence repeats, of which the beginning says which it is: nobody reads a pasted file in a message.
+_QUOTED = re.compile(r"(['\"].{80}).{20,}(['\"])", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing that is wrong.
+
+    path: the field, such as "organization.contoso.outbound_connector[0] 'bank-out'.tls_domain". message: what, why, and
+    what to do.
+    """
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class ResourceErrors(Exception):  # noqa: N818 - it is several errors, and says so
+    """A document of resources is refused; `errors` holds everything that is wrong with it, never only the first.
+
+    claims: its accepted domains as far as they could be read, so that overlaps are told beside other errors.
+    """
+
+    def __init__(self, errors: Sequence[FieldError], claims: Sequence[Claim] = ()) -> None:
+        super().__init__("\n".join(map(str, errors)))
+        self.errors = tuple(errors)
+        self.claims = tuple(claims)
+
+
+def dotted(path: str, location: Iterable[int | str]) -> str:
+    """A path with pydantic's location behind it: ("smart_hosts", 1) is ".smart_hosts[1]"."""
+    for step in location:
+        path = f"{path}[{step}]" if isinstance(step, int) else f"{path}.{step}" if path else step
+    return path
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """Why a key is refused, with the nearest known one."""
+    names = sorted(known)
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names) or 'none'}"
+    return f"unknown key, it would have no effect; {hint}"
+
+
+def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
+    """One finding of pydantic in our words. known: the keys that may stand beside an unknown one."""
+    kind = error["type"]
+    given = error.get("input")
+    context = error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return unknown_key(str(error["loc"][-1]), known)
+    if kind == "value_error":
+        return _QUOTED.sub(r"\1...\2", str(context["error"]))
+    if kind == "missing":
+        return "is missing: it has no default, so write it"
+    if isinstance(given, str) and f"string_{kind}" in _BOUNDS:
+        kind = f"string_{kind}"
+    return f"{_short(given)} {_reason(kind, context) or error['msg']}"
+
+
+def _reason(kind: str, context: Mapping[str, Any]) -> str:
+    """What is wrong with the value, for the commonest of pydantic's error types; "" for the others."""
+    if kind == "enum":
+        return f"is not possible here; choose {context['expected']}"
+    if kind == "string_pattern_mismatch":
+        return f"has the wrong form; it must match {context['pattern']}"
+    if kind in _BOUNDS:
+        name, text = _BOUNDS[kind]
+        return text.format(context[name])
+    return _TYPES.get(kind, "")
+
+
+def _short(given: object) -> str:
+    text = repr(given)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,276 @@
+"""What the gateway's owner granted of the machine and its network: which values of resources make it use which of it.
+
+A field whose type is marked `fields.Owned` may hold a value that names a file, a socket or a host. Only principals of
+the gateway may write one of the machine, and a host that a tenant wrote is bound by [network] tenants_may_reach. For
+each organization a document of kind "grant" is stored with every change: the values that need a grant and have it, with
+the field and the resource that each stands in. A value that is moved elsewhere is another one. Stored resources are
+read by `resources_in_force` alone, which leaves what is not granted without effect. Pure.
+
+An organization without such a document was stored by a version that did not know of grants: all of it is granted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gatepost.policy.connectors.bound import Holder, moved, moved_rules, turned_to_mx
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.connectors.fields import Access, Record, owned_marker, record_in
+from gatepost.policy.connectors.model import Resources, parse
+from gatepost.policy.connectors.records import Organization
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gatepost.policy.connectors.fields import Owned
+    from gatepost.policy.connectors.rules import PrefixLimits
+
+
+GRANT: Final = "grant"
+"""The kind of the documents that say what is granted, each by the name of its organization."""
+
+STORED_KINDS: Final = ("organization", GRANT)
+"""What is read of the store together, in one transaction."""
+
+UNGRANTED_PATH: Final = "/dev/null/not granted by the gateway's owner"
+"""In place of a path that is not granted: below what is no directory nothing can be opened, made or connected to."""
+
+TENANTS_CHOOSE: Final = ("", "tenants")
+"""In `ungranted` of an organization that tenants change: the hosts that its mail goes to by MX are theirs to choose."""
+
+
+class Grant(NamedTuple):
+    """One value of one field of one resource. part: key of the list that the resource is in, such as "mailbox"."""
+
+    part: str
+    name: str
+    field: str
+    value: str
+
+
+class Ungranted(NamedTuple):
+    """A value that no owner granted. access: one of MACHINE has no effect; one of NETWORK is bound."""
+
+    organization: str
+    grant: Grant
+    access: Access
+
+
+class _Use(NamedTuple):
+    """A value that needs a grant, and where it stands. path: as errors name it."""
+
+    grant: Grant
+    access: Access
+    path: str
+    instead: str
+
+
+def resources_in_force(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) -> Resources:
+    """The resources of what was stored (`STORED_KINDS`), with what is not granted marked. Raises ResourceErrors."""
+    named = {"organization": document.get("organization", {})}
+    return mark(parse(named, prefixes=prefixes), document.get(GRANT, {}))
+
+
+def mark(resources: Resources, stored: Mapping[str, Any]) -> Resources:
+    """The same resources, with what is not granted marked. stored: the documents of grants by organization."""
+    return Resources(tuple(_marked(one, stored.get(one.name)) for one in resources.organizations))
+
+
+def decide(
+    before: Organization | None, after: Organization, stored: Mapping[str, Any] | None, *, by_owner: bool
+) -> tuple[dict[str, Any], list[FieldError]]:
+    """What is granted after a change, as it is stored, and what its author may not write.
+
+    stored: the document before it, None if there was none. by_owner: a principal of the gateway makes the change, which
+    grants what it writes; what stood there before, and was not granted, is not granted by being repeated. A tenant
+    repeats what is granted, and does not lead it elsewhere (`policy.connectors.bound`).
+    """
+    old = {use.grant for use in _uses(before)} if before is not None else set()
+    granted = old if stored is None else _granted(stored)
+    granted = granted if by_owner else granted & old
+    kept, errors = [], []
+    for use in _uses(after):
+        if use.grant in granted or (by_owner and use.grant not in old):
+            kept.append(use.grant)
+        elif not by_owner and use.access is Access.MACHINE:
+            errors.append(FieldError(use.path, _not_yours(use)))
+    if before is not None and not by_owner:
+        errors += _moved(before, after, set(kept))
+        kept = [grant for grant in kept if not _leads_by_mx_now(before, after, grant)]
+    tenants = not by_owner or (stored is not None and stored.get("tenants") is True)
+    return _document(kept, tenants=tenants), errors
+
+
+def first_grants(resources: Resources, stored: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """For organizations that have no document of grants: one that grants all that stands there, by name."""
+    return {
+        one.name: _document((use.grant for use in _uses(one)), tenants=False)
+        for one in resources.organizations
+        if one.name not in stored
+    }
+
+
+def ungranted(resources: Resources) -> Iterator[Ungranted]:
+    """Values that no owner of the gateway granted, of those that need it, in the order in which they stand."""
+    for one in resources.organizations:
+        for use in _uses(one):
+            record = _part(one, use.grant.part, use.grant.name)
+            by_hosts = use.grant.field == "recipient_domains" and not getattr(record, "use_mx_record", True)
+            if (use.grant.field, use.grant.value) in record.ungranted and not by_hosts:
+                yield Ungranted(one.name, use.grant, use.access)
+
+
+def ungranted_paths(resources: Resources) -> Iterator[str]:
+    """Those that name something of the machine and have no effect, a sentence each, for the gateway's owner."""
+    for organization, (part, name, field, value), access in ungranted(resources):
+        if access is Access.MACHINE:
+            yield (
+                f"{field} of the {part} {name!r} of {organization} names {value!r}, which no owner of this gateway "
+                "granted: it has no effect, and mail that needs it waits; grant it with `gatepost grant add`, or take "
+                "it out"
+            )
+
+
+def with_grant(stored: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
+    """The document of an organization's grants with one more."""
+    return _document({*_granted(stored), grant}, tenants=stored.get("tenants") is True)
+
+
+def _moved(before: Organization, after: Organization, granted: set[Grant]) -> Iterator[FieldError]:
+    """What a tenant changed that leads what is granted of the machine elsewhere."""
+    holders: dict[tuple[str, str], Holder] = {}
+    for use in _uses(after):
+        part, name, field, _ = use.grant
+        if use.access is Access.MACHINE and use.grant in granted:
+            path = use.path.removesuffix(f".{field}")
+            known = Holder(part, path, _part(before, part, name), _part(after, part, name), {})
+            holders.setdefault((part, name), known).fields[field] = use.instead
+    for holder in holders.values():
+        yield from moved(holder)
+    connectors = {name: holder for (part, name), holder in holders.items() if part == "outbound_connector"}
+    yield from moved_rules(before, after, connectors)
+
+
+def _leads_by_mx_now(before: Organization, after: Organization, grant: Grant) -> bool:
+    """A domain that the owner wrote for smart hosts says nothing of the hosts that its MX records name."""
+    if grant.field != "recipient_domains":
+        return False
+    return turned_to_mx(*(_part(one, grant.part, grant.name) for one in (before, after)))
+
+
+def _not_yours(use: _Use) -> str:
+    what = "names something of the gateway's machine, which only the gateway's owner may write"
+    return f"{what}; {use.instead}" if use.instead else what
+
+
+def _document(granted: Iterable[Grant], *, tenants: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"granted": [list(one) for one in sorted(granted)]}
+    return found | {"tenants": True} if tenants else found
+
+
+def _granted(stored: Mapping[str, Any]) -> set[Grant]:
+    listed = stored.get("granted", ())
+    rows = listed if isinstance(listed, Sequence) else ()
+    return {Grant(*map(str, row)) for row in rows if isinstance(row, Sequence) and len(row) == len(Grant._fields)}
+
+
+# ------------------------------------------------------------------------------------------------ what needs a grant
+
+
+@cache
+def _owned(model: type[Record]) -> tuple[tuple[tuple[str, ...], Owned], ...]:
+    """The marked fields of a table, and of the tables in it, by the names of their attributes."""
+    found: list[tuple[tuple[str, ...], Owned]] = []
+    for name, info in model.model_fields.items():
+        inner = record_in(info.annotation)
+        if inner is not None and issubclass(inner, Record):
+            found += [((name, *rest), owned) for rest, owned in _owned(inner)]
+        elif (owned := owned_marker(info)) is not None:
+            found.append(((name,), owned))
+    return tuple(found)
+
+
+def _uses(organization: Organization) -> Iterator[_Use]:
+    here = f"organization.{organization.name}"
+    for name, info in Organization.model_fields.items():
+        model = record_in(info.annotation) if info.alias is not None else None
+        if model is None or not issubclass(model, Record) or not _owned(model):
+            continue
+        for place, part in enumerate(getattr(organization, name)):
+            identity = _identity(part)
+            for grant, access, instead in _uses_of(part, info.alias or "", identity):
+                yield _Use(grant, access, f"{here}.{info.alias}[{place}] {identity!r}.{grant.field}", instead)
+
+
+def _uses_of(part: Record, key: str, identity: str) -> Iterator[tuple[Grant, Access, str]]:
+    for names, owned in _owned(type(part)):
+        field = ".".join(names)
+        for value in _written(part, names):
+            access = owned.access(value)
+            if access is not None and not value.endswith(UNGRANTED_PATH):
+                yield Grant(key, identity.lower(), field, value), access, owned.instead
+        for marked, value in part.ungranted:
+            # What was put out of force stands there all the same.
+            if marked == field and owned.access(value) is Access.MACHINE:
+                yield Grant(key, identity.lower(), field, value), Access.MACHINE, owned.instead
+
+
+def _identity(part: Record) -> str:
+    return str(getattr(part, "name", "") or getattr(part, "address", ""))
+
+
+def _written(part: Record, names: Sequence[str]) -> Iterator[str]:
+    value: Any = part
+    for name in names:
+        value = None if value is None else getattr(value, name)
+    if isinstance(value, tuple):
+        yield from map(str, value)
+    elif value is not None:
+        yield str(value)
+
+
+def _part(organization: Organization, key: str, name: str) -> Record:
+    attribute = next(own for own, info in Organization.model_fields.items() if info.alias == key)
+    parts: Sequence[Record] = getattr(organization, attribute)
+    return next(one for one in parts if _identity(one).lower() == name)
+
+
+# ------------------------------------------------------------------------------------------------ what is not granted
+
+
+def _marked(organization: Organization, stored: Mapping[str, Any] | None) -> Organization:
+    if stored is None:
+        return organization
+    granted = _granted(stored)
+    lists: dict[str, Any] = {}
+    for name, info in Organization.model_fields.items():
+        model = record_in(info.annotation) if info.alias is not None else None
+        if model is None or not issubclass(model, Record) or not _owned(model):
+            continue
+        lists[name] = tuple(_marked_part(part, info.alias or "", granted) for part in getattr(organization, name))
+    tenants = frozenset({TENANTS_CHOOSE}) if stored.get("tenants") is True else frozenset()
+    return organization.with_ungranted(tenants, {name: parts for name, parts in lists.items() if parts})
+
+
+def _marked_part[P: Record](part: P, key: str, granted: set[Grant]) -> P:
+    lacking = [(grant, access) for grant, access, _ in _uses_of(part, key, _identity(part)) if grant not in granted]
+    if not lacking:
+        return part
+    ungranted = frozenset((grant.field, grant.value) for grant, _ in lacking)
+    update: dict[str, Any] = {}
+    for grant, access in lacking:
+        if access is Access.MACHINE:
+            outer, _, inner = grant.field.partition(".")
+            blocked = _blocked(grant.value)
+            update[outer] = (
+                update.get(outer, getattr(part, outer)).model_copy(update={inner: blocked}) if inner else blocked
+            )
+    return part.with_ungranted(ungranted, update)
+
+
+def _blocked(value: str) -> str:
+    """What stands for a value that is not granted; of a socket, as the field writes one."""
+    form = next((form for form in ("lmtp:unix:", "unix:") if value.startswith(form)), "")
+    return f"{form}{UNGRANTED_PATH}"

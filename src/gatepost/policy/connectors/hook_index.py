@@ -1,0 +1,51 @@
+"""The content hooks of all organizations, as they are asked: whose, and in which direction of mail.
+
+Made by `policy.connectors.directory` for one version of the resources, asked by `policy.decisions.content`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.policy.connectors.values import HookDirection
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.content_hook import ContentHook
+    from gatepost.policy.connectors.records import Organization
+
+
+class AskedHook(NamedTuple):
+    """A hook and whose it is."""
+
+    organization: str
+    hook: ContentHook
+
+    @property
+    def label(self) -> str:
+        """As a sentence names it: "content hook 'av' of contoso"."""
+        return f"content hook {self.hook.name!r} of {self.organization}"
+
+
+class HookIndex:
+    """The enabled content hooks of all organizations, in the order of their names."""
+
+    __slots__ = ("_asked",)
+
+    def __init__(self, organizations: tuple[Organization, ...]) -> None:
+        self._asked: dict[tuple[str, HookDirection], tuple[AskedHook, ...]] = {}
+        for organization in organizations:
+            enabled = sorted((one for one in organization.content_hooks if one.enabled), key=lambda one: one.name)
+            for direction in (HookDirection.INBOUND, HookDirection.OUTBOUND):
+                asked = [one for one in enabled if one.direction in {direction, HookDirection.BOTH}]
+                if asked:
+                    self._asked[organization.name, direction] = tuple(
+                        AskedHook(organization.name, one) for one in asked
+                    )
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._asked)
+
+    def asked(self, organization: str, direction: HookDirection) -> tuple[AskedHook, ...]:
+        """Those that are asked about mail of one direction."""
+        return self._asked.get((organization, direction), ())

@@ -1,0 +1,399 @@
+"""What resources allow but their author probably did not mean: warnings, each a known trap of Exchange's or ours.
+
+Called by `gatepost apply`, `doctor` and the admin centre through `policy.connectors.describe`. Errors are in
+`policy.connectors.rules`; nothing here stops anything.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from gatepost.policy.connectors import oauth
+from gatepost.policy.connectors.content_hook import scanner_host
+from gatepost.policy.connectors.names import covers, is_this_machine, network
+from gatepost.policy.connectors.publication import publication
+from gatepost.policy.connectors.values import (
+    ConnectorType,
+    DkimAlgorithm,
+    DkimState,
+    DomainType,
+    Mode,
+    PublishedSts,
+    TlsSettings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
+    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.names import Network
+    from gatepost.policy.connectors.records import AcceptedDomain, InboundConnector, Organization, OutboundConnector
+
+
+_OVERLAPS: Final = 3  # networks of others that are named for each
+
+
+def warnings(resources: Resources, hostname: str = "") -> list[str]:
+    """Everything to think about again, one sentence each, in the order of the resources.
+
+    hostname: the gateway's own, "" if it is not known.
+    """
+    found: list[str] = []
+    for organization in resources.organizations:
+        found.extend(_domains(organization))
+        for domain in (one for one in organization.accepted_domains if one.verified):
+            found.extend(_policy(domain, f"accepted domain {domain.name} of {organization.name}", hostname))
+        for inbound in organization.inbound_connectors:
+            if inbound.enabled:
+                label = f"inbound connector {inbound.name!r} of {organization.name}"
+                on_premises = inbound.connector_type is ConnectorType.ON_PREMISES
+                found.extend(_on_premises(inbound, organization, label) if on_premises else _partner(inbound, label))
+        for outbound in organization.outbound_connectors:
+            if outbound.enabled:
+                found.extend(_outbound(outbound, f"outbound connector {outbound.name!r} of {organization.name}"))
+        placed = sorted(_placed(organization), key=lambda each: (each.priority, each.name))
+        for one, other in _related(placed):
+            found.extend(_pair(one, other, organization))
+        found.extend(_rules(organization))
+        for issuer in organization.oauth_issuers:
+            if issuer.enabled:
+                found.extend(oauth.traps(issuer, f"OAuth issuer {issuer.name!r} of {organization.name}"))
+        found.extend(_hooks(organization))
+        found.extend(_dkim(organization))
+    found.extend(_shared_addresses(resources))
+    return found
+
+
+def _placed(organization: Organization) -> list[OutboundConnector]:
+    """The connectors that take mail by its domain, as `policy.connectors.directory` has them."""
+    return [one for one in organization.outbound_connectors if one.enabled and not one.is_transport_rule_scoped]
+
+
+def _domains(organization: Organization) -> Iterator[str]:
+    addresses = {box.address.lower() for box in organization.mailboxes}
+    populated = {address.rpartition("@")[2] for address in addresses}
+    for domain in organization.accepted_domains:
+        label = f"accepted domain {domain.name} of {organization.name}"
+        if not domain.verified:
+            yield (
+                f"{label}: it is pending; until it is verified no mail is taken in for it, and mailboxes, aliases and "
+                "DKIM keys in it have no effect"
+            )
+            continue
+        if domain.name.startswith("*."):
+            yield f"{label}: mail to every name under it is taken in and sent on, misspelt ones too"
+        if domain.type is DomainType.INTERNAL_RELAY and not _is_routed(domain.name, organization):
+            yield (
+                f"{label}: no outbound connector takes its mail, so what has no mailbox here goes by MX, which may "
+                "lead back here; name it in an on-premises connector with smart_hosts"
+            )
+        if domain.type is DomainType.AUTHORITATIVE and domain.name in populated:
+            yield from _authoritative(domain.name, organization, label)
+            if f"postmaster@{domain.name}" not in addresses:
+                yield f"{label}: there is no postmaster@{domain.name}, which RFC 5321 section 4.5.1 requires"
+
+
+def _policy(domain: AcceptedDomain, label: str, hostname: str) -> Iterator[str]:
+    """The MTA-STS policy that is served for it."""
+    made = publication(domain, hostname or "mx.example")
+    if made is None:
+        if domain.mta_sts_mx:
+            yield f"{label}: mta_sts_mx has no effect, as no policy is published; write mta_sts"
+        return
+    yield from (f"{label}: {remark.text}" for remark in made.remarks if remark.level != "info")
+    if hostname and domain.mta_sts is PublishedSts.ENFORCE and not made.policy.matches(hostname):
+        yield (
+            f"{label}: its policy leaves out {hostname}, this gateway: senders that obey it do not deliver here; add "
+            "that to mta_sts_mx, unless other hosts are the MX"
+        )
+    for pattern in domain.mta_sts_mx:
+        if pattern.startswith("*.") and "." not in pattern[2:]:
+            yield f"{label}: mta_sts_mx {pattern} allows every host right below a top-level domain; name the hosts"
+
+
+def _authoritative(domain: str, organization: Organization, label: str) -> Iterator[str]:
+    """Hybrid: recipients elsewhere bounce here and never reach the connector that leads to them."""
+    for one in _placed(organization):
+        if one.connector_type is ConnectorType.ON_PREMISES and (
+            one.all_accepted_domains or any(covers(pattern, domain) for pattern in one.recipient_domains)
+        ):
+            yield (
+                f"{label}: recipients without a mailbox here are refused and never reach outbound connector "
+                f'{one.name!r}; write type = "internal-relay" if they have one on-premises'
+            )
+
+
+def _is_routed(domain: str, organization: Organization) -> bool:
+    bare = domain.removeprefix("*.")
+    return any(
+        one.all_accepted_domains
+        or one.route_all_messages_via_on_premises
+        or any(covers(pattern, bare) for pattern in one.recipient_domains)
+        for one in _placed(organization)
+    )
+
+
+def _on_premises(connector: InboundConnector, organization: Organization, label: str) -> Iterator[str]:
+    name = connector.tls_sender_certificate_name
+    if any(domain != "*" for domain in connector.sender_domains):
+        yield f"{label}: sender_domains act on partner connectors only; leave them out"
+    if connector.restrict_domains_to_certificate or connector.restrict_domains_to_ip_addresses:
+        yield f"{label}: restrict_domains_to_certificate and _to_ip_addresses act on partner connectors only"
+    if name and not _owns(organization, name):
+        yield (
+            f"{label}: {name} is under no accepted domain of {organization.name}, so its certificate counts only for "
+            "senders in one"
+        )
+    if connector.mode is Mode.REHEARSE:
+        yield f"{label}: in rehearsal it lets its servers relay all the same; only its refusals are not applied"
+    if connector.cloud_services_mail_enabled and not name:
+        yield (
+            f"{label}: cloud_services_mail_enabled has no effect on servers known by address alone, which others may "
+            "share; write tls_sender_certificate_name"
+        )
+    yield from _names(connector, label)
+
+
+def _names(connector: InboundConnector, label: str) -> Iterator[str]:
+    name = connector.tls_sender_certificate_name
+    if name and "." not in name.removeprefix("*."):
+        yield f"{label}: {name} takes in a whole top-level domain"
+    if connector.match_common_name:
+        yield f"{label}: the CN is matched too, which RFC 9525 leaves out; better have the name in subjectAltName"
+
+
+def _owns(organization: Organization, name: str) -> bool:
+    """As `policy.connectors.directory` weighs ownership."""
+    bare = name.removeprefix("*.")
+    return any(
+        covers(domain.name, bare) or (name != bare and covers(name, domain.name.removeprefix("*.")))
+        for domain in organization.accepted_domains
+    )
+
+
+def _partner(connector: InboundConnector, label: str) -> Iterator[str]:
+    by_certificate, by_address = connector.restrict_domains_to_certificate, connector.restrict_domains_to_ip_addresses
+    if by_certificate and by_address:
+        yield f"{label}: both the certificate and the address are needed; for either, make two connectors"
+    if "*" in connector.sender_domains and (by_certificate or by_address) and not connector.associated_accepted_domains:
+        yield (
+            f"{label}: a lock-down of all accepted domains: every other sender is refused, save those that a connector "
+            "for a more specific domain lets in"
+        )
+    if not (by_certificate or by_address or connector.require_tls or connector.tls_sender_certificate_name):
+        yield f"{label}: it demands nothing, and only names its senders in the trace"
+    if connector.cloud_services_mail_enabled:
+        yield f"{label}: cloud_services_mail_enabled acts on on-premises connectors only; leave it out"
+    yield from _names(connector, label)
+
+
+def _outbound(connector: OutboundConnector, label: str) -> Iterator[str]:
+    if connector.all_accepted_domains and "*" in connector.recipient_domains:
+        yield f'{label}: "*" beside all_accepted_domains takes all mail to the Internet as well'
+    if connector.is_transport_rule_scoped and connector.recipient_domains:
+        yield f"{label}: only mail flow rules use it, so its recipient_domains have no effect; put them into the rule"
+    yield from _by_mx(connector, label)
+    if connector.tls_settings is TlsSettings.DOMAIN_VALIDATION and connector.tls_domain is None:
+        expected = "the smart host's own name" if connector.smart_hosts else "the recipient domain's own name"
+        yield f"{label}: without tls_domain the certificate must bear {expected}"
+    if connector.tls_domain is not None and "." not in connector.tls_domain.removeprefix("*."):
+        yield f"{label}: tls_domain {connector.tls_domain} takes in a whole top-level domain"
+    if connector.cloud_services_mail_enabled:
+        yield from _cross_premises(connector, label)
+
+
+def _cross_premises(connector: OutboundConnector, label: str) -> Iterator[str]:
+    """What must hold for Exchange to be told something, and to believe it (exchange.md section 9.4)."""
+    if connector.tls_settings is not TlsSettings.DOMAIN_VALIDATION or connector.mode is Mode.REHEARSE:
+        yield (
+            f"{label}: cloud_services_mail_enabled tells whoever answers what is for the organization's own Exchange; "
+            'write tls_settings = "domain-validation" and tls_domain, in force'
+        )
+    if connector.client_certificate is None:
+        yield (
+            f"{label}: Exchange believes the header fields of cloud_services_mail_enabled only of a gateway that shows "
+            "its certificate; write client_certificate"
+        )
+
+
+def _by_mx(connector: OutboundConnector, label: str) -> Iterator[str]:
+    if not connector.use_mx_record:
+        return
+    if connector.route_all_messages_via_on_premises:
+        yield f"{label}: it sends each message to its own domain's MX, so nothing goes on-premises; write smart_hosts"
+    if connector.all_accepted_domains:
+        yield (
+            f"{label}: it sends to the MX of accepted domains, which usually is this gateway, so mail loops; write "
+            "smart_hosts"
+        )
+
+
+def _related(placed: Sequence[OutboundConnector]) -> Iterator[tuple[OutboundConnector, OutboundConnector]]:
+    """The pairs, in order, of which one may take mail from the other: of thousands of connectors almost none.
+
+    They name one domain both, or one of them takes more than the domains that it names, or is in rehearsal.
+    """
+    far = {place for place, one in enumerate(placed) if _reaches_far(one)}
+    naming: dict[str, list[int]] = {}
+    for place, one in enumerate(placed):
+        for domain in one.recipient_domains:
+            naming.setdefault(domain, []).append(place)
+    for place, one in enumerate(placed):
+        others = range(len(placed)) if place in far else far.union(*(naming[each] for each in one.recipient_domains))
+        for other in sorted(each for each in others if each > place):
+            yield one, placed[other]
+
+
+def _reaches_far(one: OutboundConnector) -> bool:
+    every = one.route_all_messages_via_on_premises or one.mode is Mode.REHEARSE
+    return every or any(domain.startswith("*") for domain in one.recipient_domains)
+
+
+def _pair(first: OutboundConnector, second: OutboundConnector, organization: Organization) -> Iterator[str]:
+    """Traps of two connectors, the first of which goes before the second where they stand at the same place."""
+    shared = sorted(set(first.recipient_domains) & set(second.recipient_domains))
+    if shared and first.priority == second.priority:
+        yield (
+            f"outbound connectors {first.name!r} and {second.name!r} of {organization.name} both name "
+            f"{', '.join(shared)}; {first.name!r} wins by its name, give them priorities"
+        )
+    if first.priority < second.priority and (covered := _covered(first, second)):
+        yield (
+            f"outbound connector {first.name!r} of {organization.name} goes before {second.name!r} by its priority "
+            f"{first.priority}, so the latter never gets mail to {', '.join(covered)}; make the priorities equal, and "
+            "the more specific domain decides"
+        )
+    for one, other in ((first, second), (second, first)):
+        if one.mode is Mode.REHEARSE and _forces(other) and _may_take_over(one, other):
+            yield (
+                f"outbound connector {one.name!r} of {organization.name} is in rehearsal and may take mail from "
+                f"{other.name!r}, whose {other.tls_settings} is then not enforced for it"
+            )
+        if one.route_all_messages_via_on_premises and _forces(other) and not other.all_accepted_domains:
+            yield (
+                f"outbound connector {one.name!r} of {organization.name} takes all mail first, so {other.name!r} and "
+                f"its {other.tls_settings} apply only to mail that comes back from there"
+            )
+
+
+def _covered(first: OutboundConnector, second: OutboundConnector) -> list[str]:
+    """The domains of `second` that a less specific one of `first` takes in whole."""
+    return sorted(
+        narrow
+        for narrow in second.recipient_domains
+        if any(covers(wide, narrow.removeprefix("*.")) for wide in first.recipient_domains if _wider(wide, narrow))
+    )
+
+
+def _wider(one: str, other: str) -> bool:
+    """Whether the first pattern is less specific than the second."""
+    if one == "*":
+        return other != "*"
+    return one != other and (one.startswith("*.") and len(one) - 2 <= len(other.removeprefix("*.")))
+
+
+def _rules(organization: Organization) -> Iterator[str]:
+    connectors = {one.name.lower(): one for one in organization.outbound_connectors}
+    named = set()
+    for rule in organization.mail_flow_rules:
+        if rule.enabled:
+            label = f"mail flow rule {rule.name!r} of {organization.name}"
+            yield from _rule(rule, label)
+            if (connector := connectors.get(rule.route_via_connector.lower())) is not None:
+                named.add(connector.name)
+                yield from _route(rule, connector, label)
+    for one in organization.outbound_connectors:
+        if one.enabled and one.is_transport_rule_scoped and one.name not in named:
+            yield (
+                f"outbound connector {one.name!r} of {organization.name}: no enabled mail flow rule names it, so it "
+                "takes no mail; write route_via_connector in a rule"
+            )
+
+
+def _hooks(organization: Organization) -> Iterator[str]:
+    for hook in organization.content_hooks:
+        host = scanner_host(hook.address)
+        if hook.enabled and not hook.address.startswith("https://") and not is_this_machine(host):
+            yield (
+                f"content hook {hook.name!r} of {organization.name}: whole messages go to {host} in clear; run the "
+                "scanner on this machine, give rspamd an https address, or put a tunnel between the two"
+            )
+
+
+def _dkim(organization: Organization) -> Iterator[str]:
+    current = [key for key in organization.dkim_keys if key.state is DkimState.CURRENT]
+    rsa = {key.domain for key in current if key.algorithm is DkimAlgorithm.RSA_SHA256}
+    for domain in sorted({key.domain for key in current} - rsa):
+        yield (
+            f"DKIM keys of {domain} of {organization.name}: it signs with Ed25519 alone, and many receivers do not "
+            f"verify that; add an RSA key beside it: gatepost dkim add {domain}"
+        )
+
+
+def _rule(rule: MailFlowRule, label: str) -> Iterator[str]:
+    if not (rule.senders or rule.recipients or rule.header_name or rule.except_senders or rule.except_recipients):
+        yield f"{label}: it has no condition and holds for all mail; name senders, recipients or a header_name"
+    if "*" in rule.except_senders or "*" in rule.except_recipients:
+        yield f'{label}: "*" as an exception leaves no message that it holds for; take it out'
+    if rule.mode is Mode.REHEARSE and rule.stop_rule_processing:
+        yield f'{label}: in rehearsal it stops no other rule; what follows changes when it gets mode = "enforce"'
+
+
+def _route(rule: MailFlowRule, connector: OutboundConnector, label: str) -> Iterator[str]:
+    if not connector.enabled:
+        yield f"{label}: outbound connector {connector.name!r} is disabled, so the mail waits and expires; enable it"
+    if rule.mode is Mode.ENFORCE and connector.mode is Mode.REHEARSE and not rule.require_tls:
+        yield (
+            f"{label}: outbound connector {connector.name!r} is in rehearsal, so its {connector.tls_settings} is not "
+            "enforced for mail that another one may have protected; write require_tls = true in the rule to keep TLS"
+        )
+    on_premises = connector.connector_type is ConnectorType.ON_PREMISES
+    if on_premises and not connector.route_all_messages_via_on_premises and not rule.recipients:
+        yield (
+            f"{label}: mail that comes back from on-premises is sent there by {connector.name!r} again and loops; add "
+            "recipients, or an exception that tells it apart"
+        )
+
+
+def _forces(connector: OutboundConnector) -> bool:
+    return connector.mode is Mode.ENFORCE and connector.tls_settings is not TlsSettings.OPPORTUNISTIC
+
+
+def _may_take_over(one: OutboundConnector, other: OutboundConnector) -> bool:
+    """Whether some domain of `other` is one of `one` as well."""
+    if one.route_all_messages_via_on_premises or (one.all_accepted_domains and other.all_accepted_domains):
+        return True
+    return any(
+        covers(wide, narrow.removeprefix("*.")) or covers(narrow, wide.removeprefix("*."))
+        for wide in other.recipient_domains
+        for narrow in one.recipient_domains
+    )
+
+
+def _shared_addresses(resources: Resources) -> Iterator[str]:
+    """Networks of on-premises connectors of different organizations that overlap (exchange.md section 5.1).
+
+    Of one that overlaps with those of many, the narrowest around it are named: all pairs would be the square of them.
+    """
+    held = [
+        (network(text), organization.name, connector.name)
+        for organization in resources.organizations
+        for connector in organization.inbound_connectors
+        if connector.enabled and connector.connector_type is ConnectorType.ON_PREMISES
+        for text in connector.sender_ip_addresses
+    ]
+    # Two networks overlap only if one holds the other: in this order, those around the next one are at hand.
+    held.sort(key=lambda one: (one[0].version, int(one[0].network_address), one[0].prefixlen))
+    around: list[tuple[Network, str, str]] = []
+    for its, other, other_name in held:
+        while around and not (around[-1][0].version == its.version and around[-1][0].overlaps(its)):
+            around.pop()
+        others = islice((each for each in reversed(around) if each[1] != other), _OVERLAPS)
+        for own, one, name in reversed(list(others)):
+            yield (
+                f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; "
+                "whose mail it is depends on the sender's domain alone, so tell the servers apart by certificate"
+            )
+        around.append((its, other, other_name))

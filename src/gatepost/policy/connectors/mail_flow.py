@@ -1,0 +1,242 @@
+"""Which mail flow rules hold for a message and a recipient, and what they do together (exchange.md section 4).
+
+Rules may send mail by an outbound connector that its domain would not have chosen, may demand TLS of whatever way it
+takes, and that the content itself is protected. `policy.decisions.route` asks a `RuleSet` for each recipient that is
+sent on, `policy.decisions.explain` asks `unmet`. Pure: what a rule wants to know of the header was read before, by
+whoever has the message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.policy.connectors.names import parents
+from gatepost.policy.connectors.values import ContentProtection, Mode
+from gatepost.protocols.smtp.grammar import GrammarError, parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
+    from gatepost.policy.connectors.records import Organization, OutboundConnector
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What rules may ask of a message beyond its envelope.
+
+    header: field name in lower case, and the values of all fields of that name, decoded as far as possible; {} if the
+    header is not known, so that no rule about it holds.
+    """
+
+    header: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class RuleNames(NamedTuple):
+    """Who asks for something by name: rules in force, and rules in rehearsal that would."""
+
+    enforced: tuple[str, ...] = ()
+    rehearsed: tuple[str, ...] = ()
+
+
+_NOBODY = RuleNames()
+
+
+@dataclass(frozen=True, slots=True)
+class MailFlow:
+    """What the rules of an organization do with a message to one recipient.
+
+    connector: where a rule sends it, disabled or not; routed_by: that rule's name, "". require_tls: names of the
+    enforcing rules that require TLS. rehearsed_tls: names of the rehearsing rules that would. encrypt, sign: who
+    demands that of the content. reasons: a sentence for each rule that holds, naming what it asked for but never the
+    message's own text, so that equal outcomes are equal.
+    """
+
+    connector: OutboundConnector | None = None
+    routed_by: str = ""
+    require_tls: tuple[str, ...] = ()
+    rehearsed_tls: tuple[str, ...] = ()
+    encrypt: RuleNames = _NOBODY
+    sign: RuleNames = _NOBODY
+    reasons: tuple[str, ...] = ()
+
+
+_NO_RULE = MailFlow()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Conditions:
+    """The conditions of a rule made ready for comparing."""
+
+    rule: MailFlowRule
+    connector: OutboundConnector | None
+    senders: frozenset[str]
+    except_senders: frozenset[str]
+    recipients: frozenset[str]
+    except_recipients: frozenset[str]
+    header_name: str
+    words: tuple[str, ...]
+
+    def unmet(self, sender: _Address, recipient: _Address, content: Content) -> str:
+        """The first condition that the message does not meet, by the name of its field; "" if it meets all."""
+        if self.senders and not sender.among(self.senders):
+            return "senders"
+        if self.recipients and not recipient.among(self.recipients):
+            return "recipients"
+        if self.except_senders and sender.among(self.except_senders):
+            return "except_senders"
+        if self.except_recipients and recipient.among(self.except_recipients):
+            return "except_recipients"
+        return self._unmet_header(content) if self.header_name else ""
+
+    def _unmet_header(self, content: Content) -> str:
+        values = content.header.get(self.header_name)
+        if values is None:
+            return "header_name"
+        if self.words and not any(word in value for value in map(str.casefold, values) for word in self.words):
+            return "header_contains"
+        return ""
+
+
+class _Address:
+    """An address of an envelope in the form of `names.address_pattern`, and every pattern that takes it in."""
+
+    __slots__ = ("_patterns",)
+
+    def __init__(self, text: str) -> None:
+        whole, domain = _plain(text)
+        wider = (f"*.{parent}" for parent in parents(domain))
+        self._patterns = frozenset((whole, domain, "*", *wider) if domain else (whole, "*"))
+
+    def among(self, patterns: frozenset[str]) -> bool:
+        """Whether one of the patterns takes the address in."""
+        return not patterns.isdisjoint(self._patterns)
+
+
+def _plain(text: str) -> tuple[str, str]:
+    """An address in lower case, its quoting undone and its domain in A-labels, and that domain; "" where it has none.
+
+    What is no address is compared as it is: only "*" takes it in.
+    """
+    if '"' not in text and text.isascii():
+        lower = text.lower()
+        return lower, lower.rpartition("@")[2] if "@" in lower else ""
+    try:
+        path = parse_address(text)
+    except GrammarError:
+        return text.lower(), ""
+    return f"{path.local_part}@{path.domain}".lower(), path.domain
+
+
+class RuleSet:
+    """The enabled mail flow rules of one organization in the order in which they are looked at: priority, then name.
+
+    header_names: the fields of a message, in lower case, that they ask for.
+    """
+
+    __slots__ = ("_ordered", "_organization", "header_names")
+
+    def __init__(self, organization: Organization) -> None:
+        self._organization = organization.name
+        enabled = (rule for rule in organization.mail_flow_rules if rule.enabled)
+        connectors = {one.name.lower(): one for one in organization.outbound_connectors}
+        self._ordered = [
+            _conditions(rule, connectors) for rule in sorted(enabled, key=lambda rule: (rule.priority, rule.name))
+        ]
+        self.header_names = frozenset(one.header_name for one in self._ordered if one.header_name)
+
+    def __bool__(self) -> bool:
+        """Whether there is any rule."""
+        return bool(self._ordered)
+
+    def flow(self, reverse_path: str, recipient: str, content: Content) -> MailFlow:
+        """What the rules do with a message. reverse_path, recipient: without brackets, "" for the null reverse-path.
+
+        The first rule with route_via_connector sends it; require_tls of any holds. A rule in rehearsal does nothing but
+        say what it would do, and stops no other rule.
+        """
+        sender, to = _Address(reverse_path), _Address(recipient)
+        holding = []
+        for conditions in self._ordered:
+            if conditions.unmet(sender, to, content):
+                continue
+            holding.append(conditions)
+            if conditions.rule.stop_rule_processing and conditions.rule.mode is Mode.ENFORCE:
+                break
+        return self._together(holding) if holding else _NO_RULE
+
+    def _together(self, holding: list[_Conditions]) -> MailFlow:
+        enforcing = [one for one in holding if one.rule.mode is Mode.ENFORCE]
+        chosen = next((one for one in enforcing if one.connector is not None), None)
+        place = len(holding) if chosen is None else holding.index(chosen)
+        return MailFlow(
+            chosen.connector if chosen else None,
+            chosen.rule.name if chosen else "",
+            tuple(one.rule.name for one in enforcing if one.rule.require_tls),
+            tuple(one.rule.name for one in holding if one.rule.require_tls and one.rule.mode is Mode.REHEARSE),
+            _asking(holding, lambda rule: rule.encrypt is ContentProtection.SMIME),
+            _asking(holding, lambda rule: rule.sign is ContentProtection.SMIME),
+            tuple(self._reason(one, chosen if at > place else None) for at, one in enumerate(holding)),
+        )
+
+    def _reason(self, one: _Conditions, chosen: _Conditions | None) -> str:
+        """A sentence about a rule that holds. chosen: the rule before it that has sent the message already."""
+        rule = one.rule
+        rehearses = rule.mode is Mode.REHEARSE
+        does = []
+        if one.connector is not None and chosen is not None:
+            does.append(f"names connector {one.connector.name!r} in vain, as rule {chosen.rule.name!r} has chosen")
+        elif one.connector is not None:
+            does.append(f"{'would send' if rehearses else 'sends'} it by connector {one.connector.name!r}")
+        if rule.require_tls:
+            does.append("would require TLS" if rehearses else "requires TLS")
+        if rule.encrypt is ContentProtection.SMIME:
+            does.append("would encrypt it (S/MIME)" if rehearses else "encrypts it (S/MIME)")
+        if rule.sign is ContentProtection.SMIME:
+            does.append("would sign it (S/MIME)" if rehearses else "signs it (S/MIME)")
+        if rule.stop_rule_processing and not rehearses:
+            does.append("ends the rules")
+        label = f"mail flow rule {rule.name!r} of {self._organization}"
+        return f"{label}{' (in rehearsal)' if rehearses else ''} holds for {_asked(rule)}: {', '.join(does)}"
+
+
+def _asking(holding: Sequence[_Conditions], asks: Callable[[MailFlowRule], bool]) -> RuleNames:
+    asking = [one.rule for one in holding if asks(one.rule)]
+    return RuleNames(
+        tuple(rule.name for rule in asking if rule.mode is Mode.ENFORCE),
+        tuple(rule.name for rule in asking if rule.mode is Mode.REHEARSE),
+    )
+
+
+def _conditions(rule: MailFlowRule, connectors: Mapping[str, OutboundConnector]) -> _Conditions:
+    return _Conditions(
+        rule,
+        connectors.get(rule.route_via_connector.lower()),
+        frozenset(rule.senders),
+        frozenset(rule.except_senders),
+        frozenset(rule.recipients),
+        frozenset(rule.except_recipients),
+        rule.header_name.lower(),
+        tuple(word.casefold() for word in rule.header_contains),
+    )
+
+
+def _asked(rule: MailFlowRule) -> str:
+    """What a rule asks for, as a sentence names it: "the sender and the field X-Confidential"."""
+    asked = []
+    if rule.senders or rule.except_senders:
+        asked.append("the sender")
+    if rule.recipients or rule.except_recipients:
+        asked.append("the recipient")
+    if rule.header_name:
+        asked.append(f"the field {rule.header_name}")
+    return " and ".join(asked) or "every message"
+
+
+def unmet(rule: MailFlowRule, reverse_path: str, recipient: str, content: Content) -> str:
+    """Why a rule does not hold: the field of its first condition that is not met, "senders"; "" if it holds.
+
+    Whether the rule is enabled makes no difference.
+    """
+    return _conditions(rule, {}).unmet(_Address(reverse_path), _Address(recipient), content)

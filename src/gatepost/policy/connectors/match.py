@@ -1,0 +1,405 @@
+"""Whose session it is and which inbound connector a message meets, and why: attribution.
+
+The rules are Exchange's (exchange.md section 5), with its gaps filled: an exception to a lock-down works. Called by
+`policy.decisions.inbound` for each MAIL and RCPT. Looks up in a `Directory`, compares facts, and says its reasons in
+sentences an administrator understands. Outbound connectors are chosen in `policy.connectors.selection`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.policy.connectors.comparison import (
+    PASSED_OVER_LIMIT,
+    address_claim,
+    address_loss,
+    certificate_claim,
+    certificate_loss,
+    partner_loss,
+)
+from gatepost.policy.connectors.credentials import Fault, certificate_lack, describe_client, presented
+from gatepost.policy.connectors.directory import Directory, address_key
+from gatepost.policy.connectors.values import Mode
+from gatepost.protocols.tls.names import describe_names
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from gatepost.policy.connectors.credentials import Lack
+    from gatepost.policy.connectors.directory import InboundEntry
+    from gatepost.policy.connectors.facts import SessionFacts
+    from gatepost.policy.connectors.records import InboundConnector, Organization
+    from gatepost.protocols.smtp.grammar import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Whose session it is, as far as the session itself and the reverse-path say.
+
+    direction: "originating" for the organization's own servers, which may relay; "none" otherwise: the recipient then
+    decides, and its mail is "incoming". organization: its name, None for "none". basis: what identified it:
+    "certificate", "certificate-and-sender" (the certificate's name is no accepted domain, the sender's is), "address",
+    "certificate-and-recipient", "address-and-recipient" (see `attribute_by_recipient`) or "none". passed_over: other
+    on-premises connectors that know the session, each with why it did not count: label and rest of the sentence, at
+    most 20. claims: connectors that know the session, by "certificate" or "address", but not whose mail it is. lack:
+    why the certificate that bears a connector's name does not identify its owner. unsure: connectors that may know the
+    session later, as that it is not known is not the client's doing; see `awaited`. rehearsing: the connector that
+    would have gone before this one, were it not in rehearsal.
+    """
+
+    direction: str
+    organization: str | None
+    connector: InboundConnector | None
+    basis: str
+    reasons: tuple[str, ...]
+    passed_over: tuple[tuple[str, str], ...] = ()
+    claims: tuple[tuple[str, InboundEntry], ...] = ()
+    lack: Lack | None = None
+    unsure: tuple[tuple[InboundEntry, Lack], ...] = ()
+    rehearsing: InboundConnector | None = None
+
+    def awaited(self, concerned: Container[str]) -> tuple[InboundConnector, Lack] | None:
+        """The connector that mail waits for until it is certain, and what is missing; None if it need not wait.
+
+        Only one whose organization has to do with the mail: the certificate's name is its own, or it is among
+        `concerned`, the names of the organizations of sender and recipient. Nobody else's mail waits for it.
+        """
+        for entry, lack in self.unsure:
+            if entry.ownership or entry.organization.name in concerned:
+                return entry.connector, lack
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerMatch:
+    """The partner connector that a message meets, and which of its identifications the session fulfils.
+
+    lack: why the certificate is not the connector's, if it names one. is_known: this connector or another for the same
+    sender, one that is in force, has the session's certificate or address. passed_over: as in Attribution. rehearsing:
+    the match that would have gone before this one, were it not in rehearsal.
+    """
+
+    connector: InboundConnector
+    by_certificate: bool
+    by_address: bool
+    reasons: tuple[str, ...]
+    lack: Lack | None = None
+    is_known: bool = False
+    passed_over: tuple[tuple[str, str], ...] = ()
+    rehearsing: PartnerMatch | None = None
+
+
+_NOBODY = "no on-premises connector knows the session"
+_STOOD_BACK = "would go first, but is in rehearsal"
+
+
+def attribute(directory: Directory, session: SessionFacts, reverse_path: Path) -> Attribution:
+    """Whether the session comes from an organization's own servers: by certificate first, then by address.
+
+    A trusted certificate identifies the organization whose connector names it most specifically, if that name is the
+    organization's own; otherwise the reverse-path must be in one of its accepted domains. An address identifies only
+    together with such a reverse-path, so never with the null one (exchange.md section 5.1, steps 1 to 3). Of one
+    organization a connector in rehearsal never goes before one that is in force.
+    """
+    sender = reverse_path.domain
+    owner = directory.organization_of(sender)
+    certified, lacks = _certified(directory, session)
+    held = directory.on_premises_by_address(address_key(session.peer_ip))
+    found = _identifying(certified, held, sender, owner)
+    if found is None:
+        return _unknown(session, sender, certified, held, lacks)
+    entry, basis, rehearsing = found
+    passed_over = {rehearsing.label: _STOOD_BACK} if rehearsing else {}
+    passed_over |= {one.label: lack.why for one, lack in lacks}
+    for one in certified:
+        won = basis != "address" or (one.organization is entry.organization and not _in_force(one))
+        passed_over[one.label] = certificate_loss(one, entry, sender) if won else certificate_claim(one, sender)
+    for _, one in held:
+        passed_over.setdefault(one.label, address_loss(one, entry, basis, session, sender))
+    if rehearsing is not None:
+        passed_over[rehearsing.label] = _STOOD_BACK
+    passed_over.pop(entry.label, None)
+    return Attribution(
+        "originating",
+        entry.organization.name,
+        entry.connector,
+        basis,
+        _identified(entry, basis, session, f"the sender's domain {sender}"),
+        tuple(passed_over.items())[:PASSED_OVER_LIMIT],
+        rehearsing=rehearsing.connector if rehearsing else None,
+    )
+
+
+def _certified(
+    directory: Directory, session: SessionFacts
+) -> tuple[list[InboundEntry], list[tuple[InboundEntry, Lack]]]:
+    """On-premises connectors that the certificate identifies, and those whose name it bears that it does not."""
+    leaf = presented(session)
+    if leaf is None:
+        return [], []
+    certified, lacks = [], []
+    for entry in directory.on_premises_by_certificate(leaf):
+        lack = certificate_lack(entry, session)
+        if lack is None:
+            certified.append(entry)
+        elif lack.fault is not Fault.OTHER_NAME:
+            lacks.append((entry, lack))
+    return certified, lacks
+
+
+def _identifying(
+    certified: list[InboundEntry], held: list[tuple[int, InboundEntry]], sender: str, owner: Organization | None
+) -> tuple[InboundEntry, str, InboundEntry | None] | None:
+    """Of the organization whose own server it is the first connector that is in force, its basis, and who stood back.
+
+    One in rehearsal only where none is in force.
+    """
+    found = _by_certificate([entry for entry in certified if entry.associated(sender)], owner)
+    mine = found[0][0].organization if found else owner
+    if mine is owner:
+        found += [(entry, "address") for entry in _by_address(held, sender, owner)]
+    if not found:
+        return None
+    first = found[0][0]
+    entry, basis = next((one for one in found if _in_force(one[0])), found[0])
+    return entry, basis, None if entry is first else first
+
+
+def _by_certificate(certified: list[InboundEntry], owner: Organization | None) -> list[tuple[InboundEntry, str]]:
+    """Connectors of one organization, each with its basis: those whose name is its own, then by the sender's owner."""
+    owned = sorted((entry for entry in certified if entry.ownership), key=_certificate_order)
+    chosen = _most_specific(owned, owner)
+    found = [(entry, "certificate") for entry in owned if entry.organization is chosen]
+    if owned and chosen is not owner:
+        return found
+    rest = (entry for entry in certified if entry.organization is owner and not entry.ownership)
+    return found + [(entry, "certificate-and-sender") for entry in sorted(rest, key=_certificate_order)]
+
+
+def _most_specific(owned: list[InboundEntry], owner: Organization | None) -> Organization | None:
+    """Whose name the certificate bears, None if it cannot be said."""
+    # Between organizations the more specific name decides; only within one may a priority say otherwise. Two that name
+    # it as specifically are told apart by the sender (exchange.md section 5.1, step 2: one tenant left).
+    narrowest = max((entry.specificity for entry in owned), default=None)
+    leaders = [entry.organization for entry in owned if entry.specificity == narrowest]
+    if leaders and all(one is leaders[0] for one in leaders):
+        return leaders[0]
+    return owner if owner in leaders else None
+
+
+def _in_force(entry: InboundEntry) -> bool:
+    return entry.connector.mode is Mode.ENFORCE
+
+
+def _by_address(held: list[tuple[int, InboundEntry]], sender: str, owner: Organization | None) -> list[InboundEntry]:
+    """Connectors that hold the address, of the organization that the sender belongs to; none if it is nobody's."""
+    mine = [one for one in held if one[1].organization is owner and one[1].associated(sender)]
+    return [entry for _, entry in sorted(mine, key=_address_order)]
+
+
+def _certificate_order(entry: InboundEntry) -> tuple[int, tuple[int, ...], str]:
+    """The lowest priority number, then the most specific name, then the first by name."""
+    return entry.connector.priority, tuple(-int(one) for one in entry.specificity), entry.connector.name
+
+
+def _address_order(one: tuple[int, InboundEntry]) -> tuple[int, int, str]:
+    """The lowest priority number, then the narrowest network, then the first by name."""
+    shift, entry = one
+    return entry.connector.priority, shift, entry.connector.name
+
+
+def _identified(entry: InboundEntry, basis: str, session: SessionFacts, spoken: str) -> tuple[str, ...]:
+    """What identified the session. spoken: the domain that says whose mail it is, where the certificate does not."""
+    own = entry.organization.name
+    leaf = presented(session)
+    if basis.startswith("address") or leaf is None:
+        return (f"{entry.label} holds the address {session.peer_ip}, and {spoken} is an accepted domain of {own}",)
+    name = entry.connector.tls_sender_certificate_name
+    reason = f"{entry.label} names {name}, which the client's trusted certificate bears ({describe_names(leaf)})"
+    if basis == "certificate":
+        return (reason,)
+    return reason, f"{name} is no accepted domain of {own}, but {spoken} is"
+
+
+def _unknown(
+    session: SessionFacts,
+    sender: str,
+    certified: list[InboundEntry],
+    held: list[tuple[int, InboundEntry]],
+    lacks: list[tuple[InboundEntry, Lack]],
+) -> Attribution:
+    """Nobody's own server, as far as the session and the reverse-path say; who knows it all the same may claim it."""
+    if not (lacks or certified or held):
+        nobody = f"{_NOBODY}: {describe_client(session)}"
+        return Attribution("none", None, None, "none", (nobody,))
+    reasons = [f"{entry.label} {lack.why}" for entry, lack in lacks[:PASSED_OVER_LIMIT]]
+    reasons += [f"{entry.label} {certificate_claim(entry, sender)}" for entry in certified[:PASSED_OVER_LIMIT]]
+    reasons += [f"{entry.label} {address_claim(session, sender)}" for _, entry in held[:PASSED_OVER_LIMIT]]
+    # It is put off by one that is in force, if there is one: of one in rehearsal it would only be said.
+    unsure = tuple(one for one in sorted(lacks, key=lambda one: not _in_force(one[0])) if one[1].is_ours)
+    return Attribution(
+        "none",
+        None,
+        None,
+        "none",
+        (*reasons, _NOBODY),
+        claims=(
+            *(("certificate", entry) for entry in sorted(certified, key=_certificate_order)),
+            *(("address", entry) for _, entry in sorted(held, key=_address_order)),
+        ),
+        lack=unsure[0][1] if unsure else next((lack for _, lack in lacks), None),
+        unsure=unsure,
+    )
+
+
+def attribute_by_recipient(
+    attribution: Attribution, session: SessionFacts, organization: Organization, recipient: Path
+) -> Attribution:
+    """The attribution once the recipient is known: what neither certificate nor reverse-path says, its domain may say.
+
+    Exchange's last resort (exchange.md section 5.1, steps 2b and 3b). It never relays: the recipient is in an accepted
+    domain of the organization whose server this is. organization: the one that accepts the recipient's domain.
+    """
+    claims = [
+        (basis, entry)
+        for basis, entry in attribution.claims
+        if entry.organization is organization and entry.associated(recipient.domain)
+    ]
+    if not claims:
+        return attribution
+    first = claims[0][1]
+    basis, entry = next((one for one in claims if _in_force(one[1])), claims[0])
+    basis = f"{basis}-and-recipient"
+    return Attribution(
+        "originating",
+        organization.name,
+        entry.connector,
+        basis,
+        _identified(entry, basis, session, f"the recipient's domain {recipient.domain}"),
+        ((first.label, _STOOD_BACK),) if first is not entry else (),
+        rehearsing=first.connector if first is not entry else None,
+    )
+
+
+_TELLING = frozenset({Fault.ONLY_COMMON_NAME, Fault.NOT_TRUSTED, Fault.NOT_JUDGED, Fault.REVOCATION_UNKNOWN})
+
+
+class _Candidate(NamedTuple):
+    """A partner connector that takes in the sender, by a pattern; key: who goes first. lack, by_address: its proofs."""
+
+    key: tuple[int, int, int, str]
+    entry: InboundEntry
+    pattern: str
+    lack: Lack | None
+    by_address: bool
+
+    @property
+    def by_certificate(self) -> bool:
+        """Whether the session has the certificate that the connector names."""
+        return self.lack is None and self.entry.connector.tls_sender_certificate_name is not None
+
+
+def match_partner(
+    directory: Directory,
+    organization: Organization,
+    session: SessionFacts,
+    reverse_path: Path,
+    recipient: Path | None,
+) -> PartnerMatch | None:
+    """The partner connector of the recipient's organization that a message meets.
+
+    recipient: None, at MAIL FROM, is any of the organization's; no answer if it makes a difference which.
+
+    In this order: the lower priority number, the more specific sender domain (so that an exception beats "*"), the one
+    whose certificate or address the session has, one that restricts, the name. One in rehearsal never goes before one
+    that is in force: what it would have done is told beside.
+    """
+    index = directory.partners(organization.name)
+    if index is None:
+        return None
+    found: dict[int, _Candidate] = {}
+    narrowed: dict[str, str] = {}
+    address = address_key(session.peer_ip)
+    for rank, pattern, entry in index.candidates(reverse_path.domain):
+        if id(entry) in found:
+            continue
+        if recipient is None:
+            if entry.connector.associated_accepted_domains:
+                if _in_force(entry):
+                    return None
+                continue  # whoever it holds for, it changes nothing
+        elif not entry.associated(recipient.domain):
+            domains = ", ".join(entry.connector.associated_accepted_domains[:PASSED_OVER_LIMIT])
+            narrowed[entry.label] = f"is narrowed to {domains}, and {recipient.domain} is none of these"
+            continue
+        found[id(entry)] = _candidate(entry, rank, pattern, session, address)
+    if not found:
+        return None
+    return _met(sorted(found.values(), key=lambda one: one.key), narrowed, reverse_path)
+
+
+def _met(candidates: list[_Candidate], narrowed: dict[str, str], reverse_path: Path) -> PartnerMatch:
+    """The match among candidates, the first of them first."""
+    sender = reverse_path.domain
+    first = candidates[0]
+    winner = next((one for one in candidates if one.entry.connector.mode is Mode.ENFORCE), first)
+    rehearsing = None if winner is first else _told(first, sender)
+    passed_over = narrowed
+    for one in candidates[: PASSED_OVER_LIMIT + 1]:
+        if one is first and one is not winner:
+            passed_over[one.entry.label] = _STOOD_BACK
+        elif one is not winner:
+            patterns = one.pattern, winner.pattern
+            in_trial = one.key < winner.key
+            why = "is in rehearsal" if in_trial else partner_loss(one.key, winner.key, patterns, sender)
+            passed_over[one.entry.label] = why
+    return _told(
+        winner,
+        sender,
+        is_known=any((one.by_address or one.by_certificate) and _in_force(one.entry) for one in candidates),
+        passed_over=tuple(passed_over.items())[:PASSED_OVER_LIMIT],
+        rehearsing=rehearsing,
+    )
+
+
+def _candidate(
+    entry: InboundEntry, rank: int, pattern: str, session: SessionFacts, address: tuple[int, int] | None
+) -> _Candidate:
+    """With what of its identification the session shows."""
+    connector = entry.connector
+    is_named = connector.tls_sender_certificate_name is not None
+    lack = certificate_lack(entry, session) if is_named else None
+    by_address = entry.holds(address)
+    if is_named and lack is None:
+        fit = 0
+    elif by_address:
+        fit = 1
+    else:
+        fit = 2 if connector.restrict_domains_to_certificate or connector.restrict_domains_to_ip_addresses else 3
+    return _Candidate((connector.priority, rank, fit, connector.name), entry, pattern, lack, by_address)
+
+
+def _told(
+    candidate: _Candidate,
+    sender: str,
+    *,
+    is_known: bool = False,
+    passed_over: tuple[tuple[str, str], ...] = (),
+    rehearsing: PartnerMatch | None = None,
+) -> PartnerMatch:
+    """The candidate as the match, with its reasons: of the certificate only if it is meant for the connector."""
+    entry, lack = candidate.entry, candidate.lack
+    said = f"sender domain {sender}" if sender else "the null reverse-path"
+    how = "exactly" if candidate.pattern == sender else f"by {candidate.pattern!r}"
+    reason = f"{entry.label} matches {said} {how}"
+    return PartnerMatch(
+        entry.connector,
+        candidate.by_certificate,
+        candidate.by_address,
+        (reason, f"{entry.label} {lack.why}") if lack is not None and lack.fault in _TELLING else (reason,),
+        lack,
+        is_known,
+        passed_over,
+        rehearsing,
+    )

@@ -1,0 +1,118 @@
+"""Resources in and out: a document of organizations becomes values or a list of everything that is wrong with it.
+
+`parse` is the one door in and `dump` the one out, for the file, the command line, the API and the admin centre. The
+fields are declared in `policy.connectors.records` and offered here too; rules across them are in
+`policy.connectors.rules`; what a set of resources means for mail is in `policy.connectors.match`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gatepost.policy.connectors import rules
+from gatepost.policy.connectors.content_hook import ContentHook
+from gatepost.policy.connectors.dkim_key import DkimKey
+from gatepost.policy.connectors.errors import FieldError, ResourceErrors, unknown_key
+from gatepost.policy.connectors.fields import Record
+from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
+from gatepost.policy.connectors.oauth import OauthIssuer
+from gatepost.policy.connectors.overlaps import Claim
+from gatepost.policy.connectors.reader import PLACEHOLDERS, Draft, OrganizationDraft, read, tables
+from gatepost.policy.connectors.records import (
+    AcceptedDomain,
+    InboundConnector,
+    Mailbox,
+    Organization,
+    OutboundConnector,
+)
+from gatepost.policy.connectors.rules import PrefixLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """All organizations of an installation, in the order they were written."""
+
+    organizations: tuple[Organization, ...] = ()
+
+    def organization(self, name: str) -> Organization | None:
+        """The organization of that name."""
+        return next((one for one in self.organizations if one.name == name), None)
+
+
+def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) -> Resources:
+    """Read resources from a document as TOML or JSON gives it.
+
+    prefixes: how wide a network in sender_ip_addresses may be. Raises ResourceErrors with everything that is wrong: in
+    single fields and across the fields of an organization. That two organizations accept the same is refused when it is
+    saved (`policy.connectors.overlaps`): what is stored must be readable whatever an earlier version let in.
+    """
+    errors = [
+        FieldError(str(key), unknown_key(str(key), ["organization"])) for key in document if key != "organization"
+    ]
+    named = document.get("organization", {})
+    if not isinstance(named, Mapping):
+        errors.append(FieldError("organization", "must be a table: write [organization.NAME] headings"))
+        named = {}
+    drafts = [draft for name, table in named.items() if (draft := _organization(str(name), table, errors))]
+    for draft in drafts:
+        errors.extend(rules.check_organization(draft, prefixes or PrefixLimits()))
+    if errors:
+        # A domain whose name cannot be read claims nothing.
+        claims = [
+            Claim(draft.own.value.name, one.value.name, one.value.verified and "name" not in one.bad)
+            for draft in drafts
+            for one in draft.domains
+        ]
+        raise ResourceErrors(errors, claims)
+    return Resources(tuple(draft.assembled() for draft in drafts))
+
+
+def dump(resources: Resources) -> dict[str, Any]:
+    """Resources as a document of plain values, ready for TOML or JSON: what was written, in its one form.
+
+    `parse(dump(resources))` equals `resources`. Fields that were left to their defaults are left out.
+    """
+    return {
+        "organization": {
+            one.name: one.model_dump(
+                mode="json", by_alias=True, exclude_unset=True, exclude_none=True, exclude={"name"}
+            )
+            for one in resources.organizations
+        }
+    }
+
+
+_PARTS = (
+    "accepted_domain", "mailbox", "inbound_connector", "outbound_connector", "mail_flow_rule", "oauth_issuer",
+    "content_hook", "dkim_key",
+)  # fmt: skip
+
+
+def _organization(name: str, table: object, errors: list[FieldError]) -> OrganizationDraft | None:
+    path = f"organization.{name}"
+    if not isinstance(table, Mapping):
+        errors.append(FieldError(path, f"must be a table: write its keys under [{path}]"))
+        return None
+    if "name" in table:
+        errors.append(FieldError(f"{path}.name", f"leave this key out: the name stands in the heading, [{path}]"))
+    own = {key: value for key, value in table.items() if key not in _PARTS and key != "name"}
+
+    def parts[M: Record](model: type[M], key: str, placeholders: Mapping[str, Any] = PLACEHOLDERS) -> list[Draft[M]]:
+        found = tables(table.get(key, []), f"{path}.{key}", errors)
+        return [draft for here, part in found if (draft := read(model, part, here, errors, placeholders))]
+
+    draft = read(Organization, {**own, "name": name}, path, errors)
+    assert draft is not None  # noqa: S101 - the name, its only obligatory key, has a placeholder
+    return OrganizationDraft(
+        own=draft,
+        domains=parts(AcceptedDomain, "accepted_domain"),
+        mailboxes=parts(Mailbox, "mailbox"),
+        inbound=parts(InboundConnector, "inbound_connector"),
+        outbound=parts(OutboundConnector, "outbound_connector"),
+        mail_flow=parts(MailFlowRule, "mail_flow_rule"),
+        oauth=parts(OauthIssuer, "oauth_issuer"),
+        hooks=parts(ContentHook, "content_hook"),
+        dkim=parts(DkimKey, "dkim_key", placeholders={}),
+    )

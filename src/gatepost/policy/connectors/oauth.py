@@ -1,0 +1,159 @@
+"""The authorization servers whose access tokens log users of an organization in: the part `oauth_issuer` (RFC 7628).
+
+A part of `policy.connectors.records`. What a token of one may do is in `policy.decisions.oauth`, its keys are found by
+`net.lookups.issuer_keys`; nothing here asks anybody.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from gatepost.policy.connectors.fields import (
+    Access,
+    Duration,
+    Form,
+    Label,
+    Owned,
+    Range,
+    Record,
+    Switch,
+    Text,
+    TrustAnchorsText,
+)
+from gatepost.policy.connectors.units import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+_ENTRA = "login.microsoftonline.com"
+
+
+class TokenAlgorithm(StrEnum):
+    """How a token is signed (RFC 7518 section 3.1, RFC 8037). Only with a key of which we have the public half."""
+
+    RS256 = "RS256"
+    RS384 = "RS384"
+    RS512 = "RS512"
+    PS256 = "PS256"
+    PS384 = "PS384"
+    PS512 = "PS512"
+    ES256 = "ES256"
+    ES384 = "ES384"
+    ES512 = "ES512"
+    EDDSA = "EdDSA"
+
+
+def _https(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and not parts.fragment
+        _ = parts.port
+    except ValueError:
+        good = False
+    if not good or not value.isascii() or " " in value:
+        raise ValueError(f"{value!r} is no https address; keys are fetched over HTTPS alone")
+    return value
+
+
+def https_issuer(value: str) -> str:
+    """What may be the issuer of tokens. Raises ValueError."""
+    parts = urlsplit(_https(value))
+    if parts.query:
+        raise ValueError(f"{value!r} has a query, which an issuer never has (RFC 8414 section 2)")
+    if parts.hostname == _ENTRA and parts.path.split("/")[1:2] in (["common"], ["organizations"], ["consumers"]):
+        raise ValueError(
+            f"{value!r} is in no token: each bears its tenant's own issuer; write https://{_ENTRA}/TENANT-ID/v2.0"
+        )
+    return value
+
+
+def _https_or_none(value: str) -> str:
+    return _https(value) if value else value
+
+
+Word = Annotated[Text, Field(min_length=1, max_length=200)]
+
+
+class OauthIssuer(Record):
+    """An authorization server whose access tokens log in the mailboxes of this organization, and of no other.
+
+    Tokens are JWTs (RFC 9068) that are signed with a key that the server publishes. See docs/submission.md.
+    """
+
+    name: Label = Field(description="Unique among the OAuth issuers of the organization.")
+    enabled: Switch = Field(default=True, description="A token of a disabled issuer logs nobody in.")
+    issuer: Annotated[
+        str,
+        AfterValidator(https_issuer),
+        Field(max_length=500),
+        Form("https address"),
+        Owned(lambda _: Access.NETWORK),
+    ] = Field(
+        description='The claim "iss" of its tokens, to the letter, such as '
+        '"https://login.microsoftonline.com/TENANT-ID/v2.0".'
+    )
+    audiences: Annotated[tuple[Word, ...], Field(min_length=1, max_length=20)] = Field(
+        description='Whom its tokens are made out for: one of these must be in the claim "aud". Never a value that '
+        "other services use too: they could log in with tokens that were given to them."
+    )
+    jwks_url: Annotated[
+        str,
+        AfterValidator(_https_or_none),
+        Field(max_length=1000),
+        Form("https address"),
+        Owned(lambda value: Access.NETWORK if value else None),
+    ] = Field(
+        default="",
+        description="Where its keys are. Empty: as its metadata say, at ISSUER/.well-known/openid-configuration or "
+        "RFC 8414's place.",
+    )
+    username_claim: Word = Field(
+        default="email",
+        description="The claim that holds the user's mail address: an address or alias of a mailbox, whole. Choose one "
+        'that users cannot write themselves: Microsoft Entra "upn". Of "email" email_verified must not be false.',
+    )
+    required_scopes: Annotated[tuple[Word, ...], Field(max_length=20)] = Field(
+        default=(),
+        description='Scopes that a token must all have, in "scope" or "scp". They keep out ID tokens, which have none.',
+    )
+    algorithms: Annotated[tuple[TokenAlgorithm, ...], Field(min_length=1)] = Field(
+        default=tuple(TokenAlgorithm), description="Signatures that are taken. Those with a shared secret never are."
+    )
+    leeway: Annotated[Duration, Range(0, 300, format_duration)] = Field(
+        default=60, description="How far its clock and ours may be apart."
+    )
+    trust_anchors: TrustAnchorsText = Field(
+        default="",
+        description='Roots for its HTTPS server: "system", certificates in PEM, or a file or a directory, which the '
+        "gateway's owner alone may name. Empty: the server's own.",
+    )
+    comment: Text = Field(default="", description="For people; no effect.")
+
+
+def configuration_urls(issuer: str) -> tuple[str, str]:
+    """Where an issuer tells about itself: by OpenID Connect Discovery 1.0 section 4, and by RFC 8414 section 3.1."""
+    parts = urlsplit(issuer)
+    path = parts.path.rstrip("/")
+    return (
+        f"{issuer.rstrip('/')}/.well-known/openid-configuration",
+        f"https://{parts.netloc}/.well-known/oauth-authorization-server{path}",
+    )
+
+
+def traps(issuer: OauthIssuer, label: str) -> Iterator[str]:
+    """What is allowed but probably not meant."""
+    if urlsplit(issuer.issuer).hostname in {_ENTRA, "sts.windows.net"} and issuer.username_claim == "email":
+        yield (
+            f'{label}: in Microsoft Entra "email" is whatever somebody wrote there, a guest of the tenant too; write '
+            'username_claim = "upn" and add that claim to the access token'
+        )
+    if not issuer.required_scopes:
+        yield (
+            f"{label}: without required_scopes any token for these audiences logs in, an ID token too; name the scope "
+            "that mail programs ask for"
+        )

@@ -1,0 +1,53 @@
+"""The MTA-STS policies of our own accepted domains, made of what is written about each (RFC 8461).
+
+Used by `node.policy_host`, which serves them, by `gatepost domain mta-sts`, and by `policy.connectors.rules` and
+`policy.connectors.lint`, so that what is saved can be served. The text itself is made in `protocols.mtasts.publish`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.connectors.values import PublishedSts
+from gatepost.protocols.mtasts.policy import Mode
+from gatepost.protocols.mtasts.publish import policy_host, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.policy.connectors.records import AcceptedDomain, Organization
+    from gatepost.protocols.mtasts.publish import Publication
+
+
+def publication(domain: AcceptedDomain, hostname: str, *, hosts: Sequence[str] = ()) -> Publication | None:
+    """What is published for a domain, None if nothing is: nothing ever is for one that is pending.
+
+    hostname: the gateway's own, which stands in the policy where no mta_sts_mx is written. hosts: the MX hosts that DNS
+    has, for the remarks. Raises ValueError with a sentence if no sender could use it.
+    """
+    if domain.mta_sts is PublishedSts.NOT_PUBLISHED or not domain.verified:
+        return None
+    mode = Mode(domain.mta_sts.value)
+    own = () if mode is Mode.NONE else (hostname,)
+    return publish(domain.name, mode, domain.mta_sts_mx or own, int(domain.mta_sts_max_age), hosts=hosts)
+
+
+def publications(organizations: Sequence[Organization], hostname: str) -> dict[str, Publication]:
+    """All that is published, by the name of the host that serves it: "mta-sts.contoso.example"."""
+    made = (publication(domain, hostname) for one in organizations for domain in one.accepted_domains)
+    return {policy_host(one.domain): one for one in made if one is not None}
+
+
+def to_do(before: Sequence[Organization], after: Sequence[Organization], hostname: str) -> Iterator[str]:
+    """What is left to do in the DNS when the resources change, a sentence for each domain whose policy does."""
+    old, new = publications(before, hostname), publications(after, hostname)
+    for host, one in new.items():
+        if host not in old or old[host].record != one.record:
+            yield f"{one.domain}: once the policy is served, put its TXT record into the zone: {one.zone_line}"
+    for host, one in old.items():
+        if host not in new and one.policy.mode is not Mode.NONE:
+            yield (
+                f"{one.domain}: senders keep the policy for up to {format_duration(one.policy.max_age)} after they "
+                'fetched it, and obey it all that time; withdraw it with mta_sts = "none" first'
+            )

@@ -1,0 +1,127 @@
+"""Reads one table of a document into its model and keeps going when something is wrong with it.
+
+Used by `policy.connectors.model` and `settings.loader`. Wrong fields are reported and take their defaults in a draft,
+so that rules across the fields that are right can still speak: the author of a document sees everything at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from gatepost.policy.connectors.errors import FieldError, dotted, explain
+from gatepost.policy.connectors.fields import Record, keys, known_keys
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.content_hook import ContentHook
+    from gatepost.policy.connectors.dkim_key import DkimKey
+    from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
+    from gatepost.policy.connectors.oauth import OauthIssuer
+    from gatepost.policy.connectors.records import (
+        AcceptedDomain,
+        InboundConnector,
+        Mailbox,
+        Organization,
+        OutboundConnector,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Draft[M: Record]:
+    """A table that was read. bad: the keys with an error of their own, for which `value` holds the default."""
+
+    path: str
+    value: M
+    bad: frozenset[str] = frozenset()
+
+    def error(self, key: str, message: str) -> FieldError:
+        """What is wrong with one key of the table."""
+        return FieldError(f"{self.path}.{key}" if self.path else key, message)
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationDraft:
+    """An organization and its parts, before the rules across them are applied."""
+
+    own: Draft[Organization]
+    domains: list[Draft[AcceptedDomain]]
+    mailboxes: list[Draft[Mailbox]]
+    inbound: list[Draft[InboundConnector]]
+    outbound: list[Draft[OutboundConnector]]
+    mail_flow: list[Draft[MailFlowRule]]
+    oauth: list[Draft[OauthIssuer]]
+    hooks: list[Draft[ContentHook]]
+    dkim: list[Draft[DkimKey]]
+
+    def assembled(self) -> Organization:
+        """The organization with its parts. Only right if no error was found."""
+        parts = {
+            "accepted_domains": tuple(draft.value for draft in self.domains),
+            "mailboxes": tuple(draft.value for draft in self.mailboxes),
+            "inbound_connectors": tuple(draft.value for draft in self.inbound),
+            "outbound_connectors": tuple(draft.value for draft in self.outbound),
+            "mail_flow_rules": tuple(draft.value for draft in self.mail_flow),
+            "oauth_issuers": tuple(draft.value for draft in self.oauth),
+            "content_hooks": tuple(draft.value for draft in self.hooks),
+            "dkim_keys": tuple(draft.value for draft in self.dkim),
+        }
+        return self.own.value.model_copy(update={name: values for name, values in parts.items() if values})
+
+
+PLACEHOLDERS: Mapping[str, Any] = MappingProxyType({"name": "unnamed"})
+"""What a resource without a usable name is called while its other fields are checked."""
+
+
+def read[M: Record](
+    model: type[M],
+    table: Mapping[str, Any],
+    path: str,
+    errors: list[FieldError],
+    placeholders: Mapping[str, Any] = PLACEHOLDERS,
+) -> Draft[M] | None:
+    """Read a table; append what is wrong with it to `errors`.
+
+    placeholders: what obligatory keys are taken for when they are wrong. None is returned if another obligatory key is
+    wrong: there is nothing left to apply rules to.
+    """
+    try:
+        return Draft(path, model.model_validate(table, by_alias=True, by_name=False))
+    except ValidationError as error:
+        # A default that depends on a field with an error is no error of its own.
+        found = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
+    # Nor is a list too short for entries that are wrong.
+    lists = {one["loc"][:-1] for one in found}
+    found = [one for one in found if one["type"] != "too_short" or one["loc"] not in lists]
+    errors.extend(
+        FieldError(dotted(path, one["loc"]), explain(one, known_keys(model, one["loc"][:-1]))) for one in found
+    )
+    known = keys(model)
+    bad = frozenset(str(one["loc"][0]) for one in found)
+    good = {key: value for key, value in table.items() if key in known and key not in bad}
+    good.update((key, value) for key, value in placeholders.items() if key in bad)
+    if any(known[key].is_required() and key not in good for key in known):
+        return None
+    return Draft(path, model.model_validate(good, by_alias=True, by_name=False), bad)
+
+
+def tables(value: object, path: str, errors: list[FieldError]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The tables of a list of tables, each with its path; what is not one is reported.
+
+    The path names a table by its place and, if it has one, its name: "organization.contoso.mailbox[0] 'a@b.example'".
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        errors.append(FieldError(path, f"must be a list of tables: write each under its own [[{path}]] heading"))
+        return []
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    for place, table in enumerate(value):
+        here = f"{path}[{place}]"
+        if isinstance(table, Mapping):
+            name = table.get("name", table.get("address"))
+            found.append((f"{here} {name!r}" if isinstance(name, str) else here, table))
+        else:
+            errors.append(FieldError(here, "must be a table of keys and values"))
+    return found

@@ -1,0 +1,99 @@
+"""Which mailbox an address means: by its own address, by an alias, or by what stands before a separator (RFC 5233).
+
+Built and asked by `policy.connectors.directory`. Whether mail for it is forwarded is for `policy.decisions.forwarding`
+to say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gatepost.policy.connectors.records import Mailbox, Organization
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxMatch:
+    """A mailbox as one recipient means it.
+
+    by: which of its addresses that is. forward_path: what a server that knows only `mailbox.address` is to be told: the
+    address as it came, or instead of an alias the mailbox's, with what stood behind the separator.
+    """
+
+    mailbox: Mailbox
+    by: str
+    forward_path: str
+
+    @property
+    def is_alias(self) -> bool:
+        """Whether it was found by another address than its own."""
+        return self.by != self.mailbox.address
+
+
+class MailboxIndex:
+    """All mailboxes of all organizations, as far as they count (`policy.connectors.verification`)."""
+
+    __slots__ = ("_known", "_separators", "domains")
+
+    def __init__(self, organizations: Iterable[Organization]) -> None:
+        self._known: dict[str, tuple[Mailbox, str]] = {}
+        self._separators: dict[str, str] = {}
+        for organization in organizations:
+            for box in organization.mailboxes:
+                for address in (box.address, *box.aliases):
+                    key = _key(parse_address(address))
+                    self._known[key] = box, address
+                    if organization.subaddress_separator:
+                        self._separators[key.rpartition("@")[2]] = organization.subaddress_separator
+        self.domains = frozenset(key.rpartition("@")[2] for key in self._known)
+        """Domains with at least one address here."""
+
+    def find(self, address: str) -> MailboxMatch | None:
+        """The mailbox of an address, whatever its case, its quoting, and the form of its domain.
+
+        A whole address goes before one with something behind a separator, and a longer one before a shorter.
+        """
+        found = self._known.get(address.lower())
+        if found is not None:
+            return _match(found, address, "")
+        if not self._separators and '"' not in address and address.isascii():
+            return None
+        try:
+            path = parse_address(address)
+        except GrammarError:
+            return None
+        for key, detail in self._readings(path):
+            if (found := self._known.get(key)) is not None:
+                return _match(found, address, detail)
+        return None
+
+    def _readings(self, path: Path) -> Iterator[tuple[str, str]]:
+        """What the address may mean: a key, and what stands behind it, the separator included."""
+        yield _key(path), ""
+        separator = self._separators.get(path.domain)
+        end = path.local_part.rfind(separator) if separator else -1
+        while separator and end > 0:
+            yield f"{path.local_part[:end]}@{path.domain}".lower(), path.local_part[end:]
+            end = path.local_part.rfind(separator, 0, end)
+
+
+def _key(path: Path) -> str:
+    return f"{path.local_part}@{path.domain}".lower()
+
+
+def _match(found: tuple[Mailbox, str], address: str, detail: str) -> MailboxMatch:
+    box, by = found
+    if by == box.address:
+        return MailboxMatch(box, by, address)
+    local_part, _, domain = box.address.rpartition("@")
+    detailed = f"{local_part}{detail}@{domain}"
+    try:
+        parse_address(detailed)
+    except GrammarError:  # quoted, or too long with it: the mailbox matters more than the detail
+        return MailboxMatch(box, by, box.address)
+    return MailboxMatch(box, by, detailed)

@@ -1,0 +1,122 @@
+"""Which outbound connector takes the mail for a domain, and why: selection (exchange.md section 7.1).
+
+Called by `policy.decisions.route` for each destination. Looks up in a `Directory` and says its reasons in sentences an
+administrator understands. Mail flow rules, which go before it, are in `policy.connectors.mail_flow`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.policy.connectors.comparison import PASSED_OVER_LIMIT
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.directory import Directory, OutboundIndex
+    from gatepost.policy.connectors.records import Organization, OutboundConnector
+
+
+_SENT_BACK = "takes all messages first, but this one came from on-premises and is not sent back"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The outbound connector for a domain, None for its MX by opportunistic TLS, and the reasons.
+
+    passed_over: the connectors that would have taken the domain as well, each with why it did not: label ("connector
+    'x' of contoso") and the rest of the sentence. At most 20.
+    """
+
+    connector: OutboundConnector | None
+    reasons: tuple[str, ...]
+    passed_over: tuple[tuple[str, str], ...] = ()
+
+
+def select_outbound(
+    directory: Directory, organization: Organization, recipient_domain: str, *, from_on_premises: bool = False
+) -> Selection:
+    """The outbound connector for mail of an organization to a domain.
+
+    An exact domain goes before the longest wildcard, that before all accepted domains, that before "*"; a lower
+    priority number before all of these. A connector that routes all messages via on-premises goes first, but never for
+    mail that came from there (from_on_premises), which it takes only for a domain that it names. Connectors of the same
+    place and priority: the first by name. Those that only mail flow rules use take no part.
+    """
+    index = directory.outbound(organization.name)
+    if index is None:
+        return Selection(None, (f"organization {organization.name} is not known",))
+    found = _outbound_candidates(directory, index, organization, recipient_domain)
+    aside: list[tuple[str, str]] = []
+    if index.everything is not None:
+        if not from_on_premises:
+            return _central(index.everything, found, organization)
+        aside = [(_label(one, organization), _SENT_BACK) for one in index.central]
+        found = [
+            (pattern, one) for pattern, one in found if pattern != "*" or not one.route_all_messages_via_on_premises
+        ]
+    if not found:
+        nobody = f"no outbound connector of {organization.name} matches recipient domain {recipient_domain}"
+        return Selection(None, (nobody,), tuple(aside))
+    place = min(range(len(found)), key=lambda one: found[one][1].priority)
+    pattern, chosen = found.pop(place)
+    label = _label(chosen, organization)
+    reasons = [f"{label} {_how(pattern, recipient_domain)}"]
+    if place:
+        specific = _label(found[0][1], organization)
+        reasons.append(f"its priority {chosen.priority} goes before the more specific {specific}")
+    lost = {
+        _label(one, organization): f"{_how(its, recipient_domain)}, but {_goes_before(pattern, chosen, its, one)}"
+        for its, one in reversed(found)
+        if one is not chosen
+    }
+    kept = [one for one in aside if one[0] != label]
+    return Selection(chosen, tuple(reasons), (*kept, *reversed(lost.items()))[:PASSED_OVER_LIMIT])
+
+
+def names_domain(directory: Directory, organization: str, domain: str) -> bool:
+    """Whether an organization has an outbound connector that names a domain, exactly or by "*.parent".
+
+    It then says itself where its mail for the domain goes, whoever accepts that domain on this gateway.
+    """
+    index = directory.outbound(organization)
+    return index is not None and any(pattern != "*" for pattern, _ in index.candidates(domain))
+
+
+def _central(
+    central: OutboundConnector, found: list[tuple[str, OutboundConnector]], organization: Organization
+) -> Selection:
+    label = _label(central, organization)
+    first = f"{label} takes all messages first"
+    labels = dict.fromkeys(_label(one, organization) for _, one in found if one is not central)
+    passed_over = tuple((one, f"takes the domain, but {first}") for one in labels)
+    return Selection(central, (f"{first} (route_all_messages_via_on_premises)",), passed_over[:PASSED_OVER_LIMIT])
+
+
+def _outbound_candidates(
+    directory: Directory, index: OutboundIndex, organization: Organization, domain: str
+) -> list[tuple[str, OutboundConnector]]:
+    """Connectors that take the domain, the most specific first, each with its pattern; "" is all accepted domains."""
+    found = list(index.candidates(domain))
+    if index.accepted and directory.accepts(organization.name, domain):
+        place = next((place for place, (pattern, _) in enumerate(found) if pattern == "*"), len(found))
+        found[place:place] = [("", one) for one in index.accepted]
+    return found
+
+
+def _how(pattern: str, domain: str) -> str:
+    if not pattern:
+        return f"takes all accepted domains, and {domain} is one"
+    return f"matches recipient domain {domain} " + ("exactly" if pattern == domain else f"by {pattern!r}")
+
+
+def _goes_before(pattern: str, chosen: OutboundConnector, its: str, other: OutboundConnector) -> str:
+    """Why `chosen` goes before another candidate, as the end of a sentence."""
+    if chosen.priority != other.priority:
+        return f"priority {chosen.priority} of {chosen.name!r} goes before its {other.priority}"
+    if pattern == its:
+        return f"{chosen.name!r} comes first by its name"
+    return f"{chosen.name!r} is more specific"
+
+
+def _label(connector: OutboundConnector, organization: Organization) -> str:
+    return f"connector {connector.name!r} of {organization.name}"

@@ -1,0 +1,102 @@
+"""Which DKIM keys sign mail of a domain, and what is wrong with a set of keys.
+
+The rules are asked by `policy.connectors.rules` when resources are parsed, the index is a part of
+`policy.connectors.directory`, read by `policy.decisions.signing`. Public halves only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.policy.connectors.names import covers, parents
+from gatepost.policy.connectors.values import DkimService, DkimState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gatepost.policy.connectors.dkim_key import DkimKey
+    from gatepost.policy.connectors.errors import FieldError
+    from gatepost.policy.connectors.reader import Draft, OrganizationDraft
+    from gatepost.policy.connectors.records import Organization
+
+
+class DomainKeys(NamedTuple):
+    """The current keys of one domain, and whose they are."""
+
+    organization: str
+    domain: str
+    keys: tuple[DkimKey, ...]
+
+
+class SigningKeys:
+    """The current keys of all organizations, each apart: two may have a key for one domain."""
+
+    __slots__ = ("_by_domain", "_organizations")
+
+    def __init__(self, organizations: Iterable[Organization]) -> None:
+        self._by_domain: dict[tuple[str, DkimService], dict[str, DomainKeys]] = {}
+        self._organizations: set[str] = set()
+        for one in organizations:
+            for key in one.dkim_keys:
+                if key.state is DkimState.CURRENT:
+                    self._organizations.add(one.name)
+                    self._add(one.name, key)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_domain)
+
+    def signs(self, organization: str) -> bool:
+        """Whether an organization has a current key at all."""
+        return organization in self._organizations
+
+    def find(self, domain: str, service: DkimService = DkimService.ALL, *, owner: str = "") -> DomainKeys | None:
+        """The keys of a domain, else of the nearest one above it; None if there are none.
+
+        service: mail, or TLS reports, for which keys of their own go before those that sign all mail. owner: whose keys
+        alone count, "" for anybody's.
+        """
+        for parent in parents(domain):
+            for wanted in dict.fromkeys((service, DkimService.ALL)):
+                known = self._by_domain.get((parent, wanted), {})
+                found = known.get(owner) if owner else next(iter(known.values()), None)
+                if found is not None:
+                    return found
+        return None
+
+    def _add(self, organization: str, key: DkimKey) -> None:
+        place = self._by_domain.setdefault((key.domain, key.service_type), {})
+        known = place.get(organization, DomainKeys(organization, key.domain, ()))
+        place[organization] = known._replace(keys=(*known.keys, key))
+
+
+def check_keys(draft: OrganizationDraft) -> Iterator[FieldError]:
+    """Keys for domains of others, and two that would sign the same with the same algorithm."""
+    accepted = [domain.value.name for domain in draft.domains if "name" not in domain.bad]
+    current: dict[tuple[str, str, str], str] = {}
+    for one in draft.dkim:
+        domain = one.value.domain
+        if not _accepted(accepted, domain):
+            yield one.error("name", _NOT_ACCEPTED.format(domain, draft.own.path))
+        if one.value.state is DkimState.CURRENT and not one.bad & {"state", "algorithm", "service_type"}:
+            yield from _second(one, current)
+
+
+def _accepted(accepted: Sequence[str], domain: str) -> bool:
+    return any(covers(pattern, domain) or pattern in parents(domain) for pattern in accepted)
+
+
+def _second(one: Draft[DkimKey], current: dict[tuple[str, str, str], str]) -> Iterator[FieldError]:
+    key = one.value
+    known = current.setdefault((key.domain, key.algorithm, key.service_type), key.name)
+    if known != key.name:
+        yield one.error(
+            "state",
+            f"{known} is the current {key.algorithm} key of {key.domain} already; retire that one, or leave this one "
+            "at next (`gatepost dkim rotate` does both at once)",
+        )
+
+
+_NOT_ACCEPTED = (
+    "{0} is not an accepted domain of the organization, nor below one; add it under [[{1}.accepted_domain]], or "
+    "correct it"
+)

@@ -1,0 +1,190 @@
+"""Which accepted domains count: those that are verified, and that no other organization had first.
+
+A domain that a tenant adds is pending until its TXT record proves that it is theirs (`verified` of an accepted domain,
+`pend`); it has no effect on mail, nor has a mailbox, alias or DKIM key in it. Of two organizations whose verified
+domains overlap, as an earlier version let them be stored, the one that had its domain first keeps it.
+`policy.connectors.directory` builds its indexes of `in_force` alone, so that no decision about mail sees anything else.
+New overlaps are refused (`policy.connectors.overlaps`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.policy.connectors.names import domain_pattern, parents
+from gatepost.policy.connectors.overlaps import Relation, claims, conflicts, relation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from gatepost.policy.connectors.overlaps import Claim
+    from gatepost.policy.connectors.records import Mailbox, Organization
+
+
+RECORD_LABEL: Final = "_gatepost"
+"""Of the TXT record that proves a domain (RFC 8552): below the domain, where no other record is in the way."""
+_PREFIX: Final = "gatepost-verification="
+_TOKEN: Final = 32  # characters of base32: 160 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A verified domain that does not count, since it overlaps one of another organization.
+
+    other: that one. kept: whether the other organization had its domain first and keeps it; else neither counts.
+    """
+
+    claim: Claim
+    other: Claim
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What counts. organizations: with the domains, mailboxes, aliases and DKIM keys that have an effect."""
+
+    organizations: tuple[Organization, ...]
+    disputes: tuple[Dispute, ...]
+
+
+# ------------------------------------------------------------------------------------------------ what counts
+
+
+def in_force(organizations: Sequence[Organization], first: Mapping[tuple[str, str], int]) -> Standing:
+    """What of the organizations counts. One of which all counts stays the same object.
+
+    first: since which version an organization had a domain, by both names; what it does not have is not known.
+    """
+    found = disputes(organizations, first)
+    lost = {(one.claim.organization, one.claim.name) for one in found}
+    owners = {
+        claim.name: claim.organization
+        for claim in claims(organizations)
+        if claim.verified and (claim.organization, claim.name) not in lost
+    }
+    return Standing(tuple(_counting(one, owners) for one in organizations), found)
+
+
+def disputes(organizations: Iterable[Organization], first: Mapping[tuple[str, str], int]) -> tuple[Dispute, ...]:
+    """Verified domains that do not count, since another organization's overlaps and was not there later."""
+    verified = [claim for claim in claims(organizations) if claim.verified]
+    found = []
+    for conflict in conflicts(verified):
+        one, other = conflict.narrow, conflict.wide
+        since, since_other = (first.get((each.organization, each.name), 0) for each in (one, other))
+        is_known = bool(since and since_other) and since != since_other
+        if not (is_known and since < since_other):
+            found.append(Dispute(one, other, kept=is_known))
+        if not (is_known and since > since_other):
+            found.append(Dispute(other, one, kept=is_known))
+    return tuple(found)
+
+
+def had_since(history: Iterable[tuple[int, Mapping[str, Any] | None]], name: str) -> int:
+    """The version since which an organization has had a verified domain without a break; 0 if it has not.
+
+    history: its versions and its table in each, the newest first.
+    """
+    since = 0
+    for version, table in history:
+        domains = (table or {}).get("accepted_domain", ())
+        if not any(one.get("name") == name and one.get("verified", True) for one in domains):
+            break
+        since = version
+    return since
+
+
+def _counting(organization: Organization, owners: Mapping[str, str]) -> Organization:
+    """The organization as far as it counts. owners: of the domains that count."""
+    mine = organization.name
+
+    def accepts(address: str) -> bool:
+        return _owner(owners, address.rpartition("@")[2]) == mine
+
+    domains = tuple(one for one in organization.accepted_domains if owners.get(one.name) == mine)
+    mailboxes = tuple(_box(one, accepts) for one in organization.mailboxes if accepts(one.address))
+    keys = tuple(one for one in organization.dkim_keys if _owner_above(owners, one.domain) == mine)
+    parts = {"accepted_domains": domains, "mailboxes": mailboxes, "dkim_keys": keys}
+    changed = {key: value for key, value in parts.items() if value != getattr(organization, key)}
+    return organization.model_copy(update=changed) if changed else organization
+
+
+def _box(mailbox: Mailbox, accepts: Callable[[str], bool]) -> Mailbox:
+    aliases = tuple(one for one in mailbox.aliases if accepts(one))
+    return mailbox if len(aliases) == len(mailbox.aliases) else mailbox.model_copy(update={"aliases": aliases})
+
+
+def _owner(owners: Mapping[str, str], domain: str) -> str | None:
+    """Whose a domain is that counts."""
+    if (owner := owners.get(domain)) is not None:
+        return owner
+    above = (owners.get(f"*.{parent}") for parent in parents(domain))
+    return next((owner for owner in above if owner is not None), None)
+
+
+def _owner_above(owners: Mapping[str, str], domain: str) -> str | None:
+    """Whose a domain is, or the nearest one above it: whose keys may sign for it (`policy.connectors.signing_keys`)."""
+    found = (_owner(owners, parent) for parent in parents(domain))
+    return next((owner for owner in found if owner is not None), None)
+
+
+# ------------------------------------------------------------------------------------------------ pending and proven
+
+
+def pend(table: Mapping[str, Any], before: Organization | None, proven: Collection[str] = ()) -> list[str]:
+    """Make the domains of a tenant's table pending that are new; whatever it says about `verified` does not count.
+
+    table: of the organization, as a document has it; changed in place. before: the organization as it is stored. A
+    domain that it had verified stays so, and so is one that such a pattern covers. proven: domains whose TXT record was
+    just seen. Returns the names of domains that become pending. What is wrong with the table is left for parsing.
+    """
+    had = [one.name for one in before.accepted_domains if one.verified] if before is not None else []
+    known = {one.name for one in before.accepted_domains} if before is not None else set()
+    pending = []
+    for domain in _domain_tables(table):
+        name = _one_form(domain.get("name"))
+        if name is None or not isinstance(domain.get("verified", True), bool):
+            continue
+        if name in proven or name in had or any(relation(one, name) is Relation.COVERS for one in had):
+            if not domain.get("verified", True):
+                del domain["verified"]
+        else:
+            domain["verified"] = False
+            if name not in known:
+                pending.append(name)
+    return pending
+
+
+def top_level(name: str) -> bool:
+    """Whether a domain, or what "*." stands before, has one label only."""
+    return "." not in name.removeprefix("*.")
+
+
+def _domain_tables(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    found = table.get("accepted_domain")
+    if isinstance(found, (list, tuple)):
+        yield from (one for one in found if isinstance(one, dict))
+
+
+def _one_form(name: object) -> str | None:
+    try:
+        return domain_pattern(name, every=False) if isinstance(name, str) else None
+    except ValueError:
+        return None
+
+
+def record_name(name: str) -> str:
+    """Where the TXT record of a domain or of "*.domain" stands."""
+    return f"{RECORD_LABEL}.{name.removeprefix('*.')}"
+
+
+def proof_text(secret: bytes, name: str) -> str:
+    """What the TXT record of a domain must say, so that it is the organization's whose secret this is.
+
+    It differs for each domain, so that the DNS does not tell which domains belong together.
+    """
+    digest = hmac.digest(secret, name.removeprefix("*.").encode(), "sha256")
+    return _PREFIX + base64.b32encode(digest).decode().lower()[:_TOKEN]

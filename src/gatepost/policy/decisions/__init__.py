@@ -1,0 +1,1 @@
+"""Decisions: what an inbound session may do, what an outbound hop must achieve, and whether it did."""

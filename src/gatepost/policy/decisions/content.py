@@ -1,0 +1,161 @@
+"""What becomes of a message after its content was examined: the reply, the changes of its header, what the trace keeps.
+
+`policy.decisions.inbound` asks which hooks there are for a recipient, `mail.inbound.content` asks the scanners and then
+`decide`. Pure: what was found, or why nothing was, is a parameter. A peer is told the same whatever was found: what a
+scanner knows by name helps whoever tries to get past it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.policy.connectors.values import HookDirection, HookFailure, HookType, Mode, OverMaxSize
+from gatepost.protocols.message.edit import HeaderEdits
+from gatepost.protocols.scanners.finding import Action
+from gatepost.protocols.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatepost.policy.connectors.hook_index import AskedHook, HookIndex
+    from gatepost.protocols.scanners.finding import Finding
+
+
+_REFUSED: Final = Reply(554, "5.7.1", ("Message refused because of its content",))
+_NOT_NOW: Final = Reply(451, "4.7.1", ("Message not accepted for now because of its content, try again later",))
+_UNEXAMINED: Final = Reply(451, "4.7.1", ("Message cannot be examined now, try again later",))
+_TOO_LARGE: Final = Reply(552, "5.3.4", ("Message is too large to be examined",))
+
+_NAMED: Final = 10
+_NO_EDITS: Final = HeaderEdits()
+
+_REFUSALS: Final = {Action.REJECT: _REFUSED, Action.SOFT_REJECT: _NOT_NOW, Action.GREYLIST: _NOT_NOW}
+
+
+def hooks_for(index: HookIndex, whose: tuple[str, str], recipient_owner: str) -> tuple[AskedHook, ...]:
+    """Who is asked about mail to one recipient.
+
+    whose: organization and direction ("incoming", "originating") of the verdict. recipient_owner: the organization that
+    accepts the recipient's domain, "" if none does: of mail from one organization here to another, both ask theirs.
+    """
+    organization, direction = whose
+    if direction != "originating":
+        return index.asked(organization, HookDirection.INBOUND)
+    own = index.asked(organization, HookDirection.OUTBOUND)
+    if recipient_owner in {"", organization}:
+        return own
+    return own + index.asked(recipient_owner, HookDirection.INBOUND)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of one hook. finding: None if there is none, then failure says why; too_large: it was not asked for the size.
+
+    milliseconds: from the question to the answer, waiting for a connection included.
+    """
+
+    asked: AskedHook
+    finding: Finding | None = None
+    failure: str = ""
+    too_large: bool = False
+    milliseconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """reply: the refusal, None if the message is taken; then edits are what its header becomes. records: one a hook."""
+
+    reply: Reply | None
+    edits: tuple[HeaderEdits, ...]
+    records: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Effect:
+    """What one answer does, were its hook in force."""
+
+    reply: Reply | None = None
+    edits: HeaderEdits = _NO_EDITS
+
+
+def decide(answers: Iterable[Answer]) -> Examination:
+    """All answers together: a refusal for good before one for now, and what every hook wants of the header."""
+    refusals: list[Reply] = []
+    edits: list[HeaderEdits] = []
+    records: list[dict[str, Any]] = []
+    for answer in answers:
+        effect = _effect(answer)
+        records.append(_record(answer, effect))
+        if answer.asked.hook.mode is Mode.REHEARSE:
+            continue
+        if effect.reply is not None:
+            refusals.append(effect.reply)
+        elif effect.edits:
+            edits.append(effect.edits)
+    refusals.sort(key=lambda reply: not reply.permanent)
+    return Examination(refusals[0] if refusals else None, tuple(edits), tuple(records))
+
+
+def _effect(answer: Answer) -> _Effect:
+    hook, finding = answer.asked.hook, answer.finding
+    if answer.too_large:
+        return _Effect(_TOO_LARGE if hook.over_max_size is OverMaxSize.REFUSE else None)
+    if finding is None:
+        return _Effect(_UNEXAMINED if hook.on_failure is HookFailure.DEFER else None)
+    obeyed = finding.action in hook.obey or hook.type is HookType.CLAMAV
+    if obeyed and finding.action in _REFUSALS:
+        return _Effect(_REFUSALS[finding.action])
+    return _Effect(None, _edits(answer, finding, obeyed=obeyed))
+
+
+def _edits(answer: Answer, finding: Finding, *, obeyed: bool) -> HeaderEdits:
+    wanted = finding.edits if answer.asked.hook.change_header else _NO_EDITS
+    if not obeyed:
+        return wanted
+    marks = finding.marks if finding.action is Action.ADD_HEADER else _NO_EDITS
+    subject = finding.subject if finding.action is Action.REWRITE_SUBJECT else ""
+    return HeaderEdits(marks.add + wanted.add, marks.remove + wanted.remove, subject)
+
+
+def _record(answer: Answer, effect: _Effect) -> dict[str, Any]:
+    """For the trace. What is empty is left out."""
+    finding, hook = answer.finding, answer.asked.hook
+    said: dict[str, Any] = {
+        "hook": hook.name,
+        "organization": answer.asked.organization,
+        "action": str(finding.action) if finding else "too large" if answer.too_large else "none",
+        "does": _does(effect),
+        "rehearsal": hook.mode is Mode.REHEARSE,
+        "failure": answer.failure,
+        "ms": answer.milliseconds,
+    }
+    if finding is not None:
+        said |= {
+            "signature": finding.signature,
+            "score": finding.score,
+            "required": finding.required,
+            "symbols": list(finding.symbols),
+            "said": finding.said,
+        }
+    return {key: value for key, value in said.items() if value or (value == 0 and key in {"score", "ms"})}
+
+
+def _does(effect: _Effect) -> str:
+    """In words, as it is in force: the record says beside whether it is."""
+    if effect.reply is not None:
+        return f"refuses with {effect.reply.text}"
+    edits = effect.edits
+    changes = [
+        edits.add and f"adds {_names(edits.add)}",
+        edits.remove and f"removes {_names(edits.remove)}",
+        edits.subject and "rewrites the subject",
+    ]
+    return ", ".join(text for text in changes if text) or "passes it"
+
+
+def _names(fields: Sequence[tuple[str, object]]) -> str:
+    """Of fields, each once, as many as fit in a line."""
+    names = list(dict.fromkeys(name for name, _ in fields))
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,184 @@
+"""A decision as it is kept: by the trace with every session and attempt, by `explain`, by the API and the admin centre.
+
+Made by `policy.decisions.inbound` and `policy.decisions.explain`; `events.trace` and `mail.inbound.record` write what
+`detail` says. Plain values that JSON can hold, under keys that stay. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from gatepost.policy.connectors.comparison import PASSED_OVER_LIMIT
+from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.decisions.content_demand import NO_DEMAND
+from gatepost.policy.decisions.outbound import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatepost.policy.connectors.hook_index import AskedHook
+    from gatepost.policy.connectors.match import Attribution
+    from gatepost.policy.decisions.content_demand import ContentDemand
+    from gatepost.policy.decisions.parties import SenderPart
+    from gatepost.policy.decisions.requirement import Requirement
+    from gatepost.protocols.smtp.replies import Reply
+
+
+def passed_over_record(
+    passed_over: Iterable[tuple[str, str]], *, limit: int | None = PASSED_OVER_LIMIT
+) -> list[dict[str, str]]:
+    """Connectors that did not apply, each with its reason. limit: how many at most."""
+    return [{"connector": label, "why": why} for label, why in islice(passed_over, limit)]
+
+
+def hook_record(asked: AskedHook) -> dict[str, str]:
+    """A content hook that is asked: which it is, and what happens without its answer."""
+    hook = asked.hook
+    return {
+        "hook": hook.name,
+        "organization": asked.organization,
+        "type": str(hook.type),
+        "address": hook.address,
+        "mode": str(hook.mode),
+        "timeout": format_duration(hook.timeout),
+        "on_failure": str(hook.on_failure),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class InboundVerdict:
+    """The decision on one MAIL or RCPT.
+
+    reply: what the client is told, 250 if accepted. organization: whose mail it is, "" if nobody's. direction:
+    "originating", "incoming" or "none". connector: name of the inbound connector that applied, "" if none. requirement:
+    what that connector demands: "opportunistic", "encrypted" or "authenticated(NAME)". attribution: to be handed to the
+    verdicts on the message's recipients. would_refuse, would_refuse_connector: the refusal that a connector in
+    rehearsal would have given, and its name. passed_over: connectors that could have applied as well, each with why it
+    did not. basis: what identified the client or the connector, as in `Attribution`. configuration: number of the
+    stored configuration it was decided by. rehearsed: what the connector would demand, if it is in rehearsal, else "".
+    hooks: who is asked about the content before a message to this recipient is taken. examined: what they answered, as
+    `policy.decisions.content` records it, once they have been. recipient_organization: who accepts the recipient's
+    domain, "" for nobody: its reasons are told beside those of `organization`, for who sees both
+    (`policy.decisions.withheld`).
+    """
+
+    accepted: bool
+    reply: Reply
+    organization: str
+    direction: str
+    connector: str
+    requirement: str
+    reasons: tuple[str, ...]
+    attribution: Attribution
+    would_refuse: Reply | None = None
+    would_refuse_connector: str = ""
+    passed_over: tuple[tuple[str, str], ...] = ()
+    basis: str = "none"
+    configuration: int = 0
+    rehearsed: str = ""
+    hooks: tuple[AskedHook, ...] = ()
+    examined: tuple[dict[str, Any], ...] = ()
+    recipient_organization: str = ""
+
+    def detail(self) -> dict[str, Any]:
+        """What the trace keeps beside its columns."""
+        record: dict[str, Any] = {
+            "configuration": self.configuration,
+            "basis": self.basis,
+            "reasons": list(self.reasons),
+        }
+        if self.passed_over:
+            record["passed_over"] = passed_over_record(self.passed_over)
+        if self.rehearsed:
+            record["rehearsal"] = {"requirement": self.rehearsed}
+        if self.would_refuse is not None:
+            record["would_refuse"] = self.would_refuse.text
+            record["would_refuse_connector"] = self.would_refuse_connector
+        if self.examined:
+            record["content_hooks"] = list(self.examined)
+        return record | self._parties()
+
+    def _parties(self) -> dict[str, Any]:
+        """That another organization than the message's had its say. own_reasons: how many came before its own."""
+        if self.recipient_organization in {"", self.organization}:
+            return {}
+        record: dict[str, Any] = {
+            "recipient_organization": self.recipient_organization,
+            "own_reasons": len(self.attribution.reasons),
+        }
+        known_by = self.attribution.connector
+        if self.connector and (known_by is None or known_by.name != self.connector):
+            record["connector_of_recipient"] = True
+        return record
+
+    def record(self) -> dict[str, Any]:
+        """The whole decision, under the names of the trace's columns; hooks that would be asked among them."""
+        asked = {"content_hooks": [hook_record(one) for one in self.hooks]} if self.hooks else {}
+        return (
+            asked
+            | {
+                "accepted": self.accepted,
+                "reply": self.reply.text,
+                "organization": self.organization,
+                "direction": self.direction,
+                "connector": self.connector,
+                "requirement": self.requirement,
+            }
+            | self.detail()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundDecision:
+    """Where mail for one recipient goes next and what the way there must achieve, before anything is looked up.
+
+    organization: by whose connectors and rules. way: "mailbox", "lmtp", "internal" (to another node), "smart-hosts",
+    "mx" or "nowhere". next_hops: "HOST:PORT" in their order, the domain whose MX it is, or the mailbox. connector:
+    name, "" if none. requirement: of the first next hop, None for a mailbox and for nowhere. rehearsed: what it would
+    be, were nothing in rehearsal.
+    reply, detail: for "nowhere", what the message ends or waits with, and why. passed_over: connectors that would have
+    taken it as well. content: what is asked of the message itself. sender: the part of the organization whose mail it
+    is, where `organization` is another: what it demands is in `requirement`.
+    """
+
+    configuration: int
+    organization: str
+    way: str
+    next_hops: tuple[str, ...]
+    connector: str
+    requirement: Requirement | None
+    rehearsed: Requirement | None
+    reasons: tuple[str, ...]
+    passed_over: tuple[tuple[str, str], ...]
+    reply: Reply | None = None
+    detail: str = ""
+    content: ContentDemand = NO_DEMAND
+    sender: SenderPart | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The whole decision; what the trace keeps of an attempt as well has the same keys there."""
+        record: dict[str, Any] = {
+            "configuration": self.configuration,
+            "organization": self.organization,
+            "way": self.way,
+            "next_hops": list(self.next_hops),
+            "connector": self.connector,
+            "reasons": list(self.reasons),
+        }
+        if self.requirement is not None:
+            record["requirement"] = describe(self.requirement)
+            record["requirement_sources"] = [str(source) for source in self.requirement.sources]
+        if self.passed_over:
+            record["passed_over"] = passed_over_record(self.passed_over)
+        if self.rehearsed is not None:
+            sources = [str(source) for source in self.rehearsed.sources]
+            record["rehearsal"] = {"requirement": describe(self.rehearsed), "sources": sources}
+        if self.sender is not None:
+            record["sender_demands"] = self.sender.record()
+        if asked := self.content.record():
+            record["smime"] = asked
+        if self.reply is not None:
+            record |= {"reply": self.reply.text, "detail": self.detail}
+        return record

@@ -1,0 +1,299 @@
+"""What a destination was seen to do, and whether a connection does less: the memory behind opportunistic TLS.
+
+Trust on first use: whoever strips STARTTLS, or lets a certificate run out, is noticed because it was there before.
+`mail.outbound.destination_history` asks for every new connection, after `policy.decisions.outbound` found it good
+enough; `store.destinations` keeps the records, `manage.cli.destination` shows them. Pure: times are parameters, values
+come back.
+
+Each host of a destination is remembered for itself, and the destination is as good as its best host: another host does
+not excuse a connection that is worse, unless an administrator accepted that host as it is (decision 0008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the types of fields
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from gatepost.policy.decisions.facts import ClassicalOnly  # noqa: TC001 - msgspec reads the types of fields
+from gatepost.policy.decisions.outbound import describe_achieved
+from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
+
+FORGOTTEN_AFTER = 60 * 86400.0
+"""Seconds after which a level that was not seen again counts no more; the next lower one that was seen then does."""
+
+CLASSICAL_FOR = 86400.0
+"""Seconds for which a host that left a post-quantum key share unanswered is offered none; then it is tried again."""
+
+HOSTS = 16
+"""Hosts remembered of one destination."""
+
+_COARSE = 600.0  # seconds by which "last seen" may lag: a busy destination is not written for every connection
+_WARN_AGAIN = 3600.0
+_WARN_AGAIN_OF_WEAK_HOST = 86400.0
+_KNOWN_AFTER = 86400.0  # seconds after which a weaker host that was there all the time is no news
+
+
+class DestinationName(NamedTuple):
+    """A place that mail goes to, as an administrator thinks of it.
+
+    domain: that mail is routed by (MX), "" for smart hosts, which are remembered together under their connector.
+    connector: by whose demands it goes, "" without one. Another connector begins a memory of its own: it may trust
+    other authorities.
+    """
+
+    organization: str
+    domain: str
+    connector: str = ""
+
+    def __str__(self) -> str:
+        """As logs and lists name it."""
+        if not self.domain:
+            return f"connector:{self.connector}"
+        return f"{self.domain} (connector:{self.connector})" if self.connector else self.domain
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a level, or a better one, was seen: first and last, seconds since 1970."""
+
+    since: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """An administrator takes a host as it is. at: seconds since 1970."""
+
+    level: Achieved
+    at: float
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostMemory:
+    """One host. first, at: its first and its last session, seconds since 1970 (the last to within ten minutes).
+
+    last: what that last session reached; version: its TLS version, "" in clear. tls, mx: when each level above NONE was
+    reached, lowest first, None if never. accepted: below what the others do, and an administrator knows.
+    classical: it left a post-quantum key share unanswered, and agreed on TLS without one.
+    """
+
+    first: float
+    at: float
+    last: Achieved
+    version: str = ""
+    tls: tuple[Span | None, Span | None] = (None, None)
+    mx: tuple[Span | None, Span | None] = (None, None)
+    accepted: Acceptance | None = None
+    classical: ClassicalOnly | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """All that is remembered of a destination. warned: when the log last said that it does less, 0 for never."""
+
+    hosts: Mapping[str, HostMemory] = field(default_factory=dict)
+    warned: float = 0.0
+
+    @property
+    def at(self) -> float:
+        """The last session, 0 if there was none."""
+        return max((host.at for host in self.hosts.values()), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection that was good enough for its requirement.
+
+    host: by name, and port unless it is 25. tls_known: whether the chain could be judged; mx_known: whether DNSSEC can
+    be asked for at all. What we could not find out, for a fault of our own, is not held against the destination.
+    classical: why its handshake offered classical groups only, None if it offered all.
+    """
+
+    host: str
+    achieved: Achieved
+    at: float
+    version: str = ""
+    tls_known: bool = True
+    mx_known: bool = True
+    classical: ClassicalOnly | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best of each ladder, and since when; NONE since the first session, 0 without one."""
+
+    achieved: Achieved
+    tls_since: float
+    mx_since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A connection protects less than was seen before. was: what was to be expected, since: of the ladder that fell.
+
+    news: the host itself was better, or has only just appeared. False: it always was a weaker one than the others.
+    """
+
+    host: str
+    was: Achieved
+    since: float
+    now: Achieved
+    news: bool
+
+
+def best(remembered: Remembered, now: float) -> Best:
+    """What the destination can do, by its best host on each ladder."""
+    first = min((host.first for host in remembered.hosts.values()), default=0.0)
+    tls, tls_since = _highest([host.tls for host in remembered.hosts.values()], first, now)
+    mx, mx_since = _highest([host.mx for host in remembered.hosts.values()], first, now)
+    return Best(Achieved(TlsLevel(tls), MxLevel(mx)), tls_since, mx_since)
+
+
+def expected(remembered: Remembered, host: str, now: float) -> Best:
+    """What a connection to a host is to reach: as the destination can, or as an administrator accepted the host."""
+    of_all = best(remembered, now)
+    known = remembered.hosts.get(host)
+    if known is None or known.accepted is None:
+        return of_all
+    own, accepted = best(Remembered({host: known}), now), known.accepted.level
+    tls = min(of_all.achieved.tls, max(own.achieved.tls, accepted.tls))
+    mx = min(of_all.achieved.mx, max(own.achieved.mx, accepted.mx))
+    return Best(
+        Achieved(tls, mx),
+        of_all.tls_since if tls == of_all.achieved.tls else own.tls_since,
+        of_all.mx_since if mx == of_all.achieved.mx else own.mx_since,
+    )
+
+
+def drop(remembered: Remembered, session: Session) -> Drop | None:
+    """Whether a connection does less than is to be expected on either ladder. Ask before `seen` takes it up."""
+    wanted, now = expected(remembered, session.host, session.at), session.achieved
+    tls_fell = session.tls_known and now.tls < wanted.achieved.tls
+    mx_fell = session.mx_known and now.mx < wanted.achieved.mx
+    if not tls_fell and not mx_fell:
+        return None
+    since = wanted.tls_since if tls_fell else wanted.mx_since
+    return Drop(session.host, wanted.achieved, since, now, _is_news(remembered, session))
+
+
+def _is_news(remembered: Remembered, session: Session) -> bool:
+    known = remembered.hosts.get(session.host)
+    if known is None or session.at - known.first < _KNOWN_AFTER:
+        return True
+    own = best(Remembered({session.host: known}), session.at).achieved
+    return session.achieved.tls < own.tls or session.achieved.mx < own.mx
+
+
+def due_to_warn(remembered: Remembered, fallen: Drop, now: float) -> bool:
+    """Whether the log is to say so: once an hour, of a host that always was weaker once a day."""
+    wait = _WARN_AGAIN if fallen.news else _WARN_AGAIN_OF_WEAK_HOST
+    return not remembered.warned <= now < remembered.warned + wait
+
+
+def warned(remembered: Remembered, now: float) -> Remembered:
+    """The log has said so."""
+    return replace(remembered, warned=now)
+
+
+def seen(remembered: Remembered, session: Session) -> Remembered:
+    """The memory with one more session; the very same object if that is not worth writing down."""
+    known = remembered.hosts.get(session.host)
+    host = _with_session(known, session) if known is not None else _first(session)
+    if host is known:
+        return remembered
+    hosts = {name: one for name, one in remembered.hosts.items() if session.at - one.at <= FORGOTTEN_AFTER}
+    hosts[session.host] = host
+    if len(hosts) > HOSTS:
+        del hosts[min(hosts, key=lambda name: _worth(hosts[name], session.at))]
+    return replace(remembered, hosts=hosts)
+
+
+def accept(remembered: Remembered, *, at: float, by: str) -> Remembered:
+    """An administrator takes each host as its last session was. What it does better from then on counts again."""
+    hosts = {name: _lowered(host) for name, host in remembered.hosts.items()}
+    lowered = Remembered(hosts)
+    for name, host in hosts.items():
+        wanted = expected(lowered, name, at).achieved
+        if host.last.tls < wanted.tls or host.last.mx < wanted.mx:
+            hosts[name] = replace(host, accepted=Acceptance(host.last, at, by))
+    return Remembered(hosts)
+
+
+def below(remembered: Remembered, now: float) -> list[Drop]:
+    """The hosts whose last session did less than is to be expected of them."""
+    present = {name: host for name, host in remembered.hosts.items() if now - host.at <= FORGOTTEN_AFTER}
+    last = (Session(name, host.last, now) for name, host in present.items())
+    return [fallen for fallen in (drop(remembered, session) for session in last) if fallen is not None]
+
+
+def classical_still(known: ClassicalOnly | None, now: float) -> ClassicalOnly | None:
+    """What is known of a host's handshakes, unless it is too old to count."""
+    return known if known is not None and known.since <= now < known.since + CLASSICAL_FOR else None
+
+
+def describe_drop(fallen: Drop) -> str:
+    """What was expected and what was presented, as other shortfalls say it (exchange.md section 7.3)."""
+    since = datetime.fromtimestamp(fallen.since, UTC).strftime("%Y-%m-%d %H:%MZ")
+    return (
+        f"Expected: {describe_achieved(fallen.was)}, as seen since {since}."
+        f" Presented: {describe_achieved(fallen.now)} by {fallen.host}."
+    )
+
+
+def _highest(ladders: list[tuple[Span | None, Span | None]], first: float, now: float) -> tuple[int, float]:
+    """The highest level that one of the hosts reached and that is not forgotten, and since when."""
+    for level in (2, 1):
+        spans = [span for ladder in ladders if (span := ladder[level - 1]) and now - span.last <= FORGOTTEN_AFTER]
+        if spans:
+            return level, min(span.since for span in spans)
+    return 0, first
+
+
+def _first(session: Session) -> HostMemory:
+    at, achieved = session.at, session.achieved
+    ladders = (None, None)
+    tls, mx = _raised(ladders, achieved.tls, at), _raised(ladders, achieved.mx, at)
+    return HostMemory(at, at, achieved, session.version, tls, mx, classical=session.classical)
+
+
+def _with_session(known: HostMemory, session: Session) -> HostMemory:
+    achieved = Achieved(
+        session.achieved.tls if session.tls_known else max(session.achieved.tls, known.last.tls),
+        session.achieved.mx if session.mx_known else max(session.achieved.mx, known.last.mx),
+    )
+    tls, mx = _raised(known.tls, achieved.tls, session.at), _raised(known.mx, achieved.mx, session.at)
+    classical = session.classical if session.version else known.classical  # in clear nothing was offered
+    after = replace(known, last=achieved, version=session.version, tls=tls, mx=mx, classical=classical)
+    if after == known and session.at - known.at < _COARSE:
+        return known
+    return replace(after, at=max(known.at, session.at))
+
+
+def _raised(ladder: tuple[Span | None, Span | None], level: int, at: float) -> tuple[Span | None, Span | None]:
+    """A ladder after a session that reached a level, and with it all below."""
+    one, two = ladder
+    return (_stretched(one, at) if level >= 1 else one, _stretched(two, at) if level >= 2 else two)
+
+
+def _stretched(span: Span | None, at: float) -> Span:
+    if span is None or at - span.last > FORGOTTEN_AFTER:
+        return Span(at, at)
+    return span if at - span.last < _COARSE else Span(span.since, at)
+
+
+def _lowered(host: HostMemory) -> HostMemory:
+    """A host that was never better than it last was."""
+    return replace(host, tls=_cut(host.tls, host.last.tls), mx=_cut(host.mx, host.last.mx))
+
+
+def _cut(ladder: tuple[Span | None, Span | None], level: int) -> tuple[Span | None, Span | None]:
+    return (ladder[0] if level >= 1 else None, ladder[1] if level >= 2 else None)
+
+
+def _worth(host: HostMemory, now: float) -> tuple[int, int, bool, float]:
+    """How much is lost with a host: what it proves first, then what somebody decided, then how long it was not seen."""
+    own = best(Remembered({"": host}), now).achieved
+    return own.tls, own.mx, host.accepted is not None, host.at

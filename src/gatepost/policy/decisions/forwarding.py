@@ -1,0 +1,223 @@
+"""Where mail for a recipient goes after all: to a mailbox, on to where the mailbox says, or back to who sent it.
+
+Called by `mail.inbound.session` for each recipient, by `policy.decisions.inbound` and `policy.decisions.explain` for
+what is told of it. Pure: a directory, keys and the time are parameters. Mail of others that a mailbox, or an
+organization's own server, sends on goes out with a reverse-path of ours (`protocols.message.srs`). What comes back to
+that is a notice for the original sender, and only that is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.policy.connectors.values import ConnectorType
+from gatepost.policy.decisions.home import ALONE
+from gatepost.policy.decisions.parties import parties
+from gatepost.policy.decisions.routes import InternalRoute, MxRoute, SmartHosts
+from gatepost.protocols.message.srs import SrsRefused, is_srs
+from gatepost.protocols.smtp.grammar import parse_address
+from gatepost.protocols.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.match import Attribution
+    from gatepost.policy.connectors.records import Organization
+    from gatepost.policy.decisions.home import Nodes
+    from gatepost.policy.decisions.routes import Route
+    from gatepost.protocols.message.srs import SrsKeys
+    from gatepost.protocols.smtp.grammar import Path
+
+
+_STEPS = 10  # from mailbox to mailbox; more is nobody's wish
+_DAY = 86400
+
+_NOT_OURS = Reply(550, "5.1.1", ("Recipient address rejected: this rewritten address is not ours, or no longer",))
+_NO_NOTICE = Reply(550, "5.7.1", ("Recipient address rejected: only notices are taken for a rewritten address",))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One forward-path that mail for a recipient goes to.
+
+    forwarded_by: the address of the mailbox that sends it on, "" if none. return_path: the reverse-path it goes with,
+    "" for the message's own.
+    """
+
+    path: Path
+    forwarded_by: str = ""
+    return_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """What a recipient stands for. targets: at least one. steps: the mailboxes on the way, each with a sentence."""
+
+    targets: tuple[Target, ...]
+    steps: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The sentences, for the trace and `explain`."""
+        return tuple(sentence for _, sentence in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """An address that we, or somebody else, have rewritten.
+
+    recipient: as it came. original: who it stands for, None if it is not to be taken; reply: what its sender is told
+    then. reason: for us.
+    """
+
+    recipient: Path
+    original: Path | None
+    reply: Reply
+    reason: str
+
+
+def expand(directory: Directory, recipient: Path) -> Expansion:
+    """What becomes of mail for a recipient, by the mailboxes of the installation."""
+    targets: list[Target] = []
+    steps: list[tuple[str, str]] = []
+    passed: list[str] = []
+    at, by = recipient, ""
+    while (match := directory.recipient(at.text)) is not None:
+        box = match.mailbox
+        if match.forward_path.lower() != box.address.lower() or match.is_alias:
+            steps.append((box.address, f"{at.text} is for the mailbox {box.address}"))
+        if not box.forwarding_smtp_address:
+            break
+        if box.address in passed or len(passed) == _STEPS:
+            through = ", ".join(passed)
+            steps.append((box.address, f"{box.address} forwards no further: the message came through {through}"))
+            break
+        if box.deliver_to_mailbox_and_forward:
+            targets.append(Target(at, by))
+        kept = ", and keeps it" if box.deliver_to_mailbox_and_forward else ""
+        steps.append((box.address, f"the mailbox {box.address} forwards to {box.forwarding_smtp_address}{kept}"))
+        passed.append(box.address)
+        at, by = parse_address(box.forwarding_smtp_address), box.address
+    return Expansion((*targets, Target(at, by)), tuple(steps))
+
+
+class Whence(NamedTuple):
+    """brought_by: whose server brought the mail, None if that makes no difference. nodes: of the site."""
+
+    brought_by: Attribution | None = None
+    nodes: Nodes = ALONE
+
+
+HERE = Whence()
+"""From anybody, on a node that is alone."""
+
+
+def targets_of(
+    directory: Directory,
+    keys: SrsKeys,
+    reverse_path: Path,
+    recipient: Path | Returned,
+    now: float,
+    whence: Whence = HERE,
+) -> tuple[Target, ...]:
+    """Where mail for an accepted recipient goes, each with its reverse-path.
+
+    now: seconds since 1970. Who lives on another node has the reverse-path rewritten there, with that node's key.
+    """
+    if isinstance(recipient, Returned):
+        return (Target(recipient.original or recipient.recipient),)
+    relayed_by = ""
+    if whence.brought_by is not None and whence.brought_by.organization is not None:
+        relayed_by = relay_domain(directory, whence.brought_by.organization, whence.brought_by.basis)
+    return tuple(
+        one
+        if _rewritten_elsewhere(directory, whence.nodes, one, relayed_by)
+        else rewritten(directory, keys, reverse_path, one, now, relayed_by)
+        for one in expand(directory, recipient).targets
+    )
+
+
+def relay_domain(directory: Directory, organization: str, basis: str) -> str:
+    """The domain in whose name an organization's own server relays mail of others, "" if it is none (exchange.md 5.3).
+
+    basis: what identified the server. By certificate alone: who is known by address sends as its organization. It is
+    the first accepted domain, whose MX should lead here, as notices come back by it.
+    """
+    owner = directory.organization(organization) if basis == "certificate" else None
+    names = [domain.name for domain in owner.accepted_domains] if owner is not None else []
+    return next((name for name in names if not name.startswith("*.")), "")
+
+
+def _rewritten_elsewhere(directory: Directory, nodes: Nodes, target: Target, relayed_by: str) -> bool:
+    ours = parse_address(target.forwarded_by).domain if target.forwarded_by else relayed_by
+    owner = directory.organization_of(ours) if ours else None
+    return owner is not None and nodes.elsewhere(owner) != ""
+
+
+def rewritten(
+    directory: Directory, keys: SrsKeys, reverse_path: Path, target: Target, now: float, relayed_by: str = ""
+) -> Target:
+    """The target with the reverse-path that it needs. relayed_by: see `relay_domain`.
+
+    A new one is only made where the message leaves and its sender is somebody else's: the next server would ask the
+    sender's domain about us (RFC 7208), and hear that we have no business with it. Whose the sender is, is asked of the
+    organization that sends the mail on: what another one accepts changes nothing.
+    """
+    ours = parse_address(target.forwarded_by).domain if target.forwarded_by else relayed_by
+    owner = directory.organization_of(ours) if ours else None
+    if owner is None or _is_of(directory, owner, reverse_path.domain):
+        return target
+    if directory.organization_of(target.path.domain) is not None and not _leaves(directory, owner, target.path.domain):
+        return target
+    return replace(target, return_path=keys.rewritten(reverse_path, ours, int(now // _DAY)) or "")
+
+
+def _is_of(directory: Directory, organization: Organization, domain: str) -> bool:
+    owner = directory.organization_of(domain)
+    return owner is not None and owner.name == organization.name
+
+
+def _leaves(directory: Directory, organization: Organization, domain: str) -> bool:
+    """Whether an organization's mail for a domain that is accepted here leaves by its own connector all the same."""
+    concerned = parties(directory, organization.name, domain)
+    return concerned.router == organization.name != concerned.owner
+
+
+def keeps_sender(route: Route) -> bool:
+    """Whether a message goes with its own reverse-path where another was made for strangers.
+
+    The organization's own servers are none, unless the connector to them says so (exchange.md section 3); nor is
+    another node of the site, where it is made once the message leaves.
+    """
+    if isinstance(route, InternalRoute):
+        return True
+    connector = route.connector if isinstance(route, SmartHosts | MxRoute) else None
+    if connector is None or connector.connector_type is not ConnectorType.ON_PREMISES:
+        return False
+    return not connector.sender_rewriting_enabled
+
+
+def returned(
+    directory: Directory, keys: SrsKeys, reverse_path: Path, recipient: Path, now: float, nodes: Nodes = ALONE
+) -> Returned | None:
+    """What a rewritten address stands for; None if the recipient is none, or has a mailbox.
+
+    nodes: of the site. What the address of an organization on another node stands for is known there.
+    """
+    owner = directory.organization_of(recipient.domain) if is_srs(recipient.local_part) else None
+    if owner is None or directory.recipient(recipient.text) is not None:
+        return None
+    if not reverse_path.domain and (home := nodes.elsewhere(owner)):
+        return Returned(recipient, recipient, _NOT_OURS, f"what {recipient.text} stands for is known on {home}")
+    try:
+        original = keys.original(recipient.local_part, int(now // _DAY))
+    except SrsRefused as refused:
+        return Returned(
+            recipient, None, _NOT_OURS, f"{recipient.text} is a rewritten address that is not taken back: {refused}"
+        )
+    if reverse_path.domain:
+        reason = f"{recipient.text} stands for {original.text}, and only a null reverse-path may write to it"
+        return Returned(recipient, None, _NO_NOTICE, reason)
+    return Returned(
+        recipient, original, _NOT_OURS, f"{recipient.text} is ours and stands for {original.text}, who gets the notice"
+    )

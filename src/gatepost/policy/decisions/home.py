@@ -1,0 +1,73 @@
+"""Where organizations live among the nodes of a site, and what the way from one node to another must achieve.
+
+Used by `policy.decisions.route` and `policy.decisions.handover`. Pure: which nodes there are, and what site this is,
+comes from settings and membership (`pki.site.credentials`). An internal hop is protected whatever connectors, rules and
+messages say; one that cannot be protected is not made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from gatepost.policy.connectors.values import RevocationCheck
+from gatepost.policy.decisions.requirement import INTERNAL_HOP, Authenticated, Identity
+from gatepost.protocols.tls.names import node_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.records import Organization
+
+
+INTERNAL_PORT: Final = 8445
+"""Where a node listens for the others, unless the settings say otherwise."""
+
+SITE_ANCHORS: Final = "site:"
+"""The name of the site's own roots, where trust anchors are named; no path can be called so."""
+
+_NO_PLACES: Mapping[str, tuple[str, int]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The nodes of a site as one of them sees them.
+
+    own: its host name, "" where mail is only thought about: then nobody lives elsewhere. site: its name, "" if this
+    gateway is in none. places: host and port of nodes that are not found under their own name at `INTERNAL_PORT`.
+    """
+
+    own: str = ""
+    site: str = ""
+    places: Mapping[str, tuple[str, int]] = field(default=_NO_PLACES)
+
+    def place(self, node: str) -> tuple[str, int]:
+        """Where the internal listener of a node is reached: a host name or an IP address, and the port."""
+        return self.places.get(node, (node, INTERNAL_PORT))
+
+    def elsewhere(self, organization: Organization) -> str:
+        """The other node on which an organization lives, "" if it lives here."""
+        return organization.home if self.own and organization.home != self.own else ""
+
+    def away(self, directory: Directory) -> dict[str, str]:
+        """The organizations that live on another node, with its name."""
+        return {one.name: one.home for one in directory.organizations if self.elsewhere(one)}
+
+    def requirement(self, node: str, profile: str) -> Authenticated:
+        """What the way to a node must achieve: TLS with the site's roots and the node's own URI. profile: the server's.
+
+        Nobody is asked for revocation: certificates of nodes live for days, and the site publishes no list.
+        """
+        proof = Identity((node_uri(self.site, node),), SITE_ANCHORS)
+        return Authenticated((INTERNAL_HOP,), (proof,), inside_profile(profile), revocation=RevocationCheck.NONE)
+
+
+ALONE = Nodes()
+"""A gateway for which every organization lives here."""
+
+
+def inside_profile(profile: str) -> str:
+    """The TLS profile inside the service: TLS 1.2 or newer with forward secrecy, whatever holds elsewhere (S4, S5)."""
+    return profile if profile == "modern" else "default"

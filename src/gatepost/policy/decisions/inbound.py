@@ -1,0 +1,467 @@
+"""What an inbound session may do: a verdict for each MAIL and each RCPT, with the reply and the reasons.
+
+Called by `mail.inbound.session`; the trace and `explain` keep the reasons. Pure: a directory, the session's facts and
+the envelope in, a value out. Relaying is only for an organization's own servers; everybody else reaches accepted
+domains, under the partner connectors of the organization that accepts them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.policy.connectors.credentials import Fault
+from gatepost.policy.connectors.match import attribute, attribute_by_recipient, match_partner
+from gatepost.policy.connectors.values import DomainType, Mode, ProfileName, TlsVersion
+from gatepost.policy.decisions.content import hooks_for
+from gatepost.policy.decisions.decision import InboundVerdict
+from gatepost.policy.decisions.forwarding import Returned, expand, relay_domain
+from gatepost.policy.decisions.submission import LOGIN, as_submitted, decide_submission
+from gatepost.protocols.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.credentials import Lack
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.facts import SessionFacts
+    from gatepost.policy.connectors.hook_index import AskedHook
+    from gatepost.policy.connectors.match import Attribution, PartnerMatch
+    from gatepost.policy.connectors.records import InboundConnector, Organization
+    from gatepost.protocols.smtp.grammar import Path
+
+
+# Literal codes and the service's words for them, by which people search: exchange.md section 6. No name of ours is in
+# them; what they say beyond the service's is what the client itself can mend.
+_RELAY_DENIED = Reply(550, "5.7.64", ("TenantAttribution; Relay Access Denied",))
+_NOT_ACCEPTED = "Relay Access Denied ATTR36"
+_RELAY_NAME = Reply(
+    550, "5.7.64", (f"{_NOT_ACCEPTED}: neither the name in your certificate nor the sender's domain is accepted here",)
+)
+_RELAY_ADDRESS = Reply(
+    550, "5.7.64", (f"{_NOT_ACCEPTED}: your address is known, but the sender's domain is not accepted here",)
+)
+_RELAY_NULL = Reply(
+    550, "5.7.64", (f"{_NOT_ACCEPTED}: your address is known, but the null reverse-path needs a certificate",)
+)
+_STARTTLS_FIRST = Reply(530, "5.7.0", ("Must issue a STARTTLS command first",))
+_BOUND = "TenantInboundAttribution; A partner connector binds this sender's domain to"
+_LOCKED_DOWN = Reply(550, "5.7.51", (f"{_BOUND} a certificate or address you do not have",))
+_LOCKED_NO_CERTIFICATE = Reply(550, "5.7.51", (f"{_BOUND} a certificate, and you presented none",))
+_LOCKED_OTHER_NAME = Reply(550, "5.7.51", (f"{_BOUND} a certificate, and yours bears another name",))
+_LOCKED_ADDRESS = Reply(550, "5.7.51", (f"{_BOUND} addresses, and yours is none of them",))
+_DIRECT_SEND = Reply(
+    550,
+    "5.7.68",
+    ("TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources",),
+)
+_SEND_APART = Reply(452, "4.5.3", ("Too many recipients: send this one a message of its own",))
+_DISPUTED = Reply(
+    451, "4.3.5", ("Two organizations here claim this domain: mail waits until the server's owner decides",)
+)
+_NO_MAILBOX = Reply(550, "5.1.1", ("Recipient address rejected: no such mailbox here",))
+_REVOCATION_UNKNOWN = Reply(451, "4.7.5", ("Revocation of your certificate cannot be checked now, try again later",))
+_NOT_JUDGED = Reply(451, "4.3.5", ("Temporary server error, please try again later",))
+
+_LOCKED_BY_FAULT = {
+    Fault.NO_TLS: _LOCKED_NO_CERTIFICATE,
+    Fault.NO_CERTIFICATE: _LOCKED_NO_CERTIFICATE,
+    Fault.OTHER_NAME: _LOCKED_OTHER_NAME,
+    Fault.ONLY_COMMON_NAME: _LOCKED_OTHER_NAME,
+}
+
+
+def _untrusted(reply: Reply, status: str) -> Reply:
+    """The refusal with what is wrong with the client's certificate: "chain-incomplete", "expired", …."""
+    return Reply(reply.code, reply.enhanced, (f"{reply.lines[0]}: your certificate is not trusted, {status}",))
+
+
+# What a profile named by an inbound connector asks of a session that was negotiated under the listener's profile.
+_PROFILE_FLOOR = {
+    ProfileName.MODERN: TlsVersion.TLS_1_3,
+    ProfileName.DEFAULT: TlsVersion.TLS_1_2,
+    ProfileName.COMPATIBLE: TlsVersion.TLS_1_2,
+    ProfileName.LEGACY: TlsVersion.TLS_1_0,
+}
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What the rules say of one MAIL or RCPT, gathered on the way to its verdict."""
+
+    attribution: Attribution
+    configuration: int
+    reasons: list[str]
+    passed_over: list[tuple[str, str]]
+    connector: InboundConnector | None = None
+    would_refuse: Reply | None = None
+    would_refuse_connector: str = ""
+    basis: str = ""
+    hooks: tuple[AskedHook, ...] = ()
+    recipient_organization: str = ""
+
+    def refuses(self, connector: InboundConnector, reply: Reply, reason: str) -> bool:
+        """Whether a refusal stands. One of a connector in rehearsal is only reported."""
+        if connector.mode is Mode.REHEARSE:
+            self.reasons.append(f"would_refuse: {reply.text}: {reason}; not applied, as the connector is in rehearsal")
+            if self.would_refuse is None:
+                self.would_refuse, self.would_refuse_connector = reply, connector.name
+            return False
+        self.reasons.append(reason)
+        return True
+
+    def verdict(self, reply: Reply, organization: str | None, direction: str) -> InboundVerdict:
+        """The verdict, with everything found so far."""
+        made = InboundVerdict(
+            reply.positive,
+            reply,
+            organization or "",
+            direction,
+            self.connector.name if self.connector else "",
+            _requirement(self.connector),
+            tuple(self.reasons),
+            self.attribution,
+            self.would_refuse,
+            self.would_refuse_connector,
+            tuple(self.passed_over),
+            self.basis or self.attribution.basis,
+            self.configuration,
+            _rehearsed(self.connector),
+            self.hooks,
+            recipient_organization=self.recipient_organization,
+        )
+        return as_submitted(made) if self.attribution.basis == LOGIN else made
+
+
+def _begin(directory: Directory, attribution: Attribution) -> _Findings:
+    return _Findings(
+        attribution,
+        directory.version,
+        list(attribution.reasons),
+        list(attribution.passed_over),
+        attribution.connector,
+    )
+
+
+def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path) -> InboundVerdict:
+    """Whether MAIL FROM is taken, as far as it can be said before a recipient is known.
+
+    The demands of the organization's own servers' connector are made here; a partner's at RCPT TO, when the recipient
+    says whose partner it is, but for TLS where it makes no difference which recipient that will be. A user who logged
+    in is known by that alone.
+    """
+    if session.user:
+        return decide_submission(directory, session, reverse_path)
+    attribution = attribute(directory, session, reverse_path)
+    findings = _begin(directory, attribution)
+    # Who is known by half may be known by the recipient.
+    # Whether one that may be known later has to wait depends on the recipient, too.
+    reply = None if attribution.claims else _own_servers(findings, session)
+    if reply is None and session.tls is None and _asks_tls_of_all(findings, directory, session, reverse_path):
+        return findings.verdict(_STARTTLS_FIRST, directory.organizations[0].name, "incoming")
+    return findings.verdict(reply or SENDER_OK, attribution.organization, attribution.direction)
+
+
+def _unsure(findings: _Findings, connector: InboundConnector, lack: Lack) -> Reply | None:
+    """The deferral of a client that a connector may know, which cannot be said now, through no fault of the client."""
+    reply = _REVOCATION_UNKNOWN if lack.fault is Fault.REVOCATION_UNKNOWN else _NOT_JUDGED
+    reason = f"connector {connector.name!r} {lack.why}: it is told to try again later"
+    return reply if findings.refuses(connector, reply, reason) else None
+
+
+def _asks_tls_of_all(findings: _Findings, directory: Directory, session: SessionFacts, reverse_path: Path) -> bool:
+    """Whether a partner's demand of TLS, not met here, will hold whoever the recipient is: no need to wait for it."""
+    organizations = directory.organizations
+    if len(organizations) != 1 or findings.attribution.claims or findings.attribution.connector is not None:
+        return False
+    match = match_partner(directory, organizations[0], session, reverse_path, None)
+    if match is None or match.connector.mode is Mode.REHEARSE or not match.connector.require_tls:
+        return False
+    _take_over(findings, match)
+    return _channel(findings, match.connector, session) is not None
+
+
+def decide_recipient(
+    directory: Directory,
+    session: SessionFacts,
+    reverse_path: Path,
+    recipient: Path | Returned,
+    attribution: Attribution | None = None,
+    first: InboundVerdict | None = None,
+) -> InboundVerdict:
+    """Whether RCPT TO is taken.
+
+    attribution: of the verdict on the same MAIL; it is found anew if left out. first: on the message's first recipient
+    that was taken, None if this is the first.
+    """
+    returned = recipient if isinstance(recipient, Returned) else None
+    recipient = recipient.recipient if isinstance(recipient, Returned) else recipient
+    attribution = attribution or attribute(directory, session, reverse_path)
+    organization = directory.organization_of(recipient.domain)
+    if organization is not None and attribution.claims:
+        attribution = attribute_by_recipient(attribution, session, organization, recipient)
+    findings = _begin(directory, attribution)
+    findings.recipient_organization = organization.name if organization is not None else ""
+    own = attribution.organization
+    owners = (directory.organization_of(reverse_path.domain), organization)
+    concerned = {one.name for one in owners if one is not None}
+    reply = _own_servers(findings, session) or _awaited(findings, concerned)
+    if reply is not None:
+        return findings.verdict(reply, own, attribution.direction)
+    if organization is None:
+        return _elsewhere(findings, directory, reverse_path, recipient, first)
+    direction = "incoming" if own is None else attribution.direction
+    if own != organization.name:
+        reply = _partner_rules(findings, directory, organization, session, (reverse_path, recipient))
+    reply = reply or _existence(findings, directory, recipient, returned)
+    findings.reasons.extend(expand(directory, recipient).reasons if reply is None and returned is None else ())
+    whose = own or organization.name, direction
+    reply = reply or _apart(findings, first, whose) or _examined(findings, directory, first, whose, organization)
+    return findings.verdict(reply or RECIPIENT_OK, *whose)
+
+
+def _apart(findings: _Findings, first: InboundVerdict | None, whose: tuple[str, str]) -> Reply | None:
+    """The refusal of a recipient that would make the message an own server's and a stranger's at once.
+
+    Only where the recipients say whose it is (exchange.md section 5.1, step 3b). Of two organizations that a stranger
+    writes to, each has its recipients without regard to the other's.
+    """
+    if first is None or "originating" not in {first.direction, whose[1]}:
+        return None
+    if (first.organization, first.direction) == whose:
+        return None
+    findings.reasons.append(
+        f"by its first recipient the message is {first.direction} of {first.organization}, by this one {whose[1]} of "
+        f"{whose[0]}: it has to come as a message of its own"
+    )
+    return _SEND_APART
+
+
+def _examined(
+    findings: _Findings,
+    directory: Directory,
+    first: InboundVerdict | None,
+    whose: tuple[str, str],
+    recipients: Organization | None = None,
+) -> Reply | None:
+    """Note which content hooks are asked; the refusal of a recipient about whom others are than about the first.
+
+    One answer stands for all recipients of a message, and so does what a hook puts into its header. recipients: whose
+    accepted domain the recipient is in.
+    """
+    if not directory.hooks:
+        return None
+    findings.hooks = hooks_for(directory.hooks, whose, recipients.name if recipients else "")
+    if first is None or first.hooks == findings.hooks:
+        return None
+    findings.reasons.append("other content hooks are asked about this recipient's mail than about the first's")
+    return _SEND_APART
+
+
+def _elsewhere(
+    findings: _Findings, directory: Directory, reverse_path: Path, recipient: Path, first: InboundVerdict | None
+) -> InboundVerdict:
+    """A recipient whose domain nobody here accepts: only for an organization's own servers."""
+    attribution = findings.attribution
+    if not recipient.domain:
+        findings.reasons.append(f"recipient {recipient.text} has no domain, so no organization is meant")
+        return findings.verdict(_RELAY_DENIED, attribution.organization, attribution.direction)
+    disputed = recipient.domain if directory.is_disputed(recipient.domain) else ""
+    if attribution.organization is None and directory.is_disputed(reverse_path.domain):
+        disputed = disputed or reverse_path.domain
+    if disputed:
+        findings.reasons.append(
+            f"{disputed} overlaps an accepted domain of another organization, and which of them had it first is not "
+            "known or was not this one: it waits until one gives it up (gatepost alarms)"
+        )
+        return findings.verdict(_DISPUTED, attribution.organization, attribution.direction)
+    if attribution.organization is None:
+        findings.reasons.append(
+            f"recipient domain {recipient.domain} is not accepted here, and strangers may not relay"
+        )
+        return findings.verdict(_relay_denied(directory, attribution, reverse_path), "", "none")
+    findings.reasons.append(f"{attribution.organization} may relay to recipient domain {recipient.domain}")
+    ours = relay_domain(directory, attribution.organization, attribution.basis)
+    author = directory.organization_of(reverse_path.domain)
+    if ours and reverse_path.domain and (author is None or author.name != attribution.organization):
+        findings.reasons.append(
+            f"{reverse_path.domain} is no domain of {attribution.organization}: it leaves with a reverse-path of "
+            f"{ours} (SRS)"
+        )
+    whose = attribution.organization, attribution.direction
+    return findings.verdict(_examined(findings, directory, first, whose) or RECIPIENT_OK, *whose)
+
+
+def _relay_denied(directory: Directory, attribution: Attribution, reverse_path: Path) -> Reply:
+    """The refusal in the words that help: a client that a connector knows by half can mend the other half.
+
+    What another organization's connector knows is no help for who has a sender of ours.
+    """
+    author = directory.organization_of(reverse_path.domain)
+    claims = [basis for basis, entry in attribution.claims if author is None or entry.organization.name == author.name]
+    if claims:
+        if claims[0] == "certificate":
+            return _RELAY_NAME
+        return _RELAY_ADDRESS if reverse_path.domain else _RELAY_NULL
+    lack = attribution.lack
+    return _untrusted(_RELAY_DENIED, lack.status) if lack is not None and lack.status else _RELAY_DENIED
+
+
+def _own_servers(findings: _Findings, session: SessionFacts) -> Reply | None:
+    """What the connector demands that knows the client. What one in rehearsal would have demanded is told beside."""
+    attribution = findings.attribution
+    if attribution.connector is None:
+        return None
+    if attribution.rehearsing is not None:
+        _channel(findings, attribution.rehearsing, session)
+    return _channel(findings, attribution.connector, session)
+
+
+def _awaited(findings: _Findings, concerned: set[str]) -> Reply | None:
+    """The deferral if a connector of an organization that has to do with the mail may know the client later."""
+    attribution = findings.attribution
+    waiting = attribution.awaited(concerned) if attribution.connector is None else None
+    return _unsure(findings, *waiting) if waiting is not None else None
+
+
+def _channel(findings: _Findings, connector: InboundConnector, session: SessionFacts) -> Reply | None:
+    """What a connector demands of TLS: the refusal if it is not met."""
+    if session.tls is None:
+        if connector.require_tls and findings.refuses(
+            connector, _STARTTLS_FIRST, f"connector {connector.name!r} requires TLS, and the session is in clear"
+        ):
+            return _STARTTLS_FIRST
+        return None
+    floor = max(connector.min_tls_version or "", _PROFILE_FLOOR[connector.profile] if connector.profile else "")
+    if session.tls.version >= floor:
+        return None
+    reply = Reply(550, "5.7.10", (f"{floor} or newer is required for this sender",))
+    reason = f"connector {connector.name!r} requires {floor} or newer, and the session has {session.tls.version}"
+    return reply if findings.refuses(connector, reply, reason) else None
+
+
+def _partner_rules(
+    findings: _Findings,
+    directory: Directory,
+    organization: Organization,
+    session: SessionFacts,
+    envelope: tuple[Path, Path],
+) -> Reply | None:
+    """What the recipient's organization demands of those who are not its own servers: the refusal if it is not met."""
+    match = match_partner(directory, organization, session, *envelope)
+    if match is not None:
+        if match.rehearsing is not None:
+            findings.reasons.extend(match.rehearsing.reasons)
+            _demands(findings, match.rehearsing, session)
+        _take_over(findings, match)
+        if (reply := _demands(findings, match, session)) is not None:
+            return reply
+    sender = envelope[0].domain
+    if not organization.reject_direct_send or directory.organization_of(sender) is not organization:
+        return None
+    if match is not None and match.is_known:
+        return None
+    findings.reasons.append(
+        f"{organization.name} rejects direct send: the sender's domain {sender} is its own, and no connector knows the "
+        "session by certificate or address"
+    )
+    return _DIRECT_SEND
+
+
+def _take_over(findings: _Findings, match: PartnerMatch) -> None:
+    """The partner connector is the one that applied, unless the client is another organization's own server."""
+    findings.reasons.extend(match.reasons)
+    findings.passed_over.extend(match.passed_over)
+    if findings.connector is None:
+        findings.connector = match.connector
+        findings.basis = "certificate" if match.by_certificate else "address" if match.by_address else "sender"
+
+
+def _demands(findings: _Findings, match: PartnerMatch, session: SessionFacts) -> Reply | None:
+    return _channel(findings, match.connector, session) or _restrictions(findings, match, session)
+
+
+def _restrictions(findings: _Findings, match: PartnerMatch, session: SessionFacts) -> Reply | None:
+    """Whether the session has the certificate and the address that the connector restricts its domains to."""
+    connector = match.connector
+    no_certificate = connector.restrict_domains_to_certificate and not match.by_certificate
+    no_address = connector.restrict_domains_to_ip_addresses and not match.by_address
+    missing = []
+    if no_certificate:
+        missing.append(f"a trusted client certificate for {connector.tls_sender_certificate_name}, {_shown(session)}")
+    if no_address:
+        missing.append(f"one of its addresses, and {session.peer_ip} is none")
+    if not missing:
+        return None
+    if no_certificate and not no_address and match.lack is not None and match.lack.is_ours:
+        return _unsure(findings, connector, match.lack)
+    reason = f"connector {connector.name!r} restricts its sender domains to {'; and to '.join(missing)}"
+    reply = _locked_down(match.lack if no_certificate else None, both=no_certificate and no_address)
+    return reply if findings.refuses(connector, reply, reason) else None
+
+
+def _locked_down(lack: Lack | None, *, both: bool) -> Reply:
+    """The refusal in the words that help. lack: of the certificate, None if only the address is wrong."""
+    if lack is None:
+        return _LOCKED_ADDRESS
+    if both:
+        return _LOCKED_DOWN
+    return _LOCKED_BY_FAULT.get(lack.fault) or _untrusted(_LOCKED_DOWN, lack.status)
+
+
+def _shown(session: SessionFacts) -> str:
+    """What the client presented instead, as the end of a sentence."""
+    if session.tls is None:
+        return "and the session is in clear"
+    chain = session.client_chain
+    if chain is None or chain.leaf is None:
+        return "and the client presented none"
+    return f"and the client presented {chain.leaf.subject} ({chain.status}), thumbprint {chain.leaf.sha1.upper()}"
+
+
+def no_such_mailbox(directory: Directory, recipient: Path) -> bool:
+    """Whether the recipient's domain is authoritative with mailboxes, and it is none of them."""
+    if not directory.has_mailboxes(recipient.domain):
+        return False
+    domain = directory.accepted_domain(recipient.domain)
+    if domain is None or domain.type is not DomainType.AUTHORITATIVE:
+        return False
+    return directory.mailbox(recipient.text) is None
+
+
+def _existence(findings: _Findings, directory: Directory, recipient: Path, returned: Returned | None) -> Reply | None:
+    """The refusal of a recipient that an authoritative domain with mailboxes does not have."""
+    if returned is not None and returned.original is not None:
+        findings.reasons.append(returned.reason)
+        return None
+    if not no_such_mailbox(directory, recipient):
+        return None
+    if returned is not None:
+        findings.reasons.append(returned.reason)
+        return returned.reply
+    findings.reasons.append(
+        f"{recipient.domain} is authoritative here, and {recipient.text} is not one of its mailboxes"
+    )
+    return _NO_MAILBOX
+
+
+def _requirement(connector: InboundConnector | None) -> str:
+    """What is demanded of the session: nothing by a connector in rehearsal."""
+    return "opportunistic" if _in_rehearsal(connector) else _demand(connector)
+
+
+def _rehearsed(connector: InboundConnector | None) -> str:
+    """What would be demanded as well, were the connector in force; "" if nothing."""
+    demand = _demand(connector)
+    return demand if _in_rehearsal(connector) and demand != "opportunistic" else ""
+
+
+def _in_rehearsal(connector: InboundConnector | None) -> bool:
+    return connector is not None and connector.mode is Mode.REHEARSE
+
+
+def _demand(connector: InboundConnector | None) -> str:
+    """What a connector says of the session, in the words of `policy.decisions.outbound.describe`."""
+    if connector is None:
+        return "opportunistic"
+    if connector.restrict_domains_to_certificate:
+        return f"authenticated({connector.tls_sender_certificate_name})"
+    return "encrypted" if connector.require_tls else "opportunistic"

@@ -1,0 +1,141 @@
+"""Whom an access token logs in: which organization may ask, and which of its mailboxes the claims name (RFC 9068).
+
+Called by `mail.inbound.tokens`, which checks signature, issuer, audience and times in between. An issuer vouches for
+the mailboxes of the organization that named it and for no other's. Pure: a directory and claims in, a value out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.policy.connectors.oauth import configuration_urls
+from gatepost.protocols.smtp.oauth import TokenStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.oauth import OauthIssuer
+    from gatepost.policy.connectors.records import Mailbox, Organization
+
+
+# RFC 9068 section 2.1, and what issuers write that do not know it. Other kinds of JWT (logout, security events) are for
+# others, and must not pass for access tokens (RFC 8725 section 3.11).
+_TYPES: Final = frozenset({"at+jwt", "application/at+jwt", "jwt", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Voucher:
+    """An organization, and the issuer that it trusts with its mailboxes."""
+
+    organization: Organization
+    issuer: OauthIssuer
+
+    @property
+    def label(self) -> str:
+        """As sentences name it."""
+        return f"OAuth issuer {self.issuer.name!r} of {self.organization.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenVerdict:
+    """What a token is worth. user: the mailbox it logs in, "" if none. reason: for us, with nothing of the token.
+
+    temporary: it could not be judged now. genuine: its issuer made it for us, though it is refused: nobody guessed.
+    """
+
+    user: str
+    reason: str
+    status: TokenStatus = TokenStatus.INVALID_TOKEN
+    temporary: bool = False
+    genuine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a client without a good token is told to get one by; both may be "". See `smtp.oauth.token_error`."""
+
+    scope: str = ""
+    configuration: str = ""
+
+
+def voucher_of(directory: Directory, claims: Mapping[str, Any]) -> Voucher | None:
+    """By whose terms a token is to be judged, going by claims that nobody has verified yet; None if by nobody's.
+
+    Where several organizations trust one issuer, it is the one that accepts the domain of the user's address.
+    """
+    issuer = claims.get("iss")
+    if not isinstance(issuer, str):
+        return None
+    for organization, named in directory.oauth_issuers(issuer):
+        if directory.organization_of(_domain(claims.get(named.username_claim))) is organization:
+            return Voucher(organization, named)
+    return None
+
+
+def judge_type(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+    """Why a token is none that we can take, whoever made it; "" if it may be."""
+    kind = header.get("typ", "")
+    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+        return "it is a JWT of another kind than an access token (typ)"
+    if "cnf" in claims:
+        return "it is bound to a key of the client's (cnf), which no bearer can show"
+    return ""
+
+
+def judge_claims(directory: Directory, voucher: Voucher, claims: Mapping[str, Any], authzid: str) -> TokenVerdict:
+    """The verdict on claims that are verified. authzid: whom the client acts as, "" for whom the token names."""
+    granted = _scopes(claims)
+    if missing := [scope for scope in voucher.issuer.required_scopes if scope not in granted]:
+        why = f"the token lacks the scope {' '.join(missing)}"
+        return TokenVerdict("", why, TokenStatus.INSUFFICIENT_SCOPE, genuine=True)
+    mailbox = _mailbox(directory, voucher, claims)
+    if isinstance(mailbox, str):
+        return TokenVerdict("", mailbox)
+    if authzid and directory.mailbox(authzid) is not mailbox:
+        return TokenVerdict("", f"it is the token of {mailbox.address}, who may not act as another")
+    return TokenVerdict(mailbox.address, "logged in", genuine=True)
+
+
+def _mailbox(directory: Directory, voucher: Voucher, claims: Mapping[str, Any]) -> Mailbox | str:
+    """The mailbox that the claims name; or why there is none that the issuer may vouch for."""
+    claim = voucher.issuer.username_claim
+    named = claims.get(claim)
+    if not isinstance(named, str) or not named:
+        return f"the token has no claim {claim} with a text"
+    if claim == "email" and claims.get("email_verified", True) not in (True, "true"):
+        return "the issuer has not verified that the address is the user's (email_verified)"
+    found = directory.recipient(named)
+    if found is None or found.by.lower() != named.lower():  # what stands behind a separator, anybody may choose
+        return f"its {claim} is no address of a mailbox"
+    if directory.organization_of(_domain(found.mailbox.address)) is not voucher.organization:
+        return f"{found.mailbox.address} is not of the organization that trusts the issuer"
+    return found.mailbox
+
+
+def hint_for(directory: Directory, name: str) -> Hint:
+    """Where whoever wants to log in as `name` gets a token: told by the domain, whatever mailboxes there are."""
+    owner = directory.organization_of(_domain(name))
+    issuer = next((one for one in owner.oauth_issuers if one.enabled), None) if owner else None
+    if issuer is None:
+        return Hint()
+    configuration = "" if issuer.jwks_url else configuration_urls(issuer.issuer)[0]
+    return Hint(" ".join(issuer.required_scopes), configuration)
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
+    """RFC 9068 section 2.2.3 has "scope" with spaces between; Entra and Okta write "scp", a text or a list."""
+    found: set[str] = set()
+    for name in ("scope", "scp"):
+        value = claims.get(name, ())
+        found.update(value.split() if isinstance(value, str) else _texts(value))
+    return frozenset(found)
+
+
+def _texts(value: object) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _domain(address: object) -> str:
+    return address.rpartition("@")[2].lower() if isinstance(address, str) else ""

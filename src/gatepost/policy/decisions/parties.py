@@ -1,0 +1,70 @@
+"""Which organizations have a part in mail for a domain: who says which way it goes, and whose demands hold beside.
+
+Asked by `policy.decisions.route` and `policy.decisions.forwarding`. Pure. What one organization accepts never weakens
+what another demands for its own mail (docs/decisions/0040): who names a domain in a connector decides about its own
+mail for it, and where the owner of the domain decides, what the sender demands is joined to that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.policy.connectors.selection import names_domain
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.records import OutboundConnector
+
+
+class Parties(NamedTuple):
+    """By name, "" for nobody.
+
+    router: whose connectors and rules say which way mail goes. sender: whose mail it is, where that is not the router:
+    what it demands holds beside. owner: who accepts the domain.
+    """
+
+    router: str
+    sender: str = ""
+    owner: str = ""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The organizations whose rules are asked; the first of them alone chooses the way."""
+        return (self.router, self.sender) if self.sender else (self.router,)
+
+
+class SenderPart(NamedTuple):
+    """What the organization whose mail it is has to say of a way that the owner of the domain chooses.
+
+    connector: the one by which it would send the mail itself, None if by none.
+    """
+
+    organization: str
+    connector: OutboundConnector | None
+
+    def record(self) -> dict[str, str]:
+        """For the trace and for machines."""
+        return {"organization": self.organization, "connector": self.connector.name if self.connector else ""}
+
+
+def parties(directory: Directory, organization: str, domain: str) -> Parties:
+    """Who has a part in mail of an organization for a domain (lower-case A-labels).
+
+    organization: whose mail it is; one that is not known has no part.
+    """
+    sender, owner = directory.organization(organization), directory.organization_of(domain)
+    if owner is None:
+        return Parties(sender.name if sender is not None else "")
+    if sender is None or sender.name == owner.name:
+        return Parties(owner.name, owner=owner.name)
+    if names_domain(directory, sender.name, domain):
+        return Parties(sender.name, owner=owner.name)
+    return Parties(owner.name, sender.name, owner.name)
+
+
+def deciding(directory: Directory, organization: str, domain: str, address: str) -> str:
+    """By whose word mail for an address goes on, "" for nobody's: for a mailbox by that of its owner alone."""
+    concerned = parties(directory, organization, domain)
+    if concerned.owner and directory.mailbox(address) is not None:
+        return concerned.owner
+    return concerned.router

@@ -1,0 +1,303 @@
+"""What a domain publishes about its mail hosts, DANE and MTA-STS, and what a host must achieve by it.
+
+Called by `mail.outbound.published`, which looks it up, before a connection is made. Pure. DANE goes before MTA-STS
+where a host has both (RFC 8461 section 2). Failures have Exchange's codes (exchange.md sections 10.1 and 10.2) and the
+result types of RFC 8460 section 4.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, assert_never
+
+from gatepost.policy.connectors.values import Mode as ConnectorMode
+from gatepost.policy.connectors.values import MtaStsMode, RevocationCheck, SmtpDaneMode
+from gatepost.policy.decisions.outbound import both, describe
+from gatepost.policy.decisions.requirement import (
+    Authenticated,
+    DaneProof,
+    Encrypted,
+    MxLevel,
+    Requirement,
+    Shortfall,
+    Source,
+    StsProof,
+)
+from gatepost.policy.decisions.requiretls import Asks, demand, obeys_cleartext, relaxed, relaxed_by, unknown_host
+from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
+from gatepost.protocols.mtasts.policy import Mode, Policy
+from gatepost.protocols.tlsrpt.result import ResultType
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.records import OutboundConnector
+    from gatepost.policy.decisions.parties import SenderPart
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """What is looked up for a way, and what of it is demanded.
+
+    dane_on_trial: what a connector in rehearsal would have for `dane`. asks: what the message itself asks of TLS.
+    relaxed_by: the connector that lets it go where REQUIRETLS is not offered, "" if none does. own_cleartext: the
+    connector says itself when mail may leave in clear.
+    """
+
+    dane: SmtpDaneMode = SmtpDaneMode.OPPORTUNISTIC
+    sts: MtaStsMode = MtaStsMode.OPPORTUNISTIC
+    dane_on_trial: SmtpDaneMode | None = None
+    asks: Asks = Asks.NOTHING
+    relaxed_by: str = ""
+    own_cleartext: bool = False
+
+
+def modes(connector: OutboundConnector | None, asks: Asks = Asks.NOTHING) -> Modes:
+    """Of a connector, for a message. A connector in rehearsal neither demands nor waives anything."""
+    if connector is None:
+        return Modes(asks=asks)
+    if connector.mode is ConnectorMode.REHEARSE:
+        return Modes(dane_on_trial=connector.smtp_dane_mode, asks=asks)
+    own = obeys_cleartext(connector)
+    return Modes(connector.smtp_dane_mode, connector.mta_sts_mode, None, asks, relaxed_by(connector), own)
+
+
+def joined_modes(connector: OutboundConnector | None, sender: SenderPart | None, asks: Asks = Asks.NOTHING) -> Modes:
+    """Of a route's connector together with what the sender's own would have: the stricter of each counts."""
+    one = modes(connector, asks)
+    if sender is None:
+        return one
+    other = modes(sender.connector, asks)
+    trials = (mode.dane if mode.dane_on_trial is None else mode.dane_on_trial for mode in (one, other))
+    on_trial = one.dane_on_trial is not None or other.dane_on_trial is not None
+    return Modes(
+        max(one.dane, other.dane, key=_DANE_MODES.index),
+        MtaStsMode.OPPORTUNISTIC if MtaStsMode.OPPORTUNISTIC in {one.sts, other.sts} else MtaStsMode.NONE,
+        max(trials, key=_DANE_MODES.index) if on_trial else None,
+        asks,
+        one.relaxed_by if other.relaxed_by else "",
+        one.own_cleartext or other.own_cleartext,
+    )
+
+
+_DANE_MODES = (SmtpDaneMode.NONE, SmtpDaneMode.OPPORTUNISTIC, SmtpDaneMode.MANDATORY)
+
+
+@dataclass(frozen=True, slots=True)
+class StsFound:
+    """What is known of the MTA-STS policy of a recipient domain.
+
+    policy: None if there is none. id: of the record by which it was fetched. failure, detail: what went wrong now, with
+    or without a policy; they make no other way of one.
+    """
+
+    domain: str
+    policy: Policy | None = None
+    id: str = ""
+    failure: ResultType | None = field(default=None, compare=False)
+    detail: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What is published for one host.
+
+    dane: None if it was not looked up. sts: likewise, and for smart hosts, which no policy speaks of. testing: what a
+    policy in testing would require, or why it would not allow the host; only to be reported. on_trial: why a connector
+    in rehearsal would not use the host.
+    """
+
+    dane: TlsaLookup | None = None
+    sts: StsFound | None = None
+    testing: Requirement | Shortfall | None = None
+    on_trial: Shortfall | None = None
+
+
+NOTHING = Published()
+"""Nobody looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a host must achieve by all that is asked of it, or why it must not be used now.
+
+    published: with all that is only to be reported. mx: how the host's name is known to be right. without_requiretls:
+    why a message that asks for REQUIRETLS may go where it is not offered, "" if it may not. set_aside: what counts for
+    others, but not for a message that waives it, a sentence each.
+    """
+
+    outcome: Requirement | Shortfall
+    published: Published
+    mx: MxLevel
+    without_requiretls: str = ""
+    set_aside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How a way came to a host.
+
+    domain: whose MX record names it; "" if an administrator does, or the domain is the host itself. authentic: DNSSEC
+    proved that record. here: the host is a delivery agent on this machine.
+    """
+
+    domain: str = ""
+    authentic: bool = False
+    here: bool = False
+
+
+NAMED = Naming()
+"""By an administrator."""
+
+
+def terms(requirement: Requirement, host: str, asked: Modes, published: Published, naming: Naming = NAMED) -> Terms:
+    """The terms of one host.
+
+    requirement: of connector and rules. host: as the MX record or the administrator names it. published: `dane` and
+    `sts` of it.
+    """
+    profile = requirement.profile
+    dane = by_dane(asked.dane, published.dane, host, profile)
+    sts = by_mta_sts(published.sts, host, profile)
+    if isinstance(dane, Authenticated):
+        sts = None
+    mode = published.sts.policy.mode if published.sts and published.sts.policy else Mode.NONE
+    testing = sts if mode is Mode.TESTING else None
+    enforced = sts if mode is Mode.ENFORCE else None
+    listed = mode is Mode.ENFORCE and isinstance(by_mta_sts(published.sts, host, profile), Authenticated)
+    trial = by_dane(asked.dane_on_trial, published.dane, host, profile) if asked.dane_on_trial else None
+    on_trial = trial if isinstance(trial, Shortfall) and not isinstance(dane, Shortfall) else None
+    found = Published(published.dane, published.sts, testing, on_trial)
+    mx = MxLevel.DNSSEC if naming.authentic else MxLevel.MTA_STS if listed else MxLevel.NONE
+    if asked.asks is Asks.WAIVED:
+        return _waived(requirement, asked, (dane, enforced), Terms(requirement, found, mx))
+    joined = Terms(_joined(requirement, dane, enforced), found, mx)
+    return _demanding(joined, host, asked, naming) if asked.asks.demands else joined
+
+
+def _joined(requirement: Requirement, *asked: Requirement | Shortfall | None) -> Requirement | Shortfall:
+    for one in asked:
+        if isinstance(one, Shortfall):
+            return one
+        if one is not None:
+            requirement = both(requirement, one)
+    return requirement
+
+
+def _waived(
+    requirement: Requirement, asked: Modes, published: tuple[Requirement | Shortfall | None, ...], known: Terms
+) -> Terms:
+    """The terms of a message with "TLS-Required: No": what the domain publishes does not hold, what we demand does."""
+    dane, sts = published
+    kept = dane if asked.dane is SmtpDaneMode.MANDATORY else None
+    eased = relaxed(requirement, obey=asked.own_cleartext)
+    aside = [
+        f"TLS-Required: No sets aside {name}: {describe(one) if not isinstance(one, Shortfall) else one.message}"
+        for name, one in (("DANE", dane if kept is None else None), ("MTA-STS", sts))
+        if one is not None
+    ]
+    if eased != requirement:
+        aside.append("TLS-Required: No sets aside that a failed TLS handshake keeps the message")
+    return replace(known, outcome=_joined(eased, kept), set_aside=tuple(aside))
+
+
+def _demanding(joined: Terms, host: str, asked: Modes, naming: Naming) -> Terms:
+    """The terms of a message with REQUIRETLS. What is temporarily unknown about a host stays so."""
+    if isinstance(joined.outcome, Shortfall):
+        return joined
+    if naming.here:
+        return replace(joined, without_requiretls="local: the message does not leave this machine")
+    if naming.domain and joined.mx is MxLevel.NONE:
+        return replace(joined, outcome=_unknown(joined.published, host, naming.domain))
+    without = _without_requiretls(asked)
+    wanted = demand(joined.outcome, host, by_mx=naming.domain != "", strict=not without)
+    return replace(joined, outcome=_joined(joined.outcome, wanted), without_requiretls=without)
+
+
+def _without_requiretls(asked: Modes) -> str:
+    if asked.relaxed_by:
+        return f"relaxed: connector {asked.relaxed_by!r} sends where it is not offered"
+    if asked.asks is Asks.NOTICE:
+        return "relaxed: a notice is not lost where it is not offered (RFC 8689 section 5)"
+    return ""
+
+
+def _unknown(published: Published, host: str, domain: str) -> Shortfall:
+    found, sts = [], published.sts
+    if published.dane is not None:
+        found.append(f"{published.dane.detail}. ")
+    if sts is not None and sts.failure is not None:
+        found.append(f"MTA-STS: {sts.detail}. ")
+    # A policy that could not be fetched may be there in an hour.
+    passing = sts is not None and sts.policy is None and sts.failure is not None
+    return unknown_host(host, domain, "".join(found), passing=passing)
+
+
+def by_dane(
+    mode: SmtpDaneMode, found: TlsaLookup | None, host: str, profile: str = "default"
+) -> Requirement | Shortfall | None:
+    """What TLSA records ask of a connection (RFC 7672 section 2.2); a Shortfall if the host must not be used now.
+
+    found: None if nobody looked, which is as if DNSSEC proved nothing.
+    """
+    if mode is SmtpDaneMode.NONE:
+        return None
+    status = found.status if found is not None else TlsaStatus.INSECURE
+    if found is None or status in {TlsaStatus.NONE, TlsaStatus.INSECURE}:
+        return _required(host, found) if mode is SmtpDaneMode.MANDATORY else None
+    if status is TlsaStatus.FAILED:
+        return dnssec_failed(found.detail) if found.bogus else _not_known(found.detail)
+    source = (Source("dane", found.base),)
+    if status is TlsaStatus.USABLE:
+        proof = DaneProof(found.records, found.names)
+        return Authenticated(source, (proof,), profile, revocation=RevocationCheck.NONE)
+    return _required(host, found) if mode is SmtpDaneMode.MANDATORY else Encrypted(source, profile)
+
+
+def _required(host: str, found: TlsaLookup | None) -> Shortfall:
+    why = found.detail if found is not None else "nobody looked for it"
+    detail = f'Expected: DANE at {host}, by smtp_dane_mode = "mandatory". Found: {why}.'
+    return Shortfall(ResultType.DANE_REQUIRED, "4.7.323", "DaneRequired", detail)
+
+
+def dnssec_failed(detail: str) -> Shortfall:
+    """The DNS holds what DNSSEC proves to be wrong, or somebody on the way changed it."""
+    return Shortfall(ResultType.DNSSEC_INVALID, "4.7.324", "DnssecInvalid", f"{detail}.")
+
+
+def _not_known(detail: str) -> Shortfall:
+    """Whoever stops the answer must not switch DANE off by it (RFC 7672 section 2.1.3)."""
+    why = f"Whether it has TLSA records cannot be learnt: {detail}."
+    return Shortfall(ResultType.VALIDATION_FAILURE, "4.4.312", "TlsaLookupFailed", why, "DNS query failed")
+
+
+def by_mta_sts(found: StsFound | None, host: str, profile: str = "default") -> Requirement | Shortfall | None:
+    """What a policy asks of one of the domain's MX hosts, in whichever mode (RFC 8461 sections 4.1 and 4.2).
+
+    A Shortfall if it does not allow the host at all; None without a policy, or under one of mode none.
+    """
+    if found is None or found.policy is None:
+        return None
+    match found.policy.mode:
+        case Mode.NONE:
+            return None
+        case Mode.ENFORCE | Mode.TESTING:
+            if not found.policy.matches(host):
+                return _not_listed(found.domain, found.policy, host)
+            # Section 4.2 leaves revocation to us: who asks for nothing must not wait for other people's lists.
+            proof = StsProof(found.domain, host)
+            source = (Source("mta-sts", found.domain),)
+            return Authenticated(source, (proof,), profile, revocation=RevocationCheck.NONE)
+        case _:
+            assert_never(found.policy.mode)
+
+
+_SHOWN = 5
+
+
+def _not_listed(domain: str, policy: Policy, host: str) -> Shortfall:
+    more = f" and {len(policy.mx) - _SHOWN} more" if len(policy.mx) > _SHOWN else ""
+    detail = (
+        f"Expected: {', '.join(policy.mx[:_SHOWN])}{more}. Presented: {host}, by the MX records of {domain}. "
+        "Its policy and its MX records must agree."
+    )
+    title = f"MX hosts of {domain} failed MTA-STS validation"
+    return Shortfall(ResultType.VALIDATION_FAILURE, "4.4.8", "HostNotInPolicy", detail, title)

@@ -1,0 +1,208 @@
+"""What a hop must achieve, and what was achieved: the values that `policy.decisions.outbound` computes and compares.
+
+Two ordered ladders record what was achieved; a requirement is a sum type in which "forced but in clear" cannot be
+written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, assert_never
+
+from gatepost.policy.connectors.values import Cleartext, RevocationCheck
+
+if TYPE_CHECKING:
+    from gatepost.protocols.dane.tlsa import Records
+    from gatepost.protocols.tlsrpt.result import ResultType
+
+
+class TlsLevel(IntEnum):
+    """How the channel is protected, weakest first."""
+
+    NONE = 0
+    ENCRYPTED = 1
+    AUTHENTICATED = 2
+
+
+class MxLevel(IntEnum):
+    """How the next hop's host name is known to be right, weakest first."""
+
+    NONE = 0
+    MTA_STS = 1
+    DNSSEC = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who asks for a requirement.
+
+    kind: "connector", "rule", "organization", "dane", "mta-sts", "requiretls", "internal" or "default". organization:
+    whose connector or rule it is, "" if it is of the organization whose mail it is.
+    """
+
+    kind: str
+    name: str = ""
+    organization: str = ""
+
+    def __str__(self) -> str:
+        owner = f" of {self.organization}" if self.organization else ""
+        return f"{self.kind}:{self.name}{owner}" if self.name else self.kind
+
+
+INTERNAL_HOP = Source("internal", "site")
+"""The way from one node of the site to another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opportunistic:
+    """TLS if it is offered, any certificate; cleartext says when it may be missing (never NEVER: that is Encrypted).
+
+    cleartext_by: who says so, () for the sources.
+    """
+
+    sources: tuple[Source, ...]
+    cleartext: Cleartext = Cleartext.ONLY_IF_NOT_OFFERED
+    profile: str = "default"
+    cleartext_by: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """TLS, whoever the peer is (`tls_settings = "encryption-only"`).
+
+    min_version: oldest TLS version that will do, as `TlsFacts.version` names it; "" is what the profile allows.
+    """
+
+    sources: tuple[Source, ...]
+    profile: str = "default"
+    min_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A PKIX proof: the peer's chain reaches the anchors, and its certificate bears one of the names, if there are any.
+
+    names: DNS names or "*.domain", lower-case A-labels; or the URI of a node. () is `certificate-validation`: chain
+    only. anchors: a name or path the certificate store knows the trust anchors by; "" is the server's own setting.
+    """
+
+    names: tuple[str, ...]
+    anchors: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StsProof:
+    """What an MTA-STS policy asks of an MX host: a chain to the server's own anchors, and the host's name.
+
+    RFC 8461 section 4.2. domain: whose policy. host: lower-case A-labels.
+    """
+
+    domain: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class DaneProof:
+    """What TLSA records ask: the chain satisfies one of them (RFC 7672 section 3), whatever PKIX says.
+
+    records: with at least one that can be used. names: reference identifiers, the TLSA base domain first.
+    """
+
+    records: Records
+    names: tuple[str, ...]
+
+
+type Proof = Identity | StsProof | DaneProof
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """TLS to a peer that proves who it is.
+
+    proofs: all that it must prove, at least one. min_version: as in Encrypted. revocation: whether the chain is looked
+    for among the revoked ones; TLSA records ask nobody for that. mx: how the host's name must be known to be right, at
+    least. requiretls: after STARTTLS it must offer REQUIRETLS (RFC 8689).
+    """
+
+    sources: tuple[Source, ...]
+    proofs: tuple[Proof, ...]
+    profile: str = "default"
+    min_version: str = ""
+    revocation: RevocationCheck = RevocationCheck.SOFT_FAIL
+    mx: MxLevel = MxLevel.NONE
+    requiretls: bool = False
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """What the certificate must bear by PKIX: one of each group."""
+        groups = (_names(proof) for proof in self.proofs)
+        return tuple(group for group in groups if group)
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """The trust anchors that the chain must reach, each of them; () if only TLSA records count."""
+        return tuple(dict.fromkeys(_anchors(proof) for proof in self.proofs if not isinstance(proof, DaneProof)))
+
+    @property
+    def dane(self) -> tuple[DaneProof, ...]:
+        """The TLSA records that must be satisfied; only a requirement put together of two hosts' has several."""
+        return tuple(proof for proof in self.proofs if isinstance(proof, DaneProof))
+
+
+def _names(proof: Proof) -> tuple[str, ...]:
+    match proof:
+        case Identity():
+            return proof.names
+        case StsProof():
+            return (proof.host,)
+        case DaneProof():
+            return ()
+        case _:
+            assert_never(proof)
+
+
+def _anchors(proof: Identity | StsProof) -> str:
+    return proof.anchors if isinstance(proof, Identity) else ""
+
+
+type Requirement = Opportunistic | Encrypted | Authenticated
+
+
+@dataclass(frozen=True, slots=True)
+class Achieved:
+    """What a connection reached, on both ladders, and why it is not more."""
+
+    tls: TlsLevel
+    mx: MxLevel = MxLevel.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why a requirement is not met.
+
+    result_type: RFC 8460, None where it has no word. enhanced: status of the 450 deferral ("4.7.320"), or of the 550
+    that ends it if it is of class 5: the host is unfit for good. message: Exchange's word
+    ("SubjectMismatch", "UntrustedRoot", …). detail: expected and presented, thumbprint, host, for trace and DSN. title:
+    the words that go with the status where it has none of its own.
+    """
+
+    result_type: ResultType | None
+    enhanced: str
+    message: str
+    detail: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A requirement held against what was achieved: shortfall is None exactly when the message may be sent."""
+
+    requirement: Requirement
+    achieved: Achieved
+    shortfall: Shortfall | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the message may be sent over this connection."""
+        return self.shortfall is None

@@ -1,0 +1,62 @@
+"""Slows down who guesses passwords: failures are counted, and beyond a few each makes the next wait longer.
+
+Used by `mail.inbound.login` for mailboxes and by `manage.access.login_rate_limiter` for users, once by the client's
+address and once by the name it tries. An attempt is charged before it is known how it ends, so that many at once gain
+nothing, and forgiven if it was right.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+_FIRST_WAIT = 10.0
+_FORGOTTEN_AFTER = 3600.0
+_DOUBLINGS = 20
+
+
+class Throttle:
+    """Failures by key. Memory is bounded: beyond `size` keys the one that failed longest ago is forgotten.
+
+    free: failures that cost nothing. longest: seconds that one can have to wait at most. clock: seconds, never back.
+    """
+
+    __slots__ = ("_clock", "_failures", "_free", "_longest", "_size")
+
+    def __init__(self, clock: Callable[[], float], *, free: int, longest: float, size: int = 10_000) -> None:
+        self._clock = clock
+        self._free = free
+        self._longest = longest
+        self._size = size
+        self._failures: dict[str, tuple[int, float]] = {}  # number and time of the last, oldest first
+
+    def wait(self, key: str) -> float:
+        """Seconds until an attempt is heard; 0 if it is now."""
+        count, last = self._known(key)
+        if count <= self._free:
+            return 0.0
+        pause = min(_FIRST_WAIT * 2.0 ** min(count - self._free - 1, _DOUBLINGS), self._longest)
+        return max(0.0, last + pause - self._clock())
+
+    def charge(self, key: str) -> None:
+        """An attempt begins; it counts as a failure until it is forgiven."""
+        count, _ = self._known(key)
+        self._failures.pop(key, None)
+        self._failures[key] = count + 1, self._clock()
+        if len(self._failures) > self._size:
+            del self._failures[next(iter(self._failures))]
+
+    def forgive(self, key: str, *, everything: bool) -> None:
+        """The attempt was right: it counts no more. everything: nor do those before it."""
+        count, last = self._known(key)
+        if everything or count <= 1:
+            self._failures.pop(key, None)
+        else:
+            self._failures[key] = count - 1, last
+
+    def _known(self, key: str) -> tuple[int, float]:
+        count, last = self._failures.get(key, (0, 0.0))
+        return (0, 0.0) if self._clock() - last > _FORGOTTEN_AFTER else (count, last)

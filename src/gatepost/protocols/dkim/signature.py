@@ -1,0 +1,81 @@
+"""The DKIM-Signature field: what is hashed for it, and how it is written (RFC 6376 sections 3.5 and 3.7).
+
+Used by `mail.outbound.dkim`, which hashes the body and has the key. Nothing here signs: it says over which octets.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gatepost.protocols.dkim.canonical import relaxed_field
+from gatepost.protocols.dkim.fields import field_list
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.protocols.dkim.fields import Field
+
+
+_WIDTH: Final = 76
+_FOLD: Final = "\r\n\t"
+_LAST_TAG: Final = "b="
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a signature says, but for the signature itself.
+
+    algorithm: "rsa-sha256" or "ed25519-sha256". domain, selector: where the key is published, in A-labels. names: of
+    the signed fields, as `protocols.dkim.fields.chosen_fields` has them, at least one. body_hash: SHA-256 of the
+    canonical body. now: seconds since 1970. The tags l=, i= and x= are not used: all of the body is signed, by the
+    domain and no one address of it, and for as long as the key is published.
+    """
+
+    algorithm: str
+    domain: str
+    selector: str
+    names: tuple[str, ...]
+    body_hash: bytes
+    now: float
+
+    @property
+    def unsigned(self) -> bytes:
+        """The field with an empty b=, without its last CRLF."""
+        listed = [f"{name}:" for name in self.names[:-1]] + [f"{self.names[-1]};"]
+        words = [
+            "DKIM-Signature: v=1;",
+            f" a={self.algorithm};",
+            " c=relaxed/relaxed;",
+            f" d={self.domain};",
+            f" s={self.selector};",
+            f" t={int(self.now)};",
+            f" h={listed[0]}",
+            *listed[1:],
+            f" bh={base64.b64encode(self.body_hash).decode()};",
+        ]
+        return f"{_folded(words)}{_FOLD}{_LAST_TAG}".encode("ascii")
+
+    def signed_octets(self, fields: Sequence[Field]) -> bytes:
+        """The octets that are signed: the fields of `names` and this field without its value of b= (section 3.7)."""
+        lines = [relaxed_field(field.octets) for field in field_list(fields, self.names)]
+        return b"\r\n".join([*lines, relaxed_field(self.unsigned)])
+
+    def completed(self, signature: bytes) -> bytes:
+        """The field with the signature, and its CRLF."""
+        text = base64.b64encode(signature).decode()
+        first = _WIDTH - len(_LAST_TAG)
+        pieces = [text[:first], *(text[at : at + _WIDTH] for at in range(first, len(text), _WIDTH))]
+        return self.unsigned + _FOLD.join(pieces).encode("ascii") + b"\r\n"
+
+
+def _folded(words: Sequence[str]) -> str:
+    """Words as lines of at most 76 characters where they allow it. A fold takes the place of a word's first blank."""
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + len(word) > _WIDTH:
+            lines.append(word.lstrip(" "))
+        else:
+            lines[-1] += word
+    return _FOLD.join(lines)

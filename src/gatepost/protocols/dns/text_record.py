@@ -1,0 +1,85 @@
+"""TXT records of the form "v=VERSION; name=value; …", as MTA-STS and TLS reporting publish them.
+
+RFC 8461 section 3.1 and RFC 8460 section 3 write the same grammar down twice. Used by `protocols.mtasts.record` and
+`protocols.tlsrpt.record`, which know what their field means. Pure text: the caller asks the DNS.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+_MAX_BYTES: Final = 4096  # of one record that is looked at
+_SHOWN: Final = 60
+
+_DELIMITER: Final = re.compile(r"[ \t]*;[ \t]*")
+_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
+_PRINTABLE: Final = r"[\x21-\x3a\x3c\x3e-\x7e]+"  # all but space, ";" and "="
+
+
+@dataclass(frozen=True, slots=True)
+class RecordError:
+    """The domain means to publish something, but its TXT records cannot be used. detail: a sentence for us."""
+
+    detail: str
+
+
+class TextRecord:
+    """One kind of record.
+
+    version: what stands behind "v=", such as "STSv1". field: the one field that must be there. value: the expression
+    that the values of all fields match, without ";"; the one both RFCs give for fields to come, unless told otherwise.
+    """
+
+    def __init__(self, version: str, field: str, value: str = _PRINTABLE) -> None:
+        self._version = version
+        self._field = field
+        self._pair = re.compile(f"({_NAME})=({value})")
+        self._ours = re.compile(rf"v={version}[ \t]*;".encode())
+        self._meant = re.compile(rf"[ \t\"]*v[ \t]*=[ \t]*{version.rstrip('0123456789v')}".encode(), re.IGNORECASE)
+
+    def value(self, records: Sequence[Sequence[bytes]]) -> str | RecordError | None:
+        """What the field says. records: the strings of each TXT record; they are joined without spaces.
+
+        None: no record is of this kind. Exactly one must begin with "v=VERSION;"; those that do not are not looked at.
+        Unknown fields are ignored, and of a repeated one the first counts.
+        """
+        texts = [b"".join(strings) for strings in records]
+        ours = [text for text in texts if self._ours.match(text)]
+        if len(ours) > 1:
+            return RecordError(f"{len(ours)} TXT records begin with v={self._version}, and there must be one")
+        if ours:
+            return self._read(ours[0])
+        for text in texts:
+            if self._meant.match(text):
+                return RecordError(f'the TXT record "{shown(text)}" does not begin with "v={self._version};"')
+        return None
+
+    def _read(self, text: bytes) -> str | RecordError:
+        if len(text) > _MAX_BYTES:
+            return RecordError(f"the TXT record has {len(text)} bytes, and more than {_MAX_BYTES} are not read")
+        if not text.isascii():
+            return RecordError(f'the TXT record "{shown(text)}" is not ASCII')
+        _, *fields = _DELIMITER.split(text.decode("ascii").rstrip(" \t"))
+        if fields[-1] == "":  # one delimiter may stand at the end
+            fields.pop()
+        values: dict[str, str] = {}
+        for field in fields:
+            pair = self._pair.fullmatch(field)
+            if pair is None:
+                return RecordError(f'"{shown(field.encode())}" in the TXT record is no name=value')
+            values.setdefault(pair[1], pair[2])
+        if self._field not in values:
+            return RecordError(f'the TXT record "{shown(text)}" has no {self._field}')
+        return values[self._field]
+
+
+def shown(text: bytes) -> str:
+    """What somebody else wrote, for a sentence of ours: its first 60 characters, what cannot be printed escaped."""
+    cut = ascii(text[:_SHOWN].decode("latin-1"))[1:-1]
+    return cut + "…" if len(text) > _SHOWN else cut

@@ -1,0 +1,138 @@
+"""Changes a header section: fields put before it, fields taken out of it, another subject.
+
+`mail.inbound.transaction` applies what a scanner asks for to the beginning of a message, while the rest stays where it
+is. Trace fields are never taken away (RFC 5321 section 4.4), nor what loops are known by.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Final
+
+KEPT_FIELDS: Final = frozenset({"received", "return-path", "delivered-to"})
+"""Names, in lower case, that can be neither added nor removed."""
+
+_LINE: Final = 998  # octets, RFC 5322 section 2.1.1
+_WORD: Final = 42  # octets of UTF-8 in one encoded word: with its frame 68 characters (RFC 2047 section 2)
+_NAME: Final = 76
+
+
+class EditError(ValueError):
+    """What a field would become is no field of a message. The text is for us."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderEdits:
+    """add: names and values, in the order in which they will stand, before everything else.
+
+    remove: names, each with which one of that name: 1 is the first, -1 the last, 0 means all; in the section as it was.
+    subject: instead of what it is, "" to leave it.
+    """
+
+    add: tuple[tuple[str, str], ...] = ()
+    remove: tuple[tuple[str, int], ...] = ()
+    subject: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether anything would change."""
+        return bool(self.add or self.remove or self.subject)
+
+    def checked(self) -> HeaderEdits:
+        """The same, if every field that is added can be written. Raises EditError."""
+        for name, value in self.add:
+            _field(name, value)
+        if self.subject:
+            _field("Subject", self.subject)
+        return self
+
+
+def edit_header(head: bytes, edits: HeaderEdits) -> bytes:
+    """The beginning of a message with its header section changed; what follows the section stays as it is.
+
+    head: with the whole header section. Raises EditError.
+    """
+    end = 0 if head.startswith(b"\r\n") else head.find(b"\r\n\r\n") + 2
+    if end == 1:
+        end = len(head)  # a message that is nothing but header
+    fields = _fields(head[:end])
+    gone = _gone(fields, edits.remove)
+    kept = [field for place, field in enumerate(fields) if place not in gone]
+    if edits.subject:
+        kept = _with_subject(kept, _field("Subject", edits.subject))
+    added = [_field(name, value) for name, value in edits.add]
+    return b"".join([*added, *kept, head[end:]])
+
+
+def _fields(section: bytes) -> list[bytes]:
+    """The fields as they are, each with its folded lines."""
+    fields: list[bytes] = []
+    lines = section.removesuffix(b"\r\n").split(b"\r\n") if section else []
+    for line in (one + b"\r\n" for one in lines):
+        if fields and line[:1] in {b" ", b"\t"}:
+            fields[-1] += line
+        else:
+            fields.append(line)
+    return fields
+
+
+def _name(field: bytes) -> str:
+    """In lower case; a blank before the colon is an old way of writing (RFC 5322 section 4.5)."""
+    return field.partition(b":")[0].rstrip().decode("latin-1").lower()
+
+
+def _gone(fields: list[bytes], remove: tuple[tuple[str, int], ...]) -> set[int]:
+    if not remove:
+        return set()
+    names = [_name(field) for field in fields]
+    gone: set[int] = set()
+    for name, which in remove:
+        wanted = name.lower()
+        places = [place for place, one in enumerate(names) if one == wanted and wanted not in KEPT_FIELDS]
+        if which == 0:
+            gone.update(places)
+        elif 0 < abs(which) <= len(places):
+            gone.add(places[which - 1 if which > 0 else which])
+    return gone
+
+
+def _with_subject(fields: list[bytes], subject: bytes) -> list[bytes]:
+    """The first Subject is another, at its place, and there is no second; where there is none it comes last."""
+    found = [place for place, field in enumerate(fields) if _name(field) == "subject"]
+    if not found:
+        return [*fields, subject]
+    rest = set(found[1:])
+    return [subject if place == found[0] else field for place, field in enumerate(fields) if place not in rest]
+
+
+def _field(name: str, value: str) -> bytes:
+    """One field in US-ASCII, its lines folded as the value has them. Raises EditError."""
+    if not 0 < len(name) <= _NAME or any(not "!" <= char <= "~" or char == ":" for char in name):
+        raise EditError(f"{name[:_NAME]!r} is no name of a field")
+    if name.lower() in KEPT_FIELDS:
+        raise EditError(f"{name} cannot be added")
+    lines = value.replace("\r\n", "\n").strip().split("\n")
+    for place, line in enumerate(lines):
+        if place and (line[:1] not in {" ", "\t"} or not line.strip()):
+            raise EditError(f"the value of {name} has a line that does not belong to it")
+        if any((char < " " and char != "\t") or char == "\x7f" for char in line):
+            raise EditError(f"the value of {name} has a control character")
+    text = "\r\n".join(lines)
+    if not text.isascii():
+        text = _encoded(text)
+    written = f"{name}: {text}\r\n".encode("ascii")
+    if any(len(line) > _LINE for line in written.split(b"\r\n")):
+        raise EditError(f"the value of {name} has a line of more than {_LINE} octets")
+    return written
+
+
+def _encoded(text: str) -> str:
+    """Text as encoded words (RFC 2047), none of which cuts a character in two."""
+    words, word = [], b""
+    for char in " ".join(text.split()):
+        octets = char.encode("utf-8", "replace")
+        if len(word) + len(octets) > _WORD:
+            words.append(word)
+            word = b""
+        word += octets
+    return "\r\n ".join(f"=?utf-8?B?{b64encode(one).decode('ascii')}?=" for one in [*words, word])

@@ -1,0 +1,85 @@
+"""Text from outside, made fit for a header field or a notification (RFC 5322 sections 2.2 and 3.3).
+
+Used by the rest of `message` for whatever a peer, a message or an administrator wrote. Nothing here raises on any text.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_WORD = 900
+
+_NOT_ASCII_TEXT = re.compile(r"[^ -~]")
+_NOT_HOST = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
+_NOT_TOKEN = re.compile(r"[^A-Za-z0-9._+-]")
+
+
+@lru_cache(maxsize=64)  # a busy second makes hundreds of trace fields
+def _date(seconds: int) -> str:
+    at = datetime.fromtimestamp(seconds, UTC)
+    day, month = _DAYS[at.weekday()], _MONTHS[at.month - 1]
+    return f"{day}, {at.day:02} {month} {at.year} {at.hour:02}:{at.minute:02}:{at.second:02} +0000"
+
+
+def format_date(seconds: float) -> str:
+    """A date-time of RFC 5322 section 3.3 in UTC. seconds: since 1970, within the years 1 to 9999."""
+    return _date(int(seconds))
+
+
+def host_text(text: str) -> str:
+    """A host name or address literal of at most 255 characters; "?" for what cannot stand there, "unknown" for ""."""
+    return _NOT_HOST.sub("?", text[:255]) or "unknown"
+
+
+def token_text(text: str, limit: int = 64) -> str:
+    """A name such as a queue id, a TLS version or a cipher suite; "?" for what cannot stand in one."""
+    return _NOT_TOKEN.sub("?", text[:limit])
+
+
+def ascii_text(text: str, limit: int) -> str:
+    """One line of printable US-ASCII, white space as spaces, "?" for the rest, at most `limit` characters."""
+    return _NOT_ASCII_TEXT.sub(_replaced, _cut(text, limit)).strip()
+
+
+def shown_text(text: str, limit: int) -> str:
+    """One line of printable Unicode for a person to read, at most `limit` characters.
+
+    Controls, surrogates and marks that reverse the direction of text become U+FFFD: nothing shown can look like more
+    lines, or like another text.
+    """
+    text = _cut(text, limit)
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else " " if each.isspace() else "\ufffd" for each in text)
+    return text.strip()
+
+
+def fold(words: list[str], *, width: int = 78) -> str:
+    """Words as lines of a header field, at most `width` characters if the words allow, folded with CRLF and a tab.
+
+    A word that would make a line longer than 998 octets (RFC 5322 section 2.1.1) is cut in pieces.
+    """
+    line, *others = words
+    lines = []
+    for word in others:
+        most = _WORD if word.isascii() else _WORD // 4  # UTF-8 takes four octets for a character at most
+        for at in range(0, len(word), most):
+            piece = word[at : at + most]
+            if len(line) + 1 + len(piece) <= width:
+                line += " " + piece
+            else:
+                lines.append(line)
+                line = "\t" + piece
+    return "\r\n".join([*lines, line])
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _replaced(match: re.Match[str]) -> str:
+    return " " if match[0].isspace() else "?"

@@ -1,0 +1,84 @@
+"""The trace field of an accepted message (RFC 5321 section 4.4, RFC 3848, RFC 6531 section 4.3).
+
+`mail.inbound.transaction` puts it before the body. Every argument may come from a hostile peer: none can end the field,
+open another, or make this raise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.protocols.message.header_text import fold, format_date, host_text, token_text
+
+if TYPE_CHECKING:
+    from gatepost.protocols.tls.facts import TlsFacts
+
+
+_ADDRESS_CHARACTERS = 512
+
+
+def received_field(  # noqa: PLR0913  one for each clause of the field
+    *,
+    hello: str,
+    peer_ip: str,
+    by: str,
+    greeted_with: str,
+    smtputf8: bool,
+    tls: TlsFacts | None,
+    authenticated: bool = False,
+    queue_id: str,
+    recipient: str,
+    now: float,
+) -> bytes:
+    """The Received field with its CRLF, folded at 78 characters.
+
+    hello: the peer's argument of EHLO. peer_ip: its address. by: our host name. greeted_with: "EHLO", "HELO" or "LHLO".
+    authenticated: it logged in (RFC 4954). recipient: the forward-path, only if there is a single one, else "": a "for"
+    clause must not tell one recipient of another (RFC 5321 section 7.2). now: seconds since 1970.
+    """
+    source = fold([f"Received: from {host_text(hello)}", f"([{_address(peer_ip)}])"])
+    words = [
+        f"\tby {host_text(by)}",
+        *_with(greeted_with, tls, queue_id, smtputf8=smtputf8, authenticated=authenticated),
+    ]
+    if _can_be_shown(recipient, smtputf8=smtputf8):
+        closing = fold([f"\tfor <{recipient}>;", format_date(now)])
+    else:
+        words[-1] += ";"
+        closing = "\t" + format_date(now)
+    return f"{source}\r\n{fold(words)}\r\n{closing}\r\n".encode()
+
+
+def with_protocol(greeted_with: str, *, tls: bool, smtputf8: bool, authenticated: bool = False) -> str:
+    """The registered name of how a message was transmitted: "SMTP", "ESMTP", "ESMTPSA", "UTF8SMTPS", "LMTPS", …."""
+    if greeted_with not in {"EHLO", "LHLO"}:
+        return "SMTP"
+    family = "LMTP" if greeted_with == "LHLO" else "SMTP"
+    name = "UTF8" + family if smtputf8 else family if family == "LMTP" else "ESMTP"
+    return name + "S" * tls + "A" * authenticated
+
+
+def _with(greeted_with: str, tls: TlsFacts | None, queue_id: str, *, smtputf8: bool, authenticated: bool) -> list[str]:
+    protocol = with_protocol(greeted_with, tls=tls is not None, smtputf8=smtputf8, authenticated=authenticated)
+    words = [f"with {protocol}"]
+    if tls is not None:
+        facts = [f"version={token_text(tls.version)}", f"cipher={token_text(tls.suite)}"]
+        if tls.group:
+            facts.append(f"group={token_text(tls.group)}")
+        words += ("(" + ", ".join(facts) + ")").split(" ")
+    if queue_id:
+        words.append(f"id {token_text(queue_id)}")
+    return words
+
+
+def _address(peer_ip: str) -> str:
+    """An address literal of RFC 5321 section 4.1.3 without its brackets."""
+    text = host_text(peer_ip)
+    return f"IPv6:{text}" if ":" in text else text
+
+
+def _can_be_shown(recipient: str, *, smtputf8: bool) -> bool:
+    """Whether the path can stand in the field as it is; else the clause is left out rather than changed."""
+    if not 0 < len(recipient) <= _ADDRESS_CHARACTERS or not recipient.isprintable():
+        return False
+    return (recipient.isascii() or smtputf8) and not any(each in recipient for each in ' <>()\\"')

@@ -1,0 +1,191 @@
+"""The policy that a domain publishes for its MX hosts: read, compared with a host, printed (RFC 8461 section 3.2, 4.1).
+
+Used by `net.lookups.mtasts`, which fetches other people's, and by `protocols.mtasts.publish`, which writes ours. Pure
+text: what is wrong with one is a value with its reason, and `protocols.mtasts.lint` says what is unwise in one that can
+be read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from gatepost.protocols.tls.names import normalise
+
+MAX_AGE: Final = 31_557_600  # seconds, a year (section 3.2)
+MAX_BYTES: Final = 64 * 1024  # suggested in section 3.3
+MAX_PATTERNS: Final = 500
+_MAX_LINES: Final = 1000
+_MAX_EXTENSIONS: Final = 50
+_SHOWN: Final = 60
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+_SECONDS: Final = re.compile(r"[0-9]{1,10}")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_KNOWN: Final = frozenset({"version", "mode", "max_age"})
+
+
+class Mode(StrEnum):
+    """What a sender does with a host that the policy does not allow (section 5)."""
+
+    ENFORCE = "enforce"  # does not deliver to it
+    TESTING = "testing"  # delivers, and reports it
+    NONE = "none"  # as if there were no policy: how one is withdrawn
+
+
+class Reason(StrEnum):
+    """Why a policy cannot be used."""
+
+    TOO_LARGE = "too-large"
+    NOT_TEXT = "not-text"
+    SYNTAX = "syntax"
+    VERSION = "version"
+    MODE = "mode"
+    MAX_AGE = "max-age"
+    MX = "mx"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyError:
+    """A policy that cannot be used. detail: a sentence for us, with the line."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """mx: host names or "*.domain", lower-case A-labels, at most 500; () only if the mode is none.
+
+    max_age: seconds for which it may be kept after a fetch. extensions: the fields that this version does not define.
+    """
+
+    mode: Mode
+    mx: tuple[str, ...]
+    max_age: int
+    extensions: tuple[tuple[str, str], ...] = ()
+
+    def matches(self, host: str) -> bool:
+        """Whether the policy allows this MX host (section 4.1), written in any way a host name may be."""
+        name = normalise(host)
+        return name != "" and any(covers(pattern, name) for pattern in self.mx)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The policy, a field a line, as the policy-string of TLS-RPT has it (RFC 8460 section 4.4)."""
+        return (
+            "version: STSv1",
+            f"mode: {self.mode}",
+            *(f"mx: {pattern}" for pattern in self.mx),
+            f"max_age: {self.max_age}",
+            *(f"{name}: {value}" for name, value in self.extensions),
+        )
+
+    @property
+    def text(self) -> str:
+        """The policy as it is published."""
+        return "".join(f"{line}\r\n" for line in self.lines)
+
+
+def covers(pattern: str, host: str) -> bool:
+    """Whether `pattern` allows `host`, both as `normalise` makes them. "*" stands for one whole label, the first."""
+    if "*" in host:
+        return False
+    if pattern.startswith("*."):
+        return host.partition(".")[2] == pattern[2:]
+    return host == pattern
+
+
+def parse_policy(body: bytes) -> Policy | PolicyError:
+    """The policy in `body`.
+
+    Lines end in LF or CRLF; empty ones are passed over, which is more than the grammar allows. Unknown fields are kept
+    and ignored; of a repeated one, mx aside, the first counts.
+    """
+    if len(body) > MAX_BYTES:
+        return PolicyError(
+            Reason.TOO_LARGE, f"the policy has {len(body)} bytes, and more than {MAX_BYTES} are not read"
+        )
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        return PolicyError(Reason.NOT_TEXT, f"the policy is not UTF-8 from byte {error.start} on")
+    lines = text.split("\n")
+    if len(lines) > _MAX_LINES:
+        return PolicyError(Reason.TOO_LARGE, f"the policy has more than {_MAX_LINES} lines")
+    fields = _Fields()
+    for number, line in enumerate(lines, 1):
+        wrong = fields.add(line.removesuffix("\r"))
+        if wrong is not None:
+            return PolicyError(wrong.reason, f"line {number}: {wrong.detail}")
+    return fields.policy()
+
+
+class _Fields:
+    """What was read so far."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str] = {}
+        self._mx: dict[str, None] = {}
+        self._extensions: dict[str, str] = {}
+
+    def add(self, line: str) -> PolicyError | None:
+        """One line without its end."""
+        if control := _CONTROL.search(line):
+            return PolicyError(Reason.NOT_TEXT, f"a control character (U+{ord(control[0]):04X})")
+        line = line.rstrip(" \t")
+        if not line:
+            return None
+        name, colon, value = line.partition(":")
+        if not colon or not _NAME.fullmatch(name):
+            return PolicyError(Reason.SYNTAX, f"{_shown(line)} is no name: value")
+        return self._field(name, value.lstrip(" \t"))
+
+    def _field(self, name: str, value: str) -> PolicyError | None:
+        if name == "mx":
+            return self._pattern(value)
+        if name in _KNOWN:
+            self._values.setdefault(name, value)
+            return None
+        self._extensions.setdefault(name, value)
+        if len(self._extensions) > _MAX_EXTENSIONS:
+            return PolicyError(Reason.TOO_LARGE, f"more than {_MAX_EXTENSIONS} unknown fields")
+        return None
+
+    def _pattern(self, value: str) -> PolicyError | None:
+        pattern = normalise(value)
+        if not value.isascii():
+            advice = f", which is {pattern}" if pattern else ""
+            return PolicyError(Reason.MX, f"mx {_shown(value)} is not written in A-labels{advice}")
+        if not pattern:
+            return PolicyError(Reason.MX, f"mx {_shown(value)} is neither a host name nor *.domain")
+        self._mx.setdefault(pattern)
+        if len(self._mx) > MAX_PATTERNS:
+            return PolicyError(Reason.TOO_LARGE, f"more than {MAX_PATTERNS} mx")
+        return None
+
+    def policy(self) -> Policy | PolicyError:
+        """The whole."""
+        version, mode, max_age = (self._values.get(name) for name in ("version", "mode", "max_age"))
+        if version != "STSv1":
+            return _wrong(Reason.VERSION, "version", version, "STSv1")
+        if mode not in set(Mode):
+            return _wrong(Reason.MODE, "mode", mode, "enforce, testing or none")
+        if max_age is None or not _SECONDS.fullmatch(max_age) or int(max_age) > MAX_AGE:
+            return _wrong(Reason.MAX_AGE, "max_age", max_age, f"0 to {MAX_AGE} seconds")
+        if not self._mx and mode != Mode.NONE:
+            return PolicyError(Reason.MX, f"mode {mode} without an mx, so that no host would be allowed")
+        return Policy(Mode(mode), tuple(self._mx), int(max_age), tuple(self._extensions.items()))
+
+
+def _wrong(reason: Reason, name: str, value: str | None, allowed: str) -> PolicyError:
+    if value is None:
+        return PolicyError(reason, f"{name} is missing")
+    return PolicyError(reason, f"{name} {_shown(value)} is not {allowed}")
+
+
+def _shown(text: str) -> str:
+    """What somebody else wrote, for a sentence of ours."""
+    return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")

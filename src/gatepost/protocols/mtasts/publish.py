@@ -1,0 +1,95 @@
+"""What one of our own accepted domains publishes: the policy's text, the TXT record, where both belong (RFC 8461).
+
+Used by `policy.connectors.publication`, for the HTTPS server of policies and the command that shows what goes into the
+zone, and by `net.lookups.mtasts` for the names. Pure: the caller looks up the domain's MX hosts.
+
+The id of the record is the beginning of the policy's SHA-256: every node comes to the same one alone, it changes when
+the text does and never else, and it comes back when an older text does. A sender compares it with the id that it last
+fetched under, so that going back is a change to it as well (section 3.1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.protocols.mtasts.lint import lint
+from gatepost.protocols.mtasts.policy import Policy, PolicyError, parse_policy
+from gatepost.protocols.mtasts.record import MAX_ID, Record
+from gatepost.protocols.tls.names import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.protocols.mtasts.lint import Lint
+    from gatepost.protocols.mtasts.policy import Mode
+
+
+PATH = "/.well-known/mta-sts.txt"
+CONTENT_TYPE = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """domain: A-labels. record: its id changes exactly when the policy's text does. remarks: of `lint`."""
+
+    domain: str
+    policy: Policy
+    record: Record
+    remarks: tuple[Lint, ...]
+
+    @property
+    def body(self) -> bytes:
+        """What `url` answers, as CONTENT_TYPE."""
+        return self.policy.text.encode("ascii")
+
+    @property
+    def url(self) -> str:
+        """Where the policy is to be had; the host needs a certificate with its name."""
+        return f"https://{policy_host(self.domain)}{PATH}"
+
+    @property
+    def zone_line(self) -> str:
+        """The TXT record as a zone file has it."""
+        return f'{record_name(self.domain)}. IN TXT "{self.record.text}"'
+
+
+def policy_host(domain: str) -> str:
+    """The host that serves the policy of `domain` (section 3.3)."""
+    return f"mta-sts.{domain}"
+
+
+def record_name(domain: str) -> str:
+    """The owner of the TXT record of `domain` (section 3.1)."""
+    return f"_mta-sts.{domain}"
+
+
+def publish(domain: str, mode: Mode, mx: Sequence[str], max_age: int, *, hosts: Sequence[str] = ()) -> Publication:
+    """The policy of `domain`, checked as a sender would read it.
+
+    mx: host names or "*.domain". max_age: 0 to 31557600 seconds. hosts: the MX hosts of the domain as DNS has them.
+    Raises ValueError with a sentence if no sender could use it.
+    """
+    name = normalise(domain)
+    if not name or name.startswith("*."):
+        raise ValueError(f"{domain!r} is no domain that could have a policy")
+    if not normalise(record_name(name)):
+        raise ValueError(f"{domain!r} is too long: {record_name(name)} would be no name any more")
+    patterns = tuple(dict.fromkeys(_pattern(text) for text in mx))
+    policy = Policy(mode, patterns, max_age)
+    read = parse_policy(policy.text.encode("ascii"))
+    if isinstance(read, PolicyError):
+        raise ValueError(read.detail)  # noqa: TRY004 - the type is right, the policy is not
+    return Publication(name, policy, Record(_id(policy)), lint(policy, hosts))
+
+
+def _pattern(text: str) -> str:
+    pattern = normalise(text)
+    if not pattern:
+        raise ValueError(f"mx {text!r} is neither a host name nor *.domain")
+    return pattern
+
+
+def _id(policy: Policy) -> str:
+    return hashlib.sha256(policy.text.encode("ascii")).hexdigest()[:MAX_ID]

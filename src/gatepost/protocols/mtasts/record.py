@@ -1,0 +1,49 @@
+"""The TXT record at _mta-sts.DOMAIN that says a policy exists and when it changed (RFC 8461 section 3.1).
+
+Used by `net.lookups.mtasts`, which asks for it, and by `protocols.mtasts.publish`, which writes ours. Pure text: the
+policy itself is `protocols.mtasts.policy`, and what follows for a delivery is decided in neither.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gatepost.protocols.dns.text_record import RecordError, TextRecord, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+MAX_ID: Final = 32  # characters of an id
+
+_RECORD: Final = TextRecord("STSv1", "id")
+_ID: Final = re.compile(rf"[A-Za-z0-9]{{1,{MAX_ID}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """id: 1 to 32 letters and digits; another one means that the policy is to be fetched again."""
+
+    id: str
+
+    @property
+    def text(self) -> str:
+        """As it is written into the zone."""
+        return f"v=STSv1; id={self.id};"
+
+
+def parse_record(records: Sequence[Sequence[bytes]]) -> Record | RecordError | None:
+    """What the TXT records of _mta-sts.DOMAIN say. records: the strings of each.
+
+    None: no record is about MTA-STS. An error means that the domain has no policy, but meant to have one.
+    """
+    value = _RECORD.value(records)
+    if not isinstance(value, str):
+        return value
+    if not _ID.fullmatch(value):
+        return RecordError(
+            f'the id "{shown(value.encode())}" of the TXT record is not 1 to {MAX_ID} letters and digits'
+        )
+    return Record(value)

@@ -1,0 +1,249 @@
+"""The sending side of SMTP and LMTP, sans-IO (RFC 5321, 2033, 2920, 3030, 3207).
+
+`mail.outbound.connection` feeds what the peer sends to `Client.receive`, acts on the events and writes
+`Client.take_output`. Here is the session; one transaction is `protocols.smtp.client.sending`, its envelope
+`protocols.smtp.client.transaction`. Never here: sockets, TLS, time-outs, and which messages may go to this peer at all.
+"""
+
+from __future__ import annotations
+
+from gatepost.protocols.smtp.client.client_events import (
+    ClientEvent,
+    Closed,
+    Greeting,
+    HelloDone,
+    ResetDone,
+    StartTlsReply,
+)
+from gatepost.protocols.smtp.client.reply_parser import ProtocolError, ReplyParser
+from gatepost.protocols.smtp.client.sending import END_OF_DATA, Sending, Wire
+from gatepost.protocols.smtp.client.transaction import Peer, Transaction
+from gatepost.protocols.smtp.replies import Reply
+
+
+class Client:
+    """One connection to a peer.
+
+    Order of use: receive (Greeting), hello, perhaps starttls, tls_started and hello again, then any number of
+    transactions (begin, perhaps chunk), quit. A call out of this order is a fault of the caller: RuntimeError.
+
+    A peer that breaks the protocol makes `receive` raise ProtocolError, but first every event before that is given out,
+    and a running transaction ends with its TransactionDone. From then on `failure` is set, and every method that needs
+    the peer raises it again.
+
+    extensions: keyword in upper case -> parameters, after HelloDone. peer: the same, read. closed: the session is over.
+    """
+
+    def __init__(self, hello_name: str, *, lmtp: bool = False) -> None:
+        """hello_name: our own name, or an address literal, for EHLO (RFC 5321 section 4.1.4). lmtp: RFC 2033."""
+        self.extensions: dict[str, str] = {}
+        self.peer = Peer()
+        self.failure: ProtocolError | None = None
+        self.closed = False
+        self._hello_name = hello_name.encode("ascii")
+        self._lmtp = lmtp
+        self._parser = ReplyParser()
+        self._wire = Wire()
+        self._wire.awaited.append(("greeting", self._on_greeting))
+        self._sending: Sending | None = None
+        self._needs_reset = False
+        self._starting_tls = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether `begin` may be called: nothing is under way and nothing went wrong."""
+        under_way = self._wire.awaited or self._sending is not None or self._starting_tls
+        return not (under_way or self.closed or self.failure is not None)
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether `chunk` has an effect. Turns false early if the peer gives the message up meanwhile."""
+        return self._sending is not None and self._sending.open
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether chunks are kept until the peer has answered the one before: give no more of them meanwhile."""
+        return self._sending is not None and self._sending.open and self._sending.is_behind
+
+    @property
+    def awaiting(self) -> str:
+        """What the next reply answers ("greeting", "EHLO", "MAIL", "DATA", "end of data", …), "" if none is due."""
+        return self._wire.awaited[0][0] if self._wire.awaited else ""
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the message was sent to its end and a reply to that is due: the peer may have taken it already."""
+        return any(name == END_OF_DATA for name, _ in self._wire.awaited)
+
+    # --- what the shell asks for
+
+    def hello(self) -> None:
+        """EHLO or LHLO; HelloDone follows."""
+        self._check_usable()
+        if self._lmtp:
+            self._wire.send(b"LHLO %s\r\n" % self._hello_name, "LHLO", self._on_hello)
+        else:
+            self._wire.send(b"EHLO %s\r\n" % self._hello_name, "EHLO", self._on_ehlo)
+
+    def starttls(self) -> None:
+        """STARTTLS; StartTlsReply follows."""
+        self._check_usable()
+        self._wire.send(b"STARTTLS\r\n", "STARTTLS", self._on_starttls)
+
+    def tls_started(self) -> None:
+        """The handshake is complete: forget what was learnt in clear (RFC 3207 section 4.2). Call `hello` again.
+
+        Raises ProtocolError if the peer sent anything behind its reply to STARTTLS: an attacker may have put it there.
+        """
+        if not self._starting_tls:
+            raise RuntimeError("called without a positive reply to STARTTLS")
+        if self.failure is None and self._parser.pending:
+            self.failure = ProtocolError("plaintext behind the reply to STARTTLS")
+        self._parser = ReplyParser()
+        self._starting_tls = False
+        self.extensions = {}
+        self.peer = Peer()
+        self._check_usable()
+
+    def reset(self) -> None:
+        """RSET, to see whether an idle connection lives; ResetDone follows."""
+        self._check_usable()
+        self._wire.send(b"RSET\r\n", "RSET", self._on_reset)
+
+    def quit(self) -> None:
+        """QUIT; Closed follows. Does nothing where it cannot be said: then just close the connection."""
+        if self.usable:
+            self._wire.send(b"QUIT\r\n", "QUIT", self._on_quit)
+
+    def begin(self, transaction: Transaction, first: bytes | None = None, last: bool = False) -> None:  # noqa: FBT001, FBT002  the words of the call
+        """Start a transaction; TransactionDone follows, before it perhaps BodyWanted.
+
+        first: the beginning of the body, held back until the peer may have it; with `last` it is all of it. A whole
+        body leaves in one flight with the envelope if the peer has PIPELINING and CHUNKING: only give a small one.
+        Raises ValueError if an address or a parameter cannot be written in a command; nothing is begun then.
+        """
+        self._check_usable()
+        sending = Sending(transaction, self._wire, lmtp=self._lmtp)
+        sending.start(self.peer, first, last=last, reset=self._needs_reset)
+        self._sending = sending
+
+    def chunk(self, data: bytes, last: bool) -> None:  # noqa: FBT001  the words of the call
+        """More of the body, `last` ends it (data may be empty then). Dropped unless `wants_body`.
+
+        To a peer without PIPELINING, chunks of a BINARYMIME body are kept here until the chunk before them is answered.
+        """
+        if self._sending is not None and self._sending.open and (data or last):
+            self._sending.chunk(data, last=last)
+
+    def receive(self, data: bytes) -> list[ClientEvent]:
+        """What the peer's bytes, cut anywhere, mean. Raises ProtocolError as the class says."""
+        if self.failure is not None:
+            raise self.failure
+        events: list[ClientEvent] = []
+        if self.closed:
+            return events
+        try:
+            self._parser.feed(data)
+            while (reply := self._parser.next_reply()) is not None:
+                self._take(reply, events)
+        except ProtocolError as error:
+            self.failure = error
+            self._break_off(Reply(450, "4.5.0", ("The next hop broke the protocol",)), events, local=True)
+            if not events:
+                raise
+        return events
+
+    def lost(self, reply: Reply | None = None) -> list[ClientEvent]:
+        """The connection is gone: [TransactionDone] if a transaction was under way, else [].
+
+        reply: for recipients not decided so far; the default is 450 4.4.318 and names the reply that did not come.
+        """
+        if reply is None:
+            where = f"waiting for the reply to {self.awaiting}" if self._wire.awaited else "sending the message"
+            reply = Reply(450, "4.4.318", (f"Connection was closed abruptly while {where}",))
+        events: list[ClientEvent] = []
+        self._break_off(reply, events, local=True)
+        self._close()
+        return events
+
+    def take_output(self) -> bytes:
+        """The bytes to write now as one flight, b"" if none."""
+        output = self._wire.output
+        if not output:
+            return b""
+        self._wire.output = []
+        return output[0] if len(output) == 1 else b"".join(output)
+
+    # --- replies
+
+    def _take(self, reply: Reply, events: list[ClientEvent]) -> None:
+        if reply.code == 421:  # RFC 5321 section 3.8: in reply to anything, or to nothing
+            self._break_off(reply, events, local=False)
+            self._close()
+            events.append(Closed(reply))
+            return
+        if not self._wire.awaited:
+            if self.wants_body and not reply.positive:
+                # A refusal in the middle of the body counts, but the peer still takes what we say for body.
+                self._break_off(reply, events, local=False)
+            raise ProtocolError(f"{reply.code} in reply to nothing")
+        name, handler = self._wire.awaited.popleft()
+        if 300 <= reply.code < 400 and name != "DATA":
+            raise ProtocolError(f"{reply.code} in reply to {name}")
+        handler(reply, events)
+        if self._sending is not None and self._sending.over:
+            self._needs_reset = self._sending.needs_reset
+            self._sending = None
+
+    def _break_off(self, reply: Reply, events: list[ClientEvent], *, local: bool) -> None:
+        self._wire.clear()
+        if self._sending is not None:
+            self._sending.break_off(reply, events, local=local)
+            self._sending = None
+
+    def _close(self) -> None:
+        self.closed = True
+        self._parser = ReplyParser()  # what the peer says behind its last words is not heard
+
+    def _on_greeting(self, reply: Reply, events: list[ClientEvent]) -> None:
+        events.append(Greeting(reply))
+
+    def _on_ehlo(self, reply: Reply, events: list[ClientEvent]) -> None:
+        if reply.permanent:
+            self._wire.send(b"HELO %s\r\n" % self._hello_name, "HELO", self._on_helo)
+        else:
+            self._on_hello(reply, events)
+
+    def _on_hello(self, reply: Reply, events: list[ClientEvent]) -> None:
+        self.extensions = {}
+        if reply.positive:
+            for line in reply.lines[1:]:
+                keyword, _, parameters = line.strip().partition(" ")
+                self.extensions[keyword.upper()] = parameters.strip()
+        self.peer = Peer.read(self.extensions)
+        events.append(HelloDone(reply, self.extensions))
+
+    def _on_helo(self, reply: Reply, events: list[ClientEvent]) -> None:
+        self.extensions = {}
+        self.peer = Peer()
+        events.append(HelloDone(reply, self.extensions))
+
+    def _on_starttls(self, reply: Reply, events: list[ClientEvent]) -> None:
+        self._starting_tls = reply.positive
+        events.append(StartTlsReply(reply))
+
+    def _on_reset(self, reply: Reply, events: list[ClientEvent]) -> None:
+        self._needs_reset = False
+        events.append(ResetDone(reply))
+
+    def _on_quit(self, reply: Reply, events: list[ClientEvent]) -> None:
+        self._close()
+        events.append(Closed(reply))
+
+    def _check_usable(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self.closed:
+            raise ProtocolError("the session is closed")
+        if not self.usable:
+            raise RuntimeError(f"called while waiting for {self.awaiting or 'TLS or the rest of the message'}")

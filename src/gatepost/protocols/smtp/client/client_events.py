@@ -1,0 +1,61 @@
+"""What the sending side tells its shell: the events of `protocols.smtp.client.client`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatepost.protocols.smtp.client.transaction import Outcome
+    from gatepost.protocols.smtp.replies import Reply
+
+
+@dataclass(slots=True)
+class Greeting:
+    """The peer's first words. If the reply is not positive, nothing can be sent here: quit."""
+
+    reply: Reply
+
+
+@dataclass(slots=True)
+class HelloDone:
+    """The reply to EHLO (LHLO), or to HELO where EHLO got 5xx. extensions: empty after HELO and after a refusal."""
+
+    reply: Reply
+    extensions: dict[str, str]
+
+
+@dataclass(slots=True)
+class StartTlsReply:
+    """If the reply is positive, begin the handshake now, then call `Client.tls_started`."""
+
+    reply: Reply
+
+
+@dataclass(slots=True)
+class BodyWanted:
+    """The peer waits for the body: call `Client.chunk`. At most once a transaction, never if `begin` got all of it."""
+
+
+@dataclass(slots=True)
+class TransactionDone:
+    """What became of the transaction. Comes once for each `Client.begin`, whatever happens to the connection."""
+
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class ResetDone:
+    """The reply to `Client.reset`: the connection is alive."""
+
+    reply: Reply
+
+
+@dataclass(slots=True)
+class Closed:
+    """The peer ends the session: 421 at any point, or the reply to QUIT. Close the connection."""
+
+    reply: Reply
+
+
+type ClientEvent = Greeting | HelloDone | StartTlsReply | BodyWanted | TransactionDone | ResetDone | Closed

@@ -1,0 +1,176 @@
+"""SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, the server's side (RFC 5802, RFC 7677), octets in and out.
+
+Driven by `mail.inbound.login`: `first`, then `challenge` with the verifier of whoever that named, then `final`. The
+server keeps a verifier, from which neither the password nor a log-in can be made. Nonces and salts are parameters.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from gatepost.protocols.smtp.sasl import SaslError, saslprep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+ITERATIONS: Final = 4096
+"""What RFC 7677 section 4 asks for at least; passwords are slowed in earnest by the throttle and by TLS around it."""
+
+_MESSAGE_OCTETS = 4096
+_SALT_OCTETS = 16
+# "," and "=" are written =2C and =3D, and no "=" stands for anything else (RFC 5802 section 5.1).
+_NAME = re.compile(r"(?:[^=,\0]|=2C|=3D)+")
+_FIRST = re.compile(
+    r"(?P<flag>n|y|p=[A-Za-z0-9.-]+),(?:a=(?P<authzid>[^,\0]+))?,(?P<bare>n=(?P<name>[^,]+),r=(?P<nonce>[!-+\x2d-~]+)(?:,.*)?)"
+)
+_FINAL = re.compile(
+    r"(?P<bare>c=(?P<binding>[A-Za-z0-9/+=]+),r=(?P<nonce>[!-+\x2d-~]+)(?:,[^,]+)*?),p=(?P<proof>[A-Za-z0-9/+=]+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """What the server keeps of a password (RFC 5802 section 3). All but `iterations` are octets."""
+
+    salt: bytes
+    iterations: int
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
+
+
+def make_verifier(password: str, salt: bytes, iterations: int = ITERATIONS) -> Verifier:
+    """The verifier of a password. Raises SaslError for one that cannot be written (RFC 4013)."""
+    salted = hashlib.pbkdf2_hmac("sha256", saslprep(password).encode(), salt, iterations)
+    return Verifier(salt, iterations, _digest(_mac(salted, b"Client Key")), _mac(salted, b"Server Key"))
+
+
+def unknown_verifier(name: str, secret: bytes, iterations: int = ITERATIONS) -> Verifier:
+    """What stands in for the verifier of a name that nobody has: always the same, and no password fits.
+
+    secret: the server's own, for ever the same, so that nobody can tell it from a real one by asking twice.
+    """
+    salt = _mac(secret, b"salt\0" + name.encode())[:_SALT_OCTETS]
+    return Verifier(
+        salt, iterations, _mac(secret, b"stored\0" + name.encode()), _mac(secret, b"server\0" + name.encode())
+    )
+
+
+class ScramServer:
+    """One exchange. name: who wants to be known, after `first`; authzid: as whom, "" for the same.
+
+    bindings: what each type of channel binding is on this connection, by name. plus: whether the mechanism that the
+    client chose is the one with channel binding. nonce: ours, printable and never used again.
+    """
+
+    __slots__ = (
+        "_bindings",
+        "_challenge",
+        "_client_bare",
+        "_header",
+        "_nonce",
+        "_plus",
+        "_type",
+        "_verifier",
+        "authzid",
+        "name",
+    )
+
+    def __init__(self, nonce: str, bindings: Mapping[str, bytes], *, plus: bool) -> None:
+        self._nonce = nonce
+        self._bindings = bindings
+        self._plus = plus
+        self._type = ""
+        self._header = ""
+        self._client_bare = ""
+        self._challenge = ""
+        self._verifier: Verifier | None = None
+        self.name = ""
+        self.authzid = ""
+
+    def first(self, message: bytes) -> None:
+        """Read client-first-message. Raises SaslError."""
+        text = _text(message)
+        match = _FIRST.fullmatch(text)
+        if match is None or not _NAME.fullmatch(match["name"]):
+            raise SaslError("SCRAM client-first-message is malformed")
+        self._check_flag(match["flag"])
+        self.name = _unescaped(match["name"])
+        if match["authzid"]:
+            if not _NAME.fullmatch(match["authzid"]):
+                raise SaslError("SCRAM authzid is malformed")
+            self.authzid = _unescaped(match["authzid"])
+        self._client_bare = match["bare"]
+        self._header = text[: match.start("bare")]
+        self._nonce = match["nonce"] + self._nonce
+
+    def _check_flag(self, flag: str) -> None:
+        if self._plus != flag.startswith("p="):
+            raise SaslError("SCRAM channel binding flag does not fit the mechanism")
+        if flag == "y" and self._bindings:
+            # The client could bind, and was told that we cannot: somebody took -PLUS out of the offer (section 6).
+            raise SaslError("SCRAM client was shown no channel binding, though it is offered: a downgrade")
+        self._type = flag[2:]
+        if self._plus and not self._bindings.get(self._type):
+            raise SaslError(f"SCRAM channel binding type {self._type[:40]} is not available here")
+
+    def challenge(self, verifier: Verifier) -> bytes:
+        """server-first-message, for the verifier of `name`."""
+        self._verifier = verifier
+        salt = base64.b64encode(verifier.salt).decode()
+        self._challenge = f"r={self._nonce},s={salt},i={verifier.iterations}"
+        return self._challenge.encode()
+
+    def final(self, message: bytes) -> bytes | None:
+        """server-final-message if client-final-message proves the password, None if it does not. Raises SaslError."""
+        match = _FINAL.fullmatch(_text(message))
+        if match is None or self._verifier is None:
+            raise SaslError("SCRAM client-final-message is malformed")
+        expected = self._header.encode() + self._bindings.get(self._type, b"")
+        if not hmac.compare_digest(_octets(match["binding"]), expected):
+            raise SaslError("SCRAM channel binding does not match: somebody may stand between")
+        if not hmac.compare_digest(match["nonce"], self._nonce):
+            raise SaslError("SCRAM nonce is not the one of this exchange")
+        said = f"{self._client_bare},{self._challenge},{match['bare']}".encode()
+        signature = _mac(self._verifier.stored_key, said)
+        proof = _octets(match["proof"])
+        if len(proof) != len(signature):
+            raise SaslError("SCRAM proof has a wrong length")
+        client_key = bytes(one ^ other for one, other in zip(proof, signature, strict=True))
+        if not hmac.compare_digest(_digest(client_key), self._verifier.stored_key):
+            return None
+        return b"v=" + base64.b64encode(_mac(self._verifier.server_key, said))
+
+
+def _text(message: bytes) -> str:
+    if len(message) > _MESSAGE_OCTETS:
+        raise SaslError("SCRAM message is too long")
+    try:
+        return message.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SaslError("SCRAM message is not UTF-8") from None
+
+
+def _unescaped(name: str) -> str:
+    return saslprep(name.replace("=2C", ",").replace("=3D", "="))
+
+
+def _octets(text: str) -> bytes:
+    try:
+        return binascii.a2b_base64(text.encode(), strict_mode=True)
+    except binascii.Error:
+        raise SaslError("SCRAM value is not base64") from None
+
+
+def _mac(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha256")
+
+
+def _digest(message: bytes) -> bytes:
+    return hashlib.sha256(message).digest()

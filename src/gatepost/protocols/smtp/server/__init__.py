@@ -1,0 +1,1 @@
+"""The server's side of SMTP: octets in, events and replies out."""

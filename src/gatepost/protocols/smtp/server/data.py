@@ -1,0 +1,246 @@
+"""Message content as it arrives: DATA (RFC 5321 section 4.5.2) and BDAT (RFC 3030), in chunks of any size.
+
+Driven by `protocols.smtp.server.server`, one reader per message. Content is checked and passed on, never kept and never
+mended: what a later hop could read as another end of data (a bare CR or LF, the root of SMTP smuggling) refuses the
+whole message. All work is done by methods of bytes on whole chunks, none by line or by octet.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from gatepost.protocols.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.protocols.smtp.limits import SmtpLimits
+
+
+_CRLF: Final = b"\r\n"
+_END: Final = b"\r\n.\r\n"
+_STUFFED: Final = b"\r\n."
+# How an end of data, or a stuffed dot, may begin at the end of what has arrived; the longest first.
+_BEGINNINGS: Final = tuple(_END[:length] for length in range(len(_END) - 1, 0, -1))
+
+
+class Fault(StrEnum):
+    """Why content is refused."""
+
+    TOO_BIG = "too-big"
+    BARE_LINE_END = "bare-line-end"
+    NUL = "nul"
+    LINE_TOO_LONG = "line-too-long"
+    TOO_MANY_CHUNKS = "too-many-chunks"
+
+
+FAULT_REPLIES: Final[Mapping[Fault, Reply]] = {
+    Fault.TOO_BIG: Reply(552, "5.3.4", ("Message is larger than the announced SIZE",)),
+    Fault.BARE_LINE_END: Reply(554, "5.6.0", ("Message contains a bare CR or LF; lines must end in CRLF",)),
+    Fault.NUL: Reply(554, "5.6.0", ("Message contains a NUL octet",)),
+    Fault.LINE_TOO_LONG: Reply(554, "5.6.0", ("Message contains a line longer than is allowed here",)),
+    Fault.TOO_MANY_CHUNKS: Reply(554, "5.5.0", ("Message is sent in too many chunks",)),
+}
+
+
+def has_bare_line_end(content: bytes, *, after_cr: bool = False) -> bool:
+    """Whether content has a CR without LF after it, or an LF without CR before it (RFC 5321 section 2.3.8).
+
+    after_cr: the octet before content is a CR. A CR as the last octet is not judged: its LF may follow.
+    """
+    if after_cr:
+        content = b"\r" + content
+    if content.endswith(b"\r"):
+        content = content[:-1]
+    # Taking the pairs out can join a CR and an LF, but it never takes away one that stood alone.
+    unpaired = content.replace(_CRLF, b"")
+    return b"\n" in unpaired or b"\r" in unpaired
+
+
+class ContentReader(ABC):
+    """Takes octets up to where the content ends.
+
+    finished: the end was found; rest: the octets after it. last: nothing of the message follows that end. fault: why
+    the message is refused, None while nothing speaks against it; after it nothing is passed on, but input is still read
+    up to its end. size: octets passed on so far.
+    """
+
+    __slots__ = ("fault", "finished", "last", "rest", "size")
+
+    def __init__(self) -> None:
+        self.fault: Fault | None = None
+        self.finished = False
+        self.last = True
+        self.rest = b""
+        self.size = 0
+
+    @abstractmethod
+    def feed(self, data: bytes) -> bytes:
+        """Take the octets that arrived; returns the content that is certain so far. Not to be called once finished."""
+
+
+class _CheckedReader(ContentReader):
+    """The count and the checks that DATA and BDAT have in common."""
+
+    __slots__ = ("_after_cr", "_binary", "_line", "_line_limit", "_size_limit")
+
+    def __init__(self, limits: SmtpLimits, *, binary: bool = False) -> None:
+        """binary: BODY=BINARYMIME, where lines mean nothing and every octet is allowed."""
+        super().__init__()
+        self._size_limit = limits.message_bytes
+        self._line_limit = limits.text_line
+        self._binary = binary
+        self._after_cr = False
+        self._line = 0  # octets of the line that is not complete yet
+
+    def _pass(self, content: bytes) -> bytes:
+        """The content if nothing speaks against it, else nothing, now and later."""
+        if self.fault is None:
+            self.fault = self._judge(content)
+            if self.fault is None:
+                self.size += len(content)
+                if content and not self._binary:
+                    self._remember(content)
+                return content
+            self.fault = self._first_fault(content)
+        return b""
+
+    def _judge(self, content: bytes) -> Fault | None:
+        """What speaks against content, after what was passed on before."""
+        if self.size + len(content) > self._size_limit:
+            return Fault.TOO_BIG
+        if self._binary:
+            return None
+        if has_bare_line_end(content, after_cr=self._after_cr):
+            return Fault.BARE_LINE_END
+        if b"\0" in content:
+            return Fault.NUL
+        if self._line_limit and self._line_too_long(content):
+            return Fault.LINE_TOO_LONG
+        return None
+
+    def _first_fault(self, content: bytes) -> Fault | None:
+        """What goes wrong first in content that is wrong: the answer must not depend on how the octets arrived.
+
+        The shortest beginning that is wrong is looked for by halves, as whatever goes on from it is wrong too.
+        """
+        right, wrong = 0, len(content)
+        while wrong - right > 1:
+            middle = (right + wrong) // 2
+            if self._judge(content[:middle]) is None:
+                right = middle
+            else:
+                wrong = middle
+        return self._judge(content[:wrong])
+
+    def _remember(self, content: bytes) -> None:
+        """How the text ends, for the judgement of what follows."""
+        self._after_cr = content.endswith(b"\r")
+        if self._line_limit:
+            last = content.rfind(b"\n")
+            self._line = len(content) - last - 1 if last >= 0 else self._line + len(content)
+
+    def _line_too_long(self, content: bytes) -> bool:
+        """Whether a line, with its CRLF, passes the limit. Steps from limit to limit, not from line to line."""
+        start = -self._line  # where the line began, perhaps before this chunk
+        while start + self._line_limit <= len(content):
+            end = content.rfind(b"\n", max(start, 0), start + self._line_limit)
+            if end < 0:
+                return True
+            start = end + 1
+        return False
+
+
+class DataReader(_CheckedReader):
+    """The content of DATA: ends at CRLF "." CRLF and nowhere else, dots unstuffed. What it gives ends in CRLF."""
+
+    __slots__ = ("_held", "_virtual")
+
+    def __init__(self, limits: SmtpLimits) -> None:
+        super().__init__(limits)
+        # The CRLF of the DATA command counts: a dot right after it is at the start of a line. It is not content.
+        self._held = _CRLF
+        self._virtual = len(_CRLF)
+
+    def feed(self, data: bytes) -> bytes:
+        """See `ContentReader`; up to four octets are held back from one call to the next."""
+        data = self._held + data
+        end = data.find(_END)
+        if end >= 0:
+            content = data[: end + len(_CRLF)]
+            self.rest = data[end + len(_END) :]
+            self.finished = True
+        else:
+            # Hold back what may be the start of the end: at most four octets.
+            held = next((beginning for beginning in _BEGINNINGS if data.endswith(beginning)), b"")
+            content = data[: len(data) - len(held)]
+            self._held = held
+        if self._virtual and content:
+            content, self._virtual = self._unstuff(content)[self._virtual :], 0
+            return self._pass(content)
+        return self._pass(self._unstuff(content))
+
+    @staticmethod
+    def _unstuff(content: bytes) -> bytes:
+        return content.replace(_STUFFED, _CRLF)
+
+
+class ChunkReader(_CheckedReader):
+    """The content of BDAT: as many octets as each command says, whatever they are.
+
+    In a text body (not BINARYMIME) a bare CR or LF is refused as in DATA, because the next hop may be sent DATA; a CRLF
+    may be cut by chunks. It need not end in CRLF.
+    """
+
+    __slots__ = ("_chunks", "_chunks_limit", "_left")
+
+    def __init__(self, limits: SmtpLimits, *, binary: bool = False) -> None:
+        super().__init__(limits, binary=binary)
+        self._chunks = 0
+        self._chunks_limit = limits.bdat_chunks
+        self._left = 0
+
+    def begin(self, octets: int, *, last: bool) -> None:
+        """A BDAT command announced the next chunk. Too big a message is a fault before any octet of it is read."""
+        self._chunks += 1
+        self._left = octets
+        self.last = last
+        self.finished = False
+        if self.fault is None and self._chunks > self._chunks_limit:
+            self.fault = Fault.TOO_MANY_CHUNKS
+        elif self.fault is None and self.size + octets > self._size_limit:
+            self.fault = Fault.TOO_BIG
+
+    def feed(self, data: bytes) -> bytes:
+        """See `ContentReader`; b"" finishes a chunk of no octets."""
+        content = data[: self._left]
+        self._left -= len(content)
+        passed = self._pass(content)
+        if not self._left:
+            self.finished = True
+            self.rest = data[len(content) :]
+            if self.last and self.fault is None and self._after_cr:
+                self.fault = Fault.BARE_LINE_END
+                return b""
+        return passed
+
+
+class RefusedChunk(ContentReader):
+    """The octets behind a BDAT command that was refused: read over (RFC 3030 section 2), never taken for commands."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, octets: int) -> None:
+        super().__init__()
+        self._left = octets
+
+    def feed(self, data: bytes) -> bytes:
+        """See `ContentReader`; passes nothing on."""
+        over = data[self._left :]
+        self._left -= len(data) - len(over)
+        if not self._left:
+            self.finished = True
+            self.rest = over
+        return b""

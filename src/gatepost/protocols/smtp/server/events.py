@@ -1,0 +1,159 @@
+"""What the SMTP server core tells its shell: one class for each thing that can happen in a session.
+
+Made by `protocols.smtp.server.server`, taken by `mail.inbound.session` with `Server.next_event`, re-exported by
+`protocols.smtp.server.server`. Records only: nothing here parses, answers or decides.
+
+A transaction is open from the acceptance of its `MailEvent`. It ends exactly once: when the decision on its
+`MessageEvent` is given, when its `DataEvent` is refused, or with an `AbortEvent`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from gatepost.protocols.smtp.grammar import Path
+    from gatepost.protocols.smtp.parameters import MailParameters, RecipientParameters
+    from gatepost.protocols.smtp.replies import Reply
+
+
+class AbortReason(StrEnum):
+    """Why a transaction was given up. The first five are `smtp.server.data.Fault`, found in the message content."""
+
+    TOO_BIG = "too-big"
+    BARE_LINE_END = "bare-line-end"
+    NUL = "nul"
+    LINE_TOO_LONG = "line-too-long"
+    TOO_MANY_CHUNKS = "too-many-chunks"
+    RSET = "rset"
+    HELLO = "hello"
+    QUIT = "quit"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True)
+class HelloEvent:
+    """EHLO or HELO. verb: "EHLO" or "HELO". domain: the client's name for itself, unproven, printable US-ASCII."""
+
+    decision: ClassVar[bool] = True
+    verb: str
+    domain: str
+
+
+@dataclass(slots=True)
+class StartTlsEvent:
+    """STARTTLS (RFC 3207). Accepted: take the output, start TLS, then call `Server.tls_started`."""
+
+    decision: ClassVar[bool] = True
+
+
+@dataclass(slots=True)
+class AuthEvent:
+    """AUTH (RFC 4954), over TLS. mechanism: one that is offered. response: the initial one, None if there is none.
+
+    Answer with `Server.challenge`, `accept` or `refuse`. An exchange that the client breaks off ends with ErrorEvent.
+    """
+
+    decision: ClassVar[bool] = True
+    mechanism: str
+    response: bytes | None = field(repr=False)
+
+
+@dataclass(slots=True)
+class AuthResponseEvent:
+    """What the client answers to a challenge. Answer as an AuthEvent."""
+
+    decision: ClassVar[bool] = True
+    response: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class MailEvent:
+    """MAIL FROM. path: the reverse-path, null for a notification. SIZE is within what is announced."""
+
+    decision: ClassVar[bool] = True
+    path: Path
+    parameters: MailParameters
+
+
+@dataclass(slots=True)
+class RecipientEvent:
+    """RCPT TO. path: a forward-path, never null; its domain is "" for the bare postmaster."""
+
+    decision: ClassVar[bool] = True
+    path: Path
+    parameters: RecipientParameters
+
+
+@dataclass(slots=True)
+class DataEvent:
+    """DATA, or the first BDAT of a message; at least one recipient was accepted. Chunks follow if it is accepted."""
+
+    decision: ClassVar[bool] = True
+    bdat: bool
+
+
+@dataclass(slots=True)
+class ChunkEvent:
+    """Octets of the message content, at least one, dots unstuffed, cut anywhere."""
+
+    decision: ClassVar[bool] = False
+    data: bytes
+
+
+@dataclass(slots=True)
+class MessageEvent:
+    """The content is complete. size: the sum of its chunks in octets."""
+
+    decision: ClassVar[bool] = True
+    size: int
+
+
+@dataclass(slots=True)
+class AbortEvent:
+    """The open transaction was given up: drop what was kept of it.
+
+    reply: the refusal that the core gives when the content ends, None if no refusal was needed (RSET, QUIT, …).
+    """
+
+    decision: ClassVar[bool] = False
+    reason: AbortReason
+    reply: Reply | None = None
+
+
+@dataclass(slots=True)
+class ErrorEvent:
+    """The core refused a command on its own.
+
+    line_start: how the line began, at most 80 printable characters. reply: what the client is told; its code is 421 if
+    the session ends here.
+    """
+
+    decision: ClassVar[bool] = False
+    line_start: str
+    reply: Reply
+
+
+@dataclass(slots=True)
+class QuitEvent:
+    """QUIT was answered; the session is over once the output is sent."""
+
+    decision: ClassVar[bool] = False
+
+
+type Event = (
+    HelloEvent
+    | StartTlsEvent
+    | AuthEvent
+    | AuthResponseEvent
+    | MailEvent
+    | RecipientEvent
+    | DataEvent
+    | ChunkEvent
+    | MessageEvent
+    | AbortEvent
+    | ErrorEvent
+    | QuitEvent
+)

@@ -1,0 +1,47 @@
+"""Finds the TLS report in a mail (RFC 8460 section 5.3). Called by `analysis.reports.tlsrpt_intake`. Pure."""
+
+from __future__ import annotations
+
+import email
+import email.errors
+from typing import TYPE_CHECKING, Final
+
+from gatepost.protocols.tlsrpt.received import ReportError
+
+if TYPE_CHECKING:
+    from email.message import Message
+
+
+MAX_MAIL: Final = 2 << 20
+"""Octets of a mail that is looked into: a report of the size that is taken, in base64, fits."""
+
+_KINDS: Final = frozenset({"application/tlsrpt+gzip", "application/tlsrpt+json"})
+# What others have sent reports as; the name of the file then must say what it is.
+_OTHERS: Final = frozenset(
+    {
+        "application/gzip", "application/x-gzip", "application/json", "application/octet-stream", "application/zip",
+        "application/x-zip-compressed",
+    }
+)  # fmt: skip
+_SUFFIXES: Final = (".json", ".json.gz", ".gz", ".zip")
+
+
+def report_part(mail: bytes) -> bytes:
+    """The octets of the report, as they are packed. Raises ReportError if there is none."""
+    if len(mail) > MAX_MAIL:
+        raise ReportError(f"the mail has more than {MAX_MAIL} octets")
+    try:
+        parts = [part for part in email.message_from_bytes(mail).walk() if not part.is_multipart()]
+        found = next((part for part in parts if part.get_content_type() in _KINDS), None)
+        found = found or next((part for part in parts if _is_file(part)), None)
+        payload = found.get_payload(decode=True) if found is not None else None
+    except (RecursionError, ValueError, LookupError, TypeError, email.errors.MessageError):
+        raise ReportError("the mail's MIME structure cannot be read") from None
+    if not isinstance(payload, bytes) or not payload:
+        raise ReportError("the mail has no part with a TLS report")
+    return payload
+
+
+def _is_file(part: Message) -> bool:
+    name = part.get_filename() or ""
+    return part.get_content_type() in _OTHERS and name.lower().endswith(_SUFFIXES)

@@ -1,0 +1,250 @@
+"""A TLS report that somebody sends us: from compressed octets to what it says (RFC 8460 sections 4.4, 4.5, 5.3).
+
+Called by `analysis.reports.tlsrpt_intake`. Pure. Whoever sends it is a stranger: what it may make us unpack and keep is
+bounded here, what it says is cut and cleaned, and a report that is not one is an error with its place and reason. Where
+real senders differ from the RFC without doubt about what they mean, it is taken: one string for a list, Microsoft's
+list in one string, results of no registry.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+MAX_PACKED: Final = 1 << 20
+"""Octets of a report as it comes: Google's for a large domain has a few thousand."""
+MAX_REPORT: Final = 4 << 20
+"""Octets of the JSON in it."""
+
+_POLICIES: Final = 1000  # of one report that are kept
+_FAILURES: Final = 5000  # in all
+_LINES: Final = 100  # of a policy
+_TEXT: Final = 255
+_LONGEST: Final = 1200
+_MOST: Final = 1 << 53
+_DAYS: Final = 40 * 86_400  # of which a report may be about, in seconds
+_GZIP: Final = b"\x1f\x8b"
+_ZIP: Final = b"PK\x03\x04"
+
+
+class ReportError(Exception):
+    """It is no report, or more than we take. The text may be shown to anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFailure:
+    """Sessions that failed for one reason. result: of section 4.3 as a rule. "" stands for what is not said."""
+
+    result: str
+    sessions: int
+    sending_address: str = ""
+    mx_host: str = ""
+    helo: str = ""
+    receiving_address: str = ""
+    reason: str = ""
+    information: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedPolicy:
+    """What the reporter saw under one policy. type: "tlsa", "sts" or "no-policy-found" as a rule."""
+
+    type: str
+    domain: str
+    passed: int
+    failed: int
+    strings: tuple[str, ...] = ()
+    mx_hosts: tuple[str, ...] = ()
+    failures: tuple[ReceivedFailure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedReport:
+    """begin, end: of the time it is about, in seconds since 1970. left_out: policies and failures that are not kept."""
+
+    organization: str
+    contact: str
+    report_id: str
+    begin: float
+    end: float
+    policies: tuple[ReceivedPolicy, ...]
+    left_out: int = 0
+
+
+def unpack(data: bytes) -> bytes:
+    """The JSON of a report: gzip as the RFC has it, zip as some send it, or as it is. Raises ReportError."""
+    if len(data) > MAX_PACKED:
+        raise ReportError(f"it has more than {MAX_PACKED} octets as it comes")
+    if data.startswith(_GZIP):
+        found = _gunzipped(data)
+    elif data.startswith(_ZIP):
+        found = _unzipped(data)
+    else:
+        found = data
+    if len(found) > MAX_REPORT:
+        raise ReportError(f"unpacked it has more than {MAX_REPORT} octets")
+    return found
+
+
+def _gunzipped(data: bytes) -> bytes:
+    made = zlib.decompressobj(wbits=31)
+    try:
+        found = made.decompress(data, MAX_REPORT + 1)
+    except zlib.error:
+        raise ReportError("its gzip data is damaged") from None
+    if len(found) <= MAX_REPORT and not made.eof:
+        raise ReportError("its gzip data is cut off")
+    return found
+
+
+def _unzipped(data: bytes) -> bytes:
+    """The first file in it; what its directory claims about sizes is not believed."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = [one for one in archive.infolist() if not one.is_dir()]
+            if not members or members[0].flag_bits & 1:
+                raise ReportError("its zip archive has no file that can be read")
+            with archive.open(members[0]) as file:
+                return file.read(MAX_REPORT + 1)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError, OSError):
+        raise ReportError("its zip archive is damaged") from None
+
+
+class _Range(msgspec.Struct, rename="kebab"):
+    start_datetime: str
+    end_datetime: str
+
+
+class _Policy(msgspec.Struct, rename="kebab"):
+    policy_type: str
+    policy_domain: str = ""
+    policy_string: list[str] | str = ""
+    mx_host: list[str] | str = ""
+
+
+class _Summary(msgspec.Struct, rename="kebab"):
+    total_successful_session_count: int = 0
+    total_failure_session_count: int = 0
+
+
+class _Failure(msgspec.Struct, rename="kebab"):
+    """Required fields are what keeps a report of a few megabytes from becoming millions of empty objects."""
+
+    result_type: str
+    failed_session_count: int
+    sending_mta_ip: str | None = None
+    receiving_mx_hostname: str | None = None
+    receiving_mx_helo: str | None = None
+    receiving_ip: str | None = None
+    failure_reason_code: str | None = None
+    additional_information: str | None = None
+
+
+class _Applied(msgspec.Struct, rename="kebab"):
+    policy: _Policy
+    summary: _Summary
+    failure_details: list[_Failure] | None = None
+
+
+class _Report(msgspec.Struct, rename="kebab"):
+    date_range: _Range
+    policies: list[_Applied]
+    report_id: str
+    organization_name: str | None = None
+    contact_info: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Report).decode
+
+
+def parse_report(text: bytes) -> ReceivedReport:
+    """What the JSON of a report says. Raises ReportError."""
+    try:
+        found = _decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ReportError(f"its JSON is no TLS report: {_cleaned(str(error), _TEXT)}") from None
+    begin, end = _moment(found.date_range.start_datetime), _moment(found.date_range.end_datetime)
+    if not 0 <= end - begin <= _DAYS:
+        raise ReportError("its date-range ends before it begins, or is longer than forty days")
+    policies, left_out = _policies(found.policies)
+    return ReceivedReport(
+        _cleaned(found.organization_name or ""),
+        _cleaned(found.contact_info or ""),
+        _cleaned(found.report_id),
+        begin,
+        end,
+        policies,
+        left_out,
+    )
+
+
+def _policies(found: list[_Applied]) -> tuple[tuple[ReceivedPolicy, ...], int]:
+    room = _FAILURES
+    kept = []
+    left_out = max(len(found) - _POLICIES, 0)
+    for one in found[:_POLICIES]:
+        details = one.failure_details or []
+        left_out += max(len(details) - room, 0)
+        failures = tuple(map(_failure, details[:room]))
+        room -= len(failures)
+        kept.append(
+            ReceivedPolicy(
+                _cleaned(one.policy.policy_type),
+                _cleaned(one.policy.policy_domain).lower(),
+                _count(one.summary.total_successful_session_count),
+                _count(one.summary.total_failure_session_count),
+                _lines(one.policy.policy_string),
+                _lines(one.policy.mx_host),
+                failures,
+            )
+        )
+    return tuple(kept), left_out
+
+
+def _failure(found: _Failure) -> ReceivedFailure:
+    texts = (
+        found.sending_mta_ip, found.receiving_mx_hostname, found.receiving_mx_helo, found.receiving_ip,
+        found.failure_reason_code, found.additional_information,
+    )  # fmt: skip
+    cleaned = [_cleaned(text or "") for text in texts]
+    return ReceivedFailure(_cleaned(found.result_type), _count(found.failed_session_count), *cleaned)
+
+
+def _lines(found: list[str] | str) -> tuple[str, ...]:
+    """The lines of a policy. One string is one line; if it holds a list (Microsoft's TLSA records), that is meant."""
+    if isinstance(found, str):
+        found = _within(found) if found.startswith("[") else [found]
+    return tuple(_cleaned(line, _LONGEST) for line in found[:_LINES] if line)
+
+
+def _within(text: str) -> list[str]:
+    try:
+        return msgspec.json.decode(text, type=list[str])
+    except msgspec.DecodeError:
+        return [text]
+
+
+def _moment(text: str) -> float:
+    """RFC 3339; a time without zone is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise ReportError("its date-range is no pair of times (RFC 3339)") from None
+
+
+def _count(number: int) -> int:
+    if not 0 <= number <= _MOST:
+        raise ReportError("it counts sessions with a number that cannot be")
+    return number
+
+
+def _cleaned(text: str, most: int = _TEXT) -> str:
+    """Printable and not too long: it will be shown in terminals and pages."""
+    return "".join(one if one.isprintable() else "?" for one in text[:most])

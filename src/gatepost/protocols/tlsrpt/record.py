@@ -1,0 +1,56 @@
+"""The TXT record at _smtp._tls.DOMAIN that says where reports about TLS are wanted (RFC 8460 section 3).
+
+Used by `net.lookups.tlsrpt` and `checks`. Pure text: the caller asks the DNS.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gatepost.protocols.dns.text_record import RecordError, TextRecord, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+MAX_ADDRESSES: Final = 10  # of one record that are used
+
+# Addresses are listed with white space around the comma, and an https: one may hold "=".
+_RECORD: Final = TextRecord("TLSRPTv1", "rua", r"[\t\x20-\x3a\x3c-\x7e]+")
+_COMMA: Final = re.compile(r"[ \t]*,[ \t]*")
+# "!" must be encoded too (section 3): what comes behind it is no part of an address.
+_MAILTO: Final = re.compile(r"mailto:[^\s@!,;<>]{1,64}@[A-Za-z0-9.-]{1,255}(?:\?[^\s!,;]*)?", re.IGNORECASE)
+_HTTPS: Final = re.compile(r"https://[^\s!,;/?#]{1,255}(?:[/?][^\s!,;]*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """rua: URIs "mailto:…" and "https:…", in order, at most ten. ignored: those that no report can be sent to."""
+
+    rua: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+
+
+def record_name(domain: str) -> str:
+    """The owner of the TXT record of `domain`."""
+    return f"_smtp._tls.{domain}"
+
+
+def parse_record(records: Sequence[Sequence[bytes]]) -> Record | RecordError | None:
+    """What the TXT records of _smtp._tls.DOMAIN say. records: the strings of each.
+
+    None: no record is about TLS reports. An error means that the domain gets none, but meant to.
+    """
+    value = _RECORD.value(records)
+    return _addresses(value) if isinstance(value, str) else value
+
+
+def _addresses(rua: str) -> Record | RecordError:
+    found = _COMMA.split(rua)
+    usable = [one for one in found if _MAILTO.fullmatch(one) or _HTTPS.fullmatch(one)]
+    if not usable:
+        return RecordError(f'"{shown(rua.encode())}" has no address of the kinds mailto: and https:')
+    kept = tuple(usable[:MAX_ADDRESSES])
+    return Record(kept, tuple(shown(one.encode()) for one in found if one not in kept)[:MAX_ADDRESSES])

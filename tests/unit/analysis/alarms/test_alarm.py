@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+
+
+def test_what_is_about_mail():
+    assert sorted(one for one in Kind if one.of_mail) == [
+        "domain-conflict",
+        "nameservers-down",
+        "notice-missing",
+        "partner-failing",
+        "protection-drop",
+        "queue-age",
+        "tls-failures-rising",
+    ]
+    assert [one for one in Kind if one.of_mail and not one.of_traffic] == ["domain-conflict"]
+
+
+def test_the_key_says_what_it_is_about():
+    one = Alarm(Kind.EXPIRY, Severity.ERROR, "0a1b", "t", "d", "f")
+    assert one.key == "expiry 0a1b"
+    assert Alarm(Kind.QUEUE_AGE, Severity.ERROR, "", "t", "d", "f").key == "queue-age -"
+    assert Alarm(Kind.PARTNER_FAILING, Severity.ERROR, "", "t", "d", "f", "contoso/bank").key == (
+        "partner-failing - contoso/bank"
+    )

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from email import message_from_bytes, policy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.analysis.alarms.letter import Letter, build_letter, subject_of
+
+NOW = 1_800_000_000.0
+HOST = "mx1.contoso.example"
+
+
+def alarm(title: str, severity: Severity = Severity.ERROR, **fields: Any) -> Alarm:
+    fields = {"lines": (f"_25._tcp.{HOST}. IN TLSA 3 1 1 {'cc' * 32}",), **fields}
+    return Alarm(Kind.EXPIRY, severity, title, title, "Detail of it.", "Do this:", **fields)
+
+
+A, B, C = alarm("first", Severity.CRITICAL, since=NOW - 60), alarm("second"), alarm("third", Severity.WARNING)
+
+
+def letter(*standing: Alarm, fresh: tuple[Alarm, ...] = (), cleared: tuple[Alarm, ...] = (), **fields: Any) -> Letter:
+    keys = frozenset(one.key for one in fresh)
+    made = Letter(HOST, ("ops@contoso.example",), f"1@{HOST}", NOW, standing, keys, cleared)
+    return replace(made, **fields)
+
+
+SUBJECTS = [
+    (letter(A, B, C, fresh=(B,)), f"[gatepost {HOST}] 1 critical, 1 error, 1 warning: second"),
+    (letter(B, replace(B, certificate="z")), f"[gatepost {HOST}] 2 errors: second"),
+    (letter(C, replace(C, certificate="z"), fresh=(C,)), f"[gatepost {HOST}] 2 warnings: third"),
+    (letter(cleared=(A,)), f"[gatepost {HOST}] all is well again"),
+]
+
+
+@pytest.mark.parametrize(("one", "subject"), SUBJECTS)
+def test_what_a_list_of_mails_shows(one, subject):
+    assert subject_of(one) == subject
+    assert message_from_bytes(build_letter(one), policy=policy.SMTP)["Subject"] == subject
+
+
+def test_what_a_person_reads():
+    content = build_letter(letter(A, B, fresh=(B,), cleared=(C,), to=("ops@contoso.example", "ann@contoso.example")))
+    message = message_from_bytes(content, policy=policy.SMTP)
+    assert (message["From"], message["Auto-Submitted"]) == (f"gatepost <postmaster@{HOST}>", "auto-generated")
+    assert message["To"] == "ops@contoso.example, ann@contoso.example"
+    assert (message["Message-ID"], message["Date"]) == (f"<1@{HOST}>", "Fri, 15 Jan 2027 08:00:00 +0000")
+    text = message.get_content().replace("\r\n", "\n")
+    new, rest = text.split("\nSTILL SO\n")
+    still, over = rest.split("\nOVER\n")
+    assert "ERROR: second" in new
+    assert "CRITICAL: first" in still
+    assert "Since 2027-01-15 07:59Z" in still
+    assert f"What to do: Do this:\n    _25._tcp.{HOST}. IN TLSA 3 1 1 {'cc' * 32}\n" in still
+    assert over.startswith("  third\n")
+    assert "NEW" not in build_letter(letter(A)).decode()
+
+
+def test_letters_beyond_ascii_survive():
+    content = build_letter(letter(alarm("Bäckerei Müller"), fresh=()))
+    assert content.isascii()
+    assert "ERROR: Bäckerei Müller" in message_from_bytes(content, policy=policy.SMTP).get_content()
+
+
+def test_many_are_counted():
+    many = tuple(replace(A, certificate=str(number)) for number in range(100))
+    text = message_from_bytes(build_letter(letter(*many, cleared=many)), policy=policy.SMTP).get_content()
+    assert text.count("CRITICAL: first") == 40
+    assert "and 60 more" in text
+
+
+@given(st.text(max_size=400), st.text(max_size=300), st.booleans())
+def test_no_text_opens_another_field_or_a_long_line(text, title, is_fresh):
+    one = replace(A, title=title, detail=text, fix=f"x{'y' * 3000}{text}", lines=(text,))
+    content = build_letter(letter(one, fresh=(one,) if is_fresh else (), cleared=(one,)))
+    assert content.isascii()
+    lines = content.split(b"\r\n")
+    assert not any(b"\r" in line or b"\n" in line for line in lines)
+    assert max(map(len, lines)) <= 998
+    head = content.partition(b"\r\n\r\n")[0]
+    fields = [line.partition(b":")[0] for line in head.split(b"\r\n") if not line.startswith(b"\t")]
+    assert len(fields) == 9
+    assert fields[:3] == [b"From", b"To", b"Subject"]

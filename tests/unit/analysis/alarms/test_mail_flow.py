@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gatepost.analysis.alarms.alarm import Kind, Severity
+from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, Shares, judge_mail
+from gatepost.events.delivery_problems import Dropped, Failing, Untold
+
+NOW = 1_800_000_000.0
+HOUR = 3600.0
+FAILING = Failing(
+    "contoso", "bank-out", "bank.example", "authenticated(*.bank.example)", NOW - HOUR, NOW - 60, 3,
+    "certificate-expired", "mx.bank.example", "450 4.7.320 expired",
+)  # fmt: skip
+DROPPED = Dropped("contoso", "b.example", "b.example", "none/encrypted", "none/none", NOW - HOUR)
+SHARES = Shares(10, 20, 1, 100, "certificate-expired")
+
+
+def judged(limits: MailLimits | None = None, **facts):
+    return judge_mail(MailFacts(**facts), limits or MailLimits(), now=NOW)
+
+
+FAILING_CASES = [
+    ({}, True),
+    ({"deferrals": 2}, False),
+    ({"since": NOW - 800}, False),
+    ({"since": NOW - 900}, True),
+    ({"last": NOW - 3 * HOUR, "since": NOW - 9 * HOUR}, False),
+]
+
+
+@pytest.mark.parametrize(("fields", "told"), FAILING_CASES)
+def test_a_forced_partner_that_fails(fields, told):
+    found = judged(failing=(replace(FAILING, **fields),))
+    assert [(str(one.kind), str(one.severity), one.about) for one in found] == [
+        ("partner-failing", "critical", "contoso/bank-out/bank.example")
+    ][: int(told)]
+
+
+def test_what_is_said_of_it():
+    (one,) = judged(failing=(FAILING,))
+    assert one.title == "mail to bank.example waits, as TLS falls short of what the connector bank-out requires"
+    assert "3 attempts in a row were deferred at mx.bank.example" in one.detail
+    assert "certificate-expired" in one.detail
+    assert one.lines == ("gatepost check partner bank.example", "gatepost queue list --domain bank.example")
+    (own,) = judged(failing=(replace(FAILING, name="bank.example", host="", reply=""),))
+    assert own.title.endswith("what the policy of bank.example requires")
+    assert "deferred: authenticated" in own.detail
+    assert "The last reply: none" in own.detail
+    assert own.about == "contoso/bank.example"
+
+
+def test_several_workers_that_see_one_partner_tell_of_it_once():
+    later = replace(FAILING, last=NOW - 1, deferrals=7)
+    (one,) = judged(failing=(later, FAILING))
+    assert "7 attempts" in one.detail
+
+
+DROPS = [
+    ({}, "critical", "is no longer protected by TLS", "Mail goes all the same"),
+    ({"now": "none/encrypted", "was": "dnssec/authenticated"}, "error", "is less protected", "Mail goes all the same"),
+    ({"now": "none/encrypted", "held": True}, "critical", "is less protected", "Mail for it is held"),
+]
+
+
+@pytest.mark.parametrize(("fields", "severity", "title", "result"), DROPS)
+def test_a_destination_that_protects_less(fields, severity, title, result):
+    (one,) = judged(dropped=(replace(DROPPED, **fields),))
+    assert (str(one.kind), str(one.severity)) == ("protection-drop", severity)
+    assert title in one.title
+    assert result in one.detail
+
+
+def test_a_drop_that_nobody_saw_for_a_day_is_over():
+    assert judged(dropped=(replace(DROPPED, last=NOW - 24 * HOUR),)) == ()
+
+
+@pytest.mark.parametrize(
+    ("oldest", "threshold", "told"),
+    [(None, HOUR, 0), (0.0, HOUR, 0), (HOUR - 1, HOUR, 0), (HOUR, HOUR, 1), (HOUR, 0, 0)],
+)
+def test_the_queue_s_age(oldest, threshold, told):
+    found = judged(MailLimits(queue_age=threshold), oldest=oldest, destination="contoso/b.example")
+    assert [str(one.kind) for one in found] == ["queue-age"] * told
+    assert all("contoso/b.example" in one.detail for one in found)
+
+
+RISING = [
+    (SHARES, 10, "warning"),
+    (replace(SHARES, failed=11), 10, "error"),
+    (SHARES, 0, ""),
+    (replace(SHARES, failed=9), 10, ""),
+    (replace(SHARES, sessions_before=9), 10, ""),
+    (replace(SHARES, sessions=1000), 10, ""),
+    (replace(SHARES, failed_before=20), 10, ""),
+]
+
+
+@pytest.mark.parametrize(("shares", "least", "severity"), RISING)
+def test_tls_that_fails_more_often_than_before(shares, least, severity):
+    found = judged(MailLimits(tls_failures=least), tls={"b.example": shares})
+    assert [str(one.severity) for one in found] == [severity][: int(bool(severity))]
+    assert all(one.about == "b.example" and "certificate-expired" in one.detail for one in found)
+
+
+def test_what_is_not_known_is_no_alarm():
+    assert judged(oldest=None, tls=None) == ()
+
+
+def test_the_gravest_comes_first_and_no_text_of_others_begins_a_line():
+    found = judged(
+        failing=(replace(FAILING, reply="450 x\r\ny\x1b[0m", domain="b\nc"),), oldest=9 * HOUR, tls={"b": SHARES}
+    )
+    assert [str(one.severity) for one in found] == ["critical", "error", "warning"]
+    for one in found:
+        for text in (one.title, one.detail, one.fix, one.about, *one.lines):
+            assert text.isprintable()
+
+
+def test_nameservers_that_do_not_answer():
+    down = ". SOA: nameserver [127.0.0.1]:53 cannot be reached"
+    (alarm,) = judge_mail(MailFacts(resolver=down), MailLimits(), now=NOW)
+    assert (alarm.kind, alarm.severity) == (Kind.NAMESERVERS_DOWN, Severity.CRITICAL)
+    assert down in alarm.detail
+    assert alarm.kind.of_mail
+
+
+UNTOLD = Untold("contoso", "0cb1", "bob@b.example", "550 5.1.1 Unknown", NOW - 60)
+
+
+def test_senders_that_cannot_be_told():
+    again = replace(UNTOLD, recipient="joe@b.example")
+    (one,) = judged(untold=(UNTOLD, again))
+    assert (str(one.kind), str(one.severity), one.about) == ("notice-missing", "critical", "contoso/notices")
+    assert one.title == "a message of contoso failed, and the sender cannot be told"
+    assert "0cb1, which failed with: 550 5.1.1 Unknown." in one.detail
+    assert one.lines == ("gatepost trace show 0cb1", "gatepost queue drop 0cb1")
+    newer = replace(UNTOLD, message="0cb2", failed="", last=NOW - 1)
+    two, other = judged(untold=(newer, UNTOLD, replace(UNTOLD, organization="fabrikam")))
+    assert two.title.startswith("2 messages of contoso failed")
+    assert "0cb2, which failed with: nothing." in two.detail
+    assert other.about == "fabrikam/notices"
+
+
+def test_who_was_not_tried_again_is_not_told_of_for_ever():
+    assert judged(untold=(replace(UNTOLD, last=NOW - 3 * HOUR),)) == ()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
+from gatepost.pki.acme.issuer import Issuer, Kept
+from gatepost.pki.acme.schedule import Progress
+from gatepost.pki.certificates.authority import Authority
+from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State, document_of
+from gatepost.policy.connectors.model import parse
+from gatepost.protocols.tls.facts import CertificateFacts
+from gatepost.settings.model import Settings
+from gatepost.store.changes import ConfigStore
+
+NOW = 1_800_000_000.0
+HOST = "mx1.contoso.example"
+
+
+def organizations(*domains: dict[str, Any], outbound: tuple[dict[str, Any], ...] = ()) -> Any:
+    fields = {"accepted_domain": list(domains), "outbound_connector": list(outbound)}
+    return parse({"organization": {"contoso": {key: value for key, value in fields.items() if value}}}).organizations
+
+
+def gateway(*, served: bool = False) -> Settings:
+    mta_sts = {"address": "127.0.0.1:443"} if served else {}
+    return Settings.model_validate({"server": {"hostname": HOST}, "mta_sts": mta_sts})
+
+
+def domain(**fields: Any) -> dict[str, Any]:
+    return {"name": "contoso.example", **fields}
+
+
+NAMES = [
+    (domain(), True, [(HOST, "warning")]),
+    (domain(mta_sts="enforce"), False, [(HOST, "critical")]),
+    (domain(mta_sts="enforce"), True, [(HOST, "critical"), ("mta-sts.contoso.example", "error")]),
+    (domain(mta_sts="testing"), True, [(HOST, "warning"), ("mta-sts.contoso.example", "error")]),
+    (domain(mta_sts="none"), True, [(HOST, "warning"), ("mta-sts.contoso.example", "error")]),
+    (domain(mta_sts="enforce", mta_sts_mx=["*.contoso.example"]), False, [(HOST, "critical")]),
+    (domain(mta_sts="enforce", mta_sts_mx=["mx.other.example"]), False, [(HOST, "warning")]),
+]
+
+
+@pytest.mark.parametrize(("one", "served", "names"), NAMES)
+def test_names_that_must_be_borne(one, served, names):
+    found = scope_of(organizations(one), gateway(served=served)).names
+    assert [(one.name, str(one.severity)) for one in found] == names
+
+
+def connector(name: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "recipient_domains": [f"{name}.example"], **fields}
+
+
+def test_client_identities_that_connectors_present(tmp_path):
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    made, private = Authority("CA").issue(["client.contoso.example"])
+    chain.write_bytes(made)
+    key.touch(0o600)
+    key.write_bytes(private)
+    files = {"chain": str(chain), "key": str(key)}
+    outbound = (
+        connector("bank", client_certificate=files),
+        connector("shop", client_certificate={"label": "shared"}),
+        connector("off", client_certificate={"label": "unused"}, enabled=False),
+        connector("broken", client_certificate={"chain": "/nowhere", "key": "/nowhere"}),
+        connector("plain"),
+    )
+    some = organizations(domain(), outbound=outbound)
+    used = scope_of(some, gateway()).used
+    assert used == {("contoso", "bank"), ("contoso", "shared"), ("contoso", "broken")}
+    (entry,) = connector_files(some, NOW).values()
+    assert (entry.purpose, entry.state, entry.origin) == (Purpose.CLIENT, State.CURRENT, Origin.FILES)
+    assert (entry.organization, entry.label, entry.chain_file) == ("contoso", "bank", str(chain))
+    assert entry.leaf.dns_names == ("client.contoso.example",)
+
+
+# what was remembered of the authority -> what is told
+PROGRESS = [
+    (Progress(), {}),
+    (Progress(failures=1, error="not reachable"), {}),
+    (Progress(failures=2, error="not reachable"), {"a": "not reachable"}),
+]
+
+
+@pytest.mark.parametrize(("progress", "told"), PROGRESS)
+@pytest.mark.parametrize("is_on", [True, False])
+def test_renewals_that_fail(tmp_path, progress, told, is_on):
+    acme = {"directory_url": "https://ca.example/dir", "agree_tos": True} if is_on else {}
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    (tmp_path / "key").chmod(0o600)
+    sections = {"server": {"hostname": HOST}, "acme": acme, "store": {"master_key": f"file:{tmp_path}/key"}}
+    settings = Settings.model_validate(sections)
+    store = ConfigStore(tmp_path / "config.db")
+    leaf = CertificateFacts("CN=x", "CN=CA", "1", HOST, (HOST,), (), "aa" * 32, "b", "c", 0, NOW, "EC-P-256")
+    entry = Entry("a", leaf, state=State.CURRENT, origin=Origin.ACME)
+    issuer = Issuer(settings, store)
+    content = {issuer._place("state"): msgspec.json.encode(Kept(progress={HOST: progress}))}
+    store.apply({"certificate": {"a": document_of(entry)}}, author="test", content=content)
+    scope = scope_of(organizations(domain()), settings)
+    assert scope.acme is is_on
+    assert failing_renewals(settings, store, scope) == (told if is_on else {})
+    store.apply({"certificate": {"a": {}}}, author="test")
+    assert failing_renewals(settings, store, scope) == (None if is_on else {})
+    store.close()

@@ -1,0 +1,55 @@
+"""What the trace has since a switch, and before."""
+
+from __future__ import annotations
+
+from gatepost.analysis.checks.changeover import seen_partners
+from gatepost.analysis.checks.changeover_watch import Traffic, watch
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.store.trace import write_events
+
+SWITCHED = 1_795_528_800.0  # 2026-11-24T14:00:00Z
+
+
+def event(at, sender, *, kind="RECEIVE", version="TLSv1.3", reply=""):
+    return TraceEvent(
+        at=SWITCHED + at,
+        event=kind,
+        message="1",
+        organization="contoso",
+        direction="inbound",
+        session="s",
+        sender=sender,
+        recipient="bob@contoso.example",
+        tls_version=version,
+        reply=reply,
+    )
+
+
+EVENTS = [
+    event(-3000, "a@bank.example"),
+    event(-2000, "a@tax.example"),
+    event(-1000, "a@clear.example", version=""),
+    event(-4000, "a@early.example"),
+    event(10, "a@TAX.example"),
+    event(11, "a@clear.example", version=""),
+    event(12, "a@bank.example", kind="REFUSE", version="", reply="530 5.7.0 Must issue a STARTTLS command first"),
+    event(13, "a@bank.example", kind="REFUSE", version="", reply="550 5.1.1 nobody"),
+    event(14, "a@bank.example", kind="REFUSE", reply="550 5.7.51 no"),
+    event(15, "", version="TLSv1.2"),
+    event(16, "a@bank.example", kind="SEND"),
+]
+
+
+def test_what_came_in(tmp_path):
+    write_events(tmp_path, "w", EVENTS)
+    since, before = watch(tmp_path, SWITCHED, SWITCHED + 60)
+    assert since == Traffic(2, 1, 1, {"tax.example", ""})
+    assert before == Traffic(2, 1, 0, {"bank.example", "tax.example"})  # an hour: as long as it says at least
+    longer = watch(tmp_path, SWITCHED, SWITCHED + 5000)[1]
+    assert longer.domains == {"bank.example", "tax.example", "early.example"}
+
+
+def test_who_was_seen_over_tls(tmp_path):
+    write_events(tmp_path, "w", EVENTS)
+    assert seen_partners(tmp_path, now=SWITCHED + 60) == {"bank.example": 1, "tax.example": 2, "early.example": 1}
+    assert seen_partners(tmp_path, now=SWITCHED + 31 * 86400) == {}

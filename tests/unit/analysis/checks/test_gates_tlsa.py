@@ -1,0 +1,112 @@
+"""What TLSA records say about a switch: made lookups, a clock of our own."""
+
+from __future__ import annotations
+
+import pytest
+
+from gatepost.analysis.checks.gates_tlsa import HostTlsa, Sighting, own_tlsa, sight, tlsa_findings, tlsa_line
+from gatepost.analysis.checks.partner_report import Mark
+from gatepost.pki.certificates.entry import State
+from gatepost.protocols.dane.match import DaneVerdict
+from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
+from gatepost.protocols.dane.tlsa import MatchingType, Selector, Tlsa, Usage
+
+HOST = "mx.a.example"
+NOW = 1_795_528_790.0  # 2026-11-24T13:59:50Z
+NEXT, OLD = (Tlsa(Usage.DANE_EE, Selector.SPKI, MatchingType.SHA2_256, bytes([n]) * 32) for n in (1, 2))
+USABLE = TlsaLookup(TlsaStatus.USABLE, "2 TLSA records", base=HOST)
+MISSING = DaneVerdict(None, "another key")
+
+
+def matched(record):
+    return DaneVerdict(record, f"that of {record}")
+
+
+def seen(entry=MISSING, other=None, ttl=600, status=TlsaStatus.USABLE, **fields):
+    lookup = USABLE if status is TlsaStatus.USABLE else TlsaLookup(status, "why")
+    return HostTlsa(HOST, lookup, entry, other, ttl, **fields)
+
+
+BOTH, ONLY_OLD, ONLY_NEXT = seen(matched(NEXT), matched(OLD)), seen(MISSING, matched(OLD)), seen(matched(NEXT), MISSING)
+SHARED = seen(matched(OLD), matched(OLD))
+FAILED = seen(None, status=TlsaStatus.FAILED)
+FIRST = Sighting(NOW - 600, 600)
+
+CASES = {
+    "not there": (ONLY_OLD, Sighting(), Mark.FAIL, "none is for it"),
+    "there, and fresh": (BOTH, Sighting(NOW, 600), Mark.FAIL, "wait until 2026-11-24 14:10Z"),
+    "there, a second too fresh": (BOTH, Sighting(NOW - 599, 600), Mark.FAIL, "wait until 2026-11-24 14:00Z"),
+    "there for long": (BOTH, FIRST, Mark.PASS, "long enough"),
+    "one for both": (SHARED, Sighting(NOW, 600), Mark.PASS, "one record is for both"),
+    "the old one is gone already": (ONLY_NEXT, Sighting(NOW, 600), Mark.WARN, "wait already"),
+    "nothing is replaced": (seen(matched(NEXT)), FIRST, Mark.PASS, "long enough"),
+    "no answer": (FAILED, Sighting(), Mark.UNKNOWN, "cannot be looked up"),
+    "no records": (seen(None, status=TlsaStatus.NONE), Sighting(), Mark.INFO, "publishes no TLSA records"),
+    "not signed": (seen(None, status=TlsaStatus.INSECURE), Sighting(), Mark.INFO, "no DANE"),
+    "of no use": (seen(None, status=TlsaStatus.UNUSABLE), Sighting(), Mark.WARN, "no sender can use"),
+}
+
+
+@pytest.mark.parametrize(("host", "sighting", "mark", "text"), CASES.values(), ids=CASES)
+def test_a_certificate_that_is_to_become_current(entry, host, sighting, mark, text):
+    (found,) = tlsa_findings(entry("new"), [host], {HOST: sighting}, now=NOW)
+    assert (found.verdict, text in found.text) == (mark, True), found.text
+
+
+def test_what_is_to_be_added_and_when_waiting_ends(entry):
+    new = entry("new")
+    (missing,) = tlsa_findings(new, [ONLY_OLD], {}, now=NOW)
+    assert tlsa_line(HOST, new) in missing.fix
+    assert tlsa_line(HOST, new) == f"_25._tcp.{HOST}. IN TLSA 3 1 1 {new.leaf.spki_sha256}"
+    assert missing.until == 0.0
+    (fresh,) = tlsa_findings(new, [BOTH], {HOST: Sighting(NOW, 600)}, now=NOW)
+    assert fresh.until == NOW + 600
+    assert "planned for 2026-11-24T14:10Z" in fresh.fix  # no earlier than it ends
+
+
+def test_hosts_to_which_no_mail_comes(entry):
+    new, quiet = entry("new"), seen(None, status=TlsaStatus.NONE, takes_mail=False)
+    (found,) = tlsa_findings(new, [quiet], {}, now=NOW)
+    assert "DANE is not concerned" in found.text
+    silent = seen(None, status=TlsaStatus.FAILED, takes_mail=False)
+    assert [one.verdict for one in tlsa_findings(new, [quiet, silent], {}, now=NOW)] == [Mark.INFO]
+    loud = seen(MISSING, matched(OLD), takes_mail=False)
+    assert [one.verdict for one in tlsa_findings(new, [loud, seen(None, status=TlsaStatus.NONE)], {}, now=NOW)] == [
+        Mark.FAIL,
+        Mark.INFO,
+    ]
+
+
+SIGHTS = {
+    # what was remembered, what is seen -> what is remembered
+    "nothing before, nothing now": (Sighting(), ONLY_OLD, Sighting(0.0, 600)),
+    "the longest time counts": (Sighting(0.0, 3600), ONLY_OLD, Sighting(0.0, 3600)),
+    "first sight": (Sighting(0.0, 3600), BOTH, Sighting(NOW, 3600)),
+    "first sight of all": (Sighting(), BOTH, Sighting(NOW, 600)),
+    "seen before": (FIRST, BOTH, FIRST),
+    "gone again": (FIRST, ONLY_OLD, Sighting(0.0, 600)),
+    "no answer changes nothing": (FIRST, FAILED, FIRST),
+}
+
+
+@pytest.mark.parametrize(("before", "host", "after"), SIGHTS.values(), ids=SIGHTS)
+def test_what_is_remembered(before, host, after):
+    assert sight(before, host, now=NOW) == after
+    assert Sighting().until == 0.0
+
+
+@pytest.mark.parametrize(
+    ("host", "mark", "text"),
+    [
+        (seen(matched(NEXT), matched(OLD)), Mark.INFO, "is still published"),
+        (ONLY_NEXT, Mark.PASS, "a record for it is published"),
+        (SHARED, Mark.PASS, "a record for it is published"),
+        (seen(matched(NEXT)), Mark.PASS, "a record for it is published"),
+        (ONLY_OLD, Mark.FAIL, "none is for the current certificate"),
+        (FAILED, Mark.UNKNOWN, "cannot be looked up"),
+    ],
+)
+def test_a_certificate_that_is_current(entry, host, mark, text):
+    found = own_tlsa(entry("new", state=State.CURRENT), host)
+    assert (found.verdict, text in found.text) == (mark, True)
+    assert ("roll back" in found.fix) is (mark in {Mark.INFO, Mark.FAIL})

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from gatepost.analysis.checks.named_files import file_alarm, named_files, unusable
+from gatepost.net.identity import IdentityError, ServerIdentity
+
+NOW = 1_800_000_000.0
+
+
+def nobody(organization, label, now):
+    raise IdentityError(f"{organization} has no current client identity {label!r}")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A certificate with its key, and the key of another."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gw")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + dt.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    (tmp_path / "chain.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    for file, one in (("key.pem", key), ("other.pem", ec.generate_private_key(ec.SECP256R1()))):
+        form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        (tmp_path / file).write_bytes(one.private_bytes(*form))
+    return tmp_path
+
+
+def needs(directory, text):
+    return list(named_files(directory(text).resources.organizations))
+
+
+def test_what_enabled_resources_name_is_found(directory):
+    found = needs(
+        directory,
+        """
+        [organization.contoso]
+        [[organization.contoso.inbound_connector]]
+        name = "from bank"
+        sender_domains = ["bank.example"]
+        trust_anchors = "/anchors.pem"
+        [[organization.contoso.outbound_connector]]
+        name = "bank"
+        recipient_domains = ["bank.example"]
+        client_certificate = { label = "bank" }
+        [[organization.contoso.outbound_connector]]
+        name = "off"
+        enabled = false
+        recipient_domains = ["off.example"]
+        trust_anchors = "/gone.pem"
+        [[organization.contoso.outbound_connector]]
+        name = "shop"
+        recipient_domains = ["shop.example"]
+        trust_anchors = "system"
+        client_certificate = { chain = "/chain.pem", key = "/key.pem" }
+        """,
+    )
+    assert [(one.owner, one.field) for one in found] == [
+        ("inbound connector 'from bank' of contoso", "trust_anchors"),
+        ("outbound connector 'bank' of contoso", "client_certificate.label"),
+        ("outbound connector 'shop' of contoso", "client_certificate"),
+    ]
+    assert found[0].path == "organization.contoso.inbound_connector[0] 'from bank'.trust_anchors"
+    assert len({one.need for one in found}) == 3
+
+
+OUT = """
+[organization.contoso]
+[[organization.contoso.outbound_connector]]
+name = "bank"
+recipient_domains = ["bank.example"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('trust_anchors = "{}/chain.pem"', ""),
+        ('trust_anchors = "{}/gone.pem"', "gone.pem: No such file or directory"),
+        ('trust_anchors = "{}/key.pem"', "key.pem: no certificate in it"),
+        ('client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/key.pem" }}', ""),
+        ('client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/gone.pem" }}', "gone.pem: No such file"),
+        (
+            'client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/other.pem" }}',
+            "does not belong to the certificate",
+        ),
+        ('client_certificate = {{ label = "bank" }}', "contoso has no current client identity 'bank'"),
+    ],
+)
+def test_why_something_cannot_be_used(directory, files, line, why):
+    (one,) = needs(directory, OUT + line.format(files))
+    said = unusable(one, nobody, NOW)
+    assert why in said
+    assert bool(said) is bool(why)
+
+
+def test_a_label_that_is_there_will_do(directory):
+    (one,) = needs(directory, OUT + 'client_certificate = { label = "bank" }')
+    assert unusable(one, lambda *_: ServerIdentity(b"", b""), NOW) == ""
+
+
+def test_the_alarm_names_the_resource_and_what_is_gone(directory):
+    (one,) = needs(directory, OUT + 'trust_anchors = "/gone.pem"')
+    alarm = file_alarm(one, "/gone.pem: No such file or directory")
+    assert alarm.key == "file-unusable - contoso/bank/trust_anchors"
+    assert "outbound connector 'bank' of contoso" in alarm.title
+    assert "/gone.pem" in alarm.detail

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from gatepost.analysis.checks.progress import UnderWay
+from gatepost.analysis.checks.tasks import HostReport
+
+
+def test_reports_stand_in_the_order_of_hosts_and_an_address_takes_the_place_of_none() -> None:
+    told: list[list[tuple[str, str]]] = []
+    going = UnderWay(lambda reports: told.append([(one.host, one.address) for one in reports]))
+    first, second = going.place(), going.place()
+    second.show(HostReport("mx2", "", ()))
+    first.show(HostReport("mx1", "", ()))
+    first.show(HostReport("mx1", "192.0.2.1:25", ()))
+    first.show(HostReport("mx1", "192.0.2.2:25", ()))
+    first.show(HostReport("mx1", "192.0.2.1:25", ()))
+    assert told == [
+        [("mx2", "")],
+        [("mx1", ""), ("mx2", "")],
+        [("mx1", "192.0.2.1:25"), ("mx2", "")],
+        [("mx1", "192.0.2.1:25"), ("mx1", "192.0.2.2:25"), ("mx2", "")],
+        [("mx1", "192.0.2.1:25"), ("mx1", "192.0.2.2:25"), ("mx2", "")],
+    ]
+    second.clear()
+    assert second.reports == ()
+    assert len(first.reports) == 2

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
+from gatepost.analysis.reports.mail_facts import MailFactFinder
+from gatepost.events.delivery_problems import Dropped, Failing
+from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
+from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
+from gatepost.store.schema import QUEUE_FILE
+from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
+from gatepost.store.trace_files import day_of
+
+NOW = 1_800_000_000.0
+DAY = 86400.0
+POLICY = applied(PolicyType.NONE, "b.example")
+FAILING = Failing("o", "n", "d", "encrypted", 1.0, 2.0, 3, "certificate-expired")
+DROPPED = Dropped("o", "n", "d", "was", "now", 1.0)
+
+
+def write(data, at, passed, **failed):
+    day = day_of(at)
+    counts = [Count(day, "b.example", POLICY, None, passed)] if passed else []
+    for result, sessions in failed.items():
+        counts.append(Count(day, "b.example", POLICY, detail(ResultType(result.replace("_", "-"))), sessions))
+    write_counts(data / SESSIONS_DIRECTORY, day, counts)
+
+
+def test_nothing_is_known_of_a_new_gateway(tmp_path):
+    assert MailFactFinder(tmp_path).find(NOW) == MailFacts()
+
+
+def test_what_workers_saw_and_how_sessions_went(tmp_path):
+    write_figures(tmp_path / WORKERS_DIRECTORY, WorkerFigures(0, failing=(FAILING,)))
+    write_figures(tmp_path / WORKERS_DIRECTORY, WorkerFigures(1, dropped=(DROPPED,)))
+    write(tmp_path, NOW - 9 * DAY, 1000, certificate_expired=1000)
+    write(tmp_path, NOW - 7 * DAY, 40, certificate_expired=1)
+    write(tmp_path, NOW - DAY, 60)
+    write(tmp_path, NOW, 10, certificate_expired=3, starttls_not_supported=7)
+    finder = MailFactFinder(tmp_path)
+    found = finder.find(NOW)
+    assert (found.failing, found.dropped) == ((FAILING,), (DROPPED,))
+    assert found.tls == {"b.example": Shares(10, 20, 1, 101, "starttls-not-supported")}
+    write(tmp_path, NOW, 5)
+    assert finder.find(NOW).tls == {"b.example": Shares(10, 25, 1, 101, "starttls-not-supported")}
+
+
+def test_what_cannot_be_read_is_not_known(tmp_path, caplog):
+    (tmp_path / "queue" / "0").mkdir(parents=True)
+    (tmp_path / "queue" / "0" / QUEUE_FILE).write_bytes(b"x" * 4096)
+    (tmp_path / SESSIONS_DIRECTORY).mkdir()
+    (tmp_path / SESSIONS_DIRECTORY / f"{day_of(NOW)}.db").write_bytes(b"x" * 4096)
+    found = MailFactFinder(tmp_path).find(NOW)
+    assert (found.oldest, found.tls) == (None, None)
+    assert "the age of the queue is not known" in caplog.text
+    assert "how TLS sessions went is not known" in caplog.text

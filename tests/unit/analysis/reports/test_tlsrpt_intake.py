@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import gzip
+import json
+from email.message import EmailMessage
+
+import pytest
+
+from gatepost.analysis.reports import tlsrpt_intake as module
+from gatepost.analysis.reports.tlsrpt_intake import INBOX, Intake
+from gatepost.store.interface import StoreFailure
+from gatepost.store.received_reports import read_reports
+
+DAY = 86_400.0
+NOW = 1_795_521_600.0  # 2026-11-24T12:00:00Z
+
+
+def packed(name="1", domain="contoso.example"):
+    report = {
+        "organization-name": "Partner Inc.",
+        "date-range": {"start-datetime": "2026-11-23T00:00:00Z", "end-datetime": "2026-11-23T23:59:59Z"},
+        "contact-info": "tls@partner.example",
+        "report-id": name,
+        "policies": [
+            {
+                "policy": {"policy-type": "sts", "policy-domain": domain},
+                "summary": {"total-successful-session-count": 7, "total-failure-session-count": 2},
+            }
+        ],
+    }
+    return gzip.compress(json.dumps(report).encode())
+
+
+def mail(data):
+    message = EmailMessage()
+    message["From"] = "tls@partner.example"
+    message.set_content("A report.")
+    message.add_attachment(data, maintype="application", subtype="tlsrpt+gzip")
+    return message.as_bytes()
+
+
+class World:
+    def __init__(self, data):
+        self.data = data
+        self.maildir = data / "maildir" / "contoso.example" / "tls"
+        for part in ("tmp", "new"):
+            (self.maildir / part).mkdir(parents=True)
+        (data / INBOX).mkdir()
+        self.now = NOW
+        self.intake = Intake(data, 30, lambda: self.now)
+
+    def take(self):
+        return self.intake.take([self.maildir, self.data / "nowhere"], {"contoso.example"})
+
+    def mails(self, part):
+        return sorted(path.name for path in (self.maildir / part).glob("*"))
+
+    def reports(self):
+        return [(one.source, one.report.report_id) for one in read_reports(self.data, 0, NOW * 2)]
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def test_from_a_mailbox_and_from_the_web(world, caplog):
+    caplog.set_level("INFO")
+    (world.maildir / "new" / "1.a").write_bytes(mail(packed()))
+    (world.data / INBOX / "2.b.192-0-2-1").write_bytes(packed("2"))
+    assert world.take() == 2
+    assert world.reports() == [("mail 1.a", "1"), ("https 2.b.192-0-2-1", "2")]
+    assert (world.mails("new"), world.mails("cur")) == ([], ["1.a:2,S"])
+    assert list((world.data / INBOX).iterdir()) == []
+    assert "mail 1.a of Partner Inc.: 7 sessions passed, 2 failed" in caplog.text
+    assert world.take() == 0
+
+
+def test_one_that_comes_twice_counts_once(world, caplog):
+    caplog.set_level("INFO")
+    for name in ("1", "2"):
+        (world.maildir / "new" / name).write_bytes(mail(packed()))
+    assert world.take() == 1
+    assert world.mails("cur") == ["1:2,S", "2:2,S"]
+    assert "is there already: 1 of Partner Inc." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"Subject: hello\r\n\r\nno report", "has no part with a TLS report"),
+        (mail(b"no json"), "its JSON is no TLS report"),
+        (mail(packed(domain="elsewhere.example")), "it is about no domain of ours"),
+        (mail(packed(domain="")), "it is about no domain of ours"),
+    ],
+    ids=range(4),
+)
+def test_other_mail_is_left_unread_and_looked_at_once(world, caplog, content, why):
+    (world.maildir / "new" / "1").write_bytes(content)
+    (world.maildir / "new" / "2").write_bytes(mail(packed()))
+    assert world.take() == 1
+    assert world.mails("cur") == ["1:2,", "2:2,S"]
+    assert f"mail 1: {why}" in caplog.text.replace("the mail has", "has")
+    caplog.clear()
+    assert world.take() == 0
+    assert caplog.text == ""
+
+
+def test_what_is_about_our_hosts_is_ours(world):
+    (world.data / INBOX / "1").write_bytes(packed(domain="mx1.contoso.example"))
+    assert world.take() == 1
+
+
+def test_what_came_over_https_and_is_no_report_is_removed(world, caplog):
+    (world.data / INBOX / "1").write_bytes(b"junk")
+    (world.data / INBOX / ".2").write_bytes(b"being written")
+    assert world.take() == 0
+    assert [path.name for path in (world.data / INBOX).iterdir()] == [".2"]
+    assert "https 1: its JSON is no TLS report" in caplog.text
+
+
+def test_nothing_is_lost_while_the_store_fails(world, caplog, monkeypatch):
+    (world.maildir / "new" / "1").write_bytes(mail(packed("1")))
+    (world.data / INBOX / "2").write_bytes(packed("2"))
+    with monkeypatch.context() as patch:
+
+        def fails(*_):
+            raise StoreFailure("the disk is full")
+
+        patch.setattr(module, "keep_report", fails)
+        assert world.take() == 0
+    assert "1 waits in its mailbox: the disk is full" in caplog.text
+    assert "2 waits in tls-reports-inbox: the disk is full" in caplog.text
+    assert world.take() == 2
+
+
+def test_old_reports_are_forgotten_once_a_day(world, caplog, monkeypatch):
+    (world.data / INBOX / "1").write_bytes(packed("1"))
+    world.take()
+    world.now += 40 * DAY
+    world.take()
+    assert world.reports() == []
+    monkeypatch.setattr(module, "forget_reports", lambda *_: pytest.fail("that was today already"))
+    world.take()
+
+    def fails(*_):
+        raise StoreFailure("broken")
+
+    monkeypatch.setattr(module, "forget_reports", fails)
+    world.now += DAY
+    world.take()
+    assert "old ones cannot be forgotten: broken" in caplog.text
+    Intake(world.data, 0, lambda: world.now).take([], set())  # for ever

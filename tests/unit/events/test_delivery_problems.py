@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.events.delivery_problems import Dropped, Failing, Hardships, Untold
+from gatepost.mail.model.trace_event import TraceEvent
+
+
+def event(name, at=1.0, **fields):
+    given = {
+        "message": "1",
+        "organization": "contoso",
+        "direction": "originating",
+        "session": "s",
+        "sender": "a@contoso.example",
+        "recipient": "c@Bank.example",
+        "connector": "bank-out",
+        "requirement": "authenticated(bank.example)",
+    }
+    return TraceEvent(at=at, event=name, **(given | fields))
+
+
+def deferred(at=1.0, **fields):
+    return event("DEFER", at, **({"result_type": "certificate-expired", "peer_host": "mx", "reply": "450 x"} | fields))
+
+
+def test_a_run_of_attempts_until_one_is_delivered():
+    found = Hardships()
+    found([[deferred(1.0), deferred(1.0)], [deferred(5.0, reply="450 y")], [event("RECEIVE"), event("FAIL")], []])
+    assert found.failing == (
+        Failing(
+            "contoso",
+            "bank-out",
+            "bank.example",
+            "authenticated(bank.example)",
+            1.0,
+            5.0,
+            2,
+            "certificate-expired",
+            "mx",
+            "450 y",
+        ),
+    )
+    assert found.changed
+    again = Hardships(found.failing, found.dropped)
+    assert not again.changed
+    again([[event("SEND", 9.0)]])
+    assert (again.failing, again.changed) == ((), True)
+
+
+@pytest.mark.parametrize("fields", [{"result_type": ""}, {"requirement": "opportunistic"}, {"requirement": ""}])
+def test_what_is_no_forced_partner_or_no_fault_of_tls(fields):
+    found = Hardships()
+    found([[deferred(**fields)]])
+    assert (found.failing, found.changed) == ((), False)
+
+
+def test_a_drop_lasts_until_the_destination_does_better():
+    drop = {"protection_drop": {"was": "none/encrypted", "since": 0.5, "now": "none/none"}}
+    found = Hardships()
+    found([[event("SEND", 2.0, connector="", requirement="opportunistic", detail=drop)]])
+    assert found.dropped == (Dropped("contoso", "bank.example", "bank.example", "none/encrypted", "none/none", 2.0),)
+    found([[event("HOLD", 3.0, connector="", detail=drop)]])
+    assert found.dropped[0].held
+    found([[event("SEND", 4.0, connector="")]])
+    assert found.dropped == ()
+
+
+def test_partners_have_an_end_and_their_words_too():
+    found = Hardships()
+    drop = {"protection_drop": {"was": "a", "now": "b"}}
+    for number in range(600):
+        found([[deferred(recipient=f"x@{number}.{'d' * 5000}", reply="r" * 10**5, detail=drop)]])
+    assert (len(found.failing), len(found.dropped)) == (500, 500)
+    assert max(len(one.reply) + len(one.domain) for one in found.failing) <= 600
+    found([[deferred(9.0, recipient=f"x@0.{'d' * 5000}")]])
+    assert found.failing[-1].deferrals + found.failing[0].deferrals == 3, "who is known is followed"
+
+
+UNTOLD = {"failed": "550 5.1.1 Unknown"}
+
+
+@pytest.mark.parametrize("end", ["FAIL", "EXPIRE", "SEND", "DEFER"])
+def test_a_failure_without_a_notice_until_another_outcome(end):
+    found = Hardships()
+    found([[event("DEFER", 2.0, detail=UNTOLD)], [event("RECEIVE", 2.5), event("FAIL", 3.0, recipient="d@b.example")]])
+    assert found.untold == (Untold("contoso", "1", "c@Bank.example", "550 5.1.1 Unknown", 2.0),)
+    again = Hardships(untold=found.untold)
+    again([[event("DEFER", 4.0, detail=UNTOLD)]])
+    assert [one.last for one in again.untold] == [4.0]
+    again.changed = False
+    again([[event(end, 5.0)]])
+    assert (again.untold, again.changed) == ((), True)
+
+
+def test_failures_without_a_notice_have_an_end_and_their_words_too():
+    found = Hardships()
+    for number in range(600):
+        found([[event("DEFER", message=str(number), recipient="x" * 5000, detail={"failed": "y" * 5000})]])
+    assert len(found.untold) == 500
+    assert max(len(one.recipient) + len(one.failed) for one in found.untold) == 600

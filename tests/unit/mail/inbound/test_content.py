@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import pytest
+
+from gatepost.mail.inbound.content import _KEPT, ContentHooks, Examined
+from gatepost.net.lookups.dns import Resolver
+from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.net.tasks import spawn
+from gatepost.policy.connectors.content_hook import ContentHook
+from gatepost.policy.connectors.hook_index import AskedHook
+from gatepost.protocols.scanners.finding import Action
+from gatepost.protocols.scanners.rspamd import Described
+from gatepost.store.interface import StoreBusy
+
+MESSAGE = b"Subject: x\r\n\r\nhello\r\n"
+DESCRIBED = Described("192.0.2.1", "client.example", "", ("a@b.example",), "Q1", "mx.b.example")
+
+
+async def content():
+    yield MESSAGE
+
+
+EXAMINED = Examined(DESCRIBED, len(MESSAGE), content)
+
+
+def asked(address, **fields):
+    kind = "rspamd" if "://" in address else "clamav"
+    return AskedHook("contoso", ContentHook(**{"name": "h", "type": kind, "address": address} | fields))
+
+
+@contextlib.asynccontextmanager
+async def hooks():
+    resolver = Resolver(Nameservers(["127.0.0.1:9"], timeout=0.2))
+    try:
+        yield ContentHooks(resolver)
+    finally:
+        await resolver.close()
+
+
+@contextlib.asynccontextmanager
+async def scanner(behave):
+    """ "HOST:PORT" of a server that behaves like that, once it has read something."""
+
+    async def serve(reader, writer):
+        try:
+            await reader.read(10)
+            await behave(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+def saying(answer):
+    async def behave(_reader, writer):
+        writer.write(answer)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+    return behave
+
+
+CLEAN = saying(b"stream: OK\0")
+
+
+async def silent(reader, _writer):
+    await reader.read()
+
+
+async def test_the_answer_of_each_hook_comes_in_its_place():
+    async with hooks() as ours, scanner(CLEAN) as clean, scanner(saying(b"stream: X FOUND\0")) as infected:
+        answers = await ours.ask([asked(infected, name="a"), asked(clean, name="b")], EXAMINED)
+        assert [(one.asked.hook.name, one.finding.action) for one in answers] == [
+            ("a", Action.REJECT),
+            ("b", Action.NO_ACTION),
+        ]
+        assert all(one.milliseconds >= 0 and not one.failure for one in answers)
+
+
+async def test_what_is_too_large_is_not_asked_about():
+    async with hooks() as ours:
+        (answer,) = await ours.ask([asked("127.0.0.1:1", max_size=1024)], Examined(DESCRIBED, 1025, content))
+        assert (answer.too_large, answer.finding) == (True, None)
+
+
+async def test_rspamd_is_told_whose_hook_asks():
+    seen = []
+
+    async def behave(reader, writer):
+        seen.append(await reader.readuntil(MESSAGE))
+        await saying(b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"action": "reject"}')(reader, writer)
+
+    async with hooks() as ours, scanner(behave) as address:
+        hook = asked(f"http://{address}", settings_id="strict")
+        (answer,) = await ours.ask([hook], EXAMINED)
+        assert answer.finding.action is Action.REJECT
+        assert b"MTA-Tag: contoso\r\n" in seen[0]
+        assert b"Settings-ID: strict\r\n" in seen[0]
+        ours.reload()
+        assert (await ours.ask([hook], EXAMINED))[0].finding is not None
+
+
+async def test_anchors_that_cannot_be_read_are_a_failure_of_the_hook(tmp_path):
+    async with hooks() as ours:
+        (answer,) = await ours.ask([asked("https://127.0.0.1:1", trust_anchors=str(tmp_path / "none.pem"))], EXAMINED)
+        assert answer.failure.startswith("trust_anchors: ")
+
+
+async def test_an_https_scanner_must_show_a_certificate_of_these_anchors(gate, tmp_path):
+    path = tmp_path / "root.pem"
+    path.write_bytes(gate.authority.certificate_pem)
+    async with hooks() as ours, scanner(CLEAN) as address:
+        (answer,) = await ours.ask([asked(f"https://{address}", trust_anchors=str(path), timeout=5)], EXAMINED)
+        assert answer.failure
+
+
+async def test_the_time_is_for_everything_and_connections_are_counted():
+    async with hooks() as ours, scanner(silent) as address:
+        one = asked(address, timeout=1, connections=1)
+        answers = await asyncio.gather(*(ours.ask([one], EXAMINED) for _ in range(3)))
+        reasons = {answer.failure for (answer,) in answers}
+        # One of those that wait may get the connection in the very moment in which its own time is over.
+        assert reasons == {"all 1 connections were in use for 1 s", f"{address}: no whole answer within 1 s"}
+
+
+async def test_who_gives_up_gives_the_connection_back():
+    async with hooks() as ours, scanner(silent) as address:
+        one = asked(address, connections=1)
+        waiting = spawn(ours.ask([one], EXAMINED), "a question")
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not ours._scanner(one.hook).slots.locked()
+
+
+async def test_a_message_that_cannot_be_read_is_the_stores_failure():
+    async def unreadable():
+        yield b"x"
+        raise StoreBusy("gone")
+
+    async with hooks() as ours, scanner(silent) as address:
+        broken = Examined(DESCRIBED, 10, unreadable)
+        for several in ([asked(address)], [asked(address), asked(address, name="i")]):
+            with pytest.raises(StoreBusy):
+                await ours.ask(several, broken)
+
+
+async def test_the_log_tells_when_a_scanner_begins_to_fail_and_when_it_answers_again(caplog):
+    caplog.set_level(logging.INFO)
+    behaviours = [silent, silent, CLEAN, CLEAN]
+
+    async def behave(reader, writer):
+        await behaviours.pop(0)(reader, writer)
+
+    async with hooks() as ours, scanner(behave) as address:
+        for _ in range(4):
+            await ours.ask([asked(address, timeout=1)], EXAMINED)
+    said = [record.message for record in caplog.records if "content hook" in record.message]
+    assert len(said) == 2
+    assert "no whole answer within 1 s; mail it is asked about: defer until it answers again" in said[0]
+    assert "answers again, after" in said[1]
+
+
+async def test_scanners_are_not_remembered_without_end():
+    async with hooks() as ours:
+        for port in range(1, _KEPT + 10):
+            ours._scanner(asked(f"127.0.0.1:{port}").hook)
+        assert len(ours._scanners) <= _KEPT

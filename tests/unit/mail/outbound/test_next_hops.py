@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.outbound.next_hops import NextHops, next_hop_name
+from gatepost.mail.queue.hop_queue import LaneKey
+from gatepost.net.lookups.question import LookupFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = "contoso/b.example"
+
+
+def finder(world: Any) -> NextHops:
+    deliverer = world.build(mx_port=25)
+    services = deliverer._services
+    return NextHops(lambda: deliverer.planner, services.store, services.router, 25)
+
+
+def found(world: Any, given: Delivery) -> LaneKey:
+    return asyncio.run(finder(world).find(given))
+
+
+def test_names_of_hosts_have_no_order() -> None:
+    assert next_hop_name(["b:25", "a:25"]) == next_hop_name(["a:25", "b:25"]) == "a:25,b:25"
+
+
+def test_smart_hosts_are_known_without_a_look_up(world: Any, kit: Any) -> None:
+    world.connector(25, "two.example", "one.example")
+    hops = finder(world)
+    expected = LaneKey("one.example:25,two.example:25", "out")
+    assert hops.known(kit.delivery()) == hops.usual(HERE) == asyncio.run(hops.find(kit.delivery())) == expected
+
+
+def test_domains_with_the_same_mx_hosts_have_one_next_hop(world: Any, kit: Any) -> None:
+    world.mx("10 mx1.host.example.", "20 mx2.host.example.")
+    world.names.table["c.example", "MX"] = ["5 MX2.host.example.", "5 mx1.host.example."]
+    hops = finder(world)
+    assert hops.known(kit.delivery()) is hops.usual(HERE) is None
+    expected = LaneKey("mx1.host.example:25,mx2.host.example:25")
+    assert asyncio.run(hops.find(kit.delivery())) == expected
+    assert hops.known(kit.delivery()) == hops.usual(HERE) == expected
+    other = kit.delivery("bob@c.example")
+    other.destination = "contoso/c.example"
+    assert asyncio.run(hops.find(other)) == expected
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([], LaneKey("b.example:25")),  # RFC 5321 section 5.1: the domain itself
+        (["0 ."], LaneKey(HERE)),
+        ([""], LaneKey(HERE)),
+        (LookupFailed("servfail"), LaneKey(HERE)),
+    ],
+)
+def test_a_domain_without_mx_hosts_goes_by_itself(world: Any, kit: Any, records: Any, expected: LaneKey) -> None:
+    world.names.table["b.example", "MX"] = records
+    assert found(world, kit.delivery()) == expected
+
+
+def test_an_address_literal_needs_no_look_up(world: Any, kit: Any) -> None:
+    given = kit.delivery("bob@[192.0.2.1]")
+    given.destination = "contoso/[192.0.2.1]"
+    assert finder(world).known(given) == finder(world).usual(given.destination) == LaneKey("[192.0.2.1]:25")
+
+
+def test_what_the_message_asks_is_part_of_the_terms(world: Any, kit: Any) -> None:
+    world.connector(25)
+    keys = {
+        finder(world).known(kit.delivery(**fields)).terms
+        for fields in (
+            {},
+            {"require_tls": True},
+            {"tls_required_no": True},
+            {"require_tls": True, "reverse_path": ""},
+        )
+    }
+    assert keys == {"out", "out asks for TLS", "out waives TLS", "out asks for TLS as a notice"}
+
+
+def rule(world: Any, **fields: Any) -> None:
+    world.resources["mail_flow_rule"] = [{"name": "secret", "require_tls": True, **fields}]
+
+
+def test_mail_under_a_rule_fares_by_itself(world: Any, kit: Any) -> None:
+    world.connector(25)
+    rule(world, senders=["ann@contoso.example"])
+    ruled = finder(world).known(kit.delivery())
+    other = finder(world).known(kit.delivery(reverse_path="eve@contoso.example"))
+    assert ruled is not None
+    assert ruled.terms.startswith("out by rule")
+    assert other == LaneKey("mx.b.example:25", "out")
+
+
+def test_mail_under_a_rule_that_goes_by_mx_fares_by_itself(world: Any, kit: Any) -> None:
+    rule(world, senders=["ann@contoso.example"])
+    assert found(world, kit.delivery()).terms.startswith(" by rule")
+
+
+@pytest.mark.parametrize("change", [lambda bodies: None, lambda bodies: bodies.update({7: LookupError("gone")})])
+def test_a_rule_that_asks_the_message_needs_a_look_into_it(
+    world: Any, kit: Any, change: Callable[[dict[int, Any]], None]
+) -> None:
+    world.connector(25)
+    rule(world, header_name="Subject", header_contains=["hello"])
+    body = kit.BODY
+    hops = finder(world)
+    assert hops.known(kit.delivery(body=body)) is None
+    key = asyncio.run(hops.find(kit.delivery(body=body)))
+    assert key.terms.startswith("out by rule")
+    world.bodies.bodies[7] = body
+    change(world.bodies.bodies)
+    kept = asyncio.run(hops.find(kit.delivery(body=None, size=len(body))))
+    assert kept in {key, LaneKey(HERE)}
+
+
+def test_mailboxes_are_no_next_hop(world: Any, kit: Any) -> None:
+    world.resources["accepted_domain"] = [{"name": "contoso.example"}]
+    world.resources["mailbox"] = [
+        {"address": "bob@contoso.example"},
+        {"address": "eve@contoso.example", "delivery": "lmtp:127.0.0.1:24"},
+    ]
+    hops = finder(world)
+
+    def key(address: str) -> LaneKey | None:
+        message = Message(7, "contoso", 1.0, "ann@a.example")
+        return hops.known(Delivery(8, message, "contoso/contoso.example", [Recipient(address)], body=b""))
+
+    assert key("bob@contoso.example") == key("nobody@contoso.example") == LaneKey("contoso/contoso.example")
+    assert key("eve@contoso.example") == LaneKey("127.0.0.1:24")

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.message import Message, Recipient
+from gatepost.mail.outbound.failure import HopFailed, HopFailure
+from gatepost.mail.outbound.hop import Hop
+from gatepost.mail.outbound.shipment import Shipment, may_go_clear
+from gatepost.policy.connectors.values import Cleartext
+from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Identity, Opportunistic, Requirement
+from gatepost.policy.decisions.requiretls import Asks
+from gatepost.protocols.smtp.replies import Reply
+from gatepost.protocols.tlsrpt.result import ResultType
+
+AFTER = Opportunistic((), Cleartext.AFTER_FAILED_HANDSHAKE)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "attempts", "expected"),
+    [
+        (AFTER, 0, False),
+        (AFTER, 1, True),
+        (AFTER, 9, True),
+        (Opportunistic(()), 9, False),
+        (Encrypted(()), 9, False),
+        (Authenticated((), (Identity(()),)), 9, False),
+    ],
+)
+def test_cleartext_after_a_failed_handshake(requirement: Requirement, attempts: int, expected: bool) -> None:
+    assert may_go_clear(requirement, attempts) is expected
+
+
+def shipment(count: int = 1) -> Shipment:
+    recipients = [Recipient(f"r{number}@b.example") for number in range(count)]
+    return Shipment(Message(1, "contoso", 1.0, ""), recipients, {"connector": "out"})
+
+
+def test_what_is_set_aside_is_told_once_and_within_bounds() -> None:
+    one = shipment()
+    one.note(())
+    assert "reasons" not in one.base
+    one.note(("DANE", "MTA-STS"))
+    one.note(("DANE",))
+    assert one.base["reasons"] == ["DANE", "MTA-STS"]
+    one.note([str(number) for number in range(100)])
+    assert len(one.base["reasons"]) == 50
+
+
+@pytest.mark.parametrize(
+    ("fields", "asks"),
+    [
+        ({"require_tls": True, "reverse_path": "a@a.example"}, Asks.REQUIRED),
+        ({"require_tls": True}, Asks.NOTICE),
+        ({"require_tls": True, "inbound": {"notice_about": "1"}}, Asks.REQUIRED),
+        ({"tls_required_no": True}, Asks.WAIVED),
+        ({}, Asks.NOTHING),
+    ],
+)
+def test_what_the_message_asks(fields: dict[str, Any], asks: Asks) -> None:
+    message = Message(1, "contoso", 1.0, **{"reverse_path": "", **fields})
+    assert Shipment(message, [], {}).asks is asks
+
+
+def failure(code: int, enhanced: str, result: ResultType | None = None) -> HopFailure:
+    return HopFailure(Reply(code, enhanced, ("text",)), "detail", result, "mx.b.example")
+
+
+@pytest.mark.parametrize(
+    ("failures", "enhanced", "sort", "unreachable"),
+    [
+        ([failure(450, "4.4.1"), failure(450, "4.4.2")], "4.4.2", Sort.DEFERRED, True),
+        (
+            [failure(450, "4.7.320", ResultType.CERTIFICATE_EXPIRED), failure(450, "4.4.2")],
+            "4.7.320",
+            Sort.DEFERRED,
+            True,
+        ),
+        ([failure(450, "4.4.1"), failure(550, "5.4.4")], "4.4.1", Sort.DEFERRED, True),
+        ([failure(550, "5.4.4"), failure(554, "5.3.2")], "5.3.2", Sort.FAILED, False),
+    ],
+)
+def test_what_the_failures_say_together(
+    failures: list[HopFailure], enhanced: str, sort: Sort, unreachable: bool
+) -> None:
+    one = shipment()
+    one.failures += failures
+    one.conclude()
+    fate = one.fates[0]
+    assert (fate.reply.enhanced, fate.sort, one.unreachable) == (enhanced, sort, unreachable)
+    assert [entry["reply"].split()[1] for entry in fate.detail["tries"]] == [one.reply.enhanced for one in failures]
+    assert fate.detail["connector"] == "out"
+    assert one.pending == []
+
+
+def test_concluding_twice_changes_nothing() -> None:
+    one = shipment()
+    one.failures.append(failure(450, "4.4.1"))
+    one.conclude()
+    one.conclude()
+    assert len(one.fates) == 1
+
+
+def test_only_broken_handshakes_are_remembered_as_such() -> None:
+    one = shipment()
+    hop = Hop("mx.b.example", "192.0.2.1", 25, AFTER)
+    one.failed(HopFailed(failure(450, "4.4.1")), hop)
+    one.failed(HopFailed(failure(450, "4.4.317"), handshake="no shared cipher"), hop)
+    assert one.broken == [(hop, "no shared cipher")]
+    assert len(one.failures) == 2
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(0, [100, 100, 30]), (50, [50] * 4 + [30]), (5000, [230])])
+def test_batches(limit: int, sizes: list[int]) -> None:
+    assert [len(batch) for batch in shipment(230).batches(limit)] == sizes
+
+
+def test_no_batch_is_larger_than_our_own_limit() -> None:
+    assert [len(batch) for batch in shipment(1500).batches(100_000)] == [1000, 500]
+
+
+def test_a_long_list_of_tries_is_cut() -> None:
+    one = shipment()
+    one.failures += [failure(450, "4.4.1")] * 50
+    one.conclude()
+    assert len(one.fates[0].detail["tries"]) == 20

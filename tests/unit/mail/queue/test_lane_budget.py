@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.mail.queue.lane_budget import LaneBudget, share
+
+
+@pytest.mark.parametrize(("limit", "workers"), [(20, 1), (20, 2), (20, 3), (7, 4), (1000, 64)])
+def test_the_shares_of_all_workers_are_the_limit(limit, workers):
+    shares = [share(limit, index, workers) for index in range(workers)]
+    assert sum(shares) == limit
+    assert max(shares) - min(shares) <= 1
+
+
+def test_no_worker_is_left_without_a_lane():
+    assert [share(2, index, 4) for index in range(4)] == [1, 1, 1, 1]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def budget(total=100, per_next_hop=20):
+    clock = Clock()
+    return LaneBudget(total, per_next_hop, clock), clock
+
+
+def test_lanes_in_all_and_to_one_next_hop():
+    lanes, _ = budget(3, 2)
+    freed = []
+    lanes.tell(freed.append)
+    lanes.take("a")
+    lanes.take("a")
+    assert not lanes.allows("a")
+    assert lanes.allows("b")
+    assert not lanes.exhausted
+    lanes.take("b")
+    assert lanes.exhausted
+    lanes.release("a")
+    assert (lanes.lanes("a"), lanes.lanes("b"), lanes.running, freed) == (1, 1, 2, ["a"])
+    lanes.release("a")
+    lanes.release("b")
+    assert lanes.lanes("a") == lanes.running == 0
+
+
+def test_a_next_hop_that_turns_connections_away_gets_fewer_lanes():
+    lanes, _ = budget()
+    for _ in range(8):
+        lanes.take("a")
+    lanes.turned_away("a")
+    assert lanes.limit("a") == 7
+    lanes.turned_away("a")
+    assert (lanes.limit("a"), lanes.allows("a"), lanes.limit("b")) == (6, False, 20)
+    for _ in range(10):
+        lanes.turned_away("a")
+    assert lanes.limit("a") == 1
+
+
+def test_it_gets_them_back_step_by_step():
+    lanes, clock = budget(per_next_hop=9)
+    for _ in range(9):
+        lanes.take("a")
+    for _ in range(5):
+        lanes.turned_away("a")
+    assert lanes.limit("a") == 4
+    lanes.answered("a")
+    lanes.answered("b")
+    assert lanes.limit("a") == 4
+    limits = []
+    for _ in range(5):
+        clock.now += 10
+        lanes.answered("a")
+        lanes.answered("a")
+        limits.append(lanes.limit("a"))
+    assert limits == [5, 6, 7, 8, 9]
+    assert not lanes._reduced
+
+
+def test_what_is_remembered_is_bounded():
+    lanes, _ = budget()
+    for number in range(1500):
+        lanes.turned_away(str(number))
+    assert len(lanes._reduced) == 1000
+    assert (lanes.limit("0"), lanes.limit("1499")) == (20, 1)

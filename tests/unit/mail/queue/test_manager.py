@@ -1,0 +1,934 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+
+import apsw
+import pytest
+
+from gatepost.mail.model.delivery_result import Fate, Outcome, Sort
+from gatepost.mail.queue import manager as module
+from gatepost.mail.queue.schedule import Schedule
+from gatepost.net.tasks import spawn
+from gatepost.protocols.smtp.replies import Reply
+from gatepost.store.interface import QueueFilter, StoreFailure
+
+UNKNOWN = Reply(550, "5.1.1", ("User unknown",))
+OK = Reply(250, "2.0.0", ("OK",))
+LATER = Reply(451, "4.3.0", ("Try again later",))
+ANN = "ann@partner.example"
+PARTNER = "contoso/partner.example"
+HOUR = 3600.0
+
+
+def run(work):
+    asyncio.run(asyncio.wait_for(work(), 20))
+
+
+# ---------------------------------------------------------------------------------------------- fresh mail and retries
+
+
+def test_fresh_mail_is_tried_at_once_and_leaves(rig):
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN, "joe@partner.example", "eve@other.example")
+            await rig.calm()
+            assert sorted(rig.tried()) == [ANN, "eve@other.example", "joe@partner.example"]
+            assert rig.entries() == []
+            assert {event for event, *_ in rig.told} == {"delivered"}
+            assert rig.manager._window.bytes == rig.manager._window.waiting == 0
+
+    run(main)
+
+
+def test_deferred_mail_is_retried_by_the_schedule(rig):
+    rig.peer.replies["partner.example"] = LATER
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+            waits = []
+            for _ in range(4):
+                ((sort, _, text, wait),) = rig.told
+                assert (sort, text) == ("deferred", "451 4.3.0 Try again later")
+                waits.append(wait)
+                rig.told.clear()
+                (entry,) = rig.entries()
+                assert entry.delivery.last_error == "451 4.3.0 Try again later"
+                assert len(rig.tried()) == 1
+                await rig.pass_time(wait - 1)
+                assert rig.tried() == []
+                await rig.pass_time(1.1)
+            expected = (900, 900, 3600, 3600)
+            assert all(0.9 * wait <= waited <= 1.1 * wait for wait, waited in zip(expected, waits, strict=True))
+            assert len(set(waits)) == 4
+            rig.peer.replies.clear()
+            await rig.pass_time(1.1 * HOUR)
+            assert rig.entries() == []
+
+    run(main)
+
+
+def test_recipients_part_ways(rig):
+    rig.peer.replies = {ANN: [LATER, UNKNOWN], "eve@partner.example": UNKNOWN}
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN, "joe@partner.example", "eve@partner.example")
+            await rig.calm()
+            (entry,) = rig.entries(domain="partner.example")
+            assert [recipient.address for recipient in entry.delivery.recipients] == [ANN]
+            assert rig.tried() == [ANN, "joe@partner.example", "eve@partner.example", "bob@contoso.example"]
+            await rig.pass_time(1000)
+            assert rig.tried() == [ANN, "bob@contoso.example"]
+            assert rig.entries() == []
+
+    run(main)
+
+
+def test_failures_are_told_to_the_sender_by_mail(rig):
+    rig.peer.replies = {ANN: UNKNOWN, "contoso.example": LATER}
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+            (entry,) = rig.entries()
+            assert entry.delivery.message.reverse_path == ""
+            assert entry.delivery.destination == "contoso/contoso.example"
+            notice = b"".join(rig.admin.body(f"{entry.delivery.message.id:016x}"))
+            assert b"Status: 5.1.1" in notice
+            assert b"Subject: hello" in notice
+
+    run(main)
+
+
+def test_a_notice_that_fails_is_not_told_to_anybody(rig):
+    rig.peer.replies = {ANN: UNKNOWN, "contoso.example": UNKNOWN}
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+            assert rig.tried() == [ANN, "bob@contoso.example"]
+            assert rig.entries() == []
+
+    run(main)
+
+
+def test_delay_is_told_once_after_four_hours_and_expiry_after_a_day(rig):
+    rig.peer.replies["partner.example"] = LATER
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            notices, hours = [], 0
+            while rig.entries(domain="partner.example"):
+                await rig.pass_time(HOUR)
+                hours += 1
+                notices += [hours] * rig.tried().count("bob@contoso.example")
+            assert 4 <= notices[0] <= 6
+            assert 24 <= notices[1] <= 25
+            assert len(notices) == 2
+            assert ("failed", ANN, "550 5.3.0 Message expired, Try again later", 0.0) in rig.told
+
+    run(main)
+
+
+def test_after_a_day_of_standstill_mail_has_one_more_attempt(rig):
+    async def main():
+        async with rig.open(paused=True):
+            await rig.accept(ANN)
+        rig.now += 2 * 86_400
+        async with rig.open():
+            await rig.calm()
+            assert rig.tried() == [ANN]
+            assert rig.entries() == []
+
+    run(main)
+
+
+def test_what_a_crash_or_a_stop_left_is_tried_at_the_next_start(rig):
+    async def main():
+        async with rig.open(paused=True):
+            for _ in range(30):
+                await rig.accept(ANN, "eve@other.example")
+            await rig.calm()
+            assert rig.tried() == []
+        rig.now += 1
+        async with rig.open():
+            await rig.calm()
+            assert len(rig.tried()) == 60
+            assert rig.entries() == []
+
+    run(main)
+
+
+# ---------------------------------------------------------------------------------------------- lanes and memory
+
+
+def test_the_first_lane_at_once_and_one_more_when_something_waits(rig):
+    async def main():
+        async with rig.open(lane_wait=0.1, connections_per_destination=4):
+            rig.peer.gate = asyncio.Event()
+            loop, begun = asyncio.get_running_loop(), []
+            accepted = [spawn(rig.accept(ANN), "accepting") for _ in range(10)]
+            for lanes in range(1, 5):
+                while rig.peer.running.get(PARTNER, 0) < lanes:  # noqa: ASYNC110 - a double that knows no event
+                    await asyncio.sleep(0.002)
+                begun.append(loop.time())
+            await asyncio.gather(*accepted)
+            # A timer fires late on a busy machine and never early: lanes are opened one after the other, not at once.
+            assert begun[-1] - begun[0] > 0.15
+            await asyncio.sleep(0.3)
+            assert rig.peer.running[PARTNER] == rig.peer.most[PARTNER] == 4
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await rig.calm()
+            assert rig.peer.most[PARTNER] == 4
+            assert len(rig.tried()) == 10
+
+    run(main)
+
+
+def test_quick_mail_needs_one_lane(rig):
+    async def main():
+        async with rig.open(lane_wait=0.5):
+            await asyncio.gather(*[rig.accept(ANN) for _ in range(50)])
+            await rig.calm()
+            assert rig.peer.most[PARTNER] == 1
+
+    run(main)
+
+
+def test_lanes_in_all_are_bounded_and_every_destination_gets_its_turn(rig):
+    async def main():
+        async with rig.open(connections=3, lane_wait=0.001):
+            rig.peer.seconds = 0.001
+            domains = [f"d{number}.example" for number in range(12)]
+            await asyncio.gather(*[rig.accept(f"ann@{domain}") for domain in domains for _ in range(40)])
+            await rig.calm()
+            assert rig.peer.most_in_all <= 3
+            assert len(rig.peer.attempts) == 480
+            assert rig.entries() == []
+            # Nobody waits for all of another's mail: each has had a turn before anyone was through with 40.
+            first = [destination for destination, _ in rig.peer.attempts[: 12 * module._TURNS]]
+            assert len(set(first)) == 12
+
+    run(main)
+
+
+def test_what_exceeds_the_window_waits_in_the_store_and_comes_back(rig):
+    async def main():
+        async with rig.open(window_per_destination=5, connections_per_destination=2, lane_wait=0.01):
+            rig.peer.gate = asyncio.Event()
+            await asyncio.gather(*[rig.accept(ANN) for _ in range(40)])
+            await asyncio.sleep(0.05)
+            await rig.store.flushed()
+            assert rig.manager._waiting.hops[PARTNER].size <= 5
+            states = [entry.state for entry in rig.entries()]
+            assert states.count("active") <= 5 + 2
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await rig.pass_time(2)
+            assert len(rig.tried()) == 40
+            assert rig.entries() == []
+
+    run(main)
+
+
+def test_the_window_in_all_holds_too(rig):
+    async def main():
+        async with rig.open(window_messages=8, connections_per_destination=1):
+            rig.peer.gate = asyncio.Event()
+            await asyncio.gather(*[rig.accept(f"ann@d{number}.example") for number in range(8) for _ in range(5)])
+            await asyncio.sleep(0.05)
+            assert rig.manager._window.waiting <= 8
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            for _ in range(8):
+                await rig.pass_time(2)
+            assert rig.entries() == []
+
+    run(main)
+
+
+def test_bodies_beyond_the_limit_are_let_go(rig):
+    seen = []
+
+    async def deliver(delivery):
+        seen.append(delivery.body is not None)
+        await rig.peer.gate.wait()
+        return await type(rig.peer).deliver(rig.peer, delivery)
+
+    async def main():
+        async with rig.open(deliver=deliver, window_bytes=2500, connections_per_destination=10, lane_wait=0.001):
+            rig.peer.gate = asyncio.Event()
+            for _ in range(6):
+                await rig.accept(ANN, body=b"x" * 1000)
+            await asyncio.sleep(0.1)
+            assert rig.manager._window.bytes <= 2500
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await rig.calm()
+            assert sorted(seen) == [False] * 4 + [True] * 2
+            assert rig.manager._window.bytes == 0
+
+    run(main)
+
+
+def test_destinations_without_work_are_forgotten(rig):
+    async def main():
+        async with rig.open():
+            for number in range(20):
+                await rig.accept(f"ann@d{number}.example")
+            rig.peer.failing = {"contoso/dead.example"}
+            await rig.accept("ann@dead.example")
+            await rig.calm()
+            assert set(rig.manager._waiting.hops) == {"contoso/dead.example"}
+            for entry in rig.entries():
+                await asyncio.to_thread(rig.admin.drop, QueueFilter(), author="me")
+                assert entry
+            await rig.pass_time(2 * HOUR)
+            await rig.pass_time(HOUR)
+            assert rig.manager._waiting.hops == {}
+
+    run(main)
+
+
+# ---------------------------------------------------------------------------------------------- the gate
+
+
+def test_a_silent_destination_is_left_alone_and_its_mail_put_back_untried(rig):
+    rig.peer.failing = {PARTNER}
+
+    async def main():
+        async with rig.open(connections_per_destination=1):
+            rig.peer.gate = asyncio.Event()
+            for _ in range(5):
+                await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await rig.calm()
+            assert len(rig.tried()) == 1
+            waiting = sorted(entry.delivery.attempts for entry in rig.entries())
+            assert waiting == [0, 0, 0, 0, 1]
+            await rig.accept(ANN)  # fresh mail finds the gate closed
+            await rig.calm()
+            assert rig.tried() == []
+            rig.peer.failing = set()
+            await rig.pass_time(9)
+            assert rig.tried() == []
+            await rig.pass_time(2)
+            assert len(rig.tried()) == 5
+            (entry,) = rig.entries()
+            assert entry.delivery.attempts == 1
+
+    run(main)
+
+
+def test_other_destinations_do_not_mind(rig):
+    rig.peer.failing = {PARTNER}
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN, "eve@other.example")
+            await rig.calm()
+            assert [entry.delivery.destination for entry in rig.entries()] == [PARTNER]
+
+    run(main)
+
+
+def test_lanes_that_meet_the_same_silence_count_once(rig):
+    rig.peer.failing = {PARTNER}
+
+    async def main():
+        async with rig.open(lane_wait=0.001, connections_per_destination=10):
+            rig.peer.gate = asyncio.Event()
+            await asyncio.gather(*[rig.accept(ANN) for _ in range(10)])
+            await asyncio.sleep(0.1)
+            assert rig.peer.running[PARTNER] == 10
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await rig.calm()
+            assert rig.manager._waiting.hops[PARTNER].gate.failures == 1
+
+    run(main)
+
+
+def test_a_probe_that_fails_again_speaks_for_all_that_is_due(rig):
+    """All of a dead destination's mail is deferred, told and expired by its own schedule with one attempt a gate."""
+    rig.peer.failing = {PARTNER}
+
+    async def main():
+        async with rig.open(connections_per_destination=5, window_per_destination=50):
+            await asyncio.gather(*[rig.accept(ANN, notify="FAILURE") for _ in range(250)])
+            await rig.calm()
+            rig.tried()
+            await rig.pass_time(10.1)
+            assert len(rig.tried()) == 1
+            entries = rig.entries()
+            assert len(entries) == 250
+            assert all(entry.state == "deferred" for entry in entries)
+            assert all(entry.delivery.attempts >= 1 for entry in entries)
+            assert all(entry.delivery.next_at > rig.now + 700 for entry in entries)
+            assert {entry.delivery.last_error for entry in entries} == {"450 4.4.316 Connection refused"}
+            assert len(rig.told) <= 251
+            probes = hours = 0
+            rig.told.clear()
+            while rig.entries(domain="partner.example"):
+                await rig.pass_time(HOUR)
+                hours += 1
+                probes += rig.tried().count(ANN)
+            assert 24 <= hours <= 25
+            assert probes < 250
+            expired = [text for sort, _, text, _ in rig.told if sort == "failed"]
+            assert expired == ["550 5.4.316 Message expired, Connection refused"] * 250
+            assert [sort for sort, *_ in rig.told].count("delivered") == 250  # the notices to bob
+
+    rig.schedule = Schedule(delay_notice=0)
+    run(main)
+
+
+def test_a_destination_that_is_back_gets_all_of_its_mail(rig):
+    rig.peer.failing = {PARTNER}
+
+    async def main():
+        async with rig.open():
+            await asyncio.gather(*[rig.accept(ANN) for _ in range(30)])
+            await rig.calm()
+            await rig.pass_time(10.1)
+            await rig.pass_time(20.1)
+            rig.peer.failing = set()
+            await rig.pass_time(1000)
+            assert rig.entries() == []
+            assert rig.manager._leases._agenda.earliest() is None
+
+    run(main)
+
+
+# ---------------------------------------------------------------------------------------------- administrators
+
+
+def test_hold_and_release_in_the_store(rig):
+    rig.peer.replies[ANN] = LATER
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+            await asyncio.to_thread(rig.admin.hold, QueueFilter(), author="me")
+            rig.peer.replies.clear()
+            rig.tried()
+            await rig.pass_time(5 * HOUR)
+            assert rig.tried() == []
+            await asyncio.to_thread(rig.admin.release, QueueFilter(), author="me")
+            await asyncio.sleep(0.15)
+            await rig.calm()
+            assert rig.tried() == [ANN]
+            assert rig.entries() == []
+
+    run(main)
+
+
+def test_mail_held_for_its_destinations_sake_waits_for_a_release_and_its_sender_is_told_meanwhile(rig):
+    joe = "joe@partner.example"
+
+    async def deliver(delivery):
+        outcome = await rig.peer.deliver(delivery)
+        notice = not delivery.message.reverse_path
+        released = notice or all(recipient.released for recipient in delivery.recipients)
+        sort = Sort.DELIVERED if released else Sort.HELD
+        return Outcome([Fate(fate.recipient, sort, LATER, fate.detail) for fate in outcome.fates])
+
+    async def main():
+        async with rig.open(deliver=deliver):
+            await rig.accept(ANN)
+            await rig.accept(joe)
+            await rig.calm()
+            assert [entry.state for entry in rig.entries(held=True)] == ["held", "held"]
+            assert rig.entries(held=False) == []
+            assert rig.entries()[0].delivery.last_error == LATER.text
+            rig.tried()
+            await rig.pass_time(3.9 * HOUR)
+            assert rig.tried() == []
+            await asyncio.to_thread(rig.admin.release, QueueFilter(recipient=joe), author="me")
+            await asyncio.sleep(0.15)
+            await rig.calm()
+            assert rig.tried() == [joe]
+            await rig.pass_time(0.2 * HOUR)
+            assert rig.tried() == [ANN, "bob@contoso.example"]  # held again, and its sender told of the delay
+            assert [entry.state for entry in rig.entries()] == ["held"]
+            await rig.pass_time(20 * HOUR)
+            assert rig.tried() == [ANN, "bob@contoso.example"]
+            assert rig.entries() == []
+            assert ("failed", ANN) in [line[:2] for line in rig.told]
+
+    run(main)
+
+
+@pytest.mark.parametrize("action", ["hold", "drop"])
+def test_hold_and_drop_of_what_waits_in_memory(rig, action):
+    async def main():
+        async with rig.open(connections_per_destination=1):
+            rig.peer.gate = asyncio.Event()
+            await rig.accept("first@partner.example")
+            await rig.accept("second@partner.example")
+            await asyncio.sleep(0.02)
+            wanted = QueueFilter(recipient="second@partner.example")
+            await asyncio.to_thread(getattr(rig.admin, action), wanted, author="me")
+            await asyncio.sleep(0.15)
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await rig.calm()
+            assert rig.tried() == ["first@partner.example"]
+            assert [entry.state for entry in rig.entries()] == (["held"] if action == "hold" else [])
+            assert rig.manager._window.waiting == rig.manager._window.bytes == 0
+
+    run(main)
+
+
+@pytest.mark.parametrize(("reply", "left"), [(LATER, ["held"]), (None, [])])
+def test_a_hold_in_flight_takes_effect_when_the_attempt_ends(rig, reply, left):
+    async def main():
+        async with rig.open():
+            rig.peer.gate = asyncio.Event()
+            if reply:
+                rig.peer.replies[ANN] = reply
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            await asyncio.to_thread(rig.admin.hold, QueueFilter(), author="me")
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await rig.calm()
+            assert [entry.state for entry in rig.entries()] == left
+            await rig.pass_time(5 * HOUR)
+            assert rig.tried() == [ANN]
+
+    run(main)
+
+
+def test_a_drop_in_flight_takes_effect_when_the_attempt_ends(rig):
+    rig.peer.replies[ANN] = LATER
+
+    async def main():
+        async with rig.open():
+            rig.peer.gate = asyncio.Event()
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            await asyncio.to_thread(rig.admin.drop, QueueFilter(), author="me")
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await rig.calm()
+            assert rig.entries() == []
+            await rig.pass_time(5 * HOUR)
+            assert rig.tried() == [ANN]
+
+    run(main)
+
+
+TEXT = "The case is closed"
+
+
+def _send_back(rig):
+    return asyncio.to_thread(rig.admin.send_back, QueueFilter(recipient=ANN), author="olga", text=TEXT)
+
+
+def _returned(rig):
+    """What the trace was told of the one that was returned, and to whom mail was sent since."""
+    return [line[2] for line in rig.told if line[:2] == ("failed", ANN)], rig.tried()
+
+
+def test_what_waits_is_returned_at_once_though_its_destination_is_left_alone(rig):
+    rig.peer.failing = {PARTNER}
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+            rig.tried()
+            assert rig.manager.backing_off
+            await _send_back(rig)
+            rig.now = max(rig.now + 0.001, time.time())  # as above
+            await asyncio.sleep(0.15)
+            await rig.calm()
+            assert _returned(rig) == ([f"550 5.3.0 {TEXT}"], ["bob@contoso.example"])
+            assert rig.entries() == []
+
+    run(main)
+
+
+def test_what_waits_in_memory_is_returned_untried(rig):
+    async def main():
+        async with rig.open(connections_per_destination=1):
+            rig.peer.gate = asyncio.Event()
+            await rig.accept("first@partner.example")
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            await _send_back(rig)
+            await asyncio.sleep(0.15)
+            rig.now = max(rig.now + 0.001, time.time())
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await rig.calm()
+            assert _returned(rig) == ([f"550 5.3.0 {TEXT}"], ["first@partner.example", "bob@contoso.example"])
+            assert rig.entries() == []
+
+    run(main)
+
+
+@pytest.mark.parametrize(("reply", "failing"), [(LATER, False), (None, True), (None, False)])
+def test_what_is_in_flight_is_returned_when_the_attempt_ends_unless_it_was_delivered(rig, reply, failing):
+    async def main():
+        async with rig.open():
+            rig.peer.gate = asyncio.Event()
+            if reply:
+                rig.peer.replies[ANN] = reply
+            if failing:
+                rig.peer.failing = {PARTNER}
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            await _send_back(rig)
+            await asyncio.sleep(0.15)  # and the queue has heard of it
+            rig.now = max(rig.now + 0.001, time.time())
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await asyncio.sleep(0.15)
+            await rig.calm()
+            deferred = bool(reply) or failing
+            expected = ([f"550 5.3.0 {TEXT}"], [ANN, "bob@contoso.example"]) if deferred else ([], [ANN])
+            assert _returned(rig) == expected
+            assert rig.entries() == []
+
+    run(main)
+
+
+def test_an_order_that_a_crash_left_is_carried_out_at_the_next_start(rig):
+    async def main():
+        async with rig.open(paused=True):
+            await rig.accept(ANN)
+        await _send_back(rig)
+        async with rig.open():
+            rig.now = max(rig.now + 0.001, time.time())
+            await asyncio.sleep(0.15)
+            await rig.calm()
+            assert _returned(rig) == ([f"550 5.3.0 {TEXT}"], ["bob@contoso.example"])
+
+    run(main)
+
+
+def test_retry_opens_the_gate(rig):
+    rig.peer.failing = {PARTNER}
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+            rig.peer.failing = set()
+            rig.tried()
+            await asyncio.to_thread(rig.admin.retry, QueueFilter(), author="me")
+            rig.now += 0.001  # "now" of the other process is a hair later than the clock of this test
+            rig.now = max(rig.now, time.time())
+            await asyncio.sleep(0.15)
+            await rig.calm()
+            assert rig.tried() == [ANN]
+            assert rig.entries() == []
+
+    run(main)
+
+
+# ---------------------------------------------------------------------------------------------- failures and the end
+
+
+def test_our_own_failure_defers_and_does_not_end_the_lane(rig, caplog):
+    failing = [True]
+
+    async def deliver(delivery):
+        if failing.pop() if failing else False:
+            raise KeyError("a mistake of ours")
+        return await rig.peer.deliver(delivery)
+
+    async def main():
+        async with rig.open(deliver=deliver, connections_per_destination=1):
+            await rig.accept(ANN)
+            await rig.accept("joe@partner.example")
+            await rig.calm()
+            assert rig.tried() == ["joe@partner.example"]
+            (entry,) = rig.entries()
+            assert entry.delivery.last_error.startswith("451 4.3.0")
+            assert "mistake" not in entry.delivery.last_error
+
+    run(main)
+    assert "a mistake of ours" in caplog.text
+
+
+def test_a_trace_that_fails_does_not_hold_up_the_mail(rig, caplog):
+    async def main():
+        def fail(*_arguments):
+            raise RuntimeError("no trace")
+
+        rig.settled = fail
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.accept(ANN)
+            await rig.calm()
+            assert rig.entries() == []
+
+    run(main)
+    assert "was not recorded" in caplog.text
+
+
+def test_mail_does_not_fail_while_its_sender_cannot_be_told(rig, caplog):
+    rig.peer.replies[ANN] = UNKNOWN
+
+    async def main():
+        async with rig.open() as manager:
+
+            async def fail(*_arguments, **_named):
+                raise RuntimeError("no notice")
+
+            manager._settler.bouncer.notices = fail
+            await rig.accept(ANN)
+            await rig.calm()
+            (entry,) = rig.entries()
+            assert entry.delivery.last_error.startswith("451 4.3.0 It failed, and the notice")
+            assert entry.delivery.next_at == pytest.approx(rig.now + 3600, abs=1)
+            del manager._settler.bouncer.notices
+            await rig.pass_time(3601)
+            assert rig.tried() == [ANN, ANN, "bob@contoso.example"]
+            assert rig.entries() == []
+
+    run(main)
+    (record,) = [one for one in caplog.records if "no notice could be made" in one.message]
+    assert record.levelname == "CRITICAL"
+
+
+@pytest.mark.parametrize("gone", ["row", "file", "end"])
+@pytest.mark.parametrize("fails", ["at once", "by expiry"])
+def test_a_failure_is_told_though_the_message_cannot_be_read(rig, gone, fails):
+    rig.peer.replies[ANN] = UNKNOWN if fails == "at once" else LATER
+    told = []
+
+    async def main():
+        async with rig.open():
+            rig.peer.gate = asyncio.Event()
+            await rig.accept(ANN, body=b"Subject: hello\r\n\r\n" + b"x" * (300_000 if gone != "row" else 100))
+            await asyncio.sleep(0.05)
+            if gone == "row":
+                connection = apsw.Connection(str(rig.path / "queue/0/q.db"))
+                connection.execute("DELETE FROM body")
+                connection.close()
+            else:
+                (file,) = (rig.path / "queue/0/big").iterdir()
+                file.unlink() if gone == "file" else os.truncate(file, 1000)
+            rig.peer.replies["bob@contoso.example"] = LATER
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            if fails == "by expiry":
+                await rig.calm()
+                rig.now += 86_000
+                await rig.pass_time(1000)
+            await rig.calm()
+            (entry,) = [one for one in rig.entries() if one.delivery.recipients[0].address != ANN]
+            told.append(b"".join([chunk async for chunk in rig.store.read(entry.delivery.message.id)]))
+
+    run(main)
+    whole = gone == "end" or (gone == "row" and fails == "at once")  # the header section, or in memory still
+    assert (b"could not be read any more" in told[0]) == (not whole)
+    assert (b"Subject: hello" in told[0]) == whole
+    assert b"Final-Recipient: rfc822; ann@partner.example" in told[0]
+
+
+def test_an_outcome_with_a_text_no_column_holds(rig, caplog):
+    async def deliver(delivery):
+        reply = Reply(451, "4.3.0", ("\ud800",))
+        return Outcome([Fate(recipient, Sort.DEFERRED, reply, {}) for recipient in delivery.recipients])
+
+    async def main():
+        async with rig.open(deliver=deliver):
+            await rig.accept(ANN)
+            await rig.calm()
+            (entry,) = rig.entries()
+            assert (entry.state, entry.delivery.last_error) == ("deferred", "")
+
+    run(main)
+    assert "settled without its text" in caplog.text
+
+
+def test_drain_lets_attempts_end_and_keeps_the_rest(rig):
+    async def main():
+        async with rig.open(connections_per_destination=1) as manager:
+            rig.peer.seconds = 0.1
+            for _ in range(5):
+                await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            draining = asyncio.get_running_loop().create_task(manager.drain(5))
+            await asyncio.sleep(0.01)
+            await rig.accept("late@partner.example")  # accepted while we stop
+            await draining
+            await rig.store.flushed()
+            assert rig.tried() == [ANN]
+            entries = rig.entries()
+            assert len(entries) == 5
+            assert {entry.state for entry in entries} == {"deferred"}
+            assert {entry.delivery.attempts for entry in entries} == {0}
+        rig.peer.seconds = 0.0
+        async with rig.open():
+            await rig.pass_time(1)
+            assert len(rig.tried()) == 5
+
+    run(main)
+
+
+def test_a_stop_waits_longer_for_the_reply_to_a_message_that_was_sent(rig, caplog):
+    async def deliver(delivery):
+        with contextlib.suppress(asyncio.CancelledError):  # as an outbound connection does after the last dot
+            await asyncio.sleep(10)
+        await asyncio.sleep(1.2)
+        return Outcome([Fate(recipient, Sort.DELIVERED, OK, {}) for recipient in delivery.recipients])
+
+    async def main():
+        async with rig.open(deliver=deliver) as manager:
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            await manager.drain(0.05, 5.0)
+            await rig.store.flushed()
+            assert rig.entries() == []
+
+    run(main)
+    assert "replies are waited for: lane contoso/partner.example" in caplog.text
+    assert "twice" not in caplog.text
+
+
+def test_what_is_in_doubt_after_a_stop_is_said(rig, caplog):
+    async def deliver(delivery):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+        await asyncio.sleep(10)
+
+    async def main():
+        async with rig.open(deliver=deliver) as manager:
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            await manager.drain(0.05, 1.1)
+            await rig.store.flushed()
+            (entry,) = rig.entries()
+            assert "may arrive twice" in entry.delivery.last_error
+
+    run(main)
+    assert "may arrive twice: it was sent" in caplog.text
+
+
+def test_a_clock_that_is_put_back_keeps_no_mail_waiting(rig):
+    rig.peer.replies[ANN] = [LATER, OK]
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+            await rig.pass_time(-7 * 86_400)
+            await rig.pass_time(3960)
+            while len(rig.peer.attempts) < 2:
+                await rig.calm()
+            assert rig.tried() == [ANN, ANN]
+
+    run(main)
+
+
+def test_a_clock_that_was_put_back_while_nothing_ran_keeps_no_mail_waiting(rig):
+    rig.peer.replies[ANN] = [LATER, OK]
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+        rig.now -= 7 * 86_400
+        async with rig.open():
+            await rig.pass_time(3960)
+            while len(rig.peer.attempts) < 2:
+                await rig.calm()
+            assert rig.tried() == [ANN, ANN]
+
+    run(main)
+
+
+def test_drain_gives_up_on_attempts_that_do_not_end(rig):
+    async def main():
+        async with rig.open() as manager:
+            rig.peer.gate = asyncio.Event()
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            started = time.monotonic()
+            await manager.drain(0.05)
+            assert time.monotonic() - started < 1
+            await rig.store.flushed()
+            assert [entry.state for entry in rig.entries()] == ["deferred"]
+            rig.peer.gate = None
+
+    run(main)
+
+
+def test_a_store_that_failed_stops_delivery(rig, caplog):
+    async def main():
+        async with rig.open() as manager:
+            rig.peer.gate = asyncio.Event()
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            rig.store._fail(StoreFailure("the disk is gone"))
+            manager.offer([])
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await asyncio.sleep(0.05)
+            assert manager._draining
+            assert not manager._tasks
+        assert rig.tried() == [ANN]
+        async with rig.open():  # the start anew tries again: at least once
+            await rig.pass_time(1)
+            assert rig.tried() == [ANN]
+
+    run(main)
+    assert "delivery stops" in caplog.text
+
+
+def test_what_the_agenda_missed_is_found_by_the_refresh(rig):
+    rig.peer.replies[ANN] = LATER
+
+    async def main():
+        async with rig.open() as manager:
+            await rig.accept(ANN)
+            await rig.calm()
+            manager._leases._agenda.__init__()
+            rig.peer.replies.clear()
+            rig.tried()
+            await rig.pass_time(2000)
+            await rig.pass_time(1)
+            assert rig.tried() == [ANN]
+
+    run(main)
+
+
+def test_a_lease_while_the_store_is_busy_is_asked_again(rig, monkeypatch):
+    async def main():
+        async with rig.open(paused=True):
+            await rig.accept(ANN)
+        rig.now += 1
+        async with rig.open() as manager:
+            lease, refusals = rig.store.lease, [1, 1]
+
+            async def busy(*arguments):
+                if refusals:
+                    refusals.pop()
+                    return []
+                return await lease(*arguments)
+
+            rig.store.lease = busy
+            for _ in range(4):
+                await rig.pass_time(1.1)
+            assert rig.tried() == [ANN]
+            assert manager
+
+    run(main)

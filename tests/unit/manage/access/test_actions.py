@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from gatepost.manage.access.actions import ACTIONS, RENAMED, named, present, spellings
+from gatepost.manage.use_cases.queue import QueueAction
+
+FORM = re.compile(r"[a-z]+(?:-[a-z]+)*")
+
+
+def test_all_names_have_one_form():
+    assert [one for one in ACTIONS if not FORM.fullmatch(one) or len(one) > 64] == []
+    assert len(ACTIONS) == len(set(ACTIONS))
+
+
+def test_a_former_name_is_none_of_now_and_leads_to_one():
+    assert not RENAMED.keys() & set(ACTIONS)
+    assert set(RENAMED.values()) <= set(ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "stored"),
+    [
+        ("queue drop", "queue-drop", ["queue-drop", "queue drop"]),
+        ("queue-drop", "queue-drop", ["queue-drop", "queue drop"]),
+        ("evidence.export", "evidence-export", ["evidence-export", "evidence.export"]),
+        ("log-in", "log-in", ["log-in"]),
+        ("nothing of ours", "nothing of ours", ["nothing of ours"]),
+        ("", "", [""]),
+    ],
+)
+def test_what_something_is_called_now_and_was_called(name, now, stored):
+    assert present(name) == now
+    assert spellings(name) == stored
+
+
+@pytest.mark.parametrize("words", [("queue", one) for one in QueueAction] + [("check", "host"), ("check", "partner")])
+def test_the_name_of_several_words(words):
+    assert named(*words) == "-".join(words)
+
+
+def test_a_name_that_nobody_gave_is_refused():
+    for words in ((), ("queue", "burn"), ("queue drop",)):
+        with pytest.raises(ValueError, match=r"no action .* gatepost\.access\.actions"):
+            named(*words)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import stat
+import threading
+
+import apsw
+import pytest
+
+from gatepost.manage.access import database as module
+from gatepost.manage.access.database import AccessDatabase
+from gatepost.store.interface import StoreFailure
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "data" / "access.db"
+
+
+@pytest.fixture
+def database(path):
+    found = AccessDatabase(path)
+    yield found
+    found.close()
+
+
+def deeds(database):
+    with database.reading() as connection:
+        return connection.execute("SELECT count(*) FROM deed").get
+
+
+def insert(connection):
+    connection.execute("INSERT INTO deed VALUES (NULL, 1, '', '', '', '', '', 'done', '{}')")
+
+
+def test_only_its_owner_may_read_it(database, path):
+    modes = [stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()]
+    assert set(modes) == {0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    with database.reading() as connection:
+        assert connection.pragma("secure_delete") == 1
+        assert connection.pragma("synchronous") == 2
+
+
+def test_it_stays(database, path):
+    with database.changing() as connection:
+        insert(connection)
+    other = AccessDatabase(path)
+    assert deeds(other) == 1
+    other.close()
+
+
+def test_what_raises_changes_nothing(database):
+    def change(error):
+        with database.changing() as connection:
+            insert(connection)
+            raise error
+
+    for error in (ValueError("no"), apsw.FullError("disk full")):
+        with pytest.raises((ValueError, StoreFailure)):
+            change(error)
+    assert deeds(database) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TABLE other (a)",
+        "PRAGMA user_version = 2",
+        f"PRAGMA user_version = 1; PRAGMA application_id = {0x67706163}",
+        f"PRAGMA user_version = 9; PRAGMA application_id = {0x67706163}",
+    ],
+)
+def test_files_of_others_are_refused(tmp_path, text):
+    path = tmp_path / "access.db"
+    connection = apsw.Connection(str(path))
+    connection.execute(text)
+    connection.close()
+    with pytest.raises(StoreFailure, match="does not hold the accounts"):
+        AccessDatabase(path)
+
+
+def test_what_cannot_be_opened(tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    with pytest.raises(StoreFailure, match="file"):
+        AccessDatabase(tmp_path / "file" / "access.db")
+    (tmp_path / "access.db").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(StoreFailure, match=r"access\.db"):
+        AccessDatabase(tmp_path / "access.db")
+
+
+def test_every_wait_ends(database, monkeypatch):
+    monkeypatch.setattr(module, "_WAIT", 0.01)
+    with database.reading(), pytest.raises(StoreFailure, match="busy"):
+        deeds(database)
+    database.forget()
+    assert deeds(database) == 0
+
+
+def test_threads_take_turns(database):
+    def work():
+        for _ in range(20):
+            with database.changing() as connection:
+                insert(connection)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert deeds(database) == 80
+
+
+def test_what_was_removed_is_not_in_the_files(database, path):
+    with database.changing() as connection:
+        connection.execute("INSERT INTO setup VALUES (1, ?, 0)", (b"remarkable-octets",))
+    with database.changing() as connection:
+        connection.execute("DELETE FROM setup")
+    database.forget()
+    assert not [one for one in path.parent.iterdir() if b"remarkable-octets" in one.read_bytes()]

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
+
+ALL = frozenset(Scope)
+
+
+def principal(role, *organizations):
+    return Principal("ann", ROLES[role], frozenset(organizations) if organizations else None)
+
+
+@pytest.mark.parametrize(
+    ("role", "scopes"),
+    [
+        (Role.OWNER, ALL),
+        (Role.ADMINISTRATOR, ALL - {Scope.OWNER}),
+        (Role.OPERATOR, {Scope.READ, Scope.QUEUE}),
+        (Role.AUDITOR, {Scope.READ}),
+    ],
+)
+def test_what_roles_may(role, scopes):
+    assert {one for one in Scope if principal(role).may(one)} == scopes
+    assert {one for one in Scope if principal(role).may(one, "contoso")} == scopes
+
+
+def test_of_some_organizations():
+    one = principal(Role.ADMINISTRATOR, "contoso")
+    assert (one.sees("contoso"), one.sees("fabrikam"), one.sees("")) == (True, False, False)
+    assert one.may(Scope.CONNECTORS, "contoso")
+    assert not one.may(Scope.CONNECTORS, "fabrikam")
+    assert not one.may(Scope.CONNECTORS)
+    assert not one.is_of_gateway
+    assert not one.may(Scope.OWNER, "contoso")
+
+
+def test_of_the_whole_gateway():
+    one = principal(Role.AUDITOR)
+    assert one.is_of_gateway
+    assert one.sees("contoso")
+    assert one.sees("")
+
+
+def test_a_token_with_the_scope_of_an_owner_may_all():
+    assert all(Principal("token t", frozenset({Scope.OWNER})).may(one) for one in Scope)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from gatepost.manage.access.principal import ROLES, Principal, Role
+from gatepost.manage.access.records import (
+    AccountError,
+    Actor,
+    Deed,
+    DeedFilter,
+    LogInRefused,
+    Outcome,
+    Session,
+    User,
+    Why,
+)
+from gatepost.policy.connectors.errors import FieldError
+
+ANN = User("ann", Role.OPERATOR, frozenset({"contoso"}), True, 1.0, 0.0, 7)
+
+
+def test_users_and_sessions_ask_as_themselves():
+    expected = Principal("ann", ROLES[Role.OPERATOR], frozenset({"contoso"}))
+    session = Session(1, ANN, 1.0, 2.0, "192.0.2.1", "Firefox", csrf="c5f7")
+    assert ANN.principal == session.principal == expected
+    assert "c5f7" not in repr(session)
+
+
+def test_errors():
+    found = AccountError(Why.INPUT, "no", [FieldError("name", "is taken")])
+    assert (found.why, found.text, str(found), found.errors) == ("input", "no", "no", (FieldError("name", "is taken"),))
+    assert (LogInRefused().wait, str(LogInRefused())) == (0.0, "the name or the password is wrong")
+    assert (LogInRefused(20.0).wait, str(LogInRefused(20.0))) == (20.0, "after many failures, wait 20 s")
+
+
+def test_what_is_usual():
+    assert Actor("root") == ("root", "")
+    assert Deed(0, 1.0, "ann", "", "log-in").outcome is Outcome.DONE
+    assert DeedFilter().organization is None

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.manage.access.accounts import Accounts
+from gatepost.manage.access.records import Actor, Outcome
+
+
+@pytest.fixture
+def audited(home):
+    accounts = Accounts(home.data / "access.db")
+    ann = Actor("ann", "192.0.2.1")
+    accounts.record(ann, "log-in")
+    accounts.record(ann, "queue-drop", organization="contoso", subject="7Q\x1b[31m", outcome=Outcome.REFUSED)
+    accounts.record(Actor("token backup", "192.0.2.9"), "queue-retry", organization="contoso", detail={"count": 3})
+    accounts.close()
+    home.call("token", "add", "t", "--scope", "read")
+    return home
+
+
+@pytest.mark.parametrize(
+    ("words", "actions"),
+    [
+        ((), ["token-add", "queue-retry", "queue-drop", "log-in"]),
+        (("--who", "ann"), ["queue-drop", "log-in"]),
+        (("--who", "token backup"), ["queue-retry"]),
+        (("--action", "log-in"), ["log-in"]),
+        (("--organization", ""), ["token-add", "log-in"]),
+        (("--organization", "contoso", "--outcome", "done"), ["queue-retry"]),
+        (("--subject", "t"), ["token-add"]),
+        (("--since", "1h", "--until", "2020-01-01"), []),
+        (("--since", "1h", "--limit", "2"), ["token-add", "queue-retry"]),
+        (("--before", "3"), ["queue-drop", "log-in"]),
+    ],
+)
+def test_deeds(audited, words, actions):
+    assert [one["action"] for one in audited.json("audit", *words)] == actions
+    assert [one["action"] for one in audited.table("audit", *words)] == actions
+
+
+def test_a_table_is_harmless_for_a_terminal(audited):
+    rows = {one["action"]: one for one in audited.table("audit")}
+    assert rows["queue-drop"]["subject"] == "7Q?[31m"
+    assert rows["queue-drop"]["outcome"] == "refused"
+    assert rows["queue-retry"]["detail"] == '{"count": 3}'
+    assert rows["token-add"]["from"] == "command line"
+
+
+@pytest.mark.parametrize("words", [("--limit", "0"), ("--limit", "1001"), ("--outcome", "x"), ("--since", "x")])
+def test_wrong_use(audited, words):
+    audited.call("audit", *words, code=2)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from gatepost.manage.cli.changes import print_changes, print_warnings, report
+from gatepost.manage.use_cases.change import Outcome, outcome_record
+from gatepost.manage.use_cases.differences import FieldChange
+from gatepost.policy.connectors.model import Resources
+
+CHANGE = FieldChange("~", "organization.contoso.comment", "a", "b\u202e")
+REPORTS = {
+    "changed": ([CHANGE], {"dry_run": False}, "1 change(s) applied as version 7"),
+    "dry run": ([CHANGE], {"dry_run": True}, "1 change(s), not applied (--dry-run)"),
+    "nothing": ([], {"dry_run": False}, "nothing to change; version 7 is in force"),
+}
+
+
+@pytest.mark.parametrize(("changes", "options", "last"), REPORTS.values(), ids=REPORTS)
+def test_a_report(changes, options, last):
+    outcome = Outcome(7, changes=changes, warnings=["w"], standing=["s"], notes=["n"], after=Resources(), **options)
+
+    @click.command()
+    @click.option("--json", "as_json", is_flag=True)
+    def command(as_json):
+        report(outcome, as_json=as_json)
+
+    result = CliRunner().invoke(command)
+    *lines, end = result.stdout.splitlines()
+    assert result.stderr == "warning: w\nnote: n\n"
+    assert end == last
+    assert lines == ['~ organization.contoso.comment: "a" -> "b?"'] * len(changes)
+    found = json.loads(CliRunner().invoke(command, ["--json"]).stdout)
+    assert found == outcome_record(outcome)
+
+
+def test_lines_hold_no_control_characters(capsys):
+    print_changes([FieldChange("+", "organization.contoso.comment", None, "x\x9b31m")])
+    assert capsys.readouterr().out == '+ organization.contoso.comment: "x?31m"\n'
+
+
+@pytest.mark.parametrize(
+    ("number", "lines", "last"), [(1, 2, "warning, as before: s0"), (23, 22, "3 more warnings, as before")]
+)
+def test_warnings_as_before_are_some_of_them(number, lines, last, capsys):
+    standing = [f"s{place}" for place in range(number)]
+    print_warnings(Outcome(7, False, [], ["w"], standing, [], Resources()), standing=True)
+    said = capsys.readouterr().err.splitlines()
+    assert (said[0], len(said), said[-1]) == ("warning: w", lines, last)

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import pytest
+
+from gatepost.manage.cli.explanation import print_explanation
+from gatepost.manage.use_cases.explain import Answer, Asked, Assumption, answer_record
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.policy.connectors.model import parse
+from gatepost.policy.decisions.explain import explain
+from gatepost.protocols.smtp.grammar import parse_path
+
+MANY = [{"name": f"n{one:02}", "sender_domains": [f"n{one}.test"]} for one in range(20)]
+TRIAL = {
+    "name": "trial",
+    "mode": "rehearse",
+    "sender_domains": ["any.test"],
+    "require_tls": False,
+    "restrict_domains_to_ip_addresses": True,
+    "sender_ip_addresses": ["198.51.100.0/24"],
+}
+DIRECTORY = Directory(
+    parse(
+        {
+            "organization": {
+                "contoso": {
+                    "accepted_domain": [{"name": "contoso.example"}],
+                    "mailbox": [{"address": "ann@contoso.example"}],
+                    "inbound_connector": [*MANY, TRIAL],
+                    "outbound_connector": [
+                        {
+                            "name": "out",
+                            "mode": "rehearse",
+                            "recipient_domains": ["*"],
+                            "tls_settings": "encryption-only",
+                        }
+                    ],
+                }
+            }
+        }
+    ),
+    17,
+)
+ASKED = Asked("203.0.113.1", "", False, (Assumption("ip", "nothing"),))
+
+
+def print_all(explanation, asked=ASKED, reports=None):
+    print_explanation(answer_record(Answer(explanation, asked, reports, 86400.0, None, False)))
+
+
+@pytest.fixture
+def page(capsys):
+    def run(sender, recipient, asked=ASKED, reports=None):
+        ends = (parse_path(f"<{one}>", smtputf8=True) for one in (sender, recipient))
+        print_all(explain(DIRECTORY, SessionFacts("", asked.ip), *ends), asked, reports)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_what_a_connector_in_rehearsal_demands_is_told_apart(capsys):
+    locked = TRIAL | {"require_tls": True}
+    table = {"accepted_domain": [{"name": "contoso.example"}], "inbound_connector": [locked]}
+    ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@any.test", "ann@contoso.example"))
+    explanation = explain(Directory(parse({"organization": {"contoso": table}})), SessionFacts("", ASKED.ip), *ends)
+    print_all(explanation)
+    assert "connector     trial, which demands: opportunistic; in rehearsal: encrypted\n" in capsys.readouterr().out
+
+
+def test_only_what_speaks_for_the_connector_is_marked_so(capsys):
+    ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@any.test", "ann@contoso.example"))
+    explanation = explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends)
+    lacks = "connector 'trial' of contoso names a.test, but the client's certificate that bears it is not trusted"
+    inbound = replace(explanation.inbound, reasons=("connector 'trial' of contoso matches", lacks, "also"))
+    print_all(replace(explanation, inbound=inbound))
+    text = capsys.readouterr().out
+    assert "  ✓ connector 'trial' of contoso matches\n" in text
+    assert "  · connector 'trial' of contoso names a.test, but" in text
+    assert "  · also\n" in text
+
+
+def test_the_heading_says_who_and_by_which_configuration(page):
+    text = page("x@any.test", "ann@contoso.example")
+    assert text.startswith("<x@any.test> → <ann@contoso.example>, from 203.0.113.1 in clear; by configuration 17\n")
+    assert "assumed: nothing; say --ip ADDRESS to be somebody\n" in text
+
+
+def test_what_a_connector_in_rehearsal_would_do_is_told(page):
+    text = page("x@any.test", "ann@contoso.example")
+    assert "  rehearsal     trial would refuse with 550 5.7.51" in text
+
+
+def test_of_very_many_others_the_rest_is_counted(page):
+    text = page("x@other.test", "ann@contoso.example")
+    assert text.count("✗ 'n") == 15
+    assert "and 6 more that do not apply; --json has them all" in text
+
+
+def test_a_mailbox_asks_no_connector(page):
+    text = page("x@other.test", "ann@contoso.example")
+    assert "OUTBOUND      into the mailbox ann@contoso.example\n" in text
+    assert "IF TLS FAILS" not in text
+
+
+def test_nobodys_mail_and_no_way(page):
+    assert "OUTBOUND      nowhere: it is no organization's mail" in page("x@other.test", "y@internet.test")
+    text = page("x@other.test", "nobody@contoso.example")
+    assert "OUTBOUND      if it were accepted: nowhere, returned with 550 5.1.1 Mailbox unknown" in text
+
+
+def test_rehearsal_on_the_way_out_is_told_with_each_failure(page):
+    text = page("x@contoso.example", "y@internet.test")
+    assert "  rehearsal     would require encrypted  (asked by connector:out)" in text
+    assert "  no STARTTLS offered   delivered in clear; in force it would wait: 450 4.4.317" in text
+
+
+def test_text_of_others_cannot_steer_the_terminal_and_lines_end(page):
+    text = page(
+        "x@any.test", "ann@contoso.example", Asked("203.0.113.1", "TLSv1.3", False, (Assumption("ip", "\x1b[31mred"),))
+    )
+    assert "\x1b" not in text
+    assert "over TLSv1.3, without a certificate" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_terminal_without_these_signs_gets_others(page, monkeypatch):
+    class Plain:
+        encoding = "ascii"
+
+        def __init__(self, stream):
+            self._stream = stream
+
+        def __getattr__(self, name):
+            return getattr(self._stream, name)
+
+    monkeypatch.setattr(sys, "stdout", Plain(sys.stdout))
+    text = page("x@any.test", "ann@contoso.example")
+    assert text.isascii()
+    assert "<x@any.test> -> <ann@contoso.example>" in text
+    assert "  x 'n00'" in text
+
+
+def test_live_without_a_next_hop_says_so(page):
+    assert "LIVE          there is no next hop to reach" in page("x@any.test", "ann@contoso.example", reports=[])
+
+
+def test_mail_that_memory_may_hold_is_said_to_be(capsys):
+    table = {"accepted_domain": [{"name": "contoso.example"}], "protection_drop": "hold"}
+    ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("ann@contoso.example", "x@any.test"))
+    explanation = explain(Directory(parse({"organization": {"contoso": table}})), SessionFacts("", ASKED.ip), *ends)
+    print_all(explanation)
+    told = " ".join(capsys.readouterr().out.split())
+    assert 'Under protection_drop = "hold" mail waits for an administrator where the destination was seen to' in told
+    print_all(replace(explanation, held_below_memory=False))
+    assert "protection_drop" not in capsys.readouterr().out
+
+
+def test_what_others_decide_is_not_told_and_not_taken_for_nobodys(capsys):
+    ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@any.test", "ann@contoso.example"))
+    answer = Answer(explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends), ASKED, None, 86400.0, None, False)
+    hidden = replace(answer, withheld=frozenset({"inbound", "outbound"}))
+    assert hidden.succeeds is None
+    print_explanation(answer_record(hidden))
+    text = capsys.readouterr().out
+    assert text.count("another organization decides, which you do not see") == 2
+    assert "nobody" not in text.replace("nothing; say --ip ADDRESS to be somebody", "")
+    assert "trial" not in text
+
+
+def test_what_each_address_presents(capsys):
+    ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@contoso.example", "y@internet.test"))
+    record = answer_record(
+        Answer(explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends), ASKED, (), 86400.0, None, False)
+    )
+    tasks = [
+        {"name": "connect", "status": "done", "detail": "well", "seconds": 0.1},
+        {"name": "tls", "status": "failed", "detail": "no", "advice": "ask them", "seconds": 0.1},
+        {"name": "quit", "status": "skipped", "detail": "not tried", "seconds": 0.0},
+    ]
+    hosts = [{"host": "mx", "address": "192.0.2.1:25", "passed": False, "tasks": tasks}]
+    print_explanation(record | {"live": [*hosts, {"host": "mx2", "address": "", "passed": True, "tasks": []}]})
+    text = capsys.readouterr().out
+    assert "LIVE          1 of 2 addresses meet the requirement\n  ✗ mx (192.0.2.1:25)\n" in text
+    assert "tls            failed: no\n                     → ask them\n  ✓ mx2\n" in text
+    assert "quit" not in text

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from gatepost.manage.cli import lazy, main
+from gatepost.manage.cli.lazy import LazyGroup
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError
+
+COMMANDS = {
+    "tls": ("tls", "tls", "Prints the profiles."),
+    "broken": ("no_such_module", "command", "Cannot be imported."),
+    "again": ("tls", "no_such_command", "Is not in its module."),
+}
+
+
+@pytest.fixture
+def group():
+    return LazyGroup("some", commands=COMMANDS)
+
+
+def call(group, *words):
+    return CliRunner().invoke(group, words)
+
+
+def test_help_imports_nothing(group):
+    """So that it is there at once, even where a command cannot be imported."""
+    result = call(group, "--help")
+    assert result.exit_code == 0
+    lines = [line.split(maxsplit=1) for line in result.output.splitlines()]
+    assert lines[lines.index(["Commands:"]) + 1 :] == [[name, text] for name, (_, _, text) in COMMANDS.items()]
+    assert group.list_commands(click.Context(group)) == list(COMMANDS), "in the order of their declaration"
+
+
+def test_a_command_is_found_by_its_name_alone(group):
+    context = click.Context(group)
+    assert group.get_command(context, "tls").name == "tls"
+    for name in ("", "TLS", "tl", "gatepost.manage.cli.tls", "../tls"):
+        assert group.get_command(context, name) is None
+    result = call(group, "tl")
+    assert result.exit_code == 2
+    assert "No such command 'tl'" in result.output
+
+
+def test_a_module_is_imported_when_its_command_is_used(group, monkeypatch):
+    asked = []
+    monkeypatch.setattr(lazy, "import_module", lambda name: asked.append(name) or import_module(name))
+    call(group, "--help")
+    call(group, "no-such-command")
+    assert asked == []
+    assert call(group, "tls", "--help").exit_code == 0
+    assert set(asked) == {"gatepost.manage.cli.tls"}
+
+
+def test_a_mistake_of_ours_is_not_hidden(group):
+    assert isinstance(call(group, "broken").exception, ModuleNotFoundError)
+    assert isinstance(call(group, "again").exception, AttributeError)
+
+
+def test_every_command_of_ours_can_be_imported():
+    """What is declared is there; a name that was misspelt would show only when somebody used it."""
+    seen = []
+
+    def look(group, path):
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None, (path, name)
+            seen.append((*path, name))
+            if isinstance(command, click.Group):
+                look(command, (*path, name))
+
+    look(main, ())
+    assert {("queue", "list"), ("certificate", "changeover", "status")} <= set(seen)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(Kind.INPUT, 2), (Kind.FORBIDDEN, 2), (Kind.BLOCKED, 2), (Kind.CONFLICT, 1), (Kind.UNREADABLE, 3)],
+)
+def test_what_is_refused_ends_with_its_text_and_code(group, monkeypatch, kind, code):
+    refusal = Refusal(kind, "it is not\x1b[2J so", [FieldError("name", "is taken")])
+
+    @click.command()
+    def command():
+        raise refusal
+
+    monkeypatch.setattr(group, "get_command", lambda *_: command)
+    result = call(group, "tls")
+    assert result.exit_code == code
+    assert "it is not" in result.stderr
+    assert "\x1b" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_group_may_end_in_its_own_way(monkeypatch):
+    class Kept(LazyGroup):
+        def end(self, refusal):
+            raise SystemExit(f"kept: {refusal.text}")
+
+    @click.command()
+    def command():
+        raise Refusal(Kind.MISSING, "nothing there")
+
+    group = Kept("some", commands=COMMANDS)
+    monkeypatch.setattr(group, "get_command", lambda *_: command)
+    assert "kept: nothing there" in call(group, "tls").output

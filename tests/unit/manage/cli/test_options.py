@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import getpass
+import os
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from gatepost.manage.cli.options import author, config_option, fail, json_option, refused, settings_of
+from gatepost.manage.cli.reach import Reach
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError
+
+
+@click.group()
+@click.option("--config")
+@click.pass_context
+def group(context, config):
+    context.obj = Reach(config)
+
+
+@group.command()
+@config_option
+@json_option
+def show(config, as_json):
+    click.echo(f"{settings_of(config).server.hostname} {as_json}")
+
+
+def call(*words, **environment):
+    return CliRunner().invoke(group, list(map(str, words)), env=environment)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Settings files by the host name they give."""
+
+    def make(name):
+        file = tmp_path / f"{name}.toml"
+        file.write_text(f'[server]\nhostname = "{name}.example"\n', encoding="utf-8")
+        return file
+
+    return make
+
+
+def test_settings_may_be_named_before_the_command_behind_it_or_outside(files):
+    a, b, c = map(files, "abc")
+    assert call("--config", a, "show").stdout == "a.example False\n"
+    assert call("show", "--config", b).stdout == "b.example False\n"
+    assert call("show", "--json", GATEPOST_CONFIG=str(c)).stdout == "c.example True\n"
+    assert call("--config", a, "show", "--config", b, GATEPOST_CONFIG=str(c)).stdout == "b.example False\n"
+    assert call("--config", a, "show", GATEPOST_CONFIG=str(c)).stdout == "a.example False\n"
+    assert call("--config", a, "show", GATEPOST_SERVER__HOSTNAME="d.example").stdout == "d.example False\n"
+
+
+def test_settings_that_are_wrong_end_the_command_with_2_and_every_error(tmp_path):
+    file = tmp_path / "bad.toml"
+    file.write_text('[server]\nhostname = 5\nworkers = -1\ncolour = "red"\n', encoding="utf-8")
+    result = call("--config", file, "show")
+    assert (result.exit_code, result.stdout) == (2, "")
+    lines = result.stderr.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [f"{file}:{number}" for number in (2, 3, 4)]
+
+
+def test_settings_that_are_not_there_end_the_command_with_2(tmp_path):
+    result = call("--config", tmp_path / "missing.toml", "show")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{tmp_path / 'missing.toml'}: cannot be read: No such file or directory")
+
+
+@pytest.mark.parametrize("code", [1, 2, 3])
+def test_an_error_goes_to_standard_error_and_nothing_to_standard_output(capsys, code):
+    with pytest.raises(SystemExit) as ended:
+        fail(code, "it did not work")
+    assert ended.value.code == code
+    assert capsys.readouterr() == ("", "it did not work\n")
+
+
+def test_the_author_is_who_is_logged_in(monkeypatch):
+    monkeypatch.setenv("LOGNAME", "ann")
+    assert author() == "ann"
+
+
+@pytest.mark.parametrize("missing", [OSError("no name"), KeyError("getpwuid(): uid not found")])
+def test_an_account_without_a_name_has_a_number(monkeypatch, missing):
+    def fails():
+        raise missing
+
+    monkeypatch.setattr(getpass, "getuser", fails)
+    assert author() == f"uid {os.getuid()}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(Kind.INPUT, 2), (Kind.MISSING, 2), (Kind.CONFLICT, 1), (Kind.UNREADABLE, 3)]
+)
+def test_how_a_refusal_ends_any_command(capsys, kind, code):
+    with pytest.raises(SystemExit) as ended:
+        refused(Refusal(kind, "why", [FieldError("name", "is taken"), FieldError("role", "is none")]))
+    assert ended.value.code == code
+    assert capsys.readouterr().err == "name: is taken\nrole: is none\nwhy\n"

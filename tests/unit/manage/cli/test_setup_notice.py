@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import io
+import stat
+import sys
+
+import pytest
+
+from gatepost.manage.cli.setup_notice import SETUP_FILE, forget_setup, show_setup
+
+ADDRESS = "https://127.0.0.1:8443/setup?code=secret"
+UNTIL = 1_795_528_800.0  # 2026-11-24T14:00:00Z
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_terminal_shows_it_and_nothing_keeps_it(tmp_path, monkeypatch, caplog, stream):
+    caplog.set_level("INFO")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, stream, terminal)
+    show_setup(tmp_path, ADDRESS, until=UNTIL)
+    assert terminal.getvalue() == f"admin centre: make the owner at {ADDRESS} (valid once, 30 minutes)\n"
+    assert (list(tmp_path.iterdir()), caplog.messages) == ([], [])
+
+
+def test_without_a_terminal_it_is_in_a_file_for_its_owner(tmp_path, capsys, caplog):
+    caplog.set_level("INFO")
+    file = tmp_path / SETUP_FILE
+    file.symlink_to(tmp_path / "elsewhere")
+    show_setup(tmp_path, ADDRESS, until=UNTIL)
+    assert stat.S_IMODE(file.lstat().st_mode) == 0o600
+    assert file.read_text().splitlines()[0] == ADDRESS
+    assert "until 2026-11-24 14:00:00Z" in file.read_text()
+    assert not (tmp_path / "elsewhere").exists()
+    assert str(file) in caplog.text
+    assert "secret" not in caplog.text + "".join(capsys.readouterr())
+    forget_setup(tmp_path)
+    forget_setup(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_made_costs_nothing_else(tmp_path, caplog):
+    show_setup(tmp_path / "none", ADDRESS, until=UNTIL)
+    assert "gatepost user setup" in caplog.text
+    assert "secret" not in caplog.text

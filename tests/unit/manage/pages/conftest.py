@@ -1,0 +1,219 @@
+"""The admin centre's application on real files, asked without sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import re
+import time
+from dataclasses import dataclass
+from functools import cache
+from urllib.parse import unquote, urlencode
+
+import pytest
+
+from gatepost.manage.access import login_rate_limiter as doorkeeper
+from gatepost.manage.access.accounts import Accounts
+from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
+from gatepost.manage.access.records import Actor
+from gatepost.manage.pages.routes import HANDLERS, ROUTES
+from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.resources import apply_document
+from gatepost.manage.web.application import application
+from gatepost.pki.certificates.authority import Authority
+from gatepost.pki.certificates.inventory import Inventory
+from gatepost.settings.loader import load
+
+OWNER = Principal("ann", ROLES[Role.OWNER])
+HOST = "mx.gate.example"
+ROOT = Authority("Centre Root")
+MARKUP = '"><script>alert(1)</script>&'
+SETTINGS = """
+[server]
+hostname = "mx.gate.example"
+data_dir = "data"
+
+[dns]
+nameservers = ["127.0.0.1:1"]
+"""
+BASE = {
+    "contoso": {
+        "accepted_domain": [{"name": "contoso.example"}],
+        "mailbox": [{"address": "ann@contoso.example"}],
+        "inbound_connector": [{"name": "bank-in", "sender_domains": ["bank.example"]}],
+        "outbound_connector": [
+            {"name": "bank-out", "recipient_domains": ["bank.example"], "smart_hosts": ["127.0.0.1:1"]},
+            {"name": "off", "recipient_domains": ["off.example"], "enabled": False, "mode": "rehearse"},
+        ],
+        "mail_flow_rule": [{"name": "secrets", "header_name": "X-Secret", "route_via_connector": "bank-out"}],
+    },
+    "fabrikam": {"accepted_domain": [{"name": "fabrikam.example"}]},
+}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def words(self):
+        """What a person reads of it, tags taken out."""
+        return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.text)))
+
+    @property
+    def json(self):
+        return json.loads(self.text)
+
+    def value(self, name):
+        """Of a hidden or one-line field of a form."""
+        found = re.search(rf'name="{re.escape(name)}"[^>]*? value="([^"]*)"', self.text)
+        return html.unescape(found[1]) if found else None
+
+
+class Centre:
+    """Asks as whoever has a token: "owner" may do everything, "reader" reads, "tenant" changes what is fabrikam's."""
+
+    def __init__(self, path, settings=""):
+        file = path / "gatepost.toml"
+        file.write_text(
+            '[server]\nhostname = "mx.gate.example"\ndata_dir = "data"\n[dns]\nnameservers = ["127.0.0.1:1"]\n'
+            f'timeout = "100ms"\n{settings}'
+        )
+        self.gateway = Gateway(load(str(file), {}))
+        apply_document(self.gateway, OWNER, {"organization": BASE}, Wish("root"))
+        self.accounts = Accounts(self.gateway.data / "access.db")
+        here = Actor("", "")
+        changes = [Scope.READ, Scope.CONNECTORS]
+        self.tokens = {
+            "owner": self.accounts.add_token("owner", [Scope.OWNER], by=here),
+            "reader": self.accounts.add_token("reader", [Scope.READ], by=here),
+            "tenant": self.accounts.add_token("tenant", changes, by=here, organizations=["fabrikam"]),
+        }
+        self.app = application(self.gateway, self.accounts, ROUTES, HANDLERS)
+
+    def stored(self, key, name, organization="contoso"):
+        """The table of a part, None if there is none."""
+        with self.gateway.config() as store:
+            _, found = store.load()
+        parts = found["organization"][organization].get(key, [])
+        return next((one for one in parts if name in {one.get("name"), one.get("address")}), None)
+
+    def get(self, path, who="owner", **headers):
+        return self.ask("GET", path, who, b"", headers)
+
+    def post(self, path, who="owner", headers=None, **form):
+        return self.ask("POST", path, who, urlencode(form).encode(), headers or {})
+
+    def ask(self, method, path, who, body, headers):
+        address, _, query = path.partition("?")
+        given = {"host": "localhost", "authorization": f"Bearer {self.tokens[who]}"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        if method == "POST":
+            given["content-type"] = "application/x-www-form-urlencoded"
+            given["content-length"] = str(len(body))
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "https",
+            "path": unquote(address),
+            "raw_path": address.encode(),
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("localhost", 443),
+        }
+        return asyncio.run(self._asked(scope, body))
+
+    async def _asked(self, scope, body):
+        got = []
+        given = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive():
+            if not given:
+                await asyncio.Event().wait()
+            return given.pop()
+
+        async def send(message):
+            got.append(message)
+
+        await self.app(scope, receive, send)
+        headers = {name.decode(): value.decode() for name, value in got[0]["headers"]}
+        return Answer(got[0]["status"], headers, b"".join(one.get("body", b"") for one in got).decode())
+
+
+class Person:
+    """Somebody who is logged in with a browser. secret: of the session."""
+
+    def __init__(self, centre, secret):
+        self.centre = centre
+        self.secret = secret
+        self.session = centre.accounts.session(secret)
+        self.headers = {"authorization": "", "cookie": f"__Host-gatepost={secret}"}
+
+    def get(self, path, **headers):
+        return self.centre.ask("GET", path, "owner", b"", self.headers | headers)
+
+    def post(self, path, *pairs, **form):
+        """pairs: of fields that come several times."""
+        body = urlencode([*pairs, *({"csrf": self.session.csrf} | form).items()]).encode()
+        return self.centre.ask("POST", path, "owner", body, self.headers | {"sec_fetch_site": "same-origin"})
+
+    @property
+    def is_logged_in(self):
+        return self.centre.accounts.session(self.secret) is not None
+
+
+WORD = "correct horse battery"
+
+
+_hashed_once = cache(doorkeeper.argon2_hash)
+"""A hash takes a tenth of a second, as it is to: one of each password is enough for all tests."""
+
+
+@pytest.fixture
+def person(centre, monkeypatch):
+    """Log somebody in: person("tim", Role.AUDITOR, ["fabrikam"]). ago: seconds since they proved who they are."""
+    monkeypatch.setattr(doorkeeper, "argon2_hash", _hashed_once)
+
+    def log_in(name="ann", role=Role.OWNER, organizations=None, ago=0.0):
+        accounts, by = centre.accounts, Actor("root", "")
+        user = accounts.user(name) or accounts.add_user(name, role, WORD, by=by, organizations=organizations)
+        return Person(centre, accounts.start_session(user, "127.0.0.1", "Firefox", proved=time.time() - ago))
+
+    return log_in
+
+
+@pytest.fixture
+def centre(tmp_path):
+    return Centre(tmp_path)
+
+
+@pytest.fixture
+def sealing(tmp_path):
+    """One with a master key, that trusts what `ROOT` issues."""
+    key, anchors = tmp_path / "master.key", tmp_path / "anchors.pem"
+    key.touch(0o600)
+    key.write_bytes(bytes(range(32)))
+    anchors.write_bytes(ROOT.certificate_pem)
+    return Centre(tmp_path, f'[store]\nmaster_key = "file:{key}"\n[tls]\ntrust_anchors = "{anchors}"\n')
+
+
+def certificate(centre, *names, **more):
+    """A certificate that came in: certificate(centre, "mx.gate.example", current=True). more: as of NewCertificate."""
+    chain, key = ROOT.issue(names or [HOST])
+    return add_certificate(centre.gateway, OWNER, NewCertificate(chain, "chain", key, "key", **more)).entry
+
+
+def recorded(centre, entry, chain=b""):
+    """An entry as another version, or a file of the gateway, might have brought it in; its key is nowhere."""
+    with centre.gateway.config() as store:
+        Inventory(store, None).record(entry, chain, note="as found")
+    return entry

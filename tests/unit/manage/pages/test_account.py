@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.manage.access.principal import ROLES, Principal, Role
+from gatepost.manage.access.records import DeedFilter, Outcome
+
+OLD, NEW = "correct horse battery", "a longer word for it"
+ROOT = Principal("root", ROLES[Role.OWNER])
+
+
+@pytest.fixture
+def ann(person):
+    return person("ann", Role.AUDITOR, ["fabrikam"])
+
+
+def deeds(centre, action):
+    return [(one.who, one.subject, one.outcome) for one in centre.accounts.deeds(ROOT, DeedFilter(action=action))]
+
+
+def sessions(centre, name="ann"):
+    return centre.accounts.sessions_of(name)
+
+
+@pytest.mark.parametrize("who", ["owner", "reader", "tenant"])
+def test_a_program_has_no_account(centre, who):
+    assert centre.get("/account", who).status == 404
+    assert centre.post("/account/password", who, old=OLD, password=NEW, again=NEW).status == 404
+    assert centre.post("/account/sessions", who).status == 404
+
+
+def test_who_one_is(ann):
+    page = ann.get("/account")
+    assert page.status == 200
+    assert "Firefox" in page.words
+    assert ann.secret not in page.text
+
+
+def test_a_new_password_ends_every_session_and_begins_one(centre, person, ann):
+    other = person("ann")
+    answer = ann.post("/account/password", old=OLD, password=NEW, again=NEW)
+    assert (answer.status, answer.headers["location"]) == (303, "/account")
+    assert (ann.is_logged_in, other.is_logged_in) == (False, False)
+    assert "__Host-gatepost=" in answer.headers["set-cookie"]
+    assert len(sessions(centre)) == 1
+    centre.accounts.check_password("ann", NEW, "127.0.0.1")
+    assert deeds(centre, "user-set") == [("ann", "ann", Outcome.DONE)]
+
+
+# old, new, again -> the field that is wrong
+WRONG = [
+    ("no word of mine", NEW, NEW, "old"),
+    ("", NEW, NEW, "old"),
+    (OLD, NEW, "another", "again"),
+    (OLD, "short", "short", "password"),
+    (OLD, "", "", "password"),
+    (OLD, "a" * 5000, "a" * 5000, "password"),
+]
+
+
+@pytest.mark.parametrize(("old", "password", "again", "field"), WRONG)
+def test_what_is_wrong_is_said_and_nothing_changes(centre, ann, old, password, again, field):
+    answer = ann.post("/account/password", old=old, password=password, again=again)
+    assert answer.status == 422
+    said = {"old": "is not your password", "again": "the two passwords differ", "password": "characters"}[field]
+    assert said in answer.words
+    assert NEW not in answer.text
+    assert ann.is_logged_in
+    centre.accounts.check_password("ann", OLD, "127.0.0.1")
+    assert {outcome for *_, outcome in deeds(centre, "user-set")} <= {Outcome.REFUSED}
+
+
+def test_guessing_from_an_open_session_is_slowed(ann):
+    statuses = [ann.post("/account/password", old=f"guess {n}", password=NEW, again=NEW).status for n in range(12)]
+    assert statuses[0] == 422
+    assert statuses[-1] == 429
+    assert ann.post("/account/password", old=OLD, password=NEW, again=NEW).status == 429
+
+
+def test_one_session_or_all_others_are_ended(centre, person, ann):
+    second, third = person("ann"), person("ann")
+    answer = ann.post("/account/sessions", session=str(second.session.id))
+    assert answer.status == 303
+    assert [one.is_logged_in for one in (ann, second, third)] == [True, False, True]
+    ann.post("/account/sessions")
+    assert [one.is_logged_in for one in (ann, third)] == [True, False]
+    assert deeds(centre, "session-end") == [("ann", "ann", Outcome.DONE)] * 2
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "²", "٣", "1 ", "9" * 19, "9" * 30, "9" * 5000])
+def test_a_session_that_is_none_of_ones_own(person, ann, number):
+    """What is not a session of one's own ends nothing, and nobody else's."""
+    other, stranger = person("ann"), person("bob")
+    answer = ann.post("/account/sessions", session=number)
+    assert answer.status == 303
+    assert [one.is_logged_in for one in (ann, other, stranger)] == [True, True, True]
+    answer = ann.post("/account/sessions", session=str(stranger.session.id))
+    assert stranger.is_logged_in
+
+
+def test_without_the_token_of_its_form_nothing_is_done(ann):
+    assert ann.post("/account/sessions", csrf="").status == 403
+    assert ann.post("/account/password", csrf="x", old=OLD, password=NEW, again=NEW).status == 403
+    assert ann.is_logged_in

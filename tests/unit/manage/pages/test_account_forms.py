@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from starlette.datastructures import ImmutableMultiDict
+
+from gatepost.manage.pages.account_forms import chosen_organizations, field_errors, reach_of, refused_fields
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError
+
+
+@pytest.mark.parametrize(
+    ("fields", "chosen"),
+    [
+        ([("reach", "all"), ("organizations", "contoso")], None),
+        ([("reach", "some")], []),
+        ([("reach", "some"), ("organizations", "contoso"), ("organizations", "fabrikam")], ["contoso", "fabrikam"]),
+        ([("reach", "some"), ("organizations", " contoso,fabrikam  a ")], ["contoso", "fabrikam", "a"]),
+    ],
+)
+def test_what_is_chosen(fields, chosen):
+    assert chosen_organizations(ImmutableMultiDict(fields)) == chosen
+
+
+@pytest.mark.parametrize("reach", ["", "everything"])
+def test_the_whole_gateway_is_never_chosen_by_leaving_something_out(reach):
+    with pytest.raises(Refusal) as refused:
+        chosen_organizations(ImmutableMultiDict([("reach", reach)]))
+    assert [one.path for one in refused.value.errors] == ["reach"]
+
+
+def test_what_is_chosen_before():
+    assert [reach_of(one) for one in (None, frozenset({"contoso"}))] == ["all", "some"]
+
+
+def test_errors_by_field():
+    errors = [FieldError("name", "is taken"), FieldError("name", "is odd"), FieldError("role", "is none")]
+    assert field_errors(Refusal(Kind.INPUT, "no", errors)) == {"name": "is taken; is odd", "role": "is none"}
+    assert field_errors(Refusal(Kind.CONFLICT, "it is the last")) == {"": "It is the last."}
+    assert field_errors(refused_fields({"again": "differs"})) == {"again": "differs"}
+    for kind in (Kind.MISSING, Kind.UNREADABLE):
+        with pytest.raises(Refusal):
+            field_errors(Refusal(kind, "no"))

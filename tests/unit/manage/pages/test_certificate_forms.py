@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gatepost.manage.pages.certificate_forms import errors_of, public_part
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError
+
+from .conftest import OWNER, Centre
+
+HOST = "mx.gate.example"
+
+
+@pytest.fixture
+def asking(tmp_path):
+    """One whose ACME authority is out of reach."""
+    key = tmp_path / "master.key"
+    key.touch(0o600)
+    key.write_bytes(bytes(range(32)))
+    acme = '[acme]\nagree_tos = true\ndirectory_url = "https://127.0.0.1:1/directory"\n'
+    return Centre(tmp_path, f'[store]\nmaster_key = "file:{key}"\n{acme}')
+
+
+def test_errors_are_told_by_field():
+    refusal = Refusal(Kind.INPUT, "no", [FieldError("key", "is needed")])
+    assert errors_of(refusal) == {"key": "Is needed"}
+    assert errors_of(Refusal(Kind.INPUT, "no such thing")) == {"": "No such thing"}
+
+
+def test_a_form_that_is_shown_again_has_no_key():
+    chain = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
+    assert public_part(f"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n{chain}") == chain
+
+
+def test_an_authority_is_asked_once_however_often_it_is_clicked(asking):
+    assert "Ask now" in asking.get("/certificates/acme").words
+    assert "Ask now" not in asking.get("/certificates/acme", "reader").words
+    assert asking.post("/certificates/acme/renew", name=HOST).headers["location"] == "/certificates/acme"
+    asking.post("/certificates/acme/renew", name=HOST)
+    end = time.monotonic() + 20
+    while asking.gateway.renewing.last().is_running:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert f"No certificate for {HOST}" in asking.get("/certificates/acme").words
+    deeds = [one for one in asking.accounts.deeds(OWNER) if one.action == "certificate-renew"]
+    assert {(str(one.outcome), one.subject) for one in deeds} == {("failed", HOST)}
+    assert "cannot be reached" in deeds[0].detail["result"]
+
+
+def test_who_may_not_and_what_is_not_there(asking):
+    assert asking.post("/certificates/acme/renew", "reader", name=HOST).status == 403
+    assert asking.post("/certificates/acme/renew", "tenant", name=HOST).status == 404
+    assert asking.post("/certificates/acme/renew", name="b.example").status == 303
+    assert asking.gateway.renewing.last() is None

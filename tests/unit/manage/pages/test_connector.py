@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+PATH = "/connectors/contoso/outbound/bank-out"
+
+
+def test_a_page_is_quick_and_its_parts_come_later(centre):
+    answer = centre.get(PATH)
+    for part in ("mail", "report", "changes"):
+        assert f"part={part}" in answer.text
+    assert "127.0.0.1:1" in answer.words
+    assert "It was never validated." in answer.words
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("mail", "No mail met it in the last 30 days"),
+        ("report", "no mail met it in this time"),
+        ("changes", "outbound_connector['bank-out']"),
+    ],
+)
+def test_a_part_is_shown_alone_or_in_the_page(centre, monkeypatch, part, said):
+    monkeypatch.setattr("gatepost.manage.pages.connector.PATIENCE", 20.0)
+    alone = centre.get(f"{PATH}?part={part}", hx_request="true", hx_request_type="partial")
+    assert alone.text.lstrip().startswith(f'<section class="panel" id="{part}"')
+    assert said in alone.words
+    assert said in centre.get(f"{PATH}?part={part}").words
+
+
+@pytest.mark.parametrize(
+    ("do", "path", "field", "value"),
+    [
+        ("disable", PATH, "enabled", False),
+        ("rehearse", PATH, "mode", "rehearse"),
+        ("enable", "/connectors/contoso/outbound/off", "enabled", True),
+        ("enforce", "/connectors/contoso/outbound/off", "mode", None),
+    ],
+)
+def test_a_switch_changes_one_field(centre, do, path, field, value):
+    name = path.rpartition("/")[2]
+    before = centre.stored("outbound_connector", name)
+    answer = centre.post(path, do=do, note="why")
+    assert (answer.status, answer.headers["location"]) == (303, path)
+    after = centre.stored("outbound_connector", name)
+    assert after.get(field) == value
+    assert {key: one for key, one in after.items() if key != field} == {
+        key: one for key, one in before.items() if key != field
+    }
+
+
+def test_what_is_needed_is_not_removed_and_the_rest_is(centre):
+    answer = centre.post(PATH, do="remove")
+    assert answer.status == 422
+    assert "mail flow rule 'secrets' of contoso" in answer.words
+    assert centre.post("/connectors/contoso/outbound/off", do="remove").status == 303
+    assert centre.stored("outbound_connector", "off") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "who", "status"),
+    [
+        (PATH, "tenant", 404),
+        (PATH, "reader", 403),
+        ("/connectors/contoso/outbound/none", "owner", 404),
+        ("/connectors/contoso/inbound/bank-out", "owner", 404),
+    ],
+)
+def test_who_may_not_does_nothing(centre, path, who, status):
+    assert centre.post(path, who, do="disable").status == status
+    assert centre.stored("outbound_connector", "bank-out").get("enabled") is None
+
+
+def test_nothing_is_done_by_another_name(centre):
+    assert centre.post(PATH, do="explode").status == 404
+
+
+def test_a_report_that_takes_long_is_asked_for_again(centre, monkeypatch):
+    path = "/connectors/contoso/outbound/bank-out?part=report"
+    part = {"hx_request": "true", "hx_request_type": "partial"}
+    with centre.gateway.counts.counting:  # somebody else's turn
+        answer = centre.get(path, **part)
+        assert "The trace is being read" in answer.words
+        assert 'hx-trigger="load delay:1s"' in answer.text
+        assert "<html" not in answer.text
+    done = centre.get(path)  # without a script it is waited for
+    assert "no mail met it" in done.words
+    assert "Cannot tell" in done.words
+    monkeypatch.setattr("gatepost.manage.pages.connector.PATIENCE", 20.0)
+    assert "hx-trigger" not in centre.get(path, **part).text

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
+from gatepost.manage.pages.guard import (
+    accounts_of,
+    actor_of,
+    for_readers,
+    gateway_of,
+    needs,
+    needs_scope,
+    not_there,
+    or_not_there,
+    who,
+)
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+
+HERE = frozenset({"contoso"})
+OWNER = Principal("owner", ROLES[Role.OWNER])
+AUDITOR = Principal("auditor", ROLES[Role.AUDITOR])
+ADMINISTRATOR = Principal("administrator", ROLES[Role.ADMINISTRATOR])
+TENANT = Principal("tenant", ROLES[Role.ADMINISTRATOR], HERE)
+READER = Principal("reader", ROLES[Role.AUDITOR], HERE)
+NOBODY = Principal("nobody", frozenset(Scope), frozenset())
+
+
+def request(principal):
+    app = SimpleNamespace(state=SimpleNamespace(accounts="accounts", gateway="gateway"))
+    scope = {"type": "http", "client": ("192.0.2.7", 5), "headers": [], "state": {}}
+    return SimpleNamespace(state=SimpleNamespace(principal=principal), app=app, scope=scope)
+
+
+def status(check, *given):
+    try:
+        check(*given)
+    except HTTPException as refused:
+        return refused.status_code
+    return 200
+
+
+# who, what they want to do, where -> the answer
+WANTED = [
+    (OWNER, Scope.CONNECTORS, "contoso", 200),
+    (OWNER, Scope.OWNER, None, 200),
+    (ADMINISTRATOR, Scope.CERTIFICATES, None, 200),
+    (ADMINISTRATOR, Scope.OWNER, None, 403),
+    (AUDITOR, Scope.READ, "contoso", 200),
+    (AUDITOR, Scope.CONNECTORS, "contoso", 403),
+    (AUDITOR, Scope.CONNECTORS, None, 403),
+    (TENANT, Scope.CONNECTORS, "contoso", 200),
+    (TENANT, Scope.CONNECTORS, "fabrikam", 404),
+    (TENANT, Scope.CONNECTORS, "", 404),
+    (TENANT, Scope.CERTIFICATES, None, 404),
+    (TENANT, Scope.READ, None, 404),
+    (READER, Scope.CONNECTORS, "contoso", 403),
+    (READER, Scope.CONNECTORS, "fabrikam", 404),
+    (NOBODY, Scope.READ, "contoso", 404),
+    (NOBODY, Scope.READ, None, 404),
+]
+
+
+@pytest.mark.parametrize(("principal", "scope", "organization", "expected"), WANTED)
+def test_what_is_not_seen_is_not_there_and_what_is_seen_may_be_forbidden(principal, scope, organization, expected):
+    given = request(principal)
+    assert status(needs, given, scope, organization) == expected
+    if expected == 200:
+        assert needs(given, scope, organization) is principal
+
+
+def test_who_asks_for_what_is_not_seen_is_noted_for_the_record():
+    """The answer tells a tenant nothing; what the owner reads says why."""
+    given = request(TENANT)
+    status(needs, given, Scope.CONNECTORS, "fabrikam")
+    assert "organization that is not seen" in repr(given.scope["state"])
+    text = str(not_there().detail)
+    assert "fabrikam" not in text
+
+
+# who, what they want to do somewhere -> the answer
+SOMEWHERE = [
+    (OWNER, Scope.QUEUE, 200),
+    (AUDITOR, Scope.QUEUE, 403),
+    (TENANT, Scope.QUEUE, 200),
+    (READER, Scope.QUEUE, 403),
+    (Principal("operator", ROLES[Role.OPERATOR], HERE), Scope.QUEUE, 200),
+    (Principal("none", frozenset()), Scope.READ, 403),
+]
+
+
+@pytest.mark.parametrize(("principal", "scope", "expected"), SOMEWHERE)
+def test_who_may_do_it_anywhere(principal, scope, expected):
+    assert status(needs_scope, request(principal), scope) == expected
+
+
+def test_what_a_refusal_says_is_what_to_do():
+    for check in (needs, needs_scope):
+        with pytest.raises(HTTPException, match=r"it needs the right “queue”\. An owner can change your role"):
+            check(request(AUDITOR), Scope.QUEUE)
+
+
+def test_who_and_where():
+    given = request(TENANT)
+    assert who(given) is TENANT
+    assert actor_of(given) == ("tenant", "192.0.2.7")
+    assert (accounts_of(given), gateway_of(given)) == ("accounts", "gateway")
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_what_is_missing_is_a_page_that_is_not_there(kind):
+    expected = HTTPException if kind is Kind.MISSING else Refusal
+    with pytest.raises(expected) as raised, or_not_there("There is no such thing."):
+        raise Refusal(kind, "'gatepost history' lists those there are")
+    assert kind is not Kind.MISSING or (raised.value.status_code, raised.value.detail) == (
+        404,
+        "There is no such thing.",
+    )
+    with or_not_there(""):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("method", "scopes", "expected"),
+    [
+        ("GET", {Scope.READ}, 200),
+        ("GET", {Scope.OWNER}, 200),
+        ("GET", {Scope.QUEUE, Scope.CONNECTORS}, 403),
+        ("HEAD", {Scope.QUEUE}, 403),
+        ("POST", {Scope.QUEUE}, 200),
+        ("GET", set(), 403),
+    ],
+)
+def test_a_page_is_for_readers_and_a_form_asks_for_its_own_right(method, scopes, expected):
+    def shown(request):
+        assert request.path_params == {"name": "x"}
+        return Response("it")
+
+    page = for_readers(Route("/page/{name}", shown, methods=["GET", "POST"], name="outbound"))
+    assert (page.path, page.name, page.methods) == ("/page/{name}", "outbound", {"GET", "HEAD", "POST"})
+    state = {"principal": Principal("p", frozenset(scopes))}
+    app = Starlette(routes=[page])
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": "/page/x", "headers": [], "query_string": b"", "state": state}
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == expected

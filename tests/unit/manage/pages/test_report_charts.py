@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.analysis.reports.pictures import PictureCounter, TlsPictures
+from gatepost.analysis.reports.tls import Direction, Wanted
+from gatepost.manage.pages import report_charts, report_tables
+from gatepost.manage.pages.report_query import View
+from gatepost.manage.use_cases.reports import Period
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.store.trace_tally import HopKind
+
+DAYS = Period("2025-11-23", "2025-11-24")
+VIEW = View(DAYS, "", DAYS.last)
+
+
+CLEAR = {"achieved": "none", "tls_version": "", "tls_group": ""}
+IN = {"event": "RECEIVE", "direction": "incoming", "achieved": "encrypted"}
+
+
+@pytest.fixture
+def pictures(hop_kind: Callable[..., HopKind]) -> TlsPictures:
+    kind = hop_kind
+    counter = PictureCounter(Wanted(), *DAYS)
+    groups = ["X25519", "prime256v1", "secp384r1", "secp521r1"]
+    counter.add(DAYS.first, {kind(): 5, kind(**CLEAR): 2, kind(**IN, tls_version="TLSv1.2"): 4})
+    counter.add(DAYS.last, {kind(tls_group=name): at + 1 for at, name in enumerate(groups)} | {kind(**(IN | CLEAR)): 3})
+    return counter.pictures()
+
+
+def columns(chart: report_charts.Chart) -> dict[str, tuple[int, ...]]:
+    return {one.name: one.values for one in chart.columns}
+
+
+def test_protection(pictures: TlsPictures) -> None:
+    chart = report_charts.by_protection(pictures, VIEW, Direction.OUTBOUND)
+    assert columns(chart) == {
+        "DANE": (0, 0), "MTA-STS": (0, 0), "Verified name": (0, 0), "Encrypted only": (5, 10), "Cleartext": (2, 0)
+    }  # fmt: skip
+    clear = chart.columns[-1]
+    assert clear.tone == "fail"
+    assert "protection=cleartext" in clear.links[0]
+    assert clear.links[1] == "", "nothing leads nowhere"
+    assert chart.share(clear) == 2 / 17
+    assert list(columns(report_charts.by_protection(pictures, VIEW, Direction.INBOUND))) == [
+        "Verified name", "Encrypted only", "Cleartext"
+    ]  # fmt: skip
+
+
+def test_versions_and_certificates(pictures: TlsPictures) -> None:
+    assert columns(report_charts.by_version(pictures, VIEW)) == {"TLSv1.2": (4, 0), "Cleartext": (0, 3)}
+    found = columns(report_charts.by_certificate(pictures, VIEW))
+    assert (found["No certificate"], found["Cleartext"]) == ((4, 0), (0, 3))
+
+
+def test_key_exchange(pictures: TlsPictures) -> None:
+    chart = report_charts.by_group(pictures, VIEW, Direction.OUTBOUND)
+    assert columns(chart) == {
+        "X25519MLKEM768": (5, 0), "secp521r1": (0, 4), "secp384r1": (0, 3), "Others (2)": (0, 3),
+        "None: cleartext": (2, 0),
+    }  # fmt: skip
+    assert chart.columns[-1].tone == "fail"
+    assert "tls_group=X25519MLKEM768" in chart.columns[0].links[0]
+
+
+def test_charts_are_sums_of_all(pictures: TlsPictures) -> None:
+    for direction in Direction:
+        carried = pictures.hops[direction].carried
+        assert report_charts.by_group(pictures, VIEW, direction).total == carried
+        assert report_charts.by_protection(pictures, VIEW, direction).total == carried
+    assert report_charts.by_version(pictures, VIEW).total == report_charts.by_certificate(pictures, VIEW).total == 7
+
+
+@pytest.mark.parametrize("name", report_tables.TABLES)
+def test_tables_have_a_cell_for_each_column(pictures: TlsPictures, name: str) -> None:
+    table = report_tables.TABLES[name](pictures, VIEW)
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    assert len(list(table.records())) == len(list(table.rows))
+
+
+def test_a_bar_of_a_connector(pictures: TlsPictures) -> None:
+    drawn = report_charts.share_bar(pictures.connectors[0])
+    assert 'aria-label="Encrypted only 15, Cleartext 2"' in drawn

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from gatepost.manage.pages.svg import Series, _ceiling, shares, stacked
+
+NAME = "<script>alert(1)</script>"
+
+
+def parsed(drawn):
+    return ET.fromstring(str(drawn))  # noqa: S314 - our own
+
+
+def test_columns_are_as_high_as_their_numbers():
+    svg = parsed(stacked("Mail", ["1 Nov", "2 Nov"], [Series("a", "pass", [50, 100]), Series("b", "warn", [50, 0])]))
+    assert svg.get("aria-label") == "Mail"
+    assert [one.text for one in svg.iter("text")][:3] == ["0", "50", "100"]
+    first, second = (one.get("d") for one in svg.iter("path") if one.get("class") in {"tone-pass", "tone-warn"})
+    assert first.count("M") == 2, "a column for each day that has any"
+    assert second.count("M") == 1
+    assert "v95h" in first
+    assert "v190h" in first
+    assert "v95h" in second
+
+
+def test_what_is_worst_is_hatched_too():
+    svg = parsed(stacked("Mail", ["1 Nov"], [Series("a", "pass", [1]), Series("clear", "fail", [1])], "out"))
+    assert [one.get("fill") for one in svg.iter("path") if one.get("fill")] == ["url(#hatch-out)"]
+    assert svg.find("defs/pattern").get("id") == "hatch-out"
+
+
+def test_what_is_little_can_be_seen():
+    svg = parsed(stacked("Mail", ["1 Nov"], [Series("a", "pass", [100_000]), Series("clear", "fail", [1])]))
+    assert all("v1.5h" in one.get("d") for one in svg.iter("path") if one.get("class") == "tone-fail")
+
+
+@pytest.mark.parametrize("values", [[], [0], [0, 0]])
+def test_nothing_is_drawn_of_nothing(values):
+    svg = parsed(stacked("Mail", ["x"] * len(values), [Series("a", "pass", values)]))
+    assert not [one for one in svg.iter("path") if one.get("class") == "tone-pass"]
+
+
+def test_texts_are_texts():
+    drawn = stacked(NAME, [NAME], [Series(NAME, "pass", [1])], unit=NAME) + shares(NAME, [Series(NAME, "pass", [1])])
+    assert "<script" not in drawn
+
+
+def test_days_below_do_not_overlap():
+    svg = parsed(stacked("Mail", [f"d{number}" for number in range(31)], [Series("a", "pass", [1] * 31)]))
+    assert len([one for one in svg.iter("text") if (one.text or "").startswith("d")]) <= 8
+
+
+def test_shares_of_a_bar():
+    svg = parsed(shares("Mail", [Series("a", "pass", [1]), Series("b", "warn", [0]), Series("c", "fail", [3])]))
+    assert [(one.get("class"), one.get("x"), one.get("width")) for one in svg.iter("rect")] == [
+        ("tone-pass", "0", "25"), ("tone-fail", "25", "75")
+    ]  # fmt: skip
+    assert list(parsed(shares("Mail", [Series("a", "pass", [0])]))) == []
+
+
+@pytest.mark.parametrize(("value", "top"), [(0, 1), (1, 1), (3, 4), (5, 5), (7, 10), (11, 20), (300, 400), (999, 1000)])
+def test_scales_end_at_round_numbers(value, top):
+    assert _ceiling(value) == top

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.manage.pages import trace
+from gatepost.manage.pages.trace import _partner
+from gatepost.store.trace import write_events
+
+PARTIAL = {"hx_request": "true", "hx_request_type": "partial"}
+SCRIPT = "<script>alert(1)</script>"
+MESSAGE, THEIRS = "000000000000001a", "000000000000001b"
+
+
+def row(ago, organization="contoso", message=MESSAGE, event="RECEIVE", **more):
+    given = {"direction": "incoming", "session": "5e55", "sender": "x@bank.example", "recipient": "ann@contoso.example"}
+    return TraceEvent(time.time() - ago, event, message, organization, **(given | more))
+
+
+@pytest.fixture
+def traced(centre):
+    def keep(*rows):
+        write_events(centre.gateway.data / "trace", "0", rows)
+        return centre
+
+    return keep
+
+
+@pytest.fixture
+def both(traced):
+    """A message of each organization."""
+    return traced(
+        row(60, subject=f"kanarie {SCRIPT}", message_id="<1@bank.example>"),
+        row(50, event="DELIVER"),
+        row(40, "fabrikam", THEIRS, session="5e56", recipient="fay@fabrikam.example", subject="=1+1"),
+    )
+
+
+def test_everybody_finds_what_is_theirs(both):
+    page = both.get("/trace")
+    assert "kanarie" in page.words
+    assert SCRIPT not in page.text
+    tenant = both.get("/trace", "tenant")
+    assert ("fay@fabrikam.example" in tenant.text, "contoso" in tenant.text) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/trace/{MESSAGE}",
+        f"/trace/{MESSAGE}?format=json",
+        f"/trace/{MESSAGE}/evidence",
+        "/trace/%3C1%40bank.example%3E",
+        "/trace/5e55",
+        "/trace/",
+        "/trace/nothing",
+        "/trace/" + "a" * 3000,
+    ],
+)
+def test_what_is_anothers_is_as_if_it_were_not_there(both, path):
+    answer = both.get(path, "tenant")
+    assert answer.status == 404
+    assert "kanarie" not in answer.text
+    assert len(answer.text) < 20_000
+
+
+@pytest.mark.parametrize("identity", [MESSAGE, MESSAGE.upper(), "%3C1%40bank.example%3E", "5e55"])
+def test_all_of_one(both, identity):
+    page = both.get(f"/trace/{identity}")
+    assert page.status == 200
+    assert "kanarie" in page.words
+    assert SCRIPT not in page.text
+
+
+def test_an_id_leads_to_its_message(both):
+    answer = both.get(f"/trace?q={MESSAGE}")
+    assert (answer.status, answer.headers["location"]) == (303, f"/trace/{MESSAGE}")
+    assert both.get(f"/trace?q={MESSAGE}", "tenant").status == 200, "there is nothing of it to be led to"
+    assert both.get(f"/trace?q={MESSAGE}&live=yes").status == 200
+
+
+# query -> the status of the page and of its file
+QUERIES = [
+    ("", 200, 200),
+    ("since=1h", 200, 200),
+    ("since=yesterday", 422, 422),
+    ("after=nonsense", 422, 200),
+    ("after=" + "A" * 5000, 422, 200),
+    ("q=%40", 200, 200),
+    ("q=%3C", 200, 200),
+    ("q=" + "a" * 3000, 200, 200),
+    ("q=%00", 200, 200),
+    ("event=explode", 422, 422),
+    ("since=9999-12-31&until=0001-01-01", 200, 200),
+    ("organization=nobody", 200, 200),
+]
+
+
+@pytest.mark.parametrize(("query", "page", "file"), QUERIES)
+def test_whatever_is_asked_is_answered(both, query, page, file):
+    for form, status in (("", page), ("&format=json", file), ("&format=csv", file)):
+        assert both.get(f"/trace?{query}{form}").status == status, form
+        answer = both.get(f"/trace?{query}{form}", "tenant")
+        assert (answer.status, "kanarie" in answer.text) == (status, False), form
+
+
+def test_a_file_has_every_row_and_column_and_computes_nothing(both, monkeypatch):
+    monkeypatch.setattr(trace, "_EXPORTED", 1)
+    assert len(both.get("/trace?format=json").json) == 3
+    lines = both.get("/trace?format=csv").text.splitlines()
+    assert lines[0] == ",".join(trace.COLUMNS)
+    assert len(lines) == 4
+    assert not [line for line in lines if ",=1+1" in line]
+    monkeypatch.setattr(trace, "MOST", 2)
+    assert len(both.get("/trace?format=json").json) == 2
+
+
+def test_pages_follow_each_other(traced, monkeypatch):
+    monkeypatch.setattr(trace, "PAGE", 2)
+    centre = traced(*(row(at, recipient=f"r{at}@contoso.example", message=f"{at:016x}") for at in range(5, 0, -1)))
+    seen, address = [], "/trace"
+    for _ in range(4):
+        page = centre.get(address, **PARTIAL)
+        seen += dict.fromkeys(re.findall(r"r\d@contoso\.example", page.text))
+        following = re.search(r'href="([^"]*after=[^"]*)"', page.text)
+        if following is None:
+            break
+        address = following[1].replace("&amp;", "&")
+    assert seen == [f"r{at}@contoso.example" for at in range(1, 6)]
+
+
+# name, query -> what is said
+@pytest.mark.parametrize(
+    ("form", "location"),
+    [
+        ({"name": "failing", "query": "event=FAIL&since=1d"}, "/trace?"),
+        ({"name": "", "query": "event=FAIL"}, "/trace"),
+        ({"name": "x", "query": ""}, "/trace"),
+        ({"forget": "failing"}, "/trace"),
+        ({"name": SCRIPT, "query": "event=FAIL"}, "/trace?"),
+        ({"name": "a" * 5000, "query": "q=" + "b" * 5000}, "/trace"),
+        ({"name": "x", "query": "next=https://evil.example"}, "/trace"),
+    ],
+)
+def test_a_search_is_kept_in_the_browser(centre, form, location):
+    answer = centre.post("/trace/searches", **form)
+    assert answer.status == 303
+    assert answer.headers["location"].startswith(location)
+    assert "evil" not in answer.headers["location"]
+    assert len(answer.headers.get("set-cookie", "")) < 4096
+
+
+# rows: event, direction, sender, recipient -> the domain at the other side
+PARTNERS = [
+    ([("RECEIVE", "incoming", "x@bank.example", "ann@contoso.example")], "bank.example"),
+    ([("RECEIVE", "incoming", "", "ann@contoso.example")], ""),
+    (
+        [
+            ("RECEIVE", "originating", "a@contoso.example", "b@shop.example"),
+            ("SEND", "originating", "a", "b@shop.example"),
+        ],
+        "shop.example",
+    ),
+    ([("RECEIVE", "originating", "a@contoso.example", "b@contoso.example"), ("DELIVER", "", "", "b@c")], ""),
+    ([("RECEIVE", "incoming", "", "a@contoso.example"), ("FAIL", "", "", "b@far.example")], "far.example"),
+]
+
+
+@pytest.mark.parametrize(("rows", "expected"), PARTNERS)
+def test_who_is_at_the_other_side(rows, expected):
+    found = [
+        row(9 - at, event=event, direction=direction, sender=sender, recipient=recipient)
+        for at, (event, direction, sender, recipient) in enumerate(rows)
+    ]
+    assert _partner(found) == expected

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gatepost.manage.pages.trace_query import in_words, read_question
+
+
+def wanted(question):
+    return [filter_ for _, filter_ in question.filters]
+
+
+# what is typed -> the meanings that are tried, and how far back
+BOX = [
+    ("ann@a.example", [{"address": "ann@a.example"}, {"message_id": "<ann@a.example>"}], "all"),
+    ("<1@a.example>", [{"message_id": "<1@a.example>"}], "all"),
+    ("@a.example", [{"domain": "a.example"}], "7d"),
+    ("a.example", [{"domain": "a.example"}, {"peer": "a.example"}, {"connector": "a.example"}], "7d"),
+    ("2001:db8::1", [{"peer": "2001:db8::1"}], "7d"),
+    (" 0cac32df48800000 ", [{name: "0cac32df48800000"} for name in ("message", "session", "connector")], "all"),
+    ("", [{}], "1h"),
+]
+
+
+@pytest.mark.parametrize(("text", "meanings", "since"), BOX)
+def test_the_box_understands(text, meanings, since):
+    question = read_question({"q": text}, "contoso", 50)
+    assert [meaning for meaning, _ in question.filters] == meanings
+    assert question.since == since
+    assert {(one.organization, one.limit) for one in wanted(question)} == {("contoso", 50)}
+
+
+def test_fields_and_times_are_taken_as_on_the_command_line():
+    given = {"sender": " @a.example ", "event": "defer", "since": "2h", "until": "2026-11-24T16:00", "page": "7"}
+    (found,) = wanted(read_question(given, "", 10))
+    assert (found.sender, found.event) == ("@a.example", "defer")
+    assert time.time() - found.since == pytest.approx(7200, abs=60)
+    assert found.until == 1_795_536_000.0
+    assert not read_question({"since": "all", "event": ""}, "", 10).filters[0][1].since
+
+
+def test_what_is_wrong_is_said_by_field():
+    question = read_question({"since": "x", "until": "y", "event": "EXPLODE"}, "", 10)
+    assert set(question.errors) == {"since", "until", "event"}
+    assert question.filters == ()
+
+
+def test_an_id_alone_names_one_message():
+    question = read_question({"q": "0cac32df48800000"}, "", 10)
+    assert question.names_one({"message": "0cac32df48800000"})
+    assert not question.names_one({"connector": "0cac32df48800000"})
+    assert not read_question({"q": "0cac32df48800000", "event": "SEND"}, "", 10).names_one({"message": "x"})
+    assert read_question({}, "", 10).is_plain
+
+
+def test_a_search_has_a_name():
+    assert in_words({}) == "everything, last hour"
+    given = {"recipient": "@a.example", "since": "24h", "organization": "contoso", "until": "1h"}
+    assert in_words(given) == "to @a.example, of contoso, last 24 hours, until 1h"
+    assert in_words({"q": "x", "since": "3h"}) == "x, since 3h"

@@ -1,0 +1,377 @@
+"""Every call that is not safe is in the audit, done or refused: all endpoints there are, and whatever is added."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+
+from gatepost.manage.access.actions import ACTIONS
+from gatepost.manage.access.principal import Principal, Role, Scope
+from gatepost.manage.access.records import Actor, DeedFilter, Outcome
+from gatepost.manage.rest import audit as deeds
+from gatepost.manage.rest.endpoint import SAFE, Endpoint, Reach
+from gatepost.manage.rest.routes import ENDPOINTS
+from gatepost.manage.use_cases.audit import AuditPlace, audit
+from gatepost.pki.certificates.directories import WatchedDirectories
+from gatepost.pki.certificates.dkim_keys import made_key
+from gatepost.policy.connectors.values import DkimAlgorithm
+from gatepost.policy.decisions.destination_history import DestinationName, Session
+from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
+from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
+from gatepost.store.interface import StoreFailure
+
+from .conftest import NAME, OWNER, ROOT, sealed_in
+
+WORD = "correct horse battery"
+CLEAR = Achieved(TlsLevel(0), MxLevel.NONE)
+DKIM = "/organizations/contoso/domains/contoso.example/dkim_keys"
+DKIM_KEY = made_key(DkimAlgorithm.ED25519_SHA256).decode()
+UNSAFE = {f"{one.method} {one.template}": one for one in ENDPOINTS if one.method not in SAFE}
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    """Nothing answers where the ACME authority should be, too."""
+    return sealed_in(tmp_path, acme={"directory_url": "https://127.0.0.1:1/directory", "agree_tos": True})
+
+
+def add(api):
+    chain, key = (one.decode() for one in ROOT.issue([NAME]))
+    return api.call("POST", "/certificates", {"chain": chain, "key": key}).json["certificate"]["id"]
+
+
+class Scene:
+    """What stands in the braces and in the bodies, made as far as a call needs it."""
+
+    def __init__(self, api):
+        self.api = api
+        self.old, self.new = add(api), add(api)
+
+    def switched(self):
+        self.api.call("POST", f"/certificates/{self.new}/switch", {"force": "x"})
+        return self.new
+
+    def planned(self):
+        self.api.call("POST", f"/certificates/{self.new}/switch", {"at": "2h", "force": "x"})
+        return self.new
+
+    def deprecated(self):
+        self.switched()
+        return self.old
+
+    def request(self):
+        return self.api.call("POST", "/certificate_requests", {"names": [NAME]}).json["request"]["id"]
+
+    def directory(self):
+        with self.api.gateway.config() as store:
+            WatchedDirectories(store).add(self.api.gateway.data, author="root")
+        return str(self.api.gateway.data)
+
+    def user(self):
+        self.api.accounts.add_user("ann", Role.OWNER, WORD, by=Actor("root"))
+        self.api.accounts.add_user("tom", Role.AUDITOR, WORD, by=Actor("root"))
+        self.api.accounts.log_in("tom", WORD, "192.0.2.1", "curl")
+        return "tom"
+
+    def token(self):
+        self.api.accounts.add_token("old", [Scope.READ], by=Actor("root"))
+        return "old"
+
+    def tried(self):
+        """A certificate whose failure is being waited out, so that nothing is due."""
+        run = self.api.call("POST", "/acme/renewals?wait=20", {}).json
+        assert [one["ok"] for one in run["results"]] == [False]
+        return ""
+
+    def destination(self):
+        file = DestinationFile(self.api.gateway.data / DESTINATIONS_FILE)
+        file.write({DestinationName("contoso", "bank.example"): [(Session("mx", CLEAR, time.time()), False)]})
+        file.close()
+        return ""
+
+    def tenants_host(self):
+        """A connector to an inner host that a tenant wrote."""
+        out = {"name": HOST["name"], "recipient_domains": ["b.example"], "smart_hosts": [HOST["value"]]}
+        tenants = {"organization": {"tenant": {"outbound_connector": [out]}}, "grant": {"tenant": {"granted": []}}}
+        with self.api.gateway.config() as store:
+            store.apply(tenants, author="liz")
+        return ""
+
+    def dkim_key(self):
+        body = {"selector": "s1", "algorithm": "ed25519-sha256", "key": DKIM_KEY}
+        self.api.call("POST", f"{DKIM}", body, headers={"if-match": "*"})
+        return "s1"
+
+    def issued(self):
+        chain, key = (one.decode() for one in ROOT.issue([f"b.{NAME}"]))
+        return {"chain": chain, "key": key}
+
+
+HOST = {
+    "organization": "tenant",
+    "resource": "outbound_connector",
+    "name": "hq",
+    "field": "smart_hosts",
+    "value": "10.0.0.1",
+}
+OF = "/organizations/{organization}"
+KEYS = f"{OF}/domains/{{domain}}/dkim_keys"
+OWN = {"organization": "contoso", "domain": "contoso.example"}
+PART = {
+    "accepted_domains": ("contoso.example", {"name": "new.example"}, {"mta_sts": "testing"}),
+    "mailboxes": (
+        "ann@contoso.example",
+        {"address": "new@contoso.example", "delivery": "maildir"},
+        {"aliases": ["a@contoso.example"]},
+    ),
+    "inbound_connectors": ("bank in", {"name": "new", "sender_domains": ["b.example"]}, {"comment": "x"}),
+    "outbound_connectors": ("bank/out", {"name": "new", "recipient_domains": ["b.example"]}, {"comment": "x"}),
+    "mail_flow_rules": ("secrets", {"name": "new", "recipients": ["b.example"], "require_tls": True}, {"comment": "x"}),
+    "oauth_issuers": (
+        "entra",
+        {"name": "new", "issuer": "https://login.example", "audiences": ["a"], "username_claim": "upn"},
+        {"audiences": ["b"]},
+    ),
+    "content_hooks": ("av", {"name": "new", "type": "clamav", "address": "127.0.0.1:3310"}, {"mode": "rehearse"}),
+    "dkim_keys": ("key", {"name": "new"}, {"comment": "x"}),
+}
+DONE = {
+    "PATCH /resources": ({}, {"organization": {"contoso": {"display_name": "C"}}}),
+    "PUT /resources": ({}, {"organization": {"contoso": {"display_name": "C"}}}),
+    "POST /organizations": ({}, {"name": "woodgrove"}),
+    f"PUT {OF}": ({"organization": "contoso"}, {"display_name": "C"}),
+    f"PATCH {OF}": ({"organization": "contoso"}, {"display_name": "C"}),
+    f"DELETE {OF}": ({"organization": "fabrikam"}, None),
+    "POST /certificates": ({}, Scene.issued),
+    "DELETE /certificates/{certificate}": ({"certificate": "new"}, None),
+    "POST /certificates/{certificate}/gates": ({"certificate": "new"}, None),
+    "POST /certificates/{certificate}/told": ({"certificate": "new"}, {"everybody": True}),
+    "POST /certificates/{certificate}/stage": ({"certificate": "new"}, {}),
+    "POST /certificates/{certificate}/switch": ({"certificate": "new"}, {"force": "a drill"}),
+    "POST /certificates/{certificate}/cancel": ({"certificate": Scene.planned}, None),
+    "POST /certificates/{certificate}/roll-back": ({"certificate": Scene.switched}, {}),
+    "POST /certificates/{certificate}/withdraw": ({"certificate": Scene.deprecated}, {"force": "stolen"}),
+    "POST /certificate_changeovers/cancel": ({"": Scene.planned}, None),
+    "POST /certificate_changeovers/roll-back": ({"": Scene.switched}, {"note": "x"}),
+    "POST /certificate_changeovers/look": ({}, {}),
+    "POST /certificate_requests": ({}, {"names": [NAME]}),
+    "DELETE /certificate_requests/{request}": ({"request": Scene.request}, None),
+    "DELETE /certificate_directories/{directory}": ({"directory": Scene.directory}, None),
+    "POST /acme/renewals": ({"": Scene.tried}, {}),
+    "DELETE /acme/account": ({}, None),
+    f"POST {OF}/domains/{{domain}}/verify": (OWN, None),
+    "POST /grants": ({"": Scene.tenants_host}, HOST),
+    f"POST {KEYS}": (OWN, {"selector": "s1", "algorithm": "ed25519-sha256"}),
+    f"POST {KEYS}/rotate": (OWN | {"": Scene.dkim_key}, {"force": "a drill"}),
+    f"POST {KEYS}/{{selector}}/private_key": (OWN | {"selector": Scene.dkim_key}, {"key": DKIM_KEY}),
+    f"POST {OF}/validations": (OWN, {"connector": "bank in"}),
+    f"POST {OF}/drills": (OWN, {"connector": "bank/out"}),
+    f"POST {OF}/hook_trials": (OWN, {"hook": "av"}),
+    f"POST {OF}/issuer_trials": (OWN, {"issuer": "entra"}),
+    f"PUT {OF}/mailbox_passwords/{{address}}": (OWN | {"address": "ann@contoso.example"}, {"password": WORD}),
+    f"DELETE {OF}/mailbox_passwords/{{address}}": (OWN | {"address": "ann@contoso.example"}, None),
+    "POST /queue/actions": ({}, {"action": "hold", "all": True, "reason": "why"}),
+    "POST /destinations/actions": ({"": Scene.destination}, {"action": "forget", "all": True}),
+    "POST /evidence/verification": ({}, None),
+    "POST /explain": ({}, {"from": "a@b.example", "to": "ann@contoso.example"}),
+    "POST /organizations/{organization}/validations": ({"organization": "contoso"}, {"connector": "bank in"}),
+    "POST /checks/partner": ({}, {"domain": "bank.example"}),
+    "POST /checks/host": ({}, {"host": "mx.bank.example"}),
+    "POST /users": ({}, {"name": "ann", "role": "owner", "password": WORD}),
+    "PATCH /users/{name}": ({"name": Scene.user}, {"enabled": False}),
+    "DELETE /users/{name}": ({"name": Scene.user}, None),
+    "DELETE /users/{name}/sessions": ({"name": Scene.user}, None),
+    "POST /tokens": ({"": Scene.user}, {"name": "new", "scopes": ["read"]}),
+    "DELETE /tokens/{name}": ({"name": Scene.token}, None),
+}
+
+
+def asked(scene, name):
+    """Path and body of a call that is done."""
+    one = UNSAFE[name]
+    if name in DONE:
+        values, body = DONE[name]
+    else:
+        plural = one.path.split("/")[3]
+        there, new, change = PART[plural]
+        values = {"organization": "contoso", "name": there}
+        body = {"POST": new, "PUT": new | {next(iter(new)): there} | change, "PATCH": change, "DELETE": None}[
+            one.method
+        ]
+        if one.method == "DELETE" and plural == "accepted_domains":
+            values = {"organization": "contoso", "name": "spare.example"}
+    path = one.template
+    for key, value in values.items():
+        found = value(scene) if callable(value) else getattr(scene, value, value)
+        path = path.replace(f"{{{key}}}", found)
+    return path, body(scene) if callable(body) else body
+
+
+def newest(api):
+    found, _ = audit(api.gateway, api.accounts, OWNER, DeedFilter(), limit=1, before=AuditPlace())
+    return found[0] if found else None
+
+
+@pytest.fixture
+def scene(api):
+    """With one of each kind of part."""
+    with api.gateway.config() as store:
+        _, stored = store.load("organization")
+        contoso = stored["organization"]["contoso"]
+        for plural, key in (("oauth_issuers", "oauth_issuer"), ("content_hooks", "content_hook")):
+            there, new, _ = PART[plural]
+            contoso[key] = [new | {"name": there} | ({"issuer": "https://127.0.0.1:1"} if "issuer" in new else {})]
+        contoso["accepted_domain"].append({"name": "spare.example"})
+        store.apply({"organization": {"contoso": contoso}}, author="root")
+    return Scene(api)
+
+
+# The resource itself names a private key that a call of its own makes, which is done here.
+CALLS = [name for name in UNSAFE if f"{OF}/dkim_keys" not in name]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_was_done_is_on_record(scene, name):
+    api = scene.api
+    path, body = asked(scene, name)
+    patience = (
+        "?wait=20" if name.endswith(("/validations", "/drills", "/renewals")) else ""
+    )  # it is on record when it has ended
+    before = newest(api)
+    answer = api.call(UNSAFE[name].method, path + patience, body, headers={"if-match": "*"})
+    assert answer.status < 300, answer.body
+    after = newest(api)
+    assert after != before, "nothing is on record"
+    assert (after.who, after.outcome) == ("ann", Outcome.DONE)
+    assert after.action in ACTIONS
+    assert after.address == ("" if after.version else "127.0.0.1")
+    assert after.action == (UNSAFE[name].action or "change") or name.endswith("/actions")
+    if UNSAFE[name].tag == "certificates" and UNSAFE[name].changes:
+        assert after.detail.get("before") or after.detail.get("after")
+
+
+def test_what_was_refused_is_on_record(api):
+    """One gateway for all: nothing of it changes."""
+    for one in UNSAFE.values():
+        path = one.template
+        for key in one.path_names:
+            path = path.replace(f"{{{key}}}", "contoso" if key == "organization" else "nothing")
+        refused = api.call(one.method, f"{path}?wrong=1", {} if one.body else None, headers={"if-match": "*"})
+        assert refused.status == 422
+        deed = api.accounts.deeds(OWNER, DeedFilter(outcome=Outcome.REFUSED))[0]
+        told = deeds.told_of(one, {key: "contoso" if key == "organization" else "nothing" for key in one.path_names})
+        assert (deed.who, deed.address, deed.action) == ("ann", "127.0.0.1", told.action)
+        assert (deed.organization, deed.subject) == (told.organization, told.subject)
+        assert "query.wrong" in deed.detail["why"]
+    assert len(api.accounts.deeds(OWNER, limit=1000)) == len(UNSAFE)
+
+
+def test_each_has_a_name_in_the_audit():
+    for one in ENDPOINTS:
+        if one.is_kept:
+            named = deeds.told_of(one, dict.fromkeys(one.path_names, "x")).action
+            assert named in ACTIONS
+            assert named != "request", f"{one.method} {one.path} has no name of its own"
+
+
+# ------------------------------------------------------------------------------------------------ what is kept
+
+
+def deeds_of(api):
+    return api.accounts.deeds(OWNER)
+
+
+def test_a_switch_says_what_was_before_and_after(scene):
+    api = scene.api
+    api.call("POST", f"/certificates/{scene.new}/switch", {"force": "a drill"})
+    deed = deeds_of(api)[0]
+    assert (deed.action, deed.subject) == ("certificate-switch", scene.new)
+    detail = deed.detail
+    assert (detail["before"][f"{scene.new} state"], detail["after"][f"{scene.new} state"]) == ("next", "current")
+    assert (detail["before"][f"{scene.old} state"], detail["after"][f"{scene.old} state"]) == ("current", "deprecated")
+    assert detail["after"][f"{scene.new} current_from"].endswith("Z")
+    assert (detail["reason"], detail["replaced"]) == ("a drill", [scene.old])
+    assert detail["red"]
+
+
+def test_gates_that_are_closed_are_told_with_the_whole_look(scene):
+    answer = scene.api.call("POST", f"/certificates/{scene.new}/switch", {})
+    assert answer.problem == "conflict"
+    assert answer.json["gates"]["certificate"]["id"] == scene.new
+    assert answer.json["gates"]["findings"]
+    deed = deeds_of(scene.api)[0]
+    assert (deed.action, deed.subject, deed.outcome) == ("certificate-switch", scene.new, Outcome.REFUSED)
+    assert "gates." in deed.detail["why"]
+
+
+def test_no_key_is_in_it(scene):
+    chain, key = (one.decode() for one in ROOT.issue([f"b.{NAME}"]))
+    scene.api.call("POST", "/certificates", {"chain": chain, "key": key})
+    scene.api.call("POST", "/certificates", {"chain": chain, "key": f"x{key}"})
+    lines = [line for line in key.splitlines() if len(line) > 40 and "-----" not in line]
+    assert len(lines) > 1
+    assert not [line for line in lines if line in str([one.detail for one in deeds_of(scene.api)])]
+
+
+def test_dry_runs_are_no_deeds(scene):
+    api = scene.api
+    before = deeds_of(api)
+    assert api.call("POST", f"/certificates/{scene.new}/switch?dry_run=true", {"force": "x"}).status == 200
+    assert api.call("DELETE", f"/certificates/{scene.old}?dry_run=true").problem == "conflict"
+    assert api.call("POST", "/queue/actions?dry_run=true", {"action": "drop", "all": True}).status == 200
+    assert deeds_of(api) == before
+
+
+def test_each_organization_has_its_part_of_an_action(scene):
+    scene.api.call("POST", "/queue/actions", {"action": "hold", "all": True, "reason": "why"})
+    found = {one.organization: one.detail for one in deeds_of(scene.api) if one.action == "queue-hold"}
+    assert found == {
+        "contoso": {"reason": "why", "deliveries": 2},
+        "fabrikam": {"reason": "why", "deliveries": 1},
+    }
+
+
+def test_what_web_keeps_is_not_kept_twice(api):
+    """`manage.web.record` has who may not, and whose organization is not seen."""
+    api.who = Principal("token x", frozenset({Scope.READ}), frozenset({"fabrikam"}))
+    assert api.call("DELETE", "/certificates/x").problem == "forbidden"
+    assert api.call("DELETE", "/organizations/contoso/mailboxes/x").problem == "missing"
+    assert deeds_of(api) == []
+
+
+def thing(method="POST", **more):
+    given = {"answer": dict, "scope": Scope.READ, "reach": Reach.SEEN, "tag": "things", "summary": "x"}
+    return Endpoint(method, "/things", handler=more.pop("handler", lambda asked: {}), **(given | more))
+
+
+def test_a_failure_is_told_apart_from_a_refusal(api_of):
+    def broken(asked):
+        raise RuntimeError("the password is swordfish")
+
+    api = api_of(thing(handler=broken))
+    assert api.call("POST", "/things").problem == "internal"
+    (deed,) = deeds_of(api)
+    assert (deed.action, deed.outcome) == ("request", Outcome.FAILED)
+    assert "swordfish" not in str(deed.detail)
+
+
+def test_a_safe_call_is_kept_if_it_has_an_action(api_of):
+    for more, count in (({}, 0), ({"action": "evidence-export"}, 1)):
+        api = api_of(thing("GET", **more))
+        api.call("GET", "/things")
+        assert len(deeds_of(api)) == count
+
+
+def test_an_audit_that_cannot_be_written_hides_no_success(api_of, monkeypatch, caplog):
+    api = api_of(thing())
+
+    def fails(*_, **__):
+        raise StoreFailure("disk full")
+
+    monkeypatch.setattr(api.accounts, "record", fails)
+    with caplog.at_level(logging.ERROR):
+        assert api.call("POST", "/things").status == 200
+        assert api.call("POST", "/things?wrong=1").status == 422
+    assert "audit" in caplog.text

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatepost.manage.rest.paging import Paging, page_of, position
+from gatepost.manage.rest.problem import Problem
+from gatepost.manage.use_cases.cursors import cursor
+from gatepost.manage.web.problem import ProblemType
+
+NAMES = st.lists(st.text(min_size=1), unique=True)
+
+
+def pages(names, limit, between=lambda names: names):
+    """All pages; between: what becomes of the list after a page."""
+    after, found = "", []
+    while after is not None:
+        page = page_of(names, str, Paging(limit=limit, after=after), str)
+        assert len(page.items) <= limit
+        found.append(page.items)
+        after, names = page.after, between(names)
+    return found
+
+
+@given(NAMES, st.integers(1, 5))
+def test_pages_make_the_list(names, limit):
+    found = pages(names, limit)
+    assert [one for page in found for one in page] == names
+    assert all(len(page) == limit for page in found[:-1])
+
+
+# the list after the page "abc" -> the next page
+LATER = [
+    ("abcdef", "def"),
+    ("xabcdef", "def"),
+    ("bcdef", "def"),
+    ("abdefg", "def"),  # the cursor's own is gone: the next one stands where it was
+    ("ab", ""),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize(("later", "expected"), LATER)
+def test_a_list_that_changes_between_pages(later, expected):
+    first = page_of("abcdef", str, Paging(limit=3), str)
+    assert "".join(page_of(later, str, Paging(limit=3, after=first.after), str).items) == expected
+
+
+def test_items_are_shown_and_the_version_goes_with_them():
+    page = page_of(["a"], str, Paging(), str.upper, 17)
+    assert page == (["A"], None, 17)
+
+
+WRONG = ["!", "e", "é", cursor("text"), cursor([1]), cursor([1, 2]), base64.urlsafe_b64encode(b"[1,").decode()]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_no_page_gave_is_no_cursor(text):
+    with pytest.raises(Problem) as caught:
+        position(text, tuple[int, str])
+    assert caught.value.kind is ProblemType.INVALID
+    assert [error.path for error in caught.value.errors] == ["query.after"]
+
+
+@given(st.integers(0, 2**40), st.text())
+def test_a_cursor_is_read_back(place, name):
+    assert position(cursor((place, name)), tuple[int, str]) == (place, name)

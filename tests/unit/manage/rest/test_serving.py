@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.rest.endpoint import Answer, Document, Endpoint, ListOf, NoQuery, Reach
+from gatepost.manage.rest.paging import Page, Paging, page_of
+from gatepost.manage.rest.problem import Problem
+from gatepost.manage.rest.serving import routes
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.web.problem import ProblemType
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.connectors.records import Mailbox
+
+
+class Thing(msgspec.Struct):
+    name: str
+    size: Annotated[int, Meta(ge=1)] = 1
+    tags: list[str] = []
+
+
+class Wanted(Paging, kw_only=True):
+    tag: list[str] = msgspec.field(default_factory=list)
+    since: float = 0.0
+
+
+def endpoint(method="GET", path="/things", handler=lambda asked: Thing("a"), **other):
+    given = {"answer": Thing, "scope": Scope.READ, "reach": Reach.SEEN, "tag": "things", "summary": "Things"}
+    return Endpoint(method, path, handler=handler, **(given | other))
+
+
+def raising(problem):
+    def handler(asked):
+        raise problem
+
+    return handler
+
+
+def changed(asked):
+    """Makes a version, and says how it was asked."""
+    if not asked.dry_run:
+        with asked.gateway.config() as store:
+            store.apply({"organization": {"o": {"display_name": asked.body.name}}}, author=asked.principal.name)
+    return Answer({"expected": asked.expected, "dry": asked.dry_run}, version=7, location="/things/a")
+
+
+LETTERS = list("abcdefg")
+PATCH = Document(Mailbox, whole=False)
+LATER = Problem(ProblemType.THROTTLED, "later", headers={"Retry-After": "9"})
+REFUSALS = {kind: Refusal(kind, "why", [FieldError("a.b", "c")]) for kind in Kind}
+ENDPOINTS = [
+    endpoint(),
+    endpoint("POST", body=Thing, status=201, handler=changed, changes=True, guarded=True, most=100),
+    endpoint("PATCH", path="/things/{name:path}", body=PATCH, handler=lambda asked: asked.body),
+    endpoint("GET", path="/things/{name:path}", handler=lambda asked: Thing(asked.path["name"])),
+    endpoint(
+        path="/letters",
+        query=Wanted,
+        answer=ListOf(Thing),
+        handler=lambda asked: page_of(LETTERS, str, asked.query, lambda one: Thing(one, tags=asked.query.tag)),
+    ),
+    endpoint(path="/versioned", handler=lambda asked: Answer(Thing("v"), version=17), versioned=True),
+    endpoint(path="/gateway", reach=Reach.GATEWAY),
+    endpoint(path="/anyone", scope=None),
+    endpoint(path="/of/{organization}/it", reach=Reach.ORGANIZATION),
+    endpoint("POST", path="/queue", scope=Scope.QUEUE),
+    endpoint(path="/broken", handler=raising(RuntimeError("the password is swordfish"))),
+    endpoint("POST", path="/lost", handler=raising(LATER)),
+    *[endpoint(path=f"/refused/{kind}", handler=raising(refusal)) for kind, refusal in REFUSALS.items()],
+]
+
+
+@pytest.fixture
+def api(api_of):
+    return api_of(*ENDPOINTS)
+
+
+def principal(*scopes, organizations=None):
+    return Principal("token t", frozenset(scopes), None if organizations is None else frozenset(organizations))
+
+
+READER = principal(Scope.READ)
+TENANT = principal(Scope.READ, Scope.CONNECTORS, organizations=["contoso"])
+
+# who asks, method, path -> status, problem
+ACCESS = [
+    (None, "GET", "/things", 401, "unauthenticated"),
+    (None, "DELETE", "/things", 401, "unauthenticated"),
+    (None, "GET", "/nowhere", 401, "unauthenticated"),
+    (None, "GET", "/anyone", 401, "unauthenticated"),
+    (principal(), "GET", "/anyone", 200, None),
+    (principal(), "GET", "/things", 403, "forbidden"),
+    (READER, "GET", "/things", 200, None),
+    (READER, "GET", "/gateway", 200, None),
+    (READER, "POST", "/queue", 403, "forbidden"),
+    (principal(Scope.OWNER), "POST", "/queue", 200, None),
+    (principal(Scope.QUEUE), "POST", "/queue", 200, None),
+    (TENANT, "GET", "/gateway", 403, "forbidden"),
+    (TENANT, "GET", "/of/contoso/it", 200, None),
+    (TENANT, "GET", "/of/fabrikam/it", 404, "missing"),
+    (principal(Scope.QUEUE, organizations=["contoso"]), "GET", "/of/contoso/it", 403, "forbidden"),
+    (principal(Scope.QUEUE, organizations=["contoso"]), "GET", "/of/fabrikam/it", 404, "missing"),
+    (READER, "GET", "/of/whatever/it", 200, None),
+    (READER, "GET", "/nowhere", 404, "missing"),
+    (READER, "GET", "/things/", 404, None),
+    (READER, "DELETE", "/things", 405, "method"),
+    (READER, "OPTIONS", "/things", 405, "method"),
+]
+
+
+@pytest.mark.parametrize(("who", "method", "path", "status", "problem"), ACCESS)
+def test_who_may_ask_for_what(api, who, method, path, status, problem):
+    api.who = who
+    answer = api.call(method, path)
+    if path == "/things/":  # the name is empty, and the path takes it
+        assert answer.status == 200
+        return
+    assert answer.status == status
+    if problem:
+        assert answer.problem == problem
+
+
+def test_statuses_bring_the_fields_that_go_with_them(api):
+    api.who = None
+    assert api.call("GET", "/things").headers["www-authenticate"] == 'Bearer realm="gatepost"'
+    api.who = READER
+    assert api.call("DELETE", "/things").headers["allow"] == "GET, HEAD, POST"
+    assert api.call("POST", "/lost").headers["retry-after"] == "9"
+
+
+def test_a_name_may_have_slashes(api):
+    assert api.call("GET", "/things/a/b").json["name"] == "a/b"
+
+
+JSON = {"content-type": "application/json"}
+NAME = {"name": "a"}
+
+# body, header fields, further arguments -> status, problem
+BODIES = [
+    (NAME, {}, {}, 201, None),
+    (NAME, {"content-type": "application/json; charset=utf-8"}, {}, 201, None),
+    (NAME, {"content-type": "text/plain"}, {}, 415, "media-type"),
+    (NAME, {"content-type": "application/merge-patch+json"}, {}, 415, "media-type"),
+    (NAME, {"content-type": None}, {}, 415, "media-type"),
+    (NAME, {"content-encoding": "gzip"}, {}, 415, "media-type"),
+    (b"", JSON, {}, 400, "malformed"),
+    (b"{", JSON, {}, 400, "malformed"),
+    (b"[" * 99, JSON, {}, 400, "malformed"),
+    (b"\xff\xfe", JSON, {}, 400, "malformed"),
+    (b"[1]", JSON, {}, 400, "malformed"),
+    (b"null", JSON, {}, 400, "malformed"),
+    ({"name": "a" * 100}, {}, {}, 413, "too-large"),
+    (None, {}, {"chunks": [b'{"name": "a', b"a" * 100, b'"}']}, 413, "too-large"),
+    (None, {}, {"chunks": [b'{"name": ', b'"a"}']}, 201, None),
+    (None, {}, {"chunks": [b'{"name": ', None]}, 400, "malformed"),
+]
+
+
+@pytest.mark.parametrize(("body", "headers", "more", "status", "problem"), BODIES)
+def test_bodies(api, body, headers, more, status, problem):
+    answer = api.call("POST", "/things", body, headers={"if-match": "*", **headers}, **more)
+    assert answer.status == status
+    if problem:
+        assert answer.problem == problem
+        with api.gateway.config() as store:
+            assert store.version() == 0
+
+
+def test_a_body_nested_too_deeply(api_of):
+    api = api_of(endpoint("POST", body=Thing))
+    assert api.call("POST", "/things", b'{"name":' + b"[" * 100_000).problem == "malformed"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/merge-patch+json"])
+def test_a_merge_patch_may_be_called_so(api, kind):
+    patch = {"aliases": None}
+    assert api.call("PATCH", "/things/a", patch, headers={"content-type": kind}).json == patch
+
+
+# query, body -> the paths of what is wrong
+WRONG = [
+    ("", {}, ["name"]),
+    ("", {"name": 5, "size": 0, "tags": ["a", 5], "nmae": ""}, ["nmae", "name", "size", "tags[1]"]),
+    ("?dry_run=perhaps", {"size": "5"}, ["query.dry_run", "name", "size"]),
+    ("?dry_run=true&dry_run=true", NAME, ["query.dry_run"]),
+    ("?limit=5", NAME, ["query.limit"]),
+]
+
+
+@pytest.mark.parametrize(("query", "body", "paths"), WRONG)
+def test_everything_that_is_wrong_is_said_at_once(api, query, body, paths):
+    answer = api.call("POST", f"/things{query}", body, headers={"if-match": "*"})
+    assert answer.problem == "invalid"
+    assert answer.paths == paths
+
+
+LISTS = [
+    ("?limit=0", ["query.limit"]),
+    ("?limit=1001&after=%21&since=x", ["query.limit", "query.since"]),
+    ("?limit=1&limit=2", ["query.limit"]),
+    ("?lmit=1", ["query.lmit"]),
+    ("?dry_run=true", ["query.dry_run"]),
+    ("?after=%21", ["query.after"]),
+]
+
+
+@pytest.mark.parametrize(("query", "paths"), LISTS)
+def test_parameters_that_are_wrong(api, query, paths):
+    answer = api.call("GET", f"/letters{query}")
+    assert answer.problem == "invalid"
+    assert answer.paths == paths
+
+
+def test_a_list_comes_page_by_page(api):
+    url, names = "/letters?limit=3&tag=x&tag=y", []
+    while url:
+        answer = api.call("GET", url)
+        assert all(one["tags"] == ["x", "y"] for one in answer.json["items"])
+        names.append("".join(one["name"] for one in answer.json["items"]))
+        behind = answer.json["next"]
+        assert answer.headers.get("link") == (f'<{behind}>; rel="next"' if behind else None)
+        url = behind.removeprefix("/api/v1") if behind else ""
+    assert names == ["abc", "def", "g"]
+
+
+def test_pages_may_bring_a_version(api_of):
+    api = api_of(endpoint(query=NoQuery, answer=ListOf(Thing), handler=lambda asked: Page([Thing("a")], None, 3)))
+    assert api.call("GET", "/things").headers["etag"] == '"v3"'
+
+
+# If-None-Match -> status
+KNOWN = [("", 200), ('"v17"', 304), ('W/"v17"', 304), ("*", 304), ('"v1", "v17"', 304), ('"v1"', 200), ("v17", 200)]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(("value", "status"), KNOWN)
+def test_what_is_known_is_not_sent_again(api, method, value, status):
+    answer = api.call(method, "/versioned", headers={"if-none-match": value} if value else {})
+    assert answer.status == status
+    assert answer.headers["etag"] == '"v17"'
+    assert bool(answer.body) == (status == 200 and method == "GET")
+
+
+def test_head_says_what_get_would(api):
+    assert api.call("HEAD", "/things").headers == api.call("GET", "/things").headers
+
+
+# If-Match, query -> status, the version that must still be in force. One is in force.
+GUARDED = [
+    (None, "", 428, None),
+    ("*", "", 201, None),
+    ('"v1"', "", 201, 1),
+    ('"v0", "v1"', "", 201, 1),
+    ('"v0"', "", 412, None),
+    ('W/"v1"', "", 412, None),
+    ("v1", "", 412, None),
+    (None, "?dry_run=true", 200, None),
+    (None, "?dry_run=false", 428, None),
+    ('"v0"', "?dry_run=true", 412, None),
+    ('"v1"', "?dry_run=1", 200, 1),
+]
+
+
+@pytest.mark.parametrize(("if_match", "query", "status", "expected"), GUARDED)
+def test_a_change_says_what_it_was_made_from(api, if_match, query, status, expected):
+    with api.gateway.config() as store:
+        store.apply({"organization": {"o": {}}}, author="ann")
+    answer = api.call("POST", f"/things{query}", NAME, headers={"if-match": if_match})
+    assert answer.status == status
+    with api.gateway.config() as store:
+        assert store.version() == (2 if status == 201 else 1)
+    if status == 412:
+        assert (answer.problem, answer.headers["etag"]) == ("precondition", '"v1"')
+    elif status == 428:
+        assert answer.problem == "unguarded"
+    else:
+        assert answer.json == {"expected": expected, "dry": status == 200}
+        assert answer.headers.get("location") == ("/api/v1/things/a" if status == 201 else None)
+
+
+def test_if_match_that_is_overtaken_while_it_is_done(api_of):
+    def overtaken(asked):
+        with asked.gateway.config() as store:
+            store.apply({"organization": {"o": {}}}, author="bob")
+        raise Refusal(Kind.CONFLICT, "overtaken")
+
+    api = api_of(endpoint("POST", handler=overtaken, changes=True, guarded=True))
+    assert api.call("POST", "/things", headers={"if-match": '"v0"'}).status == 412
+    assert api.call("POST", "/things", headers={"if-match": "*"}).status == 409
+
+
+def test_a_conflict_that_is_none_of_versions(api_of):
+    there = raising(Refusal(Kind.CONFLICT, "there is one already"))
+    api = api_of(endpoint("POST", handler=there, changes=True, guarded=True))
+    assert api.call("POST", "/things", headers={"if-match": '"v0"'}).status == 409
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [(Kind.INPUT, 422), (Kind.MISSING, 404), (Kind.CONFLICT, 409), (Kind.UNREADABLE, 503)]
+)
+def test_what_administration_refuses(api, kind, status):
+    answer = api.call("GET", f"/refused/{kind}")
+    assert answer.status == status
+    assert answer.problem
+    assert answer.json["detail"] == "why"
+    assert answer.json["errors"] == [{"path": "a.b", "message": "c"}]
+
+
+def test_a_store_that_cannot_be_opened(api):
+    api.gateway.data.parent.joinpath("data").write_text("no directory")
+    assert api.call("POST", "/things", NAME, headers={"if-match": '"v1"'}).status == 503
+
+
+def test_what_nobody_expected_is_in_the_log_alone(api, caplog):
+    with caplog.at_level(logging.ERROR):
+        answer = api.call("GET", "/broken")
+    assert answer.problem == "internal"
+    assert b"swordfish" not in answer.body
+    assert answer.json["instance"] in caplog.text
+    assert answer.json["instance"] in answer.json["detail"]
+
+
+def test_a_method_is_declared_once():
+    with pytest.raises(ValueError, match="declared twice"):
+        routes([endpoint(), endpoint()])

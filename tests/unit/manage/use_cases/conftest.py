@@ -1,0 +1,51 @@
+"""A gateway on real files in tmp_path."""
+
+from __future__ import annotations
+
+import pytest
+import tomlkit
+
+from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.pki.certificates.authority import Authority
+from gatepost.settings.loader import load
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    """One without resources."""
+    file = tmp_path / "gatepost.toml"
+    file.write_text('[server]\nhostname = "mx.gate.example"\ndata_dir = "data"\n', encoding="utf-8")
+    return Gateway(load(str(file), {}))
+
+
+@pytest.fixture(scope="session")
+def root():
+    """An authority whose certificates the gateways here trust."""
+    return Authority("Administration Root")
+
+
+@pytest.fixture
+def sealed(tmp_path, root):
+    """A gateway with a master key, an organization and a partner; nothing answers where its DNS server should be."""
+    (tmp_path / "master").touch(0o600)
+    (tmp_path / "master").write_bytes(bytes(range(32)))
+    (tmp_path / "root.pem").write_bytes(root.certificate_pem)
+    document = {
+        "server": {"hostname": "mx.gate.example", "data_dir": "data"},
+        "store": {"master_key": f"file:{tmp_path / 'master'}"},
+        "tls": {"trust_anchors": "root.pem"},
+        "dns": {"nameservers": ["127.0.0.1:1"], "timeout": 0.2},
+    }
+    file = tmp_path / "gatepost.toml"
+    file.write_text(tomlkit.dumps(document), encoding="utf-8")
+    found = Gateway(load(str(file), {}))
+    resources = {
+        "accepted_domain": [{"name": "contoso.example"}],
+        "inbound_connector": [{"name": "bank", "sender_domains": ["bank.example"]}],
+        "outbound_connector": [
+            {"name": "out", "recipient_domains": ["bank.example"], "client_certificate": {"label": "to-bank"}}
+        ],
+    }
+    with found.config() as store:
+        store.apply({"organization": {"contoso": resources}}, author="ann")
+    return found

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.acme_orders import AcmeState, acme_record, acme_state, issuer_of, renewal_source
+from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.pki.acme.challenges import AcmeFailed
+from gatepost.pki.acme.issuer import Standing
+from gatepost.pki.acme.schedule import Progress
+from gatepost.settings.loader import load
+
+ANN = Principal("ann", frozenset({Scope.OWNER}))
+NAMES = ("mx.gate.example",)
+URL = "https://acme.example/directory"
+
+
+@pytest.fixture
+def ordering(tmp_path):
+    """A gateway that has its certificates from an authority, which nobody asks here."""
+
+    def make(**acme):
+        (tmp_path / "master").write_bytes(bytes(range(32)))
+        (tmp_path / "master").chmod(0o600)
+        lines = [
+            f"{name} = {value}" for name, value in ({"agree_tos": "true", "directory_url": f'"{URL}"'} | acme).items()
+        ]
+        (tmp_path / "gatepost.toml").write_text(
+            '[server]\nhostname = "mx.gate.example"\ndata_dir = "data"\n'
+            f'[store]\nmaster_key = "file:{tmp_path / "master"}"\n[acme]\n' + "\n".join(lines)
+        )
+        return Gateway(load(str(tmp_path / "gatepost.toml"), {}))
+
+    return make
+
+
+def standing(entry, names=NAMES, renew_at=0.0, **progress):
+    return Standing(names, entry, Progress(**progress), renew_at)
+
+
+def test_where_acme_is_off(gateway):
+    with pytest.raises(Refusal, match="agree_tos = true") as refused:
+        acme_state(gateway, ANN)
+    assert refused.value.kind is Kind.INPUT
+
+
+def test_what_there_shall_be_before_anybody_asked(ordering):
+    state = acme_state(ordering(), ANN)
+    assert (state.directory, state.account, state.ok) == (URL, "", False)
+    (one,) = acme_record(state)["certificates"]
+    assert one["names"] == ["mx.gate.example"]
+    assert {one[name] for name in ("not_after", "renew_at", "tried", "succeeded", "not_before")} == {None}
+    assert (one["certificate"], one["state"], one["renew_at_from"], one["failures"], one["error"]) == (
+        "",
+        "",
+        "",
+        0,
+        "",
+    )
+
+
+def test_hosts_that_serve_policies_are_ordered_too(ordering):
+    gateway = ordering()
+    domain = {"name": "contoso.example", "mta_sts": "testing"}
+    with gateway.config() as store:
+        store.apply({"organization": {"contoso": {"accepted_domain": [domain]}}}, author="ann")
+    with issuer_of(gateway, ANN) as (_, hosts):
+        assert hosts in ([], ["mta-sts.contoso.example"])
+    names = {name for one in acme_state(gateway, ANN).orders for name in one.names}
+    assert "mx.gate.example" in names
+
+
+def test_another_authority_may_be_asked(ordering):
+    with issuer_of(ordering(), ANN, "https://other.example/dir") as (issuer, _):
+        assert issuer.url == "https://other.example/dir"
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [(AcmeFailed("refused by the authority"), Kind.INPUT), (ValueError("odd"), Kind.UNREADABLE)],
+)
+def test_what_goes_wrong_while_asking(ordering, raised, kind):
+    with pytest.raises(Refusal) as refused, issuer_of(ordering(), ANN):
+        raise raised
+    assert refused.value.kind is kind
+    assert str(raised) in refused.value.text
+
+
+def test_a_store_that_cannot_be_read(ordering):
+    gateway = ordering()
+    gateway.data.mkdir()
+    (gateway.data / "config.db").write_bytes(b"no database, but long enough to be read as one " * 100)
+    with pytest.raises(Refusal) as refused:
+        acme_state(gateway, ANN)
+    assert refused.value.kind is Kind.UNREADABLE
+
+
+def test_who_says_when_it_is_renewed(entry):
+    mine = entry("mine")
+    cases = [
+        (standing(None, renew_at=5.0), ""),
+        (standing(mine), "lifetime"),
+        (standing(mine, renew_at=7.0, certificate=mine.id), "lifetime"),
+        (standing(mine, certificate="an older one"), "lifetime"),
+    ]
+    for one, expected in cases:
+        assert renewal_source(one) == expected
+    told = Standing(NAMES, mine, Progress(renew_at=7.0, certificate=mine.id), 7.0)
+    assert renewal_source(told) == "authority"
+    older = Standing(NAMES, mine, Progress(renew_at=7.0, certificate="an older one"), 9.0)
+    assert renewal_source(older) == "lifetime"
+
+
+def test_all_is_well_if_all_are_there_and_nothing_went_wrong(entry):
+    mine = entry("mine")
+    good, lacking, failed = standing(mine), standing(None), standing(mine, error="rate limited", failures=3)
+    for orders, ok in (((good,), True), ((good, lacking), False), ((good, failed), False), ((), True)):
+        assert AcmeState(URL, "", orders).ok is ok
+    record = acme_record(AcmeState(URL, "https://acme.example/acct/1", (failed,)))
+    (one,) = record["certificates"]
+    assert (record["ok"], one["error"], one["failures"], one["certificate"]) == (False, "rate limited", 3, mine.id)
+    assert (one["state"], one["not_after"]) == (str(mine.state), 1e11)

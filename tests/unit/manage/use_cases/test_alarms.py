@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gatepost.analysis.alarms.alarm import Alarm, Severity
+from gatepost.analysis.alarms.alarm import Kind as AlarmKind
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory, Standing, encoded
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.alarms import Found, alarm_record, alarms, alarms_record, summary
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+
+OWNER = Principal("ann", frozenset(Scope))
+CONTOSO = Principal("con", frozenset(Scope), frozenset({"contoso"}))
+
+
+def alarm(kind, about, severity=Severity.ERROR):
+    return Alarm(kind, severity, "", f"about {about}", "Detail.", "Do it.", about, since=1000.0)
+
+
+FAILING = alarm(AlarmKind.PARTNER_FAILING, "contoso/bank/bank.example", Severity.CRITICAL)
+OTHER = alarm(AlarmKind.PARTNER_FAILING, "fabrikam/shop")
+OLD = alarm(AlarmKind.QUEUE_AGE, "queue", Severity.WARNING)
+
+
+@pytest.fixture
+def kept(gateway):
+    """What a gateway that ran left behind."""
+    with gateway.config() as store:
+        standing = tuple(Standing(one, 1) for one in (OTHER, OLD, FAILING))
+        memory = Memory(looked=time.time(), standing=standing)
+        store.apply({}, author="test", content={ALARMS_CONTENT: encoded(memory)})
+    return gateway
+
+
+def test_everybody_sees_what_is_about_their_mail_the_gravest_first(kept):
+    found = alarms(kept, OWNER, time.time())
+    assert [one.about for one in found.alarms] == [FAILING.about, OTHER.about, OLD.about]
+    assert [one.about for one in alarms(kept, CONTOSO, time.time()).alarms] == [FAILING.about]
+    assert alarms(kept, Principal("no", frozenset(Scope), frozenset()), time.time()).alarms == ()
+
+
+def test_a_store_that_cannot_be_read(gateway):
+    gateway.data.mkdir()
+    (gateway.data / "config.db").write_bytes(b"no database, but long enough to be read as one " * 100)
+    with pytest.raises(Refusal) as refused:
+        alarms(gateway, OWNER, time.time())
+    assert refused.value.kind is Kind.UNREADABLE
+
+
+def test_words_and_records():
+    found = Found((FAILING, OLD), 5.0, ("dns",))
+    assert summary(found) == "1 critical, 1 warning: about contoso/bank/bank.example (gatepost alarms)"
+    assert summary(Found((), 5.0, ("dns",))) == "not all can be told: dns"
+    assert summary(Found((), 5.0, ())) == "no alarms"
+    assert found.of_certificates() == Found((), 5.0, ("dns",))
+    assert found.of_mail() == Found((FAILING, OLD), 5.0, ())
+    record = alarms_record(found)
+    assert (record["looked"], record["unknown"], len(record["alarms"])) == (5.0, ["dns"], 2)
+    assert alarm_record(OLD)["certificate"] is None

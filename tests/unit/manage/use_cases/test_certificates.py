@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate
+from gatepost.manage.use_cases.certificate_removal import remove
+from gatepost.manage.use_cases.certificate_requests import request_certificate
+from gatepost.manage.use_cases.certificates import (
+    certificate,
+    certificate_record,
+    chain_records,
+    change_record,
+    common_name,
+    history,
+    in_order,
+    key_place,
+    list_record,
+    listing,
+    listing_record,
+    presented_where,
+    request,
+    request_record,
+)
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.pki.certificates.entry import Origin, Purpose, State
+from gatepost.pki.certificates.request import Wish
+from gatepost.store.changes import Change
+
+ANN = Principal("ann", frozenset({Scope.OWNER}))
+NAME = "mx.gate.example"
+DAY = 86400.0
+
+
+def added(gateway, root, *names, **more):
+    chain, key = root.issue(list(names) or [NAME])
+    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
+
+
+def test_all_that_there_is(sealed, root):
+    server = added(sealed, root)
+    client = added(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
+    waiting, _ = request_certificate(sealed, ANN, Wish((NAME,)))
+    record = listing_record(listing(sealed), time.time())
+    assert [one["id"] for one in record["certificates"]] == [server.id]
+    assert [(one["id"], one["label"]) for one in record["client_identities"]] == [(client.id, "to-bank")]
+    assert record["requests"] == [request_record(waiting)]
+    assert request(sealed, waiting.id.upper())[0] == waiting
+    assert (record["directories"], record["trouble"]) == ([], [])
+    assert "PRIVATE KEY" not in json.dumps(record)
+
+
+def test_one_in_full(sealed, root):
+    chain, key = root.issue([NAME])
+    entry = add_certificate(sealed, ANN, NewCertificate(chain, "chain", key, "key")).entry
+    shown = certificate(sealed, entry.id[:8])
+    assert (shown.entry, shown.chain) == (entry, chain)
+    record = certificate_record(shown.entry, shown.chain, time.time())
+    assert record["tlsa"] == f"3 1 1 {entry.leaf.spki_sha256}"
+    assert (record["key_is"], record["days_left"]) == ("sealed in the store", 89)
+    assert [one["sha256"] for one in record["chain"]] == [entry.leaf.sha256]
+    assert certificate_record(shown.entry, b"", time.time())["chain"] == []
+    assert key.decode().splitlines()[1] not in json.dumps(record)
+
+
+@pytest.mark.parametrize("number", ["", "abc", "nothing", "0" * 64])
+def test_what_is_not_there(sealed, root, number):
+    added(sealed, root)
+    for look in (certificate, request):
+        with pytest.raises(Refusal) as refused:
+            look(sealed, number)
+        assert refused.value.kind is Kind.MISSING
+
+
+def test_who_changed_what(sealed, root):
+    first, second = added(sealed, root, note="by hand"), added(sealed, root)
+    remove(sealed, ANN, second.id, note="a mistake")
+    records = [change_record(one) for one in history(sealed, 9)]
+    assert [(one["id"], one["change"]) for one in records] == [
+        (second.id, "removed"),
+        (second.id, "added as next"),
+        (first.id, "added as current"),
+    ]
+    assert {one["kind"] for one in records} == {"certificate"}
+    assert (records[-1]["author"], records[-1]["note"], records[-1]["names"]) == ("ann", "by hand", [NAME])
+    assert [one.name for one in history(sealed, 1)] == [second.id]
+    assert [one.name for one in history(sealed, 9, first.id)] == [first.id]
+    assert history(sealed, 9, "none") == []
+
+
+# before, after -> what was done
+WHAT = [
+    (None, {"state": "next"}, "added as next"),
+    (None, {"names": ["a.example"]}, "added"),
+    (None, None, "added"),
+    ({"state": "next"}, None, "removed"),
+    ({"state": "next"}, {"state": "current"}, "next -> current"),
+    ({"state": "next", "label": "a", "note": ""}, {"state": "next", "label": "b", "note": "x"}, "changed label, note"),
+    ({"state": "next"}, {"state": "next", "new": 1}, "changed new"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "what"), WHAT)
+def test_what_a_change_did(before, after, what):
+    assert change_record(Change(1, 2.0, "ann", "", "certificate_request", "x", before, after))["change"] == what
+
+
+# document -> names
+@pytest.mark.parametrize(
+    ("document", "names"),
+    [
+        ({"leaf": {"dns_names": ["a.example"], "subject": "CN=b"}}, ["a.example"]),
+        ({"leaf": {"dns_names": [], "subject": "CN=b"}}, ["CN=b"]),
+        ({"names": ["c.example"]}, ["c.example"]),
+        ({}, []),
+    ],
+)
+def test_whose_names_a_change_bears(document, names):
+    assert change_record(Change(1, 2.0, "ann", "", "certificate", "x", None, document))["names"] == names
+
+
+def test_current_beside_next_beside_deprecated_and_the_newest_first(entry):
+    made = [entry(f"{at}{state}", state=state, since=at) for at in (1.0, 2.0) for state in State]
+    client = replace(made[0], id="client", purpose=Purpose.CLIENT)
+    found = in_order([client, *made], Purpose.SERVER)
+    order = [State.CURRENT] * 2 + [State.NEXT] * 2 + [State.DEPRECATED] * 2 + [State.RETIRED] * 2
+    assert [one.state for one in found] == order
+    assert [one.since for one in found] == [2.0, 1.0] * 4
+    assert in_order([client, *made], Purpose.CLIENT) == [client]
+
+
+# fields of an entry -> where its key is
+KEYS = [
+    ({"origin": Origin.UPLOAD}, "sealed in the store"),
+    ({"origin": Origin.UPLOAD, "state": State.RETIRED}, "not kept"),
+    ({"origin": Origin.SETTINGS, "key_file": "/etc/key.pem"}, "in its file /etc/key.pem"),
+    ({"origin": Origin.FILES}, "not kept"),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), KEYS)
+def test_where_a_key_is(entry, fields, words):
+    assert key_place(entry("a", **fields)) == words
+
+
+def test_times_that_are_not_known_are_null(entry):
+    record = list_record(entry("a"), 0.0)
+    assert {record[name] for name in ("added", "since", "current_from", "current_until", "switch_at")} == {None}
+    assert list_record(entry("a"), 1e11 + 1)["days_left"] == -1, "it has expired"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("CN=Test CA", "Test CA"),
+        ("CN=outer,O=Contoso\\, Inc.", "outer"),
+        ("O=Contoso", "O=Contoso"),
+        ("no name at all", "no name at all"),
+        ("", ""),
+        ("CN=<b>,C=", "CN=<b>,C="),
+    ],
+)
+def test_a_common_name_or_all_of_it(name, shown):
+    assert common_name(name) == shown
+
+
+@pytest.mark.parametrize(
+    "chain", [b"", b"x", b"\xff\x00", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_chain_of_nothing_or_of_what_is_none(chain):
+    assert chain_records(chain) == []
+
+
+def test_where_it_is_presented(sealed, root):
+    server = added(sealed, root)
+    staged = added(sealed, root)
+    client = added(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
+    assert presented_where(sealed, staged) == ()
+    assert presented_where(sealed, client) == ("connector out",)
+    assert presented_where(sealed, replace(client, label="other")) == ()
+    assert presented_where(sealed, replace(client, organization="gone")) == ()
+    own = presented_where(sealed, server)
+    assert len(own) == len(sealed.settings.listeners)
+    assert not [one for one in own if one.startswith("internal")]

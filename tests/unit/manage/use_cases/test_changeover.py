@@ -1,0 +1,165 @@
+"""What a changeover looks like by what is stored; its steps are tested in test_changeover_steps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from gatepost.analysis.checks.changeover import Gatekeeper
+from gatepost.analysis.checks.gates import Gate, GateFinding, GateReport, Light
+from gatepost.analysis.checks.partner_report import Mark
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases import changeover_steps as steps
+from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate
+from gatepost.manage.use_cases.changeover import (
+    check,
+    concerned,
+    look,
+    looks,
+    next_steps,
+    notice,
+    notice_record,
+    scene_of,
+    standing,
+    status_record,
+    tlsa_of,
+)
+from gatepost.manage.use_cases.inventory import inventory_for_look, inventory_of, listed_certificates
+from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.pki.certificates.entry import State
+
+ANN = Principal("ann", frozenset({Scope.OWNER}))
+NAME = "mx.gate.example"
+NOW = 1_795_528_800.0
+COMMAND = "gatepost certificate changeover"
+
+
+def added(gateway, root, *names, **more):
+    chain, key = root.issue(list(names) or [NAME])
+    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
+
+
+@pytest.fixture
+def pair(sealed, root):
+    return added(sealed, root), added(sealed, root, NAME, "mail.gate.example")
+
+
+@pytest.mark.parametrize("number", ["", "none", "0" * 16])
+def test_what_is_not_there(sealed, pair, number):
+    for ask, who in ((standing, ()), (notice, (ANN,)), (look, (ANN,))):
+        with pytest.raises(Refusal) as refused:
+            ask(sealed, *who, number)
+        assert refused.value.kind is Kind.MISSING
+
+
+def test_where_it_stands_without_asking_anybody(sealed, pair):
+    old, new = pair
+    found = standing(sealed, new.id)
+    assert ([one.id for one in found.olds], found.lost, found.can_roll_back) == ([old.id], (), False)
+    assert [one.name for one in found.partners] == ["bank.example"]
+    assert standing(sealed, old.id).olds == ()
+    assert {one.gate for one in check(sealed, ANN, old.id).findings} == set(Gate), "whatever its state"
+
+
+def test_what_is_under_way(sealed, root):
+    only = added(sealed, root)
+    assert looks(sealed, ANN) == []
+    with inventory_of(sealed, keys=False) as inventory:
+        found = listed_certificates(inventory, sealed)
+    assert concerned(found, "", now=NOW) == []
+    assert [one.id for one in concerned(found, only.id, now=NOW)] == [only.id]
+
+
+def test_after_the_switch_the_traffic_is_looked_at(sealed, pair):
+    old, new = pair
+    steps.switch(sealed, ANN, new.id, force="x")
+    (found,) = looks(sealed, ANN)
+    assert (found.entry.id, found.report.light is Light.GREEN) == (new.id, False)
+    since, before = found.traffic
+    assert (since.over_tls, before.over_tls) == (0, 0)
+    record = status_record(found)
+    assert [one["id"] for one in record["replaces"]] == [old.id]
+    assert record["traffic"]["since"]["domains"] == []
+    assert record["roll_back_until"] > record["certificate"]["current_from"]
+    json.dumps(record)
+    gone = look(sealed, ANN, old.id)
+    assert (gone.report, gone.traffic) == (None, None)
+    assert status_record(gone)["gates"] is None
+
+
+def test_records_are_not_waited_for_for_ever(sealed, pair, monkeypatch):
+    async def late(*_):
+        raise TimeoutError
+
+    with inventory_for_look(sealed) as inventory:
+        scene = scene_of(sealed, listed_certificates(inventory, sealed))
+        assert {one.gate for one in tlsa_of(sealed, inventory, pair[1], scene)} <= set(Gate)
+        monkeypatch.setattr(Gatekeeper, "sight", late)
+        assert tlsa_of(sealed, inventory, pair[1], scene) == []
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_mail_to_partners_names_both(sealed, pair, quick):
+    old, new = pair
+    found = notice(sealed, ANN, new.id, quick=quick)
+    assert old.leaf.sha256.upper() in found.text.upper().replace(":", "")
+    assert new.leaf.sha256.upper() in found.text.upper().replace(":", "")
+    assert "PRIVATE KEY" not in found.text
+    record = notice_record(found)
+    assert [(one["partner"], one["told"]) for one in record["partners"]] == [("bank.example", False)]
+
+
+# fields of the certificate -> what to do
+STEPS = [
+    ({"state": State.NEXT}, [f"{COMMAND} switch "]),
+    ({"state": State.NEXT, "switch_at": NOW}, ["nothing: it becomes current at 2026-11-24 14:00:00Z"]),
+    ({"state": State.NEXT, "held": "gates closed"}, ["it was not switched at the time", f"{COMMAND} switch"]),
+    ({"state": State.DEPRECATED}, ["once nobody needs it: "]),
+    ({"state": State.RETIRED}, ["nothing: its key is gone"]),
+    ({"state": State.CURRENT}, []),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected"), STEPS)
+def test_what_to_do_next(entry, fields, expected):
+    one = entry("a", **fields)
+    told = list(next_steps(one, {one.id: one}, None, now=NOW))
+    assert [text[: len(start)] for text, start in zip(told, expected, strict=True)] == expected
+
+
+@pytest.mark.parametrize(("same_key", "said"), [(False, "take 3 1 1 "), (True, f"after that: {COMMAND} withdraw")])
+def test_an_old_record_is_taken_out_unless_the_key_is_the_same(entry, same_key, said):
+    old = entry("old", state=State.DEPRECATED)
+    new = entry("new", state=State.CURRENT, replaces=(old.id, "gone"))
+    if same_key:
+        new = replace(new, leaf=old.leaf)
+    (told,) = next_steps(new, {old.id: old, new.id: new}, None, now=NOW)
+    assert said in told
+
+
+# findings: verdict and until when waiting alone mends it -> what to do
+GATES = [
+    (((Mark.PASS, 0.0), (Mark.WARN, 0.0)), f"{COMMAND} switch ID, or with --at TIME"),
+    (
+        ((Mark.FAIL, NOW), (Mark.FAIL, NOW - 9)),
+        f"wait; or let it be done: {COMMAND} switch ID --at 2026-11-24T14:00:00Z",
+    ),
+    (((Mark.FAIL, NOW), (Mark.FAIL, 0.0)), f"mend what is red above, then: {COMMAND} check ID"),
+    (((Mark.UNKNOWN, 0.0),), f"mend what is red above, then: {COMMAND} check ID"),
+]
+
+
+@pytest.mark.parametrize(("findings", "expected"), GATES)
+def test_what_keeps_it_from_being_switched_is_mended_or_waited_for(entry, findings, expected):
+    one = entry("a", state=State.NEXT)
+    report = GateReport(one, NOW, tuple(GateFinding(Gate.TLSA, mark, "so", until=until) for mark, until in findings))
+    (told,) = next_steps(one, {one.id: one}, report, now=NOW)
+    assert told == expected.replace("ID", one.id)
+
+
+@pytest.mark.parametrize("ask", [look, check, looks])
+def test_few_looks_at_a_time(sealed, pair, ask):
+    with sealed.gates.turn(ANN), sealed.gates.turn(ANN), pytest.raises(Busy, match="under way"):
+        ask(sealed, ANN, pair[1].id)

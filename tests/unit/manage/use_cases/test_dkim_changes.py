@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.analysis.checks.dkim_record import RecordSight, Seen
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases import dkim
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.dkim import dkim_keys
+from gatepost.manage.use_cases.dkim_changes import NewKey, NotPublished, Rotation, add_key, key_owner, rotate_keys
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.pki.certificates.dkim_keys import made_key
+from gatepost.policy.connectors.values import DkimAlgorithm, DkimService
+
+ANN = Principal("ann", frozenset({Scope.OWNER}))
+WISH = Wish("ann", "yearly")
+ED = DkimAlgorithm.ED25519_SHA256
+DOMAIN = "contoso.example"
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What the DNS has, by selector."""
+    found = {}
+
+    async def sight(_, name, __):
+        return RecordSight(found.get(name.partition(".")[0], Seen.MISSING), "why")
+
+    monkeypatch.setattr(dkim, "seen_record", sight)
+    return found
+
+
+def add(gateway, selector="", **more):
+    return add_key(gateway, ANN, NewKey(DOMAIN, selector=selector, **{"algorithm": ED} | more), WISH)
+
+
+def states(gateway):
+    return {row.key.selector: str(row.key.state) for row in dkim_keys(gateway, ANN)}
+
+
+def test_a_key_is_next_and_says_what_the_dns_needs(sealed):
+    added = add(sealed, "S1", service_type=DkimService.TLS_REPORTS)
+    assert added.name == f"s1._domainkey.{DOMAIN}"
+    assert added.zone.startswith(f'{added.name}. IN TXT "v=DKIM1; k=ed25519; s=tlsrpt; p=')
+    assert added.outcome.version == 2
+    assert states(sealed) == {"s1": "next"}
+
+
+def test_a_dry_run_keeps_nothing(sealed):
+    new = NewKey(DOMAIN, algorithm=ED)
+    added = add_key(sealed, ANN, new, Wish("ann", dry_run=True, since=0.0))
+    assert added.outcome.changes
+    assert added.name.endswith(f"e._domainkey.{DOMAIN}")
+    assert states(sealed) == {}
+
+
+def test_one_that_is_there_is_taken_in_and_may_sign_at_once(sealed):
+    pem = made_key(ED)
+    add(sealed, "a", pem=pem, source="pasted", current=True)
+    add(sealed, "b", pem=pem, source="/etc/k.pem", key_file="/etc/k.pem")
+    assert states(sealed) == {"a": "current", "b": "next"}
+    assert [row.private for row in dkim_keys(sealed, ANN)] == ["/etc/k.pem", "sealed"]
+
+
+@pytest.mark.parametrize(
+    ("new", "kind", "why", "paths"),
+    [
+        (NewKey("con toso"), Kind.INPUT, "is not a domain", ["domain"]),
+        (NewKey("other.example", algorithm=ED), Kind.INPUT, "no organization accepts other.example", []),
+        (NewKey(DOMAIN, "nobody", algorithm=ED), Kind.MISSING, "there is no organization", []),
+        (NewKey(DOMAIN, selector="a b", algorithm=ED), Kind.INPUT, "1 error", ["name"]),
+        (NewKey(DOMAIN, pem=b"x", source="pasted"), Kind.INPUT, "pasted: there is no private key", ["key"]),
+    ],
+)
+def test_what_cannot_be_is_refused_by_field(sealed, new, kind, why, paths):
+    with pytest.raises(Refusal, match=why) as refused:
+        add_key(sealed, ANN, new, WISH)
+    assert refused.value.kind is kind
+    assert [error.path for error in refused.value.errors] == paths
+
+
+def test_without_a_master_key_nothing_is_made(gateway, sealed):
+    with gateway.config() as store:
+        table = {"accepted_domain": [{"name": DOMAIN}]}
+        store.apply({"organization": {"contoso": table}}, author="ann")
+    with pytest.raises(Refusal, match="set store"):
+        add(gateway, "a")
+
+
+def test_a_tenant_makes_keys_of_its_own_domains_alone(sealed):
+    eve = Principal("eve", frozenset({Scope.CONNECTORS}), frozenset({"fabrikam"}))
+    with pytest.raises(Refusal, match="no organization accepts"):
+        add_key(sealed, eve, NewKey(DOMAIN, algorithm=ED), WISH)
+
+
+def test_the_owner_is_the_nearest_above(sealed):
+    resources = sealed.directory().resources
+    assert key_owner(resources, "", f"news.{DOMAIN}").name == "contoso"
+    assert key_owner(resources, "contoso", "elsewhere.example").name == "contoso"
+
+
+def test_a_rotation_waits_for_its_record_unless_there_is_a_reason(sealed, seen):
+    add(sealed, "old", current=True)
+    add(sealed, "new")
+    with pytest.raises(NotPublished) as refused:
+        rotate_keys(sealed, ANN, Rotation(DOMAIN), WISH)
+    assert (refused.value.kind, refused.value.options) == (Kind.CONFLICT, ("force",))
+    (error,) = refused.value.errors
+    assert error.path == f"new._domainkey.{DOMAIN}"
+    assert error.message.startswith("missing: why; the zone needs: new._domainkey.")
+    seen["new"] = Seen.UNKNOWN
+    with pytest.raises(NotPublished) as refused:
+        rotate_keys(sealed, ANN, Rotation(DOMAIN), WISH)
+    assert refused.value.kind is Kind.UNREADABLE
+    seen["new"] = Seen.PUBLISHED
+    rotate_keys(sealed, ANN, Rotation(DOMAIN.upper()), WISH)
+    assert states(sealed) == {"new": "current", "old": "retired"}
+    add(sealed, "third")
+    rotate_keys(sealed, ANN, Rotation(DOMAIN, "third", "contoso", "at night"), WISH)
+    assert states(sealed) == {"third": "current", "old": "retired", "new": "retired"}
+    with sealed.config() as store:
+        assert store.history("organization", limit=1)[0].note == "yearly; forced: at night"
+
+
+def test_which_key_must_be_clear(sealed, seen):
+    with pytest.raises(Refusal, match="has no next key yet"):
+        rotate_keys(sealed, ANN, Rotation(DOMAIN), WISH)
+    add(sealed, "a")
+    add(sealed, "b")
+    with pytest.raises(Refusal, match="several next keys of one algorithm") as refused:
+        rotate_keys(sealed, ANN, Rotation(DOMAIN, force="x"), WISH)
+    assert refused.value.options == ("selector",)
+    with pytest.raises(Refusal, match="no next key with the selector c"):
+        rotate_keys(sealed, ANN, Rotation(DOMAIN, "c"), WISH)
+
+
+def test_a_key_that_cannot_be_opened_does_not_sign(sealed, seen):
+    add(sealed, "a", pem=made_key(ED), source="x", key_file="/nowhere/key.pem")
+    with pytest.raises(Refusal, match="nothing was changed") as refused:
+        rotate_keys(sealed, ANN, Rotation(DOMAIN, force="x"), WISH)
+    assert refused.value.kind is Kind.CONFLICT
+
+
+def test_a_weak_key_is_told_of(sealed):
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key  # noqa: PLC0415 - here alone
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    weak = generate_private_key(65537, 1024).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # noqa: S505 - it is the weak one
+    assert "an RSA key of 1024 bits is weak" in add(sealed, "a", pem=weak, source="x").outcome.warnings[0]

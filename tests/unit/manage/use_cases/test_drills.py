@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gatepost.analysis.checks.drill_scene import DrillImpossible
+from gatepost.manage.access.accounts import Accounts
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.access.records import Actor
+from gatepost.manage.use_cases import drills
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.drills import Drill, begin_drill, choose_drilled, drilled, last_drill
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resources import apply_document
+from gatepost.store.interface import TraceFilter
+from gatepost.store.trace_search import search_trace
+
+OWNER = Principal("ann", frozenset({Scope.OWNER}))
+TENANT = Principal("tim", frozenset({Scope.CONNECTORS}), frozenset({"contoso"}))
+STRANGER = Principal("sid", frozenset({Scope.CONNECTORS}), frozenset({"fabrikam"}))
+BY = Actor("ann", "192.0.2.1")
+CLEAR = {"name": "open", "recipient_domains": ["d.example"], "cleartext": "after-failed-handshake"}
+BASE = {
+    "contoso": {
+        "accepted_domain": [{"name": "contoso.example"}],
+        "inbound_connector": [
+            {"name": "both", "sender_domains": ["b.example"]},
+            {"name": "in", "sender_domains": ["c.example"]},
+        ],
+        "outbound_connector": [
+            {"name": "Both", "recipient_domains": ["b.example"], "tls_settings": "encryption-only"},
+            CLEAR,
+        ],
+    }
+}
+
+
+@pytest.fixture
+def base(gateway):
+    apply_document(gateway, OWNER, {"organization": BASE}, Wish("ann"))
+    return gateway
+
+
+@pytest.fixture
+def accounts(base):
+    with_file = Accounts(base.data / "access.db")
+    yield with_file
+    with_file.close()
+
+
+def files(base):
+    return sorted((base.data / "evidence" / "drills").glob("*.json"))
+
+
+def test_one_is_held_kept_and_found_again(base):
+    assert last_drill(base, OWNER, "both") is None
+    found = drilled(base, OWNER, "both")
+    (file,) = files(base)
+    assert (found.passed, found.evidence, found.unkept, found.fault, found.troubles) == (True, str(file), "", "", ())
+    assert (found.record["connector"], found.record["messages_left"] > 0) == ("Both", True)
+    (row,) = search_trace(base.data / "trace", TraceFilter(event="DRILL"))
+    assert (row.detail["sha256"], row.organization) == (found.sha256, "contoso")
+    assert last_drill(base, OWNER, "both") == found._replace(recorded=True)
+
+
+def test_who_sees_some_organizations_sees_no_path_of_the_machine(base):
+    found = drilled(base, TENANT, "both", "contoso")
+    (file,) = files(base)
+    assert found.evidence == file.name
+    assert last_drill(base, TENANT, "Both").evidence == file.name
+    for ask in (drilled, last_drill):
+        with pytest.raises(Refusal) as refused:
+            ask(base, STRANGER, "both")
+        assert refused.value.kind is Kind.MISSING
+    assert len(files(base)) == 1
+
+
+def test_which_connector_is_meant(base):
+    resources = base.directory().resources
+    assert choose_drilled(resources, "both").direction == "outbound"
+    for words in (("in",), ("both", "contoso", "inbound")):
+        with pytest.raises(Refusal, match="drills are for outbound connectors") as refused:
+            choose_drilled(resources, *words)
+        assert refused.value.kind is Kind.INPUT
+    with pytest.raises(Refusal) as refused:
+        choose_drilled(resources, "nobody")
+    assert refused.value.kind is Kind.MISSING
+
+
+def test_a_run_is_kept_and_on_record(base, accounts):
+    chosen = choose_drilled(base.directory().resources, "open")
+    run = begin_drill(base, TENANT, chosen, accounts, BY)
+    assert run.wait(30)
+    assert (run.found.passed, run.trouble) == (False, "")
+    assert base.checks.find(run.id, OWNER, Drill) is run
+    with pytest.raises(Refusal):
+        base.checks.find(run.id, STRANGER, Drill)
+    (deed,) = accounts.deeds(OWNER)
+    assert (deed.action, deed.organization, deed.subject) == ("connector-drill", "contoso", chosen.label)
+    assert deed.detail == {"outcome": "failed", "sha256": run.found.sha256}
+
+
+def test_one_that_cannot_be_held_says_why(base, accounts, monkeypatch):
+    async def never(*_):
+        raise DrillImpossible("the machine is busy")
+
+    monkeypatch.setattr("gatepost.analysis.checks.drill.run_drill", never)
+    with pytest.raises(Refusal, match="outbound connector 'Both' of contoso: the machine is busy") as refused:
+        drilled(base, OWNER, "both")
+    assert refused.value.kind is Kind.UNREADABLE
+    run = begin_drill(base, OWNER, choose_drilled(base.directory().resources, "both"), accounts, BY)
+    assert run.wait(30)
+    assert run.trouble.endswith("the machine is busy")
+    assert accounts.deeds(OWNER)[0].detail == {"outcome": "not held"}
+
+
+def test_what_was_changed_is_not_believed(base):
+    drilled(base, OWNER, "both")
+    (file,) = files(base)
+    file.write_text(file.read_text().replace("drill passed", "drill PASSED"))
+    found = last_drill(base, OWNER, "both")
+    assert (found.passed, found.fault[:14]) == (False, "it was changed")
+
+
+def test_nothing_is_logged_of_mail_that_was_never_there(base, caplog):
+    """A connector that falls back to cleartext warns of each message that leaves in clear."""
+    heard = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            heard.append(record.getMessage())
+
+    logger, handler = logging.getLogger("gatepost"), Handler()
+    logger.addHandler(handler)
+    try:
+        drilled(base, OWNER, "open")
+        assert heard == []
+        logging.getLogger("gatepost.mail.outbound.attempt").warning("message 7 leaves in clear")
+        assert heard == ["message 7 leaves in clear"], "other mail goes on"
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_what_cannot_be_kept_is_told(base):
+    (base.data / "evidence").write_text("a file in the way")
+    found = drilled(base, OWNER, "both")
+    assert (found.evidence, found.unkept[:16]) == ("", "the result canno")
+    with pytest.raises(Refusal) as refused:
+        last_drill(base, OWNER, "both")
+    assert refused.value.kind is Kind.UNREADABLE
+    assert drills.__doc__

@@ -1,0 +1,214 @@
+"""The whole way to an issuer and back, at one that listens on loopback."""
+
+from __future__ import annotations
+
+import threading
+import time
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from urllib.parse import parse_qsl, urlsplit
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, build_opener
+
+import msgspec
+import pytest
+import tomlkit
+from support.issuer import CONFIGURATION, Issuer
+from support.pki import Pki
+
+from gatepost.manage.access.principal import Role
+from gatepost.manage.use_cases import issuer_login
+from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.issuer_login import IssuerLogInFailed, begin, end
+from gatepost.net.anchors import TrustAnchors
+from gatepost.net.lookups.http import https_context
+from gatepost.settings.loader import load
+
+SECRET = "a client secret + with / signs"
+BACK = "https://mx.gate.example/login/issuer/answer"
+ANN = {"sub": "4711", "preferred_username": "ann", "groups": ["staff", "help"]}
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    return Pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+def issuer(pki):
+    with Issuer(pki.leaf("127.0.0.1"), "ecdsa") as started:
+        started.secret = SECRET
+        started.person = dict(ANN)
+        yield started
+
+
+@pytest.fixture
+def gateway(tmp_path, pki, issuer):
+    (tmp_path / "secret").touch(0o600)
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    oidc = {
+        "issuer": issuer.url,
+        "client_id": "gatepost",
+        "client_secret": f"file:{tmp_path / 'secret'}",
+        "scopes": ["profile", "openid", "groups"],
+        "private_issuer": True,
+        "trust_anchors": str(pki.root),
+        "timeout": 30,
+        "group": [{"name": "help", "role": "operator", "organizations": ["contoso"]}],
+    }
+    file = tmp_path / "gatepost.toml"
+    document = {"server": {"hostname": "mx.gate.example", "data_dir": "data"}, "oidc": oidc}
+    file.write_text(tomlkit.dumps(document), encoding="utf-8")
+    return Gateway(load(str(file), {}))
+
+
+class Stay(HTTPRedirectHandler):
+    def http_error_303(self, _request, answer, *_):
+        return answer
+
+
+def sent_back(gateway, url):
+    """What the person's browser brings back from the issuer."""
+    context = https_context(TrustAnchors.load(gateway.settings.oidc.trust_anchors))
+    with build_opener(HTTPSHandler(context=context), Stay()).open(url, timeout=30) as answer:
+        return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
+
+
+def came_back(gateway, *, again=False, now=None):
+    now = now or time.time()
+    url, ticket = begin(gateway, BACK, "/queue", now, again=again)
+    return ticket, sent_back(gateway, url)
+
+
+def test_what_the_person_is_sent_with(gateway, issuer):
+    now = time.time()
+    url, ticket = begin(gateway, BACK, "/queue", now, again=False)
+    assert url.startswith(f"{issuer.url}/authorize?")
+    query = dict(parse_qsl(urlsplit(url).query))
+    challenge = urlsafe_b64encode(sha256(ticket.verifier.encode()).digest()).decode().rstrip("=")
+    assert query == {
+        "response_type": "code",
+        "client_id": "gatepost",
+        "redirect_uri": BACK,
+        "scope": "openid profile groups",
+        "state": ticket.state,
+        "nonce": ticket.nonce,
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+    }
+    assert (ticket.redirect, ticket.target, ticket.again, ticket.at) == (BACK, "/queue", False, now)
+    assert len({ticket.state, ticket.nonce, ticket.verifier}) == 3
+    assert min(map(len, (ticket.state, ticket.nonce, ticket.verifier))) >= 43, "RFC 7636 section 4.1"
+    assert msgspec.json.decode(msgspec.json.encode(ticket), type=issuer_login.Ticket) == ticket
+    assert ticket.verifier not in url
+    assert begin(gateway, BACK, "/", now, again=False)[1].state != ticket.state
+
+
+def test_an_address_that_has_a_query_keeps_it(gateway, issuer):
+    issuer.endpoints["authorization_endpoint"] = f"{issuer.url}/authorize?realm=staff"
+    issuer.publish()
+    url, _ = begin(gateway, BACK, "/", time.time(), again=True)
+    query = dict(parse_qsl(urlsplit(url).query))
+    assert (query["realm"], query["prompt"], query["max_age"]) == ("staff", "login", "0")
+
+
+def test_who_came_back(gateway):
+    ticket, answer = came_back(gateway)
+    found = end(gateway, ticket, answer, time.time())
+    person = found.person
+    assert (person.subject, person.name, person.role, person.organizations) == (
+        "4711",
+        "ann",
+        Role.OPERATOR,
+        {"contoso"},
+    )
+    assert 0 < found.proved <= time.time()
+
+
+def test_when_they_proved_it(gateway, issuer):
+    for said, proved in ((None, 0), ("soon", 0), (-1, 0), (2**40, 0), (1_700_000_000, 1_700_000_000)):
+        issuer.spoil = lambda claims, said=said: claims | {"auth_time": said}
+        ticket, answer = came_back(gateway)
+        assert end(gateway, ticket, answer, time.time()).proved == proved, said
+    ticket, answer = came_back(gateway, again=True)
+    with pytest.raises(IssuerLogInFailed, match="prove anew"):
+        end(gateway, ticket, answer, time.time())
+    issuer.spoil = dict
+    ticket, answer = came_back(gateway, again=True)
+    assert end(gateway, ticket, answer, time.time()).proved > 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"state": "x" * 43}, r"\(state\)"),
+        ({"state": "ä"}, r"\(state\)"),
+        ({"state": None}, r"\(state\)"),
+        ({"iss": "https://evil.example"}, "another issuer"),
+        ({"iss": None}, "does not say of which issuer"),
+        ({"code": None, "error": "access_denied"}, "did not let"),
+        ({"code": "x" * 5000}, "did not let"),
+        ({"code": "another"}, "status 400"),
+    ],
+)
+def test_answers_that_let_nobody_in(gateway, changed, why):
+    ticket, answer = came_back(gateway)
+    answer = {name: value for name, value in (answer | changed).items() if value is not None}
+    with pytest.raises(IssuerLogInFailed, match=why) as failed:
+        end(gateway, ticket, answer, time.time())
+    assert not failed.value.busy
+
+
+@pytest.mark.parametrize("later", [600.0, -1.0])
+def test_a_ticket_ends(gateway, later):
+    ticket, answer = came_back(gateway)
+    with pytest.raises(IssuerLogInFailed, match="ten minutes"):
+        end(gateway, ticket, answer, ticket.at + later)
+
+
+def test_a_code_is_good_once_and_for_its_log_in(gateway):
+    ticket, answer = came_back(gateway)
+    other, _ = came_back(gateway)
+    with pytest.raises(IssuerLogInFailed, match="status 400"):  # PKCE: the verifier is not its own
+        end(gateway, msgspec.structs.replace(ticket, verifier=other.verifier), answer, time.time())
+    ticket, answer = came_back(gateway)
+    assert end(gateway, ticket, answer, time.time())
+    with pytest.raises(IssuerLogInFailed, match="status 400"):
+        end(gateway, ticket, answer, time.time())
+
+
+def test_whoever_is_in_no_group(gateway, issuer):
+    issuer.person["groups"] = ["staff"]
+    ticket, answer = came_back(gateway)
+    with pytest.raises(IssuerLogInFailed, match="none of the person's groups"):
+        end(gateway, ticket, answer, time.time())
+
+
+def test_a_nonce_that_is_no_text_of_the_internet(gateway, issuer):
+    issuer.spoil = lambda claims: claims | {"nonce": "\ud800"}
+    ticket, answer = came_back(gateway)
+    with pytest.raises(IssuerLogInFailed):
+        end(gateway, ticket, answer, time.time())
+
+
+def test_an_issuer_that_is_away_or_another(gateway, issuer):
+    issuer.pages[CONFIGURATION] = b"{}"
+    with pytest.raises(IssuerLogInFailed, match="another issuer"):
+        begin(gateway, BACK, "/", time.time(), again=False)
+    issuer.stop()
+    with pytest.raises(IssuerLogInFailed) as failed:
+        begin(gateway, BACK, "/", time.time(), again=False)
+    assert not failed.value.busy
+
+
+def test_a_secret_that_is_not_there(gateway, tmp_path):
+    (tmp_path / "secret").unlink()
+    with pytest.raises(IssuerLogInFailed, match="client secret"):
+        begin(gateway, BACK, "/", time.time(), again=False)
+
+
+def test_more_than_are_served_at_once_are_told_to_wait(gateway, monkeypatch):
+    monkeypatch.setattr(issuer_login, "_AT_A_TIME", threading.BoundedSemaphore(1))
+    with issuer_login._AT_A_TIME, pytest.raises(IssuerLogInFailed) as failed:
+        begin(gateway, BACK, "/", time.time(), again=False)
+    assert failed.value.busy
+    assert begin(gateway, BACK, "/", time.time(), again=False), "a place that was taken is given back"

@@ -1,0 +1,98 @@
+"""Against an issuer on loopback; what tokens are worth is in tests/unit/mail/inbound/test_tokens.py."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import tomlkit
+from support.issuer import CONFIGURATION, Issuer
+from support.pki import Pki
+
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.issuer_trials import try_issuer
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resources import apply_document
+from gatepost.settings.loader import load
+
+OWNER = Principal("ann", frozenset({Scope.OWNER}))
+STRANGER = Principal("sid", frozenset({Scope.CONNECTORS}), frozenset({"fabrikam"}))
+ANN = "ann@contoso.example"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    return Pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="module")
+def issuer(pki):
+    with Issuer(pki.leaf("127.0.0.1"), "ed25519") as running:
+        yield running
+
+
+@pytest.fixture
+def made(tmp_path, pki, issuer):
+    """A gateway with the issuer; private: whether it may be at an address that is not public."""
+
+    def make(*, private=True, url=issuer.url, anchors=pki.root):
+        document = {"server": {"hostname": "mx.gate.example", "data_dir": "data"}}
+        document["oauth"] = {"private_issuers": private, "timeout": 2}
+        document["dns"] = {"nameservers": ["127.0.0.1:1"], "timeout": 0.2}
+        (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
+        gateway = Gateway(load(str(tmp_path / "gatepost.toml"), {}))
+        idp = {"name": "idp", "issuer": url, "audiences": ["smtp"], "trust_anchors": str(anchors)}
+        domain = [{"name": "contoso.example"}]
+        contoso = {"accepted_domain": domain, "mailbox": [{"address": ANN}], "oauth_issuer": [idp]}
+        other = {"oauth_issuer": [idp | {"name": "other", "issuer": "https://other.example"}]}
+        apply_document(gateway, OWNER, {"organization": {"contoso": contoso, "fabrikam": other}}, Wish("ann"))
+        return gateway
+
+    return make
+
+
+def test_its_keys(made, issuer):
+    found = try_issuer(made(), OWNER, "IDP")
+    assert found == {
+        "keys": [{"kid": issuer.kid, "key": "Ed25519", "algorithm": ""}],
+        "token": None,
+        "failure": "",
+    }
+
+
+def test_tokens(made, issuer):
+    gateway = made()
+    good = try_issuer(gateway, OWNER, "idp", "contoso", issuer.token(ANN))["token"]
+    assert (good["user"], good["temporary"]) == (ANN, False)
+    assert good["claims"]["iss"] == issuer.url
+    wrong = try_issuer(gateway, OWNER, "idp", token=issuer.token(ANN, aud="x"))["token"]
+    assert (wrong["user"], bool(wrong["reason"]), wrong["claims"]["aud"]) == ("", True, "x")
+    assert try_issuer(gateway, OWNER, "idp", token="no token")["token"]["claims"] == {}
+
+
+def test_a_token_of_others_says_nothing_of_them(made, issuer):
+    with pytest.raises(Refusal) as refused:
+        try_issuer(made(), STRANGER, "idp", token=issuer.token(ANN))
+    assert refused.value.kind is Kind.MISSING
+
+
+def test_what_cannot_be_used_is_told_with_what_to_do(made, issuer, pki, tmp_path):
+    found = try_issuer(made(private=False), OWNER, "idp")
+    assert (found["keys"], "private_issuers = true" in found["failure"]) == ([], True)
+    pages, issuer.pages = issuer.pages, {CONFIGURATION: b"{}"}
+    try:
+        assert try_issuer(made(), OWNER, "idp")["failure"].startswith(f"keys of {issuer.url}: the metadata are of")
+    finally:
+        issuer.pages = pages
+    with pytest.raises(Refusal) as refused:
+        try_issuer(made(), OWNER, "other")
+    assert refused.value.kind is Kind.UNREADABLE, "its name cannot be looked up now"
+    anchors = tmp_path / "own.pem"
+    shutil.copy(pki.root, anchors)
+    gateway = made(anchors=anchors)
+    anchors.write_text("nothing", encoding="ascii")
+    with pytest.raises(Refusal, match="trust anchors") as refused:
+        try_issuer(gateway, OWNER, "idp")
+    assert refused.value.kind is Kind.INPUT

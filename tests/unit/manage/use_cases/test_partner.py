@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.partner import Target, look_of, target_of
+from gatepost.manage.use_cases.parts import OUTBOUND
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.resources import PartName, add_part
+
+ADMINISTRATOR = Principal("ann", frozenset({Scope.READ, Scope.CONNECTORS}))
+AUDITOR = Principal("audrey", frozenset({Scope.READ}))
+TENANT = Principal("tim", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"contoso"}))
+SMART = [{"name": "hq", "recipient_domains": ["*"], "smart_hosts": ["10.0.0.5:2525"]}]
+RESOURCES = {"organization": {"contoso": {"outbound_connector": SMART}, "fabrikam": {}}}
+STRANGER = Principal("sid", frozenset({Scope.READ}), frozenset({"fabrikam"}))
+
+
+@pytest.fixture
+def stored(gateway):
+    with gateway.config() as store:
+        store.apply(RESOURCES, author="root")
+    return gateway
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "found", "shown"),
+    [
+        ("Partner.Example", False, Target("partner.example"), "partner.example"),
+        (" x@partner.example ", False, Target("partner.example"), "partner.example"),
+        ("mx.partner.example", True, Target("mx.partner.example", 25), "mx.partner.example"),
+        ("mx.partner.example:587", True, Target("mx.partner.example", 587), "mx.partner.example:587"),
+        ("[2001:db8::1]:26", True, Target("2001:db8::1", 26), "[2001:db8::1]:26"),
+    ],
+)
+def test_who_is_meant(text, host, found, shown):
+    assert target_of(text, host=host) == found
+    assert found.text == shown
+    assert found.kind == ("host" if host else "partner")
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "why"),
+    [
+        ("b..example", False, "'b..example' is not a domain"),
+        (" ", False, "say which domain is to be looked at"),
+        ("b.example:0x", True, "b.example:0x"),
+        ("", True, "say which host is to be looked at"),
+    ],
+)
+def test_who_cannot_be_meant(text, host, why):
+    with pytest.raises(Refusal) as refused:
+        target_of(text, host=host)
+    (error,) = refused.value.errors
+    assert error.path == ("host" if host else "domain")
+    assert why in error.message
+
+
+@pytest.mark.parametrize(
+    ("who", "target", "bounded"),
+    [
+        (ADMINISTRATOR, Target("b.example"), False),
+        (AUDITOR, Target("b.example"), True),
+        (TENANT, Target("b.example"), True),
+        (TENANT, Target("10.0.0.5", 2525), False),
+        (STRANGER, Target("10.0.0.5", 25), True),
+        (AUDITOR, Target("10.0.0.5", 2525), False),
+    ],
+)
+def test_who_is_sent_where(stored, who, target, bounded):
+    assert look_of(stored, who, target).bounds.bounded is bounded
+
+
+def test_smart_hosts_that_a_tenant_wrote_are_bound_on_any_port(gateway):
+    fields = {"recipient_domains": ["b.example"], "smart_hosts": ["10.0.0.5:2525"]}
+    with gateway.config() as store:
+        store.apply({"organization": {"contoso": {}}}, author="root")
+    add_part(gateway, TENANT, PartName(OUTBOUND, "contoso", "hq"), fields, Wish("tim"))
+    assert look_of(gateway, TENANT, Target("10.0.0.5", 2525)).bounds.bounded
+    assert not look_of(gateway, ADMINISTRATOR, Target("10.0.0.5", 2525)).bounds.bounded
+
+
+@pytest.mark.parametrize("who", [AUDITOR, TENANT, STRANGER])
+def test_other_ports_are_for_smart_hosts(stored, who):
+    with pytest.raises(Refusal) as refused:
+        look_of(stored, who, Target("10.0.0.6", 22))
+    assert "port 22 is none of mail" in refused.value.text
+    assert look_of(stored, ADMINISTRATOR, Target("10.0.0.6", 22)).target.port == 22
+
+
+def test_another_tenants_smart_host_is_nobodys(stored):
+    with pytest.raises(Refusal):
+        look_of(stored, STRANGER, Target("10.0.0.5", 2525))

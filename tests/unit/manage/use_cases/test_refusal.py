@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from gatepost.manage.use_cases import refusal as refusal_module
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError
+
+
+def test_a_refusal_has_its_text_and_all_errors():
+    errors = [FieldError("name", "is missing"), FieldError("priority", "is too small")]
+    refusal = Refusal(Kind.INPUT, "2 error(s); nothing was changed", iter(errors))
+    assert str(refusal) == refusal.text == "2 error(s); nothing was changed"
+    assert (refusal.kind, refusal.errors) == (Kind.INPUT, tuple(errors))
+
+
+def test_what_would_help_is_said_in_the_words_of_a_door():
+    refusal = Refusal(Kind.INPUT, "say which", options=["organization", "direction"])
+    assert refusal.told(lambda name: f"--{name}") == "say which (--organization or --direction)"
+    assert refusal.text == "say which"
+    assert Refusal(Kind.INPUT, "no").told(str) == "no"
+
+
+PACKAGES = Path(refusal_module.__file__).parents[2]
+# Texts of these are for who is at a shell alone, or, in `pages`, commands that its pages show.
+OWN = (
+    "manage/cli/",
+    "manage/remote/",
+    "manage/pages/",
+    "analysis/hybrid/",
+    "analysis/migration/",
+    "settings/",
+    "pki/site/",
+)
+# What these say are commands, to be copied into a shell; two have colours of a style sheet.
+COMMANDS = {
+    "analysis/alarms/domain_conflicts",
+    "analysis/alarms/mail_flow",
+    "analysis/checks/certificate_alarm_texts",
+    "analysis/reports/evidence_pdf",
+    "events/log_lines",
+    "mail/outbound/smime",
+    "manage/use_cases/changeover",
+    "manage/use_cases/part_record",
+    "manage/web/bounds",
+    "node/privileges",
+    "node/report_mail",
+    "pki/certificates/clients",
+    "pki/certificates/published_style",
+    "pki/certificates/vault",
+    "pki/smime/readiness",
+}
+SHARED = {
+    name: one
+    for one in sorted(PACKAGES.rglob("*.py"))
+    if not (name := one.relative_to(PACKAGES).with_suffix("").as_posix()).startswith(OWN) and name not in COMMANDS
+}
+
+
+@pytest.mark.parametrize("file", SHARED.values(), ids=SHARED)
+def test_no_text_names_an_option_of_a_command(file):
+    """Pages and calls say the same texts; what would help is in `options`."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    prose = {
+        node.body[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and isinstance(node.body[0], ast.Expr)
+    }
+    prose |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in prose
+    ]
+    assert [text for text in texts if re.search(r"(?<![\w-])--[a-z]", text)] == []

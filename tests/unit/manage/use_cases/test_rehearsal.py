@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.rehearsal import Question, conclusion, rehearsal, rehearsal_record
+from gatepost.manage.use_cases.resources import apply_document
+from gatepost.store.trace import write_events
+
+OWNER = Principal("ann", frozenset({Scope.OWNER}))
+TENANT = Principal("liz", frozenset({Scope.READ}), frozenset({"fabrikam"}))
+NOW = time.time()
+BANK = {"name": "bank", "mode": "rehearse", "sender_domains": ["bank.example"]}
+RULE = {"name": "secret", "require_tls": True}
+BASE = {
+    "contoso": {
+        "accepted_domain": [{"name": "contoso.example"}],
+        "inbound_connector": [BANK],
+        "mail_flow_rule": [RULE],
+    },
+    "fabrikam": {"inbound_connector": [BANK | {"mode": "enforce", "enabled": False}]},
+}
+WOULD = {"would_refuse": "530 5.7.0 Must issue a STARTTLS command first", "would_refuse_connector": "bank"}
+
+
+def received(message, **detail):
+    addresses = "till@bank.example", "ann@contoso.example"
+    facts = {"connector": "bank", "peer_address": "192.0.2.1", "detail": detail}
+    return TraceEvent(NOW - 60, "RECEIVE", message, "contoso", "incoming", "s", *addresses, **facts)
+
+
+@pytest.fixture
+def base(gateway):
+    apply_document(gateway, OWNER, {"organization": BASE}, Wish("ann"))
+    write_events(gateway.data / "trace", "0", [received("1"), received("2", **WOULD), received("3")])
+    return gateway
+
+
+def question(name="bank", **more):
+    return Question(name, NOW - 3600, **more)
+
+
+def test_what_a_connector_in_rehearsal_would_have_done(base):
+    found = rehearsal(base, OWNER, question(organization="contoso"))
+    assert (found.label, found.trial, found.formed) == ("inbound connector 'bank' of contoso", True, 1)
+    assert found.words == ("would pass", "would be refused")
+    assert conclusion(found) == (
+        "not ready to enforce: 1 of 3 messages would have been refused; see one with: gatepost trace show 2"
+    )
+    record = rehearsal_record(found)
+    assert (record["answer"], record["messages"], record["passed"], record["failed"]) == (False, 3, 2, 1)
+    assert [(one["peer"], one["messages"], one["sample"]) for one in record["groups"]] == [("192.0.2.1", 1, "2")]
+    assert [one["failed"] for one in record["days"]] == [1]
+    assert (record["mode"], record["since"], record["unreadable"]) == ("rehearse", NOW - 3600, [])
+
+
+def test_a_tenant_is_told_of_its_own_connectors_alone(base):
+    found = rehearsal(base, TENANT, question())
+    assert (found.label, found.report.messages, found.words) == (
+        "inbound connector 'bank' of fabrikam",
+        0,
+        ("accepted", "refused"),
+    )
+    assert conclusion(found) == (
+        "cannot tell: no mail met it in this time; it is disabled: to decide past mail again would tell"
+    )
+    for asked in (question(organization="contoso"), question("secret", rule=True)):
+        with pytest.raises(Refusal) as refused:
+            rehearsal(base, TENANT, asked)
+        assert refused.value.kind is Kind.MISSING
+
+
+def test_a_rule_and_what_cannot_be_asked_of_it(base):
+    found = rehearsal(base, OWNER, question("SECRET", rule=True))
+    assert (found.label, found.direction, found.formed) == ("mail flow rule 'secret' of contoso", "outbound", 0)
+    for more in ({"replay": True}, {"direction": "inbound"}):
+        with pytest.raises(Refusal, match="what a rule did is told of outbound mail") as refused:
+            rehearsal(base, OWNER, question("secret", rule=True, **more))
+        assert refused.value.kind is Kind.INPUT

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from gatepost.manage.use_cases.spreadsheet import csv_lines, harmless
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_no_text_is_taken_for_a_formula(sign):
+    assert harmless(f"{sign}1+1") == f"'{sign}1+1"
+
+
+@pytest.mark.parametrize("cell", ["", "plain", "a=b", None, -5, 1.5, True])
+def test_what_is_none_stays(cell):
+    assert harmless(cell) == cell
+
+
+def test_rows_are_lines_that_can_be_read_again():
+    lines = list(csv_lines(("name", "domains"), [("a,b", ["x.example", "y.example"]), ('say "hi"\n', None)]))
+    assert len(lines) == 3
+    assert list(csv.reader("".join(lines).splitlines(keepends=True))) == [
+        ["name", "domains"],
+        ["a,b", "x.example, y.example"],
+        ['say "hi"\n', ""],
+    ]
+
+
+def test_a_list_that_begins_like_a_formula_is_harmless_too():
+    assert "".join(csv_lines(("a",), [(["=1", "b"],)])).splitlines()[1] == '"\'=1, b"'

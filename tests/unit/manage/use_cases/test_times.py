@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.manage.use_cases.times import ahead, moment, stamp
+
+NOW = 1_795_528_800.0  # 2026-11-24T14:00:00Z
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch):
+    monkeypatch.setattr("time.time", lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("30s", NOW - 30),
+        ("2h", NOW - 7200),
+        ("7d", NOW - 7 * 86400),
+        ("1w", NOW - 7 * 86400),
+        ("2026-11-24", NOW - 14 * 3600),
+        ("2026-11-24T14:00", NOW),
+        ("2026-11-24T14:00:00Z", NOW),
+        ("2026-11-24T14:00+02:00", NOW - 7200),
+    ],
+)
+def test_moments(text, expected):
+    assert moment(text) == expected
+
+
+def test_ahead():
+    assert ahead("2h") == NOW + 7200
+    assert ahead("2026-11-24") == NOW - 14 * 3600
+
+
+@pytest.mark.parametrize(("read", "span"), [(moment, "an age"), (ahead, "a time from now on")], ids=["moment", "ahead"])
+@pytest.mark.parametrize("text", ["", "yesterday", "5", "-2h", "0000-01-01", "2026-13-01"])
+def test_what_is_no_time(read, span, text):
+    with pytest.raises(ValueError, match=f"is neither {span} like 30m"):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, ""),
+        (1_795_528_800.0, "2026-11-24 14:00:00Z"),
+        (0.5, "1970-01-01 00:00:00Z"),
+        (-1.0, "1969-12-31 23:59:59Z"),
+    ],
+)
+def test_a_time_in_a_sentence(seconds, text):
+    assert stamp(seconds) == text

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gatepost.manage.access.accounts import Accounts
+from gatepost.manage.access.principal import Role, Scope
+from gatepost.manage.access.records import Actor, DeedFilter, Outcome
+from gatepost.manage.web.forms import FormBody
+from gatepost.manage.web.identity import COOKIE, Identity, is_open
+from gatepost.manage.web.record import Record
+
+PASSWORD = "a long enough passphrase"
+HERE = {"sec-fetch-site": "same-origin"}
+FORM = HERE | {"content-type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+def accounts(tmp_path):
+    accounts = Accounts(tmp_path / "access.db")
+    accounts.add_user("ann", Role.OWNER, PASSWORD, by=Actor("root"))
+    yield accounts
+    accounts.close()
+
+
+@pytest.fixture
+def secret(accounts):
+    return accounts.log_in("ann", PASSWORD, "127.0.0.1", "test")
+
+
+@pytest.fixture
+def app(accounts, echo):
+    return Record(FormBody(Identity(echo, accounts=accounts)), accounts=accounts)
+
+
+def cookie(secret):
+    return {"cookie": f"other=1; {COOKIE}={secret}"}
+
+
+def name(answer):
+    found = answer.state["principal"]
+    return found.name if found else None
+
+
+def test_a_session_is_known_by_its_cookie(ask, app, secret):
+    assert name(ask(app, headers=cookie(secret), state={})) == "ann"
+
+
+@pytest.mark.parametrize("headers", [{}, cookie("wrong"), {"cookie": "\x00;;=="}, {"cookie": f"{COOKIE}="}])
+def test_a_stranger_is_sent_to_the_log_in(ask, app, headers):
+    answer = ask(app, "/trace?sender=a%40b&x=%2F%2F", headers=headers, state={})
+    assert answer.status == 303
+    assert answer.headers["location"] == "/login?next=%2Ftrace%3Fsender%3Da%2540b%26x%3D%252F%252F"
+    assert answer.headers["hx-redirect"] == answer.headers["location"]
+
+
+def test_a_stranger_s_form_is_not_repeated_after_the_log_in(ask, app):
+    assert ask(app, "/x", "POST", headers=FORM, state={}).headers["location"] == "/login?lost=yes"
+    assert ask(app, "/", headers={}, state={}).headers["location"] == "/login"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_so"),
+    [
+        ("/login", True),
+        ("/setup", True),
+        ("/static/x.css", True),
+        ("/static", False),
+        ("/login/issuer", True),
+        ("/login/issuer/answer", True),
+        ("/login/passkey", True),
+        ("/loginx", False),
+        ("/setup/x", False),
+        ("/account/passkeys", False),
+        ("/", False),
+    ],
+)
+def test_what_is_there_for_strangers(ask, app, path, is_so):
+    assert is_open(path) is is_so
+    assert (ask(app, path, state={}).status == 200) is is_so
+
+
+def test_a_stranger_s_call_is_answered_by_the_call(ask, app):
+    answer = ask(app, "/api/v1/status", state={})
+    assert (answer.status, answer.state["principal"]) == (200, None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "taken"),
+    [
+        (HERE, True),
+        ({"origin": "https://localhost:8443"}, True),
+        ({"origin": "https://LOCALHOST:8443"}, True),
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site"}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"sec-fetch-site": "cross-site", "origin": "https://localhost:8443"}, False),
+        ({"origin": "https://evil.example"}, False),
+        ({"origin": "null"}, False),
+        ({}, False),
+    ],
+)
+def test_a_change_comes_from_a_page_of_ours(ask, app, accounts, secret, headers, taken):
+    token = {"x-csrf-token": accounts.session(secret).csrf}
+    paths = ["/queue/actions", "/login", "/api/v1/x"]
+    statuses = [ask(app, path, "POST", headers=headers | token | cookie(secret), state={}).status for path in paths]
+    assert statuses == [200 if taken else 403] * 3
+    deeds = accounts.deeds(accounts.user("ann").principal, DeedFilter(action="request"))
+    refused = [] if taken else [(f"POST {path}", Outcome.REFUSED) for path in reversed(paths)]
+    assert [(deed.subject, deed.outcome) for deed in deeds] == refused
+
+
+@pytest.mark.parametrize("field", [True, False])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_a_change_carries_the_token_of_its_session(ask, app, accounts, secret, method, field):
+    def tried(token):
+        body = f"csrf={token}".encode() if field else b""
+        headers = FORM | cookie(secret) | ({} if field else {"x-csrf-token": token})
+        return ask(app, "/x", method, body=body, headers=headers, state={}).status
+
+    other = accounts.session(accounts.log_in("ann", PASSWORD, "127.0.0.1", "test")).csrf
+    assert tried(accounts.session(secret).csrf) == 200
+    assert [tried(wrong) for wrong in (other, "", "é", other + "x")] == [403] * 4
+
+
+def test_a_program_is_known_by_its_token(ask, app, accounts):
+    token = accounts.add_token("backup", [Scope.READ], by=Actor("root"))
+    for method in ("GET", "POST"):
+        answer = ask(app, "/api/v1/x", method, headers={"authorization": f"bearer {token}"}, state={})
+        assert (answer.status, answer.state["principal"].scopes) == (200, {Scope.READ})
+
+
+@pytest.mark.parametrize("given", ["gp_wrong", "", "x" * 5000])
+def test_a_token_that_is_none_is_told_so(ask, app, given, secret):
+    headers = {"authorization": f"Bearer {given}"} | cookie(secret)
+    answer = ask(app, "/api/v1/x", headers=headers, state={})
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert json.loads(answer.body)["status"] == 401
+
+
+def test_a_session_that_ended_is_none(ask, app, accounts, secret):
+    accounts.end_session(secret)
+    assert ask(app, headers=cookie(secret), state={}).status == 303

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.net.lookups.clamd import ask_clamd
+from gatepost.net.lookups.dns import Resolver
+from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.protocols.scanners.finding import Action, UnusableAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+BIG = [b"x" * 100_000] * 50
+
+
+async def pieces(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def taken(reader: asyncio.StreamReader) -> list[bytes]:
+    """The pieces of one INSTREAM, as clamd reads them."""
+    assert await reader.readexactly(10) == b"zINSTREAM\0"
+    found = []
+    while size := int.from_bytes(await reader.readexactly(4), "big"):
+        found.append(await reader.readexactly(size))
+    return found
+
+
+def ask(serve: Serve, chunks: Sequence[bytes], *, path: Path | None = None, host: str = "127.0.0.1") -> Action:
+    """What comes of it with a server that behaves like that. Raises what `ask_clamd` raises."""
+
+    async def run() -> Action:
+        resolver = Resolver(Nameservers(["127.0.0.1:9"], timeout=0.2))
+        server = (
+            await asyncio.start_unix_server(serve, path) if path else await asyncio.start_server(serve, "127.0.0.1", 0)
+        )
+        address = f"unix:{path}" if path else f"{host}:{server.sockets[0].getsockname()[1]}"
+        try:
+            async with asyncio.timeout(20):
+                return (await ask_clamd(resolver, address, pieces(chunks))).action
+        finally:
+            server.close()
+            await resolver.close()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("unix", [False, True], ids=["TCP", "unix"])
+@pytest.mark.parametrize("chunks", [[], [b"one", b"", b"two"], BIG], ids=["nothing", "two pieces", "5 MB"])
+def test_every_octet_arrives_in_pieces_and_the_answer_comes_back(
+    tmp_path: Path, chunks: list[bytes], unix: bool
+) -> None:
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.extend(await taken(reader))
+        writer.write(b"stream: X FOUND\0")
+        writer.close()
+
+    assert ask(serve, chunks, path=tmp_path / "ctl" if unix else None) is Action.REJECT
+    assert seen == [chunk for chunk in chunks if chunk]
+
+
+def test_localhost_is_asked_of_nobody() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await taken(reader)
+        writer.write(b"stream: OK\0")
+        writer.close()
+
+    assert ask(serve, [b"x"], host="localhost") is Action.NO_ACTION
+
+
+def test_what_it_says_in_the_middle_counts() -> None:
+    """As clamd does where there is too much for it; it reads on for a while, or the kernel may drop its answer."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(10_000)
+        writer.write(b"INSTREAM size limit exceeded. ERROR\0")
+        while await reader.read(1 << 20):
+            pass
+        writer.close()
+
+    with pytest.raises(UnusableAnswer, match="StreamMaxLength"):
+        ask(serve, BIG)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"", "without an answer"),
+        (b"stream: O", "in the middle of its answer"),
+        (b"x" * 100_000, "longer than 4096"),
+        (b"stream: \xff FOUND\0", "not UTF-8"),
+    ],
+)
+def test_answers_that_are_none(said: bytes, why: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await taken(reader)
+        writer.write(said)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    with pytest.raises(UnusableAnswer, match=why):
+        ask(serve, [b"hello"])
+
+
+def test_a_connection_that_is_reset_is_no_answer() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(100)
+        writer.transport.abort()
+
+    with pytest.raises(UnusableAnswer, match="without an answer"):
+        ask(serve, BIG)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"), [("127.0.0.1:1", "127.0.0.1:1"), ("unix:/nowhere/at/all", "No such file"), ("av.example:1", "")]
+)
+def test_nobody_is_there(address: str, why: str) -> None:
+    async def run() -> None:
+        resolver = Resolver(Nameservers(["127.0.0.1:9"], timeout=0.2))
+        try:
+            await ask_clamd(resolver, address, pieces([]))
+        finally:
+            await resolver.close()
+
+    with pytest.raises(UnusableAnswer) as refused:
+        asyncio.run(run())
+    assert why in str(refused.value)

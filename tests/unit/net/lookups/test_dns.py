@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import dns.message
+import dns.rdatatype
+import dns.rrset
+import pytest
+
+from gatepost.net.lookups.dns import Answer, Resolver, Status
+from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.net.lookups.question import LookupFailed, Reply, read_message
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gatepost.net.lookups.question import Asker
+
+A = {("a.example", "A"): ["192.0.2.1"]}
+
+
+def lookup[T](serving: Any, use: Callable[[Resolver, Any], Awaitable[T]], **settings: Any) -> T:
+    async def run() -> T:
+        async with serving as double:
+            clock = {"clock": settings.pop("clock")} if "clock" in settings else {}
+            asked = Nameservers([f"127.0.0.1:{double.port}"], **({"timeout": 2.0, "attempts": 1} | settings))
+            resolver = Resolver(asked, **clock)
+            try:
+                return await use(resolver, double)
+            finally:
+                await resolver.close()
+
+    return asyncio.run(run())
+
+
+def query(serving: Any, name: str, rdtype: str, **settings: Any) -> Answer:
+    return lookup(serving, lambda resolver, _: resolver.query(name, rdtype), **settings)
+
+
+def texts(answer: Answer) -> list[str]:
+    return [record.to_text() for record in answer.records]
+
+
+def test_questions_are_counted_by_what_came_of_them(nameserver: Callable[..., Any]) -> None:
+    async def ask(resolver: Resolver, _: Any) -> Resolver:
+        for name in ("a.example", "a.example", "b.example"):
+            await resolver.query(name, "A")
+        with pytest.raises(LookupFailed):
+            await resolver.query("sick.example", "A")
+        return resolver
+
+    found = lookup(nameserver(A, {"sick.example": "servfail"}), ask).counts
+    assert {series[1:]: count for series, count in found.numbers.items()} == {
+        ("A", "ok"): 1,
+        ("A", "cached"): 1,
+        ("A", "nxdomain"): 1,
+        ("A", "failed"): 1,
+    }
+    (histogram,) = found.histograms.values()
+    assert sum(histogram.counts) == 2, "of answers"
+
+
+def test_records_are_returned_with_their_time_and_name(nameserver: Callable[..., Any]) -> None:
+    answer = query(nameserver({("a.example", "MX"): ["10 mx.a.example."]}), "A.Example.", "MX")
+    assert texts(answer) == ["10 mx.a.example."]
+    assert (answer.status, answer.ttl, answer.names) == (Status.OK, 300, ("a.example",))
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("a.example", Status.NO_DATA),
+        ("alias.example", Status.NO_DATA),
+        ("b.example", Status.NXDOMAIN),
+        ("dead.example", Status.NXDOMAIN),
+    ],
+)
+def test_what_is_not_there(nameserver: Callable[..., Any], name: str, status: Status) -> None:
+    records = A | {("alias.example", "CNAME"): ["a.example."], ("dead.example", "CNAME"): ["b.example."]}
+    answer = query(nameserver(records), name, "MX")
+    assert (answer.status, answer.records, answer.ttl) == (status, (), 60)
+
+
+def test_the_time_that_was_signed_is_told_beside_what_is_left_of_it(nameserver: Callable[..., Any]) -> None:
+    """A nameserver that has had the records for a while gives less."""
+    signature = "TLSA 13 2 86400 20270101000000 20260101000000 1 a.example. AAAA"
+    tlsa = f"3 1 1 {'ab' * 32}"
+    assert query(nameserver({("a.example", "TLSA"): [tlsa]}), "a.example", "TLSA").zone_ttl == 0
+    reply = dns.message.make_response(dns.message.make_query("a.example", "TLSA"))
+    reply.answer = [
+        dns.rrset.from_text("a.example.", 40, "IN", "TLSA", tlsa),
+        dns.rrset.from_text("a.example.", 40, "IN", "RRSIG", signature),
+    ]
+    message = read_message(reply.to_wire(), dns.rdatatype.TLSA)
+    answer = asyncio.run(Resolver(_Says(message)).query("a.example", "TLSA"))
+    assert (len(answer.records), answer.ttl, answer.zone_ttl) == (1, 40, 86400)
+
+
+class _Says:
+    """An asker with one answer."""
+
+    validation, dane_off = "", ""
+
+    def __init__(self, message: dns.message.Message) -> None:
+        self._message = message
+
+    def unproven(self, name: str) -> str:
+        return name
+
+    async def ask(self, question: object) -> Reply:
+        del question
+        return Reply(self._message, authentic=True)
+
+    async def close(self) -> None:
+        pass
+
+
+def test_cnames_are_followed_to_the_owner(nameserver: Callable[..., Any]) -> None:
+    records = A | {("one.example", "CNAME"): ["two.example."], ("two.example", "CNAME"): ["A.example."]}
+    answer = query(nameserver(records), "one.example", "A")
+    assert texts(answer) == ["192.0.2.1"]
+    assert (answer.names, answer.canonical) == (("one.example", "two.example", "a.example"), "a.example")
+
+
+def test_a_ring_of_cnames_ends(nameserver: Callable[..., Any]) -> None:
+    records = {("one.example", "CNAME"): ["two.example."], ("two.example", "CNAME"): ["one.example."]}
+    with pytest.raises(LookupFailed, match="CNAMEs in a row") as caught:
+        query(nameserver(records), "one.example", "A")
+    assert caught.value.temporary
+
+
+@pytest.mark.parametrize(("ttl", "kept"), [(0, 0), (30, 30), (86400, 3600)])
+def test_times_are_bounded(nameserver: Callable[..., Any], ttl: int, kept: int) -> None:
+    assert query(nameserver(A, ttl=ttl), "a.example", "A").ttl == kept
+
+
+def test_an_answer_has_at_most_fifty_records_and_may_come_by_tcp(nameserver: Callable[..., Any]) -> None:
+    many = {("a.example", "A"): [f"192.0.2.{number}" for number in range(200)]}
+    assert len(query(nameserver(many, {"a.example": "truncated"}), "a.example", "A").records) == 50
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "detail"),
+    [("servfail", "a.example A: nameserver .* answered SERVFAIL"), ("silent", "did not answer within 0.1 s")],
+)
+def test_failures_are_temporary(nameserver: Callable[..., Any], behaviour: str, detail: str) -> None:
+    with pytest.raises(LookupFailed, match=detail) as caught:
+        query(nameserver(A, {"a.example": behaviour}), "a.example", "A", timeout=0.1)
+    assert caught.value.temporary
+
+
+@pytest.mark.parametrize(
+    ("name", "rdtype"),
+    [("a" * 64 + ".example", "A"), ("a..example", "A"), ("ä.example", "A"), ("a.example", "NOSUCHTYPE")],
+)
+def test_what_cannot_be_asked_is_permanent(name: str, rdtype: str) -> None:
+    with pytest.raises(LookupFailed) as caught:
+        asyncio.run(Resolver(Nameservers(["127.0.0.1:1"])).query(name, rdtype))
+    assert not caught.value.temporary
+    assert caught.value.detail.isascii()
+
+
+def test_tlsa_records_come_as_they_are_however_wrong(nameserver: Callable[..., Any]) -> None:
+    published = ["3 1 1 " + "ab" * 32, "3 1 1 00", "3", "", "9 9 9"]
+    answer = query(nameserver({("_25._tcp.a.example", "TLSA"): published}), "_25._tcp.a.example", "TLSA")
+    found = [record.to_generic().data.hex() for record in answer.records]
+    assert found == ["090909", "030101" + "ab" * 32, "03010100", "03", ""]
+    assert (answer.status, answer.ttl, answer.left_out) == (Status.OK, 300, 0)
+
+
+def test_an_alias_of_tlsa_records_is_followed(nameserver: Callable[..., Any]) -> None:
+    records = {("_25._tcp.a.example", "CNAME"): ["tlsa.example."], ("tlsa.example", "TLSA"): ["3 1 1 00"]}
+    answer = query(nameserver(records), "_25._tcp.a.example", "TLSA")
+    assert (answer.canonical, len(answer.records)) == ("tlsa.example", 1)
+
+
+def test_a_hundred_tlsa_records_are_kept_and_the_rest_counted(nameserver: Callable[..., Any]) -> None:
+    many = {("a.example", "TLSA"): [f"3 1 1 {number:064x}" for number in range(500)]}
+    answer = query(nameserver(many, {"a.example": "truncated"}), "a.example", "TLSA")
+    assert (len(answer.records), answer.left_out) == (100, 400)
+
+
+def test_a_damaged_answer_about_tlsa_is_no_answer(nameserver: Callable[..., Any]) -> None:
+    with pytest.raises(LookupFailed, match="did not answer within"):
+        query(
+            nameserver({("a.example", "TLSA"): ["3 1 1"]}, {"a.example": "junk-only"}), "a.example", "TLSA", timeout=0.1
+        )
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("name", "behaviour", "lives"), [("a.example", "", 300), ("b.example", "", 60), ("b.example", "no-soa", 0)]
+)
+def test_answers_are_remembered_for_their_time(
+    nameserver: Callable[..., Any], name: str, behaviour: str, lives: int
+) -> None:
+    clock = Clock()
+
+    async def use(resolver: Resolver, double: Any) -> list[int]:
+        counts = []
+        for now in (0, lives - 1, lives):
+            clock.now = max(now, 0)
+            await resolver.query(name, "A")
+            counts.append(len(double.asked))
+        return counts
+
+    expected = [1, 1, 2] if lives else [1, 2, 3]
+    assert lookup(nameserver(A, {name: behaviour}), use, clock=clock) == expected
+
+
+def test_failures_are_not_remembered(nameserver: Callable[..., Any]) -> None:
+    async def use(resolver: Resolver, double: Any) -> Answer:
+        with pytest.raises(LookupFailed):
+            await resolver.query("a.example", "A")
+        double.behaviour.clear()
+        return await resolver.query("a.example", "A")
+
+    assert lookup(nameserver(A, {"a.example": "servfail"}), use).status is Status.OK
+
+
+def test_equal_questions_are_asked_once_and_giving_up_hurts_nobody(nameserver: Callable[..., Any]) -> None:
+    async def use(resolver: Resolver, double: Any) -> int:
+        waiting = [asyncio.ensure_future(resolver.query("a.example", "A")) for _ in range(5)]  # noqa: TID251 - awaited here
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        assert [texts(await one) for one in waiting[1:]] == [["192.0.2.1"]] * 4
+        return len(double.asked)
+
+    assert lookup(nameserver(A), use) == 1
+
+
+def test_close_ends_what_is_asked(nameserver: Callable[..., Any]) -> None:
+    async def use(resolver: Resolver, _: Any) -> None:
+        waiting = asyncio.ensure_future(resolver.query("a.example", "A"))  # noqa: TID251 - awaited here
+        await asyncio.sleep(0.05)
+        await resolver.close()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    lookup(nameserver(A, {"a.example": "silent"}), use, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("refused", "trouble"),
+    [
+        ((), False),
+        ((".",), False),
+        (("mx.example",), False),
+        ((".", "mx.example"), True),
+    ],
+)
+def test_whether_anybody_answers(refused: tuple[str, ...], trouble: bool) -> None:
+    """Where only names of one's own are served, the root fails; whatever is kept of it tells nothing of now."""
+
+    class Picky:
+        validation = dane_off = ""
+
+        async def ask(self, question: Any) -> Reply:
+            if (question[0].to_text().rstrip(".") or ".") in refused:
+                raise LookupFailed("nameserver [192.0.2.1]:53 answered REFUSED")
+            return Reply(dns.message.make_response(dns.message.make_query("x.", "A")), authentic=False)
+
+    found = asyncio.run(Resolver(cast("Asker", Picky())).trouble("mx.example"))
+    assert found == ("nameserver [192.0.2.1]:53 answered REFUSED" if trouble else "")
+
+
+def test_a_forged_answer_is_an_answer_and_a_fault_is_none() -> None:
+    def asker(error: Exception) -> Any:
+        async def ask(_: Any) -> Reply:
+            raise error
+
+        return cast("Asker", SimpleNamespace(ask=ask))
+
+    assert asyncio.run(Resolver(asker(LookupFailed("forged", bogus=True))).trouble("mx.example")) == ""
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(Resolver(asker(ZeroDivisionError())).trouble("mx.example"))

@@ -1,0 +1,151 @@
+"""What the folder of lists may hold; how lists are fetched and kept is shown by test_revocation.py."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.status_authority import NOW, StatusAuthority
+from support.web import Web, ok
+
+from gatepost.net.lookups import revocation_lists
+from gatepost.net.lookups.dns import Resolver
+from gatepost.net.lookups.http import HttpClient
+from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.net.lookups.revocation_lists import RevocationLists
+from gatepost.net.revocation import RevocationError, RevocationList, read_list
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography import x509
+
+AUTHORITY = StatusAuthority()
+TIME = NOW.timestamp()
+
+
+async def _find(web: Web, folder: Path | None, *paths: str, authority: StatusAuthority = AUTHORITY) -> list[int]:
+    lists = RevocationLists(HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), folder, timeout=5, clock=lambda: 0.0)
+    found = [
+        await lists.find(web.url(path), authority.certificate, now=TIME, private=True)  # one after the other
+        for path in paths
+    ]
+    await lists.close()
+    return [len(one) for one in found]
+
+
+def _files(folder: Path) -> set[Path]:
+    return set(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("bound", "value"), [("_DISK_FILES", 2), ("_DISK_BYTES", 2 * len(AUTHORITY.crl()) + 20)], ids=["files", "bytes"]
+)
+def test_what_was_fetched_longest_ago_leaves_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    monkeypatch.setattr(revocation_lists, bound, value)
+
+    async def run() -> None:
+        async with Web({f"/{n}": ok(AUTHORITY.crl()) for n in range(4)}) as web:
+            for number in range(4):
+                known = _files(tmp_path)
+                await _find(web, tmp_path, f"/{number}")
+                for path in _files(tmp_path) - known:
+                    os.utime(path, (TIME - 10 + number, TIME - 10 + number))  # before what is written next
+
+    asyncio.run(run())
+    assert sorted(path.stat().st_mtime for path in tmp_path.iterdir()) == [TIME - 8, TIME - 7]
+
+
+def test_a_list_of_another_key_at_the_same_address_is_not_taken(tmp_path: Path) -> None:
+    """Two authorities of one name and one address: each list is known by the key that signed it."""
+    twin = StatusAuthority()
+
+    async def run() -> list[int]:
+        async with Web({"/crl": ok(AUTHORITY.crl({1: None, 2: None}))}) as web:
+            found = await _find(web, tmp_path, "/crl")
+            with pytest.raises(RevocationError, match="its signature is not that of"):
+                await _find(web, tmp_path, "/crl", authority=twin)
+            return found
+
+    assert asyncio.run(run()) == [2]
+
+
+def test_a_file_that_is_too_large_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> int:
+        async with Web({"/crl": ok(AUTHORITY.crl())}) as web:
+            await _find(web, tmp_path, "/crl")
+            (file,) = _files(tmp_path)
+            file.write_bytes(b"x" * (len(AUTHORITY.crl()) + 100))
+            monkeypatch.setattr(revocation_lists, "MAX_LIST_BYTES", len(AUTHORITY.crl()) + 50)
+            await _find(web, tmp_path, "/crl")
+            return len(web.requests)
+
+    assert asyncio.run(run()) == 2
+
+
+def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def run() -> list[int]:
+        async with Web({"/crl": ok(AUTHORITY.crl())}) as web:
+            return await _find(web, None, "/crl", "/crl")
+
+    assert asyncio.run(run()) == [0, 0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_that_the_disk_does_not_take_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or a disk that is full fills up with parts of lists, one a minute."""
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "replace", full)
+
+    async def run() -> list[int]:
+        async with Web({"/crl": ok(AUTHORITY.crl({1: None}))}) as web:
+            return await _find(web, tmp_path, "/crl")
+
+    assert asyncio.run(run()) == [1]
+    assert _files(tmp_path) == set()
+    assert "cannot be kept: No space left on device" in caplog.text
+
+
+def test_large_lists_are_read_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read one takes several times its size, and whoever issues certificates may name many."""
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def slow(der: bytes, issuer: x509.Certificate) -> RevocationList:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        return read_list(der, issuer)
+
+    monkeypatch.setattr(revocation_lists, "read_list", slow)
+
+    async def run() -> None:
+        async with Web({f"/{n}": ok(AUTHORITY.crl()) for n in range(5)}) as web:
+            for _ in range(2):  # from the web, then from the disk
+                lists = RevocationLists(
+                    HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), tmp_path, timeout=5, clock=lambda: 0.0
+                )
+                await asyncio.gather(
+                    *(lists.find(web.url(f"/{n}"), AUTHORITY.certificate, now=TIME, private=True) for n in range(5))
+                )
+                await lists.close()
+
+    asyncio.run(run())
+    assert most == 1

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from gatepost.net.identity import ServerIdentity, read_identity
+from gatepost.net.lookups.configured import configured_resolver
+from gatepost.net.lookups.http import HttpClient
+from gatepost.node.certificate_manager import CertificateKeeper
+from gatepost.pki.certificates.authority import Authority
+from gatepost.pki.certificates.entry import Purpose, State, entry_id
+from gatepost.pki.certificates.inventory import entry_from
+from gatepost.store.changes import ConfigStore
+
+OTHERS = Authority("Keeper Root")
+
+
+def kept(home, scene):
+    """Run a scene with the keeper of one worker, which has a master key."""
+    (home.path / "master").write_bytes(bytes(range(32)))
+    (home.path / "master").chmod(0o600)
+    settings = home.settings(store={"free_space": 0, "master_key": f"file:{home.path / 'master'}"})
+
+    async def run():
+        store, resolver = ConfigStore(home.data / "config.db"), configured_resolver(settings.dns)
+        keeper = CertificateKeeper(settings, store, HttpClient(resolver), resolver)
+        try:
+            scene(keeper)
+        finally:
+            keeper.close()
+            await resolver.close()
+            store.close()
+
+    asyncio.run(run())
+
+
+def held(home):
+    return ServerIdentity(home.chain.read_bytes(), home.key.read_bytes())
+
+
+def add(keeper, identity, **fields):
+    now = time.time()
+    entry = replace(entry_from(identity, now=now), state=State.CURRENT, current_from=now, **fields)
+    keeper.inventory.add(entry, identity, author="ann")
+    return entry
+
+
+def weak():
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - too small on purpose
+    (leaf,) = x509.load_pem_x509_certificates(OTHERS.issue(["mx.gate.example"])[0])
+    builder = x509.CertificateBuilder().subject_name(leaf.subject).issuer_name(leaf.issuer).serial_number(9)
+    builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("mx.gate.example")]), critical=False)
+    made = builder.public_key(key.public_key()).sign(key, SHA256()).public_bytes(Encoding.PEM)
+    return ServerIdentity(made, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def test_a_renewal_is_presented_once_it_is_recorded(home):
+    def scene(keeper):
+        keeper._look()
+        first, before = held(home), keeper.tls
+        home.issue()
+        assert keeper.present()
+        assert (keeper.presented, keeper.tls) == ((first,), before)
+        keeper._look()
+        assert keeper.present()
+        assert keeper.presented == (held(home),)
+        assert keeper.tls is not before
+
+    kept(home, scene)
+
+
+def test_half_a_renewal_hinders_no_other_change(home):
+    def scene(keeper):
+        keeper._look()
+        first, other = held(home), ServerIdentity(*OTHERS.issue(["other.example"]))
+        home.key.write_bytes(other.key_pem)
+        add(keeper, other)
+        assert keeper.present()
+        assert set(keeper.presented) == {first, other}
+
+    kept(home, scene)
+
+
+def test_sighup_takes_files_as_they_are_or_leaves_all_as_it_was(home, caplog):
+    def scene(keeper):
+        keeper._look()
+        first = held(home)
+        home.issue("another.example")
+        keeper._look()
+        assert keeper.present()
+        assert keeper.presented == (first,)
+        assert keeper.reload()
+        assert keeper.presented == (second := (held(home)),)
+        keeper._look()
+        assert str(keeper.inventory.find(entry_id(read_identity(second).leaf)).state) == "current"
+        home.key.write_bytes(first.key_pem)
+        assert not keeper.reload()
+        assert keeper.present()
+        assert keeper.presented == (second,)
+
+    kept(home, scene)
+    assert "certificates are kept as they were" in caplog.text
+
+
+def test_one_that_tls_refuses_does_not_stop_the_others(home, caplog):
+    def scene(keeper):
+        add(keeper, weak())
+        other = ServerIdentity(*OTHERS.issue(["other.example"]))
+        add(keeper, other)
+        before = keeper.tls
+        assert keeper.present()
+        assert keeper.tls is not before
+        assert "a current certificate is not presented: " in caplog.text
+
+    kept(home, scene)
+
+
+def test_client_identities_are_no_business_of_listeners(home):
+    def scene(keeper):
+        client = ServerIdentity(*OTHERS.issue(["gate.contoso.example"]))
+        add(keeper, client, purpose=Purpose.CLIENT, organization="contoso", label="to-bank")
+        assert keeper.present()
+        assert keeper.presented == (held(home),)
+        assert keeper.clients.find("contoso", "to-bank", time.time()) == client
+
+    kept(home, scene)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.events.delivery_problems import Failing, Hardships
+from gatepost.events.metrics.counts import Counts
+from gatepost.node.figures import Figures
+from gatepost.store.figures import WorkerFigures, read_figures, write_figures
+
+FAILING = Failing("o", "n", "d", "encrypted", 1.0, 2.0, 3, "certificate-expired")
+SERIES = ("gatepost_attempt_seconds",)
+BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def counting(figures):
+    one, other = Counts(), Counts()
+    figures.follow(one, other, lost={("lost",): lambda: 7})
+    for counts in (one, other):
+        counts.add(("a", "x"), 2)
+        counts.observe(SERIES, BOUNDS, 0.02)
+    one.left_out = 3
+    return one
+
+
+def test_who_counts_is_added_up_and_the_next_process_counts_on(tmp_path, clock):
+    figures = Figures(tmp_path, 0, served=True, clock=clock)
+    one = counting(figures)
+    figures.version, figures.gauges = 5, {("g", "y"): 1.0}
+    figures.look()
+    left = read_figures(tmp_path, 0)
+    numbers = {tuple(series): count for series, count in left.numbers}
+    assert numbers == {("a", "x"): 4, ("lost",): 7, ("gatepost_series_left_out_total",): 3}
+    assert [(tuple(series), sum(counts)) for series, counts, _ in left.histograms] == [(SERIES, 2)]
+    assert (left.gauges, left.version, left.at) == ([(["g", "y"], 1.0)], 5, 100.0)
+    one.add(("a", "x"))
+    figures.look()
+    assert read_figures(tmp_path, 0) == left, "it is not time yet"
+    clock.now = 101.0
+    figures.look()
+    again = Figures(tmp_path, 0, served=True, clock=clock)
+    counting(again)
+    again.last()
+    numbers = {tuple(series): count for series, count in read_figures(tmp_path, 0).numbers}
+    assert numbers[("a", "x")] == 9
+    assert [sum(counts) for _, counts, _ in read_figures(tmp_path, 0).histograms] == [4]
+    assert read_figures(tmp_path, 0).gauges == []
+
+
+def test_buckets_of_another_version_are_left_behind(tmp_path, clock):
+    write_figures(
+        tmp_path, WorkerFigures(0, histograms=[(list(SERIES), [1, 2], 3.0), (["gone"], [1], 1.0), ([], [], 0.0)])
+    )
+    figures = Figures(tmp_path, 0, served=True, clock=clock)
+    figures.look()
+    assert read_figures(tmp_path, 0).histograms == []
+
+
+def test_where_nobody_reads_metrics_the_file_tells_of_trouble_alone(tmp_path, clock):
+    figures = Figures(tmp_path, 0, served=False, clock=clock)
+    hardships = Hardships((FAILING,))
+    figures.watch(hardships)
+    figures.look()
+    figures.last()
+    assert list(tmp_path.iterdir()) == []
+    hardships.changed = True
+    figures.look()
+    assert read_figures(tmp_path, 0).failing == (FAILING,)
+    hardships.changed = True
+    clock.now += 1
+    figures.look()
+    assert hardships.changed, "seldom is enough"
+    figures.last()
+    assert not hardships.changed
+
+
+def test_a_full_disk_is_told_now_and_then_and_tried_again(tmp_path, clock, caplog):
+    (tmp_path / "workers").write_text("in the way")
+    figures = Figures(tmp_path / "workers", 0, served=True, clock=clock)
+    hardships = Hardships((FAILING,))
+    figures.watch(hardships)
+    for _ in range(5):
+        clock.now += 10
+        figures.look()
+    assert caplog.text.count("cannot be written") == 1
+    assert hardships.changed
+    (tmp_path / "workers").unlink()
+    clock.now += 10
+    figures.look()
+    assert read_figures(tmp_path / "workers", 0).failing == (FAILING,)
+    (tmp_path / "workers" / "0.json").unlink()
+    (tmp_path / "workers").rmdir()
+    (tmp_path / "workers").write_text("again")
+    plain = Figures(tmp_path / "workers", 0, served=True, clock=clock)
+    plain.look()
+    assert caplog.text.count("cannot be written") == 2

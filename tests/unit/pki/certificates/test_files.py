@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from gatepost.net.engine import server_context
+from gatepost.net.identity import ServerIdentity, read_identity
+from gatepost.pki.certificates.authority import Authority
+from gatepost.pki.certificates.files import (
+    CertificateFileError,
+    IdentityFiles,
+    OtherCertificate,
+    load_identities,
+    load_identity,
+)
+from gatepost.protocols.tls.profile import PROFILES
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return Authority("Files Root")
+
+
+@pytest.fixture
+def pair(tmp_path, authority):
+    """Makes (chain file, key file)."""
+
+    def make(name="mx.contoso.example", *, chain=None, key=None, mode=0o600):
+        issued = authority.issue([name])
+        paths = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+        paths[0].write_bytes(issued[0] if chain is None else chain)
+        paths[1].write_bytes(issued[1] if key is None else key)
+        paths[1].chmod(mode)
+        return paths
+
+    return make
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o640, 0o440])
+def test_a_pair_that_can_be_used(pair, mode):
+    identity = load_identity(*pair(mode=mode))
+    server_context([identity], PROFILES["default"], ask_client_certificate=True)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o601, 0o660, 0o610, 0o777])
+def test_a_key_that_others_may_use_is_refused_with_the_cure(pair, mode):
+    chain, key = pair(mode=mode)
+    with pytest.raises(CertificateFileError) as refused:
+        load_identity(chain, key)
+    assert str(refused.value) == f"private key {key}: mode {mode:04o} lets others use it; run: chmod 0600 {key}"
+
+
+GARBAGE = b"-----BEGIN CERTIFICATE-----\nno base64 at all!\n-----END CERTIFICATE-----\n"
+BROKEN = {
+    "empty chain": ({"chain": b""}, "certificate {chain} with key {key}: the certificate chain cannot be read: "),
+    "no certificate": (
+        {"chain": GARBAGE},
+        "certificate {chain} with key {key}: the certificate chain cannot be read: ",
+    ),
+    "empty key": ({"key": b""}, "certificate {chain} with key {key}: the private key of CN=mx.contoso.example cannot"),
+    "no key": ({"key": GARBAGE}, "certificate {chain} with key {key}: the private key of CN=mx.contoso.example cannot"),
+    "another's key": (
+        {"key": Authority("x").issue(["x.example"])[1]},
+        "certificate {chain} with key {key}: the private key does not belong to the certificate CN=mx.contoso.example",
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "said"), BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_used_is_refused_before_a_port_is_open(pair, made, said):
+    chain, key = pair(**made)
+    with pytest.raises(CertificateFileError) as refused:
+        load_identity(chain, key)
+    assert str(refused.value).startswith(said.format(chain=chain, key=key))
+
+
+def test_a_file_that_is_not_there_is_named_with_what_it_was_for(pair, tmp_path):
+    chain, key = pair()
+    missing = tmp_path / "missing"
+    with pytest.raises(CertificateFileError, match=f"^certificate chain {missing}: No such file or directory$"):
+        load_identity(missing, key)
+    with pytest.raises(CertificateFileError, match=f"^private key {missing}: No such file or directory$"):
+        load_identity(chain, missing)
+    with pytest.raises(CertificateFileError, match=f"^private key {tmp_path}: Is a directory$"):
+        load_identity(chain, tmp_path)
+
+
+def test_all_errors_of_all_pairs_are_named_at_once(pair, tmp_path):
+    good = pair("a.example")
+    bad = pair("b.example", mode=0o644), (tmp_path / "missing", tmp_path / "missing"), pair("c.example", chain=b"")
+    with pytest.raises(CertificateFileError) as refused:
+        load_identities([good, *bad])
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 3
+    for line, (chain, _) in zip(lines, bad, strict=True):
+        assert chain.stem in line
+
+
+def test_pairs_keep_their_order_and_none_is_no_error(pair):
+    pairs = [pair("a.example"), pair("b.example")]
+    assert [one.chain_pem for one in load_identities(pairs)] == [chain.read_bytes() for chain, _ in pairs]
+    assert load_identities([]) == []
+
+
+def test_what_files_held_before_counts_while_others_write_them(tmp_path, authority):
+    old, new = (ServerIdentity(*authority.issue(["mx.a.example"])) for _ in range(2))
+    wanted = read_identity(old).leaf.sha256[:16]
+    chain, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    files = IdentityFiles()
+    with pytest.raises(CertificateFileError, match="No such file"):
+        files.read(chain, key, wanted)
+    for path, content in ((chain, old.chain_pem), (key, old.key_pem)):
+        path.write_bytes(content)
+        path.chmod(0o600)
+    assert files.read(chain, key, wanted) == old
+    key.write_bytes(new.key_pem)
+    assert files.read(chain, key, wanted) == files.read(chain, key) == old
+    chain.write_bytes(new.chain_pem)
+    assert files.read(chain, key, wanted) == old
+    assert files.read(chain, key) == new
+    with pytest.raises(OtherCertificate, match="another certificate is in it than") as other:
+        files.read(chain, key, wanted)
+    assert other.value.identity == new
+
+
+def test_only_files_of_a_likely_size_are_read(pair, tmp_path):
+    """A pipe that nobody writes to must not hold up a worker."""
+    chain, key = pair()
+    pipe, large = tmp_path / "pipe", tmp_path / "large"
+    os.mkfifo(pipe, 0o600)
+    large.write_bytes(chain.read_bytes() + b"#" * (1 << 20))
+    for one, other, text in (
+        (pipe, key, "it is no regular file"),
+        (chain, pipe, "it is no regular file"),
+        (tmp_path, key, "Is a directory"),
+        (large, key, "it is larger than 1048576 bytes"),
+    ):
+        with pytest.raises(CertificateFileError, match=text):
+            load_identity(one, other)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError
+
+from gatepost.policy.connectors.errors import FieldError, ResourceErrors, dotted, explain, unknown_key
+from gatepost.policy.connectors.records import InboundConnector, Organization
+
+
+def first_error(model: Any, **fields: Any) -> Any:
+    with pytest.raises(ValidationError) as refused:
+        model(**fields)
+    return refused.value.errors()[0]
+
+
+class Lists(BaseModel):
+    few: tuple[int, ...] = Field(default=(), min_length=1, max_length=2)
+
+
+@pytest.mark.parametrize(
+    ("few", "text"), [([], "[] needs at least 1 entry"), ([1, 2, 3], "[1, 2, 3] may have at most 2 entries")]
+)
+def test_the_length_of_a_list_is_told(few: list[int], text: str) -> None:
+    assert explain(first_error(Lists, few=few)) == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "is missing: it has no default, so write it"),
+        ({"name": "x", "enabled": "yes"}, "'yes' must be true or false, without quotes"),
+        ({"name": "x", "priority": "5"}, "'5' must be a whole number, without quotes"),
+        ({"name": 5}, "5 must be a text in quotes"),
+        ({"name": ""}, "'' must have at least 1 character(s)"),
+        ({"name": "x" * 65}, f"'{'x' * 65}' must have at most 64 characters"),
+        ({"name": "x", "sender_domains": "a.example"}, "'a.example' must be a list in brackets, even for one value"),
+        ({"name": "x", "mode": "off"}, "'off' is not possible here; choose 'enforce' or 'rehearse'"),
+        ({"name": "x", "priority": 1001}, "1001 is out of range: 0 to 1000"),
+        ({"name": "x", "nam": 1}, "unknown key, it would have no effect; did you mean 'name'?"),
+    ],
+)
+def test_findings_are_told_in_plain_words(fields: dict[str, Any], text: str) -> None:
+    assert explain(first_error(InboundConnector, **fields), ["name", "mode"]).startswith(text)
+
+
+def test_a_pattern_is_shown() -> None:
+    error = first_error(Organization, name="Contoso Ltd")
+    assert explain(error).startswith("'Contoso Ltd' has the wrong form; it must match ^[a-z0-9]")
+
+
+def test_a_finding_without_words_of_ours_keeps_its_own() -> None:
+    error = cast("Any", {"type": "strange", "loc": ("x",), "msg": "is strange", "input": 1})
+    assert explain(error) == "1 is strange"
+
+
+def test_a_long_value_is_cut() -> None:
+    error = cast("Any", {"type": "bool_type", "loc": ("x",), "msg": "", "input": "y" * 500})
+    assert len(explain(error)) < 130
+
+
+def test_an_unknown_key_gets_the_nearest_or_all() -> None:
+    assert "did you mean 'mode'?" in unknown_key("moed", ["name", "mode"])
+    assert "known here: mode, name" in unknown_key("zzz", ["name", "mode"])
+
+
+def test_paths_are_dotted() -> None:
+    assert dotted("a.b[0]", ("smart_hosts", 1)) == "a.b[0].smart_hosts[1]"
+    assert dotted("", ("limits", "errors")) == "limits.errors"
+
+
+def test_all_errors_are_told() -> None:
+    errors = ResourceErrors([FieldError("a", "one"), FieldError("b", "two")])
+    assert str(errors) == "a: one\nb: two"
+    assert [error.path for error in errors.errors] == ["a", "b"]
+
+
+def test_a_long_value_is_cut_in_a_rules_own_sentence_too() -> None:
+    given = f"it's {'z' * 200_000}"
+    error = cast(
+        "Any", {"type": "value_error", "loc": ("x",), "ctx": {"error": f"{given!r} is no domain"}, "input": given}
+    )
+    assert explain(error).endswith('zzz..." is no domain')
+    assert len(explain(error)) < 130
+    error["ctx"] = {"error": "'a.example' is no domain, as 'b.example' is"}
+    assert explain(error) == "'a.example' is no domain, as 'b.example' is"
+
+
+def test_where_no_key_is_known_none_is_named() -> None:
+    assert unknown_key("x", ()).endswith("; known here: none")

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.policy.connectors.trust_anchors import anchors_label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.protocols.tls.facts import ChainVerdict
+
+
+def test_a_chain_is_found_by_the_anchors_it_was_judged_against(chain: Callable[..., ChainVerdict]) -> None:
+    own, other = chain("a.example"), chain("a.example", status="untrusted-root")
+    facts = SessionFacts("s1", "192.0.2.1", client_chain=own, chains={"/etc/partner.pem": other})
+    assert facts.chain("") is own
+    assert facts.chain("/etc/partner.pem") is other
+    assert facts.chain("/etc/else.pem") is None
+
+
+def test_a_row_of_the_trace_has_certificates_by_their_label(chain: Callable[..., ChainVerdict]) -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n"
+    other = chain("a.example")
+    kept = SessionFacts("s1", "192.0.2.1", chains={anchors_label(pem): other})
+    assert kept.chain(pem) is other
+    assert SessionFacts("s1", "192.0.2.1").chain(pem) is None
+
+
+def test_facts_cannot_be_changed_and_are_hashable() -> None:
+    facts = SessionFacts("s1", "192.0.2.1")
+    with pytest.raises(AttributeError):
+        facts.peer_ip = "192.0.2.2"  # type: ignore[misc]
+    assert hash(facts) == hash(SessionFacts("s1", "192.0.2.1"))

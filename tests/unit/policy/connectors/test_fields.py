@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+from pydantic import Field, ValidationError
+
+from gatepost.policy.connectors.fields import (
+    Access,
+    Domain,
+    Duration,
+    FilePath,
+    HeaderName,
+    Label,
+    ListenAddress,
+    NamePattern,
+    NetworkText,
+    Owned,
+    Pattern,
+    Range,
+    Record,
+    Size,
+    SmartHostField,
+    Switch,
+    Text,
+    TrustAnchorsText,
+    Version,
+    Whole,
+    keys,
+    known_keys,
+    owned_marker,
+    record_in,
+)
+from gatepost.policy.connectors.names import SmartHost
+from gatepost.policy.connectors.units import format_duration
+
+
+class Inner(Record):
+    depth: Whole = 0
+
+
+class Keyed(Record):
+    key: Annotated[FilePath, Owned(lambda _: None, "write none")] = ""
+
+
+class Sample(Record):
+    domain: Domain = ""
+    pattern: Pattern = ""
+    name: NamePattern = ""
+    network: NetworkText = ""
+    listen: ListenAddress = ""
+    host: SmartHostField = SmartHost("x")
+    duration: Duration = 0
+    size: Size = 0
+    switch: Switch = False
+    text: Text = ""
+    label: Label = "x"
+    path: FilePath = ""
+    version: Version | None = None
+    header: HeaderName = ""
+    inner: Inner | None = None
+    anchors: TrustAnchorsText = ""
+    hosts: tuple[SmartHostField, ...] = ()
+    parts: tuple[Inner, ...] = Field(default=(), alias="part")
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "value"),
+    [
+        ("domain", "B.example.", "b.example"),
+        ("text", "Bücher & Co", "Bücher & Co"),
+        ("pattern", "*", "*"),
+        ("name", "*.B.example", "*.b.example"),
+        ("network", "192.0.2.7/24", "192.0.2.0/24"),
+        ("network", "192.0.2.7/32", "192.0.2.7"),
+        ("listen", "127.0.0.1:0", "127.0.0.1:0"),
+        ("listen", "[::]:25", "[::]:25"),
+        ("listen", "mx.example:25", "mx.example:25"),
+        ("host", "Mail.example:26", SmartHost("mail.example", 26)),
+        ("host", SmartHost("a.example"), SmartHost("a.example")),
+        ("duration", "15m", 900.0),
+        ("size", "1KB", 1024),
+        ("version", "TLSv1.2", "TLSv1.2"),
+        ("version", "1.2", "TLSv1.2"),
+        ("header", "X-Confidential", "X-Confidential"),
+    ],
+)
+def test_values_are_brought_to_one_form(key: str, written: object, value: object) -> None:
+    assert getattr(Sample.model_validate({key: written}), key) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "written"),
+    [
+        ("domain", 5),
+        ("domain", "*.b.example"),
+        ("name", "*"),
+        ("pattern", "a.*.b"),
+        ("network", "10/33"),
+        ("listen", "127.0.0.1"),
+        ("host", "a b"),
+        ("duration", "soon"),
+        ("size", "1.5"),
+        ("switch", "true"),
+        ("switch", 1),
+        ("text", "a\nb"),
+        ("label", "a\x00"),
+        ("path", "/etc/\x1b[31m"),
+        ("version", "1.4"),
+        ("version", 1.2),
+        ("header", "Subject:"),
+        ("header", "X Confidential"),
+        ("header", "Betreff-ü"),
+        ("header", "x" * 201),
+        ("else", 1),
+    ],
+)
+def test_nothing_is_bent_into_shape(key: str, written: object) -> None:
+    with pytest.raises(ValidationError):
+        Sample.model_validate({key: written})
+
+
+def test_values_are_written_as_people_write_them() -> None:
+    sample = Sample(host=SmartHost("a.example", 26), duration=900, size=2048)
+    dumped = sample.model_dump(mode="json", exclude_unset=True)
+    assert dumped == {"host": "a.example:26", "duration": "15m", "size": "2KB"}
+
+
+def test_a_record_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Sample().domain = "c.example"
+
+
+class Timed(Record):
+    wait: Annotated[Duration, Range(1, 60, format_duration)] = 1
+    count: Annotated[Whole, Range(0, 5)] = 1
+
+
+@pytest.mark.parametrize(("key", "written", "value"), [("wait", "1s", 1), ("wait", "1m", 60), ("count", 5, 5)])
+def test_a_range_has_its_ends(key: str, written: object, value: float) -> None:
+    assert getattr(Timed.model_validate({key: written}), key) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "why"),
+    [
+        ("wait", "500ms", "0.5s is out of range: 1s to 1m"),
+        ("wait", 61, "61s is out of range: 1s to 1m"),
+        ("count", -1, "-1 is out of range: 0 to 5"),
+    ],
+)
+def test_a_range_says_what_it_takes(key: str, written: object, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        Timed.model_validate({key: written})
+
+
+class Written(Record):
+    wait: Duration = 0.0
+    size: Size = 0
+    hosts: tuple[SmartHostField, ...] = ()
+    label: Label
+
+
+def test_json_schema_is_about_what_is_written() -> None:
+    found = Written.model_json_schema()["properties"]
+    assert found["wait"]["type"] == ["string", "number"]
+    assert found["size"]["type"] == ["string", "integer"]
+    assert found["hosts"]["items"] == {"type": "string"}
+    assert (found["label"]["type"], found["label"]["minLength"]) == ("string", 1)
+
+
+def test_documents_use_the_alias_and_code_may_use_the_name() -> None:
+    assert Sample(parts=(Inner(depth=1),)).parts[0].depth == 1
+    assert list(keys(Sample))[-1] == "part"
+    with pytest.raises(ValidationError):
+        Sample.model_validate({"parts": []}, by_alias=True, by_name=False)
+
+
+def test_tables_inside_tables_are_found() -> None:
+    assert record_in(Inner | None) is Inner
+    assert record_in(tuple[Inner, ...]) is Inner
+    assert record_in(int) is None
+
+
+@pytest.mark.parametrize(
+    ("location", "known"),
+    [((), tuple(keys(Sample))), (("inner",), ("depth",)), (("part", 0), ("depth",)), (("domain",), ()), (("no",), ())],
+)
+def test_the_keys_known_at_a_place(location: tuple[int | str, ...], known: tuple[str, ...]) -> None:
+    assert known_keys(Sample, location) == known
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "access"),
+    [
+        ("path", "", None),
+        ("path", "/etc/passwd", Access.MACHINE),
+        ("anchors", "", None),
+        ("anchors", "system", None),
+        ("anchors", "-----BEGIN CERTIFICATE-----", None),
+        ("anchors", "/etc/roots", Access.MACHINE),
+        ("host", "10.0.0.1", Access.NETWORK),
+        ("hosts", "10.0.0.1", Access.NETWORK),
+    ],
+)
+def test_a_value_that_needs_a_grant_is_known_by_the_type_of_its_field(key, value, access):
+    assert owned_marker(keys(Sample)[key]).access(value) is access
+
+
+def test_who_uses_a_type_may_say_more_of_it():
+    assert owned_marker(keys(Keyed)["key"]).instead == "write none"
+    assert owned_marker(keys(Inner)["depth"]) is None
+
+
+def test_what_is_not_granted_is_noted_beside_the_fields():
+    before = Sample(text="a")
+    after = before.with_ungranted(frozenset({("text", "b")}), {"text": "b"})
+    assert (after.text, after.ungranted) == ("b", {("text", "b")})
+    assert (before.text, before.ungranted) == ("a", frozenset())
+    assert after.model_dump() == before.model_dump() | {"text": "b"}
+    assert after.model_copy().ungranted == after.ungranted
+
+
+@pytest.mark.parametrize(
+    "kind", [Annotated[Duration, Range(1, 2, format_duration)], Duration, Size, SmartHostField, Label]
+)
+def test_what_a_field_takes_can_be_hashed(kind):
+    """CPython 3.12.0 to 3.12.3 hash the annotations of a union (`Annotated[…] | None`), and all that is in them."""
+    assert isinstance(hash((kind.__origin__, kind.__metadata__)), int)

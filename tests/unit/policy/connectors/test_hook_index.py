@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from typing import Any
+
+from gatepost.policy.connectors.content_hook import ContentHook
+from gatepost.policy.connectors.hook_index import AskedHook, HookIndex
+from gatepost.policy.connectors.records import Organization
+from gatepost.policy.connectors.values import HookDirection
+
+
+def hook(**fields: Any) -> ContentHook:
+    return ContentHook(**{"name": "h", "type": "clamav", "address": "127.0.0.1"} | fields)
+
+
+def test_the_index_has_enabled_hooks_by_direction_and_name() -> None:
+    hooks = (
+        hook(name="z"),
+        hook(name="a", direction="inbound"),
+        hook(name="b", direction="outbound"),
+        hook(name="off", enabled=False),
+    )
+    index = HookIndex((Organization(name="contoso", content_hooks=hooks), Organization(name="fabrikam")))
+    assert index
+    assert [one.hook.name for one in index.asked("contoso", HookDirection.INBOUND)] == ["a", "z"]
+    assert [one.hook.name for one in index.asked("contoso", HookDirection.OUTBOUND)] == ["b", "z"]
+    assert index.asked("fabrikam", HookDirection.INBOUND) == ()
+    # The very same each time, so that to compare two recipients' costs nothing.
+    assert index.asked("contoso", HookDirection.INBOUND) is index.asked("contoso", HookDirection.INBOUND)
+
+
+def test_no_hook_is_no_index() -> None:
+    only_off = Organization(name="contoso", content_hooks=(hook(enabled=False),))
+    assert not HookIndex((only_off,))
+    assert not HookIndex(())
+
+
+def test_a_label_is_a_sentences_name() -> None:
+    assert AskedHook("contoso", hook(name="av")).label == "content hook 'av' of contoso"

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.values import DkimService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.policy.connectors.directory import Directory
+
+    Build = Callable[[str], Directory]
+
+
+def key(name: str, state: str = "current", owner: str = "o", **fields: str) -> str:
+    lines = {"name": name, "state": state, **fields}
+    return f"[[organization.{owner}.dkim_key]]\n" + "".join(f'{field} = "{value}"\n' for field, value in lines.items())
+
+
+DOMAINS = """
+[[organization.o.accepted_domain]]
+name = "o.example"
+[[organization.o.accepted_domain]]
+name = "*.sub.example"
+type = "internal-relay"
+[[organization.p.accepted_domain]]
+name = "p.example"
+"""
+ED25519 = {"algorithm": "ed25519-sha256"}
+REPORTS = {"service_type": "tlsrpt"}
+
+
+def test_the_nearest_domain_with_current_keys_signs(directory: Build) -> None:
+    keys = directory(
+        DOMAINS
+        + key("a._domainkey.o.example")
+        + key("b._domainkey.o.example", **ED25519)
+        + key("c._domainkey.o.example", "next")
+        + key("d._domainkey.x.o.example", "retired")
+        + key("e._domainkey.y.o.example")
+        + key("f._domainkey.o.example", **REPORTS)
+    ).signing_keys
+    assert keys
+    assert (keys.signs("o"), keys.signs("p"), keys.signs("")) == (True, False, False)
+    found = {
+        name: (one.domain, "".join(each.selector for each in one.keys))
+        for name in ("o.example", "x.o.example", "y.o.example", "a.y.o.example", "p.example", "example", "")
+        if (one := keys.find(name)) is not None
+    }
+    assert found == {
+        "o.example": ("o.example", "ab"),
+        "x.o.example": ("o.example", "ab"),
+        "y.o.example": ("y.o.example", "e"),
+        "a.y.o.example": ("y.o.example", "e"),
+    }
+    reports = [keys.find(name, DkimService.TLS_REPORTS) for name in ("o.example", "y.o.example")]
+    assert [one and one.keys[0].selector for one in reports] == ["f", "e"]
+
+
+def test_without_current_keys_there_is_nothing_to_ask(directory: Build) -> None:
+    assert not directory(DOMAINS + key("a._domainkey.o.example", "next")).signing_keys
+
+
+GOOD = [
+    key("a._domainkey.o.example") + key("b._domainkey.o.example", **ED25519) + key("c._domainkey.o.example", **REPORTS),
+    key("a._domainkey.o.example") + key("b._domainkey.o.example", "next") + key("c._domainkey.o.example", "retired"),
+    key("a._domainkey.o.example") + key("a._domainkey.x.o.example"),
+    key("a._domainkey.sub.example") + key("a._domainkey.x.sub.example"),
+]
+WRONG = [
+    (key("a._domainkey.p.example"), "name", "p.example is not an accepted domain of the organization"),
+    (key("a._domainkey.example"), "name", "example is not an accepted domain"),
+    (key("a._domainkey.o.example") + key("b._domainkey.o.example"), "state", "a._domainkey.o.example is the current"),
+    (key("a._domainkey.o.example", "next") * 2, "name", "is taken already"),
+    (key("a.o.example") + key("b._domainkey.o.example"), "name", "is no name of a DKIM key"),
+    (key("a._domainkey.o.example", algorithm="x") + key("b._domainkey.o.example"), "algorithm", "rsa-sha256"),
+]
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_keys_that_can_be(directory: Build, text: str) -> None:
+    assert directory(DOMAINS + text).signing_keys
+
+
+@pytest.mark.parametrize(("text", "field", "why"), WRONG)
+def test_keys_that_cannot_be_meant(directory: Build, text: str, field: str, why: str) -> None:
+    with pytest.raises(ResourceErrors) as refused:
+        directory(DOMAINS + text)
+    (error,) = refused.value.errors
+    assert error.path.endswith(f".{field}")
+    assert why in error.message
+
+
+def test_a_domain_that_is_wrong_is_not_held_against_its_keys(directory: Build) -> None:
+    with pytest.raises(ResourceErrors) as refused:
+        directory('[[organization.o.accepted_domain]]\nname = "*"\n' + key("a._domainkey.o.example"))
+    assert [error.path.rpartition(".")[2] for error in refused.value.errors] == ["name", "name"]

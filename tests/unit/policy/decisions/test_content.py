@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gatepost.policy.connectors.content_hook import ContentHook
+from gatepost.policy.connectors.hook_index import AskedHook, HookIndex
+from gatepost.policy.connectors.records import Organization
+from gatepost.policy.decisions.content import Answer, decide, hooks_for
+from gatepost.protocols.message.edit import HeaderEdits
+from gatepost.protocols.scanners.finding import Action, Finding
+
+MARKS = HeaderEdits((("X-Spam", "Yes"),), (("X-Spam", 0),))
+FIELDS = HeaderEdits((("X-A", "1"),), (("X-B", 0),))
+
+REFUSED = "554 5.7.1 Message refused because of its content"
+NOT_NOW = "451 4.7.1 Message not accepted for now because of its content, try again later"
+UNEXAMINED = "451 4.7.1 Message cannot be examined now, try again later"
+TOO_LARGE = "552 5.3.4 Message is too large to be examined"
+
+
+def hook(**fields: Any) -> ContentHook:
+    return ContentHook(**{"name": "h", "type": "rspamd", "address": "http://127.0.0.1:11333"} | fields)
+
+
+def clamav(**fields: Any) -> ContentHook:
+    return hook(type="clamav", address="127.0.0.1:3310", **fields)
+
+
+def asked(**fields: Any) -> AskedHook:
+    return AskedHook("contoso", hook(**fields))
+
+
+@pytest.fixture
+def index() -> HookIndex:
+    contoso = Organization(
+        name="contoso",
+        content_hooks=(
+            hook(name="in", direction="inbound"),
+            hook(name="out", direction="outbound"),
+            hook(name="both"),
+            hook(name="off", enabled=False),
+        ),
+    )
+    fabrikam = Organization(name="fabrikam", content_hooks=(hook(name="theirs", direction="inbound"),))
+    return HookIndex((contoso, fabrikam, Organization(name="adatum")))
+
+
+@pytest.mark.parametrize(
+    ("whose", "owner", "names"),
+    [
+        (("contoso", "incoming"), "contoso", ["both", "in"]),
+        (("contoso", "originating"), "", ["both", "out"]),
+        (("contoso", "originating"), "contoso", ["both", "out"]),
+        (("contoso", "originating"), "fabrikam", ["both", "out", "theirs"]),
+        (("contoso", "originating"), "adatum", ["both", "out"]),
+        (("fabrikam", "originating"), "", []),
+        (("adatum", "incoming"), "adatum", []),
+    ],
+)
+def test_who_is_asked(index: HookIndex, whose: tuple[str, str], owner: str, names: list[str]) -> None:
+    assert [one.hook.name for one in hooks_for(index, whose, owner)] == names
+
+
+@pytest.mark.parametrize(
+    ("action", "obey", "reply"),
+    [
+        (Action.NO_ACTION, None, None),
+        (Action.REJECT, None, REFUSED),
+        (Action.SOFT_REJECT, None, NOT_NOW),
+        (Action.GREYLIST, None, None),
+        (Action.GREYLIST, ("greylist",), NOT_NOW),
+        (Action.REJECT, (), None),
+        (Action.SOFT_REJECT, ("reject",), None),
+    ],
+)
+def test_actions_are_obeyed_as_it_was_said(action: Action, obey: tuple[str, ...] | None, reply: str | None) -> None:
+    who = asked() if obey is None else asked(obey=obey)
+    found = decide([Answer(who, Finding(action))])
+    assert (found.reply.text if found.reply else None) == reply
+    assert found.records[0]["action"] == str(action)
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "edits"),
+    [
+        (Action.NO_ACTION, {}, FIELDS),
+        (Action.NO_ACTION, {"change_header": False}, None),
+        (Action.ADD_HEADER, {}, HeaderEdits(MARKS.add + FIELDS.add, MARKS.remove + FIELDS.remove)),
+        (Action.ADD_HEADER, {"change_header": False}, MARKS),
+        (Action.ADD_HEADER, {"obey": ()}, FIELDS),
+        (Action.REWRITE_SUBJECT, {}, HeaderEdits(FIELDS.add, FIELDS.remove, "new")),
+        (Action.REWRITE_SUBJECT, {"obey": ("add-header",)}, FIELDS),
+        (Action.REJECT, {"mode": "rehearse"}, None),
+        (Action.ADD_HEADER, {"mode": "rehearse"}, None),
+    ],
+)
+def test_what_the_header_becomes(action: Action, fields: dict[str, Any], edits: HeaderEdits | None) -> None:
+    found = decide([Answer(asked(**fields), Finding(action, edits=FIELDS, marks=MARKS, subject="new"))])
+    assert found.edits == ((edits,) if edits else ())
+    assert found.reply is None
+
+
+def test_a_virus_is_refused_whatever_rspamd_would_be_obeyed_in() -> None:
+    who = AskedHook("contoso", clamav())
+    found = decide([Answer(who, Finding(Action.REJECT, signature="Eicar"), milliseconds=7)])
+    assert found.reply is not None
+    assert found.reply.text == REFUSED  # not a word of what was found
+    assert found.records == (
+        {
+            "hook": "h",
+            "organization": "contoso",
+            "action": "reject",
+            "does": f"refuses with {REFUSED}",
+            "ms": 7,
+            "signature": "Eicar",
+        },
+    )
+
+
+@pytest.mark.parametrize(("on_failure", "reply"), [("defer", UNEXAMINED), ("accept", None)])
+def test_no_answer(on_failure: str, reply: str | None) -> None:
+    found = decide([Answer(asked(on_failure=on_failure), failure="it hangs")])
+    assert (found.reply.text if found.reply else None) == reply
+    assert (found.records[0]["action"], found.records[0]["failure"]) == ("none", "it hangs")
+
+
+@pytest.mark.parametrize(("over", "reply"), [("refuse", TOO_LARGE), ("accept", None)])
+def test_too_large(over: str, reply: str | None) -> None:
+    found = decide([Answer(asked(over_max_size=over), too_large=True)])
+    assert (found.reply.text if found.reply else None) == reply
+    assert found.records[0]["action"] == "too large"
+
+
+def test_a_refusal_for_good_comes_before_one_for_now_and_rehearsals_only_tell() -> None:
+    answers = [
+        Answer(asked(name="late"), failure="x"),
+        Answer(asked(name="sure"), Finding(Action.REJECT)),
+        Answer(asked(name="trial", mode="rehearse"), Finding(Action.REJECT)),
+        Answer(asked(name="clean"), Finding(Action.NO_ACTION)),
+    ]
+    found = decide(answers)
+    assert found.reply is not None
+    assert found.reply.text == REFUSED
+    assert [one.get("rehearsal") for one in found.records] == [None, None, True, None]
+    assert found.records[2]["does"] == f"refuses with {REFUSED}"
+    rehearsed = decide(answers[2:])
+    assert rehearsed.reply is None
+    assert decide([]).records == ()
+
+
+def test_a_record_tells_everything_that_is_known() -> None:
+    finding = Finding(Action.REWRITE_SUBJECT, "", 0.0, 15.0, ("A(1)",), "said", FIELDS, MARKS, "new")
+    (record,) = decide([Answer(asked(), finding)]).records
+    assert record == {
+        "hook": "h",
+        "organization": "contoso",
+        "action": "rewrite-subject",
+        "does": "adds X-A, removes X-B, rewrites the subject",
+        "ms": 0,
+        "score": 0.0,
+        "required": 15.0,
+        "symbols": ["A(1)"],
+        "said": "said",
+    }
+    assert decide([Answer(asked(), Finding(Action.NO_ACTION))]).records[0]["does"] == "passes it"
+    many = HeaderEdits(tuple((f"X-{number // 2}", "1") for number in range(50)))
+    does = decide([Answer(asked(), Finding(Action.NO_ACTION, edits=many))]).records[0]["does"]
+    assert does == "adds X-0, X-1, X-2, X-3, X-4, X-5, X-6, X-7, X-8, X-9 and 15 more"

@@ -1,0 +1,855 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.policy.decisions.forwarding import Returned
+from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
+from gatepost.protocols.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.facts import SessionFacts
+    from gatepost.policy.decisions.decision import InboundVerdict
+    from gatepost.protocols.smtp.grammar import Path
+    from gatepost.protocols.tls.facts import ChainVerdict
+
+    Build = Callable[[str], Directory]
+    Chain = Callable[..., ChainVerdict]
+    Session = Callable[..., SessionFacts]
+    MakePath = Callable[[str], Path]
+
+
+def accepted(name: str, kind: str = "authoritative", organization: str = "o") -> str:
+    return f'[[organization.{organization}.accepted_domain]]\nname = "{name}"\ntype = "{kind}"\n'
+
+
+def inbound(name: str, fields: str, organization: str = "o") -> str:
+    return f'[[organization.{organization}.inbound_connector]]\nname = "{name}"\n{fields}\n'
+
+
+def mailbox(address: str) -> str:
+    return f'[[organization.o.mailbox]]\naddress = "{address}"\n'
+
+
+DOMAIN = accepted("o.example")
+HQ = inbound("hq", 'connector_type = "on-premises"\ntls_sender_certificate_name = "*.o.example"')
+NET_FIELDS = 'connector_type = "on-premises"\nsender_ip_addresses = ["192.0.2.0/24"]'
+NET = inbound("net", NET_FIELDS)
+TLS_ONLY = inbound("partner", 'sender_domains = ["p.example"]')
+LOCKED = inbound(
+    "locked",
+    'sender_domains = ["*"]\nrestrict_domains_to_certificate = true\ntls_sender_certificate_name = "*.gw.example"',
+)
+FRIEND = inbound("friend", 'sender_domains = ["friend.example"]\nrequire_tls = false')
+BY_ADDRESS = inbound(
+    "by-address",
+    'sender_domains = ["p.example"]\nrequire_tls = false\nrestrict_domains_to_ip_addresses = true\n'
+    'sender_ip_addresses = ["198.51.100.0/24"]',
+)
+REJECT = "[organization.o]\nreject_direct_send = true\n"
+
+
+@pytest.fixture
+def decide(directory: Build, path: MakePath) -> Callable[..., InboundVerdict]:
+    """The verdict on one recipient, a@o.example unless another is named."""
+
+    def run(text: str, facts: SessionFacts, sender: str, recipient: str = "a@o.example") -> InboundVerdict:
+        return decide_recipient(directory(text), facts, path(sender), path(recipient))
+
+    return run
+
+
+@pytest.fixture
+def client(session: Session, chain: Chain) -> Callable[[str], SessionFacts]:
+    """A client by its address, in clear, or by the name in its trusted certificate."""
+    return lambda who: session(who) if who[0].isdigit() else session(chain=chain(who))
+
+
+def summary(verdict: InboundVerdict) -> tuple[str, str, str, str]:
+    code = f"{verdict.reply.code} {verdict.reply.enhanced}"
+    return code, verdict.direction, verdict.organization, verdict.connector
+
+
+OK, DENIED, FIRST_TLS, LOCKED_OUT = "250 2.1.5", "550 5.7.64", "530 5.7.0", "550 5.7.51"
+
+
+# The names are those of the compatibility list: exchange.md section 17.
+
+
+@pytest.mark.parametrize(
+    ("text", "who", "envelope", "expected"),
+    [
+        pytest.param(
+            DOMAIN + HQ, "mail.o.example", ("x@any.test", "y@internet.test"), (OK, "originating", "o", "hq"), id="A1"
+        ),
+        pytest.param(
+            DOMAIN + HQ.replace("*.o", "mail.o"),
+            "mail.o.example",
+            ("x@any.test", "y@internet.test"),
+            (DENIED, "none", "", ""),
+            id="A2",
+        ),
+        pytest.param(
+            DOMAIN + HQ.replace("*.o", "mail.o"),
+            "mail.o.example",
+            ("x@o.example", "y@internet.test"),
+            (OK, "originating", "o", "hq"),
+            id="A3",
+        ),
+        pytest.param(
+            DOMAIN + NET, "192.0.2.7", ("x@o.example", "y@internet.test"), (OK, "originating", "o", "net"), id="IP"
+        ),
+        pytest.param(DOMAIN + NET, "192.0.2.7", ("", "y@internet.test"), (DENIED, "none", "", ""), id="A7 first"),
+        pytest.param(DOMAIN + NET, "192.0.2.7", ("", "y@other.test"), (DENIED, "none", "", ""), id="A7 second"),
+        pytest.param(DOMAIN, "203.0.113.9", ("x@any.test", "a@o.example"), (OK, "incoming", "o", ""), id="A8"),
+        pytest.param(DOMAIN, "203.0.113.9", ("x@any.test", "y@internet.test"), (DENIED, "none", "", ""), id="A9"),
+        pytest.param(DOMAIN, "203.0.113.9", ("", "a@o.example"), (OK, "incoming", "o", ""), id="null reverse-path"),
+        pytest.param(DOMAIN, "203.0.113.9", ("x@any.test", "a@[192.0.2.1]"), (DENIED, "none", "", ""), id="literal"),
+        pytest.param(
+            DOMAIN, "203.0.113.9", ("x@any.test", "postmaster"), (DENIED, "none", "", ""), id="bare postmaster"
+        ),
+        pytest.param(
+            DOMAIN + TLS_ONLY,
+            "203.0.113.9",
+            ("x@p.example", "a@o.example"),
+            (FIRST_TLS, "incoming", "o", "partner"),
+            id="P1",
+        ),
+        pytest.param(
+            DOMAIN + TLS_ONLY,
+            "mx.any.test",
+            ("x@p.example", "a@o.example"),
+            (OK, "incoming", "o", "partner"),
+            id="P1 met",
+        ),
+        pytest.param(
+            DOMAIN + LOCKED,
+            "mx.any.test",
+            ("x@any.test", "a@o.example"),
+            (LOCKED_OUT, "incoming", "o", "locked"),
+            id="P2",
+        ),
+        pytest.param(
+            DOMAIN + LOCKED,
+            "mx.gw.example",
+            ("x@any.test", "a@o.example"),
+            (OK, "incoming", "o", "locked"),
+            id="P2 met",
+        ),
+        pytest.param(
+            DOMAIN + LOCKED + FRIEND,
+            "203.0.113.9",
+            ("x@friend.example", "a@o.example"),
+            (OK, "incoming", "o", "friend"),
+            id="P3, where ours is better",
+        ),
+        pytest.param(
+            DOMAIN + BY_ADDRESS,
+            "203.0.113.9",
+            ("x@p.example", "a@o.example"),
+            (LOCKED_OUT, "incoming", "o", "by-address"),
+            id="P4",
+        ),
+        pytest.param(
+            DOMAIN + BY_ADDRESS,
+            "198.51.100.9",
+            ("x@p.example", "a@o.example"),
+            (OK, "incoming", "o", "by-address"),
+            id="P4 met",
+        ),
+        pytest.param(
+            REJECT + DOMAIN, "203.0.113.9", ("x@o.example", "a@o.example"), ("550 5.7.68", "incoming", "o", ""), id="P7"
+        ),
+        pytest.param(
+            REJECT + DOMAIN, "203.0.113.9", ("x@any.test", "a@o.example"), (OK, "incoming", "o", ""), id="P7 stranger"
+        ),
+        pytest.param(
+            REJECT + DOMAIN + NET,
+            "192.0.2.7",
+            ("x@o.example", "a@o.example"),
+            (OK, "originating", "o", "net"),
+            id="P7 own server",
+        ),
+        pytest.param(
+            REJECT + DOMAIN + BY_ADDRESS.replace("p.example", "o.example"),
+            "198.51.100.9",
+            ("x@o.example", "a@o.example"),
+            (OK, "incoming", "o", "by-address"),
+            id="P7 partner by address",
+        ),
+        pytest.param(
+            REJECT + DOMAIN + LOCKED,
+            "mx.gw.example",
+            ("x@o.example", "a@o.example"),
+            (OK, "incoming", "o", "locked"),
+            id="P7 partner by certificate",
+        ),
+        pytest.param(
+            REJECT + DOMAIN + TLS_ONLY.replace("p.example", "o.example"),
+            "mx.any.test",
+            ("x@o.example", "a@o.example"),
+            ("550 5.7.68", "incoming", "o", "partner"),
+            id="P7 partner by domain",
+        ),
+    ],
+)
+def test_verdicts(
+    decide: Callable[..., InboundVerdict],
+    client: Callable[[str], SessionFacts],
+    text: str,
+    who: str,
+    envelope: tuple[str, str],
+    expected: tuple[str, str, str, str],
+) -> None:
+    verdict = decide(text, client(who), *envelope)
+    assert summary(verdict) == expected
+    assert verdict.accepted is (expected[0] == OK)
+    assert verdict.reasons
+    assert verdict.would_refuse is None
+
+
+@pytest.mark.parametrize(
+    ("recipient", "expected"),
+    [
+        ("ann@o.example", OK),
+        ("ANN@O.example", OK),
+        ("bob@o.example", "550 5.1.1"),
+        ("postmaster@o.example", "550 5.1.1"),
+        ("bob@relay.example", OK),
+        ("ann@relay.example", OK),
+        ("anybody@empty.example", OK),
+        ("bob@sub.wild.example", OK),
+    ],
+)
+def test_only_authoritative_domains_with_mailboxes_know_all_recipients(
+    decide: Callable[..., InboundVerdict], session: Session, recipient: str, expected: str
+) -> None:
+    text = (
+        DOMAIN
+        + accepted("relay.example", "internal-relay")
+        + accepted("empty.example")
+        + accepted("*.wild.example", "internal-relay")
+        + mailbox("ann@o.example")
+        + mailbox("ann@relay.example")
+    )
+    verdict = decide(text, session(), "x@any.test", recipient)
+    assert summary(verdict)[0] == expected
+    if not verdict.accepted:
+        assert verdict.reasons[-1] == f"o.example is authoritative here, and {recipient} is not one of its mailboxes"
+
+
+def test_own_servers_are_told_of_unknown_recipients_too(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    verdict = decide(
+        DOMAIN + HQ + mailbox("ann@o.example"), session(chain=chain("mx.o.example")), "ann@o.example", "bob@o.example"
+    )
+    assert summary(verdict) == ("550 5.1.1", "originating", "o", "hq")
+
+
+def test_a_tenants_server_meets_the_rules_of_another_tenant(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    other = accepted("b.example", organization="b") + TLS_ONLY.replace("organization.o", "organization.b").replace(
+        "require_tls", "x"
+    ).replace(
+        '["p.example"]',
+        '["p.example"]\nrestrict_domains_to_ip_addresses = true\nsender_ip_addresses = ["198.51.100.1"]',
+    )
+    own = session(chain=chain("mx.o.example"))
+    refused = decide(DOMAIN + HQ + other, own, "x@p.example", "a@b.example")
+    assert summary(refused) == (LOCKED_OUT, "originating", "o", "hq")
+    passed = decide(DOMAIN + HQ + other, own, "x@o.example", "a@b.example")
+    assert summary(passed) == (OK, "originating", "o", "hq")
+
+
+@pytest.mark.parametrize(
+    ("fields", "version", "expected"),
+    [
+        ('min_tls_version = "TLSv1.3"', "TLSv1.2", "550 5.7.10"),
+        ('min_tls_version = "TLSv1.3"', "TLSv1.3", OK),
+        ('profile = "modern"', "TLSv1.2", "550 5.7.10"),
+        ('profile = "default"', "TLSv1.1", "550 5.7.10"),
+        ('profile = "legacy"', "TLSv1.0", OK),
+        ('profile = "legacy"\nmin_tls_version = "TLSv1.1"', "TLSv1.0", "550 5.7.10"),
+        ("", "TLSv1.0", OK),
+    ],
+)
+def test_a_connector_may_demand_a_version(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain, fields: str, version: str, expected: str
+) -> None:
+    facts = session(chain=chain("mx.any.test"))
+    assert facts.tls is not None
+    facts = replace(facts, tls=replace(facts.tls, version=version))
+    verdict = decide(DOMAIN + TLS_ONLY + fields, facts, "x@p.example")
+    assert summary(verdict)[0] == expected
+    if not verdict.accepted:
+        assert verdict.reasons[-1].endswith(f"or newer, and the session has {version}")
+        assert "or newer is required for this sender" in verdict.reply.text
+
+
+@pytest.mark.parametrize(
+    ("names", "status", "shown"),
+    [
+        (None, "trusted", "and the session is in clear"),
+        (["mx.any.test"], "trusted", f"and the client presented CN=mx.any.test (trusted), thumbprint {'BB' * 20}"),
+        (["mx.gw.example"], "expired", "and the client presented CN=mx.gw.example (expired), thumbprint"),
+    ],
+)
+def test_a_lock_down_says_what_was_expected_and_presented(
+    decide: Callable[..., InboundVerdict],
+    session: Session,
+    chain: Chain,
+    names: list[str] | None,
+    status: str,
+    shown: str,
+) -> None:
+    facts = session(chain=None if names is None else chain(*names, status=status))
+    verdict = decide(DOMAIN + LOCKED.replace("restrict", "require_tls = true\nrestrict", 1), facts, "x@any.test")
+    if names is None:
+        assert summary(verdict)[0] == FIRST_TLS
+        verdict = decide(DOMAIN + LOCKED + 'mode = "rehearse"', facts, "x@any.test")
+    assert "restricts its sender domains to a trusted client certificate for *.gw.example" in verdict.reasons[-1]
+    assert shown in verdict.reasons[-1]
+
+
+def test_a_client_without_certificate_is_told_apart(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    facts = replace(session(chain=chain("x.test")), client_chain=None)
+    assert decide(DOMAIN + LOCKED, facts, "x@any.test").reasons[-1].endswith("and the client presented none")
+
+
+def test_both_restrictions_must_be_met(decide: Callable[..., InboundVerdict], session: Session, chain: Chain) -> None:
+    both = LOCKED + 'restrict_domains_to_ip_addresses = true\nsender_ip_addresses = ["198.51.100.1"]\n'
+    certificate = chain("mx.gw.example")
+    assert decide(DOMAIN + both, session("198.51.100.1", certificate), "x@any.test").accepted
+    verdict = decide(DOMAIN + both, session("203.0.113.9", certificate), "x@any.test")
+    assert verdict.reasons[-1].endswith("one of its addresses, and 203.0.113.9 is none")
+    verdict = decide(DOMAIN + both, session("203.0.113.9", chain("mx.any.test")), "x@any.test")
+    assert "; and to one of its addresses" in verdict.reasons[-1]
+
+
+def test_in_rehearsal_refusals_are_reported_and_not_applied(
+    decide: Callable[..., InboundVerdict], session: Session
+) -> None:
+    verdict = decide(DOMAIN + LOCKED + 'mode = "rehearse"', session(), "x@any.test")
+    assert summary(verdict) == (OK, "incoming", "o", "locked")
+    assert verdict.would_refuse is not None
+    assert verdict.would_refuse.enhanced == "5.7.0"
+    first, second = (reason for reason in verdict.reasons if reason.startswith("would_refuse: "))
+    assert first.startswith(
+        "would_refuse: 530 5.7.0 Must issue a STARTTLS command first: connector 'locked' requires TLS"
+    )
+    assert second.startswith("would_refuse: 550 5.7.51")
+    assert first.endswith("not applied, as the connector is in rehearsal")
+
+
+REHEARSE = 'mode = "rehearse"\n'
+
+
+@pytest.mark.parametrize(
+    ("connector", "requirement", "rehearsed"),
+    [
+        (LOCKED, "authenticated(*.gw.example)", ""),
+        (LOCKED + REHEARSE, "opportunistic", "authenticated(*.gw.example)"),
+        (inbound("tls", 'sender_domains = ["*"]\n') + REHEARSE, "opportunistic", "encrypted"),
+        (inbound("lax", 'sender_domains = ["*"]\nrequire_tls = false\n') + REHEARSE, "opportunistic", ""),
+        ("", "opportunistic", ""),
+    ],
+)
+def test_a_connector_in_rehearsal_demands_nothing_yet(
+    decide: Callable[..., InboundVerdict], session: Session, connector: str, requirement: str, rehearsed: str
+) -> None:
+    verdict = decide(DOMAIN + connector, session(), "x@any.test")
+    assert (verdict.requirement, verdict.rehearsed) == (requirement, rehearsed)
+
+
+def test_in_rehearsal_a_version_is_not_insisted_on(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    facts = session(chain=chain("mx.any.test"))
+    assert facts.tls is not None
+    facts = replace(facts, tls=replace(facts.tls, version="TLSv1.2"))
+    verdict = decide(DOMAIN + TLS_ONLY + 'mode = "rehearse"\nmin_tls_version = "TLSv1.3"', facts, "x@p.example")
+    assert verdict.accepted
+    assert verdict.would_refuse is not None
+    assert verdict.would_refuse.enhanced == "5.7.10"
+
+
+@pytest.mark.parametrize(
+    ("text", "requirement"),
+    [
+        ("", "opportunistic"),
+        (TLS_ONLY, "encrypted"),
+        (TLS_ONLY + "require_tls = false", "opportunistic"),
+        (LOCKED, "authenticated(*.gw.example)"),
+    ],
+)
+def test_the_requirement_is_that_of_the_connector(
+    decide: Callable[..., InboundVerdict], session: Session, text: str, requirement: str
+) -> None:
+    assert decide(DOMAIN + text, session(), "x@p.example").requirement == requirement
+
+
+# MAIL
+
+
+@pytest.mark.parametrize(
+    ("text", "mail", "expected"),
+    [
+        (DOMAIN, ("203.0.113.9", "x@any.test"), ("250 2.1.0", "none", "", "")),
+        (DOMAIN + HQ, ("mx.o.example", "x@any.test"), ("250 2.1.0", "originating", "o", "hq")),
+        (DOMAIN + NET, ("192.0.2.7", "x@o.example"), ("250 2.1.0", "originating", "o", "net")),
+        (DOMAIN + NET + "require_tls = true", ("192.0.2.7", "x@o.example"), (FIRST_TLS, "originating", "o", "net")),
+        (DOMAIN + TLS_ONLY, ("203.0.113.9", "x@p.example"), (FIRST_TLS, "incoming", "o", "partner")),
+    ],
+)
+def test_mail_is_refused_only_where_an_own_servers_connector_demands_more(
+    directory: Build,
+    client: Callable[[str], SessionFacts],
+    path: MakePath,
+    text: str,
+    mail: tuple[str, str],
+    expected: tuple[str, str, str, str],
+) -> None:
+    facts, sender = client(mail[0]), mail[1]
+    index = directory(text)
+    verdict = decide_mail(index, facts, path(sender))
+    assert summary(verdict) == expected
+    recipient = decide_recipient(index, facts, path(sender), path("y@internet.test"), verdict.attribution)
+    assert recipient.attribution is verdict.attribution
+    assert recipient == decide_recipient(index, facts, path(sender), path("y@internet.test"))
+    assert recipient.accepted is (expected[0] == "250 2.1.0" and expected[1] == "originating")
+
+
+def test_a_refused_stranger_learns_nothing_but_the_refusal(
+    decide: Callable[..., InboundVerdict], session: Session
+) -> None:
+    verdict = decide(DOMAIN, session(), "x@any.test", "y@internet.test")
+    assert verdict.reply.lines == ("TenantAttribution; Relay Access Denied",)
+    assert verdict.reasons[-1] == "recipient domain internet.test is not accepted here, and strangers may not relay"
+    bare = decide(DOMAIN, session(), "x@any.test", "postmaster")
+    assert bare.reasons[-1] == "recipient postmaster has no domain, so no organization is meant"
+
+
+# What the peer is told, where it can mend it
+
+
+def refusal(verdict: InboundVerdict) -> str:
+    return verdict.reply.text
+
+
+NOT_OWN = HQ.replace("*.o", "mail.o")
+TRUSTED = ": your certificate is not trusted, "
+
+
+@pytest.mark.parametrize(
+    ("text", "who", "envelope", "told"),
+    [
+        (DOMAIN + HQ, "203.0.113.9", ("x@any.test", "y@internet.test"), "TenantAttribution; Relay Access Denied"),
+        (DOMAIN + HQ, "mx.any.test", ("x@any.test", "y@internet.test"), "TenantAttribution; Relay Access Denied"),
+        (
+            DOMAIN + NOT_OWN,
+            "mail.o.example",
+            ("x@any.test", "y@internet.test"),
+            "Relay Access Denied ATTR36: neither the name in your certificate nor the sender's domain is accepted here",
+        ),
+        (
+            DOMAIN + NET,
+            "192.0.2.7",
+            ("x@any.test", "y@internet.test"),
+            "Relay Access Denied ATTR36: your address is known, but the sender's domain is not accepted here",
+        ),
+        (
+            DOMAIN + NET,
+            "192.0.2.7",
+            ("", "y@internet.test"),
+            "Relay Access Denied ATTR36: your address is known, but the null reverse-path needs a certificate",
+        ),
+    ],
+)
+def test_a_refused_relay_is_told_what_is_missing(
+    decide: Callable[..., InboundVerdict],
+    client: Callable[[str], SessionFacts],
+    text: str,
+    who: str,
+    envelope: tuple[str, str],
+    told: str,
+) -> None:
+    assert refusal(decide(text, client(who), *envelope)) == f"550 5.7.64 {told}"
+
+
+@pytest.mark.parametrize("status", ["chain-incomplete", "expired", "self-signed", "untrusted-root", "revoked"])
+def test_a_certificate_that_is_not_trusted_is_told_as_that(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain, status: str
+) -> None:
+    own = session(chain=chain("mx.o.example", status=status, detail="secret detail"))
+    assert refusal(decide(DOMAIN + HQ, own, "x@any.test", "y@internet.test")) == (
+        f"550 5.7.64 TenantAttribution; Relay Access Denied{TRUSTED}{status}"
+    )
+    partner = session(chain=chain("mx.gw.example", status=status, detail="secret detail"))
+    told = refusal(decide(DOMAIN + LOCKED, partner, "x@any.test"))
+    assert told.startswith("550 5.7.51 TenantInboundAttribution; A partner connector binds this sender's domain to")
+    assert told.endswith(f"{TRUSTED}{status}")
+
+
+BOTH = LOCKED + 'restrict_domains_to_ip_addresses = true\nsender_ip_addresses = ["198.51.100.1"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "who", "end"),
+    [
+        (LOCKED, "nobody", "a certificate, and you presented none"),
+        (LOCKED, "mx.any.test", "a certificate, and yours bears another name"),
+        (BY_ADDRESS, "203.0.113.9", "addresses, and yours is none of them"),
+        (BOTH, "mx.any.test", "a certificate or address you do not have"),
+    ],
+)
+def test_a_lock_down_tells_what_it_binds_to(
+    decide: Callable[..., InboundVerdict], client: Callable[[str], SessionFacts], text: str, who: str, end: str
+) -> None:
+    facts = replace(client("mx.any.test"), client_chain=None) if who == "nobody" else client(who)
+    told = refusal(decide(DOMAIN + text, facts, "x@p.example"))
+    assert told == f"550 5.7.51 TenantInboundAttribution; A partner connector binds this sender's domain to {end}"
+
+
+def test_no_name_of_ours_is_on_the_wire(decide: Callable[..., InboundVerdict], session: Session, chain: Chain) -> None:
+    named = DOMAIN.replace("organization.o.", "organization.secretorg.")
+    connectors = [
+        one.replace("organization.o.", "organization.secretorg.")
+        for one in (HQ.replace('"hq"', '"secretname"'), LOCKED.replace('"locked"', '"secretname"'), BY_ADDRESS)
+    ]
+    reject = "[organization.secretorg]\nreject_direct_send = true\n"
+    for facts in (session(), session(chain=chain("mx.o.example", status="expired")), session(chain=chain("a.test"))):
+        for connector in connectors:
+            for ends in (("x@p.example", "a@o.example"), ("x@o.example", "a@o.example"), ("", "y@internet.test")):
+                told = refusal(decide(reject + named + connector, facts, *ends))
+                assert "secret" not in told
+
+
+def test_classes_of_code_and_status_agree(decide: Callable[..., InboundVerdict], session: Session) -> None:
+    for text in (DOMAIN, DOMAIN + LOCKED, DOMAIN + TLS_ONLY, DOMAIN + BY_ADDRESS, REJECT + DOMAIN):
+        for sender, recipient in (("x@p.example", "a@o.example"), ("x@o.example", "a@o.example"), ("", "y@any.test")):
+            reply = decide(text, session(), sender, recipient).reply
+            assert str(reply.code)[0] == reply.enhanced[0]
+
+
+# Who is known by the recipient alone: a message is of one organization
+
+
+SHARED = (
+    DOMAIN + NET + accepted("second.example") + accepted("p.example", organization="p")
+    + accepted("q.example", organization="q") + inbound("theirs", NET_FIELDS, "q")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ip", "recipients", "codes"),
+    [
+        ("192.0.2.7", ["a@o.example", "b@second.example"], [OK, OK]),
+        ("192.0.2.7", ["a@o.example", "a@p.example"], [OK, "452 4.5.3"]),
+        ("192.0.2.7", ["a@p.example", "a@o.example"], [OK, "452 4.5.3"]),
+        ("192.0.2.7", ["a@o.example", "a@q.example", "b@o.example"], [OK, "452 4.5.3", OK]),
+        ("192.0.2.7", ["y@internet.test", "a@o.example"], [DENIED, OK]),
+        ("203.0.113.9", ["a@o.example", "a@p.example"], [OK, OK]),
+    ],
+)
+def test_recipients_that_make_a_message_anothers_come_apart(
+    directory: Build, session: Session, path: MakePath, ip: str, recipients: list[str], codes: list[str]
+) -> None:
+    index, first, said = directory(SHARED), None, []
+    for recipient in recipients:
+        verdict = decide_recipient(index, session(ip), path(""), path(recipient), first=first)
+        first = first or (verdict if verdict.accepted else None)
+        said.append(summary(verdict)[0])
+    assert said == codes
+
+
+HOOK = '[[organization.{}.content_hook]]\nname = "{}"\ntype = "clamav"\naddress = "127.0.0.1"\n'
+HOOKED = SHARED + HOOK.format("o", "of o") + 'direction = "outbound"\n' + HOOK.format("p", "of p")
+
+
+@pytest.mark.parametrize(
+    ("ip", "recipients", "asked"),
+    [
+        ("203.0.113.9", {"a@o.example": OK, "b@second.example": OK}, []),
+        ("203.0.113.9", {"a@o.example": OK, "a@p.example": "452 4.5.3", "c@o.example": OK}, []),
+        ("203.0.113.9", {"a@p.example": OK, "a@o.example": "452 4.5.3", "b@p.example": OK}, ["of p"]),
+        ("192.0.2.7", {"a@o.example": OK, "b@second.example": OK}, ["of o"]),
+    ],
+)
+def test_recipients_about_whom_other_hooks_are_asked_come_apart(
+    directory: Build, session: Session, path: MakePath, ip: str, recipients: dict[str, str], asked: list[str]
+) -> None:
+    index, first = directory(HOOKED), None
+    for recipient, expected in recipients.items():
+        verdict = decide_recipient(index, session(ip), path(""), path(recipient), first=first)
+        first = first or verdict
+        assert summary(verdict)[0] == expected
+        assert ("other content hooks" in verdict.reasons[-1]) == (expected != OK)
+    assert first is not None
+    assert [one.hook.name for one in first.hooks] == asked
+
+
+def test_mail_that_leaves_is_asked_about_by_the_hooks_of_whom_it_is_from(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    index = directory(HOOKED)
+    own = session("192.0.2.7")
+
+    def recipient(address: str, first: InboundVerdict | None = None) -> InboundVerdict:
+        return decide_recipient(index, own, path("x@o.example"), path(address), first=first)
+
+    away = recipient("y@internet.test")
+    assert [one.hook.name for one in away.hooks] == ["of o"]
+    assert summary(recipient("z@elsewhere.test", away))[0] == OK
+    neighbour = recipient("a@p.example")
+    assert [one.hook.name for one in neighbour.hooks] == ["of o", "of p"]
+    assert summary(recipient("y@internet.test", neighbour))[0] == "452 4.5.3"
+
+
+def test_a_demand_in_rehearsal_is_told_beside_the_one_in_force(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    trial = NET.replace('"net"', '"trial"') + 'require_tls = true\npriority = 1\nmode = "rehearse"\n'
+    index = directory(DOMAIN + NET + "require_tls = false\n" + trial)
+    for verdict in (
+        decide_mail(index, session("192.0.2.7"), path("x@o.example")),
+        decide_recipient(index, session("192.0.2.7"), path("x@o.example"), path("y@internet.test")),
+    ):
+        assert (verdict.accepted, verdict.connector, verdict.would_refuse_connector) == (True, "net", "trial")
+        assert verdict.would_refuse is not None
+        assert verdict.would_refuse.enhanced == "5.7.0"
+    forced = directory(DOMAIN + NET + "require_tls = true\n" + trial.replace("tls = true", "tls = false"))
+    refused = decide_mail(forced, session("192.0.2.7"), path("x@o.example"))
+    assert summary(refused) == ("530 5.7.0", "originating", "o", "net")
+
+
+def test_who_is_known_by_half_is_not_put_off_before_the_recipient_is_known(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    text = DOMAIN + HQ + 'trust_anchors = "/gone.pem"\n' + NET
+    facts = session("192.0.2.7", chain("mx.o.example"))
+    assert decide_mail(directory(text), facts, path("x@any.test")).accepted
+    codes = [
+        summary(decide_recipient(directory(text), facts, path("x@any.test"), path(to)))[0]
+        for to in ("a@o.example", "y@internet.test")
+    ]
+    assert codes == [OK, "451 4.3.5"]
+
+
+# What cannot be known now is deferred, and only where it matters
+
+
+HARD = 'revocation_check = "hard-fail"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "code"),
+    [
+        (DOMAIN + HQ + HARD, "mx.o.example", "451 4.7.5"),
+        (DOMAIN + HQ, "mx.o.example", OK),
+        (DOMAIN + HQ + HARD, "mx.any.test", OK),
+        (DOMAIN + LOCKED + HARD, "mx.gw.example", "451 4.7.5"),
+        (DOMAIN + LOCKED, "mx.gw.example", OK),
+        (DOMAIN + LOCKED + HARD, "mx.any.test", LOCKED_OUT),
+        (DOMAIN + LOCKED + HARD + 'mode = "rehearse"', "mx.gw.example", OK),
+        (DOMAIN + BOTH + HARD, "mx.gw.example", LOCKED_OUT),
+    ],
+)
+def test_revocation_that_cannot_be_learnt_defers_under_hard_fail(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain, text: str, name: str, code: str
+) -> None:
+    facts = session(chain=chain(name, status="revocation-unknown", detail="no answer"))
+    verdict = decide(text, facts, "x@any.test")
+    assert summary(verdict)[0] == code
+    if code.startswith("4"):
+        assert verdict.reasons[-1].endswith(
+            "is not trusted: revocation-unknown, no answer: it is told to try again later"
+        )
+    if "rehearse" in text:
+        assert verdict.would_refuse is not None
+        assert verdict.would_refuse.transient
+
+
+def test_anchors_that_cannot_be_read_are_our_fault_and_defer(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    index = directory(DOMAIN + HQ + 'trust_anchors = "/etc/private.pem"')
+    own, stranger = session(chain=chain("mx.o.example")), session(chain=chain("mx.any.test"))
+    assert decide_mail(index, own, path("")).accepted
+    assert summary(decide_recipient(index, own, path(""), path("a@o.example")))[0] == "451 4.3.5"
+    assert decide_recipient(index, stranger, path(""), path("a@o.example")).accepted
+
+
+def test_another_connector_that_knows_the_session_makes_sure(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    facts = session("192.0.2.7", chain("mx.o.example", status="revocation-unknown"))
+    assert summary(decide(DOMAIN + HQ + HARD + NET, facts, "x@o.example", "y@internet.test"))[3] == "net"
+
+
+# The recipient's domain as the last resort
+
+
+def test_an_own_server_by_address_is_no_stranger_to_its_own_recipients(
+    decide: Callable[..., InboundVerdict], session: Session
+) -> None:
+    for sender in ("", "x@any.test"):
+        verdict = decide(REJECT + DOMAIN + NET + LOCKED, session("192.0.2.7"), sender)
+        assert summary(verdict) == (OK, "originating", "o", "net")
+        assert verdict.basis == "address-and-recipient"
+    assert summary(decide(DOMAIN + NET + LOCKED, session("203.0.113.9"), ""))[0] == FIRST_TLS
+
+
+def test_the_demands_of_its_connector_are_made_of_it(decide: Callable[..., InboundVerdict], session: Session) -> None:
+    assert summary(decide(DOMAIN + NET + "require_tls = true", session("192.0.2.7"), ""))[0] == FIRST_TLS
+
+
+# TLS at MAIL
+
+
+@pytest.mark.parametrize(
+    ("text", "sender", "code"),
+    [
+        (DOMAIN + TLS_ONLY, "x@p.example", FIRST_TLS),
+        (DOMAIN + TLS_ONLY, "x@any.test", "250 2.1.0"),
+        (DOMAIN + TLS_ONLY + "require_tls = false", "x@p.example", "250 2.1.0"),
+        (DOMAIN + TLS_ONLY + 'mode = "rehearse"', "x@p.example", "250 2.1.0"),
+        (DOMAIN + TLS_ONLY + 'associated_accepted_domains = ["o.example"]', "x@p.example", "250 2.1.0"),
+        (DOMAIN + TLS_ONLY + accepted("b.example", organization="b"), "x@p.example", "250 2.1.0"),
+        (DOMAIN + TLS_ONLY + NET, "x@p.example", "250 2.1.0"),
+        (DOMAIN, "x@p.example", "250 2.1.0"),
+    ],
+)
+def test_tls_is_asked_for_at_mail_where_no_recipient_could_make_a_difference(
+    directory: Build, session: Session, path: MakePath, text: str, sender: str, code: str
+) -> None:
+    index, facts = directory(text), session("192.0.2.7")
+    verdict = decide_mail(index, facts, path(sender))
+    assert summary(verdict)[0] == code
+    if not verdict.accepted:
+        assert (verdict.organization, verdict.direction, verdict.basis) == ("o", "incoming", "sender")
+        for recipient in ("a@o.example", "y@internet.test"):
+            assert not decide_recipient(index, facts, path(sender), path(recipient)).accepted
+
+
+# Rehearsal changes nothing but what is told
+
+
+def test_a_rehearsed_exception_opens_no_lock_down(
+    decide: Callable[..., InboundVerdict], client: Callable[[str], SessionFacts]
+) -> None:
+    trial = FRIEND + 'mode = "rehearse"'
+    verdict = decide(DOMAIN + LOCKED + trial, client("mx.any.test"), "x@friend.example")
+    assert summary(verdict) == (LOCKED_OUT, "incoming", "o", "locked")
+    assert verdict.passed_over == (("connector 'friend' of o", "would go first, but is in rehearsal"),)
+
+
+def test_a_rehearsed_restriction_is_told_beside_what_is_in_force(
+    decide: Callable[..., InboundVerdict], session: Session
+) -> None:
+    trial = BY_ADDRESS + 'mode = "rehearse"\npriority = 1'
+    verdict = decide(DOMAIN + FRIEND.replace("friend.example", "*") + trial, session(), "x@p.example")
+    assert summary(verdict) == (OK, "incoming", "o", "friend")
+    assert verdict.would_refuse is not None
+    assert (verdict.would_refuse.enhanced, verdict.would_refuse_connector) == ("5.7.51", "by-address")
+    assert verdict.configuration == 0
+
+
+@pytest.mark.parametrize(
+    ("who", "ends", "basis"),
+    [
+        ("mx.o.example", ("x@any.test", "a@o.example"), "certificate"),
+        ("192.0.2.7", ("x@o.example", "a@o.example"), "address"),
+        ("mx.gw.example", ("x@any.test", "a@o.example"), "certificate"),
+        ("198.51.100.9", ("x@p.example", "a@o.example"), "address"),
+        ("203.0.113.9", ("x@friend.example", "a@o.example"), "sender"),
+        ("203.0.113.9", ("x@friend.example", "y@internet.test"), "none"),
+    ],
+)
+def test_the_basis_says_what_identified_the_client_or_chose_the_connector(
+    decide: Callable[..., InboundVerdict],
+    client: Callable[[str], SessionFacts],
+    who: str,
+    ends: tuple[str, str],
+    basis: str,
+) -> None:
+    assert decide(DOMAIN + HQ + NET + LOCKED + FRIEND + BY_ADDRESS, client(who), *ends).basis == basis
+
+
+FORWARDING = DOMAIN + mailbox("a@o.example") + 'aliases = ["i@o.example"]\nforwarding_smtp_address = "x@b.example"\n'
+
+
+def test_a_verdict_says_what_the_recipient_stands_for(decide: Callable[..., InboundVerdict], session: Session) -> None:
+    verdict = decide(FORWARDING, session("203.0.113.9"), "x@any.test", "i@o.example")
+    assert verdict.accepted
+    assert verdict.reasons[-2:] == (
+        "i@o.example is for the mailbox a@o.example",
+        "the mailbox a@o.example forwards to x@b.example",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "original", "code", "reason"),
+    [
+        (FORWARDING, "bob@fabrikam.example", "250 2.1.5", "why"),
+        (FORWARDING, "", "550 5.7.1", "why"),
+        (DOMAIN, "", "250 2.1.5", ""),  # nobody knows the recipients here, so it may be somebody's
+    ],
+)
+def test_what_is_said_to_a_rewritten_address(
+    directory: Build, path: MakePath, session: Session, *, text: str, original: str, code: str, reason: str
+) -> None:
+    back = Returned(path("SRS0=x@o.example"), path(original) if original else None, Reply(550, "5.7.1", ("No",)), "why")
+    verdict = decide_recipient(directory(text), session("203.0.113.9"), path(""), back)
+    assert f"{verdict.reply.code} {verdict.reply.enhanced}" == code
+    assert ("why" in verdict.reasons) == bool(reason)
+
+
+def test_a_user_who_logged_in_is_known_by_that_alone(directory: Build, session: Session, path: MakePath) -> None:
+    known = directory(DOMAIN + mailbox("ann@o.example") + NET)
+    facts = session("192.0.2.1", user="ann@o.example", mechanism="PLAIN")
+    mail = decide_mail(known, facts, path("ann@o.example"))
+    verdict = decide_recipient(known, facts, path("ann@o.example"), path("b@else.example"), mail.attribution)
+    assert verdict.accepted
+    assert (verdict.connector, verdict.basis, verdict.direction) == ("submission", "login", "originating")
+    refused = decide_mail(known, facts, path("boss@o.example"))
+    assert refused.reply.text.startswith("550 5.7.60")
+
+
+@pytest.mark.parametrize(("sender", "said"), [("x@b.example", True), ("a@o.example", False), ("", False)])
+def test_what_is_relayed_for_others_leaves_as_the_organizations(
+    directory: Build, session: Session, chain: Chain, path: MakePath, sender: str, said: bool
+) -> None:
+    facts = session(chain=chain("hq.o.example"))
+    verdict = decide_recipient(directory(DOMAIN + HQ), facts, path(sender), path("y@c.example"))
+    reason = "b.example is no domain of o: it leaves with a reverse-path of o.example (SRS)"
+    assert (reason in verdict.reasons) is said
+
+
+@pytest.mark.parametrize(
+    ("sender", "recipient", "code"),
+    [
+        ("x@elsewhere.test", "a@o.example", 451),
+        ("x@elsewhere.test", "a@sub.o.example", 451),
+        ("x@q.example", "a@o.example", 451),  # from an own server of another
+        ("x@o.example", "a@elsewhere.test", 451),  # from one of theirs: nothing is returned to its users
+        ("x@elsewhere.test", "a@elsewhere.test", 550),
+        ("x@elsewhere.test", "a@q.example", 250),
+    ],
+)
+def test_mail_of_a_domain_that_two_claim_waits(
+    directory: Build, session: Session, path: MakePath, sender: str, recipient: str, code: int
+) -> None:
+    text = DOMAIN + NET + accepted("*.o.example", "internal-relay", "p") + accepted("q.example", organization="q")
+    text += inbound("net", NET_FIELDS, "q")
+    verdict = decide_recipient(directory(text), session("192.0.2.1"), path(sender), path(recipient))
+    assert verdict.reply.code == code
+    assert (verdict.reply.code == 451) == any("overlaps an accepted domain" in one for one in verdict.reasons)

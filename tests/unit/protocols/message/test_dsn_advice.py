@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.protocols.message.dsn_advice import advice_for
+from gatepost.protocols.message.dsn_report import Actor
+
+# status: (who must act, words of the cause)
+ADVICE: dict[str, tuple[Actor, str]] = {
+    "5.1.1": (Actor.SENDER, "no mailbox"),
+    "5.1.10": (Actor.SENDER, "takes no mail"),
+    "5.1.99": (Actor.SENDER, "did not accept the address"),
+    "5.2.2": (Actor.RECIPIENT, "full"),
+    "5.2.99": (Actor.RECIPIENT, "mailbox"),
+    "5.3.4": (Actor.SENDER, "larger"),
+    "4.4.1": (Actor.RECIPIENT, "does not answer"),
+    "5.4.6": (Actor.SERVICE, "loop"),
+    "5.4.14": (Actor.SERVICE, "loop"),
+    "5.4.300": (Actor.RECIPIENT, "in the time allowed"),
+    "4.4.316": (Actor.RECIPIENT, "refuses connections"),
+    "5.4.317": (Actor.RECIPIENT, "No connection as it is required"),
+    "5.5.3": (Actor.SENDER, "more recipients"),
+    "5.5.2": (Actor.SERVICE, "did not understand"),
+    "5.6.7": (Actor.SENDER, "SMTPUTF8"),
+    "5.6.3": (Actor.SENDER, "form"),
+    "5.7.1": (Actor.RECIPIENT, "does not allow"),
+    "5.7.30": (Actor.SENDER, "REQUIRETLS"),
+    "5.7.64": (Actor.SERVICE, "does not forward"),
+    "4.7.320": (Actor.RECIPIENT, "could not be verified"),
+    "5.7.322": (Actor.RECIPIENT, "expired"),
+    "5.7.323": (Actor.RECIPIENT, "DANE"),
+    "5.7.999": (Actor.RECIPIENT, "security or policy"),
+    "5.0.0": (Actor.RECIPIENT, "did not accept the message"),
+    "5": (Actor.RECIPIENT, "did not accept the message"),
+    "": (Actor.RECIPIENT, "did not accept the message"),
+    "what?": (Actor.RECIPIENT, "did not accept the message"),
+}
+
+
+@pytest.mark.parametrize("status", ADVICE)
+def test_the_most_exact_entry_is_taken(status: str) -> None:
+    actor, words = ADVICE[status]
+    advice = advice_for(status)
+    assert advice.actor is actor
+    assert words in advice.cause
+    assert advice.fix.endswith(".")
+
+
+def test_the_class_does_not_matter() -> None:
+    assert advice_for("4.7.320") == advice_for("5.7.320")
+
+
+@pytest.mark.parametrize(
+    "status", ["4.4.317", "4.7.5", "4.7.320", "4.7.321", "4.7.322", "4.7.323", "4.7.324", "4.7.325"]
+)
+def test_failed_protection_says_that_nothing_was_sent_in_clear(status: str) -> None:
+    assert "not sent without the protection (TLS)" in advice_for(status).fix

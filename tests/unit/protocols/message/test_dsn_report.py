@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from gatepost.protocols.message import dsn, dsn_report
+from gatepost.protocols.message.dsn_report import Action, Actor, DsnRecipient
+
+
+def test_actions_are_those_of_rfc_3464() -> None:
+    assert {action.value for action in Action} <= {"failed", "delayed", "delivered", "relayed", "expanded"}
+
+
+def test_actors_are_the_three_boxes() -> None:
+    assert [actor.name for actor in Actor] == ["SENDER", "SERVICE", "RECIPIENT"]
+
+
+def test_reports_are_values() -> None:
+    one = DsnRecipient("b@b.example", Action.FAILED, "5.1.1")
+    assert one == dataclasses.replace(one)
+    assert hash(one) == hash(dataclasses.replace(one))
+    with pytest.raises(AttributeError):
+        one.status = "5.0.0"  # type: ignore[misc]
+
+
+def test_the_builder_module_offers_them_all() -> None:
+    assert set(dsn_report.__all__) < set(dsn.__all__)

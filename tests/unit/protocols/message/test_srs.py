@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from gatepost.protocols.message.srs import NO_KEYS, SrsKeys, SrsRefused, is_srs
+from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
+
+KEYS = SrsKeys((b"k" * 32,))
+OTHER = SrsKeys((b"o" * 32,))
+DAY = 20000
+OURS = "contoso.example"
+NULL = Path("", "", "")
+
+
+def rewritten(address: str, keys: SrsKeys = KEYS, day: int = DAY, domain: str = OURS) -> Path:
+    found = keys.rewritten(parse_address(address), domain, day)
+    assert found is not None
+    return parse_address(found)
+
+
+def test_what_it_looks_like() -> None:
+    found = rewritten("bob@fabrikam.example")
+    kind, hashed, day, rest = found.local_part.split("=", 3)
+    assert (kind, len(hashed), len(day), rest) == ("SRS0", 8, 2, "fabrikam.example=bob")
+    assert found.domain == OURS
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "bob@fabrikam.example",
+        "Bob.B=x+y@fabrikam.example",
+        '"two words"@fabrikam.example',
+        '"a\\"b\\\\c"@fabrikam.example',
+        "bob@[192.0.2.1]",
+        "böb@fabrikam.example",
+        "SRS0x=y@fabrikam.example",
+        "SRS1=broken@fabrikam.example",
+    ],
+)
+def test_there_and_back(address: str) -> None:
+    path = parse_address(address)
+    back = KEYS.original(rewritten(address).local_part, DAY)
+    assert (back.local_part, back.domain) == (path.local_part, path.domain)
+
+
+@given(
+    st.text(alphabet='aB=+-._ "\\@<>é,', min_size=1, max_size=20),
+    st.integers(0, 40000),
+    st.integers(0, 30),
+    st.sampled_from([str, str.lower, str.upper]),
+)
+def test_round_trip(local_part, day, age, case):
+    quoted = '"' + local_part.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    try:
+        path = parse_address(f"{quoted}@fabrikam.example")
+    except GrammarError:
+        assume(False)
+    back = KEYS.original(rewritten(path.text, day=day).local_part, day + age)
+    assert (back.local_part, back.domain) == (path.local_part, "fabrikam.example")
+    if path.local_part.isascii() and case(path.local_part).isascii():
+        again = KEYS.original(case(rewritten(path.text, day=day).local_part), day + age)
+        assert again.local_part.lower() == path.local_part.lower()
+
+
+@given(st.text(alphabet="SRS01=+-AB2c.x", max_size=40))
+def test_what_is_made_up_is_never_taken(text):
+    for local_part in (text, f"SRS0={text}", f"SRS1={text}", f"SRS0=AAAAAAAA=AA=b.example={text}"):
+        with pytest.raises(SrsRefused):
+            KEYS.original(local_part, DAY)
+
+
+@given(st.integers(0, 60), st.sampled_from("ABC=x2@."))
+def test_a_changed_octet_is_seen(place, octet):
+    for made in (rewritten("bob@fabrikam.example"), rewritten("SRS0=ABCD=XY=b.example=bob@fabrikam.example")):
+        local_part = made.local_part
+        at = place % len(local_part)
+        changed = local_part[:at] + octet + local_part[at + 1 :]
+        if changed.lower() != local_part.lower() and not _separator_only(at):
+            with pytest.raises(SrsRefused):
+                KEYS.original(changed, DAY)
+
+
+def _separator_only(at: int) -> bool:
+    return at == 4  # SRS0=, SRS0- and SRS0+ are the same
+
+
+def test_a_message_sent_on_twice_names_the_first_forwarder() -> None:
+    first = rewritten("bob@fabrikam.example", OTHER, domain="first.example")
+    second = rewritten(first.text)
+    assert second.local_part.startswith("SRS1=")
+    assert second.local_part.split("=", 3)[2:] == ["first.example", first.local_part[4:]]
+    assert KEYS.original(second.local_part, DAY + 5000).text == first.text
+
+    third = rewritten(second.text, OTHER, domain="third.example")
+    assert third.local_part.count("SRS1") == 1
+    assert OTHER.original(third.local_part, DAY).text == first.text
+
+
+@pytest.mark.parametrize(
+    ("age", "taken"), [(0, True), (30, True), (31, False), (1022, False), (1023, True), (1024, True), (512, False)]
+)
+def test_old_ones_are_not_taken_back(age: int, taken: bool) -> None:
+    local_part = rewritten("bob@fabrikam.example").local_part
+    if taken:
+        assert KEYS.original(local_part, DAY + age).text == "bob@fabrikam.example"
+    else:
+        with pytest.raises(SrsRefused, match="days old"):
+            KEYS.original(local_part, DAY + age)
+
+
+@pytest.mark.parametrize(
+    ("local_part", "why"),
+    [
+        ("ann", "no SRS address"),
+        ("SRS0", "no SRS address"),
+        ("SRS0=", "not made as an SRS0"),
+        ("SRS0=AAAAAAAA=AA=b.example", "not made as an SRS0"),
+        ("SRS0=AAAAAAAA=AAA=b.example=bob", "not made as an SRS0"),
+        ("SRS0=AAAAAAAA=AA=b.example=bob", "forged"),
+        ("SRS0=ÄÄÄÄÄÄÄÄ=AA=b.example=bob", "forged"),
+        ("SRS1=AAAAAAAA==x", "not made as an SRS1"),
+        ("SRS1=AAAAAAAA=b.example=x", "not made as an SRS1"),
+        ("SRS1=AAAAAAAA=b.example==x", "forged"),
+    ],
+)
+def test_what_is_refused(local_part: str, why: str) -> None:
+    with pytest.raises(SrsRefused, match=why):
+        KEYS.original(local_part, DAY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "signed", "why"),
+    [
+        ("0", "A1=b.example=bob", "base32"),
+        ("0", "UA=b..example=bob", "no address"),
+        ("1", "b..example==x", "no address"),
+    ],
+)
+def test_what_only_we_could_have_signed_and_would_not(kind: str, signed: str, why: str) -> None:
+    given_hash = SrsKeys._hash(KEYS.keys[0], kind, signed)
+    day = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".index("U") * 32
+    with pytest.raises(SrsRefused, match=why):
+        KEYS.original(f"SRS{kind}={given_hash}={signed}", day)
+
+
+def test_a_key_is_changed_while_mail_is_on_its_way() -> None:
+    both = SrsKeys((*OTHER.keys, *KEYS.keys))
+    assert both.original(rewritten("bob@fabrikam.example").local_part, DAY).text == "bob@fabrikam.example"
+    assert rewritten("bob@fabrikam.example", both) == rewritten("bob@fabrikam.example", OTHER)
+    with pytest.raises(SrsRefused, match="forged"):
+        OTHER.original(rewritten("bob@fabrikam.example").local_part, DAY)
+
+
+def test_where_there_is_nothing_to_rewrite() -> None:
+    assert KEYS.rewritten(NULL, OURS, DAY) is None
+    assert NO_KEYS.rewritten(parse_address("bob@fabrikam.example"), OURS, DAY) is None
+    assert KEYS.rewritten(parse_address(f"{'x' * 240}@fabrikam.example"), OURS, DAY) is None
+    with pytest.raises(SrsRefused):
+        NO_KEYS.original(rewritten("bob@fabrikam.example").local_part, DAY)
+
+
+@pytest.mark.parametrize(
+    ("local_part", "expected"),
+    [("SRS0=x", True), ("srs1+x", True), ("SRS0-x", True), ("SRS0x", False), ("SRS2=x", False), ("", False)],
+)
+def test_what_looks_rewritten(local_part: str, expected: bool) -> None:
+    assert is_srs(local_part) is expected
+
+
+def test_keys_are_not_shown() -> None:
+    assert "kkk" not in repr(KEYS)

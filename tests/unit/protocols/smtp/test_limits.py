@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+import pytest
+
+from gatepost.protocols.smtp.limits import SmtpLimits
+
+
+@pytest.mark.parametrize(
+    ("name", "floor"),
+    [
+        (field.name, {"command_line": 512, "text_line": 0, "discard_bytes": 0}.get(field.name, 1))
+        for field in fields(SmtpLimits)
+    ],
+)
+def test_each_limit_has_a_floor(name, floor):
+    assert getattr(SmtpLimits(**{name: floor}), name) == floor
+    with pytest.raises(ValueError, match=rf"{name} is {floor - 1}, at least {floor} is needed"):
+        SmtpLimits(**{name: floor - 1})
+
+
+def test_the_documentation_names_each_limit():
+    documented = set(re.findall(r"^ *(\w+): ", SmtpLimits.__doc__ or "", re.MULTILINE))
+    assert {field.name for field in fields(SmtpLimits)} <= documented
