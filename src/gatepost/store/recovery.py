@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _YEAR = 366 * 86400.0
+_FILE_CLOCK = 0.02  # seconds by which the kernel's time of a file may be behind the clock: a tick is 10 ms at most
 _HIGHEST = (
     "SELECT max(ifnull((SELECT max(id) FROM message), 0), ifnull((SELECT max(big) FROM message), 0),"
     " ifnull((SELECT max(id) FROM delivery), 0))"
@@ -85,7 +86,8 @@ def last_written(directory: Path, now: float) -> float:
     for name in (QUEUE_FILE, f"{QUEUE_FILE}-wal"):
         with contextlib.suppress(FileNotFoundError):
             times.append((directory / name).stat().st_mtime)
-    return max(time for time in times if time < now + _YEAR)
+    latest = max(time for time in times if time < now + _YEAR)
+    return latest + _FILE_CLOCK if latest else 0.0
 
 
 def _remove_if_done(connection: apsw.Connection, message: int) -> None:

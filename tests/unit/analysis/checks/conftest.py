@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.requirement import Requirement
 
 _spec = importlib.util.spec_from_file_location(
-    "outbound_conftest", Path(__file__).parent.parent / "outbound" / "conftest.py"
+    "outbound_conftest", Path(__file__).parents[2] / "mail" / "outbound" / "conftest.py"
 )
 assert _spec is not None
 assert _spec.loader is not None

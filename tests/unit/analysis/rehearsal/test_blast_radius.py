@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.analysis.conftest import NOON, certified, hop_row, session_row, stored
 
 from gatepost.analysis.rehearsal import blast_radius as module
 from gatepost.analysis.rehearsal.blast_radius import COLUMNS, Kind, blast_radius
@@ -14,8 +15,6 @@ from gatepost.analysis.rehearsal.touched import touched
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.names import covers
-
-from .conftest import NOON, certified, hop_row, session_row, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

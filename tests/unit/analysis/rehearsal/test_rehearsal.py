@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.analysis.conftest import NOON, hop_row, session_row, stored
 
 from gatepost.analysis.rehearsal import rehearsal
 from gatepost.analysis.rehearsal.decision import Decision, Outcome
@@ -18,8 +19,6 @@ from gatepost.analysis.rehearsal.rehearsal import (
     outbound_report,
     replayed_report,
 )
-
-from .conftest import NOON, hop_row, session_row, stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from tests.unit.analysis.conftest import certified, hop_row, session_row, stored
 
 from gatepost.analysis.rehearsal.decision import Outcome
 from gatepost.analysis.rehearsal.replay import COLUMNS, Replay, RowReplay, decide_again, enforced
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.policy.connectors.values import Mode
-
-from .conftest import certified, hop_row, session_row, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable

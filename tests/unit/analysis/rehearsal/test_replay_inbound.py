@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.analysis.conftest import certified, session_row
 
 from gatepost.analysis.rehearsal.decision import Outcome
 from gatepost.analysis.rehearsal.replay_inbound import decide_session
@@ -15,8 +16,6 @@ from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.protocols.smtp.grammar import parse_path
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
-
-from .conftest import certified, session_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable

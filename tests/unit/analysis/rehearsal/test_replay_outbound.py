@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.analysis.conftest import certified, hop_row
 
 from gatepost.analysis.rehearsal.decision import Outcome
 from gatepost.analysis.rehearsal.replay_outbound import HopReplay
@@ -17,8 +18,6 @@ from gatepost.policy.decisions.outbound import describe, describe_achieved, judg
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
-
-from .conftest import certified, hop_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable

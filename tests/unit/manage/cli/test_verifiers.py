@@ -23,7 +23,7 @@ from gatepost.manage.cli import main
 from gatepost.store.evidence_files import log_directory, read_lines
 
 VERIFIED, FORGED, BAD_INPUT, CANNOT_TELL = range(4)
-SCRIPT = Path(__file__).resolve().parents[3] / "docs" / "verify_evidence.py"
+SCRIPT = Path(__file__).resolve().parents[4] / "docs" / "verify_evidence.py"
 STRANGE = Ed25519PrivateKey.from_private_bytes(b"x" * 32)
 STRANGER = Signer(key_id(STRANGE.public_key().public_bytes_raw()), STRANGE.sign)
 

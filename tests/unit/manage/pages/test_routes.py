@@ -21,7 +21,7 @@ from gatepost.policy.connectors.errors import FieldError
 
 from .conftest import OWNER
 
-BENCH = Path(__file__).parents[3] / "bench"
+BENCH = Path(__file__).parents[4] / "bench"
 EVERY = [(method, route.path) for route in ROUTES for method in sorted(route.methods) if method != "HEAD"]
 FILLED = {"organization": "contoso", "direction": "outbound", "name": "bank-out", "kind": "handshake", "version": "1"}
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import tomlkit
-from tests.unit.api.conftest import OWNER, Api, api, gateway, world
+from tests.unit.manage.rest.conftest import OWNER, Api, api, gateway, world
 
 from gatepost.manage.remote.address import Address
 from gatepost.manage.remote.connection import PREFIX, Connection

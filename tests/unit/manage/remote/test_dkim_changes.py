@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.api.conftest import RESOURCES
+from tests.unit.manage.rest.conftest import RESOURCES
 
 from gatepost.analysis.checks.dkim_record import RecordSight, Seen
 from gatepost.manage.remote import dkim_changes as remote

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.api.conftest import RESOURCES
+from tests.unit.manage.rest.conftest import RESOURCES
 
 from gatepost.manage.access.principal import Principal, Scope
 
