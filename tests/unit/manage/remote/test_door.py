@@ -26,7 +26,8 @@ def _counterparts():
             yield from (
                 f"{module}.{name}"
                 for name, found in vars(there).items()
-                if inspect.isfunction(found)
+                if not name.startswith("_")
+                and inspect.isfunction(found)
                 and found.__module__ == there.__name__
                 and inspect.isfunction(getattr(here, name, None))
             )
