@@ -11,10 +11,12 @@ import logging
 import random
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.mail.model.delivery_result import Outcome
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
+from gatepost.mail.outbound.body_forms import BodyForms, in_seven_bits
 from gatepost.mail.outbound.content import NO_STEPS, ContentNotReady, Departure
 from gatepost.mail.outbound.contexts import NODE_CERTIFICATE, our_certificate
 from gatepost.mail.outbound.downgrade import DowngradeLog
@@ -165,7 +167,8 @@ class Deliverer:
             try:
                 made, told = await self._services.content.made(departure, body)
                 shipment.base |= told
-                await self._ship(route, shipment, made)
+                forms = BodyForms(delivery.message, made, partial(self._converted, departure, body))
+                await self._ship(route, shipment, forms)
             except BodyUnreadable as failure:
                 shipment.decide_all(_UNREADABLE, {"detail": str(failure)})
             except ContentNotReady as failure:
@@ -215,32 +218,38 @@ class Deliverer:
             self._services.pool.give(opened)
             raise
 
-    async def _ship(self, route: Route, shipment: Shipment, body: MessageBody) -> None:
+    async def _converted(self, departure: Departure, body: MessageBody) -> MessageBody:
+        """The body of a notice in 7 bits, made for its route. Raises ContentNotReady, BodyUnreadable."""
+        made, _ = await self._services.content.made(departure, await in_seven_bits(body))
+        return made
+
+    async def _ship(self, route: Route, shipment: Shipment, forms: BodyForms) -> None:
         match route:
             case Unroutable():
                 shipment.decide_all(route.reply, {"detail": route.detail})
             case MailboxRoute():
-                await self._to_mailboxes(route, shipment, body)
+                await self._to_mailboxes(route, shipment, forms.whole)
             case LmtpRoute():
                 own = (recipient.address for recipient in shipment.recipients)
                 shipment.forward_paths = dict(zip(own, route.forward_paths, strict=True))
                 agent = Publication(None, modes(None, shipment.asks), delivers=True)
-                await self._over(Way((route.hop,), agent, WaySessions(None), lmtp=True), shipment, body)
+                await self._over(Way((route.hop,), agent, WaySessions(None), lmtp=True), shipment, forms)
             case InternalRoute():
                 nodes = Publication(None, modes(None, shipment.asks))
                 way = Way((route.hop,), nodes, WaySessions(None), NODE_CERTIFICATE, internal=True)
-                await self._over(way, shipment, body.as_stored())
+                forms.whole = forms.whole.as_stored()
+                await self._over(way, shipment, forms)
             case SmartHosts():
                 asked = joined_modes(route.connector, route.sender, shipment.asks)
                 published = Publication(self._services.lookups, asked)
                 sessions = WaySessions(counted(self._services.sessions, shipment.message))
                 certificate = our_certificate(route.connector, route.connector_owner)
                 way = Way(_in_turn(route), published, sessions, certificate)
-                await self._over(way, shipment, body)
+                await self._over(way, shipment, forms)
             case MxRoute():
                 found = await self._mail_hosts(route, shipment)
                 if found is not None:
-                    await self._over(found, shipment, body)
+                    await self._over(found, shipment, forms)
             case _:
                 assert_never(route)
 
@@ -285,33 +294,30 @@ class Deliverer:
         ranks = tuple(host.preference for host in found.hosts)
         return Way(hosts, published, sessions, certificate, complete=not found.cut, ranks=ranks)
 
-    async def _over(self, way: Way, shipment: Shipment, body: MessageBody) -> None:
+    async def _over(self, way: Way, shipment: Shipment, forms: BodyForms) -> None:
         """Try hosts and addresses in order until everybody is decided, or there is no more to try."""
-        await body.prepare()
-        shipment.size, shipment.body_type = body.size, body.body_type
-        if shipment.message.smtputf8:
-            shipment.header_8bit = await body.header_8bit()
+        await forms.measure()
         until = self._services.clock() + self._services.patience
         tries = 0
         async for hop in self._hosts.hops(way, shipment, self._generation):
             try:
-                await self._use(hop, way, shipment, body)
+                await self._use(hop, way, shipment, forms)
             except HopFailed as failed:
                 shipment.failed(failed, hop)
             tries += 1
             over = tries >= self._services.tries or self._services.clock() > until
             if not shipment.pending or over or shipment.ends_early:
                 break
-        await self._in_clear(shipment, body)
+        await self._in_clear(shipment, forms)
         shipment.conclude()
 
-    async def _use(self, hop: Hop, way: Way, shipment: Shipment, body: MessageBody) -> None:
+    async def _use(self, hop: Hop, way: Way, shipment: Shipment, forms: BodyForms) -> None:
         """Send over a kept connection, else over a new one. Raises HopFailed."""
         while (kept := self._services.pool.take(hop)) is not None:
-            if await self._transfer(kept, shipment, body):
+            if await self._transfer(kept, shipment, forms):
                 return
         self._make_room(way)
-        await self._transfer(await self._open(hop, way.sessions, shipment), shipment, body)
+        await self._transfer(await self._open(hop, way.sessions, shipment), shipment, forms)
 
     def _make_room(self, way: Way) -> None:
         """See that no more connections to the next hop are open than it may have lanes, resting ones with them."""
@@ -334,23 +340,24 @@ class Deliverer:
         sessions.opened(opened)
         return opened
 
-    async def _in_clear(self, shipment: Shipment, body: MessageBody) -> None:
+    async def _in_clear(self, shipment: Shipment, forms: BodyForms) -> None:
         """Where TLS broke and the configuration allows it on a later attempt: fresh connections without TLS."""
         for hop, error in shipment.broken:
             if not shipment.pending or not may_go_clear(hop.requirement, shipment.attempts):
                 return
             _log.warning("message %d leaves in clear: TLS with %s failed: %s", shipment.message.id, hop.host, error)
             try:
-                await self._transfer(await self._services.opener.open(hop, handshake_error=error), shipment, body)
+                await self._transfer(await self._services.opener.open(hop, handshake_error=error), shipment, forms)
             except HopFailed as failed:
                 shipment.failed(failed, hop)
 
-    async def _transfer(self, opened: OpenHop, shipment: Shipment, body: MessageBody) -> bool:
+    async def _transfer(self, opened: OpenHop, shipment: Shipment, forms: BodyForms) -> bool:
         """Send to all pending recipients. False if a kept connection turned out to be dead before it took anything.
 
-        Raises HopFailed before anything is sent, if the destination was seen to do better.
+        Before anything is sent it raises HopFailed, if the destination was seen to do better, and what `_fitting` does.
         """
         self._recall(opened, shipment)
+        body = await self._fitting(opened, shipment, forms)
         connection = opened.connection
         kept = connection.sent > 0
         for batch in shipment.batches(connection.recipients_max):
@@ -373,6 +380,20 @@ class Deliverer:
             kept = False
         self._services.pool.give(opened)
         return True
+
+    async def _fitting(self, opened: OpenHop, shipment: Shipment, forms: BodyForms) -> MessageBody:
+        """The body as the peer takes it, of which the shipment is told. Raises ContentNotReady, BodyUnreadable."""
+        peer = opened.connection.peer
+        try:
+            body, shipment.header_8bit = await forms.for_peer(peer)
+        except (BodyUnreadable, ContentNotReady):
+            self._services.pool.give(opened)
+            raise
+        if body is not forms.whole:
+            lacking = "SMTPUTF8" if peer.eight_bit else "8BITMIME"
+            shipment.note([f"the notice was converted to 7 bits: {opened.hop.host} does not offer {lacking}"])
+        shipment.size, shipment.body_type = body.size, body.body_type
+        return body
 
 
 def _in_turn(route: SmartHosts) -> tuple[NextHop, ...]:

@@ -66,6 +66,11 @@ class MessageBody:
         made._plain = body  # noqa: SLF001 - of our own kind
         return made
 
+    @classmethod
+    def in_memory(cls, content: bytes, body_type: str) -> MessageBody:
+        """A body that is all there."""
+        return cls(content, len(content), _nothing, body_type)
+
     def as_stored(self) -> MessageBody:
         """Without the field that `stored` puts before it: another node of the site puts it there itself."""
         return self._plain or self
@@ -131,3 +136,10 @@ def _delivered_to_field(recipient: Recipient) -> bytes:
     """
     by = recipient.forwarded_by
     return f"Delivered-To: {by}\r\n".encode() if by and by.isascii() and by.isprintable() else b""
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """The chunks of what is in memory, which nobody asks for."""
+    nothing: tuple[bytes, ...] = ()
+    for chunk in nothing:
+        yield chunk

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.facts import HopFacts
     from gatepost.protocols.smtp.client.client import Client
     from gatepost.protocols.smtp.client.client_events import ClientEvent
-    from gatepost.protocols.smtp.client.transaction import Outcome, Transaction
+    from gatepost.protocols.smtp.client.transaction import Outcome, Peer, Transaction
     from gatepost.protocols.smtp.replies import Reply
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
@@ -139,6 +139,11 @@ class OutboundConnection:
     def extensions(self) -> dict[str, str]:
         """What the peer offered in its last reply to EHLO: keyword → parameters."""
         return self._client.extensions
+
+    @property
+    def peer(self) -> Peer:
+        """The same, read."""
+        return self._client.peer
 
     @property
     def recipients_max(self) -> int:

@@ -84,12 +84,5 @@ class Workbench:
     def _work(self, make: Callable[[bytes], tuple[bytes, str]], content: bytes) -> MessageBody:
         octets, kind = make(content)
         if len(octets) <= _IN_MEMORY:
-            return MessageBody(octets, len(octets), _nothing, kind)
+            return MessageBody.in_memory(octets, kind)
         return MessageBody(None, len(octets), _File(self._folder, octets).chunks, kind)
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    """The chunks of what is in memory, which nobody asks for."""
-    nothing: tuple[bytes, ...] = ()
-    for chunk in nothing:
-        yield chunk

@@ -153,7 +153,7 @@ class Bouncer:
         )
         body = build_dsn(report)
         notice = self._message(number, message, organization, body, now)
-        notice.body_type = "8BITMIME" if message.smtputf8 else "7BIT"
+        notice.body_type = "7BIT" if body.isascii() else "8BITMIME"
         notice.smtputf8 = message.smtputf8
         if message.require_tls:
             # It holds the header section, and is protected as the message was (RFC 8689 section 5).

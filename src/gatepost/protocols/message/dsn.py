@@ -7,16 +7,16 @@ opens another.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from typing import TYPE_CHECKING
 
 from gatepost.protocols.message.dsn_report import Action, DsnReport, RedactedNotice
+from gatepost.protocols.message.dsn_seven_bit import original_part
 from gatepost.protocols.message.dsn_status import MAX_ADDRESS, delivery_status
 from gatepost.protocols.message.dsn_text import human_text, redacted_text, subject_of
 from gatepost.protocols.message.fields import HeaderScanner
-from gatepost.protocols.message.header_text import fold, format_date, shown_text
+from gatepost.protocols.message.header_text import encoded_words, fold, format_date, shown_text
 
 if TYPE_CHECKING:
     from gatepost.protocols.message.fields import HeaderFacts
@@ -34,9 +34,10 @@ def build_dsn(report: DsnReport) -> bytes:
 
     It has three parts: a text for people, the fields of RFC 3464, and the message or its header section. The message is
     returned only for a failure, only if RET=FULL asked for it, and only if it is complete, not larger than
-    `return_limit`, and no BINARYMIME; else its header section is. Without utf8 the result is US-ASCII, an 8-bit message
-    in base64, as nobody knows whether each hop on the way back takes 8 bits. It is UTF-8, and utf8 taken for granted,
-    if the sender's own address is beyond US-ASCII. Raises ValueError without recipients, and for the null reverse-path.
+    `return_limit`, and no BINARYMIME; else its header section is. Without utf8 the result is US-ASCII but for an 8-bit
+    message, which is returned as it is; `dsn_seven_bit` converts it for a next hop that does not take that. It is
+    UTF-8, and utf8 taken for granted, if the sender's own address is beyond US-ASCII. Raises ValueError without
+    recipients, and for the null reverse-path.
     """
     if not report.recipients or not report.to:
         raise ValueError("a notification about nobody, or to nobody")
@@ -50,21 +51,23 @@ def build_dsn(report: DsnReport) -> bytes:
     status = delivery_status(report, utf8=utf8).encode()
     parts = [
         _text_part(human_text(report, facts, sentence), utf8=utf8),
-        _part(kind, "8bit" if utf8 else "7bit", status),
+        _part(kind, status),
         returned,
     ]
     boundary = _boundary(report.boundary, parts)
-    head = _head(report, facts, boundary, utf8=utf8).encode()
+    encoding = "7bit" if all(part.isascii() for part in parts) else "8bit"
+    head = _head(report, facts, boundary, encoding, utf8=utf8).encode()
     delimiter = b"\r\n--" + boundary.encode()
     body = b"".join(delimiter + b"\r\n" + part for part in parts)
     return head + b"\r\nThis is a report in MIME format.\r\n" + body + delimiter + b"--\r\n"
 
 
-def _head(report: DsnReport, facts: HeaderFacts, boundary: str, *, utf8: bool) -> str:
+def _head(report: DsnReport, facts: HeaderFacts, boundary: str, encoding: str, *, utf8: bool) -> str:
+    subject = subject_of(report, facts)
     fields = [
         ("From", f"Mail Delivery System <{_address(report.postmaster, utf8=utf8)}>"),
         ("To", f"<{_address(report.to, utf8=utf8)}>"),
-        ("Subject", _unstructured(subject_of(report, facts), utf8=utf8)),
+        ("Subject", subject if utf8 else encoded_words(subject)),
         ("Date", format_date(report.now)),
         ("Message-ID", _message_id(report.message_id)),
         # RFC 3834 section 5, so that nobody answers. In-Reply-To lets mailers show it beside the message.
@@ -72,7 +75,7 @@ def _head(report: DsnReport, facts: HeaderFacts, boundary: str, *, utf8: bool) -
         ("In-Reply-To", facts.message_id if facts.message_id == _message_id(facts.message_id) else ""),
         ("MIME-Version", "1.0"),
         ("Content-Type", f'multipart/report; report-type=delivery-status; boundary="{boundary}"'),
-        ("Content-Transfer-Encoding", "8bit" if utf8 else "7bit"),
+        ("Content-Transfer-Encoding", encoding),
     ]
     return _fields(fields)
 
@@ -113,14 +116,6 @@ def _message_id(text: str) -> str:
     return f"<{_NOT_MESSAGE_ID.sub('?', text.strip('<>')[: _LINE // 2])}>"
 
 
-def _unstructured(text: str, *, utf8: bool) -> str:
-    """Text of a field, as encoded words of at most 75 characters if it must be US-ASCII and is not (RFC 2047)."""
-    if utf8 or text.isascii():
-        return text
-    pieces = [text[at : at + 11].encode() for at in range(0, len(text), 11)]  # 44 octets make 60 of base64 at most
-    return " ".join(f"=?utf-8?B?{base64.b64encode(piece).decode()}?=" for piece in pieces)
-
-
 def _boundary(wanted: str, parts: list[bytes]) -> str:
     """The boundary asked for, made legal and longer until no part has it."""
     boundary = _NOT_BOUNDARY.sub("_", wanted[:60]) or "_"
@@ -134,7 +129,7 @@ def _returned(report: DsnReport, facts: HeaderFacts, *, utf8: bool) -> tuple[byt
     original = report.original
     failed = any(recipient.action is Action.FAILED for recipient in report.recipients)
     if failed and report.ret == "FULL" and report.original_complete and _fit(report):
-        return _whole(original, utf8=utf8), "The message is attached."
+        return _whole(original, facts, utf8=utf8), "The message is attached."
     if not original:
         return _header_part(b"", utf8=utf8), "The message itself could not be read any more, and is not attached."
     section, sentence = original[: facts.bytes], "The header section of the message is attached."
@@ -144,14 +139,17 @@ def _returned(report: DsnReport, facts: HeaderFacts, *, utf8: bool) -> tuple[byt
     return _header_part(section, utf8=utf8), sentence
 
 
-def _whole(original: bytes, *, utf8: bool) -> bytes:
-    """The message itself. With octets beyond US-ASCII only message/global can be encoded (RFC 6532 section 3.7)."""
+def _whole(original: bytes, facts: HeaderFacts, *, utf8: bool) -> bytes:
+    """The message itself, as message/global only if its header is what RFC 6532 allows and more mailers could not show.
+
+    Lines that are too long for 7bit and 8bit (RFC 2045 sections 2.7 and 2.8) need an encoding.
+    """
     content = original if original.endswith(b"\r\n") else original + b"\r\n"
-    if content.isascii():
-        return _part("message/rfc822", "7bit", content)
-    if utf8:
-        return _part("message/global", "8bit", content)
-    return _part("message/global", "base64", base64.encodebytes(content).replace(b"\n", b"\r\n"))
+    if max(map(len, content.split(b"\r\n"))) > _LINE:
+        return original_part(content)
+    section = original[: facts.bytes]
+    internationalized = utf8 and not section.isascii() and _is_utf8(section)
+    return _part("message/global" if internationalized else "message/rfc822", content)
 
 
 def _fit(report: DsnReport) -> bool:
@@ -169,10 +167,10 @@ def _header_part(section: bytes, *, utf8: bool) -> bytes:
         content += b"\r\n"
     short = all(len(line) <= _LINE for line in lines)
     if short and content.isascii():
-        return _part("text/rfc822-headers", "7bit", content)
+        return _part("text/rfc822-headers", content)
     if short and utf8 and _is_utf8(content):
-        return _part("message/global-headers", "8bit", content)
-    return _part("text/rfc822-headers", "quoted-printable", binascii.b2a_qp(content))
+        return _part("message/global-headers", content)
+    return _encoded_part("text/rfc822-headers", content)
 
 
 def _is_utf8(content: bytes) -> bool:
@@ -184,12 +182,17 @@ def _is_utf8(content: bytes) -> bool:
 
 
 def _text_part(text: str, *, utf8: bool) -> bytes:
-    if text.isascii():
-        return _part("text/plain; charset=us-ascii", "7bit", text.encode())
-    if utf8:
-        return _part("text/plain; charset=utf-8", "8bit", text.encode())
-    return _part("text/plain; charset=utf-8", "quoted-printable", binascii.b2a_qp(text.encode()))
+    kind = f"text/plain; charset={'us-ascii' if text.isascii() else 'utf-8'}"
+    return _part(kind, text.encode()) if utf8 or text.isascii() else _encoded_part(kind, text.encode())
 
 
-def _part(kind: str, encoding: str, content: bytes) -> bytes:
-    return f"Content-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode() + content
+def _encoded_part(kind: str, content: bytes) -> bytes:
+    return _part_head(kind, "quoted-printable") + binascii.b2a_qp(content)
+
+
+def _part(kind: str, content: bytes) -> bytes:
+    return _part_head(kind, "7bit" if content.isascii() else "8bit") + content
+
+
+def _part_head(kind: str, encoding: str) -> bytes:
+    return f"Content-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()

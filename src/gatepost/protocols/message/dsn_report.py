@@ -75,7 +75,7 @@ class DsnReport:
 
     original: the message, or only its beginning with the whole header section. original_complete: which of the two.
     return_limit: a message or header section larger than this, in octets, is not returned whole. utf8: the message came
-    with SMTPUTF8, so its sender's side takes it: RFC 6533 types are used; without it the notification is 7-bit.
+    with SMTPUTF8, so its sender's side takes it: RFC 6533 types are used; else only a whole original can be 8-bit.
     """
 
     to: str

@@ -5,6 +5,7 @@ Used by the rest of `message` for whatever a peer, a message or an administrator
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -75,6 +76,14 @@ def fold(words: list[str], *, width: int = 78) -> str:
                 lines.append(line)
                 line = "\t" + piece
     return "\r\n".join([*lines, line])
+
+
+def encoded_words(text: str) -> str:
+    """Unstructured text in US-ASCII: as it is if it is that, else in encoded words of at most 75 (RFC 2047)."""
+    if text.isascii():
+        return text
+    pieces = [text[at : at + 11].encode() for at in range(0, len(text), 11)]  # 44 octets make 60 of base64 at most
+    return " ".join(f"=?utf-8?B?{base64.b64encode(piece).decode()}?=" for piece in pieces)
 
 
 def _cut(text: str, limit: int) -> str:

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.outbound.content import ContentNotReady, ContentSteps
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.protocols.message.dsn import build_dsn
+from gatepost.protocols.message.dsn_report import Action, DsnRecipient, DsnReport
+from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.delivery_result import Fate, Outcome
     from gatepost.mail.model.message import Delivery
+    from gatepost.mail.outbound.body import MessageBody
 
 
 def attempt(world: Any, peer: Any, given: Delivery, *, connector: dict[str, Any] | None = None) -> Outcome:
@@ -1219,3 +1224,117 @@ def test_cancelling_drops_the_connection(world: Any, kit: Any) -> None:
             return peer.connections[0].lost_by
 
     assert asyncio.run(run()) is not None
+
+
+# --- notices of ours
+
+
+def notice(**fields: Any) -> dict[str, Any]:
+    recipient = DsnRecipient("bob@b.example", Action.FAILED, "5.1.1")
+    report = DsnReport(
+        "ann@contoso.example", "gate.example", "postmaster@gate.example", 1.0, "1@gate.example", "b", (recipient,),
+        ret="FULL", original=b"Subject: x\r\n\r\ngr\xfcn\r\n", original_complete=True,
+    )  # fmt: skip
+    inbound = {"notice_about": "1"}
+    return {"body": build_dsn(report), "body_type": "8BITMIME", "reverse_path": "", "inbound": inbound} | fields
+
+
+@pytest.mark.parametrize(
+    ("extensions", "fields", "whole"),
+    [
+        (("8BITMIME",), {}, True),
+        ((), {}, False),
+        ((), {"inbound": {}}, True),  # mail of others is never converted
+    ],
+)
+def test_a_notice_of_ours_goes_8_bit_where_that_is_offered(
+    world: Any, kit: Any, extensions: tuple[str, ...], fields: dict[str, Any], whole: bool
+) -> None:
+    peer = kit.Peer(extensions=("PIPELINING", "SIZE 100000", *extensions))
+    given = kit.delivery(**notice(**fields))
+    fate = only(attempt(world, peer, given))
+    assert fate.sort is Sort.DELIVERED
+    (received,) = peer.messages
+    assert received.content.isascii() is not whole
+    assert ("BODY=8BITMIME" in received.mail) is bool(extensions)
+    assert f" SIZE={len(received.content)}" in received.mail
+    said = "the notice was converted to 7 bits: mx.b.example does not offer 8BITMIME"
+    assert (said in fate.detail.get("reasons", [])) is not whole
+    assert given.body == notice()["body"]
+
+
+def test_a_notice_of_ours_without_smtputf8(world: Any, kit: Any) -> None:
+    given = notice(smtputf8=True)
+    given["body"] = given["body"].replace(b"Subject: Und", b"Subject: \xc3\xbcnd")
+    peer = kit.Peer(extensions=("8BITMIME",))
+    fate = only(attempt(world, peer, kit.delivery(**given)))
+    assert fate.sort is Sort.DELIVERED
+    assert peer.messages[0].content.isascii()
+    assert "SMTPUTF8" not in peer.messages[0].mail
+    assert fate.detail["reasons"][-1:] == ["the notice was converted to 7 bits: mx.b.example does not offer SMTPUTF8"]
+
+
+class _Once:
+    """A step that can do its work for the first body only."""
+
+    def __init__(self) -> None:
+        self.bodies: list[MessageBody] = []
+
+    async def apply(self, _departure: Any, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+        self.bodies.append(body)
+        if len(self.bodies) > 1:
+            raise ContentNotReady(Reply(451, "4.7.5", ("Not now",)), "no key")
+        return body, {}
+
+
+def test_where_the_converted_notice_cannot_be_made_it_waits_and_the_connection_stays(world: Any, kit: Any) -> None:
+    step = _Once()
+    world.settings["content"] = ContentSteps(step)
+    peer = kit.Peer(extensions=("PIPELINING",))
+
+    async def run() -> Any:
+        async with peer:
+            world.connector(peer.port)
+            deliverer = world.build()
+            first = await deliverer.deliver(kit.delivery(**notice()))
+            step.bodies.clear()
+            await deliverer.deliver(kit.delivery(reverse_path="x@b.example", body=b"Subject: x\r\n\r\n"))
+            world.pool.close()
+            return first
+
+    fate = only(asyncio.run(run()))
+    assert (fate.sort, fate.reply.text, fate.detail["detail"]) == (Sort.DEFERRED, "451 4.7.5 Not now", "no key")
+    assert len(peer.connections) == 1
+    assert peer.said("MAIL") == 1
+    assert [message.content for message in peer.messages] == [b"Subject: x\r\n\r\n"]
+
+
+def test_a_new_configuration_counts_from_the_next_attempt(world: Any, kit: Any) -> None:
+    """Everything that is asked of the directory is asked of the new one: routes, what holds mail, what steps see."""
+    step = _Seen()
+    world.settings["content"] = ContentSteps(step)
+
+    async def run() -> tuple[Any, Any]:
+        async with kit.Peer() as old, kit.Peer() as new:
+            world.connector(old.port)
+            deliverer = world.build()
+            await deliverer.deliver(kit.delivery())
+            world.connector(new.port)
+            deliverer.use(directory := world.directory())
+            await deliverer.deliver(kit.delivery())
+            world.pool.close()
+            return (len(old.messages), len(new.messages)), directory
+
+    counts, directory = asyncio.run(run())
+    assert counts == (1, 1)
+    assert step.directories[0] is not directory
+    assert step.directories[1] is directory
+
+
+class _Seen:
+    def __init__(self) -> None:
+        self.directories: list[Any] = []
+
+    async def apply(self, departure: Any, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+        self.directories.append(departure.directory)
+        return body, {}

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.protocols.message.header_text import ascii_text, fold, format_date, host_text, shown_text, token_text
+from gatepost.protocols.message.header_text import (
+    ascii_text,
+    encoded_words,
+    fold,
+    format_date,
+    host_text,
+    shown_text,
+    token_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +126,17 @@ def test_no_folded_line_is_too_long(words: list[str]) -> None:
     folded = fold(["Name:", *words])
     assert all(len(line.encode()) <= 998 and line.strip() for line in folded.split("\r\n"))
     assert folded.replace("\r\n\t", "").replace(" ", "") == "".join(["Name:", *words])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("plain", "plain"),
+        ("", ""),
+        ("grün", "=?utf-8?B?Z3LDvG4=?="),
+        ("ü" * 12, "=?utf-8?B?w7zDvMO8w7zDvMO8w7zDvMO8w7zDvA==?= =?utf-8?B?w7w=?="),
+    ],
+)
+def test_encoded_words(text: str, words: str) -> None:
+    assert encoded_words(text) == words
+    assert all(len(word) <= 75 for word in encoded_words("\U0001f600" * 100).split())

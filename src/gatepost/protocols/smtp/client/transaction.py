@@ -183,19 +183,22 @@ def _unsendable(transaction: Transaction, peer: Peer) -> Reply | None:
 
 def _downgraded(reverse_path: str, addresses: list[str], commands: Commands) -> tuple[str, list[str]]:
     """The addresses in US-ASCII. Those that have no such form leave `commands.order` for `commands.local`."""
-    sender = _ascii_form(reverse_path)
+    sender = ascii_form(reverse_path)
     if sender is None:
         commands.local = dict.fromkeys(commands.order, _NO_SMTPUTF8)
         commands.order = []
         return reverse_path, addresses
-    forms = [_ascii_form(address) for address in addresses]
+    forms = [ascii_form(address) for address in addresses]
     commands.local = {index: _NO_SMTPUTF8 for index, form in enumerate(forms) if form is None}
     commands.order = [index for index, form in enumerate(forms) if form is not None]
     return sender, [form or "" for form in forms]
 
 
-def _ascii_form(address: str) -> str | None:
-    """The same mailbox without SMTPUTF8: a domain has an equal A-label form (RFC 5890), a local part has no other."""
+def ascii_form(address: str) -> str | None:
+    """The same mailbox without SMTPUTF8, None if there is none.
+
+    A domain has an equal A-label form (RFC 5890), a local part has no other.
+    """
     local_part, at, domain = address.rpartition("@")
     if not local_part.isascii():
         return None
