@@ -15,7 +15,7 @@ once_more = { [ $$? -eq 1 ] && \
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo test check format lint types imports unit system coverage fuzz-rest next-hops peers lock docs bench clean
+.PHONY: help env demo test check format lint types imports unit system coverage mutants fuzz-rest next-hops peers lock docs bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ coverage: env ## every pure module is covered, branch by branch, by its own test
 
 system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing)
 	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder || $(call once_more,$(SYSTEM))
+
+mutants: env ## change modules in small ways: do their own tests notice? (MODULES="smtp/data store", SEED=1, EACH=15, SAMPLE=20)
+	@$(BIN)/python scripts/mutants.py --seed $(or $(SEED),1) --each $(or $(EACH),15) --sample $(or $(SAMPLE),20) $(MODULES)
 
 fuzz-rest: env ## REST against its OpenAPI document for long: N examples for each call (N=200)
 	@GATEPOST_FUZZ=$(or $(N),200) $(PYTEST) -q -n $(JOBS) tests/system/test_rest_document.py
