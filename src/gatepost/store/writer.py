@@ -131,10 +131,6 @@ class Writer:
             self._queue.put(None)
             self._thread.join()
 
-    def fail(self, failure: StoreFailure) -> None:
-        """Nothing is durable any more, for a reason found elsewhere (the sync of a big file)."""
-        self.failure = self.failure or failure
-
     # ------------------------------------------------------------------------------------------- on the thread
 
     def _run(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from gatepost.mail.model.message import Recipient
 from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.store import bodies
 from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure, StoreFull
 from gatepost.store.schema import QUEUE_FILE
 from gatepost.store.space import NO_ROOM
@@ -386,5 +387,31 @@ def test_a_closed_store_refuses_everything(shop):
                 store.settle([Settlement(delivery, [])])
             with pytest.raises(StoreFailure, match="closed"):
                 await store.lease(delivery.destination, 1, 1.0)
+
+    asyncio.run(main())
+
+
+def test_a_failed_sync_of_a_big_file_is_final(shop, monkeypatch, caplog):
+    """The disk did not keep a file: nothing that it says afterwards is believed, and the owner hears of it once."""
+
+    def fails(_descriptor):
+        raise OSError("the disk is gone")
+
+    async def main():
+        async with shop.open(inline_limit=1000) as store:
+            kept = await shop.accept(store)
+            monkeypatch.setattr(bodies.os, "fdatasync", fails)
+            for _ in range(2):
+                with pytest.raises(StoreFailure, match="the disk is gone") as raised:
+                    await shop.accept(store, body=[b"x" * 5000])
+                assert raised.value.final
+            monkeypatch.undo()
+            assert store.failure is raised.value
+            assert store.owner.failures == [store.failure]
+            with pytest.raises(StoreFailure):
+                await shop.accept(store)
+            with pytest.raises(StoreFailure):
+                store.settle([Settlement(kept, [])])
+        assert caplog.text.count("nothing more is accepted: ") == 1
 
     asyncio.run(main())

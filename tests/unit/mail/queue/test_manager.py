@@ -13,7 +13,7 @@ from gatepost.mail.queue import manager as module
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.replies import Reply
-from gatepost.store.interface import QueueFilter, StoreFailure
+from gatepost.store.interface import AdminNotice, QueueFilter, StoreFailure
 
 UNKNOWN = Reply(550, "5.1.1", ("User unknown",))
 OK = Reply(250, "2.0.0", ("OK",))
@@ -24,7 +24,7 @@ HOUR = 3600.0
 
 
 def run(work):
-    asyncio.run(asyncio.wait_for(work(), 20))
+    asyncio.run(asyncio.wait_for(work(), 50))
 
 
 # ---------------------------------------------------------------------------------------------- fresh mail and retries
@@ -363,21 +363,22 @@ def test_lanes_that_meet_the_same_silence_count_once(rig):
 def test_a_probe_that_fails_again_speaks_for_all_that_is_due(rig):
     """All of a dead destination's mail is deferred, told and expired by its own schedule with one attempt a gate."""
     rig.peer.failing = {PARTNER}
+    count = 120  # more than one lease, and than memory may hold
 
     async def main():
         async with rig.open(connections_per_destination=5, window_per_destination=50):
-            await asyncio.gather(*[rig.accept(ANN, notify="FAILURE") for _ in range(250)])
+            await asyncio.gather(*[rig.accept(ANN, notify="FAILURE") for _ in range(count)])
             await rig.calm()
             rig.tried()
             await rig.pass_time(10.1)
             assert len(rig.tried()) == 1
             entries = rig.entries()
-            assert len(entries) == 250
+            assert len(entries) == count
             assert all(entry.state == "deferred" for entry in entries)
             assert all(entry.delivery.attempts >= 1 for entry in entries)
             assert all(entry.delivery.next_at > rig.now + 700 for entry in entries)
             assert {entry.delivery.last_error for entry in entries} == {"450 4.4.316 Connection refused"}
-            assert len(rig.told) <= 251
+            assert len(rig.told) <= count + 1
             probes = hours = 0
             rig.told.clear()
             while rig.entries(domain="partner.example"):
@@ -385,10 +386,10 @@ def test_a_probe_that_fails_again_speaks_for_all_that_is_due(rig):
                 hours += 1
                 probes += rig.tried().count(ANN)
             assert 24 <= hours <= 25
-            assert probes < 250
+            assert probes < count
             expired = [text for sort, _, text, _ in rig.told if sort == "failed"]
-            assert expired == ["550 5.4.316 Message expired, Connection refused"] * 250
-            assert [sort for sort, *_ in rig.told].count("delivered") == 250  # the notices to bob
+            assert expired == ["550 5.4.316 Message expired, Connection refused"] * count
+            assert [sort for sort, *_ in rig.told].count("delivered") == count  # the notices to bob
 
     rig.schedule = Schedule(delay_notice=0)
     run(main)
@@ -930,5 +931,96 @@ def test_a_lease_while_the_store_is_busy_is_asked_again(rig, monkeypatch):
                 await rig.pass_time(1.1)
             assert rig.tried() == [ANN]
             assert manager
+
+    run(main)
+
+
+# ---------------------------------------------------------------------------------------------- what is not taken up
+
+
+def notice(action, destination=PARTNER, *, message=1, number=2):
+    return AdminNotice(action, destination, message, number, "me")
+
+
+@pytest.mark.parametrize("action", ["hold", "drop"])
+def test_a_hold_or_drop_of_what_is_not_in_memory_takes_nothing_up(rig, action):
+    """Nothing is due because of it: the agenda does not name the destination, and no gate opens."""
+    rig.peer.failing = {PARTNER}
+
+    async def main():
+        async with rig.open() as manager:
+            await rig.accept(ANN)
+            await rig.calm()
+            rig.tried()
+            gate = manager._waiting.hops[PARTNER].gate
+            until = gate.until
+            noted = []
+            manager._note = lambda destination, at: noted.append((destination, at))
+            manager.administered([notice(action), notice(action, "contoso/other.example")])
+            assert noted == []
+            assert gate.until == until > rig.now
+            assert manager._returning == set()
+            manager.administered([notice("release", "contoso/other.example")])
+            assert noted == [("contoso/other.example", rig.now)]
+            assert gate.until == until
+            manager.administered([notice("retry")])
+            assert gate.until == 0.0
+
+    run(main)
+
+
+def test_one_notice_that_needs_nothing_does_not_end_the_others(rig):
+    async def main():
+        async with rig.open() as manager:
+            noted = []
+            manager._note = lambda destination, at: noted.append(destination)
+            manager.administered(
+                [notice("hold"), notice("retry", "contoso/a.example"), notice("drop"), notice("return")]
+            )
+            assert noted == ["contoso/a.example", PARTNER]
+
+    run(main)
+
+
+@pytest.mark.parametrize("before", ["", "451 4.3.0 Try again later"])
+def test_mail_that_finds_a_closed_gate_says_why_it_waits_unless_it_knows_better(rig, before):
+    rig.peer.failing = {PARTNER}
+
+    async def main():
+        async with rig.open() as manager:
+            await rig.accept("first@partner.example")
+            await rig.calm()
+            (delivery,) = await rig.accept(ANN, offer=False)
+            delivery.last_error = before
+            manager.offer([delivery])
+            await rig.calm()
+            (entry,) = rig.entries(recipient=ANN)
+            assert entry.delivery.last_error == (before or "450 4.4.316 Connection refused")
+            assert entry.delivery.next_at == manager._waiting.hops[PARTNER].gate.until
+            assert entry.delivery.attempts == 0
+
+    run(main)
+
+
+def test_a_queue_that_is_paused_wakes_for_nothing(rig):
+    """What an administrator has tried again waits all the same: no alarm is set, nothing is leased."""
+    rig.peer.replies[ANN] = LATER
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+        rig.tried()
+        rig.now += 2 * HOUR
+        async with rig.open(paused=True) as manager:
+            await asyncio.to_thread(rig.admin.retry, QueueFilter(), author="me")
+            manager.administered([notice("retry"), notice("release"), notice("return")])
+            await asyncio.sleep(0.15)
+            await rig.calm()
+            assert manager._leases._alarm is None
+            assert manager._leases._agenda.earliest() is not None  # it is remembered, and that is all
+            assert rig.tried() == []
+            assert [entry.state for entry in rig.entries()] == ["deferred"]
+            assert manager.lanes == manager.waiting == 0
 
     run(main)

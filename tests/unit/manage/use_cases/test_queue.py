@@ -100,6 +100,7 @@ HELD = [
     (CONTOSO, {}, (2, 2), "c"),
     (NOBODY, {}, (0,), ""),
     (OWNER, {"domain": "fabrikam.example"}, (0, 2), "d"),
+    (OWNER, {}, (0, 2), "a c d"),  # where one is enough, the second message adds none
 ]
 
 

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.protocols.mtasts.policy import MAX_AGE, MAX_PATTERNS, Mode, Policy, PolicyError, Reason, parse_policy
+from gatepost.protocols.mtasts.policy import (
+    MAX_AGE,
+    MAX_BYTES,
+    MAX_PATTERNS,
+    Mode,
+    Policy,
+    PolicyError,
+    Reason,
+    parse_policy,
+)
 
 PLAIN = "version: STSv1\r\nmode: enforce\r\nmx: mail.b.example\r\nmx: *.b.example\r\nmax_age: 604800\r\n"
 POLICY = Policy(Mode.ENFORCE, ("mail.b.example", "*.b.example"), 604800)
@@ -46,6 +55,10 @@ GOOD: dict[str, tuple[str, Policy]] = {
     "age 0": (PLAIN.replace("604800", "0"), Policy(Mode.ENFORCE, POLICY.mx, 0)),
     "a year": (PLAIN.replace("604800", "0031557600"), Policy(Mode.ENFORCE, POLICY.mx, MAX_AGE)),
     "an address that is no literal": (f"{HEAD}mx: 192.0.2.1\nmax_age: 604800", policy("192.0.2.1")),
+    "as many bytes as there may be": (
+        PLAIN + "x: " + "y" * (MAX_BYTES - len(PLAIN) - 3),
+        Policy(POLICY.mode, POLICY.mx, POLICY.max_age, (("x", "y" * (MAX_BYTES - len(PLAIN) - 3)),)),
+    ),
     "as many mx as there may be": (
         HEAD + "".join(f"mx: m{n}.example\n" for n in range(MAX_PATTERNS)) + "max_age: 604800",
         policy(*(f"m{n}.example" for n in range(MAX_PATTERNS))),

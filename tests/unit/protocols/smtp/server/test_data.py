@@ -317,3 +317,14 @@ def test_each_fault_has_its_reply():
     for reply in FAULT_REPLIES.values():
         assert reply.permanent
         assert reply.enhanced[0] == "5"
+
+
+def test_a_chunk_that_begins_with_lf_begins_a_line():
+    reader = ChunkReader(SmtpLimits(text_line=10))
+    reader.begin(20, last=True)
+    assert [reader.feed(piece) for piece in (b"12345678\r", b"\n12345", b"678\r\n")] == [
+        b"12345678\r",
+        b"\n12345",
+        b"678\r\n",
+    ]
+    assert reader.fault is None
