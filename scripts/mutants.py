@@ -2,8 +2,7 @@
 
 A mutant is a module with one change: a comparison or an operator exchanged, a condition negated, a number one greater,
 a statement left out. It is killed if tests/unit/PACKAGE/test_MODULE.py fails or takes too long. Each survivor is
-printed with its line before and after: a hole in the tests, or a change that makes no difference. Exit 0; 2 on wrong
-use.
+printed with its line before and after: a hole in the tests, or a change that makes no difference. Exit 0, else 2.
 
     .venv/bin/python scripts/mutants.py [--seed N] [--each N] [--sample N] [PACKAGE | PACKAGE/MODULE]...
 """

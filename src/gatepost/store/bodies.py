@@ -308,9 +308,9 @@ class Body:
             size = sum(map(len, chunks))
             file = self.file
             self._bodies.run(lambda: file.append(chunks), lambda failure: self._written(size, failure))
-        elif self._finished is not None:
+        elif (done := self._finished) is not None:
             self._running = True
-            self._bodies.run(self.file.finish, self._synced)
+            self._bodies.run(self.file.finish, lambda failure: self._synced(done, failure))
 
     def _written(self, size: int, failure: StoreFailure | None) -> None:
         self._running = False
@@ -322,12 +322,12 @@ class Body:
             self._wake()
         self._turn()
 
-    def _synced(self, failure: StoreFailure | None) -> None:
+    def _synced(self, done: Callable[[StoreFailure | None], None], failure: StoreFailure | None) -> None:
         self._running = False
         if failure is not None:
             self._fail(failure)
-        elif self._finished is not None:
-            self._finished(None)
+        else:
+            done(None)
 
     def _fail(self, failure: StoreFailure) -> None:
         done, self._finished = self._finished, None

@@ -6,8 +6,16 @@ import random
 import apsw
 import pytest
 
-from gatepost.mail.model.message import Delivery, Message, Recipient
-from gatepost.store.admin_rows import behind, conditions, count, select, select_destinations
+from gatepost.mail.model.message import Delivery, Message, Recipient, Return
+from gatepost.store.admin_rows import (
+    DestinationCount,
+    apply,
+    behind,
+    conditions,
+    count,
+    select,
+    select_destinations,
+)
 from gatepost.store.interface import QueueFilter
 from gatepost.store.rows import delivery_row, message_row
 from gatepost.store.schema import make_queue_tables
@@ -93,3 +101,95 @@ def test_texts_are_found_whatever_is_in_them_and_no_others(odd, name):
 
 def nocase(text):
     return "".join(letter.lower() if letter.isascii() else letter for letter in text)
+
+
+def put(queue, number, destination="contoso/d.example", *, next_at=9.0, big=None, organization="contoso", held=False):
+    """One message of one delivery, both of the same id, with a body."""
+    message = Message(number, organization, 1.0, "ann@own.example")
+    queue.execute("INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)", message_row(message, big))
+    queue.execute("INSERT INTO body (id, data) VALUES (?, ?)", (number, b"body"))
+    recipients = [Recipient(f"x@{destination.partition('/')[2]}", held=held)]
+    queue.execute(_INSERT, delivery_row(Delivery(number, message, destination, recipients, next_at=next_at)))
+
+
+@pytest.fixture
+def three(queue):
+    """A deferred one with a big body, an active one, and one of another organization that waits for a release."""
+    put(queue, 1, "contoso/a.example", big=77)
+    put(queue, 2, "contoso/b.example", next_at=0.0)
+    put(queue, 3, "fabrikam/a.example", organization="fabrikam", held=True)
+    return queue
+
+
+def found(queue, **wanted):
+    return [entry.delivery.id for entry in select(queue, "0", conditions(QueueFilter(**wanted)), -1)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"message": "0000000000000002"}, [2]),
+        ({"organization": "Fabrikam"}, [3]),
+        ({"organizations": frozenset({"contoso"})}, [1, 2]),
+        ({"organizations": frozenset()}, []),
+        ({"domain": "A.example"}, [1, 3]),
+        ({"state": "active"}, [2]),
+        ({"state": "deferred"}, [1]),
+        ({"state": "held"}, [3]),
+        ({"held": True}, [3]),
+        ({"held": False}, [1, 2]),
+    ],
+)
+def test_each_condition(three, wanted, expected):
+    assert found(three, **wanted) == expected
+
+
+def test_what_is_deferred_is_the_rest():
+    assert DestinationCount("contoso/a.example", 9, 2, 3, 1, "").deferred == 4
+
+
+def changed(queue, action, *, text=""):
+    entries = select(queue, "0", conditions(QueueFilter()), -1)
+    return apply(queue, action, [entry.delivery for entry in entries], "olga", 50.0, text)
+
+
+def notices(queue):
+    return queue.execute("SELECT action, destination, message, delivery, author FROM notice ORDER BY id").fetchall()
+
+
+A, B, C = "contoso/a.example", "contoso/b.example", "fabrikam/a.example"
+
+
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        ("hold", [("hold", B, 2, 2, "olga")]),
+        ("release", [("release", B, 2, 2, "olga"), ("release", A, 0, 0, "olga"), ("release", C, 0, 0, "olga")]),
+        ("retry", [("retry", B, 2, 2, "olga"), ("retry", A, 0, 0, "olga"), ("retry", C, 0, 0, "olga")]),
+        ("return", [("return", B, 2, 2, "olga"), ("return", A, 0, 0, "olga"), ("return", C, 0, 0, "olga")]),
+    ],
+)
+def test_an_action_tells_the_owner_what_is_in_its_memory_and_where_something_is_due(three, action, told):
+    assert changed(three, action, text="Closed") == []
+    assert notices(three) == told
+
+
+def test_held_for_its_destinations_sake_is_released(three):
+    changed(three, "release")
+    (entry,) = select(three, "0", conditions(QueueFilter(organization="fabrikam")), -1)
+    assert (entry.delivery.recipients[0].held, entry.delivery.recipients[0].released) == (False, True)
+
+
+def test_what_is_returned_has_the_words_for_its_sender(three):
+    changed(three, "return", text="Closed")
+    returned = [entry.delivery.returned for entry in select(three, "0", conditions(QueueFilter()), -1)]
+    assert returned == [Return("olga", "Closed")] * 3
+
+
+def test_a_drop_removes_what_waits_with_its_body_and_tells_of_what_is_in_flight(three):
+    assert changed(three, "drop") == [77]
+    assert found(three) == []
+    assert (
+        three.execute("SELECT id FROM message").fetchall() == three.execute("SELECT id FROM body").fetchall() == [(2,)]
+    )
+    assert notices(three) == [("drop", B, 2, 2, "olga")]

@@ -12,7 +12,7 @@ import pytest
 from gatepost.mail.model.message import Return
 from gatepost.mail.model.queue_id import format_id
 from gatepost.store import administration
-from gatepost.store.administration import Administration
+from gatepost.store.administration import Administration, QueuePlace
 from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
 from gatepost.store.schema import QUEUE_FILE
 
@@ -307,7 +307,7 @@ OTHER_PROCESS = """
 import json, sys
 from pathlib import Path
 from gatepost.store import administration
-from gatepost.store.administration import Administration
+from gatepost.store.administration import Administration, QueuePlace
 from gatepost.store.interface import QueueFilter
 admin = Administration(Path(sys.argv[1]) / "queue", Path(sys.argv[1]) / "trace")
 counts = []
@@ -383,3 +383,33 @@ def test_a_change_that_fails_changes_nothing_and_leaves_no_lock(shop, admin, mon
     assert admin.entries(QueueFilter(held=True)) == []
     assert admin.trace(TraceFilter()) == []
     assert len(admin.hold(QueueFilter(), author="me")) == 3
+
+
+def test_destinations_of_all_shards_are_counted_together(shop, admin):
+    async def main():
+        for worker, due in ((0, 5000.0), (1, 4000.0)):
+            async with shop.open(worker=worker) as store:
+                for _ in range(worker + 1):
+                    delivery = await shop.accept(store)
+                    store.settle([Settlement(delivery, delivery.recipients, due, f"451 {worker}")])
+                await shop.accept(store, "eve@other.example")
+
+    asyncio.run(main())
+    found = admin.destinations(QueueFilter())
+    assert [(one.destination, one.count, one.active) for one in found] == [
+        ("contoso/partner.example", 3, 0),
+        ("contoso/other.example", 2, 2),
+    ]
+    assert found[0].last_error == "451 0"  # of the oldest
+    assert [one.destination for one in admin.destinations(QueueFilter(domain="other.example"))] == [
+        "contoso/other.example"
+    ]
+
+
+def test_a_page_begins_behind_a_place(shop, admin):
+    deliveries = asyncio.run(fill(shop))
+    entries = admin.entries(QueueFilter())
+    for number, entry in enumerate(entries):
+        place = QueuePlace(entry.shard, entry.delivery.message.id, entry.delivery.id)
+        assert ids(admin.entries(QueueFilter(), place)) == [one.id for one in deliveries[number + 1 :]]
+    assert ids(admin.entries(QueueFilter(limit=1), QueuePlace("0", 0, 0))) == [deliveries[0].id]

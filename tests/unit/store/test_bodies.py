@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 from gatepost.mail.model.queue_id import format_id
+from gatepost.net.tasks import spawn
 from gatepost.store import bodies as module
 from gatepost.store.administration import Administration
 from gatepost.store.bodies import Bodies
@@ -362,5 +363,99 @@ def test_what_was_not_kept_cannot_be_read(shop, monkeypatch):
             with pytest.raises(StoreBusy):
                 await chunks_of(other)
             other.abort()
+
+    asyncio.run(main())
+
+
+def test_a_body_ends_once(shop):
+    async def main():
+        async with shop.open() as store:
+            body = store.body()
+            body.end()
+            with pytest.raises(ValueError, match="has ended"):
+                body.end()
+
+    asyncio.run(main())
+
+
+def test_a_finished_body_that_is_not_accepted_leaves_nothing(shop, eventually):
+    """The file of one is removed, of one in memory there is nothing to remove."""
+
+    async def main():
+        async with shop.open() as store:
+            for content in (b"x" * 1000, b"x" * (LIMIT + 1)):
+                body = store.body()
+                if (wait := body.write(content)) is not None:
+                    await wait
+                body.end()
+                if body.file is not None:
+                    finished = asyncio.get_running_loop().create_future()
+                    body.finish(finished.set_result)
+                    assert await finished is None
+                    assert len(big_files(shop)) == 1
+                body.release()
+                body.discard()
+            await eventually(lambda: big_files(shop) == [])
+
+    asyncio.run(main())
+
+
+def test_a_file_that_is_too_short_is_said(shop):
+    async def main():
+        async with shop.open() as store:
+            delivery = await shop.accept(store, body=b"x" * (LIMIT + 1))
+            (path,) = big_files(shop)
+            path.write_bytes(b"x" * LIMIT)
+            with pytest.raises(LookupError, match="is 1 octets short"):
+                await shop.read(store, delivery.message.id)
+
+    asyncio.run(main())
+
+
+def test_strays_are_removed_and_short_files_named(tmp_path):
+    for name, content in (
+        (format_id(1), b"12345"), (format_id(2), b"1"), (format_id(3), b"12345"), ("no id", b""),
+    ):  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+    assert module.remove_strays(tmp_path, {1: 5, 2: 5, 4: 5}) == [2, 4]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [format_id(1), format_id(2)]
+
+
+def test_what_waits_for_the_disk_hears_of_its_failure(shop, monkeypatch):
+    """The writer is told, whether it waits just then or comes later; a call-back of nobody is not called."""
+
+    async def main():
+        async with shop.open() as store:
+            store._bodies.failed = lambda _failure: None
+            gate = threading.Event()
+
+            def fails(_descriptor, _chunks):
+                gate.wait(10)
+                raise OSError(errno.EIO, "broken")
+
+            monkeypatch.setattr(os, "writev", fails)
+            body = store.body()
+            wait = None
+            while wait is None:
+                wait = body.write(b"x" * 65536)
+            waiting = spawn(wait, "waiting")
+            await asyncio.sleep(0)
+            gate.set()
+            with pytest.raises(StoreFailure):
+                await waiting
+            assert body.failure is not None
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_the_disk_once_it_has_caught_up_goes_on_at_once(shop, eventually):
+    async def main():
+        async with shop.open() as store:
+            body = store.body()
+            while (wait := body.write(b"x" * 65536)) is None:
+                pass
+            await eventually(lambda: body._waiting == 0)
+            assert await wait is None
+            body.abort()
 
     asyncio.run(main())

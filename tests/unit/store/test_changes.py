@@ -7,6 +7,7 @@ from contextlib import closing
 import apsw
 import pytest
 
+from gatepost.store import schema
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
 
@@ -275,3 +276,43 @@ def test_content_that_is_made_once(tmp_path):
         assert one.content_once("secret", lambda: b"first") == b"first"
         assert other.content_once("secret", lambda: b"second") == b"first"
         assert one.version() == 0
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(StoreFailure, match="Not a directory"):
+        ConfigStore(tmp_path / "data" / "below" / "config.db")
+
+
+@pytest.fixture
+def busy(path, monkeypatch):
+    """A file of which another process changes something just now, and does not end."""
+    monkeypatch.setattr(schema, "PATIENCE_MS", 50)
+    path.parent.mkdir()
+    with closing(apsw.Connection(str(path))) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        yield other
+
+
+def test_a_file_that_another_process_keeps_busy(path, busy):
+    busy.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreFailure, match=r"config\.db: .*locked"):
+        ConfigStore(path)
+
+
+def test_content_that_cannot_be_stored_now(path, busy):
+    with closing(ConfigStore(path)) as config:
+        config._connection.set_busy_timeout(50)
+        busy.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreFailure, match=r"key cannot be stored: .*locked"):
+            config.content_once("key", lambda: b"1")
+        busy.execute("ROLLBACK")
+        assert config.content_once("key", lambda: b"2") == b"2"
+        assert config.content_once("key", lambda: b"3") == b"2"
+
+
+def test_content_is_stored_apart_while_this_one_reads(config):
+    thread = threading.Thread(target=config.keep_apart, args=({"a": b"1"},))
+    thread.start()
+    thread.join()
+    assert config.content("a") == b"1"

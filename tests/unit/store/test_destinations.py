@@ -271,3 +271,56 @@ def test_only_so_many_sessions_wait_for_the_disk(path, monkeypatch, caplog):
     assert list(store.find(PARTNER).hosts) == ["mx0", "mx1"]
     store.close()
     assert "3 sessions were dropped" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(StoreFailure, match="Not a directory"):
+        DestinationFile(tmp_path / "data" / "below" / DESTINATIONS_FILE)
+
+
+def test_a_new_file_that_another_process_keeps_busy(path, monkeypatch):
+    monkeypatch.setattr(schema, "PATIENCE_MS", 50)
+    path.parent.mkdir()
+    other = apsw.Connection(str(path))
+    other.execute("PRAGMA journal_mode = WAL")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreFailure, match="locked"):
+        DestinationFile(path)
+    other.close()
+
+
+def test_a_file_that_somebody_else_made_a_moment_ago(path, monkeypatch):
+    DestinationFile(path).close()
+    found = iter([False, True])
+    monkeypatch.setattr(DestinationFile, "_is_made", lambda _self: next(found))
+    file = DestinationFile(path)
+    assert file.listed() == []
+    file.close()
+
+
+def test_a_change_that_changes_nothing_writes_nothing(file):
+    file.write({PARTNER: [(session(), False)]})
+    before = file.find(PARTNER)
+    assert file.change(PARTNER, lambda one: one) == before
+    assert file.change(OTHER, lambda one: one) == Remembered()
+    assert [name for name, _ in file.listed()] == [PARTNER]
+
+
+def test_sessions_that_cannot_be_written_come_before_those_of_later(path, caplog):
+    make_rubbish(path)
+    store = DestinationStore(path, interval=3600)
+    store.note(PARTNER, session(host="mx1"))
+    assert not store._flush()
+    store.note(PARTNER, session(host="mx2"))
+    assert [one.host for one, _ in store._waiting[PARTNER]] == ["mx1", "mx2"]
+    path.unlink()
+    assert store._flush()
+    store.note(PARTNER, session(host="mx3"))
+    assert store._flush()
+    assert (store._waiting, store._leaving, store._count) == ({}, {}, 0)
+    store._writing.close()
+    store._writing = None
+    store.close()  # nothing could be read at the start, and nothing is open
+    assert list(written(path, count=3).hosts) == ["mx1", "mx2", "mx3"]
+    assert "the memory of destinations: " in caplog.text

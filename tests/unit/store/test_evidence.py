@@ -89,3 +89,13 @@ def test_entries_wait_while_the_disk_fails_and_what_is_lost_is_told(logs, eviden
     assert sum(gap["count"] for _, gap in found.gaps) + found.entries - found.checkpoints - len(found.gaps) - 1 == 100
     assert sum(gap["count"] for _, gap in found.gaps) == 50
     assert caplog.text.count("entries wait in memory") == 1
+
+
+def test_what_cannot_be_written_until_the_end_is_told(logs, evidence, caplog):
+    evidence.write_text("in the way")
+    writer = EvidenceWriter(logs.chain(evidence), interval=0.01)
+    writer.add(logs.events(3))
+    wait_for(lambda: "entries wait in memory" in caplog.text)
+    writer.close()
+    assert "evidence: 3 events could not be written before the stop, and are lost" in caplog.text
+    assert caplog.text.count("entries wait in memory") == 1

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 
 import pytest
 
 from gatepost.events.evidence.audit import FaultKind
+from gatepost.store import evidence_chain
 from gatepost.store.evidence_chain import end_of
 from gatepost.store.evidence_files import log_directory
 from gatepost.store.interface import StoreFailure
@@ -194,3 +196,30 @@ def test_text_that_no_file_can_hold_is_written_as_escapes(logs, evidence):
     logs.chain(evidence).append(logs.events(peer_host="mx\ud800.example"), logs.NOON)
     assert logs.good(evidence).entries == 2
     assert b"mx\\\\ud800.example" in file(evidence).read_bytes()
+
+
+def test_an_event_that_cannot_be_written_spoils_nothing(logs, evidence):
+    one = logs.chain(evidence)
+    one.append(logs.events(), logs.NOON)
+    with pytest.raises(AttributeError):
+        one.append([*logs.events(), object()], logs.NOON)
+    one.append(logs.events(), logs.NOON)
+    assert logs.good(evidence).entries == 3
+
+
+def test_of_a_long_file_only_the_end_is_looked_through(logs, evidence, monkeypatch):
+    logs.chain(evidence).append(logs.events(20), logs.NOON)
+    monkeypatch.setattr(evidence_chain, "_TAIL", 2000)
+    assert file(evidence).stat().st_size > 4000
+    assert end_of(file(evidence)).number == 21
+    logs.chain(evidence).append(logs.events(), logs.NOON)
+    assert logs.good(evidence).entries == 22
+
+
+def test_a_line_of_a_closed_file_that_is_no_entry_is_passed_over(logs, evidence):
+    one = logs.chain(evidence)
+    one.append(logs.events(2), logs.NOON)
+    one.end_day(logs.NOON + logs.DAY)
+    closed = file(evidence, f"{FIRST}.gz")
+    closed.write_bytes(gzip.compress(gzip.decompress(closed.read_bytes()) + b"no entry\n"))
+    assert end_of(closed).number == 3

@@ -103,3 +103,29 @@ def test_a_directory_that_cannot_be_used_is_said(logs, evidence):
     evidence.write_text("in the way")
     with pytest.raises(StoreFailure, match="Not a directory"):
         logs.heads(evidence).make(logs.NOON)
+
+
+def test_a_folder_in_the_way_is_a_failure_of_the_store(logs, tmp_path):
+    (tmp_path / "evidence").mkdir()
+    (tmp_path / "evidence" / HEADS_FILE).mkdir()
+    days(logs, tmp_path / "evidence", 0)
+    with pytest.raises(StoreFailure, match=rf"evidence, .*{HEADS_FILE}: Is a directory"):
+        logs.heads(tmp_path / "evidence").make(logs.NOON + logs.DAY)
+
+
+def test_what_a_crash_kept_from_being_pruned_goes_the_next_time(logs, evidence):
+    """The chain says so once; pieces that were cut off go with the days they are of, and later ones stay."""
+    days(logs, evidence, 0, 1, 2)
+    heads = logs.heads(evidence)
+    heads.make(logs.NOON + 3 * logs.DAY)
+    log = evidence / "log"
+    kept = (log / "2026-11-18.0.log").read_bytes()
+    for day in (18, 20):
+        (log / f"2026-11-{day}.0.log.9.torn").write_bytes(b"x")
+    later = logs.NOON + 3 * logs.DAY
+    assert heads.prune(logs.NOON + logs.DAY, later) == ["2026-11-18.0.log"]
+    (log / "2026-11-18.0.log").write_bytes(kept)
+    size = (evidence / HEADS_FILE).stat().st_size
+    assert heads.prune(logs.NOON + logs.DAY, later) == ["2026-11-18.0.log"]
+    assert (evidence / HEADS_FILE).stat().st_size == size
+    assert [path.name for path in log.glob("*.torn")] == ["2026-11-20.0.log.9.torn"]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+
+import apsw
 import pytest
 
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
@@ -49,5 +52,12 @@ def test_a_file_that_cannot_be_read(tmp_path):
     (tmp_path / RECEIVED_FILE).write_bytes(b"this is no database" * 1000)
     with pytest.raises(StoreFailure, match=RECEIVED_FILE):
         list(read_reports(tmp_path, 0, DAY))
+    with pytest.raises(StoreFailure, match=RECEIVED_FILE):
+        keep_report(tmp_path, kept())
+
+
+def test_a_file_of_other_tables(tmp_path):
+    with contextlib.closing(apsw.Connection(str(tmp_path / RECEIVED_FILE))) as connection:
+        connection.execute("CREATE TABLE report (something)")
     with pytest.raises(StoreFailure, match=RECEIVED_FILE):
         keep_report(tmp_path, kept())

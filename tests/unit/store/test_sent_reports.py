@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+import apsw
 import pytest
 
 from gatepost.store.interface import StoreFailure
@@ -128,3 +130,10 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         SentReports(tmp_path).claim(1.0, 1, 1.0)
     with pytest.raises(StoreFailure, match=SENT_FILE):
         read_sent(tmp_path, DAY, every)
+
+
+def test_a_file_of_other_tables(tmp_path: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(tmp_path / SENT_FILE))) as connection:
+        connection.execute("CREATE TABLE report (something)")
+    with pytest.raises(StoreFailure, match=SENT_FILE):
+        SentReports(tmp_path).claim(1.0, 1, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import apsw
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from gatepost.store import writer as module
 from gatepost.store.interface import Settlement
 from gatepost.store.schema import QUEUE_FILE, StoreSettings, make_queue_tables, open_database
-from gatepost.store.space import NO_ROOM, Room, Space, allow_shrinking
+from gatepost.store.space import NO_ROOM, Room, Space, allow_shrinking, over_quota
 
 MIB = 1 << 20
 MARK = 8 * MIB  # a reserve of 1 MiB in the WAL and 2 MiB in the database
@@ -121,3 +122,55 @@ def test_one_that_cannot_be_written_anew_now_works_as_it_is(tmp_path, caplog):
     reader.close()
     connection.close()
     assert "it is tried again at the next start" in caplog.text
+
+
+@pytest.fixture
+def connection(tmp_path):
+    opened = open_database(tmp_path / QUEUE_FILE, StoreSettings(), shrinking=True)
+    yield opened
+    opened.close()
+
+
+def test_without_a_mark_there_is_no_reserve(connection, tmp_path):
+    space = Space(connection, tmp_path, QUEUE_FILE, StoreSettings(free_space_mark=0))
+    found = space.measure()
+    assert (found.whole, found.reserved) == (True, 0)
+    assert not space.near_full
+
+
+FAILURES = [apsw.FullError("full"), apsw.IOError("broken"), apsw.BusyError("busy")]
+
+
+@pytest.mark.parametrize(
+    "error", [*FAILURES, OSError(errno.ENOSPC, "no space"), OSError(errno.EDQUOT, "quota")], ids=str
+)
+def test_a_reserve_that_does_not_fit_is_not_whole(connection, tmp_path, monkeypatch, error):
+    def fails(_space):
+        raise error
+
+    space = Space(connection, tmp_path, QUEUE_FILE, StoreSettings(free_space_mark=MARK))
+    monkeypatch.setattr(Space, "_extend_wal", fails)
+    assert not space.measure().whole
+
+
+def test_another_error_of_the_disk_is_none_of_room(connection, tmp_path, monkeypatch):
+    def fails(_space):
+        raise OSError(errno.EIO, "broken")
+
+    space = Space(connection, tmp_path, QUEUE_FILE, StoreSettings(free_space_mark=MARK))
+    monkeypatch.setattr(Space, "_extend_wal", fails)
+    with pytest.raises(OSError, match="broken"):
+        space.measure()
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "is_quota"),
+    [
+        (apsw.IOError("x"), errno.EDQUOT, True),
+        (apsw.IOError("x"), errno.EIO, False),
+        (apsw.BusyError("x"), errno.EDQUOT, False),
+        (OSError(errno.EDQUOT, "x"), errno.EDQUOT, False),
+    ],
+)
+def test_a_quota_that_is_used_up(error, number, is_quota):
+    assert over_quota(type("Connection", (), {"system_errno": number})(), error) is is_quota

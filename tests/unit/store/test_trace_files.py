@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gatepost.store.trace_files import TraceFile, day_of, prune_trace, trace_files
+from gatepost.store.trace_files import TraceFile, day_of, file_state, files_of_time, prune_trace, trace_files
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -49,3 +49,25 @@ def test_old_days_are_forgotten_whole(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
     assert prune_trace(tmp_path, NOON + DAY) == []
     assert prune_trace(tmp_path / "nowhere", NOON) == []
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [(0, 0, "345"), (NOON, 0, "45"), (0, NOON, "34"), (NOON, NOON, "4"), (NOON + 2 * DAY, 0, "")],
+)
+def test_files_of_a_time(tmp_path, since, until, found):
+    for day in "345":
+        (tmp_path / f"2025-11-2{day}.0.db").touch()
+    assert "".join(file.day[-1] for file in files_of_time(tmp_path, since, until)) == found
+
+
+def test_a_file_changes_its_state_with_what_is_added_to_it_or_its_log(tmp_path):
+    file = TraceFile("2025-11-24", "0")
+    assert file_state(tmp_path, file) == ()
+    (tmp_path / file.name).touch()
+    assert file_state(tmp_path, file) == ()  # nothing is in it
+    states = set()
+    for name, content in ((file.name, b"1"), (f"{file.name}-wal", b"1"), (f"{file.name}-wal", b"12")):
+        (tmp_path / name).write_bytes(content)
+        states.add(file_state(tmp_path, file))
+    assert len(states) == 3

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+
+import apsw
+
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store import trace_hours as module
 from gatepost.store.trace import write_events
@@ -76,3 +80,9 @@ def test_what_is_kept_is_bounded(tmp_path, monkeypatch):
     for number in range(5):
         hours.counted(BEGIN, BEGIN + HOUR, {f"org{number}"})
     assert len(hours._known) == 2
+
+
+def test_a_file_of_another_program_has_no_rows(tmp_path):
+    with contextlib.closing(apsw.Connection(str(tmp_path / "2026-11-24.0.db"))) as connection:
+        connection.execute("CREATE TABLE trace (something)")
+    assert TraceHours(tmp_path).counted(BEGIN, BEGIN + HOUR, None) == {}

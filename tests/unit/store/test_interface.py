@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
+
+
+def message(**facts):
+    return Message(1, "contoso", 1.0, "bob@contoso.example", **facts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "true"),
+    [
+        ({}, set()),
+        ({"direction": "originating"}, {"from_on_premises"}),
+        ({"direction": "originating", "inbound": {"user": "ann"}}, set()),
+        ({"direction": "originating", "inbound": {"notice_about": "1"}}, {"is_notice"}),
+        ({"inbound": {"notice_about": "1", "tls_report": "x"}}, {"is_notice", "is_tls_report"}),
+        ({"inbound": {"internal": True}}, {"is_internal"}),
+        ({"inbound": {"internal": False}}, set()),
+        ({"inbound": {"headers": {}}}, set()),
+        ({"inbound": {"headers": {"renamed": 0}}}, {"has_organization_headers"}),
+    ],
+)
+def test_what_a_message_is(facts, true):
+    names = ("is_notice", "is_tls_report", "from_on_premises", "is_internal", "has_organization_headers")
+    assert {name for name in names if getattr(message(**facts), name)} == true
+
+
+@pytest.mark.parametrize(("destination", "name"), [("contoso/b.example", "contoso"), ("/b.example", ""), ("", "")])
+def test_whose_a_delivery_is(destination, name):
+    assert Delivery(2, message(), destination, [Recipient("ann@b.example")]).organization == name
+
+
+@pytest.mark.parametrize(
+    ("kind", "final", "reply"),
+    [
+        (StoreFailure, True, "451 4.3.0"),
+        (StoreFull, False, "452 4.3.1"),
+        (StoreBusy, False, "451 4.3.0"),
+        (MessageUnstorable, False, "451 4.3.0"),
+    ],
+)
+def test_only_a_failure_of_the_store_itself_is_final(kind, final, reply):
+    assert (kind.final, kind.reply.text.startswith(reply)) == (final, True)
