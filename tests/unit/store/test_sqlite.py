@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import threading
 import time
 
 import apsw
@@ -9,8 +11,9 @@ import pytest
 
 from gatepost.mail.model.message import Recipient
 from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.net.tasks import spawn
 from gatepost.store import bodies
-from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure, StoreFull
+from gatepost.store.interface import AdminNotice, MessageUnstorable, Settlement, StoreFailure, StoreFull
 from gatepost.store.schema import QUEUE_FILE
 from gatepost.store.space import NO_ROOM
 from gatepost.store.trace_files import day_of
@@ -415,3 +418,132 @@ def test_a_failed_sync_of_a_big_file_is_final(shop, monkeypatch, caplog):
         assert caplog.text.count("nothing more is accepted: ") == 1
 
     asyncio.run(main())
+
+
+def test_what_is_on_its_way_to_the_disk_is_waited_for(shop, monkeypatch):
+    """`flushed` and `close` come after big bodies that are being synced, each for all that wait."""
+    gate = threading.Event()
+    fdatasync = os.fdatasync
+
+    def slow(descriptor):
+        gate.wait(10)
+        fdatasync(descriptor)
+
+    async def main():
+        async with shop.open(inline_limit=1000) as store:
+            monkeypatch.setattr(bodies.os, "fdatasync", slow)
+            accepting = [spawn(shop.accept(store, body=[b"x" * 5000]), f"accept {number}") for number in range(2)]
+            await asyncio.sleep(0.05)
+            waiting = [spawn(store.flushed(), f"flushed {number}") for number in range(2)]
+            closing = spawn(store.close(), "close")
+            await asyncio.sleep(0.05)
+            assert not any(task.done() for task in (*accepting, *waiting, closing))
+            gate.set()
+            await asyncio.gather(*accepting)
+            await asyncio.gather(*waiting, return_exceptions=True)
+            await closing
+            await store.close()  # once more does no harm
+        assert len(rows(shop, "delivery")) == 2
+
+    asyncio.run(main())
+
+
+def test_due_mail_is_brought_forward(shop):
+    async def main():
+        async with shop.open() as store:
+            delivery = await shop.deferred(store, next_at=5000.0)
+            store.bring_forward(100.0)
+            await store.flushed()
+            assert await store.earliest(delivery.destination) == 100.0
+
+    asyncio.run(main())
+
+
+def test_a_store_without_an_owner_keeps_to_itself_what_it_would_say(shop, monkeypatch):
+    async def main():
+        async with shop.open() as store:
+            store.attach(None)
+            delivery = await shop.accept(store)
+            notice = shop.message(store, reverse_path="")
+            settlement = Settlement(delivery, [], notices=[(notice, [shop.delivery(store, notice)], b"x")])
+            store.settle([settlement])
+            await store.flushed()
+            store._administered([])
+            store._fail(StoreFailure("gone"))
+            assert str(store.failure) == "gone"
+            store._fail(StoreFailure("again"))
+            assert str(store.failure) == "gone"
+            assert store.owner.offered == store.owner.failures == store.owner.notices == []
+
+    asyncio.run(main())
+
+
+def test_its_numbers(shop, eventually):
+    async def main():
+        async with shop.open() as store:
+            assert store.trace_dropped == 0
+            store.count_senders(lambda: 7)
+            assert store._writer.senders() == 7
+            assert store.held_up() is None
+            await shop.accept(store)
+            await eventually(lambda: store.counts.histograms)
+
+    asyncio.run(main())
+
+
+def test_the_owner_hears_what_administrators_did(shop):
+    async def main():
+        async with shop.open() as store:
+            store._administered([AdminNotice("hold", "contoso/partner.example")])
+            assert store.owner.notices == [AdminNotice("hold", "contoso/partner.example")]
+
+    asyncio.run(main())
+
+
+class Witness:
+    """Evidence that remembers what it was given."""
+
+    def __init__(self):
+        self.events, self.closed = [], False
+
+    def add(self, events):
+        self.events += events
+
+    def close(self):
+        self.closed = True
+
+
+def test_evidence_has_the_rows_of_the_trace(shop):
+    event = TraceEvent(1.0, "SEND", "1", "contoso", "originating", "s", "a@a.example", "b@b.example")
+    witness = Witness()
+
+    async def main():
+        async with shop.open() as store:
+            store.trace([event])
+            store._evidence = witness
+            store.trace([event, event])
+
+    asyncio.run(main())
+    assert witness.events == [event, event]
+    assert witness.closed
+
+
+def test_a_shard_that_cannot_be_opened(shop, tmp_path):
+    async def main():
+        shop.shard.mkdir(parents=True)
+        (shop.shard / "big").write_text("in the way")
+        (shop.shard / QUEUE_FILE).mkdir()
+        with pytest.raises(StoreFailure, match="queue/0"):
+            async with shop.open():
+                pass
+
+    asyncio.run(main())
+    shop.queue.rename(tmp_path / "elsewhere")
+    shop.queue.write_text("in the way")
+    with pytest.raises(StoreFailure, match="Not a directory"):
+        asyncio.run(main_of(shop))
+
+
+async def main_of(shop):
+    async with shop.open():
+        pass

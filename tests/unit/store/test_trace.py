@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.store import buffer
+from gatepost.store import buffer, schema
 from gatepost.store import trace as module
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.trace import COLUMNS, TraceWriter, write_events
@@ -225,3 +225,34 @@ def test_a_file_that_is_no_database(tmp_path, caplog):
     assert "cannot be read" in caplog.text
     with pytest.raises(StoreFailure):
         write_events(tmp_path, "0", [event()])
+
+
+def test_what_cannot_be_written_until_the_end_is_told(tmp_path, caplog):
+    (tmp_path / "trace").write_text("in the way")
+    writer = TraceWriter(tmp_path / "trace", "0", interval=0.01)
+    writer.add([event(time.time())] * 3)
+    wait_for(lambda: "the message trace" in caplog.text)
+    writer.close()
+    assert "3 rows could not be written before the stop, and are lost" in caplog.text
+
+
+def test_a_file_whose_table_is_another_ones(tmp_path):
+    with contextlib.closing(apsw.Connection(str(tmp_path / "2025-11-24.0.db"))) as connection:
+        connection.execute("CREATE VIEW trace AS SELECT 1 AS at")
+    with pytest.raises(StoreFailure, match="trace of 2025-11-24: "):
+        write_events(tmp_path, "0", [event()])
+
+
+def test_a_file_that_another_process_keeps_busy(tmp_path, monkeypatch):
+    write_events(tmp_path, "0", [event()])
+    monkeypatch.setattr(schema, "PATIENCE_MS", 50)
+    insert = module._Part.insert
+    with contextlib.closing(apsw.Connection(str(tmp_path / "2025-11-24.0.db"))) as other:
+
+        def busy(part, events):
+            other.execute("BEGIN IMMEDIATE")
+            insert(part, events)
+
+        monkeypatch.setattr(module._Part, "insert", busy)
+        with pytest.raises(StoreFailure, match=r"trace of 2025-11-24: .*locked"):
+            write_events(tmp_path, "0", [event()])

@@ -12,8 +12,10 @@ import pytest
 
 from gatepost.net.tasks import spawn
 from gatepost.store import writer as module
-from gatepost.store.interface import Settlement, StoreBusy, StoreFailure, StoreFull
-from gatepost.store.schema import QUEUE_FILE
+from gatepost.store.interface import MessageUnstorable, Settlement, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.schema import QUEUE_FILE, StoreSettings, make_queue_tables, open_database, open_for_change
+from gatepost.store.work import Work
+from gatepost.store.writer import Writer
 
 
 class Disk(apsw.VFS):
@@ -201,7 +203,7 @@ def test_a_disk_that_stays_full_until_the_end_is_a_failure(shop, disk):
     assert count(shop, "delivery") == 1
 
 
-def test_what_does_not_fit_alone_keeps_nothing_else_from_being_written(shop, disk, monkeypatch):
+def test_what_does_not_fit_alone_keeps_nothing_else_from_being_written(shop, disk, monkeypatch, eventually):
     monkeypatch.setattr(module, "_RETRY", 0.01)
 
     async def main():
@@ -214,8 +216,7 @@ def test_what_does_not_fit_alone_keeps_nothing_else_from_being_written(shop, dis
             store.settle([Settlement(failed, [], notices=[notice])])
             store.settle([Settlement(delivery, []) for delivery in deliveries])
             waiting = [spawn(store.flushed(), "flushed") for _ in range(3)]
-            await asyncio.sleep(1)
-            assert count(shop, "delivery") == 1
+            await eventually(lambda: count(shop, "delivery") == 1, seconds=20)
             assert not any(one.done() for one in waiting), "what was handed over before is not durable yet"
             held_up = store.held_up()
             disk.most = None
@@ -336,3 +337,292 @@ def test_a_failed_checkpoint_is_final(shop, disk, eventually):
             disk.sync_fails = False
 
     asyncio.run(main())
+
+
+# ---------------------------------------------------------------------------------------------- step by step
+
+
+class Piece(Work):
+    """Work that writes rows of messages, and remembers how it ended."""
+
+    __slots__ = ("ended", "numbers", "patient", "urgent", "weight")
+
+    def __init__(self, *numbers, patient=True, weight=0):
+        super().__init__()
+        self.numbers, self.patient, self.weight, self.urgent = numbers, patient, weight, True
+        self.ended = []
+
+    def collect(self, plan):
+        plan.messages += [(number, 1, None, "{}") for number in self.numbers]
+
+    def finish(self):
+        self.ended.append(self.failure)
+
+
+@pytest.fixture
+def idle(tmp_path):
+    """A writer whose thread was not begun, for a function of it that is called on a loop."""
+
+    def run(step, **settings):
+        async def main():
+            with contextlib.closing(open_database(tmp_path / QUEUE_FILE, StoreSettings())) as connection:
+                make_queue_tables(connection, tmp_path / QUEUE_FILE)
+                chosen = StoreSettings(free_space_mark=0, **settings)
+                writer = Writer(connection, tmp_path, chosen, asyncio.get_running_loop())
+                step(writer)
+                await asyncio.sleep(0.01)  # what it has to say comes by the loop
+                return writer
+
+        return asyncio.run(main())
+
+    return run
+
+
+def hand_over(writer, *pieces):
+    for piece in pieces:
+        writer.put(piece)
+
+
+def test_a_commit_has_so_many_bytes(idle):
+    pieces = [Piece(number, weight=60) for number in range(3)]
+
+    def step(writer):
+        hand_over(writer, *pieces)
+        assert writer._gather() == pieces[:2]
+        assert writer._gather() == pieces[2:]
+        writer._looked = 0.0
+        assert writer._gather() == []  # nobody waits, and it is time to look
+
+    idle(step, batch_bytes=100)
+
+
+def test_a_commit_has_so_many_pieces(idle, monkeypatch):
+    monkeypatch.setattr(module, "_BATCH", 2)
+    pieces = [Piece(number) for number in range(3)]
+
+    def step(writer):
+        hand_over(writer, *pieces)
+        assert writer._gather() == pieces[:2]
+        writer._queue.put(None)  # the end
+        assert writer._gather() == pieces[2:]
+        assert writer._closing
+
+    idle(step)
+
+
+@pytest.mark.parametrize(("senders", "held_back"), [(None, False), (1, False), (2, True)])
+def test_only_several_senders_are_held_back_for_each_other(idle, monkeypatch, senders, held_back):
+    slept = []
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+
+    def step(writer):
+        if senders is not None:
+            writer.senders = lambda: senders
+        writer._pace()  # the last commit was long ago
+        assert slept == []
+        writer._ended = time.monotonic()
+        writer._pace()
+
+    idle(step)
+    assert [0 < seconds <= module._PACE for seconds in slept] == [True] * held_back
+
+
+def test_while_the_disk_is_full_patient_work_is_kept_and_the_rest_told(idle):
+    patient, message = Piece(1), Piece(2, patient=False)
+
+    def step(writer):
+        writer._retry_at = time.monotonic() + 60
+        hand_over(writer, patient, message)
+        writer._queue.put(None)
+        writer._set_aside()
+        assert writer._kept == [patient]
+        assert writer._closing
+
+    idle(step)
+    assert patient.ended == []
+    assert [str(failure) for failure in message.ended] == ["the disk is full"]
+    assert isinstance(message.ended[0], StoreFull)
+
+
+def test_a_value_that_no_column_holds_fails_its_own_piece_alone(idle):
+    good, twice, other = Piece(1), Piece(2, 2), Piece(3)
+
+    def step(writer):
+        writer._commit([good, twice, other])
+        found = writer._connection.execute("SELECT id FROM message ORDER BY id").fetchall()
+        assert found == [(1,), (3,)]
+        assert writer.failure is None
+
+    idle(step)
+    assert (good.ended, other.ended) == ([None], [None])
+    assert [type(failure) for failure in twice.ended] == [MessageUnstorable]
+
+
+def test_nothing_is_written_after_a_failure(idle):
+    piece, gone = Piece(1), StoreFailure("the disk is gone")
+    told = []
+
+    def step(writer):
+        writer.failed = told.append
+        writer._commit([])
+        writer._fail([], gone)
+        writer._fail([], StoreFailure("later"))
+        writer._commit([piece])
+        assert writer.failure is gone
+        assert writer._connection.execute("SELECT count(*) FROM message").get == 0
+        for step in (writer._checkpoint, writer._look, writer._tidy):
+            writer._wal_pages = 1 << 30
+            step()
+        assert writer._looked == writer._tidied == 0.0
+        writer.stop()  # it was not begun, and that does no harm
+
+    idle(step)
+    assert (piece.ended, told) == ([gone], [gone])
+
+
+class Spoilt:
+    """A connection of which one method fails."""
+
+    def __init__(self, connection, **methods):
+        self.connection, self.methods = connection, methods
+
+    def __getattr__(self, name):
+        return self.methods.get(name) or getattr(self.connection, name)
+
+
+def fails(error):
+    def call(*_arguments, **_options):
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize("error", [apsw.BusyError("busy"), apsw.FullError("full"), apsw.IOError("quota")], ids=str)
+def test_a_checkpoint_that_cannot_be_made_now_is_made_when_the_wal_has_grown(idle, monkeypatch, error):
+    monkeypatch.setattr(module, "over_quota", lambda _connection, found: isinstance(found, apsw.IOError))
+
+    def step(writer):
+        writer._connection = Spoilt(writer._connection, wal_checkpoint=fails(error))
+        writer._wal_pages = 5000
+        writer._checkpoint()
+        assert writer._wal_pages == 0
+        assert writer._checkpoint_at == 5000 + writer._settings.checkpoint_pages // 4
+        assert writer.failure is None
+
+    idle(step)
+
+
+def test_a_checkpoint_that_a_broken_disk_fails_is_told(idle):
+    def step(writer):
+        writer._connection = Spoilt(writer._connection, wal_checkpoint=fails(apsw.IOError("broken")))
+        writer._wal_pages = 5000
+        with pytest.raises(apsw.IOError, match="broken"):
+            writer._checkpoint()
+
+    idle(step)
+
+
+def test_what_does_not_shrink_now_is_left_for_later(idle):
+    def step(writer):
+        writer._untidy = True
+        assert writer._next_duty() == module._TIDY
+        writer._space = Spoilt(writer._space, shrink=fails(apsw.BusyError("busy")))
+        writer._tidy()
+        assert not writer._untidy
+        assert writer._tidied > 0
+
+    idle(step)
+
+
+def leave(connection, action):
+    """A notice, as an administrator leaves it."""
+    connection.execute(
+        "INSERT INTO notice (action, destination, message, delivery, author) VALUES (?, 'contoso/x', 0, 0, 'me')",
+        (action,),
+    )
+
+
+def test_a_look_finds_what_administrators_left_and_says_it_once(idle, tmp_path):
+    told = []
+
+    def step(writer):
+        writer.administered = told.append
+        writer._look()  # nobody changed anything
+        for action in ("hold", ""):
+            with contextlib.closing(open_for_change(tmp_path / QUEUE_FILE)) as other:
+                if action:
+                    leave(other, action)
+                else:
+                    other.execute("INSERT INTO body (id, data) VALUES (1, x'00')")
+            writer._looked = 0.0
+            writer._look()
+            writer._looked = 0.0
+            writer._look()
+
+    idle(step)
+    assert [[notice.action for notice in notices] for notices in told] == [["hold"]]
+
+
+def test_a_look_that_cannot_take_them_comes_again(idle, tmp_path):
+    told = []
+
+    def step(writer):
+        writer.administered = told.append
+        with contextlib.closing(open_for_change(tmp_path / QUEUE_FILE)) as other:
+            leave(other, "hold")
+            other.execute("BEGIN IMMEDIATE")
+            writer._connection.set_busy_timeout(10)
+            writer._looked = 0.0
+            writer._look()
+            other.execute("ROLLBACK")
+        writer._looked = 0.0
+        writer._look()
+
+    idle(step)
+    assert len(told) == 1
+
+
+def test_a_mistake_of_one_caller_keeps_nobody_waiting(idle, caplog):
+    class Mistaken(Piece):
+        def finish(self):
+            raise KeyError("mistake")
+
+    good = Piece(2)
+    idle(lambda writer: writer._commit([Mistaken(1), good]))
+    assert good.ended == [None]
+    assert "a call-back of the store failed" in caplog.text
+
+
+def test_a_quota_met_while_it_looks_ends_nothing(shop, monkeypatch, eventually):
+    """The thread goes on as after a full disk; any other error there is final."""
+    monkeypatch.setattr(module, "_LOOK", 0.01)
+    monkeypatch.setattr(module, "over_quota", lambda _connection, error: "quota" in str(error))
+
+    async def main():
+        async with shop.open() as store:
+            for text, final in (("quota", False), ("broken", True)):
+                looks = []
+                monkeypatch.setattr(
+                    store._writer,
+                    "_look",
+                    lambda text=text, looks=looks: looks.append(1) or fails(apsw.IOError(text))(),
+                )
+                await eventually(lambda looks=looks: len(looks) > 1 or store.failure is not None)
+                assert (store.failure is not None) is final
+
+    asyncio.run(main())
+
+
+def test_a_commit_that_sqlite_took_back_itself_is_not_taken_back_twice(idle):
+    def step(writer):
+        def write():
+            writer._connection.execute("ROLLBACK")
+            raise apsw.FullError("full")
+
+        with pytest.raises(apsw.FullError):
+            writer._transaction(write)
+        with pytest.raises(KeyError):
+            writer._transaction(fails(KeyError("mistake")))
+        assert not writer._connection.in_transaction
+
+    idle(step)

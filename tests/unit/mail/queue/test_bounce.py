@@ -11,6 +11,7 @@ from gatepost.mail.queue.bounce import Bouncer
 from gatepost.policy.decisions.forwarding import Target
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.store.interface import StoreFailure
 
 ORIGINAL = b"Subject: Figures\r\nMessage-ID: <1@contoso.example>\r\n\r\nThe figures.\r\n"
 
@@ -315,3 +316,37 @@ def test_a_notice_of_what_was_returned_by_hand_says_so(make):
     assert b"[x] this mail service" in text
     assert b"550 5.3.0 Closed" in text
     assert b"olga" not in text, "who it was is for the trace alone"
+
+
+@pytest.mark.parametrize("error", [LookupError("gone"), OSError("disk"), StoreFailure("closed")])
+def test_a_failure_is_told_though_the_message_cannot_be_read(make, caplog, error):
+    class Unreadable(Bodies):
+        async def read(self, message_id):
+            raise error
+            yield b""
+
+    message = make.message(7, ret="FULL", size=100)
+    delivery = make.delivery(8, message=message)
+    (notice,) = notices(delivery, fate(delivery.recipients[0], make.unknown), bodies=Unreadable())
+    text, status, returned = parsed(notice)[1]
+    assert "could not be read any more" in text.get_content()
+    assert "5.1.1" in str(status)
+    assert returned.get_content_type() == "text/rfc822-headers"
+    assert f"its notice is sent without it: {error}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("original", "facts", "kind"),
+    [
+        (b"Subject: x\r\n\r\nplain\r\n", {}, "7BIT"),
+        (b"Subject: x\r\n\r\ngr\xfcn\r\n", {}, "8BITMIME"),
+        (b"Subject: x\r\n\r\ngr\xfcn\r\n", {"ret": "HDRS"}, "7BIT"),
+        (b"Subject: x\r\n\r\nplain\r\n", {"smtputf8": True}, "7BIT"),
+        (b"Subject: gr\xc3\xbcn\r\n\r\nplain\r\n", {"smtputf8": True}, "8BITMIME"),
+    ],
+)
+def test_a_notice_says_whether_it_is_8_bit(make, original, facts, kind):
+    message = make.message(7, **{"ret": "FULL", "size": len(original), **facts})
+    delivery = make.delivery(8, message=message)
+    (notice,) = notices(delivery, fate(delivery.recipients[0], make.unknown), bodies=Bodies(original))
+    assert (notice[0].body_type, notice[2].isascii()) == (kind, kind == "7BIT")

@@ -73,3 +73,22 @@ def test_each_destination_may_be_a_next_hop_of_its_own(make):
     key = LaneKey("contoso/partner.example")
     assert EACH_ITS_OWN.known(delivery) == EACH_ITS_OWN.usual(delivery.destination) == key
     assert asyncio.run(EACH_ITS_OWN.find(delivery)) == key
+
+
+def test_what_is_not_ready_is_not_taken_out_twice(make):
+    hop = HopQueue("relay.example:25")
+    backlog = put(make, hop, "contoso/a.example", 1)
+    assert hop.remove(backlog, 2) is None
+    assert hop.size == 1
+    assert hop.remove(backlog, 1).id == 1
+    assert hop.remove(backlog, 1) is None
+    assert hop.size == 0
+
+
+def test_an_attempt_that_ends_with_nothing_left_gives_no_turn(make):
+    hop = HopQueue("relay.example:25")
+    put(make, hop, "contoso/a.example", 1)
+    backlog, _ = hop.take(0.0)
+    hop.ended(backlog, 0.0)
+    assert not hop.rotation
+    assert hop.backlogs == {}

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 from gatepost.mail.model.delivery_result import Fate, Outcome, Sort, sort_of
 from gatepost.mail.model.message import Recipient, Return
-from gatepost.mail.queue.retry_decision import INTERNAL, conclude, suspended, uniform
+from gatepost.mail.queue.retry_decision import (
+    IN_DOUBT,
+    INTERNAL,
+    NO_NOTICE,
+    conclude,
+    mark_in_doubt,
+    suspended,
+    uniform,
+    untold,
+)
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.protocols.smtp.replies import Reply
 
@@ -139,3 +148,28 @@ def test_where_the_dns_failed_it_is_said_who_was_asked(make):
     fate = Fate(ANN, Sort.DEFERRED, failed, {"detail": "nameserver [127.0.0.1]:53 cannot be reached"})
     told = end(make.delivery(2, ANN), Outcome([fate])).last_error
     assert told == "450 4.4.312 DNS query failed (nameserver [127.0.0.1]:53 cannot be reached)"
+
+
+def test_while_the_sender_cannot_be_told_nothing_fails(make):
+    """What failed waits with its reply in the detail, who has it has it, and what was held is tried with the rest."""
+    delivery = make.delivery(2, ANN, JOE, EVE)
+    held = Fate(EVE, Sort.HELD, make.later, {"drop": "tls"})
+    fates = [*outcome((ANN, make.ok), (JOE, make.unknown)).fates, held]
+    before = end(delivery, Outcome(fates, destination_failed=True))
+    conclusion = untold(before, 5600.0)
+    kinds = [(fate.sort, fate.reply.text, fate.detail) for fate in conclusion.outcome.fates]
+    assert kinds == [
+        (Sort.DELIVERED, "250 2.0.0 OK", {"host": "mx"}),
+        (Sort.DEFERRED, NO_NOTICE.text, {"host": "mx", "failed": "550 5.1.1 User unknown"}),
+        (Sort.DEFERRED, "451 4.3.0 Try again later", {"drop": "tls"}),
+    ]
+    assert conclusion.remaining == [JOE, EVE]
+    assert (conclusion.next_at, conclusion.last_error, conclusion.held) == (5600.0, NO_NOTICE.text, False)
+    assert conclusion.outcome.destination_failed
+
+
+def test_what_is_in_doubt_says_so_until_it_is_settled(make):
+    delivery = make.delivery(2, Recipient("ann@partner.example"), Recipient("joe@partner.example"))
+    mark_in_doubt(delivery)
+    assert delivery.last_error == IN_DOUBT.text
+    assert [recipient.in_doubt for recipient in delivery.recipients] == [True, True]

@@ -65,3 +65,10 @@ def test_delay_notices(notice, age, due):
 )
 def test_held_mail_is_looked_at_when_its_sender_is_to_be_told(notice, now, expires_at, looks):
     assert Schedule(delay_notice=notice).look_again(1000.0, now, expires_at) == looks
+
+
+def test_no_wait_is_longer_than_the_longest():
+    schedule = Schedule(retry=(60.0, 3600.0, 900.0))
+    assert schedule.longest == pytest.approx(3960.0)
+    waits = [schedule.next_attempt(attempts, 0.0, FAR, 1.0) for attempts in range(1, 5)]
+    assert max(waits) <= schedule.longest

@@ -1,0 +1,178 @@
+"""What becomes of a delivery that leaves memory, whatever fails beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from gatepost.mail.model.delivery_result import Fate, Outcome, Sort, sort_of
+from gatepost.mail.model.message import Recipient
+from gatepost.mail.queue.memory_budget import QueueLimits, Window
+from gatepost.mail.queue.schedule import Schedule
+from gatepost.mail.queue.settlement import Settler
+from gatepost.store.interface import MessageUnstorable, StoreFailure
+
+ANN, JOE = "ann@partner.example", "joe@partner.example"
+
+
+class Store:
+    """Keeps what is settled; `errors` are raised in turn, None for none."""
+
+    def __init__(self):
+        self.settled, self.errors = [], []
+
+    def settle(self, settlements):
+        (settlement,) = settlements
+        if self.errors and (error := self.errors.pop(0)) is not None:
+            raise error
+        self.settled.append(settlement)
+
+
+class Bouncer:
+    def __init__(self):
+        self.asked, self.error = [], None
+
+    async def notices(self, delivery, fates, *, late, now):
+        self.asked.append(([fate.sort for fate in fates], late, now))
+        if self.error is not None:
+            raise self.error
+        return ["notice"] if any(fate.sort is Sort.FAILED for fate in fates) else []
+
+
+@pytest.fixture
+def parts():
+    """A settler and what it was given: store, bouncer, window, and the lists of what it told."""
+    made = SimpleNamespace(store=Store(), bouncer=Bouncer(), window=Window(QueueLimits()), told=[], noted=[], failed=[])
+    made.trace = None
+
+    def told(delivery, outcome, next_at):
+        if made.trace is not None:
+            raise made.trace
+        made.told.append((delivery.id, [fate.sort for fate in outcome.fates], next_at))
+
+    made.settler = Settler(
+        made.store, Schedule(), made.bouncer, made.window, lambda: 2000.0, told,
+        lambda destination, at: made.noted.append((destination, at)), made.failed.append,
+    )  # fmt: skip
+    return made
+
+
+def recipients(*names):
+    return [Recipient(name) for name in names]
+
+
+def outcome(delivery, *replies, sort=None):
+    pairs = zip(delivery.recipients, replies, strict=True)
+    return Outcome([Fate(recipient, sort or sort_of(reply), reply, {}) for recipient, reply in pairs])
+
+
+def finish(parts, delivery, result, **options):
+    asyncio.run(parts.settler.finish(delivery, result, **options))
+    return parts.store.settled[-1] if parts.store.settled else None
+
+
+def test_what_is_put_back_waits_as_if_it_had_not_been_in_memory(parts, make):
+    delivery = make.delivery(2, *recipients(ANN), body=b"body", attempts=3, last_error="451 before")
+    parts.window.keep_body(delivery)
+    parts.settler.put_back(delivery, 500.0)
+    (settlement,) = parts.store.settled
+    assert (settlement.remaining, settlement.next_at, settlement.last_error) == (
+        delivery.recipients,
+        500.0,
+        "451 before",
+    )
+    assert (delivery.attempts, delivery.body, parts.window.bytes) == (3, None, 0)
+    assert parts.noted == [(delivery.destination, 500.0)]
+    assert parts.told == parts.bouncer.asked == []
+
+
+def test_an_attempt_that_settles_it(parts, make):
+    delivery = make.delivery(2, *recipients(ANN), body=b"body")
+    parts.window.keep_body(delivery)
+    settlement = finish(parts, delivery, outcome(delivery, make.ok))
+    assert (settlement.remaining, settlement.notices, settlement.last_error) == ([], [], "")
+    assert (delivery.attempts, parts.window.bytes) == (1, 0)
+    assert parts.told == [(2, [Sort.DELIVERED], 0.0)]
+    assert parts.noted == []
+
+
+def test_recipients_part_ways(parts, make):
+    delivery = make.delivery(2, *recipients(ANN, JOE))
+    settlement = finish(parts, delivery, outcome(delivery, make.later, make.unknown))
+    assert [recipient.address for recipient in settlement.remaining] == [ANN]
+    assert settlement.notices == ["notice"]
+    assert settlement.last_error == delivery.last_error == "451 4.3.0 Try again later"
+    assert 2000.0 + 810 <= settlement.next_at <= 2000.0 + 990
+    assert parts.noted == [(delivery.destination, settlement.next_at)]
+    assert parts.told == [(2, [Sort.DEFERRED, Sort.FAILED], settlement.next_at)]
+
+
+@pytest.mark.parametrize("sort", [Sort.HELD, Sort.DEFERRED])
+def test_recipients_know_whether_they_are_held(parts, make, sort):
+    delivery = make.delivery(2, *recipients(ANN))
+    delivery.recipients[0].held = sort is not Sort.HELD
+    settlement = finish(parts, delivery, outcome(delivery, make.later, sort=sort))
+    assert [recipient.held for recipient in settlement.remaining] == [sort is Sort.HELD]
+
+
+@pytest.mark.parametrize(
+    ("reply", "tell", "told"), [("later", True, True), ("later", False, False), ("unknown", False, True)]
+)
+def test_the_trace_need_not_hear_of_each_deferral(parts, make, reply, tell, told):
+    delivery = make.delivery(2, *recipients(ANN))
+    finish(parts, delivery, outcome(delivery, getattr(make, reply)), tell_deferral=tell)
+    assert bool(parts.told) is told
+
+
+def test_a_trace_that_fails_is_not_worth_the_mail(parts, make, caplog):
+    parts.trace = KeyError("trace")
+    delivery = make.delivery(2, *recipients(ANN))
+    assert finish(parts, delivery, outcome(delivery, make.ok)).remaining == []
+    assert "delivery 2: its outcome was not recorded" in caplog.text
+
+
+def test_what_fails_waits_while_its_sender_cannot_be_told(parts, make, caplog):
+    parts.bouncer.error = OSError("disk")
+    delivery = make.delivery(2, *recipients(ANN, JOE))
+    settlement = finish(parts, delivery, outcome(delivery, make.ok, make.unknown))
+    assert [recipient.address for recipient in settlement.remaining] == [JOE]
+    assert settlement.next_at == 2000.0 + Schedule().retry[-1]
+    assert settlement.last_error == "451 4.3.0 It failed, and the notice for its sender cannot be made yet"
+    assert [record.levelname for record in caplog.records] == ["CRITICAL"]
+
+
+def test_a_delay_that_cannot_be_told_holds_up_nothing(parts, make, caplog):
+    parts.bouncer.error = OSError("disk")
+    delivery = make.delivery(2, *recipients(ANN))
+    settlement = finish(parts, delivery, outcome(delivery, make.later))
+    assert settlement.last_error == "451 4.3.0 Try again later"
+    assert "it goes on without them" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_texts_that_no_column_holds_are_left_out(parts, make, caplog):
+    parts.store.errors = [MessageUnstorable("a text")]
+    delivery = make.delivery(2, *recipients(ANN, JOE))
+    settlement = finish(parts, delivery, outcome(delivery, make.later, make.unknown))
+    assert (settlement.last_error, settlement.notices, delivery.last_error) == ("", [], "")
+    assert [recipient.address for recipient in settlement.remaining] == [ANN]
+    assert parts.noted == [(delivery.destination, settlement.next_at)]
+    assert "delivery 2 is settled without its text and its notices: a text" in caplog.text
+    assert parts.failed == []
+
+
+def test_a_delivery_that_cannot_be_settled_at_all_stays(parts, make, caplog):
+    parts.store.errors = [MessageUnstorable("a text"), StoreFailure("gone")]
+    delivery = make.delivery(2, *recipients(ANN))
+    assert finish(parts, delivery, outcome(delivery, make.later)) is None
+    assert "delivery 2 stays as it was: gone" in caplog.text
+
+
+def test_a_store_that_failed_is_told(parts, make):
+    gone = StoreFailure("gone")
+    parts.store.errors = [gone]
+    delivery = make.delivery(2, *recipients(ANN))
+    finish(parts, delivery, outcome(delivery, make.ok))
+    assert parts.failed == [gone]

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from gatepost.mail.queue.hop_queue import LaneKey
+from gatepost.mail.queue.memory_budget import QueueLimits, Window
+from gatepost.mail.queue.retry_decision import UNTRIED
+from gatepost.mail.queue.sweeper import Sweeper
+from gatepost.mail.queue.waiting import Waiting
+
+A, B = "contoso/a.example", "fabrikam/b.example"
+
+
+class Settler:
+    def __init__(self):
+        self.finished, self.put = [], []
+
+    async def finish(self, delivery, outcome, *, tell_deferral):
+        self.finished.append((delivery.id, outcome.fates[0].reply.text, tell_deferral))
+
+    def put_back(self, delivery, due):
+        self.put.append((delivery.id, due))
+
+
+class Store:
+    """Leases what is given for a destination, one batch at a time."""
+
+    def __init__(self):
+        self.batches, self.leases = {}, []
+
+    async def lease(self, destination, limit, now):
+        self.leases.append((destination, limit, now))
+        batches = self.batches.get(destination, [])
+        return batches.pop(0) if batches else []
+
+    async def flushed(self):
+        pass
+
+
+class Lookups:
+    def __init__(self):
+        self.keys = {}
+
+    async def find(self, delivery):
+        return self.keys.get(delivery.id, LaneKey("relay"))
+
+
+@pytest.fixture
+def parts(make):
+    """A sweeper, a next hop that did not answer, and what was placed and noted."""
+    made = SimpleNamespace(settler=Settler(), store=Store(), lookups=Lookups(), placed=[], noted=[], stopped=False)
+    made.waiting = Waiting(Window(QueueLimits()), made.settler, lambda: 100.0)
+
+    async def note_earliest(destination, not_before):
+        made.noted.append((destination, not_before))
+
+    made.sweeper = Sweeper(
+        made.store, made.waiting, SimpleNamespace(note_earliest=note_earliest), made.lookups,
+        lambda delivery, key: made.placed.append((delivery.id, key)), lambda: made.stopped,
+    )  # fmt: skip
+    made.hop = made.waiting.hop("relay")
+    made.hop.gate.fail(make.silence, 500.0, "contoso")
+    return made
+
+
+def ready(parts, make, *numbers, destination=A, **fields):
+    backlog = parts.hop.backlog(destination, "")
+    for number in numbers:
+        parts.waiting.add(parts.hop, backlog, make.delivery(number, destination=destination, **fields))
+    return backlog
+
+
+def sweep(parts, gate, *backlogs):
+    parts.sweeper.gates.add(gate)
+    asyncio.run(parts.sweeper.sweep(parts.hop, gate, backlogs))
+    assert gate not in parts.sweeper.gates
+
+
+def test_what_is_in_memory_and_what_is_due_in_the_store_waits_untried(parts, make):
+    first, second = ready(parts, make, 1, 2), ready(parts, make, 3, destination=B)
+    parts.hop.hungry["contoso/c.example"] = ""
+    parts.hop.sated["contoso/d.example"] = ""
+    parts.store.batches = {A: [[make.delivery(4, attempts=1)], [make.delivery(5)]]}
+    sweep(parts, parts.hop.gate, first, second)
+    refused, others = "450 4.4.316 Connection refused", "450 4.4.316 The next hop did not answer a moment ago"
+    assert parts.settler.finished == [
+        (1, refused, True), (2, refused, True), (3, others, True), (4, refused, False), (5, refused, True)
+    ]  # fmt: skip
+    destinations = [A, B, "contoso/c.example", "contoso/d.example"]
+    assert list(dict.fromkeys(destination for destination, _, _ in parts.store.leases)) == destinations
+    assert parts.noted == [(destination, 500.0) for destination in destinations]
+    assert (parts.hop.hungry, parts.hop.sated) == ({}, {})
+
+
+def test_what_goes_another_way_is_placed_there(parts, make):
+    backlog = ready(parts, make, 1)
+    parts.lookups.keys = {2: LaneKey("archive", "rule"), 3: LaneKey("relay", "other terms")}
+    parts.store.batches = {A: [[make.delivery(2), make.delivery(3)]]}
+    sweep(parts, parts.hop.gate, backlog)
+    assert parts.placed == [(2, LaneKey("archive", "rule"))]
+    assert [number for number, _, _ in parts.settler.finished] == [1, 3]  # the whole next hop is silent
+
+
+def test_what_failed_for_a_destination_speaks_for_its_own_terms(parts, make):
+    backlog = ready(parts, make, 1)
+    backlog.gate.fail(make.silence, 700.0, "contoso")
+    parts.hop.hungry["contoso/c.example"] = ""
+    parts.lookups.keys = {3: LaneKey("relay", "other terms")}
+    parts.store.batches = {A: [[make.delivery(2), make.delivery(3)]]}
+    sweep(parts, backlog.gate, backlog)
+    assert [number for number, _, _ in parts.settler.finished] == [1, 2]
+    assert parts.placed == [(3, LaneKey("relay", "other terms"))]
+    assert parts.noted == [(A, 700.0)]
+    assert parts.hop.hungry == {"contoso/c.example": ""}
+
+
+def test_what_came_in_meanwhile_waits_until_the_gate_opens(parts, make):
+    backlog = ready(parts, make, 1)
+
+    async def finish(delivery, outcome, *, tell_deferral):
+        if delivery.id == 1:
+            ready(parts, make, 2)
+
+    parts.settler.finish = finish
+    sweep(parts, parts.hop.gate, backlog)
+    assert parts.settler.put == [(2, 500.0)]
+
+
+def test_a_queue_that_ends_puts_back_what_it_has(parts, make):
+    backlog = ready(parts, make, 1, 2)
+    parts.stopped = True
+    sweep(parts, parts.hop.gate, backlog)
+    assert parts.settler.put == [(1, 100.0), (2, 100.0)]
+    assert parts.settler.finished == parts.store.leases == parts.noted == []
+
+
+def test_a_host_that_answers_meanwhile_ends_it(parts, make):
+    backlog = ready(parts, make, 1)
+
+    async def finish(delivery, outcome, *, tell_deferral):
+        parts.settler.finished.append(outcome.fates[0].reply)
+        parts.hop.gate.recover()
+
+    parts.settler.finish = finish
+    ready(parts, make, 2)
+    sweep(parts, parts.hop.gate, backlog)
+    assert parts.settler.finished == [make.silence, UNTRIED]
+    assert parts.store.leases == []
+
+
+def test_a_store_that_fails_leaves_the_gate_to_be_swept_again(parts, make):
+    async def lease(*_arguments):
+        raise OSError("gone")
+
+    parts.store.lease = lease
+    backlog = ready(parts, make, 1)
+    parts.sweeper.gates.add(parts.hop.gate)
+    with pytest.raises(OSError, match="gone"):
+        asyncio.run(parts.sweeper.sweep(parts.hop, parts.hop.gate, [backlog]))
+    assert parts.sweeper.gates == set()

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.mail.queue.memory_budget import QueueLimits, Window
+from gatepost.mail.queue.waiting import Waiting
+
+A, B = "contoso/a.example", "contoso/b.example"
+
+
+class Settler:
+    def __init__(self):
+        self.put = []
+
+    def put_back(self, delivery, due):
+        self.put.append((delivery.id, due))
+
+
+@pytest.fixture
+def now():
+    return [100.0]
+
+
+@pytest.fixture
+def waiting(now):
+    return Waiting(Window(QueueLimits()), Settler(), lambda: now[0])
+
+
+def fill(waiting, make, *numbers, destination=A, hop="relay"):
+    queue = waiting.hop(hop)
+    backlog = queue.backlog(destination, "")
+    for number in numbers:
+        waiting.add(queue, backlog, make.delivery(number, destination=destination))
+    return queue, backlog
+
+
+def test_a_hop_is_made_once(waiting):
+    assert waiting.hop("relay") is waiting.hop("relay")
+    assert list(waiting.hops) == ["relay"]
+
+
+def test_what_comes_in_is_counted_until_it_leaves(waiting, make):
+    hop, backlog = fill(waiting, make, 1, 2)
+    assert (waiting.window.waiting, hop.size, set(waiting.places)) == (2, 2, {1, 2})
+    assert waiting.next(hop) == (backlog, make.delivery(1, destination=A))
+    assert (waiting.window.waiting, set(waiting.places)) == (1, {2})
+    waiting.next(hop)
+    assert waiting.next(hop) is None
+    assert waiting.window.waiting == 0
+
+
+def test_what_is_put_first_comes_first(waiting, make):
+    hop, backlog = fill(waiting, make, 1, 2)
+    waiting.add(hop, backlog, make.delivery(3, destination=A), first=True)
+    assert [waiting.next(hop)[1].id for _ in range(3)] == [3, 1, 2]
+
+
+def test_what_is_not_begun_can_be_taken_out(waiting, make):
+    hop, backlog = fill(waiting, make, 1, 2)
+    assert waiting.remove(2).id == 2
+    assert waiting.remove(2) is None
+    assert waiting.remove(9) is None
+    assert (waiting.window.waiting, hop.size) == (1, 1)
+    backlog.ready.clear()  # its place is known still, and it is not there
+    assert waiting.remove(1) is None
+    assert waiting.window.waiting == 1
+
+
+def test_all_of_some_backlogs_goes_back(waiting, make):
+    _, first = fill(waiting, make, 1, 2)
+    _, second = fill(waiting, make, 3, destination=B)
+    fill(waiting, make, 4, hop="other")
+    waiting.put_back([first, second], 500.0)
+    assert waiting.settler.put == [(1, 500.0), (2, 500.0), (3, 500.0)]
+    assert set(waiting.places) == {4}
+    assert waiting.take_ready([first]) == []
+
+
+def test_only_a_hop_of_which_nothing_matters_is_forgotten(waiting, make, now):
+    hop, backlog = fill(waiting, make, 1)
+    waiting.forget_if_idle(hop)
+    assert "relay" in waiting.hops
+    waiting.remove(1)
+    hop.tidy(backlog, now[0])
+    hop.gate.fail(make.silence, 110.0, "contoso")
+    waiting.forget_the_idle()
+    assert "relay" in waiting.hops
+    now[0] = 110.0 + 3601
+    waiting.forget_the_idle()
+    assert waiting.hops == {}
+    waiting.forget_if_idle(hop)  # once more does no harm
+
+
+def test_failures_of_a_destination_are_forgotten_in_time(waiting, make, now):
+    hop = waiting.hop("relay")
+    backlog = hop.backlog(A, "")
+    backlog.gate.fail(make.silence, 110.0, "contoso")
+    waiting.failing[backlog] = hop
+    waiting.forget_the_idle()
+    assert waiting.failing == {backlog: hop}
+    assert waiting.hops == {"relay": hop}
+    now[0] = 110.0 + 3601
+    waiting.forget_the_idle()
+    assert (waiting.failing, hop.backlogs, waiting.hops) == ({}, {}, {})
+
+
+def test_what_is_left_alone_is_counted_and_no_longer_than_its_failures_say(waiting, make, now):
+    hop = waiting.hop("relay")
+    hop.gate.fail(make.silence, 900.0, "contoso")
+    waiting.hop("open")
+    backlog = waiting.hop("open").backlog(A, "")
+    for _ in range(3):
+        backlog.gate.fail(make.silence, 900.0, "contoso")
+    waiting.failing[backlog] = waiting.hop("open")
+    assert waiting.backing_off() == 2
+    waiting.shorten_gates(100.0, lambda failures: 50.0 * failures)
+    assert (hop.gate.until, backlog.gate.until, waiting.hop("open").gate.until) == (150.0, 250.0, 0.0)
+    now[0] = 150.0
+    assert waiting.backing_off() == 1
