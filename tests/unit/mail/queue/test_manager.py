@@ -10,6 +10,8 @@ import pytest
 
 from gatepost.mail.model.delivery_result import Fate, Outcome, Sort
 from gatepost.mail.queue import manager as module
+from gatepost.mail.queue.hop_queue import LaneKey
+from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.replies import Reply
@@ -1022,5 +1024,236 @@ def test_a_queue_that_is_paused_wakes_for_nothing(rig):
             assert rig.tried() == []
             assert [entry.state for entry in rig.entries()] == ["deferred"]
             assert manager.lanes == manager.waiting == 0
+
+    run(main)
+
+
+# ---------------------------------------------------------------------------------------------- next hops, step by step
+
+
+class Slow:
+    """Of partner.example the next hop has to be looked up, which takes until `gate` is set."""
+
+    def __init__(self):
+        self.gate = asyncio.Event()
+
+    def known(self, delivery):
+        return None if delivery.destination == PARTNER else LaneKey(delivery.destination)
+
+    async def find(self, _delivery):
+        await self.gate.wait()
+        return LaneKey("relay")
+
+    def usual(self, destination):
+        return None if destination == PARTNER else LaneKey(destination)
+
+
+def test_what_has_to_be_looked_up_waits_in_memory_within_its_limits(rig):
+    rig.finder = Slow()
+
+    async def main():
+        async with rig.open(window_per_destination=2) as manager:
+            (first,), (second,), (third,) = [await rig.accept(ANN) for _ in range(3)]
+            assert manager.waiting == 2
+            assert third.body is None  # it is put back, due at once
+            manager.administered([notice("drop", number=second.id)])
+            assert manager.waiting == 1
+            rig.finder.gate.set()
+            await rig.calm()
+            assert first.id not in manager._in_flight
+            assert manager.waiting == manager._window.bytes == 0
+            assert rig.entries() == []
+            assert len(rig.tried()) == 3  # the store was not told to drop it
+
+    run(main)
+
+
+def test_what_waits_for_a_look_up_goes_back_at_the_end(rig):
+    rig.finder = Slow()
+
+    async def main():
+        async with rig.open(drain=0.05) as manager:
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+        assert manager.waiting == 0
+        assert [entry.state for entry in rig.entries()] == ["deferred"]
+        (delivery,) = [entry.delivery for entry in rig.entries()]
+        assert delivery.attempts == 0
+
+    run(main)
+
+
+def test_what_is_swept_and_goes_another_way_is_tried_there(rig):
+    async def main():
+        async with rig.open() as manager:
+            (delivery,) = await rig.accept(ANN, offer=False)
+            manager._place_again(delivery, LaneKey("archive", "rule"))
+            assert list(manager._waiting.hops) == ["archive"]
+            await rig.calm()
+            assert rig.tried() == [ANN]
+
+    run(main)
+
+
+def test_a_retry_opens_the_gate_of_the_destination_that_it_names(rig):
+    rig.peer.failing, rig.peer.silent = {PARTNER, "contoso/other.example"}, False
+
+    async def main():
+        async with rig.open() as manager:
+            await rig.accept(ANN, "eve@other.example")
+            await rig.calm()
+            gates = {backlog.destination: backlog.gate for backlog in manager._waiting.failing}
+            assert [gate.closed(rig.now) for gate in gates.values()] == [True, True]
+            manager.administered([notice("retry")])
+            assert (gates[PARTNER].closed(rig.now), gates["contoso/other.example"].closed(rig.now)) == (False, True)
+
+    run(main)
+
+
+def test_a_gate_that_says_nothing_gives_no_reason(rig):
+    async def main():
+        async with rig.open() as manager:
+            manager._waiting.hop(PARTNER).gate.until = rig.now + 50
+            await rig.accept(ANN)
+            await rig.calm()
+            (entry,) = rig.entries()
+            assert (entry.delivery.last_error, entry.delivery.next_at) == ("", rig.now + 50)
+
+    run(main)
+
+
+def test_a_lane_that_another_queue_gives_back_is_used(rig):
+    rig.budget = LaneBudget(10, 1, time.monotonic)
+
+    async def main():
+        async with rig.open():
+            rig.budget.take(PARTNER)
+            await rig.accept(ANN)
+            await rig.calm()
+            assert rig.tried() == []
+            rig.budget.release(PARTNER)
+            await rig.calm()
+            assert rig.tried() == [ANN]
+
+    run(main)
+
+
+def test_a_hop_in_line_that_may_not_begin_any_more_is_passed_over(rig):
+    rig.budget = LaneBudget(1, 1, time.monotonic)
+
+    async def main():
+        async with rig.open() as manager:
+            rig.budget.take("elsewhere")
+            await rig.accept(ANN, "eve@other.example")
+            assert len(manager._line) == 2
+            manager._waiting.hops[PARTNER].gate.until = rig.now + 50
+            rig.budget.release("elsewhere")
+            await rig.calm()
+            assert rig.tried() == ["eve@other.example"]
+            assert not manager._line
+
+    run(main)
+
+
+def crowded(delivery):
+    fates = [Fate(recipient, Sort.DEFERRED, LATER, {}) for recipient in delivery.recipients]
+    return Outcome(fates, destination_failed=True, next_hop_failed=True, crowded=True)
+
+
+@pytest.mark.parametrize(("others", "closed", "tries"), [(0, False, 1), (1, False, 6), (1, True, 1)])
+def test_what_a_busy_host_turned_away_is_tried_again_beside_other_lanes(rig, others, closed, tries):
+    """At once and a few times, if others of ours are there; not behind a gate that has closed meanwhile."""
+    rig.budget = LaneBudget(10, 10, time.monotonic)
+
+    async def deliver(delivery):
+        rig.peer.attempts.append((delivery.destination, [ANN]))
+        if closed:
+            rig.manager._waiting.hops[PARTNER].gate.fail(LATER, rig.now + 50, "contoso")
+        while rig.budget.lanes(PARTNER) <= others:
+            rig.budget.take(PARTNER)
+        return crowded(delivery)
+
+    async def main():
+        async with rig.open(deliver=deliver) as manager:
+            await rig.accept(ANN)
+            for _ in range(tries):
+                await rig.calm()
+                while others and not closed and rig.budget.lanes(PARTNER):
+                    rig.budget.release(PARTNER)  # the lane ended, as there are too many for such a host
+            await rig.calm()
+            assert len(rig.tried()) == tries
+            assert manager._turned_away == {}
+            (entry,) = rig.entries()
+            assert entry.delivery.attempts == 1
+
+    run(main)
+
+
+def test_a_lane_waits_while_the_disk_is_full(rig):
+    waited = []
+
+    async def main():
+        async with rig.open() as manager:
+
+            async def written():
+                waited.append(len(rig.peer.attempts))
+
+            held_up = iter([written(), None])
+            manager._store.held_up = lambda: next(held_up, None)
+            await rig.accept(ANN)
+            await rig.calm()
+            assert waited == [0]
+            assert rig.tried() == [ANN]
+
+    run(main)
+
+
+def test_silence_that_others_did_not_meet_closes_nothing(rig):
+    rig.peer.failing = {PARTNER}
+
+    async def deliver(delivery):
+        rig.manager._waiting.hops[PARTNER].answered = time.monotonic() + 1
+        return await rig.peer.deliver(delivery)
+
+    async def main():
+        async with rig.open(deliver=deliver) as manager:
+            await rig.accept(ANN)
+            await rig.calm()
+            assert manager.backing_off == 0
+            assert len(rig.entries()) == 1
+
+    run(main)
+
+
+def test_what_is_swept_already_is_not_swept_twice(rig):
+    rig.peer.failing = {PARTNER}
+
+    async def main():
+        async with rig.open() as manager:
+            await rig.accept(ANN)
+            await rig.calm()
+            gate = manager._waiting.hops[PARTNER].gate
+            manager._sweeper.gates.add(gate)
+            names = []
+            spawn_task = manager._spawn
+            manager._spawn = lambda work, name: names.append(name) or spawn_task(work, name)
+            await rig.pass_time(1000)
+            assert gate.failures == 2
+            assert not [name for name in names if name.startswith("sweep")]
+            manager._sweeper.gates.clear()
+
+    run(main)
+
+
+def test_a_store_that_fails_in_the_background_stops_delivery_too(rig, caplog):
+    async def fails():
+        raise StoreFailure("the disk is gone")
+
+    async def main():
+        async with rig.open() as manager:
+            manager._spawn(fails(), "failing")
+            await asyncio.sleep(0.01)
+            assert manager._draining
+            assert "delivery stops until a new start: the disk is gone" in caplog.text
 
     run(main)
