@@ -53,7 +53,7 @@ imports: env
 unit: env ## tests of single modules, in memory
 	@$(UNIT) -n $(JOBS) --dist worksteal || $(call once_more,$(UNIT))
 
-coverage: env ## every pure module is covered, branch by branch, by its own test file alone
+coverage: env ## every module of the pure packages, store and queue is covered, branch by branch, by its own test file alone
 	@$(BIN)/python scripts/own_coverage.py
 
 system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing)

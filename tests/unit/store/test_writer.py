@@ -77,6 +77,7 @@ def disk(request):
 
 def count(shop, table):
     connection = apsw.Connection(str(shop.shard / QUEUE_FILE))
+    connection.set_busy_timeout(5000)
     result = connection.execute(f"SELECT count(*) FROM {table}").get  # noqa: S608 - a table's name
     connection.close()
     return result

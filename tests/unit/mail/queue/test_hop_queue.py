@@ -92,3 +92,10 @@ def test_an_attempt_that_ends_with_nothing_left_gives_no_turn(make):
     hop.ended(backlog, 0.0)
     assert not hop.rotation
     assert hop.backlogs == {}
+
+
+def test_a_backlog_is_made_once_for_its_destination_and_terms():
+    hop = HopQueue("relay.example:25")
+    backlog = hop.backlog("contoso/a.example", "")
+    assert hop.backlog("contoso/a.example", "") is backlog
+    assert hop.backlog("contoso/a.example", "by rule") is not backlog
