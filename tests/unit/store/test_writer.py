@@ -217,7 +217,7 @@ def test_what_does_not_fit_alone_keeps_nothing_else_from_being_written(shop, dis
             store.settle([Settlement(failed, [], notices=[notice])])
             store.settle([Settlement(delivery, []) for delivery in deliveries])
             waiting = [spawn(store.flushed(), "flushed") for _ in range(3)]
-            await eventually(lambda: count(shop, "delivery") == 1, seconds=20)
+            await eventually(lambda: count(shop, "delivery") == 1, seconds=45)
             assert not any(one.done() for one in waiting), "what was handed over before is not durable yet"
             held_up = store.held_up()
             disk.most = None
