@@ -30,7 +30,7 @@ PURE = (
     *("analysis/migration", "analysis/hybrid", "analysis/alarms"),
 )
 # Not pure, but what is lost there is lost for good.
-GUARDED = ("store", "queue")
+GUARDED = ("store", "mail/queue", "mail/model")
 PURE_MODULES = (
     "policy/logins/throttle",
     *(f"manage/access/{name}" for name in ("actions", "principal", "records", "fields")),
