@@ -8,15 +8,16 @@ from __future__ import annotations
 import os
 import re
 import smtplib
-import socket
 import subprocess
 import threading
 import time
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
+from support.admin import AdminCentre
 from support.debian import MARK, need
 from support.gateway import Gateway
 from support.process import free_port, wait_until
@@ -98,10 +99,14 @@ class Sender:
 
 
 class Filler:
-    """A foreign file that takes all of a file system, and whatever is freed there, until it is removed."""
+    """A foreign file that takes all of a file system, and whatever is freed there, until it is removed.
 
-    def __init__(self, path: Path) -> None:
+    pause: seconds after which it looks again for what was freed.
+    """
+
+    def __init__(self, path: Path, pause: float = 0.005) -> None:
         self._path = path
+        self._pause = pause
         self._over = threading.Event()
         self._full = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -117,7 +122,7 @@ class Filler:
 
     def _run(self) -> None:
         with self._path.open("wb", buffering=0) as file:
-            while not self._over.wait(0.005):
+            while not self._over.wait(self._pause):
                 for size in (1 << 20, 4096):
                     with suppress(OSError):
                         while not self._over.is_set():
@@ -202,11 +207,13 @@ def test_the_whole_gateway_starts_on_a_full_disk_after_a_clean_stop(
     metrics, centre = free_port(), free_port()
     beside = {"metrics": {"address": f"127.0.0.1:{metrics}"}, "admin": {"address": f"127.0.0.1:{centre}"}}
     server = on_disk(partner, **beside)
+    pages = AdminCentre(server, centre)
+    pages.make_owner()
     sender = Sender(server.port)
     assert sender.send(20) == 0
     assert sender.send(3, BIG) == 0
     server.stop()
-    filler = Filler(disk / "foreign")
+    filler = Filler(disk / "foreign", pause=0.00001)  # it takes what is free for less than a moment
     running.callback(filler.remove)
     filler.start()
     partner.start()
@@ -215,8 +222,9 @@ def test_the_whole_gateway_starts_on_a_full_disk_after_a_clean_stop(
     assert arrived(partner) == Counter(sender.taken)
     assert sender.send(1) == 452
     assert sender.send(1, BIG) == 452
-    for port in (metrics, centre):
-        wait_until(lambda port=port: socket.create_connection(("127.0.0.1", port), 2).close() is None, f"port {port}")
+    with urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=20) as numbers:
+        assert b"gatepost_" in numbers.read()
+    wait_until(pages.answers, "the admin centre answers")
     assert server.cli("status", json=True).data["ok"]
     assert server.cli("destination", "list", json=True).data is not None
     filler.remove()

@@ -38,6 +38,7 @@ from gatepost.pki.certificates.vault import VaultError
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
+from gatepost.store.wal_index import hold_indexes
 
 if TYPE_CHECKING:
     import socket
@@ -65,6 +66,7 @@ def serve(config: str | None) -> None:
     _check(settings)
     ports = _bind(settings)
     _drop_privileges(settings, account)
+    hold_indexes(Path(settings.server.data_dir))
     _grant(settings)
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
