@@ -312,6 +312,7 @@ ENDPOINTS = (
         RequestMade,
         body=NewRequest,
         status=201,
+        seeks=True,
         description="The key waits on the gateway, sealed; `POST /certificates` takes the certificate without a key.",
         action="certificate-request",
     ),

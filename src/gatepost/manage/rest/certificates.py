@@ -277,6 +277,7 @@ ENDPOINTS = (
         _TAG,
         body=NewCertificateBody,
         status=201,
+        seeks=True,
         changes=True,
         action="certificate-add",
         description="It is next until a switch, unless nothing is current yet for its names. Its key is sealed.",

@@ -145,12 +145,12 @@ class Endpoint:
     """One method of one path.
 
     path: below /api/v1; "{name:path}" takes slashes, too, and stands last. scope: needed; None lets everyone who is
-    known. answer: what a success returns; a `ListOf` makes pages, a `FileOf` no
-    JSON. changes: it takes `dry_run`. guarded: and If-Match,
-    without which nothing is changed. may_create: it may answer 201. grave: a session must have proved lately who it is
-    (`manage.web.confirmed`), and the state may forbid it. seeks: it may answer 404 for what its parameters name. most:
-    bytes of a body. tag: its chapter. action: what the audit calls it; every call that is not safe is kept there, and a
-    safe one that has an action. recorded: its use case keeps a success itself, as guarded ones without an action do.
+    known. answer: what a success returns; a `ListOf` makes pages, a `FileOf` no JSON. changes: it takes `dry_run`.
+    guarded: and If-Match, without which nothing is changed. may_create: it may answer 201. grave: a session must have
+    proved lately who it is (`manage.web.confirmed`), and the state may forbid it. seeks: it may answer 404 for what its
+    query or body names. most: bytes of a body. tag: its chapter. action: what the audit calls it; every call that is
+    not safe is kept there, and a safe one that has an action. recorded: its use case keeps a success itself, as guarded
+    ones without an action do.
     """
 
     method: str

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from contextlib import closing
+from http import HTTPStatus
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +18,7 @@ from starlette.middleware import Middleware
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.rest.openapi import statuses
 from gatepost.manage.rest.serving import routes
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.authority import Authority
@@ -27,6 +30,7 @@ NOON = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 ROOT = Authority("REST Root")
 NAME = "mx.gate.example"
+_PARAMETER = re.compile(r"\{\w+(:path)?\}")
 
 
 class Response(NamedTuple):
@@ -70,6 +74,7 @@ class Api:
     def __init__(self, gateway, endpoints):
         self.who = OWNER
         self.gateway = gateway
+        self._endpoints = endpoints
         self._app = Starlette(routes=routes(endpoints), middleware=[Middleware(_Who, api=self)])
         self._app.state.gateway = gateway
         self.accounts = self._app.state.accounts = Accounts(gateway.data.with_name("access") / ACCESS_FILE)
@@ -96,7 +101,12 @@ class Api:
             "query_string": query.encode(),
             "headers": [(name.encode(), value.encode()) for name, value in fields.items() if value is not None],
         }
-        return asyncio.run(self._exchange(scope, chunks or [data]))
+        answer = asyncio.run(self._exchange(scope, chunks or [data]))
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            for one in self._endpoints:
+                if one.method == method and re.fullmatch(_PARAMETER.sub("[^/]+", one.path), path):
+                    assert answer.status in statuses(one), "the document does not say that it answers this"
+        return answer
 
     async def _exchange(self, scope, chunks):
         pieces = [{"type": "http.request", "body": one, "more_body": True} for one in chunks]

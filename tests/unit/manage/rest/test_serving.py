@@ -71,7 +71,10 @@ ENDPOINTS = [
     endpoint("POST", path="/queue", scope=Scope.QUEUE),
     endpoint(path="/broken", handler=raising(RuntimeError("the password is swordfish"))),
     endpoint("POST", path="/lost", handler=raising(LATER)),
-    *[endpoint(path=f"/refused/{kind}", handler=raising(refusal)) for kind, refusal in REFUSALS.items()],
+    *[
+        endpoint("POST", path=f"/refused/{kind}", changes=True, handler=raising(refusal))
+        for kind, refusal in REFUSALS.items()
+    ],
 ]
 
 
@@ -304,7 +307,7 @@ def test_a_conflict_that_is_none_of_versions(api_of):
     ("kind", "status"), [(Kind.INPUT, 422), (Kind.MISSING, 404), (Kind.CONFLICT, 409), (Kind.UNREADABLE, 503)]
 )
 def test_what_administration_refuses(api, kind, status):
-    answer = api.call("GET", f"/refused/{kind}")
+    answer = api.call("POST", f"/refused/{kind}")
     assert answer.status == status
     assert answer.problem
     assert answer.json["detail"] == "why"
