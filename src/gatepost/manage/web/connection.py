@@ -37,6 +37,27 @@ _LOGGED_EVERY: Final = 60.0
 _log = logging.getLogger(__name__)
 
 
+class _MeasuredRequests(h11.Connection):
+    """A head is measured however it came: h11 itself measures only one that it has to wait for.
+
+    most: bytes of it.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(h11.SERVER, most)
+        self._most = most
+
+    def next_event(self) -> type[h11.NEED_DATA | h11.PAUSED] | h11.Event:
+        """See `h11.Connection.next_event`."""
+        if self.their_state is not h11.IDLE:
+            return super().next_event()
+        before = len(self.trailing_data[0])
+        event = super().next_event()
+        if isinstance(event, h11.Request) and before - len(self.trailing_data[0]) > self._most:
+            raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
+        return event
+
+
 class Connection(H11Protocol):
     """One connection; uvicorn calls its methods."""
 
@@ -48,6 +69,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Take it up, or say that there are too many."""
         super().connection_made(transport)
+        self.conn = _MeasuredRequests(cast("int", self.config.h11_max_incomplete_event_size))
         self.place = source_of(self.client[0] if self.client else "")
         others = [cast("Connection", one) for one in self.connections if one is not self]
         if len(others) >= _MOST or sum(one.place == self.place for one in others) >= _MOST_OF_ONE:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
 
 import pytest
 
-from gatepost.manage.web import connection
+from gatepost.manage.web import connection, server
 from gatepost.manage.web.server import WebServer
 from gatepost.net.listener import bind
 from gatepost.net.tasks import spawn
 from gatepost.settings.loader import load
 
+HEAD = 32 * 1024
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -163,6 +165,39 @@ def test_what_is_no_request_is_told_so_in_the_form_of_all_refusals(settings, ech
                 told = await ends(reader)
                 assert told.startswith(b"HTTP/1.1 400 Bad Request\r\n")
                 assert b"/api/v1/problems/malformed" in told
+
+    asyncio.run(story())
+
+
+def head(size):
+    """A whole one of so many bytes."""
+    line = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "
+    return line + b"y" * (size - len(line) - 4) + b"\r\n\r\n"
+
+
+# however it is read: at once, a part at a time, or behind another request
+HEADS = {
+    "the largest": ([head(HEAD)], b"200"),
+    "the largest in parts": ([head(HEAD)[:-1], head(HEAD)[-1:]], b"200"),
+    "too large at once": ([head(HEAD + 1)], b"400"),
+    "too large in parts": ([head(HEAD + 1)[:-1], head(HEAD + 1)[-1:]], b"400"),
+    "much too large at once": ([head(70_000)], b"400"),
+    "spaces": ([REQUEST[:-4] + b" " * HEAD + b"\r\n\r\n"], b"400"),
+    "behind another": ([REQUEST + head(70_000)], b"200400"),
+}
+
+
+@pytest.mark.parametrize(("parts", "answers"), HEADS.values(), ids=HEADS)
+def test_the_bound_of_a_head_does_not_depend_on_how_it_is_read(settings, echo, monkeypatch, parts, answers):
+    monkeypatch.setattr(server, "_KEEP_ALIVE", 1)
+
+    async def story():
+        async with served(echo, settings) as dial:
+            reader, writer = await dial()
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(0.1)
+            assert b"".join(re.findall(rb"HTTP/1\.1 (\d+) ", await ends(reader))) == answers
 
     asyncio.run(story())
 
