@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.net.lookups.http import host_addresses
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.addresses import not_allowed
 from gatepost.policy.connectors.names import host_port
 from gatepost.protocols.scanners.clamd import ANSWER_OCTETS, BEGIN, END, piece, read_answer
@@ -48,27 +49,47 @@ async def ask_clamd(
 
 
 async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: AsyncIterator[bytes]) -> Finding:
-    # clamd answers and closes while there is still more to come, if that is too much for it: what it said counts.
-    with contextlib.suppress(ConnectionError):
-        writer.write(BEGIN)
-        async for chunk in content:
-            if writer.is_closing():  # to write there is an error of the program
-                break
-            if chunk:
-                writer.writelines((piece(chunk), chunk))
-                await writer.drain()
-        if not writer.is_closing():
-            writer.write(END)
-            await writer.drain()
+    # Read from the first: what is there when the connection is reset is not given out any more.
+    answer = spawn(_heard(reader), "answer of clamd")
     try:
-        return read_answer((await reader.readuntil(b"\0"))[:-1])
+        with contextlib.suppress(ConnectionError):
+            await _sent(writer, content, answer)
+        heard = await answer
+    finally:
+        answer.cancel()
+    if isinstance(heard, UnusableAnswer):
+        raise heard
+    return read_answer(heard)
+
+
+async def _heard(reader: asyncio.StreamReader) -> bytes | UnusableAnswer:
+    try:
+        return (await reader.readuntil(b"\0"))[:-1]
     except asyncio.IncompleteReadError as failure:
         said = "without an answer" if not failure.partial else "in the middle of its answer"
-        raise UnusableAnswer(f"clamd closed the connection {said}") from failure
-    except ConnectionError as failure:
-        raise UnusableAnswer("clamd closed the connection without an answer") from failure
-    except asyncio.LimitOverrunError as failure:
-        raise UnusableAnswer(f"clamd's answer is longer than {ANSWER_OCTETS} octets") from failure
+        return UnusableAnswer(f"clamd closed the connection {said}")
+    except ConnectionError:
+        return UnusableAnswer("clamd closed the connection without an answer")
+    except asyncio.LimitOverrunError:
+        return UnusableAnswer(f"clamd's answer is longer than {ANSWER_OCTETS} octets")
+
+
+async def _sent(writer: asyncio.StreamWriter, content: AsyncIterator[bytes], answer: asyncio.Task[object]) -> None:
+    """All of it, or what clamd wanted: it answers and closes in the middle if the message is too much for it.
+
+    Who writes to a connection that was reset finds it closed, before what came has been read: reading goes first.
+    """
+    writer.write(BEGIN)
+    async for chunk in content:
+        await asyncio.sleep(0)
+        if answer.done() or writer.is_closing():
+            return
+        if chunk:
+            writer.writelines((piece(chunk), chunk))
+            await writer.drain()
+    if not writer.is_closing():
+        writer.write(END)
+        await writer.drain()
 
 
 async def _connected(

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 
 from gatepost.net.lookups.clamd import ask_clamd
 from gatepost.net.lookups.dns import Resolver
@@ -90,6 +93,39 @@ def test_what_it_says_in_the_middle_counts() -> None:
 
     with pytest.raises(UnusableAnswer, match="StreamMaxLength"):
         ask(serve, BIG)
+
+
+def _hasty(listener: socket.socket) -> None:
+    """Takes a part of each message, answers, and closes at once: the kernel resets the connection."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(10_000)
+                connection.sendall(b"INSTREAM size limit exceeded. ERROR\0")
+
+
+def test_an_answer_before_a_reset_counts() -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield await asyncio.to_thread(bytes, 65536)
+
+    async def run(address: str) -> None:
+        resolver = Resolver(Nameservers(["127.0.0.1:9"], timeout=0.2))
+        for _ in range(100):
+            with pytest.raises(UnusableAnswer, match="StreamMaxLength"):
+                await ask_clamd(resolver, address, slowly())
+        await resolver.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        scanner = threading.Thread(target=_hasty, args=(listener,))
+        scanner.start()
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the gateway's
+                runner.run(run(f"127.0.0.1:{listener.getsockname()[1]}"))
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            scanner.join(10)
 
 
 @pytest.mark.parametrize(
