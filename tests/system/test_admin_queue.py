@@ -137,6 +137,7 @@ def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCen
 
 def test_a_message_is_returned_to_its_sender_with_a_notice(centre: AdminCentre, page: Page) -> None:
     identity = queue_id(centre, "cat@two.example")
+    wait_until(lambda: trace(centre, message=identity, event="DEFER"), "what happened is in the trace")
     centre.log_in(page, f"/trace/{identity}")
     page.get_by_role("button", name="Return to sender…").click()
     dialog = page.get_by_role("dialog", name="Return this message to the sender")

@@ -11,6 +11,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
+from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
@@ -46,6 +47,7 @@ PAGE: Final = 50
 _ATTEMPTS: Final = {"SEND", "DEFER", "FAIL", "EXPIRE"}
 _CHUNK: Final = 64 * 1024
 _EXPORTED: Final = 1000  # rows at a time
+_SOON: Final = "The trace has nothing of this message yet. Its rows come within seconds."
 COLUMNS: Final = (
     "time", "event", "queue_id", "organization", "direction", "session", "sender", "recipient", "message_id", "subject",
     "size", "peer_host", "peer_address", "connector", "requirement", "achieved", "tls_version", "tls_group",
@@ -215,7 +217,12 @@ def _events(request: Request, identity: str) -> list[TraceEvent]:
 def _show(request: Request) -> Response:
     principal, gateway = who(request), gateway_of(request)
     identity = request.path_params["identity"]
-    found = _events(request, identity)
+    try:
+        found = _events(request, identity)
+    except HTTPException:
+        if _waiting(gateway, principal, identity):
+            return see_other(request, link(f"/queue/{quote(identity)}"), _SOON, "info")
+        raise
     name = f"trace-{_only_one(found) or 'rows'}"
     if file := exported(request, name, COLUMNS, lambda: found, record=event_record, cells=_cells):
         return file

@@ -39,6 +39,15 @@ def both(traced):
     )
 
 
+def test_a_message_that_is_not_in_the_trace_yet_is_shown_in_the_queue(centre, queued):
+    (message,) = queued(centre.gateway.data, {"contoso": ["x@bank.example"]})
+    answer = centre.get(f"/trace/{message}")
+    assert (answer.status, answer.headers["location"]) == (303, f"/queue/{message}")
+    assert centre.get(f"/trace/{message}", "tenant").status == 404, "another organization's"
+    write_events(centre.gateway.data / "trace", "0", [row(1, message=message)])
+    assert centre.get(f"/trace/{message}").status == 200
+
+
 def test_everybody_finds_what_is_theirs(both):
     page = both.get("/trace")
     assert "kanarie" in page.words
