@@ -59,6 +59,7 @@ CREATE TABLE content (
 
 _MOST = "organization"
 _NEWEST = "change INDEXED BY change_version"
+_TRIES = 5
 _LAST = 2**63 - 1  # the largest number that SQLite has
 # The newest change is of the newest version: to look for the greatest one would read all of them.
 _IN_FORCE = "SELECT ifnull((SELECT version FROM change ORDER BY id DESC LIMIT 1), 0)"
@@ -68,6 +69,17 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 class ConfigConflict(Exception):  # noqa: N818 - it names what happened
     """The configuration is not of the version that the change was made from. The text says so, for the author."""
+
+
+def on_newest[T](step: Callable[[], T]) -> T:
+    """What `step` returns, which reads the configuration and changes it with `expected`.
+
+    It is done anew if somebody else was quicker. Raises ConfigConflict after five tries.
+    """
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(ConfigConflict):
+            return step()
+    return step()
 
 
 class Change(msgspec.Struct):

@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from gatepost.store import schema
-from gatepost.store.changes import ConfigConflict, ConfigStore
+from gatepost.store.changes import ConfigConflict, ConfigStore, on_newest
 from gatepost.store.interface import StoreFailure
 
 CONTOSO = {"display_name": "Contoso", "accepted_domain": [{"name": "contoso.example"}]}
@@ -316,3 +316,22 @@ def test_content_is_stored_apart_while_this_one_reads(config):
     thread.start()
     thread.join()
     assert config.content("a") == b"1"
+
+
+@pytest.mark.parametrize(("overtaken", "tries"), [(0, 1), (4, 5), (5, 5)])
+def test_who_is_overtaken_looks_again_five_times(config, overtaken, tries):
+    seen = []
+
+    def step():
+        version = config.version()
+        seen.append(version)
+        if len(seen) <= overtaken:
+            config.apply({"organization": {f"o{len(seen)}": FABRIKAM}}, author="bob")
+        return config.apply({"organization": {"contoso": CONTOSO}}, author="ann", expected=version)
+
+    if overtaken == tries:
+        with pytest.raises(ConfigConflict):
+            on_newest(step)
+    else:
+        assert on_newest(step) == overtaken + 1
+    assert len(seen) == tries

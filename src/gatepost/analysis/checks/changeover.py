@@ -39,7 +39,7 @@ from gatepost.pki.certificates.stapling import subject_of
 from gatepost.policy.connectors.publication import publication
 from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
 from gatepost.protocols.dane.tlsa import RecordsKind, classify
-from gatepost.store.changes import ConfigConflict
+from gatepost.store.changes import on_newest
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.trace_search import scan_trace
 
@@ -72,7 +72,6 @@ _WHOLE: Final = 90.0  # seconds for all gates
 _ADDRESS: Final = 5.0  # for one address of a chain
 _DOMAINS: Final = 50  # accepted domains whose MX records are looked up
 _HOSTS: Final = 20
-_TRIES: Final = 5
 _NO_TTL: Final = 86400  # assumed where neither the zone nor the resolver says less than it keeps anything for
 _RESOLVER_KEEPS: Final = 3600  # `net.lookups.dns` keeps nothing for longer, and says no more
 
@@ -372,14 +371,11 @@ def apply_step(
     entries: all of them as they are now, with the version; those of the settings that are not recorded yet are. Raises
     Refused, ConfigConflict after five tries, StoreFailure.
     """
-    for left in reversed(range(_TRIES)):
+
+    def once() -> tuple[Entry, ...]:
         version, known = entries()
         changed = tuple(step(known))
-        try:
-            inventory.change(changed, author=author, note=note, expected=version)
-        except ConfigConflict:
-            if not left:
-                raise
-        else:
-            return changed
-    raise AssertionError  # the last try returns or raises
+        inventory.change(changed, author=author, note=note, expected=version)
+        return changed
+
+    return on_newest(once)

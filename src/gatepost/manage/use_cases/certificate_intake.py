@@ -29,6 +29,7 @@ from gatepost.pki.certificates.lifecycle import Refused, names_of, replaced, swi
 from gatepost.pki.certificates.presented import refused_by_tls
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.protocols.tls.names import matches
+from gatepost.store.changes import on_newest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -160,6 +161,12 @@ def store(
     It is next until a changeover, unless nothing is current yet for its names, or `new.current` says so. Raises
     Refusal: INPUT for what nobody could present, CONFLICT if it is there already or may not become current.
     """
+    # The gateway itself records at its start, and each minute, what it finds in files.
+    return on_newest(lambda: _stored(gateway, who, inventory, prepared, dry_run=dry_run))
+
+
+def _stored(gateway: Gateway, who: Principal, inventory: Inventory, prepared: Prepared, *, dry_run: bool) -> Added:
+    """Raises ConfigConflict, and as `store`."""
     new, entry, identity = prepared.new, prepared.entry, prepared.identity
     now = entry.added
     _must_be_presentable(gateway, entry, new.source, identity)

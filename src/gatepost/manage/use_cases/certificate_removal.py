@@ -13,6 +13,7 @@ from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.directories import pairs_in
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.lifecycle import can_roll_back, is_covered, names_of, roll_back_until, successor
+from gatepost.store.changes import on_newest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,18 +70,20 @@ def _certificate_removed(  # noqa: PLR0913 - as `remove_certificate`
     force: bool,
     dry_run: bool = False,
 ) -> str:
-    found = listed_certificates(inventory, gateway)
-    entry = choose_certificate(found, number)
-    if again := _found_again(entry, inventory, gateway):
-        raise Refusal(Kind.INPUT, f"{entry.id} {again}")
-    missed = needed(entry, found.entries.values(), gateway)
-    if missed and not force:
-        text = f"{entry.id} is needed: {missed}; to remove it all the same give a reason"
-        raise Refusal(Kind.CONFLICT, text, options=["force"])
-    if not dry_run:
-        # If it became current meanwhile, at its time, it is needed after all.
-        inventory.remove(entry, author=who.name, note=note, expected=found.version)
-    return f"{entry.id}: removed"
+    def once() -> str:
+        found = listed_certificates(inventory, gateway)
+        entry = choose_certificate(found, number)
+        if again := _found_again(entry, inventory, gateway):
+            raise Refusal(Kind.INPUT, f"{entry.id} {again}")
+        missed = needed(entry, found.entries.values(), gateway)
+        if missed and not force:
+            text = f"{entry.id} is needed: {missed}; to remove it all the same give a reason"
+            raise Refusal(Kind.CONFLICT, text, options=["force"])
+        if not dry_run:
+            inventory.remove(entry, author=who.name, note=note, expected=found.version)
+        return f"{entry.id}: removed"
+
+    return on_newest(once)  # if it became current meanwhile, at its time, it is needed after all
 
 
 def _request_removed(inventory: Inventory, who: Principal, number: str, note: str, *, dry_run: bool = False) -> str:

@@ -20,6 +20,7 @@ from gatepost.pki.certificates.vault import VaultError
 from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, unfit_to_sign
 from gatepost.pki.smime.decryption import Opener
 from gatepost.pki.smime.signing import Signer
+from gatepost.store.changes import on_newest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -106,24 +107,33 @@ class SmimeStore:
         self, organization: str, owner: str, certificates: Iterable[x509.Certificate], *, author: str, note: str = ""
     ) -> int:
         """Keep certificates beside those that are there. Returns the version. Raises NotAdded, StoreFailure."""
-        version, _ = self._store.load(_RECIPIENT)
-        kept = {fingerprint(one): one for one in (*self.certificates(organization, owner), *certificates)}
-        if len(kept) > CERTIFICATES_MOST:
-            raise NotAdded(
-                f"{owner} would have {len(kept)} certificates, {CERTIFICATES_MOST} are the most; first remove "
-                "old ones: gatepost smime recipient remove"
-            )
-        return self._keep(organization, owner, list(kept.values()), author=author, note=note, expected=version)
+        new = list(certificates)
+
+        def once() -> int:
+            version, _ = self._store.load(_RECIPIENT)
+            kept = {fingerprint(one): one for one in (*self.certificates(organization, owner), *new)}
+            if len(kept) > CERTIFICATES_MOST:
+                raise NotAdded(
+                    f"{owner} would have {len(kept)} certificates, {CERTIFICATES_MOST} are the most; first remove "
+                    "old ones: gatepost smime recipient remove"
+                )
+            return self._keep(organization, owner, list(kept.values()), author=author, note=note, expected=version)
+
+        return on_newest(once)
 
     def remove_recipient(
         self, organization: str, owner: str, which: Sequence[str], *, author: str, note: str = ""
     ) -> int:
         """Forget certificates by their fingerprints; all of them without one. Raises SmimeStoreError, StoreFailure."""
-        version, _ = self._store.load(_RECIPIENT)
-        left: list[x509.Certificate] = []
-        if which:
-            left = [one for one in self.certificates(organization, owner) if fingerprint(one) not in which]
-        return self._keep(organization, owner, left, author=author, note=note, expected=version)
+
+        def once() -> int:
+            version, _ = self._store.load(_RECIPIENT)
+            left: list[x509.Certificate] = []
+            if which:
+                left = [one for one in self.certificates(organization, owner) if fingerprint(one) not in which]
+            return self._keep(organization, owner, left, author=author, note=note, expected=version)
+
+        return on_newest(once)
 
     def _keep(
         self,

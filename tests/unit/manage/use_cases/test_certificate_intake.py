@@ -5,6 +5,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.hazmat.primitives.serialization import load_pem_private_key as load_key
 
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases import certificate_intake, certificate_removal
 from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate, watch_directory
 from gatepost.manage.use_cases.certificate_requests import request_certificate
 from gatepost.manage.use_cases.certificates import certificate, history, listing, request
@@ -35,6 +36,36 @@ def test_the_first_is_current_and_the_second_is_staged(sealed, root):
     third, deprecated, *_ = add_certificate(sealed, ANN, new(root.issue([NAME]), current=True))
     assert (third.state, [one.id for one in deprecated]) == (State.CURRENT, [entry.id])
     assert [(one.author, one.note) for one in history(sealed, 9, entry.id)][-1] == ("ann", "by hand")
+
+
+@pytest.fixture
+def meanwhile(sealed, monkeypatch):
+    """Whoever looks at the certificates in a module is overtaken once: somebody else changes something then."""
+
+    def overtake(module):
+        look, busy = module.listed_certificates, [1]
+
+        def overtaken(*given):
+            found = look(*given)
+            for number in busy:
+                with sealed.config() as store:
+                    store.apply({"organization": {f"o{number}": {}}}, author="bob")
+            busy.clear()
+            return found
+
+        monkeypatch.setattr(module, "listed_certificates", overtaken)
+
+    return overtake
+
+
+def test_what_others_change_meanwhile_is_in_nobodys_way(sealed, root, meanwhile):
+    meanwhile(certificate_intake)
+    entry, *_ = add_certificate(sealed, ANN, new(root.issue([NAME])))
+    assert entry.state is State.CURRENT
+    staged, *_ = add_certificate(sealed, ANN, new(root.issue([NAME])))
+    meanwhile(certificate_removal)
+    assert certificate_removal.remove_certificate(sealed, ANN, staged.id) == f"{staged.id}: removed"
+    assert [one.id for one in listing(sealed).entries] == [entry.id]
 
 
 def test_a_dry_run_stores_nothing(sealed, root):
