@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from support.dnssec import SignedDns
     from support.pki import Leaf, Pki
 
-NET = loopback("27")
+NET = loopback("28")
 NUMBERS = {name: number for number, name in enumerate(
     ["proved", "other", "clear", "garbage", "unusable", "expired", "misnamed", "wrong", "kept", "closed", "plain"], 10
 )}  # fmt: skip
