@@ -8,10 +8,6 @@ LOCKS := $(patsubst %,requirements/%.txt,run acme charts otel pdf sso dev)
 PYTEST := $(BIN)/pytest
 UNIT := $(PYTEST) -q tests/unit
 SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
-# What failed while others ran beside it, by itself: $(call once_more,COMMAND).
-once_more = { [ $$? -eq 1 ] && \
-	echo "ONCE MORE, one at a time: what fails now is broken, what passes is unstable and to be mended" && \
-	$(1) -n 0 -rA --last-failed --last-failed-no-failures none --maxfail 3; }
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -51,13 +47,13 @@ imports: env
 	@PYTHONPATH=src $(BIN)/lint-imports --no-logo >.import.log 2>&1 || { cat .import.log; exit 1; }
 
 unit: env ## tests of single modules, in memory
-	@$(UNIT) -n $(JOBS) --dist worksteal || $(call once_more,$(UNIT))
+	@$(UNIT) -n $(JOBS) --dist worksteal
 
 coverage: env ## every module of the pure packages, store and queue is covered, branch by branch, by its own test file alone
 	@$(BIN)/python scripts/own_coverage.py
 
 system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing)
-	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder || $(call once_more,$(SYSTEM))
+	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 mutants: env ## change modules in small ways: do their own tests notice? (MODULES="smtp/data store", SEED=1, EACH=15, SAMPLE=20)
 	@$(BIN)/python scripts/mutants.py --seed $(or $(SEED),1) --each $(or $(EACH),15) --sample $(or $(SAMPLE),20) $(MODULES)
