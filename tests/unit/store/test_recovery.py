@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -186,12 +187,13 @@ def test_kill_9_under_load_loses_nothing_acknowledged(shop):
             [sys.executable, "-c", GATEWAY, str(shop.path), str(seed)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as gateway:
             assert gateway.stdout.readline() == b"ready\n", gateway.stderr.read()
-            time.sleep(0.25 + 0.05 * seed)
+            # in the middle of its work, however slow the machine is
+            lines = list(itertools.islice(gateway.stdout, 60 + 20 * seed))
             gateway.kill()
-            lines = gateway.stdout.read().decode().splitlines()
+            lines += gateway.stdout.readlines()
             failures.append(gateway.stderr.read())
         for line in lines:
-            word, _, number = line.partition(" ")
+            word, _, number = line.decode().partition(" ")
             (accepted if word == "accepted" else delivered).add(int(number))
 
     async def main():
