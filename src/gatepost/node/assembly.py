@@ -358,7 +358,8 @@ class Assembly:
                 SecretContent(lambda: self._snapshots.current.directory),
             ),
             settled=settled,
-            finder=NextHops(lambda: deliverer.planner, store, self._router, MX_PORT),
+            deliver_batch=deliverer.deliver_batch,
+            finder=NextHops(lambda: deliverer.planner, store, self._router, MX_PORT, deliverer.batch_limits),
             budget=self._budget,
             limits=QueueLimits(
                 queue.connections_per_destination,

@@ -1,55 +1,48 @@
-"""One attempt to deliver a message to the recipients of one destination.
+"""One attempt to deliver a message to the recipients of one destination, or of several that may share a transaction.
 
-`mail.queue.manager` calls `Deliverer.deliver` and settles what it returns. It reads like the list in the design: route,
+`mail.queue.manager` calls the `Deliverer` and settles what it returns. It reads like the list in the design: route,
 look up, the requirement first, a connection that met it or a new one, judged before MAIL, send, next host, defer or
-fail. What each step means is decided elsewhere: `route`, `policy.decisions.outbound`, `shipment`.
+fail. What each step means is decided elsewhere: `route`, `policy.decisions.outbound`, `shipment`. Which deliveries are
+sent together says `outbound.company`.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.mail.model.delivery_result import Outcome
+from gatepost.mail.outbound.batching import BatchLimits, plans, routes_of
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.mail.outbound.body_forms import BodyForms, in_seven_bits
 from gatepost.mail.outbound.content import NO_STEPS, ContentNotReady, Departure
-from gatepost.mail.outbound.contexts import NODE_CERTIFICATE, our_certificate
+from gatepost.mail.outbound.contexts import NODE_CERTIFICATE
+from gatepost.mail.outbound.destination_history import holds_below, remembered_as
 from gatepost.mail.outbound.downgrade import DowngradeLog
 from gatepost.mail.outbound.failure import ConnectionEnded, HopFailed, lookup_failed
 from gatepost.mail.outbound.handover import origin_of
-from gatepost.mail.outbound.hosts import LOOPS_BACK, Hosts, Way
+from gatepost.mail.outbound.hosts import LOOPS_BACK, Hosts, Way, by_mail_hosts, by_smart_hosts
 from gatepost.mail.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.mail.outbound.next_hops import next_hop_name
 from gatepost.mail.outbound.published import Publication
 from gatepost.mail.outbound.record import choice_record, domain_record, parties_record, route_record, sender_record
 from gatepost.mail.outbound.sessions import WaySessions, counted
-from gatepost.mail.outbound.shipment import Shipment, may_go_clear, without_others
+from gatepost.mail.outbound.shipment import Part, Shipment, asks, leaves_open, may_go_clear, without_others
 from gatepost.net.lookups.mx import MailHostsKind
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.policy.connectors.values import ProtectionDrop, SmartHostOrder
-from gatepost.policy.decisions.destination_history import DestinationName
 from gatepost.policy.decisions.forwarding import keeps_sender
 from gatepost.policy.decisions.home import ALONE
-from gatepost.policy.decisions.published import joined_modes, modes
-from gatepost.policy.decisions.route import NO_CONTENT, RoutePlanner
-from gatepost.policy.decisions.routes import (
-    InternalRoute,
-    LmtpRoute,
-    MailboxRoute,
-    MxRoute,
-    NextHop,
-    SmartHosts,
-    Unroutable,
-)
+from gatepost.policy.decisions.published import modes
+from gatepost.policy.decisions.route import RoutePlanner
+from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Sequence
 
     from gatepost.mail.model.message import Delivery, Recipient
     from gatepost.mail.outbound.connection import OutboundConnection
@@ -68,6 +61,8 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.routes import Route
     from gatepost.protocols.smtp.client.transaction import Outcome as TransactionOutcome
     from gatepost.store.interface import Store
+
+    type Batches = Sequence[list[Recipient]]
 
 
 MX_PORT = 25
@@ -120,7 +115,7 @@ class DeliveryServices:
 
 
 class Deliverer:
-    """Delivers by the configuration in force when an attempt begins."""
+    """Delivers by the configuration in force when an attempt begins. batch_limits: see `mail.outbound.batching`."""
 
     def __init__(self, directory: Directory, services: DeliveryServices) -> None:
         self._services = services
@@ -129,6 +124,7 @@ class Deliverer:
         self._generation = 0
         self._downgrades = DowngradeLog(services.clock)
         self._hosts = Hosts(services)
+        self.batch_limits = BatchLimits(services.clock)
 
     def use(self, directory: Directory) -> None:
         """A new configuration is in force: kept connections end, certificates and trust anchors are read again."""
@@ -148,72 +144,101 @@ class Deliverer:
         planner = self._planner
         body = MessageBody.stored(delivery, self._services.store)
         try:
-            routes = await _routes(planner, delivery, body)
+            routes = await routes_of(planner, delivery, body)
             routes = await self._services.content.divided(self._directory, delivery, routes, body)
         except BodyUnreadable as failure:
-            unread = Shipment(delivery.message, delivery.recipients, _base(None, planner.version))
+            unread = Shipment(delivery.message, [Part(delivery.recipients, _base(None, planner.version))])
             unread.decide_all(_UNREADABLE, {"detail": str(failure)})
             return Outcome(unread.fates)
         shipments = []
         for route, recipients in routes:
-            kept = keeps_sender(route)
-            base = _base(route, planner.version) | sender_record(delivery.message, recipients[0], kept=kept)
-            base |= domain_record(self._directory, route, delivery.organization, recipients[0])
-            shipment = Shipment(delivery.message, recipients, base, attempts=delivery.attempts, keeps_sender=kept)
-            shipment.origin = origin_of(delivery) if isinstance(route, InternalRoute) else ""
-            self._remember(route, shipment, delivery.organization)
+            shipment = self._shipment(planner.version, [(delivery, route, recipients)])
             shipments.append(shipment)
-            departure = Departure(self._directory, delivery.organization, delivery.message, recipients, route)
-            try:
-                made, told = await self._services.content.made(departure, body)
-                shipment.base |= told
-                forms = BodyForms(delivery.message, made, partial(self._converted, departure, body))
-                await self._ship(route, shipment, forms)
-            except BodyUnreadable as failure:
-                shipment.decide_all(_UNREADABLE, {"detail": str(failure)})
-            except ContentNotReady as failure:
-                shipment.decide_all(failure.reply, {"detail": failure.detail, **failure.told})
-        fates = [without_others(fate) for shipment in shipments for fate in shipment.fates]
-        unreachable = all(shipment.unreachable for shipment in shipments)
-        silent = unreachable and all(shipment.silent for shipment in shipments)
-        crowded = silent and all(shipment.crowded for shipment in shipments)
-        return Outcome(fates, destination_failed=unreachable, next_hop_failed=silent, crowded=crowded)
+            await self._make_and_ship(route, shipment, body, delivery)
+        return _outcome(shipments, delivery)
 
-    def _remember(self, route: Route, shipment: Shipment, organization: str) -> None:
-        """By what the shipment's connections are remembered, and what becomes of it where they fall short of that.
+    async def deliver_batch(
+        self, deliveries: Sequence[Delivery], leave_out: Callable[[Delivery, Hashable], None]
+    ) -> list[Outcome]:
+        """Try the first of some deliveries of one message, and whoever may share its transactions.
 
-        Of mail that another organization routes its own one remembers what the domain did, and accepts a drop itself.
+        leave_out: called with each other one, and with what it may still share transactions by, before anything is
+        sent. One outcome for each that is left, in their order; as `deliver`.
         """
-        if not isinstance(route, SmartHosts | MxRoute):
-            return
-        asking = {organization, route.connector_owner}
-        if route.sender is not None:
-            address = shipment.recipients[0].address
-            domain = route.domain if isinstance(route, MxRoute) else address.rpartition("@")[2].lower()
-            shipment.destination = DestinationName(organization, domain, "")
-        elif isinstance(route, SmartHosts):
-            shipment.destination = DestinationName(organization, "", route.connector.name)
-        else:
-            connector = route.connector.name if route.connector else ""
-            shipment.destination = DestinationName(organization, route.domain, connector)
-        owners = [one for one in map(self._directory.organization, asking) if one is not None]
-        holds = any(one.protection_drop is ProtectionDrop.HOLD for one in owners)
-        shipment.hold = holds and not all(recipient.released for recipient in shipment.recipients)
+        planner = self._planner
+        first, *others = await plans(self._services, self._directory, planner, deliveries)
+        kinds = [first.terms]
+        members = [first]
+        for plan in others:
+            if plan.terms is None or plan.terms != first.terms:
+                if plan.terms not in kinds:
+                    kinds.append(plan.terms)
+                same = (first.delivery.id, kinds.index(plan.terms)) if plan.terms is not None else None
+                leave_out(plan.delivery, same)
+            else:
+                members.append(plan)
+        if len(members) == 1 or first.route is None or first.way is None:
+            return [await self.deliver(first.delivery)]
+        parts = [(plan.delivery, plan.route, plan.delivery.recipients) for plan in members if plan.route is not None]
+        shipment = self._shipment(planner.version, parts)
+        given = next((plan.delivery for plan in members if plan.delivery.body is not None), first.delivery)
+        body = MessageBody.stored(given, self._services.store)
+        sessions = WaySessions(
+            counted(self._services.sessions, shipment.message),
+            *(plan.route.domain for plan in members if isinstance(plan.route, MxRoute)),
+        )
+        await self._make_and_ship(first.route, shipment, body, first.delivery, replace(first.way, sessions=sessions))
+        return [_outcome([shipment], plan.delivery) for plan in members]
+
+    def _shipment(self, version: int, members: Sequence[tuple[Delivery, Route, Sequence[Recipient]]]) -> Shipment:
+        """What goes by one way. members: a delivery, its own route, and which of its recipients."""
+        delivery, first, recipients = members[0]
+        kept = keeps_sender(first)
+        parts = []
+        for one, route, own in members:
+            base = _base(route, version) | sender_record(one.message, own[0], kept=kept)
+            base |= domain_record(self._directory, route, one.organization, own[0])
+            parts.append(Part(own, base, remembered_as(route, one.organization, own)))
+        shipment = Shipment(delivery.message, parts, attempts=delivery.attempts, keeps_sender=kept)
+        shipment.origin = origin_of(delivery) if isinstance(first, InternalRoute) else ""
+        shipment.hold = holds_below(self._directory, first, delivery.organization, recipients)
+        return shipment
+
+    async def _make_and_ship(
+        self, route: Route, shipment: Shipment, body: MessageBody, delivery: Delivery, way: Way | None = None
+    ) -> None:
+        """Do to the content what the route wants done, and send it. way: the hosts, if they were looked up."""
+        departure = Departure(self._directory, delivery.organization, delivery.message, shipment.recipients, route)
+        try:
+            made, told = await self._services.content.made(departure, body)
+            shipment.tell(told)
+            forms = BodyForms(delivery.message, made, partial(self._converted, departure, body))
+            if way is None:
+                await self._ship(route, shipment, forms)
+            else:
+                await self._over(way, shipment, forms)
+        except BodyUnreadable as failure:
+            shipment.decide_all(_UNREADABLE, {"detail": str(failure)})
+        except ContentNotReady as failure:
+            shipment.decide_all(failure.reply, {"detail": failure.detail, **failure.told})
 
     def _recall(self, opened: OpenHop, shipment: Shipment) -> None:
         """Hold a connection against what the destination was seen to do. Raises HopFailed if mail must not take it."""
-        memory, destination = self._services.memory, shipment.destination
+        memory = self._services.memory
         # "TLS-Required: No" forgoes what proves the peer, and what it takes says nothing of others. But what holds mail
         # where TLS was taken away is an administrator's demand, which no field of a message takes back.
         unasked = shipment.message.tls_required_no and (opened.facts.tls is not None or not shipment.hold)
-        if memory is None or destination is None or unasked:
+        if memory is None or unasked:
             return
         try:
-            shipment.drop = memory.recall(destination, opened, hold=shipment.hold)
-            if shipment.drop is not None:
-                self._services.opener.forget_session(opened)
-            if shipment.drop is not None and shipment.hold:
-                raise memory.barred(shipment.drop, opened)
+            for part in shipment.parts:
+                if part.destination is None:
+                    continue
+                part.drop = memory.recall(part.destination, opened, hold=shipment.hold)
+                if part.drop is not None:
+                    self._services.opener.forget_session(opened)
+                if part.drop is not None and shipment.hold:
+                    raise memory.barred(part.drop, opened)
         except HopFailed:
             self._services.pool.give(opened)
             raise
@@ -232,20 +257,16 @@ class Deliverer:
             case LmtpRoute():
                 own = (recipient.address for recipient in shipment.recipients)
                 shipment.forward_paths = dict(zip(own, route.forward_paths, strict=True))
-                agent = Publication(None, modes(None, shipment.asks), delivers=True)
+                agent = Publication(None, modes(None, asks(shipment.message)), delivers=True)
                 await self._over(Way((route.hop,), agent, WaySessions(None), lmtp=True), shipment, forms)
             case InternalRoute():
-                nodes = Publication(None, modes(None, shipment.asks))
+                nodes = Publication(None, modes(None, asks(shipment.message)))
                 way = Way((route.hop,), nodes, WaySessions(None), NODE_CERTIFICATE, internal=True)
                 forms.whole = forms.whole.as_stored()
                 await self._over(way, shipment, forms)
             case SmartHosts():
-                asked = joined_modes(route.connector, route.sender, shipment.asks)
-                published = Publication(self._services.lookups, asked)
                 sessions = WaySessions(counted(self._services.sessions, shipment.message))
-                certificate = our_certificate(route.connector, route.connector_owner)
-                way = Way(_in_turn(route), published, sessions, certificate)
-                await self._over(way, shipment, forms)
+                await self._over(by_smart_hosts(self._services, route, shipment.message, sessions), shipment, forms)
             case MxRoute():
                 found = await self._mail_hosts(route, shipment)
                 if found is not None:
@@ -262,10 +283,10 @@ class Deliverer:
                 if (file := files.get(mailbox.address, "")) == "":
                     file = files[mailbox.address] = await self._services.maildirs.deliver(mailbox.address, stored)
             except MailboxFailed as failed:
-                shipment.decide(recipient, failed.reply, shipment.base | {"detail": failed.detail})
+                shipment.decide(recipient, failed.reply, shipment.told(recipient) | {"detail": failed.detail})
             else:
                 where = {"mailbox": mailbox.address, "file": file}
-                shipment.decide(recipient, _IN_MAILBOX, shipment.base | where)
+                shipment.decide(recipient, _IN_MAILBOX, shipment.told(recipient) | where)
 
     async def _mail_hosts(self, route: MxRoute, shipment: Shipment) -> Way | None:
         """The MX hosts of a domain; None if there are none and that has been decided."""
@@ -283,16 +304,7 @@ class Deliverer:
         if not found.hosts:
             shipment.decide_all(_NO_HOSTS[found.kind], {"detail": f"{route.domain}: {found.kind}"})
             return None
-        port = self._services.mx_port
-        hosts = tuple(
-            NextHop(host.name, port, route.requirement, route.rehearsed, bounded=route.bounded) for host in found.hosts
-        )
-        certificate = our_certificate(route.connector, route.connector_owner)
-        asked = joined_modes(route.connector, route.sender, shipment.asks)
-        published = Publication(self._services.lookups, asked, found)
-        await published.begin()
-        ranks = tuple(host.preference for host in found.hosts)
-        return Way(hosts, published, sessions, certificate, complete=not found.cut, ranks=ranks)
+        return await by_mail_hosts(self._services, route, shipment.message, found, sessions)
 
     async def _over(self, way: Way, shipment: Shipment, forms: BodyForms) -> None:
         """Try hosts and addresses in order until everybody is decided, or there is no more to try."""
@@ -310,14 +322,17 @@ class Deliverer:
                 break
         await self._in_clear(shipment, forms)
         shipment.conclude()
+        if shipment.separable:
+            self.batch_limits.refused(next_hop_name([host.place for host in way.hosts]))
 
     async def _use(self, hop: Hop, way: Way, shipment: Shipment, forms: BodyForms) -> None:
-        """Send over a kept connection, else over a new one. Raises HopFailed."""
-        while (kept := self._services.pool.take(hop)) is not None:
-            if await self._transfer(kept, shipment, forms):
-                return
-        self._make_room(way)
-        await self._transfer(await self._open(hop, way.sessions, shipment), shipment, forms)
+        """Send over a kept connection, else over a new one, and what is left over others. Raises HopFailed."""
+        left: Batches | None = None
+        while left is None or left:
+            if (opened := self._services.pool.take(hop)) is None:
+                self._make_room(way)
+                opened = await self._open(hop, way.sessions, shipment)
+            left = await self._transfer(opened, shipment, forms, left)
 
     def _make_room(self, way: Way) -> None:
         """See that no more connections to the next hop are open than it may have lanes, resting ones with them."""
@@ -329,7 +344,7 @@ class Deliverer:
     async def _open(self, hop: Hop, sessions: WaySessions, shipment: Shipment) -> OpenHop:
         """A new connection that meets the requirement, counted either way. Raises HopFailed."""
         memory = self._services.memory
-        classical = memory.classical(shipment.destination, hop) if memory is not None else None
+        classical = memory.classical(shipment.parts[0].destination, hop) if memory is not None else None
         try:
             opened = await self._services.opener.open(hop, classical=classical)
         except HopFailed as failed:
@@ -346,40 +361,49 @@ class Deliverer:
             if not shipment.pending or not may_go_clear(hop.requirement, shipment.attempts):
                 return
             _log.warning("message %d leaves in clear: TLS with %s failed: %s", shipment.message.id, hop.host, error)
+            left: Batches | None = None
             try:
-                await self._transfer(await self._services.opener.open(hop, handshake_error=error), shipment, forms)
+                while left is None or left:
+                    opened = await self._services.opener.open(hop, handshake_error=error)
+                    left = await self._transfer(opened, shipment, forms, left)
             except HopFailed as failed:
                 shipment.failed(failed, hop)
 
-    async def _transfer(self, opened: OpenHop, shipment: Shipment, forms: BodyForms) -> bool:
-        """Send to all pending recipients. False if a kept connection turned out to be dead before it took anything.
+    async def _transfer(
+        self, opened: OpenHop, shipment: Shipment, forms: BodyForms, batches: Batches | None = None
+    ) -> Batches:
+        """Send to all pending recipients, or to some batches of them. What is left to be sent over another connection.
 
-        Before anything is sent it raises HopFailed, if the destination was seen to do better, and what `_fitting` does.
+        Nothing is if the connection ended in the middle of it: then the next host's turn comes. Raises HopFailed before
+        anything is sent, if the destination was seen to do better.
         """
         self._recall(opened, shipment)
         body = await self._fitting(opened, shipment, forms)
         connection = opened.connection
-        kept = connection.sent > 0
-        for batch in shipment.batches(connection.recipients_max):
+        used = connection.sent > 0
+        left = deque(shipment.batches(connection.recipients_max) if batches is None else batches)
+        while left:
+            batch = left[0]
             try:
                 outcome = await connection.send(shipment.transaction(batch, opened), body.small, body.chunks)
             except ConnectionEnded as ended:
-                if not kept:
-                    shipment.failures.append(ended.failure.at(opened.hop.host, opened.hop.endpoint))
-                return False
-            except ValueError as error:
-                shipment.decide_all(_UNSENDABLE, {"detail": str(error)})
-                return True
-            if kept and _went_stale(connection, outcome):
-                return False
+                if used:
+                    return left
+                shipment.failures.append(ended.failure.at(opened.hop.host, opened.hop.endpoint))
+                return ()
+            except ValueError as error:  # before anything was sent
+                return [*_sendable(shipment, left.popleft(), str(error)), *left]
+            if used and _went_stale(connection, outcome):
+                return left
+            left.popleft()
             if shipment.message.require_tls:
                 self._downgrades.sent(shipment.message.id, opened)
-            shipment.settle(batch, outcome, opened)
+            left.extend(shipment.settle(batch, outcome, opened))
             if not connection.usable:
-                break
-            kept = False
+                return () if any(leaves_open(result) for result in outcome.recipients) else left
+            used = True
         self._services.pool.give(opened)
-        return True
+        return ()
 
     async def _fitting(self, opened: OpenHop, shipment: Shipment, forms: BodyForms) -> MessageBody:
         """The body as the peer takes it, of which the shipment is told. Raises ContentNotReady, BodyUnreadable."""
@@ -396,30 +420,28 @@ class Deliverer:
         return body
 
 
-def _in_turn(route: SmartHosts) -> tuple[NextHop, ...]:
-    """The smart hosts in the order to try them, by which they may share the load."""
-    if route.connector.smart_host_order is SmartHostOrder.LISTED or len(route.hops) < 2:
-        return route.hops
-    return tuple(random.sample(route.hops, len(route.hops)))  # spreads load, guards nothing
+def _sendable(shipment: Shipment, batch: list[Recipient], error: str) -> list[list[Recipient]]:
+    """What of a batch is to be sent after all, as an address of it cannot be written in a command."""
+    parts = shipment.apart(batch)
+    if len(parts) > 1:
+        return parts
+    shipment.decide_these(batch, _UNSENDABLE, {"detail": error})
+    return []
 
 
 def _went_stale(connection: OutboundConnection, outcome: TransactionOutcome) -> bool:
-    """Whether a kept connection ended before this transaction began: closed meanwhile, or 421 instead of an answer."""
+    """Whether a used connection ended before this transaction began: closed meanwhile, or 421 instead of an answer."""
     return not connection.usable and (outcome.mail_reply is None or outcome.mail_reply.code == 421)
 
 
-async def _routes(planner: RoutePlanner, delivery: Delivery, body: MessageBody) -> list[tuple[Route, list[Recipient]]]:
-    """Where everybody's mail goes. The message is looked into only if a rule asks for it. Raises BodyUnreadable."""
-    message = delivery.message
-    names = planner.header_names(delivery.organization, delivery.recipients)
-    return planner.routes(
-        delivery.organization,
-        delivery.recipients,
-        reverse_path=message.reverse_path,
-        content=await body.header_fields(names) if names else NO_CONTENT,
-        from_on_premises=message.from_on_premises,
-        notice=message.is_notice,
-    )
+def _outcome(shipments: Sequence[Shipment], delivery: Delivery) -> Outcome:
+    """What became of the recipients of one delivery, and what that says of where they go."""
+    own = set(map(id, delivery.recipients))
+    fates = [without_others(fate) for shipment in shipments for fate in shipment.fates if id(fate.recipient) in own]
+    unreachable = all(shipment.unreachable for shipment in shipments)
+    silent = unreachable and all(shipment.silent for shipment in shipments)
+    crowded = silent and all(shipment.crowded for shipment in shipments)
+    return Outcome(fates, destination_failed=unreachable, next_hop_failed=silent, crowded=crowded)
 
 
 def _base(route: Route | None, version: int) -> dict[str, Any]:

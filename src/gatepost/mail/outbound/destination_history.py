@@ -12,7 +12,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
 from gatepost.mail.outbound.failure import HopFailed, fell_below, local_fault
+from gatepost.policy.connectors.values import ProtectionDrop
 from gatepost.policy.decisions.destination_history import (
+    DestinationName,
     Session,
     classical_still,
     describe_drop,
@@ -20,20 +22,49 @@ from gatepost.policy.decisions.destination_history import (
     due_to_warn,
     seen,
 )
+from gatepost.policy.decisions.routes import MxRoute, SmartHosts
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from gatepost.mail.model.message import Recipient
     from gatepost.mail.outbound.hop import Hop, OpenHop
-    from gatepost.policy.decisions.destination_history import DestinationName, Drop, Remembered
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.decisions.destination_history import Drop, Remembered
     from gatepost.policy.decisions.facts import ClassicalOnly
+    from gatepost.policy.decisions.routes import Route
 
 
 _log = logging.getLogger(__name__)
 _SMTP = 25
 _HOSTS = 10_000  # addresses whose handshakes are remembered
 _COMPLAIN = 60.0  # seconds between two lines about a memory that cannot be read
+
+
+def remembered_as(route: Route, organization: str, recipients: Sequence[Recipient]) -> DestinationName | None:
+    """By what the connections of a route are remembered for mail of an organization, None for nothing.
+
+    Of mail that another organization routes its own one remembers what the domain did.
+    """
+    if not isinstance(route, SmartHosts | MxRoute):
+        return None
+    if route.sender is not None:
+        address = recipients[0].address
+        domain = route.domain if isinstance(route, MxRoute) else address.rpartition("@")[2].lower()
+        return DestinationName(organization, domain, "")
+    if isinstance(route, SmartHosts):
+        return DestinationName(organization, "", route.connector.name)
+    return DestinationName(organization, route.domain, route.connector.name if route.connector else "")
+
+
+def holds_below(directory: Directory, route: Route, organization: str, recipients: Sequence[Recipient]) -> bool:
+    """Whether mail of an organization waits where a connection falls short of what is remembered."""
+    if not isinstance(route, SmartHosts | MxRoute):
+        return False
+    owners = [directory.organization(name) for name in {organization, route.connector_owner}]
+    holds = any(owner is not None and owner.protection_drop is ProtectionDrop.HOLD for owner in owners)
+    return holds and not all(recipient.released for recipient in recipients)
 
 
 class _Destinations(Protocol):

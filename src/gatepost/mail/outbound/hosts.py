@@ -7,27 +7,35 @@ though only its address tells it (RFC 5321 section 5.1).
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from gatepost.mail.outbound.contexts import our_certificate
 from gatepost.mail.outbound.failure import barred, lookup_failed, no_address, not_reached
 from gatepost.mail.outbound.hop import Hop
+from gatepost.mail.outbound.published import Publication
+from gatepost.mail.outbound.shipment import asks
 from gatepost.net.lookups.mx import HostAddresses, NotAllowed, allowed
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.policy.connectors.values import SmartHostOrder
+from gatepost.policy.decisions.published import joined_modes
 from gatepost.policy.decisions.requirement import Shortfall
+from gatepost.policy.decisions.routes import NextHop
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from gatepost.mail.model.message import Message
     from gatepost.mail.outbound.attempt import DeliveryServices
     from gatepost.mail.outbound.contexts import OurCertificate
-    from gatepost.mail.outbound.published import Publication
     from gatepost.mail.outbound.sessions import WaySessions
     from gatepost.mail.outbound.shipment import Shipment
-    from gatepost.policy.decisions.routes import NextHop
+    from gatepost.net.lookups.mx import MailHosts
+    from gatepost.policy.decisions.routes import MxRoute, SmartHosts
 
 
 LOOPS_BACK = Reply(554, "5.4.6", ("Mail for the domain loops back to us",))
@@ -58,6 +66,30 @@ class Way:
         """The hosts of each preference, most preferred first; all in one where there is none."""
         ranked = zip(self.hosts, self.ranks or (0,) * len(self.hosts), strict=True)
         return ([host for host, _ in members] for _, members in groupby(ranked, key=itemgetter(1)))
+
+
+def by_smart_hosts(services: DeliveryServices, route: SmartHosts, message: Message, sessions: WaySessions) -> Way:
+    """The smart hosts of a connector in the order to try them, by which they may share the load."""
+    hosts = route.hops
+    if route.connector.smart_host_order is not SmartHostOrder.LISTED and len(hosts) > 1:
+        hosts = tuple(random.sample(hosts, len(hosts)))  # spreads load, guards nothing
+    published = Publication(services.lookups, joined_modes(route.connector, route.sender, asks(message)))
+    return Way(hosts, published, sessions, our_certificate(route.connector, route.connector_owner))
+
+
+async def by_mail_hosts(
+    services: DeliveryServices, route: MxRoute, message: Message, found: MailHosts, sessions: WaySessions
+) -> Way:
+    """The MX hosts of a domain, as they were found, with what it publishes."""
+    hosts = tuple(
+        NextHop(host.name, services.mx_port, route.requirement, route.rehearsed, bounded=route.bounded)
+        for host in found.hosts
+    )
+    certificate = our_certificate(route.connector, route.connector_owner)
+    published = Publication(services.lookups, joined_modes(route.connector, route.sender, asks(message)), found)
+    await published.begin()
+    ranks = tuple(host.preference for host in found.hosts)
+    return Way(hosts, published, sessions, certificate, complete=not found.cut, ranks=ranks)
 
 
 class Hosts:

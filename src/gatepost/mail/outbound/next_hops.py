@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gatepost.mail.outbound.batching import may_be_batched
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.net.lookups.question import LookupFailed
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.mail.model.message import Delivery, Message
+    from gatepost.mail.outbound.batching import BatchLimits
     from gatepost.net.lookups.mx import MailRouter
     from gatepost.policy.connectors.mail_flow import Content
     from gatepost.policy.decisions.route import RoutePlanner
@@ -35,20 +37,23 @@ class _Anybody(NamedTuple):
 
 
 class NextHops:
-    """planner: the one in force. port: where MX hosts listen."""
+    """planner: the one in force. port: where MX hosts listen. limits: where no recipients of several domains go."""
 
-    def __init__(self, planner: Callable[[], RoutePlanner], store: Store, router: MailRouter, port: int) -> None:
+    def __init__(
+        self, planner: Callable[[], RoutePlanner], store: Store, router: MailRouter, port: int, limits: BatchLimits
+    ) -> None:
         self._planner = planner
         self._store = store
         self._router = router
         self._port = port
+        self._limits = limits
 
     def known(self, delivery: Delivery) -> LaneKey | None:
         """Where a delivery goes, None if a name or the message has to be looked into for that."""
         planner = self._planner()
         if planner.header_names(delivery.organization, delivery.recipients):
             return None
-        return self._key(_route(planner, delivery), delivery.destination, delivery.message)
+        return self._key(_route(planner, delivery), delivery.destination, delivery)
 
     async def find(self, delivery: Delivery) -> LaneKey:
         """Where a delivery goes. What cannot be found now goes by itself: the attempt will say why."""
@@ -62,7 +67,7 @@ class NextHops:
                 await self._router.mail_hosts(route.domain)
         except (BodyUnreadable, LookupFailed):
             return LaneKey(delivery.destination)
-        return self._key(route, delivery.destination, delivery.message) or LaneKey(delivery.destination)
+        return self._key(route, delivery.destination, delivery) or LaneKey(delivery.destination)
 
     def usual(self, destination: str) -> LaneKey | None:
         """Where mail for a destination goes as a rule, None if its hosts have to be looked up."""
@@ -70,20 +75,28 @@ class NextHops:
         ((route, _),) = self._planner().routes(organization, [_Anybody(f"postmaster@{domain}")])
         return self._key(route, destination, None)
 
-    def _key(self, route: Route, destination: str, message: Message | None) -> LaneKey | None:
+    def _key(self, route: Route, destination: str, delivery: Delivery | None) -> LaneKey | None:
         match route:
             case SmartHosts():
-                return LaneKey(next_hop_name([hop.place for hop in route.hops]), _terms(route, message))
+                return self._shared(next_hop_name([hop.place for hop in route.hops]), route, delivery)
             case MxRoute():
                 names = self._router.known_hosts(route.domain)
                 if names is None:
                     return None
                 hosts = [f"{name}:{self._port}" for name in names]
-                return LaneKey(next_hop_name(hosts) or destination, _terms(route, message))
+                return self._shared(next_hop_name(hosts) or destination, route, delivery)
             case LmtpRoute() | InternalRoute():
                 return LaneKey(route.hop.place)
             case _:
                 return LaneKey(destination)
+
+    def _shared(self, name: str, route: SmartHosts | MxRoute, delivery: Delivery | None) -> LaneKey:
+        """A next hop that other domains may have as well, and that may take their recipients together."""
+        if delivery is None:
+            return LaneKey(name, _terms(route, None))
+        terms = _terms(route, delivery.message)
+        batched = may_be_batched(delivery, route) and self._limits.allows(name)
+        return LaneKey(name, terms, (delivery.message.id, delivery.organization, terms) if batched else None)
 
 
 def _route(planner: RoutePlanner, delivery: Delivery, content: Content = NO_CONTENT) -> Route:

@@ -52,6 +52,20 @@ class Publication:
         self._sts: StsFound | None = None
         self._rechecked = False
 
+    @property
+    def is_common(self) -> bool:
+        """Whether the same is asked of a host that other domains have as well; ask after `begin`.
+
+        Not where the domain has a policy, or may have one, nor where DNSSEC proves its MX records: then what a host
+        has to prove may depend on the domain's name (RFC 8461 section 4.1, RFC 7672 section 3.2.2). REQUIRETLS asks how
+        the domain's record names the host.
+        """
+        hosts, sts = self._mail_hosts, self._sts
+        if hosts is None:
+            return True
+        unpublished = sts is None or (sts.policy is None and sts.failure is None)
+        return unpublished and not hosts.authentic and not self._asked.asks.demands
+
     async def begin(self) -> None:
         """Find the policy of the domain, if the way has one."""
         if self._lookups is not None and self._mail_hosts is not None and self._asked.sts is not MtaStsMode.NONE:

@@ -170,14 +170,14 @@ def counted(log: SessionLog | None, message: Message) -> SessionLog | None:
 class WaySessions:
     """The sessions of one attempt to deliver, along one way.
 
-    log: None where nothing is counted. domain: the recipient domain, A-labels; "" for smart hosts, each of which is its
-    own policy domain (RFC 8460 section 1.1). That the domain's MTA-STS policy could not be had is told once, with the
-    first session.
+    log: None where nothing is counted. domains: the recipient domains, A-labels, each of which has the session counted;
+    none for smart hosts, each of which is its own policy domain (RFC 8460 section 1.1). That the MTA-STS policy of a
+    domain could not be had is told once, with the first session; there is one domain then.
     """
 
-    def __init__(self, log: SessionLog | None, domain: str = "") -> None:
+    def __init__(self, log: SessionLog | None, *domains: str) -> None:
         self._log = log
-        self._domain = domain
+        self._domains = tuple(filter(None, domains))
         self._told = False
 
     def opened(self, opened: OpenHop) -> None:
@@ -212,13 +212,13 @@ class WaySessions:
 
     def barred(self, host: str, shortfall: Shortfall, published: Published | None = None) -> None:
         """A host that must not be used, so that nobody connects to it."""
-        domain = self._policy_domain(host)
-        if self._log is not None and domain and (session := barred(domain, host, shortfall, published)) is not None:
-            self._count(session, published)
+        for domain in self._policy_domains(host) if self._log is not None else ():
+            if (session := barred(domain, host, shortfall, published)) is not None:
+                self._count(session, published)
 
     def _attempted(self, hop: Hop, facts: HopFacts, transcript: Sequence[str], local: str) -> None:
-        domain = self._policy_domain(hop.host)
-        if self._log is None or not domain:
+        domains = self._policy_domains(hop.host)
+        if self._log is None or not domains:
             return
         found = hop.published.dane
         if found is not None and found.records.usable and facts.tls is not None and facts.dane is None:
@@ -226,7 +226,8 @@ class WaySessions:
             chain, now = facts.tls.peer_chain, self._log.clock()
             facts = replace(facts, dane=dane.judge(found.records, chain, names=found.names, now=now))
         seen = Seen(hop.address, _greeting_name(transcript), local)
-        self._count(attempted(domain, hop.requirement, facts, hop.published, seen), hop.published)
+        for domain in domains:
+            self._count(attempted(domain, hop.requirement, facts, hop.published, seen), hop.published)
 
     def _count(self, session: Session, published: Published | None) -> None:
         failure = None if self._told or published is None else not_fetched(published.sts)
@@ -236,10 +237,10 @@ class WaySessions:
         if self._log is not None and session.results:
             self._log.count(session)
 
-    def _policy_domain(self, host: str) -> str:
-        """Whose report a session belongs to, "" if it is nobody's: an address has no domain to look a record up in."""
-        name = self._domain or host
-        return "" if name.startswith("[") or _is_address(name) else name
+    def _policy_domains(self, host: str) -> list[str]:
+        """Whose reports a session belongs to. An address has no domain to look a record up in."""
+        names = self._domains or (host,)
+        return [name for name in names if not (name.startswith("[") or _is_address(name))]
 
 
 def _is_address(name: str) -> bool:

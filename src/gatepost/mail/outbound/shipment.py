@@ -1,4 +1,4 @@
-"""What is to be sent to some recipients by one route, and what has become of each: the memory of one attempt.
+"""What is to be sent to some recipients by one way, and what has become of each: the memory of one attempt.
 
 Filled by `mail.outbound.attempt` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. A
 recipient is decided by 2xx for the message, or by 5xx to MAIL, RCPT or the message; whatever says less leaves it to the
@@ -21,7 +21,7 @@ from gatepost.policy.decisions.withheld import concerns_others, public_reply
 from gatepost.protocols.smtp.client.transaction import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gatepost.mail.model.message import Message, Recipient
     from gatepost.mail.outbound.failure import HopFailed
@@ -59,23 +59,42 @@ def without_others(fate: Fate) -> Fate:
     return replace(fate, reply=public_reply(fate.reply), detail=fate.detail | {"reply": fate.reply.text})
 
 
+def asks(message: Message) -> Asks:
+    """What a message itself asks of TLS."""
+    relayed = not message.reverse_path and not message.is_notice
+    return asks_of(require_tls=message.require_tls, tls_required_no=message.tls_required_no, relayed_notice=relayed)
+
+
+@dataclass(slots=True)
+class Part:
+    """The recipients of one delivery.
+
+    base: what the trace shall say of every outcome (connector, requirement, reasons). destination: what connections are
+    remembered by, None if nobody remembers. drop: how the one in use falls short of that, None if it does not.
+    """
+
+    recipients: Sequence[Recipient]
+    base: dict[str, Any]
+    destination: DestinationName | None = None
+    drop: Drop | None = None
+
+
 @dataclass(slots=True)
 class Shipment:
-    """One message, the recipients of one route.
+    """One message, the recipients of one way: those of one delivery, or of several that may share a transaction.
 
-    base: what the trace shall say of every outcome (connector, requirement, reasons). attempts: made before this one.
-    pending: not decided yet. failures: of the hosts tried so far. deferrals: by address, what a host said of a pending
-    recipient, and what the trace shall know of that. broken: hops where STARTTLS was offered and failed,
-    with the reason. destination: what its connections are remembered by, None if nobody remembers. hold: whether mail
-    waits where a connection falls short of that; drop: how the one in use does, None if it does not.
-    forward_paths: what the next hop is told instead of a recipient's address. keeps_sender: the message's own
-    reverse-path is used even where it was rewritten. origin: what another node of the site is told of the message, ""
-    on any other way. size, body_type, header_8bit: of the body as it is to be sent.
+    attempts: made before this one. pending: not decided yet. failures: of the hosts tried so far. deferrals: by
+    address, what a host said of a pending recipient, and what the trace shall know of that. broken: hops where STARTTLS
+    was offered and failed, with the reason. hold: whether mail waits where a connection falls short of what its
+    destination was seen to do; then all parts have the same one. separable: a host refused somebody beside recipients
+    of another part, and took the same mail without them. forward_paths: what the next hop is told instead of a
+    recipient's address. keeps_sender: the message's own reverse-path is used even where it was rewritten. origin: what
+    another node of the site is told of the message, "" on any other way. size, body_type, header_8bit: of the body as
+    it is to be sent.
     """
 
     message: Message
-    recipients: Sequence[Recipient]
-    base: dict[str, Any]
+    parts: Sequence[Part]
     attempts: int = 0
     size: int = 0
     body_type: str = ""
@@ -87,14 +106,30 @@ class Shipment:
     deferrals: dict[str, tuple[Reply, dict[str, Any]]] = field(default_factory=dict)
     broken: list[tuple[Hop, str]] = field(default_factory=list)
     answered: bool = False
-    destination: DestinationName | None = None
     hold: bool = False
-    drop: Drop | None = None
+    separable: bool = False
     forward_paths: dict[str, str] = field(default_factory=dict)
     origin: str = ""
+    _part_of: dict[int, Part] = field(default_factory=dict)
+    _refused: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.pending = list(self.recipients)
+        self._part_of = {id(recipient): part for part in self.parts for recipient in part.recipients}
+        self.pending = self.recipients
+
+    @property
+    def recipients(self) -> list[Recipient]:
+        """Of all parts."""
+        return [recipient for part in self.parts for recipient in part.recipients]
+
+    def told(self, recipient: Recipient) -> dict[str, Any]:
+        """What the trace shall say of a recipient in any case."""
+        return self._part_of[id(recipient)].base
+
+    def tell(self, detail: dict[str, Any]) -> None:
+        """More for the trace to say of everybody."""
+        for part in self.parts:
+            part.base = part.base | detail
 
     def batches(self, recipients_max: int) -> Iterator[list[Recipient]]:
         """The pending recipients, as many at a time as one transaction may have."""
@@ -103,18 +138,11 @@ class Shipment:
         for start in range(0, len(waiting), size):
             yield waiting[start : start + size]
 
-    @property
-    def asks(self) -> Asks:
-        """What the message itself asks of TLS."""
-        message = self.message
-        relayed = not message.reverse_path and not message.is_notice
-        return asks_of(require_tls=message.require_tls, tls_required_no=message.tls_required_no, relayed_notice=relayed)
-
     def note(self, reasons: Sequence[str]) -> None:
         """More reasons for the trace to tell of every outcome, each once."""
-        if reasons:
-            told = self.base.get("reasons", [])
-            self.base = self.base | {"reasons": list(dict.fromkeys((*told, *reasons)))[:_REASONS]}
+        for part in self.parts if reasons else ():
+            told = part.base.get("reasons", [])
+            part.base = part.base | {"reasons": list(dict.fromkeys((*told, *reasons)))[:_REASONS]}
 
     def transaction(self, batch: Sequence[Recipient], opened: OpenHop) -> Transaction:
         """What the client is to send for a batch. Who is named twice, or by an alias as well, gets one RCPT.
@@ -140,31 +168,77 @@ class Shipment:
         """What the next hop is told for a recipient."""
         return self.forward_paths.get(recipient.address, recipient.address)
 
-    def settle(self, batch: Sequence[Recipient], outcome: Outcome, opened: OpenHop) -> None:
-        """Take over what a transaction decided; who is left open stays pending, with the reason among the failures."""
-        detail = self.base | open_record(opened) | drop_record(self.drop)
+    def settle(self, batch: Sequence[Recipient], outcome: Outcome, opened: OpenHop) -> list[list[Recipient]]:
+        """Take over what a transaction decided; who is left open stays pending, with the reason among the failures.
+
+        The batches to be sent after it, as in `_alone`.
+        """
+        results = {result.address: result for result in outcome.recipients}
+        alone = self._alone(batch, results, outcome)
+        asked_again = {id(recipient) for again in alone for recipient in again}
+        self.answered = self.answered or bool(alone)
+        detail = open_record(opened)
         if self.message.inbound.get("transcribed"):
             detail["transcript"] = list(opened.connection.transcript)
         if self.message.require_tls:
             detail["requiretls"] = opened.hop.without_requiretls if _goes_without_requiretls(opened) else "passed on"
         undecided: HopFailure | None = None
         deferred: dict[Reply, HopFailure] = {}
-        results = {result.address: result for result in outcome.recipients}
         for recipient in batch:
-            result = results[self._path(recipient)]
-            if _leaves_open(result):
+            if id(recipient) in asked_again:
+                continue
+            result, part = results[self._path(recipient)], self._part_of[id(recipient)]
+            if leaves_open(result):
                 undecided = _broken_off(result, opened)
                 continue
             self.answered = self.answered or not result.local
-            hop = {"handover": hop_record(opened.hop.host, result.reply)} if self.origin else {}
+            self.separable |= result.reply.positive and id(recipient) in self._refused
+            known = part.base | detail | drop_record(part.drop)
+            if self.origin:
+                known["handover"] = hop_record(opened.hop.host, result.reply)
             if result.reply.transient:
-                self.deferrals[recipient.address] = result.reply, detail | hop
+                self.deferrals[recipient.address] = result.reply, known
                 deferred.setdefault(result.reply, _deferral(result.reply, opened))
             else:
-                self.decide(recipient, result.reply, detail | hop)
+                self.decide(recipient, result.reply, known)
         self.failures += list(deferred.values())[:_REASONS]
         if undecided is not None:
             self.failures.append(undecided)
+        return alone
+
+    def apart(self, batch: Sequence[Recipient]) -> list[list[Recipient]]:
+        """A batch by its parts, which is as each would be sent by itself."""
+        parts: dict[int, list[Recipient]] = {}
+        for recipient in batch:
+            parts.setdefault(id(self._part_of[id(recipient)]), []).append(recipient)
+        return list(parts.values())
+
+    def _alone(
+        self, batch: Sequence[Recipient], results: Mapping[str, RecipientOutcome], outcome: Outcome
+    ) -> list[list[Recipient]]:
+        """Who was refused beside recipients of another part that the peer would have taken, each part by itself.
+
+        Some hosts take one domain at a time, and some judge a message by one of its recipients' domains. What the peer
+        says of a part counts once it was asked for that alone.
+        """
+        groups = self.apart(batch)
+        if len(groups) < 2:
+            return []
+        found = [[(one, results[self._path(one)]) for one in group] for group in groups]
+        at_data = outcome.data_reply
+        taken = {
+            number
+            for number, members in enumerate(found)
+            if any(answer.reply.positive or answer.reply is at_data for _, answer in members)
+        }
+        alone = []
+        for number, members in enumerate(found):
+            if taken - {number}:
+                # A part that is refused with the message itself has company if the message was for others, too.
+                again = [one for one, answer in members if _is_refusal(answer)]
+                alone += [again] if again else []
+        self._refused |= {id(one) for again in alone for one in again}
+        return alone
 
     def failed(self, failed: HopFailed, hop: Hop) -> None:
         """A hop could not be used."""
@@ -174,8 +248,14 @@ class Shipment:
 
     def decide_all(self, reply: Reply, detail: dict[str, Any], *, held: bool = False) -> None:
         """Everybody pending gets this reply, and nothing more is tried."""
-        for recipient in list(self.pending):
-            self.decide(recipient, reply, self.base | detail, held=held)
+        self.decide_these(list(self.pending), reply, detail, held=held)
+
+    def decide_these(
+        self, recipients: Sequence[Recipient], reply: Reply, detail: dict[str, Any], *, held: bool = False
+    ) -> None:
+        """Some pending recipients get this reply."""
+        for recipient in recipients:
+            self.decide(recipient, reply, self.told(recipient) | detail, held=held)
 
     def conclude(self) -> None:
         """No host is left: who was deferred gets that, and the other pending ones what the failures say together."""
@@ -229,9 +309,14 @@ def _goes_without_requiretls(opened: OpenHop) -> bool:
     return opened.hop.without_requiretls != "" and not opened.facts.requiretls_offered
 
 
-def _leaves_open(result: RecipientOutcome) -> bool:
+def leaves_open(result: RecipientOutcome) -> bool:
     """Whether another host may do better: the connection ended, or the peer ended the session (421)."""
     return result.reply.code == 421 or (result.local and result.reply.transient)
+
+
+def _is_refusal(result: RecipientOutcome) -> bool:
+    """Whether the peer said no, for now or for good."""
+    return not (result.reply.positive or result.local or leaves_open(result))
 
 
 def _deferral(reply: Reply, opened: OpenHop) -> HopFailure:

@@ -13,19 +13,39 @@ from gatepost.mail.queue.gate import Gate
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Hashable, Iterator
 
     from gatepost.mail.model.message import Delivery
+
+
+BATCH_RECIPIENTS = 100
+"""Recipients of deliveries that are tried together: every server takes as many in one transaction (RFC 5321 section
+4.5.3.1.8)."""
 
 
 class LaneKey(NamedTuple):
     """Where a delivery goes.
 
     next_hop: names the hosts. terms: what is asked of the way, as far as one delivery of a destination may fail for it
-    where another gets through; "" for the usual ones.
+    where another gets through; "" for the usual ones. batch: deliveries that have the same one at a next hop may be
+    tried together, as they are of one message and one organization; None for a delivery that is tried alone.
     """
 
     next_hop: str
     terms: str = ""
+    batch: Hashable = None
+
+
+class Turn(NamedTuple):
+    """Deliveries to be tried by one lane at once: the one whose turn it is, and others of its batch, if it has one."""
+
+    members: list[tuple[Backlog, Delivery]]
+    batch: Hashable = None
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Without their backlogs."""
+        return [delivery for _, delivery in self.members]
 
 
 class HopFinder(Protocol):
@@ -62,12 +82,15 @@ class HopQueue:
     gate: closed after attempts that no host answered. hungry: destinations that have due deliveries in the store, in
     the order in which they get a lease, with the terms of their usual mail; sated: of these, what has enough in memory.
     answered: when a host last took part (monotonic). growing: the timer that may add a lane. leasing, queued: one
-    lease, one place in the line for a lane at a time.
+    lease, one place in the line for a lane at a time. batches: ready deliveries that may be tried together, and where
+    they wait.
     """
 
     __slots__ = (
+        "_batch_of",
         "answered",
         "backlogs",
+        "batches",
         "gate",
         "growing",
         "hungry",
@@ -93,6 +116,8 @@ class HopQueue:
         self.leasing = False
         self.queued = False
         self.growing: asyncio.TimerHandle | None = None
+        self.batches: dict[Hashable, dict[int, Backlog]] = {}
+        self._batch_of: dict[int, Hashable] = {}
 
     def backlog(self, destination: str, terms: str) -> Backlog:
         """The backlog of a destination, made if there is none."""
@@ -101,30 +126,56 @@ class HopQueue:
             found = self.backlogs[destination, terms] = Backlog(destination, terms)
         return found
 
-    def add(self, backlog: Backlog, delivery: Delivery) -> None:
-        """A delivery is ready."""
+    def add(self, backlog: Backlog, delivery: Delivery, batch: Hashable = None) -> None:
+        """A delivery is ready. batch: as in LaneKey."""
         backlog.ready[delivery.id] = delivery
         self.size += 1
         self.rotation.put(backlog)
+        if batch is not None:
+            self._batch_of[delivery.id] = batch
+            self.batches.setdefault(batch, {})[delivery.id] = backlog
 
-    def take(self, now: float) -> tuple[Backlog, Delivery] | None:
-        """The delivery whose turn it is, None if none may be tried."""
+    def take(self, now: float) -> Turn | None:
+        """The delivery whose turn it is, with its batch; None if none may be tried."""
         while (backlog := self.rotation.take()) is not None:
             if not backlog.offers(now):
                 continue  # it comes back when something of it is ready, or its probe has ended
-            _, delivery = backlog.ready.popitem(last=False)
-            self.size -= 1
-            backlog.running += 1
+            number, first = next(iter(backlog.ready.items()))
+            batch = self._batch_of.get(number)
+            self._begin(backlog, number)
+            members = [(backlog, first), *self._joining(batch, BATCH_RECIPIENTS - len(first.recipients), now)]
             if backlog.offers(now):
                 self.rotation.put(backlog)
-            return backlog, delivery
+            return Turn(members, batch)
         return None
+
+    def _joining(self, batch: Hashable, room: int, now: float) -> Iterator[tuple[Backlog, Delivery]]:
+        """Take out what is tried along, for up to `room` recipients. Backlogs keep their places in the rotation."""
+        for number, backlog in list(self.batches.get(batch, {}).items()):
+            if room <= 0:
+                break
+            delivery = backlog.ready[number]
+            if len(delivery.recipients) <= room and backlog.offers(now):
+                self._begin(backlog, number)
+                room -= len(delivery.recipients)
+                yield backlog, delivery
+
+    def _begin(self, backlog: Backlog, number: int) -> None:
+        self.remove(backlog, number)
+        backlog.running += 1
 
     def remove(self, backlog: Backlog, delivery_id: int) -> Delivery | None:
         """Take out a delivery that is ready but not begun."""
         delivery = backlog.ready.pop(delivery_id, None)
-        if delivery is not None:
-            self.size -= 1
+        if delivery is None:
+            return None
+        self.size -= 1
+        batch = self._batch_of.pop(delivery_id, None)
+        if batch is not None:
+            others = self.batches[batch]
+            del others[delivery_id]
+            if not others:
+                del self.batches[batch]
         return delivery
 
     def ended(self, backlog: Backlog, now: float) -> None:

@@ -15,11 +15,12 @@ import logging
 import time
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.queue.hop_lookup import HopLookups
-from gatepost.mail.queue.hop_queue import EACH_ITS_OWN
+from gatepost.mail.queue.hop_queue import EACH_ITS_OWN, LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.mail.queue.leases import LOOK, Leases
 from gatepost.mail.queue.memory_budget import QueueLimits, Window
@@ -31,15 +32,19 @@ from gatepost.net.tasks import spawn
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
 
     from gatepost.mail.model.delivery_result import Outcome
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.backlog import Backlog
     from gatepost.mail.queue.bounce import Bouncer
-    from gatepost.mail.queue.hop_queue import HopFinder, HopQueue, LaneKey
+    from gatepost.mail.queue.hop_queue import HopFinder, HopQueue, Turn
     from gatepost.mail.queue.schedule import Schedule
     from gatepost.store.interface import AdminNotice, Store
+
+    type DeliverBatch = Callable[
+        [Sequence[Delivery], Callable[[Delivery, Hashable], None]], Awaitable[Sequence[Outcome]]
+    ]
 
 
 _TURNS = 20  # deliveries of one lane while other next hops wait for theirs
@@ -56,9 +61,11 @@ _log = logging.getLogger(__name__)
 class QueueManager:
     """The queue of one shard. A `store.interface.QueueOwner`; lives on the store's loop.
 
-    deliver: tries one delivery, never raises for what a peer does. finder: says where deliveries go. budget: lanes that
-    this queue shares with others. settled: told of each outcome for the trace, with the time of the next attempt (0 if
-    none). paused: accept and keep, try nothing.
+    deliver: tries one delivery, never raises for what a peer does. deliver_batch: the same for the first of a batch and
+    whoever can share its transactions; before anything is sent it calls its second argument with each other one and
+    what batch that is of now. finder: says where deliveries go. budget: lanes that this queue shares with others.
+    settled: told of each outcome for the trace, with the time of the next attempt (0 if none). paused: accept and keep,
+    try nothing.
     """
 
     def __init__(  # noqa: PLR0913 - the parts a queue is made of, put together in one place
@@ -69,6 +76,7 @@ class QueueManager:
         bouncer: Bouncer,
         *,
         settled: Callable[[Delivery, Outcome, float], None],
+        deliver_batch: DeliverBatch | None = None,
         finder: HopFinder = EACH_ITS_OWN,
         budget: LaneBudget | None = None,
         limits: QueueLimits | None = None,
@@ -77,6 +85,7 @@ class QueueManager:
     ) -> None:
         self._store = store
         self._deliver = deliver
+        self._deliver_batch = deliver_batch
         self._schedule = schedule
         self._finder = finder
         self._limits = limits or QueueLimits()
@@ -263,7 +272,8 @@ class QueueManager:
         else:
             if not kept:
                 self._window.keep_body(delivery)
-            self._waiting.add(hop, backlog, delivery)
+            batched = self._deliver_batch is not None and delivery.returned is None
+            self._waiting.add(hop, backlog, delivery, key.batch if batched else None)
             self._start_lanes(hop)
             return
         hop.tidy(backlog, now)
@@ -334,10 +344,11 @@ class QueueManager:
                 if (written := self._store.held_up()) is not None:
                     await written
                     continue
-                if (taken := self._waiting.next(hop)) is None:
+                if (turn := self._waiting.next(hop)) is None:
                     break
-                self._leases.made_room(hop, taken[0])
-                await self._attempt(hop, *taken)
+                for backlog, _ in turn.members:
+                    self._leases.made_room(hop, backlog)
+                await self._attempt(hop, turn)
                 turns += 1
         finally:
             hop.lanes -= 1
@@ -347,38 +358,72 @@ class QueueManager:
             self._budget.release(hop.name)
             self._waiting.forget_if_idle(hop)
 
-    async def _attempt(self, hop: HopQueue, backlog: Backlog, delivery: Delivery) -> None:
-        self._in_flight.add(delivery.id)
+    async def _attempt(self, hop: HopQueue, turn: Turn) -> None:
+        self._in_flight.update(delivery.id for delivery in turn.deliveries)
         try:
-            await self._try(hop, backlog, delivery)
+            await self._try(hop, turn)
         finally:
-            self._in_flight.discard(delivery.id)
-            hop.ended(backlog, self._clock())
+            for backlog, delivery in turn.members:
+                self._in_flight.discard(delivery.id)
+                hop.ended(backlog, self._clock())
 
-    async def _try(self, hop: HopQueue, backlog: Backlog, delivery: Delivery) -> None:
-        if delivery.returned is not None:
-            await self._settler.finish(delivery, uniform(delivery, UNTRIED))
+    async def _try(self, hop: HopQueue, turn: Turn) -> None:
+        first = turn.deliveries[0]
+        if first.returned is not None:
+            await self._settler.finish(first, uniform(first, UNTRIED))
             return
         begun = time.monotonic()
+        outcomes = await self._outcomes(hop, turn)
+        if self._makes_way(hop, turn, outcomes):
+            return
+        for (backlog, _), outcome in zip(turn.members, outcomes, strict=True):
+            self._judge(hop, backlog, outcome, begun)
+        seconds = time.monotonic() - begun
+        finishing = [
+            self._finish(delivery, replace(outcome, seconds=seconds))
+            for delivery, outcome in zip(turn.deliveries, outcomes, strict=True)
+        ]
+        if len(finishing) == 1:
+            await finishing[0]
+        else:  # at once: that one needs a notice keeps no other from being settled, should the queue end meanwhile
+            await asyncio.gather(*finishing)
+
+    async def _outcomes(self, hop: HopQueue, turn: Turn) -> Sequence[Outcome]:
+        """One for each member of a turn. Who cannot be tried with the first is no member any more."""
+        first = turn.deliveries[0]
         try:
-            outcome = await self._deliver(delivery)
+            if self._deliver_batch is None or len(turn.members) == 1:
+                return [await self._deliver(first)]
+            return await self._deliver_batch(turn.deliveries, partial(self._leave_out, hop, turn))
         except asyncio.CancelledError:
-            if self._in_doubt:
-                mark_in_doubt(delivery)
-                _log.warning(
-                    "message %s to %s may arrive twice: it was sent, and the gateway stopped before the reply",
-                    format_id(delivery.message.id),
-                    delivery.destination,
-                )
-            self._settler.put_back(delivery, self._clock())
+            for delivery in turn.deliveries:
+                self._interrupted(delivery)
             raise
         except Exception:  # noqa: BLE001 - one delivery that we cannot handle must not end its lane
-            _log.exception("delivery %d to %s: our own failure", delivery.id, delivery.destination)
-            outcome = uniform(delivery, INTERNAL)
-        if self._makes_way(hop, backlog, delivery, outcome):
-            return
-        self._judge(hop, backlog, outcome, begun)
-        await self._settler.finish(delivery, replace(outcome, seconds=time.monotonic() - begun))
+            _log.exception("delivery %d to %s: our own failure", first.id, first.destination)
+            return [uniform(delivery, INTERNAL) for delivery in turn.deliveries]
+
+    def _leave_out(self, hop: HopQueue, turn: Turn, delivery: Delivery, batch: Hashable) -> None:
+        """A delivery waits for a lane again, with those of another batch or, if that is None, by itself."""
+        (place,) = [place for place, one in enumerate(turn.deliveries) if one is delivery]
+        backlog, _ = turn.members.pop(place)
+        self._in_flight.discard(delivery.id)
+        hop.ended(backlog, self._clock())
+        self._place(delivery, LaneKey(hop.name, backlog.terms, batch), LOOK, kept=True)
+
+    def _interrupted(self, delivery: Delivery) -> None:
+        """The queue ended before the attempt did."""
+        if self._in_doubt:
+            mark_in_doubt(delivery)
+            _log.warning(
+                "message %s to %s may arrive twice: it was sent, and the gateway stopped before the reply",
+                format_id(delivery.message.id),
+                delivery.destination,
+            )
+        self._settler.put_back(delivery, self._clock())
+
+    async def _finish(self, delivery: Delivery, outcome: Outcome) -> None:
+        await self._settler.finish(delivery, outcome)
         if delivery.id in self._returning:  # the store has it due now
             self._returning.discard(delivery.id)
             self._open_gates(delivery.destination)
@@ -386,17 +431,18 @@ class QueueManager:
 
     # what an attempt says of the next hop, and of the destination
 
-    def _makes_way(self, hop: HopQueue, backlog: Backlog, delivery: Delivery, outcome: Outcome) -> bool:
-        """Whether hosts turned a connection away beside others of ours: then its delivery comes by one of those."""
-        times = self._turned_away.pop(delivery.id, 0)
+    def _makes_way(self, hop: HopQueue, turn: Turn, outcomes: Sequence[Outcome]) -> bool:
+        """Whether hosts turned a connection away beside others of ours: then its deliveries come by one of those."""
+        times = max([self._turned_away.pop(delivery.id, 0) for delivery in turn.deliveries])
         others = self._budget.lanes(hop.name) > 1
-        if not outcome.crowded or not others or times >= _TURNED_AWAY or self._draining:
+        if not all(outcome.crowded for outcome in outcomes) or not others or times >= _TURNED_AWAY or self._draining:
             return False
         self._budget.turned_away(hop.name)
         if hop.gate.closed(self._clock()):
             return False
-        self._turned_away[delivery.id] = times + 1
-        self._waiting.add(hop, backlog, delivery, first=True)
+        for backlog, delivery in turn.members:
+            self._turned_away[delivery.id] = times + 1
+            self._waiting.add(hop, backlog, delivery, turn.batch, first=True)
         return True
 
     def _judge(self, hop: HopQueue, backlog: Backlog, outcome: Outcome, begun: float) -> None:

@@ -55,7 +55,8 @@ class Settler:
         """An attempt is over. tell_deferral: whether the trace hears of it even if it settles nothing."""
         now = self.clock()
         delivery.attempts += 1
-        luck = random.random()  # noqa: S311 - spreads load, guards nothing
+        # All deliveries of a message that are deferred together return together, and may share a transaction again.
+        luck = random.Random(f"{delivery.message.id} {delivery.attempts}").random()  # noqa: S311 - spreads load
         conclusion = conclude(delivery, outcome, self.schedule, now, luck)
         notices, conclusion = await self._notices(delivery, conclusion, now)
         delivery.last_error = conclusion.last_error

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from gatepost.mail.queue.hop_queue import HopQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.backlog import Backlog
+    from gatepost.mail.queue.hop_queue import Turn
     from gatepost.mail.queue.memory_budget import Window
     from gatepost.mail.queue.settlement import Settler
 
@@ -38,20 +39,22 @@ class Waiting:
             found = self.hops[name] = HopQueue(name)
         return found
 
-    def add(self, hop: HopQueue, backlog: Backlog, delivery: Delivery, *, first: bool = False) -> None:
-        """A delivery is ready. first: before the others of its backlog."""
+    def add(
+        self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None, *, first: bool = False
+    ) -> None:
+        """A delivery is ready. batch: as in LaneKey. first: before the others of its backlog."""
         self.window.waiting += 1
         self.places[delivery.id] = hop, backlog
-        hop.add(backlog, delivery)
+        hop.add(backlog, delivery, batch)
         if first:
             backlog.ready.move_to_end(delivery.id, last=False)
 
-    def next(self, hop: HopQueue) -> tuple[Backlog, Delivery] | None:
-        """Take out the delivery whose turn it is, None if none may be tried."""
-        taken = hop.take(self.clock())
-        if taken is not None:
-            self._left(taken[1])
-        return taken
+    def next(self, hop: HopQueue) -> Turn | None:
+        """Take out the delivery whose turn it is, with its batch; None if none may be tried."""
+        turn = hop.take(self.clock())
+        for delivery in turn.deliveries if turn is not None else ():
+            self._left(delivery)
+        return turn
 
     def remove(self, delivery_id: int) -> Delivery | None:
         """Take out a delivery that is not begun."""

@@ -50,6 +50,18 @@ def forced(**fields: Any) -> dict[str, Any]:
     return {"tls_settings": "encryption-only"} | fields
 
 
+# --- a peer that ends its connections between transactions
+
+
+def test_many_recipients_reach_a_peer_that_ends_each_connection(world: Any, kit: Any) -> None:
+    """Before, those of the second transaction were a fault of ours, and those of the first got the message twice."""
+    peer = kit.Peer({"END": "250 2.0.0 taken\r\n421 4.3.2 goodbye"})
+    outcome = attempt(world, peer, kit.delivery(*(f"r{number}@b.example" for number in range(230))))
+    assert {fate.sort for fate in outcome.fates} == {Sort.DELIVERED}
+    assert [len(one.recipients) for one in peer.messages] == [100, 100, 30]
+    assert len(peer.connections) == 3
+
+
 # --- what is achieved and recorded
 
 

@@ -19,11 +19,17 @@ HERE = "contoso/b.example"
 def finder(world: Any) -> NextHops:
     deliverer = world.build(mx_port=25)
     services = deliverer._services
-    return NextHops(lambda: deliverer.planner, services.store, services.router, 25)
+    return NextHops(lambda: deliverer.planner, services.store, services.router, 25, deliverer.batch_limits)
 
 
 def found(world: Any, given: Delivery) -> LaneKey:
-    return asyncio.run(finder(world).find(given))
+    return alone(asyncio.run(finder(world).find(given)))
+
+
+def alone(key: LaneKey | None) -> LaneKey:
+    """Without what it may be batched by."""
+    assert key is not None
+    return key._replace(batch=None)
 
 
 def test_names_of_hosts_have_no_order() -> None:
@@ -34,7 +40,8 @@ def test_smart_hosts_are_known_without_a_look_up(world: Any, kit: Any) -> None:
     world.connector(25, "two.example", "one.example")
     hops = finder(world)
     expected = LaneKey("one.example:25,two.example:25", "out")
-    assert hops.known(kit.delivery()) == hops.usual(HERE) == asyncio.run(hops.find(kit.delivery())) == expected
+    assert alone(hops.known(kit.delivery())) == hops.usual(HERE) == expected
+    assert hops.known(kit.delivery()) == asyncio.run(hops.find(kit.delivery()))
 
 
 def test_domains_with_the_same_mx_hosts_have_one_next_hop(world: Any, kit: Any) -> None:
@@ -43,11 +50,11 @@ def test_domains_with_the_same_mx_hosts_have_one_next_hop(world: Any, kit: Any) 
     hops = finder(world)
     assert hops.known(kit.delivery()) is hops.usual(HERE) is None
     expected = LaneKey("mx1.host.example:25,mx2.host.example:25")
-    assert asyncio.run(hops.find(kit.delivery())) == expected
-    assert hops.known(kit.delivery()) == hops.usual(HERE) == expected
+    assert alone(asyncio.run(hops.find(kit.delivery()))) == expected
+    assert alone(hops.known(kit.delivery())) == hops.usual(HERE) == expected
     other = kit.delivery("bob@c.example")
     other.destination = "contoso/c.example"
-    assert asyncio.run(hops.find(other)) == expected
+    assert asyncio.run(hops.find(other)) == hops.known(kit.delivery())  # so they are batched
 
 
 @pytest.mark.parametrize(
@@ -67,7 +74,7 @@ def test_a_domain_without_mx_hosts_goes_by_itself(world: Any, kit: Any, records:
 def test_an_address_literal_needs_no_look_up(world: Any, kit: Any) -> None:
     given = kit.delivery("bob@[192.0.2.1]")
     given.destination = "contoso/[192.0.2.1]"
-    assert finder(world).known(given) == finder(world).usual(given.destination) == LaneKey("[192.0.2.1]:25")
+    assert alone(finder(world).known(given)) == finder(world).usual(given.destination) == LaneKey("[192.0.2.1]:25")
 
 
 def test_what_the_message_asks_is_part_of_the_terms(world: Any, kit: Any) -> None:
@@ -95,7 +102,8 @@ def test_mail_under_a_rule_fares_by_itself(world: Any, kit: Any) -> None:
     other = finder(world).known(kit.delivery(reverse_path="eve@contoso.example"))
     assert ruled is not None
     assert ruled.terms.startswith("out by rule")
-    assert other == LaneKey("mx.b.example:25", "out")
+    assert alone(other) == LaneKey("mx.b.example:25", "out")
+    assert ruled.batch != other.batch
 
 
 def test_mail_under_a_rule_that_goes_by_mx_fares_by_itself(world: Any, kit: Any) -> None:
@@ -134,3 +142,18 @@ def test_mailboxes_are_no_next_hop(world: Any, kit: Any) -> None:
 
     assert key("bob@contoso.example") == key("nobody@contoso.example") == LaneKey("contoso/contoso.example")
     assert key("eve@contoso.example") == LaneKey("127.0.0.1:24")
+
+
+def test_what_may_share_a_transaction_is_batched(world: Any, kit: Any) -> None:
+    world.connector(25)
+    deliverer = world.build(mx_port=25)
+    services = deliverer._services
+    hops = NextHops(lambda: deliverer.planner, services.store, services.router, 25, deliverer.batch_limits)
+    given = kit.delivery()
+    key = hops.known(given)
+    assert (key.next_hop, key.batch is not None) == ("mx.b.example:25", True)
+    other = kit.delivery()
+    other.message.id = 9
+    assert hops.known(other).batch not in {None, key.batch}
+    deliverer.batch_limits.refused("mx.b.example:25")
+    assert hops.known(given).batch is None

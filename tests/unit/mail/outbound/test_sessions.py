@@ -223,6 +223,19 @@ def test_a_smart_host_is_its_own_policy_domain(log: SessionLog, tmp_path: Path) 
     assert told(counts(log, tmp_path)) == ["mx.b.example no-policy-found starttls-not-supported 1"]
 
 
+def test_a_session_for_several_domains_is_one_of_each(log: SessionLog, tmp_path: Path) -> None:
+    way = WaySessions(log, "b.example", "[192.0.2.1]", "c.example")
+    way.failed(HOP, failure(result_type=ResultType.STARTTLS_NOT_SUPPORTED))
+    way.barred("mx.b.example", dnssec_failed("forged"), Published())
+    assert log.counts.numbers == {("gatepost_tls_failures_total", "outbound", "starttls-not-supported"): 1}
+    assert sorted(told(counts(log, tmp_path))) == [
+        "b.example no-policy-found starttls-not-supported 1",
+        "b.example tlsa dnssec-invalid 1",
+        "c.example no-policy-found starttls-not-supported 1",
+        "c.example tlsa dnssec-invalid 1",
+    ]
+
+
 def test_nothing_is_counted_without_a_log() -> None:
     way = WaySessions(None, "b.example")
     way.failed(HOP, failure())

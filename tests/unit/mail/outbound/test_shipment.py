@@ -8,7 +8,7 @@ from gatepost.mail.model.delivery_result import Sort
 from gatepost.mail.model.message import Message, Recipient
 from gatepost.mail.outbound.failure import HopFailed, HopFailure
 from gatepost.mail.outbound.hop import Hop
-from gatepost.mail.outbound.shipment import Shipment, may_go_clear
+from gatepost.mail.outbound.shipment import Part, Shipment, asks, may_go_clear
 from gatepost.policy.connectors.values import Cleartext
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Identity, Opportunistic, Requirement
 from gatepost.policy.decisions.requiretls import Asks
@@ -35,22 +35,23 @@ def test_cleartext_after_a_failed_handshake(requirement: Requirement, attempts: 
 
 def shipment(count: int = 1) -> Shipment:
     recipients = [Recipient(f"r{number}@b.example") for number in range(count)]
-    return Shipment(Message(1, "contoso", 1.0, ""), recipients, {"connector": "out"})
+    return Shipment(Message(1, "contoso", 1.0, ""), [Part(recipients, {"connector": "out"})])
 
 
 def test_what_is_set_aside_is_told_once_and_within_bounds() -> None:
     one = shipment()
     one.note(())
-    assert "reasons" not in one.base
+    (part,) = one.parts
+    assert "reasons" not in part.base
     one.note(("DANE", "MTA-STS"))
     one.note(("DANE",))
-    assert one.base["reasons"] == ["DANE", "MTA-STS"]
+    assert part.base["reasons"] == ["DANE", "MTA-STS"]
     one.note([str(number) for number in range(100)])
-    assert len(one.base["reasons"]) == 50
+    assert len(part.base["reasons"]) == 50
 
 
 @pytest.mark.parametrize(
-    ("fields", "asks"),
+    ("fields", "expected"),
     [
         ({"require_tls": True, "reverse_path": "a@a.example"}, Asks.REQUIRED),
         ({"require_tls": True}, Asks.NOTICE),
@@ -59,9 +60,8 @@ def test_what_is_set_aside_is_told_once_and_within_bounds() -> None:
         ({}, Asks.NOTHING),
     ],
 )
-def test_what_the_message_asks(fields: dict[str, Any], asks: Asks) -> None:
-    message = Message(1, "contoso", 1.0, **{"reverse_path": "", **fields})
-    assert Shipment(message, [], {}).asks is asks
+def test_what_the_message_asks(fields: dict[str, Any], expected: Asks) -> None:
+    assert asks(Message(1, "contoso", 1.0, **{"reverse_path": "", **fields})) is expected
 
 
 def failure(code: int, enhanced: str, result: ResultType | None = None) -> HopFailure:

@@ -110,7 +110,7 @@ class Rig:
             self.told.append((str(fate.sort), fate.recipient.address, fate.reply.text, next_at and next_at - self.now))
 
     @contextlib.asynccontextmanager
-    async def open(self, *, paused=False, drain=2.0, deliver=None, **limits):
+    async def open(self, *, paused=False, drain=2.0, deliver=None, deliver_batch=None, **limits):
         self.store = await SqliteStore.open(
             self.path / "queue" / "0",
             trace_directory=self.path / "trace",
@@ -123,6 +123,7 @@ class Rig:
             self.schedule,
             Bouncer(self.store, "mx1.contoso.example", lambda _organization: self.schedule_hours * 3600.0),
             settled=self.settled,
+            deliver_batch=deliver_batch,
             limits=QueueLimits(**limits),
             paused=paused,
             clock=self.clock,

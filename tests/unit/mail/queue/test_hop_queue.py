@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gatepost.mail.queue.hop_queue import EACH_ITS_OWN, HopQueue, LaneKey
+from gatepost.mail.model.message import Recipient
+from gatepost.mail.queue.hop_queue import BATCH_RECIPIENTS, EACH_ITS_OWN, HopQueue, LaneKey
 
 
 def put(make, hop, destination, *numbers, terms=""):
@@ -16,7 +17,7 @@ def test_destinations_get_their_turns(make):
     hop = HopQueue("relay.example:25")
     put(make, hop, "contoso/large.example", *range(1, 100))
     put(make, hop, "contoso/small.example", 200)
-    taken = [hop.take(0.0)[1].id for _ in range(4)]
+    taken = [number for _ in range(4) for number in ids(hop.take(0.0))]
     assert taken == [1, 200, 2, 3]
     assert hop.size == 96
 
@@ -27,20 +28,14 @@ def test_what_may_not_be_tried_is_passed_over_until_it_may(make):
     backlog.gate.fail(make.silence, 10.0, "contoso")
     assert hop.take(5.0) is None
     hop.rotation.put(backlog)
-    assert hop.take(10.0) == (backlog, hop_delivery(backlog, 1))
+    assert ids(hop.take(10.0)) == [1]
     assert hop.take(10.0) is None  # the probe runs
     hop.ended(backlog, 10.0)
-    assert hop.take(10.0)[1].id == 2
+    assert ids(hop.take(10.0)) == [2]
 
 
-def hop_delivery(_backlog, number):
-    class Same:
-        def __eq__(self, other):
-            return other.id == number
-
-        __hash__ = None
-
-    return Same()
+def ids(turn):
+    return [delivery.id for delivery in turn.deliveries]
 
 
 def test_remove(make):
@@ -99,3 +94,67 @@ def test_a_backlog_is_made_once_for_its_destination_and_terms():
     backlog = hop.backlog("contoso/a.example", "")
     assert hop.backlog("contoso/a.example", "") is backlog
     assert hop.backlog("contoso/a.example", "by rule") is not backlog
+
+
+# ------------------------------------------------------------------------------------------- what is tried together
+
+
+def domains(make, hop, *numbers, batch="message 1", recipients=1):
+    """One delivery for each of some domains."""
+    for number in numbers:
+        destination = f"contoso/d{number}.example"
+        addresses = [Recipient(f"u{place}@d{number}.example") for place in range(recipients)]
+        hop.add(hop.backlog(destination, ""), make.delivery(number, *addresses, destination=destination), batch)
+
+
+def test_a_batch_is_taken_together(make):
+    hop = HopQueue("relay.example:25")
+    domains(make, hop, 1, 2, 3)
+    domains(make, hop, 4, batch="message 2")
+    domains(make, hop, 5, 6, batch=None)
+    turns = [hop.take(0.0) for _ in range(4)]
+    assert [ids(turn) for turn in turns] == [[1, 2, 3], [4], [5], [6]]
+    assert [turn.batch for turn in turns] == ["message 1", "message 2", None, None]
+    assert hop.take(0.0) is None
+    assert (hop.size, hop.batches) == (0, {})
+    for turn in turns:
+        for backlog, _ in turn.members:
+            assert backlog.running == 1
+            hop.ended(backlog, 0.0)
+    assert hop.forgettable(0.0)
+
+
+def test_a_batch_is_no_larger_than_a_transaction_may_be(make):
+    hop = HopQueue("relay.example:25")
+    domains(make, hop, *range(1, 8), recipients=30)
+    assert [ids(hop.take(0.0)) for _ in range(3)] == [[1, 2, 3], [4, 5, 6], [7]]
+    domains(make, hop, 1, recipients=BATCH_RECIPIENTS)
+    domains(make, hop, 2)
+    assert [ids(hop.take(0.0)) for _ in range(2)] == [[1], [2]]
+
+
+def test_who_is_taken_along_needs_no_turn_and_costs_others_none(make):
+    hop = HopQueue("relay.example:25")
+    put(make, hop, "contoso/d2.example", *range(10, 20))
+    domains(make, hop, 1, 2)
+    assert ids(hop.take(0.0)) == [10]
+    assert ids(hop.take(0.0)) == [1, 2]
+    assert ids(hop.take(0.0)) == [11]
+
+
+def test_no_batch_passes_a_closed_gate_nor_a_probe(make):
+    hop = HopQueue("relay.example:25")
+    domains(make, hop, 1, 2, 3)
+    hop.backlog("contoso/d2.example", "").gate.fail(make.silence, 10.0, "contoso")
+    assert ids(hop.take(5.0)) == [1, 3]
+    assert hop.take(5.0) is None
+    assert list(hop.batches) == ["message 1"]
+    domains(make, hop, 4)
+    assert ids(hop.take(10.0)) == [4, 2]
+
+
+def test_what_is_taken_out_leaves_its_batch(make):
+    hop = HopQueue("relay.example:25")
+    domains(make, hop, 1, 2, 3)
+    assert hop.remove(hop.backlog("contoso/d2.example", ""), 2).id == 2
+    assert ids(hop.take(0.0)) == [1, 3]

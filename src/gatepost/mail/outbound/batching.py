@@ -1,0 +1,187 @@
+"""Which deliveries of one message travel in one transaction though they are for different domains.
+
+Used by `mail.outbound.attempt`, which sends them, and `mail.outbound.next_hops`, by which the queue takes them out
+together. Recipients share a transaction if all that was decided for them is the same but their addresses: see
+`SharedTerms`. Nothing is joined here: who would have to meet another's demand as well is sent by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
+from gatepost.mail.outbound.destination_history import holds_below, remembered_as
+from gatepost.mail.outbound.hosts import by_mail_hosts, by_smart_hosts
+from gatepost.mail.outbound.sessions import WaySessions
+from gatepost.mail.queue.hop_queue import BATCH_RECIPIENTS
+from gatepost.mail.queue.retry_decision import INTERNAL
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.tasks import spawn
+from gatepost.policy.decisions.content_demand import NO_DEMAND
+from gatepost.policy.decisions.forwarding import keeps_sender
+from gatepost.policy.decisions.route import NO_CONTENT
+from gatepost.policy.decisions.routes import MxRoute, SmartHosts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.mail.model.message import Delivery, Recipient
+    from gatepost.mail.outbound.attempt import DeliveryServices
+    from gatepost.mail.outbound.hosts import Way
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.decisions.destination_history import DestinationName
+    from gatepost.policy.decisions.route import RoutePlanner
+    from gatepost.policy.decisions.routes import NextHop, Route
+
+
+_PLANNING = 1.0  # seconds that the first of some deliveries waits to know which others may go with it
+
+_ATTEMPTS = 3  # after so many a delivery goes by itself: whatever it waits for, it waits for nobody else's sake
+_SECONDS = 3600.0  # that a next hop is sent one domain at a time
+_NEXT_HOPS = 1000
+
+
+def may_be_batched(delivery: Delivery, route: Route) -> bool:
+    """Whether a delivery may share a transaction at all, as far as it and its route say.
+
+    Not with content that is made for its recipients, nor where it failed before for a fault of ours.
+    """
+    return (
+        isinstance(route, SmartHosts | MxRoute)
+        and route.content == NO_DEMAND
+        and delivery.attempts < _ATTEMPTS
+        and delivery.returned is None
+        and delivery.last_error != INTERNAL.text
+        and len(delivery.recipients) < BATCH_RECIPIENTS
+    )
+
+
+class SharedTerms(NamedTuple):
+    """What deliveries of one message must have in common to be sent in one transaction.
+
+    route: without the domain, and why it was chosen: the connector, what is demanded of each host by whomever, the
+    organizations that own the connector and the domain, what the sender demands. hosts: with their preferences.
+    envelope: what decides the reverse-path, the fields put before the message, and whether addresses need SMTPUTF8.
+    retried: whether there was an attempt, which may allow cleartext. held_by: the destination below whose history no
+    mail goes, None where mail goes all the same.
+    """
+
+    route: Route
+    hosts: tuple[tuple[int, NextHop], ...]
+    complete: bool
+    envelope: tuple[str, str, bool, bool]
+    retried: bool
+    held_by: DestinationName | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where one delivery goes; the rest is None where it cannot share a transaction.
+
+    way: its sessions are counted for nobody yet.
+    """
+
+    delivery: Delivery
+    route: SmartHosts | MxRoute | None = None
+    way: Way | None = None
+    terms: SharedTerms | None = None
+
+
+async def routes_of(
+    planner: RoutePlanner, delivery: Delivery, body: MessageBody
+) -> list[tuple[Route, list[Recipient]]]:
+    """Where everybody's mail goes. The message is looked into only if a rule asks for it. Raises BodyUnreadable."""
+    message = delivery.message
+    names = planner.header_names(delivery.organization, delivery.recipients)
+    return planner.routes(
+        delivery.organization,
+        delivery.recipients,
+        reverse_path=message.reverse_path,
+        content=await body.header_fields(names) if names else NO_CONTENT,
+        from_on_premises=message.from_on_premises,
+        notice=message.is_notice,
+    )
+
+
+async def plans(
+    services: DeliveryServices, directory: Directory, planner: RoutePlanner, deliveries: Sequence[Delivery]
+) -> list[Plan]:
+    """One for each delivery of a message. What takes too long to look up is sent by itself: none waits for another."""
+    tasks = [spawn(_planned(services, directory, planner, one), f"plan of {one.destination}") for one in deliveries]
+    try:
+        await asyncio.wait(tasks, timeout=_PLANNING)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return [
+        task.result() if task.done() and not task.cancelled() and task.exception() is None else Plan(delivery)
+        for task, delivery in zip(tasks, deliveries, strict=True)
+    ]
+
+
+async def _planned(services: DeliveryServices, directory: Directory, planner: RoutePlanner, delivery: Delivery) -> Plan:
+    try:
+        (route, recipients), *others = await routes_of(planner, delivery, MessageBody.stored(delivery, services.store))
+        way = None if others else await _common_way(services, route, delivery)
+    except (BodyUnreadable, LookupFailed):
+        return Plan(delivery)
+    if way is None or not isinstance(route, SmartHosts | MxRoute):
+        return Plan(delivery)
+    holds = holds_below(directory, route, delivery.organization, recipients)
+    held_by = remembered_as(route, delivery.organization, recipients) if holds else None
+    return Plan(delivery, route, way, _shared_terms(delivery, route, way, held_by))
+
+
+async def _common_way(services: DeliveryServices, route: Route, delivery: Delivery) -> Way | None:
+    """The way of a route if nothing of it depends on the recipients' domain, else None. Raises LookupFailed."""
+    if not may_be_batched(delivery, route):
+        return None
+    message, nobody = delivery.message, WaySessions(None)
+    if isinstance(route, SmartHosts):
+        return by_smart_hosts(services, route, message, nobody)
+    if not isinstance(route, MxRoute):
+        return None
+    found = await services.router.mail_hosts(route.domain)
+    way = await by_mail_hosts(services, route, message, found, nobody)
+    return way if way.hosts and way.published.is_common else None
+
+
+def _shared_terms(
+    delivery: Delivery, route: SmartHosts | MxRoute, way: Way, held_by: DestinationName | None
+) -> SharedTerms:
+    first = delivery.recipients[0]
+    plain = all(recipient.address.isascii() for recipient in delivery.recipients)
+    unnamed = replace(route, reasons=(), passed_over=())
+    if isinstance(unnamed, MxRoute):
+        unnamed = replace(unnamed, domain="")
+    # Smart hosts are in the route. MX hosts of one preference come in any order.
+    hosts = zip(way.ranks, way.hosts, strict=True) if way.ranks else ()
+    return SharedTerms(
+        unnamed,
+        tuple(sorted(hosts, key=lambda ranked: (ranked[0], ranked[1].place))),
+        way.complete,
+        (first.forwarded_by, first.return_path, keeps_sender(route), plain),
+        delivery.attempts > 0,
+        held_by,
+    )
+
+
+class BatchLimits:
+    """Next hops that take one domain at a time, as far as they were seen to. clock: seconds, never going back."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until: dict[str, float] = {}
+
+    def allows(self, next_hop: str) -> bool:
+        """Whether recipients in several domains may be sent to a next hop in one transaction."""
+        return self._until.get(next_hop, self._clock()) <= self._clock()
+
+    def refused(self, next_hop: str) -> None:
+        """A host refused a recipient beside others, and took the same one alone."""
+        self._until.pop(next_hop, None)
+        self._until[next_hop] = self._clock() + _SECONDS
+        if len(self._until) > _NEXT_HOPS:
+            del self._until[next(iter(self._until))]
