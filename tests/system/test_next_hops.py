@@ -141,6 +141,28 @@ def test_every_message_arrives_once_through_relays_that_fail_at_random(gateway: 
         assert abs(share - expected) < 0.06
 
 
+def test_every_recipient_of_a_shared_message_is_served_once(gateway: Callable[..., Gateway]) -> None:
+    """Messages to 20 domains each, through relays that fail at random: some of a transaction, or all of it."""
+    healthy, flaky, poor = Relay(), Relay(faults=20, places=8), Relay(faults=50, places=8)
+    messages = max(MESSAGES // 20, 50)
+    groups = [[f"u{number}@d{index}.example" for index in range(20)] for number in range(messages)]
+    with Relays(healthy, flaky, poor) as relays:
+        server = gateway(by(healthy, flaky, poor, smart_host_order="shuffled"), settings={"queue": {"retry": ["1s"]}})
+        with smtplib.SMTP("127.0.0.1", server.port, timeout=60) as client:
+            for group in groups:
+                client.sendmail(ALICE, group, message("to twenty"))
+        wait_taken(relays, 20 * messages)
+        time.sleep(0.5)
+        assert relays.taken == dict.fromkeys([one for group in groups for one in group], 1)
+        assert relays.most <= 20 + 1
+        begun = sum(relay.tries for relay in relays.relays)
+        print(
+            f"{messages} messages to 20 domains in {begun} transactions, "
+            f"of which {sum(one.failed for one in relays.relays)} failed"
+        )
+        assert begun < 10 * messages  # a message that is refused for all is tried for each domain
+
+
 def expected_share(flaky: float, poor: float) -> float:
     """Of the messages, by how many of those that the others begin they fail; each begins with any, then goes on."""
     return 1 / 3 + flaky * (1 + poor) / 6 + poor * (1 + flaky) / 6

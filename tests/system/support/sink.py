@@ -35,7 +35,8 @@ class Behaviour:
     replies: point -> reply line instead of the usual one ("450 4.2.1 later"; a 421 also closes).
     recipients: address -> reply to its RCPT. delays: point -> seconds to wait before answering. drops: points where the
     connection is cut without an answer. starttls: "offer", "absent", or "garbage" (says 220, then no TLS follows).
-    extensions: EHLO lines besides STARTTLS. store: keep the bytes of messages, not only their sizes.
+    extensions: EHLO lines besides STARTTLS. store: keep the bytes of messages, not only their sizes. one_domain: refuse
+    recipients beside those of another domain, for now.
     """
 
     replies: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class Behaviour:
     starttls: str = "offer"
     extensions: tuple[str, ...] = EXTENSIONS
     store: bool = True
+    one_domain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,10 @@ class _Session:
 
     async def _recipient(self, text: str) -> None:
         path, parameters = _path(text)
+        domain = path.rpartition("@")[2]
+        if self.sink.behaviour.one_domain and any(not one.endswith(f"@{domain}") for one in self.recipients):
+            await self._answer("RCPT", "451 4.3.0 Multiple destination domains per transaction is unsupported")
+            return
         if await self._answer("RCPT", self.sink.behaviour.recipients.get(path, "250 2.1.5 Ok")):
             if path in self.sink.behaviour.recipients:
                 return

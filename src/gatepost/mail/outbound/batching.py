@@ -180,7 +180,7 @@ class BatchLimits:
         return self._until.get(next_hop, self._clock()) <= self._clock()
 
     def refused(self, next_hop: str) -> None:
-        """A host refused a recipient beside others, and took the same one alone."""
+        """A host refused a recipient beside those of other domains, and took it alone."""
         self._until.pop(next_hop, None)
         self._until[next_hop] = self._clock() + _SECONDS
         if len(self._until) > _NEXT_HOPS:

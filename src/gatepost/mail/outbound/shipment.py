@@ -86,8 +86,8 @@ class Shipment:
     attempts: made before this one. pending: not decided yet. failures: of the hosts tried so far. deferrals: by
     address, what a host said of a pending recipient, and what the trace shall know of that. broken: hops where STARTTLS
     was offered and failed, with the reason. hold: whether mail waits where a connection falls short of what its
-    destination was seen to do; then all parts have the same one. separable: a host refused somebody beside recipients
-    of another part, and took the same mail without them. forward_paths: what the next hop is told instead of a
+    destination was seen to do; then all parts have the same one. separable: a host refused the RCPT of somebody beside
+    recipients of another part, and took it without them. forward_paths: what the next hop is told instead of a
     recipient's address. keeps_sender: the message's own reverse-path is used even where it was rewritten. origin: what
     another node of the site is told of the message, "" on any other way. size, body_type, header_8bit: of the body as
     it is to be sent.
@@ -233,11 +233,12 @@ class Shipment:
         }
         alone = []
         for number, members in enumerate(found):
-            if taken - {number}:
-                # A part that is refused with the message itself has company if the message was for others, too.
-                again = [one for one, answer in members if _is_refusal(answer)]
-                alone += [again] if again else []
-        self._refused |= {id(one) for again in alone for one in again}
+            # A part that is refused with the message itself has company if the message was for others, too.
+            if not taken - {number}:
+                continue
+            no = [(one, answer) for one, answer in members if _is_refusal(answer)]
+            alone += [[one for one, _ in no]] if no else []
+            self._refused |= {id(one) for one, answer in no if answer.reply is not at_data}
         return alone
 
     def failed(self, failed: HopFailed, hop: Hop) -> None:

@@ -438,6 +438,7 @@ def test_a_message_refused_for_one_domains_sake_reaches_the_others(world: Any, k
         "bob@c.example": Sort.DELIVERED,
     }
     assert peer.said("MAIL") == 4
+    assert world.deliverer.batch_limits.allows(f"mx.b.example:{peer.port}")  # a refused message says nothing of that
 
 
 def test_a_sender_that_is_refused_is_refused_for_all(world: Any, kit: Any) -> None:
