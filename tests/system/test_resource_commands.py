@@ -127,3 +127,11 @@ def test_the_commands_work_while_the_gateway_is_stopped(gateway: Callable[..., G
     running.start()
     assert send(running.port, "ann@contoso.example", sender="a@b.example") == {}
     assert len(running.wait_maildir("ann@contoso.example")) == 1
+
+
+def test_a_smart_host_that_is_the_gateway_itself_is_warned_of(gateway: Callable[..., Gateway]) -> None:
+    running = gateway(contoso())
+    added = running.cli(
+        *f"connector add outbound loop recipient_domains=x.example smart_hosts=127.0.0.1:{running.port}".split()
+    )
+    assert f"the smart host 127.0.0.1:{running.port} is a listener of this gateway" in added.stdout + added.stderr

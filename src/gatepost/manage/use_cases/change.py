@@ -30,6 +30,7 @@ from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.policy.connectors.lint import warnings
 from gatepost.policy.connectors.model import Resources, dump, parse
 from gatepost.policy.connectors.overlaps import check_together, claims
+from gatepost.policy.connectors.own_smart_hosts import Listeners, own_smart_hosts
 from gatepost.policy.connectors.publication import to_do
 from gatepost.policy.connectors.unreachable import unreachable
 from gatepost.policy.connectors.verification import pend, top_level
@@ -300,9 +301,7 @@ def _outcome(
     version, changes, lacking = done
     hostname = gateway.settings.server.hostname
     before = visible(made.stored.resources, who)
-    policy = gateway.settings.network.policy()
-    known = {*warnings(before, hostname), *unreachable(before, policy)}
-    found = [*warnings(made.after, hostname), *unreachable(made.after, policy)]
+    known, found = set(_warnings(gateway, who, before)), _warnings(gateway, who, made.after)
     concerns = _concerning(made.edit)
     ours = [text for text in found if text not in known or concerns(text)]
     told = set(ours)
@@ -317,6 +316,18 @@ def _outcome(
         after=after,
         radius=_radius(gateway, who, made.stored, after, wish.since) if wish.dry_run and changes else None,
     )
+
+
+def _warnings(gateway: Gateway, who: Principal, resources: Resources) -> list[str]:
+    """What to think about again. Where the gateway listens is nobody's business but its owner's."""
+    settings = gateway.settings
+    listening = [one.address for one in settings.listeners] if who.is_of_gateway else []
+    listeners = Listeners(listening, settings.server.hostname, settings.server.own_addresses)
+    return [
+        *warnings(resources, settings.server.hostname),
+        *unreachable(resources, settings.network.policy()),
+        *own_smart_hosts(resources, listeners),
+    ]
 
 
 def _radius(gateway: Gateway, who: Principal, stored: _Stored, after: Resources, since: float | None) -> Radius | None:
