@@ -381,7 +381,9 @@ class Deliverer:
         body = await self._fitting(opened, shipment, forms)
         connection = opened.connection
         used = connection.sent > 0
-        left = deque(shipment.batches(connection.recipients_max) if batches is None else batches)
+        if batches is None:
+            batches = list(shipment.batches(connection.recipients_max, apart=connection.counts_domains))
+        left = deque(batches)
         while left:
             batch = left[0]
             try:
@@ -401,9 +403,11 @@ class Deliverer:
             left.extend(shipment.settle(batch, outcome, opened))
             if not connection.usable:
                 return () if any(leaves_open(result) for result in outcome.recipients) else left
+            if connection.spent:
+                break
             used = True
         self._services.pool.give(opened)
-        return ()
+        return left
 
     async def _fitting(self, opened: OpenHop, shipment: Shipment, forms: BodyForms) -> MessageBody:
         """The body as the peer takes it, of which the shipment is told. Raises ContentNotReady, BodyUnreadable."""

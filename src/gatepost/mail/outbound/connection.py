@@ -155,6 +155,16 @@ class OutboundConnection:
         """Transactions of one connection the peer says it takes (RFC 9422), 0 if it does not say."""
         return self._client.peer.transactions_max
 
+    @property
+    def counts_domains(self) -> bool:
+        """Whether each transaction is to have recipients in one domain only, as in `protocols.smtp.client.transaction.Peer`."""
+        return self._client.peer.counts_domains
+
+    @property
+    def spent(self) -> bool:
+        """Whether the peer takes no more transactions over this connection."""
+        return 0 < self.transactions_max <= self.sent
+
     # Receiver
 
     def received(self, data: bytes) -> None:

@@ -131,12 +131,12 @@ class Shipment:
         for part in self.parts:
             part.base = part.base | detail
 
-    def batches(self, recipients_max: int) -> Iterator[list[Recipient]]:
-        """The pending recipients, as many at a time as one transaction may have."""
+    def batches(self, recipients_max: int, *, apart: bool = False) -> Iterator[list[Recipient]]:
+        """The pending recipients, as many at a time as one transaction may have. apart: of one part only."""
         size = min(recipients_max or _RECIPIENTS, _RECIPIENTS_MAX)
-        waiting = list(self.pending)
-        for start in range(0, len(waiting), size):
-            yield waiting[start : start + size]
+        for waiting in self.apart(self.pending) if apart else [list(self.pending)]:
+            for start in range(0, len(waiting), size):
+                yield waiting[start : start + size]
 
     def note(self, reasons: Sequence[str]) -> None:
         """More reasons for the trace to tell of every outcome, each once."""

@@ -479,6 +479,22 @@ def test_a_peer_that_ends_each_connection_gets_the_rest_over_others(world: Any, 
     assert len(peer.connections) == 3
 
 
+@pytest.mark.parametrize(("limit", "connections"), [("RCPTDOMAINMAX=1", 3), ("RCPTDOMAINMAX=2 MAILMAX=9", 2)])
+def test_a_peer_that_counts_domains_gets_no_more_of_them(world: Any, kit: Any, limit: str, connections: int) -> None:
+    """RFC 9422 section 4.3: in one session, whatever the transactions."""
+    peer = kit.Peer(extensions=(*kit.EXTENSIONS, f"LIMITS {limit}"))
+    tried = attempt(world, peer, deliveries(), connector={})
+    assert set(tried.sorts().values()) == {Sort.DELIVERED}
+    assert together(peer) == [[one] for one in everybody()]
+    assert len(peer.connections) == connections
+
+
+def test_a_peer_that_counts_transactions_gets_no_more_of_them(world: Any, kit: Any) -> None:
+    peer = kit.Peer(extensions=(*kit.EXTENSIONS, "LIMITS RCPTMAX=1 MAILMAX=2"))
+    attempt(world, peer, deliveries(), connector={})
+    assert (len(together(peer)), len(peer.connections)) == (3, 2)
+
+
 def test_a_connection_that_breaks_in_the_middle_leaves_all_for_later(world: Any, kit: Any) -> None:
     peer = kit.Peer({"DATA": "!close", "BDAT": "!close", "END": "!close"})
     tried = attempt(world, peer, deliveries(), connector={})

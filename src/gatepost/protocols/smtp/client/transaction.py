@@ -79,7 +79,8 @@ class Peer:
     """What a peer offers, read from its EHLO reply. All off before it, and after HELO.
 
     size_limit: octets, 0 if it names none (RFC 1870). recipients_max, transactions_max: per transaction and per
-    connection, 0 if it names none (RFC 9422). origin: XGATEPOST, a node of our own site.
+    connection, 0 if it names none (RFC 9422). counts_domains: it limits the recipients' domains of a connection; with
+    one domain in each transaction, transactions_max keeps that limit, too. origin: XGATEPOST, a node of our own site.
     """
 
     pipelining: bool = False
@@ -93,12 +94,15 @@ class Peer:
     size_limit: int = 0
     recipients_max: int = 0
     transactions_max: int = 0
+    counts_domains: bool = False
     origin: bool = False
 
     @classmethod
     def read(cls, extensions: Mapping[str, str]) -> Peer:
         """From keyword (upper case) -> parameters. Malformed parameters count as not given."""
         limits = dict(item.partition("=")[::2] for item in extensions.get("LIMITS", "").upper().split())
+        domains = _number(limits.get("RCPTDOMAINMAX", ""))
+        transactions = [number for number in (_number(limits.get("MAILMAX", "")), domains) if number]
         chunking = "CHUNKING" in extensions
         return cls(
             pipelining="PIPELINING" in extensions,
@@ -111,7 +115,8 @@ class Peer:
             size="SIZE" in extensions,
             size_limit=_number(extensions.get("SIZE", "")),
             recipients_max=_number(limits.get("RCPTMAX", "")),
-            transactions_max=_number(limits.get("MAILMAX", "")),
+            transactions_max=min(transactions, default=0),
+            counts_domains=domains > 0,
             origin=ORIGIN in extensions,
         )
 

@@ -198,7 +198,12 @@ PEERS: dict[str, tuple[dict[str, str], Peer]] = {
     "a size beyond sense": ({"SIZE": "9" * 2000}, Peer(size=True)),
     "digits of another script": ({"SIZE": "\u0663"}, Peer(size=True)),
     "limits": ({"LIMITS": "MAILMAX=20 rcptmax=100 X"}, Peer(recipients_max=100, transactions_max=20)),
-    "limits that are none": ({"LIMITS": "RCPTMAX MAILMAX=-1"}, NONE),
+    "limits that are none": ({"LIMITS": "RCPTMAX MAILMAX=-1 RCPTDOMAINMAX=0"}, NONE),
+    "a limit of domains": ({"LIMITS": "RCPTDOMAINMAX=3"}, Peer(transactions_max=3, counts_domains=True)),
+    "more domains than transactions": (
+        {"LIMITS": "MAILMAX=2 RCPTDOMAINMAX=3"},
+        Peer(transactions_max=2, counts_domains=True),
+    ),
 }
 
 
