@@ -157,7 +157,7 @@ class OutboundConnection:
 
     @property
     def counts_domains(self) -> bool:
-        """Whether each transaction is to have recipients in one domain only, as in `protocols.smtp.client.transaction.Peer`."""
+        """Whether each transaction is to have recipients in one domain only, as in `client.transaction.Peer`."""
         return self._client.peer.counts_domains
 
     @property

@@ -83,7 +83,7 @@ def test_what_is_not_ready_is_not_taken_out_twice(make):
 def test_an_attempt_that_ends_with_nothing_left_gives_no_turn(make):
     hop = HopQueue("relay.example:25")
     put(make, hop, "contoso/a.example", 1)
-    backlog, _ = hop.take(0.0)
+    ((backlog, _),) = hop.take(0.0).members
     hop.ended(backlog, 0.0)
     assert not hop.rotation
     assert hop.backlogs == {}

@@ -42,7 +42,7 @@ def test_a_hop_is_made_once(waiting):
 def test_what_comes_in_is_counted_until_it_leaves(waiting, make):
     hop, backlog = fill(waiting, make, 1, 2)
     assert (waiting.window.waiting, hop.size, set(waiting.places)) == (2, 2, {1, 2})
-    assert waiting.next(hop) == (backlog, make.delivery(1, destination=A))
+    assert waiting.next(hop).members == [(backlog, make.delivery(1, destination=A))]
     assert (waiting.window.waiting, set(waiting.places)) == (1, {2})
     waiting.next(hop)
     assert waiting.next(hop) is None
@@ -52,7 +52,7 @@ def test_what_comes_in_is_counted_until_it_leaves(waiting, make):
 def test_what_is_put_first_comes_first(waiting, make):
     hop, backlog = fill(waiting, make, 1, 2)
     waiting.add(hop, backlog, make.delivery(3, destination=A), first=True)
-    assert [waiting.next(hop)[1].id for _ in range(3)] == [3, 1, 2]
+    assert [waiting.next(hop).deliveries[0].id for _ in range(3)] == [3, 1, 2]
 
 
 def test_what_is_not_begun_can_be_taken_out(waiting, make):
