@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +21,7 @@ PATIENCE = 20.0
 
 
 class Script:
-    """A Python program that says lines; it is killed at the end, whatever it does."""
+    """A Python program that says lines; it is killed at the end with all that it started, whatever they do."""
 
     def __init__(self, text, *arguments):
         self.process = subprocess.Popen(
@@ -27,6 +30,7 @@ class Script:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         self.said = []
         self._lines = queue.SimpleQueue()
@@ -62,7 +66,8 @@ class Script:
         return code
 
     def close(self):
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError):  # what it started holds its output open: nobody may be left
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.process.stdin.close()
         self._reader.join(PATIENCE)
