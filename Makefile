@@ -2,8 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BIN := .venv/bin
-# Tests at once. More than there are cores makes no run quicker, and tests miss their minute.
-JOBS ?= $(shell nproc)
+# Tests at once: twice as many as there are cores, since most of them wait for something.
+JOBS ?= $(shell expr 2 \* $$(nproc))
 LOCKS := $(patsubst %,requirements/%.txt,run acme charts otel pdf sso dev)
 PYTEST := $(BIN)/pytest
 UNIT := $(PYTEST) -q tests/unit
@@ -11,7 +11,8 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo test check format lint types imports unit system coverage mutants fuzz-rest next-hops peers lock docs bench clean
+.PHONY: help env demo test test-all check format lint types imports unit pythons system system-all coverage mutants fuzz-rest \
+	next-hops peers lock docs bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,7 +31,9 @@ env: .venv/.stamp ## the environment only: .venv/bin/gatepost exists after it
 demo: env ## a gateway and a partner on loopback, five messages, what happened to each and why (KEEP=1 stays up)
 	@$(BIN)/gatepost demo $(if $(KEEP),--keep)
 
-test: check unit coverage system ## everything that must hold before a commit
+test: check unit coverage system ## everything that must hold before a commit (ten minutes on two cores)
+
+test-all: check unit coverage system-all pythons ## the same with all that takes long, as continuous integration runs it
 
 check: format lint types imports ## the checks that run no code of ours
 
@@ -52,14 +55,22 @@ unit: env ## tests of single modules, in memory
 coverage: env ## every module of the pure packages, store and queue is covered, branch by branch, by its own test file alone
 	@$(BIN)/python scripts/own_coverage.py
 
+pythons: env ## tests of single modules and the demonstration on the oldest and the newest Python that can be had
+	@BIN=$(BIN) JOBS=$(JOBS) scripts/pythons.sh
+
+SHORT := -m "not long"
 system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing)
+	@$(SYSTEM) $(SHORT) -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+system-all: export GATEPOST_REAL := half
+system-all: env ## the same, the long ones too; in every other file each command is a process of its own
 	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-mutants: env ## change modules in small ways: do their own tests notice? (MODULES="smtp/data store", SEED=1, EACH=15, SAMPLE=20)
+mutants: env ## change modules in small ways: do their own tests notice? (MODULES="store/writer mail/queue", SEED=1, EACH=15, SAMPLE=20)
 	@$(BIN)/python scripts/mutants.py --seed $(or $(SEED),1) --each $(or $(EACH),15) --sample $(or $(SAMPLE),20) $(MODULES)
 
 fuzz-rest: env ## REST against its OpenAPI document for long: N examples for each call (N=200)
-	@GATEPOST_FUZZ=$(or $(N),200) $(PYTEST) -q -n $(JOBS) tests/system/test_rest_document.py
+	@GATEPOST_FUZZ=$(or $(N),200) $(PYTEST) -q -m long -n $(JOBS) tests/system/test_rest_document.py
 
 next-hops: env ## 10,000 messages to 500 domains through relays that fail at random (MESSAGES=, DOMAINS=)
 	@GATEPOST_MESSAGES=$(or $(MESSAGES),10000) GATEPOST_DOMAINS=$(or $(DOMAINS),500) $(PYTEST) -q -n 0 -s -o timeout=900 \
@@ -76,4 +87,4 @@ docs: env ## renew the generated pages under docs/
 	@$(BIN)/python scripts/rfc_page.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .import.log build dist
+	rm -rf .venv .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .import.log build dist

@@ -15,6 +15,7 @@ from support.gateway import Gateway
 from support.pebble import Pebble
 from support.peers import Exim, Postfix
 from support.pki import Pki
+from support.process import choose_start
 from support.scanners import Clamd, Rspamd
 from support.sink import Sink
 from support.status_server import StatusServer
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, Page
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kind_of_start(request: pytest.FixtureRequest) -> None:
+    """How commands start in this file; see `support.process.choose_start`."""
+    choose_start(request.path)
 
 
 @pytest.fixture(scope="session")

@@ -249,6 +249,7 @@ def _shown_by_mx2(nodes: TwoNodes) -> str:
     return shown
 
 
+@pytest.mark.long
 def test_certificates_are_renewed_without_a_restart_and_a_node_that_is_removed_is_believed_no_more() -> None:
     """Certificates live for 30 seconds, so that all of it is seen."""
     with ExitStack() as stack:

@@ -85,6 +85,7 @@ def reports(gateway: Gateway, *words: str) -> list[dict[str, Any]]:
     return run.data if run.status == 0 else []
 
 
+@pytest.mark.long  # the inbox is looked through every 30 s
 def test_reports_come_by_mail_and_over_https_and_hostile_ones_change_nothing(
     gateway: Gateway, pki: Pki, port: int, tmp_path: Path
 ) -> None:

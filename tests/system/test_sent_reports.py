@@ -142,6 +142,7 @@ def reported(world: World) -> World:
     return world
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_reports_arrive_by_mail_and_over_https_once(reported: World) -> None:
     world = reported
@@ -160,6 +161,7 @@ def test_reports_arrive_by_mail_and_over_https_once(reported: World) -> None:
     assert world.received()[0]["reports"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_parsedmarc_reads_the_mail(reported: World, tmp_path: Path) -> None:
     """A reader that others use. It brings sixty packages, so it is not among the project's own."""
