@@ -45,7 +45,18 @@ PYTEST += [word for plugin in ("randomly", "xdist", "cacheprovider") for word in
 
 # Forks of one process that has imported what every test imports, and nothing of gatepost.
 FORKS = multiprocessing.get_context("forkserver")
-PRELOAD = ["coverage", "pytest", "_pytest.assertion.rewrite", "hypothesis.strategies", "cryptography.x509", "tomllib"]
+PRELOAD = [
+    "coverage",
+    "pytest",
+    "_pytest.assertion.rewrite",
+    "hypothesis.strategies",
+    "tomllib",
+    "asyncio",
+    "apsw",
+    "idna",
+]
+PRELOAD += ["cryptography.x509", "cryptography.hazmat.primitives.asymmetric.ed25519", "msgspec.json", "msgspec.structs"]
+PRELOAD += ["pydantic.json_schema", "pydantic.plugin._loader", "pydantic._internal._generate_schema"]
 
 # Hypothesis repeats the same examples on every run: a branch that luck alone reaches is not covered.
 ENVIRONMENT = {"HYPOTHESIS_PROFILE": "fixed", "COVERAGE_CORE": "ctrace", "PYTHONDONTWRITEBYTECODE": "1"}

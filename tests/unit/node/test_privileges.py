@@ -7,6 +7,7 @@ import pickle
 import pwd
 import stat
 import subprocess
+import sys
 import tempfile
 import traceback
 from pathlib import Path
@@ -27,6 +28,11 @@ from gatepost.node.privileges import (
 from gatepost.settings.model import Server
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+PYTHON = Path(sys.base_prefix)
+with_open_python = pytest.mark.skipif(
+    not all(folder.stat().st_mode & stat.S_IXOTH for folder in (PYTHON, *PYTHON.parents)),
+    reason=f"others cannot read {PYTHON}, as where root installed a Python for itself",
+)
 NOBODY = pwd.getpwnam("nobody")
 
 
@@ -84,6 +90,7 @@ def test_anybody_else_stays_who_they_are():
 
 
 @as_root
+@with_open_python
 def test_an_account_other_than_root_cannot_become_another(nobody, place):
     def work():
         drop_privileges(nobody, place)
@@ -211,6 +218,7 @@ def test_files_of_others_are_found_without_following_links(place, nobody):
 
 
 @as_root
+@with_open_python
 def test_privileges_are_dropped_for_good(place, nobody):
     def work():
         drop_privileges(nobody, place)
@@ -257,6 +265,7 @@ def test_an_account_that_cannot_come_through_is_told_where(place, nobody):
 
 
 @as_root
+@with_open_python
 def test_what_a_command_makes_belongs_to_the_account_and_only_what_is_named_is_the_callers(place, nobody):
     secret = place / "secret"
     secret.write_text("roots", encoding="ascii")

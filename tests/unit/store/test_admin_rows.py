@@ -36,17 +36,22 @@ def queue(tmp_path):
 def fill(connection, seed):
     """Deliveries of every state: fresh, deferred, held by somebody, held for their destination's sake."""
     rnd = random.Random(seed)  # noqa: S311 - the same rows each time
-    for number in range(1, 200):
-        message = Message(number, "contoso", 1.0, "ann@contoso.example")
-        connection.execute("INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)", message_row(message, None))
-        domain = f"d{rnd.randrange(12)}.example"
-        name = '"held":true' if rnd.random() < 0.1 else "bob"  # a name that looks like it holds nothing
-        recipients = [Recipient(f"{name}@{domain}", held=rnd.random() < 0.2)]
-        due = 0.0 if rnd.random() < 0.2 else 1000.0
-        delivery = Delivery(number, message, f"contoso/{domain}", recipients, next_at=due, last_error=f"451 {number}")
-        connection.execute(_INSERT, delivery_row(delivery))
-        if rnd.random() < 0.2:
-            connection.execute("UPDATE delivery SET held = 1 WHERE message = ?", (number,))
+    with connection:  # one commit
+        for number in range(1, 200):
+            message = Message(number, "contoso", 1.0, "ann@contoso.example")
+            connection.execute(
+                "INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)", message_row(message, None)
+            )
+            domain = f"d{rnd.randrange(12)}.example"
+            name = '"held":true' if rnd.random() < 0.1 else "bob"  # a name that looks like it holds nothing
+            recipients = [Recipient(f"{name}@{domain}", held=rnd.random() < 0.2)]
+            due = 0.0 if rnd.random() < 0.2 else 1000.0
+            delivery = Delivery(
+                number, message, f"contoso/{domain}", recipients, next_at=due, last_error=f"451 {number}"
+            )
+            connection.execute(_INSERT, delivery_row(delivery))
+            if rnd.random() < 0.2:
+                connection.execute("UPDATE delivery SET held = 1 WHERE message = ?", (number,))
 
 
 @pytest.mark.parametrize("seed", range(5))
