@@ -6,12 +6,16 @@ standard output, talk to standard error.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import click
 
 from gatepost.manage.cli.lazy import LazyGroup
 from gatepost.manage.cli.reach import reach_of, reach_options
+
+# No plugin of another package has a say in what settings are valid, and to look for one reads what is installed.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 _COMMANDS = {
     "serve": ("serve", "serve", "Run the gateway until SIGTERM."),

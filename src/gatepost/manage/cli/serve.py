@@ -20,9 +20,7 @@ from gatepost.net.lookups.configured import check_validation
 from gatepost.net.lookups.validator import ValidatorError
 from gatepost.net.openssl_private import PrivateCallError, self_test
 from gatepost.node.alarm_post import webhook_secret
-from gatepost.node.challenge_host import run_challenge_host
 from gatepost.node.logs import set_up
-from gatepost.node.policy_host import run_policy_host
 from gatepost.node.privileges import (
     PrivilegeError,
     drop_privileges,
@@ -30,7 +28,6 @@ from gatepost.node.privileges import (
     gateway_account,
     prepare_data_dir,
 )
-from gatepost.node.site_host import run_site_host
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
 from gatepost.pki.certificates.files import CertificateFileError, load_identities
@@ -108,14 +105,20 @@ def _beside(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callab
     """The processes that are no workers, by name."""
 
     def serve_public(lifeline: int) -> int:
+        from gatepost.node.policy_host import run_policy_host  # noqa: PLC0415 - mail does not wait for what it imports
+
         ports.keep(ports.shared)
         return run_policy_host(settings, ports.public, lifeline)
 
     def serve_tokens(lifeline: int) -> int:
+        from gatepost.node.challenge_host import run_challenge_host  # noqa: PLC0415 - as above
+
         ports.keep(ports.tokens)
         return run_challenge_host(settings, ports.tokens, lifeline)
 
     def serve_nodes(lifeline: int) -> int:
+        from gatepost.node.site_host import run_site_host  # noqa: PLC0415 - as above
+
         ports.keep(ports.nodes)
         return run_site_host(settings, ports.nodes, lifeline)
 
