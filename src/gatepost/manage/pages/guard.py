@@ -6,6 +6,7 @@ do is forbidden (403). To look at a page at all takes the right to read, which e
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -17,8 +18,11 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
+from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.web.confirmed import is_confirmed
 from gatepost.manage.web.record import address_of, note_refusal
+from gatepost.manage.web.refused import instance_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +56,20 @@ def gateway_of(request: Request) -> Gateway:
     """The gateway that the pages are of."""
     gateway: Gateway = request.app.state.gateway
     return gateway
+
+
+def context_of(request: Request, *, dry_run: bool = False, expected: int | None = None) -> Context:
+    """What `execute` needs. expected: the version that a change was made from, None if any will do."""
+    return Context(
+        gateway_of(request),
+        who(request),
+        lambda: accounts_of(request),
+        address_of(request.scope),
+        dry_run=dry_run,
+        expected=expected,
+        is_confirmed=is_confirmed(getattr(request.state, "session", None), time.time()),
+        reference=instance_of(request.scope),
+    )
 
 
 def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:

@@ -13,10 +13,11 @@ from starlette.routing import Route
 from gatepost.manage.pages.alarms import LEVELS
 from gatepost.manage.pages.certificate_view import life
 from gatepost.manage.pages.first_steps import first_steps
-from gatepost.manage.pages.guard import gateway_of, who
+from gatepost.manage.pages.guard import context_of, gateway_of, who
 from gatepost.manage.pages.pages import render
-from gatepost.manage.use_cases.alarms import alarms
+from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.certificates import listing
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue import destinations
 from gatepost.manage.use_cases.status import configuration, workers
 from gatepost.pki.certificates.entry import State
@@ -46,7 +47,7 @@ def _overview(request: Request) -> Response:
     gateway, principal, now = gateway_of(request), who(request), time.time()
     organization = request.query_params.get("organization", "")
     waiting = destinations(gateway, principal, QueueFilter(organization=organization, limit=0))
-    found = alarms(gateway, principal, now)
+    found = execute(list_alarms, context_of(request), ListAlarms())
     return render(
         request,
         "overview/overview.html",

@@ -10,7 +10,6 @@ import msgspec
 from gatepost.manage.rest import (
     accounts,
     acme,
-    alarms,
     certificate_inventory,
     certificates,
     checks,
@@ -26,15 +25,16 @@ from gatepost.manage.rest import (
     queue,
     reports,
     resources,
-    status,
     trace,
     trials,
     validations,
 )
+from gatepost.manage.rest.derived import endpoint_of
 from gatepost.manage.rest.endpoint import Endpoint, Reach
 from gatepost.manage.rest.openapi import document
 from gatepost.manage.rest.problem import Problem
 from gatepost.manage.rest.serving import routes
+from gatepost.manage.use_cases.catalogue import USE_CASES
 from gatepost.manage.web.problem import ProblemType
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "about",
         parameters={"kind": "The last part of the type."},
     ),
-    *status.ENDPOINTS,
-    *alarms.ENDPOINTS,
+    *map(endpoint_of, USE_CASES),
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
     *domain_verification.ENDPOINTS,

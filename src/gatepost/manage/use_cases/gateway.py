@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.use_cases.acme_renewal import Renewing
@@ -32,7 +33,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.trace_hours import TraceHours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
@@ -68,6 +69,16 @@ class Gateway:
         self.verifying = Verifying(self.data)
         self.renewing = Renewing()
         self._directory: Directory | None = None
+        self._kept: dict[Any, Any] = {}
+        self._keeping = RLock()  # what is made may need what else is kept
+
+    def kept[T](self, kind: Callable[[Settings], T]) -> T:
+        """The one instance of a class in this process, made of the settings on first use."""
+        with self._keeping:
+            if kind not in self._kept:
+                self._kept[kind] = kind(self.settings)
+            instance: T = self._kept[kind]
+        return instance
 
     @contextmanager
     def config(self) -> Iterator[ConfigStore]:

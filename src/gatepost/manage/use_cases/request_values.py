@@ -1,6 +1,6 @@
-"""Parameters and bodies as declared types: every error at once, each with the path of its field.
+"""Values of requests as their declared types: every error at once, each with the path of its field.
 
-msgspec ends at the first error; here each field is converted by itself. Used by `manage.rest.serving`. Pure.
+msgspec ends at the first error; here each field is converted by itself. Used by `execution` and by REST. Pure.
 """
 
 from __future__ import annotations
@@ -61,6 +61,11 @@ def query_value[T: msgspec.Struct](kind: type[T], items: Iterable[tuple[str, str
 def body_value[T: msgspec.Struct](kind: type[T], given: Mapping[str, Any]) -> T:
     """A JSON object as a value. Raises WrongFields."""
     return _converted(kind, given, "", [], strict=True)
+
+
+def checked[T: msgspec.Struct](request: T) -> T:
+    """A request that was built in Python, within the limits of its type. Raises WrongFields."""
+    return _converted(type(request), msgspec.to_builtins(request), "", [], strict=True)
 
 
 def _converted[T: msgspec.Struct](
