@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_type_hints
 
@@ -10,9 +11,11 @@ import msgspec
 from msgspec import inspect
 
 from gatepost.manage.use_cases.declaration import Cli, any_marker
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 _PAGING: Final = frozenset({"limit", "after"})
@@ -33,19 +36,41 @@ def request_options[F: Callable[..., Any]](kind: type[msgspec.Struct], /, **fixe
     hints = get_type_hints(kind, include_extras=True)
     fields = [one for one in msgspec.structs.fields(kind) if one.name not in {*fixed, *_PAGING}]
 
+    names = {one.encode_name: _option(one, _marker(hints, one)) for one in fields}
+
     def decorated(command: F) -> F:
         @wraps(command)
         def called(**given: Any) -> Any:
             values = {one.name: given.pop(_PREFIX + one.name) for one in fields}
-            return command(request=kind(**values, **fixed), **given)
+            try:
+                return command(request=kind(**values, **fixed), **given)
+            except Refusal as refusal:
+                refusal.errors = tuple(FieldError(_renamed(one.path, names), one.message) for one in refusal.errors)
+                raise
 
         result: Any = called
         for one in reversed(fields):
-            result = _parameter(one, any_marker(hints[one.name], Cli) or Cli())(result)
+            result = _parameter(one, _marker(hints, one))(result)
         found: F = result
         return found
 
     return decorated
+
+
+def _marker(hints: Mapping[str, Any], one: msgspec.structs.FieldInfo) -> Cli:
+    marker: Cli = any_marker(hints[one.name], Cli) or Cli()
+    return marker
+
+
+def _option(one: msgspec.structs.FieldInfo, marker: Cli) -> str:
+    """What a person types for a field; the name of an argument."""
+    return one.name if marker.argument else f"--{(marker.option or one.name).replace('_', '-')}"
+
+
+def _renamed(path: str, names: Mapping[str, str]) -> str:
+    """Where an error is, as a command calls it: "--reason", not "reason"."""
+    name = re.split(r"[.\[]", path)[0]
+    return names.get(name, name) + path.removeprefix(name)
 
 
 class _Taken(NamedTuple):
@@ -68,9 +93,8 @@ def _parameter(one: msgspec.structs.FieldInfo, marker: Cli) -> Callable[[Any], A
     if marker.argument:
         multiple = settings.pop("multiple", False)
         return click.argument(_PREFIX + one.name, nargs=-1 if multiple else 1, **settings)
-    name = marker.option or one.name
     text = marker.help or description
-    return click.option(f"--{name.replace('_', '-')}", _PREFIX + one.name, help=text or None, **settings)
+    return click.option(_option(one, marker), _PREFIX + one.name, help=text or None, **settings)
 
 
 _LISTS: Final = (inspect.ListType, inspect.VarTupleType)

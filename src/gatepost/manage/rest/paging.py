@@ -6,14 +6,12 @@ others. It grants nothing: what may be seen is decided anew for every page.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
-
-import msgspec
-from msgspec import Meta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.manage.rest.problem import Problem
 from gatepost.manage.use_cases import cursors
 from gatepost.manage.use_cases.cursors import cursor
+from gatepost.manage.use_cases.paging import MAX_ITEMS, After, Limit, Paging
 from gatepost.manage.web.problem import ProblemType
 from gatepost.policy.connectors.errors import FieldError
 
@@ -21,17 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-MOST = 1000
-
-type Limit = Annotated[int, Meta(ge=1, le=MOST, description="At most so many items.")]
-type After = Annotated[str, Meta(max_length=4096, description="Cursor: `next` of the page before has it.")]
-
-
-class Paging(msgspec.Struct, kw_only=True):
-    """Query parameters of every list."""
-
-    limit: Limit = 100
-    after: After = ""
+__all__ = ["MAX_ITEMS", "After", "Limit", "Page", "Paging", "page_of", "position"]  # until all families are declared
 
 
 class Page(NamedTuple):

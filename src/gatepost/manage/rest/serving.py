@@ -9,6 +9,7 @@ query, 428 and 412 for If-Match. So nobody learns of an organization by the erro
 from __future__ import annotations
 
 import logging
+import re
 import time
 from dataclasses import replace
 from http import HTTPStatus
@@ -176,9 +177,17 @@ def _result(request: Request, endpoint: Endpoint, context: Context, asked: Asked
         result = execute(endpoint.case, context, request_of(endpoint, asked.path, asked.query, asked.body))
     except Refusal as refusal:
         if refusal.kind is Kind.CONFLICT and context.expected is not None:
-            _still(context.gateway, context.expected)
+            _still(context.gateway, context.expected)  # it was overtaken between the look and the change
+        refusal.errors = tuple(_located(endpoint.case, one) for one in refusal.errors)
         raise
     return _written(request, endpoint, asked, _http(result))
+
+
+def _located(case: UseCase[Any, Any], error: FieldError) -> FieldError:
+    """Where a field of the request stands in a call."""
+    name = re.split(r"[.\[]", error.path)[0]
+    names = (one.encode_name for one in msgspec.structs.fields(case.request) if one.name in case.query_names)
+    return FieldError(f"query.{error.path}", error.message) if name in names else error
 
 
 def _http(result: Any) -> Any:

@@ -9,6 +9,7 @@ import msgspec
 
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.paging import MAX_ITEMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.declaration import Items, UseCase
     from gatepost.manage.use_cases.gateway import Gateway
-
-
-MAX_PAGE = 1000
-"""Items of a page at most."""
 
 
 class Client(Protocol):
@@ -73,7 +70,7 @@ def every[R: msgspec.Struct, T](client: Client, case: UseCase[R, Items[T]], requ
     """
     left, after = limit, ""
     while True:
-        changes: dict[str, Any] = {"limit": min(MAX_PAGE, left or MAX_PAGE), "after": after}
+        changes: dict[str, Any] = {"limit": min(MAX_ITEMS, left or MAX_ITEMS), "after": after}
         page = client.call(case, msgspec.structs.replace(request, **changes))
         yield from page.items
         left -= len(page.items)

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.use_cases.acme_renewal import Renewing
 from gatepost.manage.use_cases.behind import Behind
-from gatepost.manage.use_cases.check_runs import CheckRuns
+from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.dns_checks import Sights
 from gatepost.manage.use_cases.listening import Listening
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resolving import Resolving
-from gatepost.manage.use_cases.turns import Turns
 from gatepost.manage.use_cases.verdicts import TraceVerdicts
 from gatepost.manage.use_cases.verifying import Verifying
 from gatepost.policy.connectors.errors import ResourceErrors
@@ -46,7 +45,7 @@ class Gateway:
     """settings: of the server. data: its data directory.
 
     verdicts, counts, hours: what its connectors did, and how mail was protected, by the trace. verifying: of its
-    evidence log. renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take
+    evidence log. renewing: its certificates, by ACME. behind: answers that take
     longer than a page may. gates: turns at looking at those of a changeover. proofs, proof_lookups: turns at
     looking up TXT records that prove domains, and how often one was. sights: what the DNS was seen to say of our own
     domains. listening: its listeners. resolving: its nameservers.
@@ -58,9 +57,8 @@ class Gateway:
         self.verdicts = TraceVerdicts(self.data / "trace")
         self.listening = Listening(settings)
         self.resolving = Resolving(settings)
-        self.checks = CheckRuns()
-        self.gates = Turns(4, 2, "other looks at gates are under way: look again when one of them has ended")
-        self.proofs = Turns(4, 1, "other domains are being looked up: try again when that has ended")
+        self.gates = ConcurrencyLimit(4, 2, "other looks at gates are under way: look again when one of them has ended")
+        self.proofs = ConcurrencyLimit(4, 1, "other domains are being looked up: try again when that has ended")
         self.proof_lookups = Throttle(time.monotonic, free=5, longest=300.0)
         self.sights = Sights()
         self.counts = ReportCounts(self.data / "trace")

@@ -68,6 +68,20 @@ def checked[T: msgspec.Struct](request: T) -> T:
     return _converted(type(request), msgspec.to_builtins(request), "", [], strict=True)
 
 
+def limits(kind: type[msgspec.Struct]) -> dict[str, int]:
+    """The longest text of each field that has a limit, in characters, by its name in JSON: `maxlength` of forms."""
+    found = {one.encode_name: _longest(msgspec.inspect.type_info(one.type)) for one in msgspec.structs.fields(kind)}
+    return {name: longest for name, longest in found.items() if longest is not None}
+
+
+def _longest(kind: msgspec.inspect.Type) -> int | None:
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _longest(kind.type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return next(filter(None, map(_longest, kind.types)), None)
+    return kind.max_length if isinstance(kind, msgspec.inspect.StrType) else None
+
+
 def _converted[T: msgspec.Struct](
     kind: type[T], given: Mapping[str, Any], prefix: str, errors: list[FieldError], *, strict: bool
 ) -> T:
