@@ -89,12 +89,20 @@ def _parameter(one: msgspec.structs.FieldInfo, marker: Cli) -> Callable[[Any], A
     if one.required:
         settings["required"] = True
     elif not isinstance(kind, _LISTS):
-        settings["default"] = one.default
+        settings["default"] = _default(one.default, is_choice="type" in settings)
     if marker.argument:
+        settings.setdefault("metavar", one.name.upper() if one.required else f"[{one.name.upper()}]")
         multiple = settings.pop("multiple", False)
         return click.argument(_PREFIX + one.name, nargs=-1 if multiple else 1, **settings)
     text = marker.help or description
     return click.option(_option(one, marker), _PREFIX + one.name, help=text or None, **settings)
+
+
+def _default(value: Any, *, is_choice: bool) -> Any:
+    """As click takes it: nothing was chosen, a choice by its text."""
+    if isinstance(value, str) and is_choice:
+        return str(value) or None
+    return value
 
 
 _LISTS: Final = (inspect.ListType, inspect.VarTupleType)
@@ -123,7 +131,8 @@ def _taken(kind: inspect.Type) -> _Taken:
         case inspect.EnumType():
             taken = _Taken({"type": click.Choice([str(one.value) for one in kind.cls])}, _or_none(kind.cls))
         case inspect.LiteralType():
-            taken = _Taken({"type": click.Choice([str(one) for one in kind.values])}, _same)
+            choices = [str(one) for one in kind.values if one != ""]
+            taken = _Taken({"type": click.Choice(choices)}, lambda given: "" if given is None else given)
         case inspect.ListType() | inspect.VarTupleType():
             inner = _taken(_described(kind.item_type)[0])
             taken = _Taken(inner.settings | {"multiple": True}, lambda given: [inner.convert(one) for one in given])

@@ -18,10 +18,9 @@ from gatepost.manage.pages.pages import render
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.certificates import listing
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.queue import destinations
+from gatepost.manage.use_cases.queue import ListWaitingDestinations, list_waiting_destinations
 from gatepost.manage.use_cases.status import configuration, workers
 from gatepost.pki.certificates.entry import State
-from gatepost.store.interface import QueueFilter
 from gatepost.store.trace_hours import HOUR, Flow
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.queue import WaitingDestination
     from gatepost.pki.certificates.entry import Entry
-    from gatepost.store.admin_rows import DestinationCount
 
 
 _ALARMS: Final = 5
@@ -46,7 +45,9 @@ _LEVELS: Final = ("authenticated", "encrypted", "none")
 def _overview(request: Request) -> Response:
     gateway, principal, now = gateway_of(request), who(request), time.time()
     organization = request.query_params.get("organization", "")
-    waiting = destinations(gateway, principal, QueueFilter(organization=organization, limit=0))
+    waiting = execute(
+        list_waiting_destinations, context_of(request), ListWaitingDestinations(organization=organization)
+    ).items
     found = execute(list_alarms, context_of(request), ListAlarms())
     return render(
         request,
@@ -65,7 +66,7 @@ def _overview(request: Request) -> Response:
     )
 
 
-def _counts(waiting: Sequence[DestinationCount]) -> Mapping[str, int]:
+def _counts(waiting: Sequence[WaitingDestination]) -> Mapping[str, int]:
     return {name: sum(getattr(one, name) for one in waiting) for name in ("active", "deferred", "held")}
 
 

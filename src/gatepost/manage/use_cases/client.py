@@ -63,7 +63,14 @@ class LocalClient:
         return self._accounts
 
 
-def every[R: msgspec.Struct, T](client: Client, case: UseCase[R, Items[T]], request: R, limit: int = 0) -> Iterator[T]:
+class _Call(Protocol):
+    """`Client.call`, or `execute` for a page."""
+
+    def __call__[R: msgspec.Struct, A](self, case: UseCase[R, A], request: R, /) -> A:
+        """Run it. Raises Refusal."""
+
+
+def every[R: msgspec.Struct, T](call: _Call, case: UseCase[R, Items[T]], request: R, limit: int = 0) -> Iterator[T]:
     """Items of a list, page by page: at most `limit`, 0 for all. The request has `limit` and `after` (`Paging`).
 
     Raises Refusal.
@@ -71,9 +78,9 @@ def every[R: msgspec.Struct, T](client: Client, case: UseCase[R, Items[T]], requ
     left, after = limit, ""
     while True:
         changes: dict[str, Any] = {"limit": min(MAX_ITEMS, left or MAX_ITEMS), "after": after}
-        page = client.call(case, msgspec.structs.replace(request, **changes))
+        page = call(case, msgspec.structs.replace(request, **changes))
         yield from page.items
-        left -= len(page.items)
-        if page.after is None or not page.items or (limit and left <= 0):
+        left -= len(page.items) if limit else 0
+        if page.after is None or not page.items or left < bool(limit):
             return
         after = page.after

@@ -5,32 +5,14 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.remote.address import Address
-from gatepost.manage.remote.client import RemoteClient
 from gatepost.manage.remote.connection import Answer
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.catalogue import USE_CASES
-from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.declaration import SAFE
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.status import GetStatus, get_status
 
-from .conftest import OWNER
-
-ADDRESS = Address("https://gate.example:443", "gate.example", 443, "gp_x")
-READS = {one.name: one for one in USE_CASES if one.method in SAFE and not one.path_names}
-
-
-@pytest.fixture
-def remote(there):
-    made = RemoteClient(ADDRESS)
-    made._connection = there
-    return made
-
-
-@pytest.fixture
-def local(there):
-    return LocalClient(there.api.gateway, OWNER)
+READS = {one.name: one for one in USE_CASES if one.method in SAFE and one.path and not one.path_names}
 
 
 @pytest.mark.parametrize("name", READS)
