@@ -443,8 +443,9 @@ def test_mail_is_told_alike(remote: Remote) -> None:
     refused = remote.there("queue", "show", identity, "--body", token=token, expect=2)
     assert "The scope 'queue' is needed" in refused.stderr
     assert "Hello." not in refused.stdout
-    (deed,) = remote.there("audit", "--action", "queue-content", "--outcome", "done", json=True).data
-    assert (deed["who"], deed["subject"], deed["organization"]) == ("token owner", identity, "contoso")
+    there, here = remote.there("audit", "--action", "queue-content", "--outcome", "done", json=True).data
+    assert (there["who"], there["subject"], there["organization"]) == ("token owner", identity, "contoso")
+    assert (here["address"], here["subject"], here["organization"]) == ("", identity, "contoso")
 
 
 def test_a_drill_is_told_alike(remote: Remote) -> None:

@@ -16,7 +16,9 @@ import msgspec
 from gatepost import __version__
 from gatepost.manage.remote.connection import BLANK, PREFIX, Connection
 from gatepost.manage.use_cases.declaration import DOCUMENT, File, Items, Reply
+from gatepost.manage.use_cases.execution import NOTHING
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.request_values import WrongFields, checked
 
 if TYPE_CHECKING:
     from gatepost.manage.remote.address import Address
@@ -46,7 +48,10 @@ class RemoteClient:
         if not case.path:
             text = "this is not served over REST; do it on the gateway's machine, without --server"
             raise Refusal(Kind.INPUT, text)
-        given = _given(request)
+        try:
+            given = _given(checked(request))  # a name with a slash would lead to another path
+        except WrongFields as wrong:
+            raise Refusal(Kind.INPUT, NOTHING, wrong.errors) from wrong
         answer = self._connection.call(
             case.method,
             _BRACES.sub(lambda found: _segment(getattr(request, found[1]), slashes=bool(found[2])), case.path),

@@ -8,7 +8,7 @@ import msgspec
 
 from gatepost.manage.rest.endpoint import Endpoint, FileOf, ListOf, NoQuery
 from gatepost.manage.use_cases.declaration import DOCUMENT, Document, File, Items, UseCase
-from gatepost.manage.use_cases.request_values import query_value
+from gatepost.manage.use_cases.request_values import path_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -53,7 +53,7 @@ def request_of(endpoint: Endpoint, path: Mapping[str, str], query: Any, body: An
     """
     case = endpoint.case
     assert case is not None  # noqa: S101 - it is called for these
-    named = query_value(_part(case, case.path_names, "Path"), path.items())
+    named = path_value(_part(case, case.path_names, "Path"), path)
     values = msgspec.structs.asdict(named) | msgspec.structs.asdict(query)
     if isinstance(endpoint.body, Document):
         values[DOCUMENT] = body

@@ -17,7 +17,6 @@ from gatepost.manage.rest import (
     dkim,
     domain_verification,
     drills,
-    explain,
     grants,
     mailbox_passwords,
     parts,
@@ -102,7 +101,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *acme.ENDPOINTS,
     *trace.ENDPOINTS,
     *reports.ENDPOINTS,
-    *explain.ENDPOINTS,
     *checks.ENDPOINTS,
     *accounts.ENDPOINTS,
 )

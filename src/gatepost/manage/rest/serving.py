@@ -154,13 +154,16 @@ async def _executed(request: Request, endpoint: Endpoint, case: UseCase[Any, Any
     try:
         body = await _body(request, endpoint)
         asked = await run_in_threadpool(_asked, request, endpoint, context.principal, body)
+        call = _request(endpoint, asked)
     except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
         problem = _problem_of(error, request, context.reference)
         if problem.kind is not ProblemType.TOO_LARGE:  # as above
             await run_in_threadpool(record_refusal, case, context, _refusal(problem))
         return problem_response(problem, context.reference)
     try:
-        return await run_in_threadpool(_result, request, endpoint, replace(context, expected=asked.expected), asked)
+        return await run_in_threadpool(
+            _result, request, endpoint, replace(context, expected=asked.expected), asked, call
+        )
     except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
         return problem_response(_problem_of(error, request, context.reference), context.reference)
 
@@ -170,11 +173,19 @@ def _refusal(problem: Problem) -> Refusal:
     return problem.refusal or Refusal(Kind.INPUT, problem.detail, problem.errors)
 
 
-def _result(request: Request, endpoint: Endpoint, context: Context, asked: Asked) -> Response:
+def _request(endpoint: Endpoint, asked: Asked) -> Any:
+    """The use case's request. Raises Problem for what its path names wrongly."""
+    try:
+        return request_of(endpoint, asked.path, asked.query, asked.body)
+    except WrongFields as wrong:
+        raise Problem(ProblemType.INVALID, f"{len(wrong.errors)} error(s); nothing was done.", wrong.errors) from None
+
+
+def _result(request: Request, endpoint: Endpoint, context: Context, asked: Asked, call: Any) -> Response:
     """On a thread: do it, and write the answer."""
     assert endpoint.case is not None  # noqa: S101 - it is called for these
     try:
-        result = execute(endpoint.case, context, request_of(endpoint, asked.path, asked.query, asked.body))
+        result = execute(endpoint.case, context, call)
     except Refusal as refusal:
         if refusal.kind is Kind.CONFLICT and context.expected is not None:
             _still(context.gateway, context.expected)  # it was overtaken between the look and the change

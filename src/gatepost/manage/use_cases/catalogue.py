@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases import alarms, destinations, queue, status
+from gatepost.manage.use_cases import alarms, destinations, explain, explain_past, queue, status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,4 +17,6 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *alarms.USE_CASES,
     *queue.USE_CASES,
     *destinations.USE_CASES,
+    *explain.USE_CASES,
+    *explain_past.USE_CASES,
 )

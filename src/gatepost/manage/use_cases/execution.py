@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CHANGE: Final = "change"
 """The action of a change of resources that was refused; one that was made is in the history."""
 UNCONFIRMED: Final = "You logged in more than 15 minutes ago: confirm at /confirm that it is you, or use an API token."
+NOTHING: Final = "Nothing was done."
+"""Beside the errors of fields."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request
     if case.is_recorded and not case.records_itself and not context.dry_run:
         try:
             _write(context, Outcome.DONE)
-        except StoreFailure:  # it was done, and to say that it was not would be worse
+        except (StoreFailure, Refusal):  # it was done, and to say that it was not would be worse
             _log.exception("the audit does not have that %s did %s", context.principal.name, case.name)
     return result
 
@@ -83,7 +85,7 @@ def record_refusal(case: UseCase[Any, Any], context: Context, error: Exception) 
     if not case.is_recorded or context.dry_run or getattr(error, "kind", None) is Kind.FORBIDDEN:
         return
     outcome, why = _outcome(context, error)
-    with suppress(StoreFailure):
+    with suppress(StoreFailure, Refusal):
         _write(context, outcome, why=why)
 
 
@@ -99,7 +101,7 @@ def _checked[R: msgspec.Struct](request: R) -> R:
     try:
         return checked(request)
     except WrongFields as wrong:
-        raise Refusal(Kind.INPUT, "Nothing was done.", wrong.errors) from wrong
+        raise Refusal(Kind.INPUT, NOTHING, wrong.errors) from wrong
 
 
 def _write(context: Context, outcome: Outcome, **more: Any) -> None:

@@ -45,7 +45,15 @@ _SHOWN = 1000
 _HEADER = 64 * 1024
 _TAG = "queue"
 
-type _Id = Annotated[str, Meta(description="Queue id."), Cli(argument=True, metavar="ID")]
+type _Id = Annotated[
+    str,
+    Meta(
+        description="Queue id.",
+        pattern="^[0-7][0-9A-Fa-f]{15}$",
+        extra={"form": "is not a queue id: 16 hexadecimal digits, the first below 8"},
+    ),
+    Cli(argument=True, metavar="ID"),
+]
 
 
 class QueueAction(StrEnum):
