@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases import alarms, destinations, explain, explain_past, queue, status
+from gatepost.manage.use_cases import alarms, destinations, explain, explain_past, flows, queue, status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,4 +19,5 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *destinations.USE_CASES,
     *explain.USE_CASES,
     *explain_past.USE_CASES,
+    *flows.USE_CASES,
 )

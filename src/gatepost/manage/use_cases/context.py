@@ -71,5 +71,8 @@ class Context:
         return self.gateway.directory()
 
     def kept[T](self, kind: Callable[[Settings], T]) -> T:
-        """The one instance of a class in this process, made of the settings on first use: a cache, a limit, jobs."""
+        """The one instance in this process of what `kind` makes of the settings, on first use: a cache, a limit, jobs.
+
+        kind: a class, or a function of a module; it stands for the instance.
+        """
         return self.gateway.kept(kind)

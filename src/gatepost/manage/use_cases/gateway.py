@@ -17,10 +17,8 @@ from gatepost.manage.use_cases.acme_renewal import Renewing
 from gatepost.manage.use_cases.behind import Behind
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.dns_checks import Sights
-from gatepost.manage.use_cases.listening import Listening
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.report_counts import ReportCounts
-from gatepost.manage.use_cases.resolving import Resolving
 from gatepost.manage.use_cases.verdicts import TraceVerdicts
 from gatepost.manage.use_cases.verifying import Verifying
 from gatepost.policy.connectors.errors import ResourceErrors
@@ -29,7 +27,6 @@ from gatepost.policy.logins.throttle import Throttle
 from gatepost.store.changes import ConfigStore
 from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
-from gatepost.store.trace_hours import TraceHours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,25 +41,21 @@ _WORTH: Final = 20.0  # an answer that took a second to find is good enough for 
 class Gateway:
     """settings: of the server. data: its data directory.
 
-    verdicts, counts, hours: what its connectors did, and how mail was protected, by the trace. verifying: of its
-    evidence log. renewing: its certificates, by ACME. behind: answers that take
-    longer than a page may. gates: turns at looking at those of a changeover. proofs, proof_lookups: turns at
-    looking up TXT records that prove domains, and how often one was. sights: what the DNS was seen to say of our own
-    domains. listening: its listeners. resolving: its nameservers.
+    verdicts, counts: what its connectors did, and how mail was protected, by the trace. verifying: of its evidence
+    log. renewing: its certificates, by ACME. behind: answers that take longer than a page may. gates: a limit for
+    checks of a changeover. proofs, proof_lookups: one for TXT records that prove domains, and how often one was looked
+    up. sights: what the DNS was seen to say of our own domains. All of them go to `kept`, with their use cases.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
         self.verdicts = TraceVerdicts(self.data / "trace")
-        self.listening = Listening(settings)
-        self.resolving = Resolving(settings)
         self.gates = ConcurrencyLimit(4, 2, "other looks at gates are under way: look again when one of them has ended")
         self.proofs = ConcurrencyLimit(4, 1, "other domains are being looked up: try again when that has ended")
         self.proof_lookups = Throttle(time.monotonic, free=5, longest=300.0)
         self.sights = Sights()
         self.counts = ReportCounts(self.data / "trace")
-        self.hours = TraceHours(self.data / "trace")
         self.behind = Behind(self.counts.counting, worth=_WORTH)
         self.verifying = Verifying(self.data)
         self.renewing = Renewing()

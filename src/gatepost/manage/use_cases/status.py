@@ -16,9 +16,10 @@ from gatepost.mail.inbound.login import mechanisms
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.alarms import current_alarms, summary
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.listening import ServiceStatus
+from gatepost.manage.use_cases.listening import Listening, ServiceStatus
 from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.resolving import Resolving
 from gatepost.policy.connectors.grants import ungranted_paths
 from gatepost.store.interface import QueueFilter
 from gatepost.store.schema import LOCK_FILE
@@ -101,7 +102,7 @@ def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 
     gateway, settings = context.gateway, context.settings
     in_force, (queue, in_doubt) = configuration(gateway), _queue(gateway, context.principal)
     certificates, mail = _alarms(gateway, context.principal)
-    listeners, nameservers = gateway.listening.look(), gateway.resolving.look()
+    listeners, nameservers = context.kept(Listening).look(), context.kept(Resolving).look()
     processes = workers(gateway)
     return Status(
         ok=bool(listeners) and all(one.ok for one in [*listeners, nameservers, *processes]),
@@ -118,6 +119,19 @@ def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 
         mail=mail,
         ungranted=len(list(ungranted_paths(context.directory().resources))),
     )
+
+
+class Running(msgspec.Struct, frozen=True):
+    """The configuration in force and the workers: what needs no look at the network."""
+
+    configuration: StatusConfiguration
+    workers: list[ServiceStatus]
+
+
+@use_case(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status", pages=("/",))
+def get_running(context: Context, request: GetStatus) -> Running:  # noqa: ARG001 - as above
+    """The configuration in force, and whether the workers live."""
+    return Running(configuration(context.gateway), workers(context.gateway))
 
 
 def configuration(gateway: Gateway) -> StatusConfiguration:
@@ -182,4 +196,4 @@ def _logins(gateway: Gateway) -> StatusLogins:
     )
 
 
-USE_CASES = (get_status,)
+USE_CASES = (get_status, get_running)

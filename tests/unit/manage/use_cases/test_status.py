@@ -6,8 +6,9 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.listening import ServiceStatus
+from gatepost.manage.use_cases.listening import Listening, ServiceStatus
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resolving import Resolving
 from gatepost.manage.use_cases.status import (
     GetStatus,
     StatusAlarms,
@@ -77,9 +78,9 @@ def test_all_of_it(gateway, queued):
 )
 def test_whether_it_is_well(gateway, monkeypatch, listeners, alive, nameservers, ok):
     given = [[ServiceStatus("x", one, "") for one in some] for some in (listeners, alive)]
-    monkeypatch.setattr(gateway.listening, "look", lambda: given[0])
+    monkeypatch.setattr(gateway.kept(Listening), "look", lambda: given[0])
     monkeypatch.setattr("gatepost.manage.use_cases.status.workers", lambda _: given[1])
-    monkeypatch.setattr(gateway.resolving, "look", lambda: ServiceStatus("127.0.0.1:53", nameservers, ""))
+    monkeypatch.setattr(gateway.kept(Resolving), "look", lambda: ServiceStatus("127.0.0.1:53", nameservers, ""))
     assert status(gateway).ok is ok
 
 
