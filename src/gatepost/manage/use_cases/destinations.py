@@ -76,7 +76,7 @@ class DestinationActions(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tru
     domain: Annotated[str, Meta(max_length=1000), Cli(argument=True)] = ""
     organization: _Organization = ""
     connector: Annotated[str, Meta(max_length=1000), Cli(help=_CONNECTOR)] = ""
-    all: Annotated[bool, Cli(help="All there are; with --organization all of it.")] = False
+    all: Annotated[bool, Cli(help="All there are, or all of the organization.")] = False
 
 
 class DestinationSpan(msgspec.Struct):

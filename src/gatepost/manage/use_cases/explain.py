@@ -78,7 +78,7 @@ class ExplainQuestion(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, 
     certificate: Annotated[str, Meta(max_length=MAX_PEM)] = ""
     tls: Annotated[
         Literal["", "TLSv1.2", "TLSv1.3", "none"],
-        Cli(help="What the session is under. Default: TLSv1.3 with --certificate, none (in clear) without."),
+        Cli(help="What the session is under. Default: TLSv1.3 with a certificate, none (in clear) without."),
     ] = ""
     header: Annotated[
         list[Annotated[str, Meta(max_length=2000)]],
@@ -152,7 +152,7 @@ class Explained(msgspec.Struct, rename={"sender": "from"}, omit_defaults=True):
     succeeds: bool | None
     empty: bool
     withheld: list[str]
-    live: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    live: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
     certificates: ExplainCertificates | None = None
 
 
