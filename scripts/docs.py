@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import door_matrix
 
 from gatepost.events.metrics.catalogue import CATALOGUE
 from gatepost.manage.cli import main as gatepost
@@ -107,6 +108,16 @@ def rest_page() -> str:
 _WHOSE = {Reach.GATEWAY: "the gateway's", Reach.ORGANIZATION: "of the organization", Reach.SEEN: "what is seen"}
 
 
+_USE_CASES = """\
+# Use cases
+
+What an administrator can do, and where: by REST (docs/rest.md), by a command (docs/commands.md; each that names a call
+of REST works with `--server`, too), or on a page of the admin centre. The last column is the action that the audit
+records. Generated from the declarations (decision 0055).
+
+"""
+
+
 def pages() -> dict[Path, str]:
     """Every generated page and its text."""
     return {
@@ -116,6 +127,7 @@ def pages() -> dict[Path, str]:
         DOCS / "commands.md": commands_page(),
         DOCS / "monitoring.md": monitoring_page(),
         DOCS / "rest.md": rest_page(),
+        DOCS / "use-cases.md": _USE_CASES + door_matrix.table(),
     }
 
 

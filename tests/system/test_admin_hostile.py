@@ -261,7 +261,10 @@ def test_no_form_of_a_tenant_reaches_into_another(world: World) -> None:
             answer = world.tenant.ask(target, method, theirs | more)
             assert answer.status < 500, answer.text
             assert _canaries_in(answer.text, target) == [], answer.text
-    for body in ({"action": "drop", "messages": [world.message]}, {"action": "hold", "organization": THEIRS}):
+    for body in (
+        {"action": "drop", "messages": [world.message], "reason": "x"},
+        {"action": "hold", "organization": THEIRS},
+    ):
         told = world.centre.call("/api/v1/queue/actions", world.token, "POST", body)[2]
         assert told.get("changed", 0) == 0, told
     assert _state(world) == before
@@ -312,7 +315,8 @@ def test_a_tenant_cannot_write_into_another_by_a_document(world: World) -> None:
         status, _, told = world.centre.call(path, world.token, method, document, {"If-Match": "*"})
         assert status in {403, 404, 422}, told
         assert _canaries_in(json.dumps(told), "") == []
-    status, _, told = world.centre.call("/api/v1/queue/actions", world.token, "POST", {"action": "drop", "all": True})
+    drop = {"action": "drop", "all": True, "reason": "x"}
+    status, _, told = world.centre.call("/api/v1/queue/actions", world.token, "POST", drop)
     assert (status, told["changed"]) == (200, 0), "all is all of one's own"
     assert world.centre.gateway.cli("queue", "list", json=True).data
 

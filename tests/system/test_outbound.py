@@ -231,7 +231,7 @@ def test_postfix_itself_saw_no_envelope_under_a_requirement(outbound_gateway: Ga
     outbound_gateway.wait_trace(recipient="bob@forced.example", event="DEFER")
     assert "forced.example" not in clear_postfix.wait_log("disconnect from")
     assert "bob@forced.example" not in [mail.recipient for mail in clear_postfix.mails()]
-    outbound_gateway.cli("queue", "drop", "--recipient", "@forced.example")
+    outbound_gateway.cli("queue", "drop", "--recipient", "@forced.example", "--reason", "x")
 
 
 def test_clear_after_a_failed_handshake_only_where_allowed(

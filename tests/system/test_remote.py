@@ -443,8 +443,9 @@ def test_mail_is_told_alike(remote: Remote) -> None:
     refused = remote.there("queue", "show", identity, "--body", token=token, expect=2)
     assert "The scope 'queue' is needed" in refused.stderr
     assert "Hello." not in refused.stdout
-    (deed,) = remote.there("audit", "--action", "queue-content", "--outcome", "done", json=True).data
-    assert (deed["who"], deed["subject"], deed["organization"]) == ("token owner", identity, "contoso")
+    there, here = remote.there("audit", "--action", "queue-content", "--outcome", "done", json=True).data
+    assert (there["who"], there["subject"], there["organization"]) == ("token owner", identity, "contoso")
+    assert (here["address"], here["subject"], here["organization"]) == ("", identity, "contoso")
 
 
 def test_a_drill_is_told_alike(remote: Remote) -> None:
@@ -664,7 +665,7 @@ def test_the_queue_is_acted_on_from_afar(changing: Remote) -> None:
     assert there("queue", "release", identity, json=True).data == [held]
     assert there("queue", "retry", "--recipient", "nobody@bank.example", expect=1).stdout == "retry: 0 deliveries\n"
     assert "not a queue id" in there("queue", "drop", "???", expect=2).stderr
-    assert there("queue", "drop", "--all").stdout == "drop: 1 deliveries\n"
+    assert there("queue", "drop", "--all", "--reason", "x").stdout == "drop: 1 deliveries\n"
     assert server.cli("queue", "list", json=True).data == []
     assert "token owner" in there("trace", "show", identity).stdout
 
@@ -755,7 +756,9 @@ def test_a_tenants_token_reaches_its_own_alone(remote: Remote) -> None:
     ):
         refused = remote.there(*words, token=token, expect=2)
         assert "contoso" not in refused.stderr.replace("'contoso'", "").replace(ANN, "")
-    assert remote.there("queue", "drop", "--all", token=token, expect=1).stdout == "drop: 0 deliveries\n"
+    assert (
+        remote.there("queue", "drop", "--all", "--reason", "x", token=token, expect=1).stdout == "drop: 0 deliveries\n"
+    )
     assert "some organizations only" in remote.there("organization", "add", "mine", token=token, expect=2).stderr
 
 

@@ -334,7 +334,9 @@ def test_what_cannot_be_signed_waits(gateway: Gateway, sink: Sink) -> None:
             row = gateway.wait_trace(timeout=60, recipient="locked@signed.test", event="DEFER")[0]
             assert row["reply"].startswith("451 4.3.0")
             assert "S/MIME identity" in row["detail"]["detail"]
-            gateway.cli("queue", "drop", "--recipient", "locked@signed.test")  # else it leaves once the key is back
+            gateway.cli(
+                "queue", "drop", "--recipient", "locked@signed.test", "--reason", "x"
+            )  # else it leaves once the key is back
         finally:
             store.executemany("UPDATE content SET data = ? WHERE name = ?", [(data, name) for name, data in before])
             store.commit()

@@ -18,7 +18,7 @@ from gatepost.events.evidence.chain import Signer, key_id
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.use_cases import check_runs
+from gatepost.manage.use_cases import jobs
 from gatepost.pki.certificates.entry import Entry
 from gatepost.pki.certificates.evidence_key import signature_check
 from gatepost.policy.connectors.directory import Directory
@@ -194,8 +194,8 @@ def logs() -> EvidenceLogs:
 class _AtOnce:
     """A thread that has done its work when it was started."""
 
-    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], **_: Any) -> None:
-        self.start = lambda: target(*args)
+    def __init__(self, target: Callable[[], None], **_: Any) -> None:
+        self.start = target
 
 
 class _Never:
@@ -220,7 +220,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
             return found
 
         monkeypatch.setattr(place, look)
-        monkeypatch.setattr(check_runs, "Thread", _Never if found is None else _AtOnce)
+        monkeypatch.setattr(jobs, "Thread", _Never if found is None else _AtOnce)
 
     return find
 

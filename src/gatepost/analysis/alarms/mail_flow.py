@@ -149,7 +149,7 @@ def _untold(facts: MailFacts, now: float) -> Iterator[Alarm]:
             "waits and is tried again, so that it does not vanish unsaid; the log has the reason.",
             "See in the log why, and tell the sender yourself if it does not end; then take it away:",
             f"gatepost trace show {latest.message}",
-            f"gatepost queue drop {latest.message}",
+            f"gatepost queue drop {latest.message} --reason WHY",
         )
 
 

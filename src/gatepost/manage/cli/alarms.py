@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.alarms import alarms as found_alarms
-from gatepost.manage.use_cases.alarms import alarms_record
+from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.alarms import Found
+    from gatepost.manage.use_cases.alarms import Alarms
 
 
 _SHOWN = 5
@@ -36,7 +34,7 @@ def alarms(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 nothing, 1 there are alarms, 2 settings, 3 not readable, or not all of it could be told.
     """
-    _tell(_found(config), as_json=as_json)
+    _report(client(config).call(list_alarms, ListAlarms()), as_json=as_json)
 
 
 @click.command("alarms")
@@ -50,35 +48,31 @@ def certificate_alarms(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 nothing, 1 there are alarms, 2 settings, 3 not readable, or not all of it could be told.
     """
-    _tell(_found(config).of_certificates(), as_json=as_json)
+    _report(client(config).call(list_alarms, ListAlarms()).of_certificates(), as_json=as_json)
 
 
-def _found(config: str | None) -> Found:
-    return door(config)(found_alarms, time.time())
-
-
-def _tell(found: Found, *, as_json: bool) -> None:
+def _report(alarms: Alarms, *, as_json: bool) -> None:
     """Print it, and end with what it means."""
     if as_json:
-        print_json(alarms_record(found))
+        print_json(alarms)
     else:
-        _print(found)
-    if found.alarms:
+        _print(alarms)
+    if alarms.alarms:
         raise SystemExit(NO)
-    if found.unknown:
+    if alarms.unknown:
         raise SystemExit(UNKNOWN)
 
 
-def _print(found: Found) -> None:
-    for number, one in enumerate(found.alarms):
+def _print(alarms: Alarms) -> None:
+    for number, one in enumerate(alarms.alarms):
         if number:
             click.echo()
         click.echo(printable(f"{str(one.severity).upper():9}{one.title}"))
-        told = [("", one.detail), ("fix", one.fix), *(("", f"  {line}") for line in one.lines)]
-        for name, text in (*told, ("since", moment(one.since)), ("kind", str(one.kind))):
+        lines = [("", one.detail), ("fix", one.fix), *(("", f"  {line}") for line in one.lines)]
+        for name, text in (*lines, ("since", moment(one.since)), ("kind", str(one.kind))):
             click.echo(printable(f"{name:>8} {text}".rstrip()))
-    for sentence in found.unknown[:_SHOWN]:
+    for sentence in alarms.unknown[:_SHOWN]:
         click.echo(f"unknown: {printable(sentence)}", err=True)
-    if not found.alarms and not found.unknown:
-        looked = f", looked at {moment(found.looked)}" if found.looked else ""
+    if not alarms.alarms and not alarms.unknown:
+        looked = f", looked at {moment(alarms.looked)}" if alarms.looked else ""
         click.echo(f"no alarms{looked}", err=True)

@@ -5,37 +5,31 @@ On a running gateway as on a stopped one: its workers read the same file for eve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
+from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases import destinations
-from gatepost.manage.use_cases.destinations import Which
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.destinations import (
+    DestinationActions,
+    DestinationsQuery,
+    act_on_destinations,
+    list_destinations,
+)
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
 
-    type _Record = Mapping[str, Any]
+    from gatepost.manage.use_cases.destinations import Destination, DestinationHost, DestinationsChanged
 
 
 _COLUMNS = ("organization", "destination", "best", "since", "last session", "below")
-
-
-def _which[F: Callable[..., Any]](command: F) -> F:
-    """`[DOMAIN]`, and the options that say which connector and whose."""
-    command = click.option("--organization", default="", help="Only of this one.")(command)
-    command = click.option(
-        "--connector", default="", help="Sent by this one; alone: its smart hosts, and its domains."
-    )(command)
-    return click.argument("domain", default="")(command)
-
-
-_all = click.option("--all", "everything", is_flag=True, help="All there are; with --organization all of it.")
 
 
 @click.group()
@@ -47,17 +41,16 @@ def destination() -> None:
 
 
 @destination.command("list")
-@_which
-@click.option("--below", "only_below", is_flag=True, help="Only those whose last connection did less than before.")
-@click.option("--limit", default=1000, type=click.IntRange(0), show_default=True, help="At most so many; 0 = all.")
+@request_options(DestinationsQuery)
+@limit_option
 @config_option
 @json_option
-def list_(config: str | None, as_json: bool, only_below: bool, limit: int, **which: str) -> None:
+def list_(config: str | None, as_json: bool, request: DestinationsQuery, limit: int) -> None:
     """Destinations in the order of their names.
 
     Exit codes: 0 done (also if there are none), 2 wrong use, 3 not readable.
     """
-    found = door(config)(destinations.remembered, Which(**which), only_below=only_below, limit=limit)
+    found = list(every(client(config).call, list_destinations, request, limit))
     if as_json:
         print_json(found)
     else:
@@ -65,109 +58,99 @@ def list_(config: str | None, as_json: bool, only_below: bool, limit: int, **whi
 
 
 @destination.command()
-@_which
+@request_options(DestinationsQuery, below=False)
 @config_option
 @json_option
-def show(config: str | None, as_json: bool, **which: str) -> None:
+def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
     """Everything that is remembered, host by host.
 
     Exit codes: 0 all do what they did before, 1 one does less or nothing is remembered, 2 wrong use, 3 not readable.
     """
-    wanted = _named(which, "show")
-    found = door(config)(destinations.remembered, wanted)
+    if not request.domain and not request.connector:
+        fail(BAD_INPUT, "say which destination to show: DOMAIN, or --connector NAME for smart hosts.")
+    found = list(every(client(config).call, list_destinations, request))
     if not found:
-        fail(NO, f"nothing is remembered of {printable(wanted.words)}; `gatepost destination list` prints what is")
+        meant = printable(request.domain or f"connector {request.connector}")
+        fail(NO, f"nothing is remembered of {meant}; `gatepost destination list` prints what is")
     if as_json:
         print_json(found)
     else:
         for one in found:
             _print(one)
-    if any(one["below"] for one in found):
+    if any(one.below for one in found):
         raise SystemExit(NO)
 
 
 @destination.command()
-@_which
-@_all
+@request_options(DestinationActions, action="accept")
 @config_option
 @json_option
-def accept(config: str | None, as_json: bool, everything: bool, **which: str) -> None:
+def accept(config: str | None, as_json: bool, request: DestinationActions) -> None:
     """Take a destination as it is now: each of its hosts may do as little as it did last.
 
     What it does better from now on counts again. Mail that is held for it is tried again. One organization at a time,
     but with --all. Exit codes: 0 done, 1 nothing is remembered of it or it does what it did before, 2 wrong use, 3 not
     writable.
     """
-    done = _done(config, destinations.accepted, _named(which, "accept", everything=everything), everything)
+    done = _done(config, request)
     if as_json:
-        print_json(done.destinations)
+        print_json(done.items)
     else:
-        for one in done.destinations:
-            click.echo(f"accepted: {_title(one)} at {printable(one['best'])}")
+        for one in done.items:
+            click.echo(f"accepted: {_title(one)} at {printable(one.best)}")
     click.echo(f"held mail that is tried again: {done.retried} deliveries", err=True)
 
 
 @destination.command()
-@_which
-@_all
+@request_options(DestinationActions, action="forget")
 @config_option
-def forget(config: str | None, everything: bool, **which: str) -> None:
+def forget(config: str | None, request: DestinationActions) -> None:
     """Begin anew: the next connection is remembered as the first. One organization at a time, but with --all.
 
     Exit codes: 0 done, 1 nothing is remembered of it, 2 wrong use, 3 not writable.
     """
-    for one in _done(config, destinations.forgotten, _named(which, "forget", everything=everything), everything):
+    for one in _done(config, request).items:
         click.echo(f"forgotten: {_title(one)}")
 
 
-def _named(which: dict[str, str], verb: str, *, everything: bool = False) -> Which:
-    """The destinations that are meant; ends the command if any could be."""
-    wanted = Which(**which)
-    if not wanted.domain and not wanted.connector and not everything:
-        also = " Or --all." if verb != "show" else ""
-        fail(BAD_INPUT, f"say which destination to {verb}: DOMAIN, or --connector NAME for smart hosts.{also}")
-    return wanted
-
-
-def _done(config: str | None, use_case: Callable[..., Any], wanted: Which, everything: bool) -> Any:
+def _done(config: str | None, request: DestinationActions) -> DestinationsChanged:
     """What an action was done to; ends the command with 1 if there is nothing that it could be done to."""
     try:
-        return door(config)(use_case, wanted, everything=everything)
+        return client(config).call(act_on_destinations, request)
     except Refusal as refusal:
         if refusal.kind is Kind.MISSING:
             fail(NO, printable(refusal.text))
         raise
 
 
-def _row(one: _Record) -> tuple[object, ...]:
-    last = {host["host"]: host["last"] for host in one["hosts"]}
-    fallen = "; ".join(f"{name}: {last[name]}" for name in one["below"])
-    times = moment(one["tls_since"]), moment(one["last_session"])
-    return one["organization"], one["name"], one["best"], *times, fallen
+def _row(one: Destination) -> tuple[object, ...]:
+    last = {host.host: host.last for host in one.hosts}
+    fallen = "; ".join(f"{name}: {last[name]}" for name in one.below)
+    return one.organization, one.name, one.best, moment(one.tls_since), moment(one.last_session), fallen
 
 
-def _title(one: _Record) -> str:
-    return f"{printable(one['name'])} of {printable(one['organization'])}"
+def _title(one: Destination) -> str:
+    return f"{printable(one.name)} of {printable(one.organization)}"
 
 
-def _print(one: _Record) -> None:
+def _print(one: Destination) -> None:
     click.echo(_title(one))
-    click.echo(f"  best            {printable(one['best'])} since {moment(one['tls_since'])}")
-    for host in one["hosts"]:
+    click.echo(f"  best            {printable(one.best)} since {moment(one.tls_since)}")
+    for host in one.hosts:
         click.echo("\n".join(f"  {line}" for line in _host_lines(host)))
     click.echo()
 
 
-def _host_lines(host: _Record) -> Iterable[str]:
-    less = f", LESS than {printable(host['expected'])}" if "expected" in host else ""
-    version = f" ({printable(host['tls_version'])})" if host["tls_version"] else ""
-    yield printable(host["host"])
-    yield f"  last          {printable(host['last'])}{version} at {moment(host['last_session'])}{less}"
-    for label, span in host["seen"].items():
-        yield f"  {printable(label):13} {moment(span['since'])} to {moment(span['last'])}"
-    if classical := host.get("classical_only"):
-        yield f"  key exchange  classical groups only until {moment(classical['until'])}: post-quantum key exchange was"
-        yield f"                left unanswered at {moment(classical['since'])} ({printable(classical['why'])})"
-    if taken := host.get("accepted"):
-        by = f"by {printable(taken['by'])} at {moment(taken['at'])}"
-        yield f"  accepted      {printable(taken['level'])} {by}"
+def _host_lines(host: DestinationHost) -> Iterable[str]:
+    less = f", LESS than {printable(host.expected)}" if host.expected else ""
+    version = f" ({printable(host.tls_version)})" if host.tls_version else ""
+    yield printable(host.host)
+    yield f"  last          {printable(host.last)}{version} at {moment(host.last_session)}{less}"
+    for label, span in host.seen.items():
+        yield f"  {printable(label):13} {moment(span.since)} to {moment(span.last)}"
+    if classical := host.classical_only:
+        yield f"  key exchange  classical groups only until {moment(classical.until)}: post-quantum key exchange was"
+        yield f"                left unanswered at {moment(classical.since)} ({printable(classical.why)})"
+    if accepted := host.accepted:
+        by = f"by {printable(accepted.by)} at {moment(accepted.at)}"
+        yield f"  accepted      {printable(accepted.level)} {by}"

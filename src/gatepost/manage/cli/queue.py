@@ -7,34 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.mail.model.queue_id import format_id
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.options import (
-    BAD_INPUT,
-    NO,
-    administrator,
-    config_option,
-    fail,
-    json_option,
-)
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.queue import (
-    RETURN_TEXT,
+    GetQueued,
+    ListQueue,
     QueueAction,
-    acted,
-    entries,
-    entry_record,
-    message_body,
-    message_entries,
+    QueueActions,
+    act_on_queue,
+    get_queued,
+    list_queue,
+    read_queued,
 )
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.store.interface import QueueFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.store.admin_rows import QueueEntry
+    from gatepost.manage.use_cases.queue import QueueDelivery
 
 
 _COLUMNS = (
@@ -50,111 +42,63 @@ _COLUMNS = (
 )
 
 
-def _filters[F: Callable[..., Any]](command: F) -> F:
-    options: tuple[Callable[[F], F], ...] = (
-        click.option("--organization", default=""),
-        click.option("--domain", default="", help="Domain of the recipients."),
-        click.option("--sender", default="", help="Reverse-path, or @domain."),
-        click.option("--recipient", default="", help="Forward-path, or @domain."),
-    )
-    for option in options:
-        command = option(command)
-    return command
-
-
 @click.group()
 def queue() -> None:
     """Deferred and held mail. Changes are made at once, or taken up by the running gateway within a second."""
 
 
 @queue.command("list")
-@_filters
-@click.option("--held", is_flag=True, help="Only held mail.")
-@click.option("--limit", default=1000, type=click.IntRange(0), show_default=True, help="At most so many; 0 = all.")
+@request_options(ListQueue)
+@limit_option
 @config_option
 @json_option
-def list_(config: str | None, as_json: bool, held: bool, **wanted: Any) -> None:
+def list_(config: str | None, as_json: bool, request: ListQueue, limit: int) -> None:
     """Deliveries that wait, oldest first. Exit codes: 0 done (also if there are none), 3 unreadable."""
-    found = door(config)(entries, QueueFilter(**wanted, held=True if held else None))
+    found = list(every(client(config).call, list_queue, request, limit))
     if as_json:
-        _print_records(found)
+        print_json(found)
     else:
-        print_table(_COLUMNS, [_row(entry) for entry in found])
+        print_table(_COLUMNS, [_row(one) for one in found])
 
 
 @queue.command()
-@click.argument("message", metavar="ID")
+@request_options(GetQueued)
 @click.option("--body", is_flag=True, help="Also print the stored message.")
 @config_option
 @json_option
-def show(message: str, body: bool, config: str | None, as_json: bool) -> None:
+def show(request: GetQueued, body: bool, config: str | None, as_json: bool) -> None:
     """Everything the queue knows of one message. Exit codes: 0 found, 1 not in the queue, 2 no queue id."""
-    go = door(config)
+    gateway = client(config)
     try:
-        found = go(message_entries, QueueFilter(message=message))
-        if as_json:
-            _print_records(found)
-        else:
-            for entry in found:
-                _print_entry(entry)
-        for chunk in go(message_body, message) if body else ():
-            sys.stdout.buffer.write(chunk)
+        found = gateway.call(get_queued, request).items
+        chunks = gateway.call(read_queued, request).chunks if body else ()
     except Refusal as refusal:
         if refusal.kind is Kind.MISSING:
             fail(NO, printable(refusal.text))
         raise
-
-
-def _print_records(found: list[QueueEntry]) -> None:
-    print_json([entry_record(entry, administrator()) for entry in found])
-
-
-def _telling[F: Callable[..., Any]](action: QueueAction) -> Callable[[F], F]:
-    """What a sender is told, where one is told anything."""
-    if action is not QueueAction.RETURN:
-        return lambda command: command
-    return click.option("--text", default=RETURN_TEXT, show_default=True, help="What the sender is told.")
+    if as_json:
+        print_json(found)
+    else:
+        for one in found:
+            _print_delivery(one)
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
 
 
 def _action(action: QueueAction, summary: str) -> None:
+    fixed: dict[str, Any] = {"action": action} | ({} if action is QueueAction.RETURN else {"text": ""})
+
     @queue.command(str(action), help=f"{summary} Exit codes: 0 done, 1 nothing matched, 2 wrong use, 3 not writable.")
-    @click.argument("messages", nargs=-1, metavar="[ID]...")
-    @_filters
-    @click.option("--all", "everything", is_flag=True, help="All mail in the queue.")
-    @click.option("--reason", default="", help="Why, for the trace and the evidence log.")
+    @request_options(QueueActions, **fixed)
     @click.option("--dry-run", is_flag=True, help="Only say to how many deliveries it would be done.")
-    @_telling(action)
     @config_option
     @json_option
-    def command(  # noqa: PLR0913 - the options of a command
-        *,
-        messages: tuple[str, ...],
-        config: str | None,
-        as_json: bool,
-        everything: bool,
-        reason: str,
-        dry_run: bool,
-        text: str = "",
-        **wanted: Any,
-    ) -> None:
-        if not messages and not everything and not any(wanted.values()):
-            fail(
-                BAD_INPUT,
-                f"say which mail to {action}: queue ids, --domain, --sender, --recipient, --organization or --all",
-            )
-        done = door(config)(
-            acted,
-            action,
-            QueueFilter(**wanted),
-            messages=messages,
-            dry_run=dry_run,
-            reason=reason,
-            text=text,
-        )
+    def command(config: str | None, as_json: bool, request: QueueActions, dry_run: bool) -> None:
+        done = client(config).call(act_on_queue, request, dry_run=dry_run)
         if as_json:
-            _print_records(done.shown)
-            if len(done.shown) < done.changed:
-                click.echo(f"{action}: {done.changed} deliveries; the first {len(done.shown)} are printed", err=True)
+            print_json(done.items)
+            if len(done.items) < done.changed:
+                click.echo(f"{action}: {done.changed} deliveries; the first {len(done.items)} are printed", err=True)
         else:
             click.echo(f"{action}: {done.changed} deliveries{' (dry run)' if dry_run else ''}")
         if not done.changed:
@@ -168,53 +112,53 @@ _action(QueueAction.RETURN, "End delivery with a notice to the sender.")
 _action(QueueAction.DROP, "Remove without telling the sender.")
 
 
-def _row(entry: QueueEntry) -> tuple[object, ...]:
-    delivery = entry.delivery
+def _row(one: QueueDelivery) -> tuple[object, ...]:
     return (
-        format_id(delivery.message.id),
-        entry.state,
-        delivery.destination,
-        f"<{delivery.message.reverse_path}>",
-        len(delivery.recipients),
-        delivery.attempts,
-        moment(delivery.next_at),
-        moment(delivery.expires_at),
-        delivery.last_error,
+        one.message.id,
+        one.state,
+        one.destination,
+        f"<{one.message.reverse_path}>",
+        len(one.recipients),
+        one.attempts,
+        moment(one.next_at),
+        moment(one.expires_at),
+        one.last_error,
     )
 
 
-def _why_held(entry: QueueEntry) -> str:
-    if entry.state != "held":
+def _why_held(one: QueueDelivery) -> str:
+    if one.state != "held":
         return ""
-    if entry.delivery.held:
+    if one.held:
         return "by an administrator"
     return "its destination protects less than it did, see `gatepost destination list --below`"
 
 
-_SELDOM = {"REQUIRETLS", "TLS-Required", "why held"}
+_OPTIONAL_FIELDS = {"REQUIRETLS", "TLS-Required", "why held", "returned by"}
 
 
-def _print_entry(entry: QueueEntry) -> None:
-    delivery, message = entry.delivery, entry.delivery.message
+def _print_delivery(one: QueueDelivery) -> None:
+    message = one.message
     facts = {
-        "message": format_id(message.id),
-        "state": entry.state,
-        "why held": _why_held(entry),
-        "destination": delivery.destination,
+        "message": message.id,
+        "state": one.state,
+        "why held": _why_held(one),
+        "returned by": one.returned_by,
+        "destination": one.destination,
         "sender": f"<{message.reverse_path}>",
-        "recipients": ", ".join(recipient.address for recipient in delivery.recipients[:20]),
+        "recipients": ", ".join(recipient.address for recipient in one.recipients[:20]),
         "received": moment(message.received),
         "size": message.size,
         "REQUIRETLS": "yes, TLS all the way" if message.require_tls else "",
         "TLS-Required": "No" if message.tls_required_no else "",
         "Message-ID": message.message_id,
         "session": message.session,
-        "attempts": delivery.attempts,
-        "next attempt": moment(delivery.next_at),
-        "expires": moment(delivery.expires_at),
-        "last error": delivery.last_error,
+        "attempts": one.attempts,
+        "next attempt": moment(one.next_at),
+        "expires": moment(one.expires_at),
+        "last error": one.last_error,
     }
     for name, value in facts.items():
-        if value != "" or name not in _SELDOM:
+        if value != "" or name not in _OPTIONAL_FIELDS:
             click.echo(f"{name:13} {printable(value)}")
     click.echo()

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.status import COUNTED, status_record
-from gatepost.manage.use_cases.status import status as found_status
+from gatepost.manage.use_cases.status import COUNTED, GetStatus, get_status
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gatepost.manage.use_cases.status import Configuration, Logins, Status
+    from gatepost.manage.use_cases.status import Status, StatusConfiguration, StatusLogins, StatusQueue
 
 
 @click.command()
@@ -28,32 +26,32 @@ def status(config: str | None, as_json: bool) -> None:
     Exit codes: 0 every listener greets, nameservers answer and every worker lives, 1 something does not, 2 settings,
     3 not readable.
     """
-    found = door(config)(found_status)
+    current = client(config).call(get_status, GetStatus())
     if as_json:
-        print_json(status_record(found))
+        print_json(current)
     else:
-        _print(found)
-    if not found.ok:
+        _print(current)
+    if not current.ok:
         raise SystemExit(NO)
 
 
-def _print(found: Status) -> None:
-    for one in found.listeners:
+def _print(current: Status) -> None:
+    for one in current.listeners:
         _line(f"listener {one.name}", one.detail, ok=one.ok)
-    _line("nameservers", f"{found.nameservers.name}: {found.nameservers.detail}", ok=found.nameservers.ok)
-    for one in found.workers:
+    _line("nameservers", f"{current.nameservers.name}: {current.nameservers.detail}", ok=current.nameservers.ok)
+    for one in current.workers:
         _line(f"worker {one.name}", one.detail, ok=one.ok)
-    _line("configuration", _changed(found.configuration))
-    _line("queue", _waiting(found.queue))
-    if found.in_doubt:
-        _line("in doubt", f"{found.in_doubt} may arrive twice: the gateway stopped before the reply to the message")
-    _line("certificates", found.certificates.text)
-    _line("mail", found.mail.text)
-    if found.ungranted:
-        _line("grants", f"{found.ungranted} file(s) or socket(s) without one have no effect (gatepost grant list)")
-    if found.logins is not None:
-        _line("log-ins", _ways(found.logins))
-    click.echo("it runs" if found.ok else "it does not run as it should", err=True)
+    _line("configuration", _changed(current.configuration))
+    _line("queue", _waiting(current.queue))
+    if current.in_doubt:
+        _line("in doubt", f"{current.in_doubt} may arrive twice: the gateway stopped before the reply to the message")
+    _line("certificates", current.certificates.text)
+    _line("mail", current.mail.text)
+    if current.ungranted:
+        _line("grants", f"{current.ungranted} file(s) or socket(s) without one have no effect (gatepost grant list)")
+    if current.logins is not None:
+        _line("log-ins", _ways(current.logins))
+    click.echo("it runs" if current.ok else "it does not run as it should", err=True)
 
 
 def _line(name: str, text: str, *, ok: bool = True) -> None:
@@ -61,13 +59,13 @@ def _line(name: str, text: str, *, ok: bool = True) -> None:
     click.secho(f"{printable(name):28} {printable(text)}", fg=None if ok else "red")
 
 
-def _changed(configuration: Configuration) -> str:
+def _changed(configuration: StatusConfiguration) -> str:
     if not configuration.version:
         return "version 0: nothing was applied yet, so all mail is refused"
     return f"version {configuration.version}, {moment(configuration.at)}, by {configuration.author}"
 
 
-def _ways(logins: Logins) -> str:
+def _ways(logins: StatusLogins) -> str:
     parts = [", ".join(logins.mechanisms)]
     if logins.issuers:
         named = (f"{organization} ({', '.join(names)})" for organization, names in logins.issuers.items())
@@ -77,6 +75,7 @@ def _ways(logins: Logins) -> str:
     return "; ".join(parts)
 
 
-def _waiting(queue: Mapping[str, int]) -> str:
-    text = ", ".join(f"{count} {state}" for state, count in queue.items())
-    return f"{text} (only {COUNTED} were counted)" if sum(queue.values()) == COUNTED else text
+def _waiting(queue: StatusQueue) -> str:
+    counts = msgspec.structs.asdict(queue)
+    text = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"{text} (only {COUNTED} were counted)" if sum(counts.values()) == COUNTED else text

@@ -8,6 +8,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,12 +30,14 @@ def print_dialogue(lines: Sequence[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output.
+    """One JSON document on standard output. value: the result of a use case, or plain values.
 
     Letters stand as they are. What does something to a terminal (C1 controls, marks of direction) or is no character
     (half of a surrogate pair) is escaped, so that it reads back the same.
     """
-    lines = json.dumps(value, indent=2, ensure_ascii=False).split("\n")  # no value has a line end that is not escaped
+    lines = json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False).split(
+        "\n"
+    )  # no value has a line end that is not escaped
     click.echo("\n".join(line if line.isprintable() else _escaped(line) for line in lines))
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from starlette.routing import Route
 
 from gatepost.analysis.alarms.alarm import Severity
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import gateway_of, who
+from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.pages import render
-from gatepost.manage.use_cases.alarms import alarm_record, alarms
+from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
+from gatepost.manage.use_cases.execution import execute
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,16 +26,16 @@ _SHOWN: Final = 200
 
 
 def _alarms(request: Request) -> Response:
-    found = alarms(gateway_of(request), who(request), time.time())
-    if file := exported(request, "alarms", _COLUMNS, lambda: map(alarm_record, found.alarms)):
+    current = execute(list_alarms, context_of(request), ListAlarms())
+    if file := exported(request, "alarms", _COLUMNS, lambda: map(msgspec.to_builtins, current.alarms)):
         return file
     return render(
         request,
         "overview/alarms.html",
-        found=found.alarms[:_SHOWN],
-        total=len(found.alarms),
-        looked=found.looked,
-        unknown=found.unknown[:_SHOWN],
+        found=current.alarms[:_SHOWN],
+        total=len(current.alarms),
+        looked=current.looked,
+        unknown=current.unknown[:_SHOWN],
         levels=LEVELS,
     )
 

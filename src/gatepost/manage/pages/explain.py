@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.routing import Route
 
-from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_forms import public_part
 from gatepost.manage.pages.explain_story import story
-from gatepost.manage.pages.guard import gateway_of, needs_scope, who
+from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.pages import link, render
-from gatepost.manage.use_cases.explain import VERSIONS, Question, explain
-from gatepost.manage.use_cases.explain_past import differences, past_of
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.explain import VERSIONS, ExplainQuestion, explain_to_page
+from gatepost.manage.use_cases.explain_past import ExplainAgain, explain_again
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 
 _PATH: Final = "/explain"
-_MAX_HEADERS: Final = 50
 _FIELDS: Final = ("sender", "recipient", "ip", "tls", "headers", "requiretls")
 # what administration calls a field, as the form calls it
 _NAMES: Final = {"from": "sender", "to": "recipient", "header": "headers"}
@@ -50,16 +49,16 @@ class _Form(NamedTuple):
     live: bool = False
 
     @property
-    def question(self) -> Question:
-        lines = tuple(line for line in self.headers.splitlines() if line.strip())[:_MAX_HEADERS]
-        return Question(
-            self.sender,
-            self.recipient,
-            self.ip,
-            self.certificate.encode(),
-            self.tls,
-            lines,
-            require_tls=self.requiretls,
+    def question(self) -> ExplainQuestion:
+        tls: Any = self.tls
+        return ExplainQuestion(
+            sender=self.sender,
+            to=self.recipient,
+            ip=self.ip,
+            certificate=self.certificate,
+            tls=tls,
+            header=[line for line in self.headers.splitlines() if line.strip()],
+            requiretls=self.requiretls,
             live=self.live,
         )
 
@@ -70,7 +69,7 @@ class _Form(NamedTuple):
         for option, value in (("--ip", self.ip), ("--tls", self.tls)):
             words += [option, value] if value else []
         words += ["--certificate", "client.pem"] if self.certificate else []
-        for line in self.question.headers:
+        for line in self.question.header:
             words += ["--header", line]
         words += ["--requiretls"] if self.requiretls else []
         return shlex.join([*words, *(["--live"] if self.live else [])])
@@ -83,7 +82,6 @@ class _Form(NamedTuple):
 
 
 def _explain(request: Request) -> Response:
-    needs_scope(request, Scope.READ)
     if request.method == "POST":
         return _answered(request, _read(request.state.form, sent=True))
     if identity := request.query_params.get("message", "").strip():
@@ -106,9 +104,9 @@ def _read(given: Mapping[str, str], *, sent: bool) -> _Form:
 
 def _answered(request: Request, form: _Form) -> Response:
     try:
-        answer = explain(gateway_of(request), who(request), form.question)
+        answer = execute(explain_to_page, context_of(request), form.question)
     except Refusal as refusal:
-        if refusal.kind is Kind.UNREADABLE:
+        if refusal.kind in {Kind.FORBIDDEN, Kind.UNREADABLE}:
             raise
         errors = {_NAMES.get(one.path, one.path): one.message for one in refusal.errors} or {"": refusal.text}
         return _page(request, form, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
@@ -117,12 +115,10 @@ def _answered(request: Request, form: _Form) -> Response:
 
 def _again(request: Request, identity: str, recipient: str) -> Response:
     """The question for a message of the trace, with what was decided then."""
-    gateway, principal = gateway_of(request), who(request)
-    past = past_of(gateway, principal, identity, recipient)
-    answer = explain(gateway, principal, past.question)
+    again = ExplainAgain(message=identity, recipient=recipient)
+    past, answer, differences = execute(explain_again, context_of(request), again)
     form = _as_form(past)
-    found = differences(past, answer)
-    return _page(request, form, answer=answer, story=story(answer), past=past, differences=found)
+    return _page(request, form, answer=answer, story=story(answer), past=past, differences=differences)
 
 
 def _as_form(past: Past) -> _Form:

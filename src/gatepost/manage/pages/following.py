@@ -1,4 +1,4 @@
-"""What a page follows by server-sent events: a run (`manage.use_cases.check_runs`), shown anew when it has changed."""
+"""What a page follows by server-sent events: a run (`manage.use_cases.jobs`), shown anew when it has changed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.check_runs import CheckRun
+    from gatepost.manage.use_cases.jobs import Job
 
 
 _LOOKS: Final = 0.25  # seconds between two looks at a run
 _PULSE: Final = 40  # looks after which a silent stream says that it is there
 
 
-def followed(request: Request, run: CheckRun[Any, Any], shown: Callable[[], str]) -> StreamingResponse:
+def followed(request: Request, run: Job[Any, Any], shown: Callable[[], str]) -> StreamingResponse:
     """A stream of what `shown` makes of the run, until it has ended; then an event named "done".
 
     shown: HTML, called on a thread. A run that can be stopped is, when who follows it has gone.
@@ -46,7 +46,7 @@ def followed(request: Request, run: CheckRun[Any, Any], shown: Callable[[], str]
                     yield b": still running\n\n"
                 await asyncio.sleep(_LOOKS)
         finally:
-            run.stop()
+            run.cancel()
 
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)

@@ -6,9 +6,10 @@ do is forbidden (403). To look at a page at all takes the right to read, which e
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,11 +18,15 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
+from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.web.confirmed import is_confirmed
 from gatepost.manage.web.record import address_of, note_refusal
+from gatepost.manage.web.refused import instance_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from starlette.types import ASGIApp, Receive, Send
     from starlette.types import Scope as Asked
@@ -52,6 +57,25 @@ def gateway_of(request: Request) -> Gateway:
     """The gateway that the pages are of."""
     gateway: Gateway = request.app.state.gateway
     return gateway
+
+
+def context_of(request: Request, *, dry_run: bool = False, expected: int | None = None) -> Context:
+    """What `execute` needs. expected: the version that a change was made from, None if any will do."""
+    return Context(
+        gateway_of(request),
+        who(request),
+        lambda: accounts_of(request),
+        address_of(request.scope),
+        dry_run=dry_run,
+        expected=expected,
+        is_confirmed=is_confirmed(getattr(request.state, "session", None), time.time()),
+        reference=instance_of(request.scope),
+    )
+
+
+def executing(request: Request) -> Callable[..., Any]:
+    """`execute` for this request, as `every` takes it."""
+    return lambda case, asked: execute(case, context_of(request), asked)
 
 
 def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:
@@ -100,11 +124,14 @@ def not_there(text: str = "There is no such page, or it is of an organization th
 
 
 @contextmanager
-def or_not_there(text: str) -> Iterator[None]:
-    """What is missing is a page that is not there, with this text; other refusals go on. Raises HTTPException."""
+def or_not_there(text: str, *kinds: Kind) -> Iterator[None]:
+    """What is missing is a page that is not there, with this text; other refusals go on. Raises HTTPException.
+
+    kinds: of the refusals that are meant, MISSING alone if none is named.
+    """
     try:
         yield
     except Refusal as refusal:
-        if refusal.kind is not Kind.MISSING:
+        if refusal.kind not in (kinds or (Kind.MISSING,)):
             raise
         raise not_there(text) from refusal

@@ -13,15 +13,15 @@ from starlette.routing import Route
 from gatepost.manage.pages.alarms import LEVELS
 from gatepost.manage.pages.certificate_view import life
 from gatepost.manage.pages.first_steps import first_steps
-from gatepost.manage.pages.guard import gateway_of, who
+from gatepost.manage.pages.guard import context_of, gateway_of, who
 from gatepost.manage.pages.pages import render
-from gatepost.manage.use_cases.alarms import alarms
+from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.certificates import listing
-from gatepost.manage.use_cases.queue import destinations
-from gatepost.manage.use_cases.status import configuration, workers
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.flows import CountFlows, count_flows
+from gatepost.manage.use_cases.queue import ListWaitingDestinations, list_waiting_destinations
+from gatepost.manage.use_cases.status import GetStatus, get_running
 from gatepost.pki.certificates.entry import State
-from gatepost.store.interface import QueueFilter
-from gatepost.store.trace_hours import HOUR, Flow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,22 +31,23 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.queue import WaitingDestination
     from gatepost.pki.certificates.entry import Entry
-    from gatepost.store.admin_rows import DestinationCount
 
 
 _ALARMS: Final = 5
 _DESTINATIONS: Final = 5
 _CERTIFICATES: Final = 5
-_HOURS: Final = 24
-_LEVELS: Final = ("authenticated", "encrypted", "none")
 
 
 def _overview(request: Request) -> Response:
     gateway, principal, now = gateway_of(request), who(request), time.time()
     organization = request.query_params.get("organization", "")
-    waiting = destinations(gateway, principal, QueueFilter(organization=organization, limit=0))
-    found = alarms(gateway, principal, now)
+    waiting = execute(
+        list_waiting_destinations, context_of(request), ListWaitingDestinations(organization=organization)
+    ).items
+    found = execute(list_alarms, context_of(request), ListAlarms())
+    running = execute(get_running, context_of(request), GetStatus()) if principal.is_of_gateway else None
     return render(
         request,
         "overview/overview.html",
@@ -59,12 +60,12 @@ def _overview(request: Request) -> Response:
         counts=_counts(waiting),
         fullest=waiting[:_DESTINATIONS],
         certificates=[(one, life(one, now)) for one in _ending(gateway, principal)],
-        configuration=configuration(gateway) if principal.is_of_gateway else None,
-        workers=workers(gateway) if principal.is_of_gateway else (),
+        configuration=running.configuration if running else None,
+        workers=running.workers if running else (),
     )
 
 
-def _counts(waiting: Sequence[DestinationCount]) -> Mapping[str, int]:
+def _counts(waiting: Sequence[WaitingDestination]) -> Mapping[str, int]:
     return {name: sum(getattr(one, name) for one in waiting) for name in ("active", "deferred", "held")}
 
 
@@ -78,18 +79,13 @@ def _ending(gateway: Gateway, principal: Principal) -> Sequence[Entry]:
 
 def _flows(request: Request) -> Response:
     """The last hours, by direction and protection."""
-    gateway, principal = gateway_of(request), who(request)
-    end = (int(time.time()) // HOUR + 1) * HOUR
-    begin = end - _HOURS * HOUR
-    seen = principal.organizations
-    if organization := request.query_params.get("organization", ""):
-        seen = frozenset({organization}) if principal.sees(organization) else frozenset()
-    counted = gateway.hours.counted(begin, end, seen)
+    organization = request.query_params.get("organization", "")
+    flows = execute(count_flows, context_of(request), CountFlows(organization=organization))
     rows = {
-        event: [(hour, *(counted[Flow(hour, event, level)] for level in _LEVELS)) for hour in range(begin, end, HOUR)]
+        event: [(one.begin, one.authenticated, one.encrypted, one.none) for one in flows.hours if one.event == event]
         for event in ("SEND", "RECEIVE")
     }
-    return render(request, "overview/flows.html", block="flows", rows=rows, any=bool(counted), begin=begin)
+    return render(request, "overview/flows.html", block="flows", rows=rows, any=flows.counted, begin=flows.begin)
 
 
 ROUTES = [Route("/", _overview), Route("/overview/flows", _flows)]

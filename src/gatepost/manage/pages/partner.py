@@ -1,6 +1,6 @@
 """The pages that check a partner or one host, live as the stages end, and the report for the partner's postmaster.
 
-A check runs on a thread of its own (`manage.use_cases.check_runs`); a page shows it at its address for an hour. Without
+A check runs on a thread of its own (`manage.use_cases.jobs`); a page shows it at its address for an hour. Without
 a script the page loads itself anew until the check has ended.
 """
 
@@ -23,6 +23,7 @@ from gatepost.manage.pages.following import followed
 from gatepost.manage.pages.guard import accounts_of, actor_of, gateway_of, needs_scope, who
 from gatepost.manage.pages.pages import environment, fragment, render, see_other
 from gatepost.manage.pages.partner_report import check_view
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import MAIL_PORTS, Target, look, look_of, target_of
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import stamp
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.partner_report import PartnerCheck
     from gatepost.manage.pages.partner_report import CheckView
-    from gatepost.manage.use_cases.check_runs import CheckRun
+    from gatepost.manage.use_cases.jobs import Job
 
-    type Run = CheckRun[Target, PartnerCheck]
+    type Run = Job[Target, PartnerCheck]
 
 
 _PARTNER, _HOST = "/check", "/check/host"
@@ -65,14 +66,14 @@ _STATUSES: Final = {Kind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY, Kind.CONFLICT: 
 def _begun(request: Request, text: str, *, is_host: bool) -> Run:
     gateway, principal = gateway_of(request), who(request)
     wanted = look_of(gateway, principal, target_of(text, host=is_host))
-    run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
+    run = gateway.kept(Jobs).start(wanted.target, principal, lambda told: look(wanted, told))
     accounts_of(request).record(actor_of(request), named("check", wanted.target.kind), subject=wanted.target.text)
     run.wait(_SHORT)
     return run
 
 
 def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host: bool, **given: Any) -> Response:
-    recent = gateway_of(request).checks.recent(who(request), Target)
+    recent = gateway_of(request).kept(Jobs).recent(who(request), Target)
     context: dict[str, Any] = {"errors": {}, "text": ""} | given
     return render(
         request,
@@ -87,11 +88,11 @@ def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host:
 
 def _run(request: Request) -> Run:
     needs_scope(request, Scope.READ)
-    return gateway_of(request).checks.find(request.path_params["run"], who(request), Target)
+    return gateway_of(request).kept(Jobs).find(request.path_params["run"], who(request), Target)
 
 
 def _view(run: Run) -> CheckView | None:
-    found, done = run.found, run.done
+    found, done = run.result, run.done
     if found is None:
         return None
     if run.trouble:  # nothing is looked at any more
@@ -108,12 +109,12 @@ def _result(request: Request) -> Response:
 
 def _context(run: Run) -> dict[str, Any]:
     view = _view(run)
-    is_whole = view is not None and run.done and run.target.kind == "partner"
+    is_whole = view is not None and run.done and run.subject.kind == "partner"
     return {"run": run, "view": view, "post": _letter(view) if view is not None and is_whole else ""}
 
 
 def _json(run: Run) -> Response:
-    record = {"id": run.id, "done": run.done, "result": check_record(run.found) if run.found is not None else None}
+    record = {"id": run.id, "done": run.done, "result": check_record(run.result) if run.result is not None else None}
     return Response(msgspec.json.encode(record), media_type="application/json")
 
 
@@ -134,7 +135,7 @@ def _report(request: Request) -> Response:
         )
     own = gateway_of(request).settings.server.hostname
     text = environment().get_template("partner/report.html").render(view=view, by=own, at=stamp(view.at))
-    name = f"check-{run.target.name.replace(':', '-')}.html"
+    name = f"check-{run.subject.name.replace(':', '-')}.html"
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
     return Response(text, media_type="text/html; charset=utf-8", headers=headers)
 

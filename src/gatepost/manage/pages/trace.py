@@ -24,8 +24,9 @@ from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_ques
 from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases.cursors import cursor, position
 from gatepost.manage.use_cases.message_evidence import message_evidence
-from gatepost.manage.use_cases.queue import entries
+from gatepost.manage.use_cases.queue import QueueActions, entries
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.trace import EVENTS, MOST, event_record, events_of, events_page, meant
 from gatepost.store.interface import QueueFilter
 from gatepost.store.trace_search import TracePlace
@@ -240,6 +241,7 @@ def _show(request: Request) -> Response:
         recipients=recipients_of(found),
         waiting=_waiting(gateway, principal, message),
         others=sorted({event.message for event in found if event.message} - {message}),
+        limits=limits(QueueActions),
         may_act=principal.may(Scope.QUEUE, found[0].organization),
     )
 

@@ -20,6 +20,7 @@ from gatepost.manage.pages.guard import accounts_of, actor_of, gateway_of, needs
 from gatepost.manage.pages.pages import fragment, render, see_other
 from gatepost.manage.pages.places import connector_path
 from gatepost.manage.pages.tasks import live_items, task_items, verdict_item
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.validation import MOST_PEM, Trial
 from gatepost.manage.use_cases.validation_runs import SECONDS, Tried, begin_validation, stored_candidate
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.check_runs import CheckRun
+    from gatepost.manage.use_cases.jobs import Job
     from gatepost.manage.use_cases.validation_runs import Candidate
 
-    type Run = CheckRun[Tried, dict[str, Any]]
+    type Run = Job[Tried, dict[str, Any]]
 
 
 _MONTH: Final = 30 * 86_400.0
@@ -80,9 +81,9 @@ def waited(run: Run) -> dict[str, Any]:
     run.wait(SECONDS + _MARGIN)
     if run.refusal is not None:
         raise run.refusal
-    if run.found is None or run.trouble or not run.done:
+    if run.result is None or run.trouble or not run.done:
         raise Refusal(Kind.UNREADABLE, run.trouble or "The validation does not end; the gateway's log may say why.")
-    return run.found
+    return run.result
 
 
 def follow(request: Request, run: Run) -> Response:
@@ -92,10 +93,10 @@ def follow(request: Request, run: Run) -> Response:
 
 def _items(run: Run) -> list[dict[str, Any]]:
     if not run.done:
-        return live_items(run.found)
-    if run.trouble or run.found is None:
+        return live_items(run.result)
+    if run.trouble or run.result is None:
         return [verdict_item({"verdict": run.trouble})]
-    return task_items(run.found)
+    return task_items(run.result)
 
 
 def _begin(request: Request) -> Response:
@@ -124,8 +125,8 @@ async def _events(request: Request) -> Response:
 
 
 def _run(request: Request) -> Run:
-    run = gateway_of(request).checks.find(request.path_params["run"], who(request), Tried)
-    needs(request, Scope.CONNECTORS, run.target.organization)
+    run = gateway_of(request).kept(Jobs).find(request.path_params["run"], who(request), Tried)
+    needs(request, Scope.CONNECTORS, run.subject.organization)
     return run
 
 

@@ -40,10 +40,13 @@ _PAGE: Final = 1000  # items, which the interface gives at most
 
 
 class Answer(NamedTuple):
-    """What was answered. etag: of the version of the resources, "" where it has none."""
+    """What was answered. etag, location, disposition: header fields, "" where there are none. created: it is a 201."""
 
     value: Any
     etag: str
+    location: str = ""
+    disposition: str = ""
+    created: bool = False
 
 
 class Connection:
@@ -76,10 +79,16 @@ class Connection:
         query: Mapping[str, object] | None = None,
         body: Mapping[str, Any] | None = None,
         if_match: str = "",
+        raw: bool = False,
     ) -> Answer:
-        """One call. Raises Refusal: as the gateway refused it, or UNREADABLE if it cannot be asked."""
-        given = {name: _text(value) for name, value in (query or {}).items() if value not in ("", None, False)}
-        target = f"{PREFIX}{path}" + (f"?{urlencode(given)}" if given else "")
+        """One call. raw: the answer is no JSON.
+
+        Raises Refusal: as the gateway refused it, or UNREADABLE if it cannot be asked.
+        """
+        given = {name: _text(value) for name, value in (query or {}).items() if value not in ("", None, False, [], ())}
+        target = f"{PREFIX}{path}" + (f"?{urlencode(given, doseq=True)}" if given else "")
+        if raw:
+            return self._exchange(method, target, _encoded(body), if_match, bytes)
         return self._exchange(method, target, _encoded(body), if_match)
 
     def file(self, path: str) -> bytes:
@@ -162,7 +171,13 @@ class Connection:
         if not 200 <= response.status < 300:
             raise refusal_of(self.url, response.status, headers, content)
         try:
-            return Answer(decode(content), headers.get("etag", ""))
+            return Answer(
+                decode(content),
+                headers.get("etag", ""),
+                headers.get("location", ""),
+                headers.get("content-disposition", ""),
+                response.status == 201,
+            )
         except ValueError as error:
             text = f"{self.url}: what it answers is no JSON: is it the admin centre of a gateway?"
             raise Refusal(Kind.UNREADABLE, text) from error
@@ -253,7 +268,9 @@ def _why(error: Exception) -> str:
             return "what it answers is no HTTP that can be read"
 
 
-def _text(value: object) -> str:
+def _text(value: object) -> Any:
+    if isinstance(value, list | tuple):
+        return [_text(one) for one in value]
     return "true" if value is True else "" if value is BLANK else str(value)
 
 

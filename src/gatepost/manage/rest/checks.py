@@ -15,6 +15,7 @@ from gatepost.analysis.checks.partner_report import check_record
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.rest.endpoint import Answer, Endpoint, Reach
 from gatepost.manage.use_cases.dns_checks import sight_record
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.mta_sts import published_policy
 from gatepost.manage.use_cases.partner import Target, look, look_of, target_of
 from gatepost.manage.use_cases.publication import publication_of, publication_record
@@ -22,7 +23,7 @@ from gatepost.manage.use_cases.publication import publication_of, publication_re
 if TYPE_CHECKING:
     from gatepost.analysis.checks.partner_report import PartnerCheck
     from gatepost.manage.rest.endpoint import Asked
-    from gatepost.manage.use_cases.check_runs import CheckRun
+    from gatepost.manage.use_cases.jobs import Job
     from gatepost.manage.use_cases.publication import Publication
 
 
@@ -165,25 +166,25 @@ def _begun(asked: Asked, text: str, *, is_host: bool) -> Answer:
     gateway, principal = asked.gateway, asked.principal
     asked.told[0].subject = text
     wanted = look_of(gateway, principal, target_of(text, host=is_host))
-    run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
+    run = gateway.kept(Jobs).start(wanted.target, principal, lambda told: look(wanted, told))
     run.wait(asked.query.wait)
     return Answer(_state(run), location=f"/checks/{run.id}")
 
 
 def _show(asked: Asked) -> dict[str, Any]:
-    run = asked.gateway.checks.find(asked.path["id"], asked.principal, Target)
+    run = asked.gateway.kept(Jobs).find(asked.path["id"], asked.principal, Target)
     run.wait(asked.query.wait)
     return _state(run)
 
 
-def _state(run: CheckRun[Target, PartnerCheck]) -> dict[str, Any]:
+def _state(run: Job[Target, PartnerCheck]) -> dict[str, Any]:
     return {
         "id": run.id,
-        "target": run.target.text,
-        "kind": run.target.kind,
+        "target": run.subject.text,
+        "kind": run.subject.kind,
         "done": run.done,
         "trouble": run.trouble,
-        "result": check_record(run.found) if run.found is not None else None,
+        "result": check_record(run.result) if run.result is not None else None,
     }
 
 

@@ -18,12 +18,13 @@ from gatepost.manage.rest.problem import Problem
 from gatepost.manage.rest.validations import Patience
 from gatepost.manage.use_cases.choice import visible
 from gatepost.manage.use_cases.drills import Drill, begin_drill, choose_drilled, last_drill
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.web.problem import ProblemType
 
 if TYPE_CHECKING:
     from gatepost.manage.rest.endpoint import Asked
-    from gatepost.manage.use_cases.check_runs import CheckRun
     from gatepost.manage.use_cases.drills import Drilled
+    from gatepost.manage.use_cases.jobs import Job
 
 
 _TAG = "connectors"
@@ -82,8 +83,8 @@ def _hold(asked: Asked) -> Answer:
 
 
 def _show(asked: Asked) -> dict[str, Any]:
-    run = asked.gateway.checks.find(asked.path["id"], asked.principal, Drill)
-    if run.target.organization != asked.path["organization"]:
+    run = asked.gateway.kept(Jobs).find(asked.path["id"], asked.principal, Drill)
+    if run.subject.organization != asked.path["organization"]:
         raise Problem(ProblemType.MISSING, "There is no such drill; results are kept for an hour.")
     run.wait(asked.query.wait)
     return _state(run)
@@ -94,13 +95,13 @@ def _last(asked: Asked) -> dict[str, Any]:
     return {"drill": None if found is None else found._asdict()}
 
 
-def _state(run: CheckRun[Drill, Drilled]) -> dict[str, Any]:
+def _state(run: Job[Drill, Drilled]) -> dict[str, Any]:
     return {
         "id": run.id,
-        "connector": run.target.text,
+        "connector": run.subject.text,
         "done": run.done,
         "trouble": run.trouble,
-        "result": None if run.found is None else run.found._asdict(),
+        "result": None if run.result is None else run.result._asdict(),
     }
 
 

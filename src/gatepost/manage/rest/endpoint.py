@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+from gatepost.manage.use_cases.declaration import SAFE as SAFE  # noqa: PLC0414 - for endpoints by hand
+from gatepost.manage.use_cases.declaration import Document as Document  # noqa: PLC0414 - for endpoints by hand
+from gatepost.manage.use_cases.declaration import File as File  # noqa: PLC0414 - for endpoints by hand
+from gatepost.manage.use_cases.declaration import UseCase, Visibility
 
-    from pydantic import BaseModel
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
     from gatepost.manage.access.accounts import Accounts
     from gatepost.manage.access.actions import Action
@@ -27,43 +29,13 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
 
 
-SAFE = frozenset({"GET", "HEAD"})
-"""Methods that change nothing (RFC 9110 section 9.2.1)."""
-
+Reach = Visibility
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _KILOBYTE = 1024
 
 
-class Reach(StrEnum):
-    """Whose it is, and so who finds it.
-
-    GATEWAY: the gateway's; who sees only some organizations may not ask. ORGANIZATION: that of the organization in the
-    path; it is not there for who does not see it. SEEN: whatever of it belongs to organizations that are seen; the
-    handler looks to it.
-    """
-
-    GATEWAY = "gateway"
-    ORGANIZATION = "organization"
-    SEEN = "seen"
-
-
 class NoQuery(msgspec.Struct):
     """No parameters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """JSON that is described by a model of the resources, and checked by `connectors.model.parse` with all others.
-
-    whole: with everything that has no default. Otherwise it is a merge patch (RFC 7396): what is left out stays, null
-    goes back to the default. nameless: without the name, which stands in the path. named: {name: what the model says}
-    below the key "organization", each without its name.
-    """
-
-    model: type[BaseModel]
-    whole: bool = True
-    nameless: bool = False
-    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +105,6 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """What a handler returns where a `FileOf` is the answer. name: to save it under. chunks: read on a thread."""
-
-    name: str
-    chunks: Iterable[bytes]
-
-
-@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One method of one path.
 
@@ -150,7 +114,8 @@ class Endpoint:
     proved lately who it is (`manage.web.confirmed`), and the state may forbid it. seeks: it may answer 404 for what its
     query or body names. most: bytes of a body. tag: its chapter. action: what the audit calls it; every call that is
     not safe is kept there, and a safe one that has an action. recorded: its use case keeps a success itself, as guarded
-    ones without an action do.
+    ones without an action do. case: the declaration that it was derived from (`manage.rest.derived`), whose calls go
+    through `execute`.
     """
 
     method: str
@@ -175,6 +140,7 @@ class Endpoint:
     action: Action | None = None
     recorded: bool = False
     parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    case: UseCase[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         """What cannot be meant is found when the module is imported. Raises ValueError."""

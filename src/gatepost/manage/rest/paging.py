@@ -1,37 +1,21 @@
-"""Long lists a page at a time: `limit`, and `after`, an opaque cursor that the page before gave. Pure.
-
-A cursor is a position, not a number of items to skip: what is added or removed meanwhile neither repeats nor hides
-others. It grants nothing: what may be seen is decided anew for every page.
-"""
+"""Pages of endpoints that are declared by hand: `manage.use_cases.paging`, whose refusals become problems. Pure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
-
-import msgspec
-from msgspec import Meta
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.manage.rest.problem import Problem
-from gatepost.manage.use_cases import cursors
-from gatepost.manage.use_cases.cursors import cursor
+from gatepost.manage.use_cases import paging
+from gatepost.manage.use_cases.paging import After as After  # noqa: PLC0414 - for endpoints by hand
+from gatepost.manage.use_cases.paging import Limit as Limit  # noqa: PLC0414 - as above
+from gatepost.manage.use_cases.paging import Paging as Paging  # noqa: PLC0414, TC001 - as above
+from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.web.problem import ProblemType
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-
-MOST = 1000
-
-type Limit = Annotated[int, Meta(ge=1, le=MOST, description="At most so many items.")]
-type After = Annotated[str, Meta(max_length=4096, description="Cursor: `next` of the page before has it.")]
-
-
-class Paging(msgspec.Struct, kw_only=True):
-    """Query parameters of every list."""
-
-    limit: Limit = 100
-    after: After = ""
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class Page(NamedTuple):
@@ -44,26 +28,23 @@ class Page(NamedTuple):
 
 def position[T](text: str, kind: type[T]) -> T:
     """The position in a cursor. Raises Problem for what no page gave."""
-    try:
-        return cursors.position(text, kind)
-    except ValueError as error:
-        wrong = FieldError("query.after", "is no cursor of this list: take it from `next` of the page before")
-        raise Problem(ProblemType.INVALID, "The page cannot be found.", [wrong]) from error
+    with _problems():
+        return paging.position(text, kind)
 
 
 def page_of[T](
-    items: Sequence[T], name: Callable[[T], str], paging: Paging, shown: Callable[[T], Any], version: int | None = None
+    items: Sequence[T], name: Callable[[T], str], asked: Paging, shown: Callable[[T], Any], version: int | None = None
 ) -> Page:
     """A page of a list that is in memory, in its own order. name: what tells its items apart."""
-    begin = _begin([name(one) for one in items], paging.after) if paging.after else 0
-    end = begin + paging.limit
-    after = cursor((end - 1, name(items[end - 1]))) if end < len(items) else None
-    return Page([shown(one) for one in items[begin:end]], after, version)
+    with _problems():
+        found = paging.page_of(items, name, asked, shown, version)
+    return Page(found.items, found.after, found.version)
 
 
-def _begin(names: Sequence[str], after: str) -> int:
-    """Behind the item of that name, wherever it is now; where it was, if it is gone."""
-    place, name = position(after, tuple[int, str])
-    if 0 <= place < len(names) and names[place] == name:
-        return place + 1
-    return names.index(name) + 1 if name in names else max(place, 0)
+@contextmanager
+def _problems() -> Iterator[None]:
+    try:
+        yield
+    except Refusal as refusal:
+        errors = [FieldError(f"query.{one.path}", one.message) for one in refusal.errors]
+        raise Problem(ProblemType.INVALID, refusal.text, errors) from refusal

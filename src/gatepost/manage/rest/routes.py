@@ -10,31 +10,28 @@ import msgspec
 from gatepost.manage.rest import (
     accounts,
     acme,
-    alarms,
     certificate_inventory,
     certificates,
     checks,
     connectors,
-    destinations,
     dkim,
     domain_verification,
     drills,
-    explain,
     grants,
     mailbox_passwords,
     parts,
-    queue,
     reports,
     resources,
-    status,
     trace,
     trials,
     validations,
 )
+from gatepost.manage.rest.derived import endpoint_of
 from gatepost.manage.rest.endpoint import Endpoint, Reach
 from gatepost.manage.rest.openapi import document
 from gatepost.manage.rest.problem import Problem
 from gatepost.manage.rest.serving import routes
+from gatepost.manage.use_cases.catalogue import USE_CASES
 from gatepost.manage.web.problem import ProblemType
 
 if TYPE_CHECKING:
@@ -88,8 +85,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "about",
         parameters={"kind": "The last part of the type."},
     ),
-    *status.ENDPOINTS,
-    *alarms.ENDPOINTS,
+    *(endpoint_of(one) for one in USE_CASES if one.path),
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
     *domain_verification.ENDPOINTS,
@@ -103,11 +99,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *certificates.ENDPOINTS,
     *certificate_inventory.ENDPOINTS,
     *acme.ENDPOINTS,
-    *queue.ENDPOINTS,
-    *destinations.ENDPOINTS,
     *trace.ENDPOINTS,
     *reports.ENDPOINTS,
-    *explain.ENDPOINTS,
     *checks.ENDPOINTS,
     *accounts.ENDPOINTS,
 )

@@ -9,8 +9,10 @@ query, 428 and 412 for If-Match. So nobody learns of an organization by the erro
 from __future__ import annotations
 
 import logging
+import re
 import time
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,12 +24,16 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.rest.audit import keep_done, keep_refused, told_of
-from gatepost.manage.rest.conversion import WrongFields, body_value, query_value
+from gatepost.manage.rest.derived import request_of
 from gatepost.manage.rest.endpoint import Answer, Asked, Document, Endpoint, File, FileOf, Reach, takes_merge_patch
 from gatepost.manage.rest.paging import Page
 from gatepost.manage.rest.problem import Problem, problem_response, refused
 from gatepost.manage.rest.versions import etag, is_known, may_change
+from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.declaration import Items, Reply
+from gatepost.manage.use_cases.execution import begin, execute, record_refusal
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
 from gatepost.manage.web.bounds import TooLarge
 from gatepost.manage.web.confirmed import is_confirmed
 from gatepost.manage.web.problem import ProblemType
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope as ConnectionScope
 
     from gatepost.manage.rest.endpoint import Told
+    from gatepost.manage.use_cases.declaration import UseCase
     from gatepost.manage.use_cases.gateway import Gateway
 
 
@@ -90,6 +97,8 @@ class _Path:
             endpoint = self._endpoint(request)
         except Problem as unheard:
             return problem_response(unheard, instance)
+        if endpoint.case is not None:
+            return await _executed(request, endpoint, endpoint.case, _context(request, endpoint, who, instance))
         told = [told_of(endpoint, request.path_params)]
         try:
             return await self._answered(request, endpoint, who, told)
@@ -119,6 +128,86 @@ class _Path:
             raise Problem(ProblemType.FORBIDDEN, text)
         body = await _body(request, endpoint)
         return await run_in_threadpool(_done, request, endpoint, who, body, told)
+
+
+def _context(request: Request, endpoint: Endpoint, who: Principal, instance: str) -> Context:
+    state = request.app.state
+    dry_run = endpoint.changes and _dry_run(request.query_params.multi_items(), [])
+    is_fresh = is_confirmed(getattr(request.state, "session", None), time.time())
+    return Context(
+        state.gateway,
+        who,
+        lambda: state.accounts,
+        address_of(request.scope),
+        dry_run=dry_run,
+        is_confirmed=is_fresh,
+        reference=instance,
+    )
+
+
+async def _executed(request: Request, endpoint: Endpoint, case: UseCase[Any, Any], context: Context) -> Response:
+    """The answer to a call of a use case. What `begin` refuses is on record by `manage.web.record`."""
+    try:
+        begin(case, context, request.path_params)
+    except Refusal as refusal:
+        return problem_response(Problem(refused(refusal).kind, refusal.text), context.reference)
+    try:
+        body = await _body(request, endpoint)
+        asked = await run_in_threadpool(_asked, request, endpoint, context.principal, body)
+        call = _request(endpoint, asked)
+    except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
+        problem = _problem_of(error, request, context.reference)
+        if problem.kind is not ProblemType.TOO_LARGE:  # as above
+            await run_in_threadpool(record_refusal, case, context, _refusal(problem))
+        return problem_response(problem, context.reference)
+    try:
+        return await run_in_threadpool(
+            _result, request, endpoint, replace(context, expected=asked.expected), asked, call
+        )
+    except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
+        return problem_response(_problem_of(error, request, context.reference), context.reference)
+
+
+def _refusal(problem: Problem) -> Refusal:
+    """The same for the audit, of what is wrong with the form of a call."""
+    return problem.refusal or Refusal(Kind.INPUT, problem.detail, problem.errors)
+
+
+def _request(endpoint: Endpoint, asked: Asked) -> Any:
+    """The use case's request. Raises Problem for what its path names wrongly."""
+    try:
+        return request_of(endpoint, asked.path, asked.query, asked.body)
+    except WrongFields as wrong:
+        raise Problem(ProblemType.INVALID, f"{len(wrong.errors)} error(s); nothing was done.", wrong.errors) from None
+
+
+def _result(request: Request, endpoint: Endpoint, context: Context, asked: Asked, call: Any) -> Response:
+    """On a thread: do it, and write the answer."""
+    assert endpoint.case is not None  # noqa: S101 - it is called for these
+    try:
+        result = execute(endpoint.case, context, call)
+    except Refusal as refusal:
+        if refusal.kind is Kind.CONFLICT and context.expected is not None:
+            _still(context.gateway, context.expected)  # it was overtaken between the look and the change
+        refusal.errors = tuple(_located(endpoint.case, one) for one in refusal.errors)
+        raise
+    return _written(request, endpoint, asked, _http(result))
+
+
+def _located(case: UseCase[Any, Any], error: FieldError) -> FieldError:
+    """Where a field of the request stands in a call."""
+    name = re.split(r"[.\[]", error.path)[0]
+    names = (one.encode_name for one in msgspec.structs.fields(case.request) if one.name in case.query_names)
+    return FieldError(f"query.{error.path}", error.message) if name in names else error
+
+
+def _http(result: Any) -> Any:
+    """The result of a use case as `_written` takes it."""
+    if isinstance(result, Items):
+        return Page(result.items, result.after, result.version)
+    if isinstance(result, Reply):
+        return Answer(result.value, result.version, result.location, HTTPStatus.CREATED if result.created else None)
+    return result
 
 
 def _problem_of(error: Exception, request: Request, instance: str) -> Problem:

@@ -1,6 +1,6 @@
 """What a gateway asks of others for parts of its resources: scanners of content hooks, OAuth issuers.
 
-A call waits until it has ended. Each counts among the runs that are under way (`manage.use_cases.check_runs`).
+A call waits until it has ended. Each counts among the runs that are under way (`manage.use_cases.jobs`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gatepost.manage.rest.endpoint import Endpoint, Reach
 from gatepost.manage.rest.problem import Problem
 from gatepost.manage.use_cases.content_trials import try_hook
 from gatepost.manage.use_cases.issuer_trials import try_issuer
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.web.problem import ProblemType
 from gatepost.policy.connectors.errors import FieldError
@@ -126,13 +127,13 @@ def _issuer(asked: Asked) -> dict[str, Any]:
 
 def _ended(asked: Asked, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What came of it. Raises Refusal, Problem."""
-    run = asked.gateway.checks.begin(_Part(asked.path["organization"], name), asked.principal, lambda _: work())
+    run = asked.gateway.kept(Jobs).start(_Part(asked.path["organization"], name), asked.principal, lambda _: work())
     run.wait(_PATIENCE)
     if run.refusal is not None:
         raise run.refusal
-    if run.found is None:
+    if run.result is None:
         raise Refusal(Kind.UNREADABLE, run.trouble or f"{name}: it has not ended after {_PATIENCE:.0f} seconds")
-    return run.found
+    return run.result
 
 
 def _decoded(message: str | None) -> bytes | None:

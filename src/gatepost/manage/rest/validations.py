@@ -16,13 +16,14 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.rest.changing import TimeText, seconds
 from gatepost.manage.rest.endpoint import Answer, Endpoint, Reach
 from gatepost.manage.rest.problem import Problem
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.validation import MOST_PEM, Trial
 from gatepost.manage.use_cases.validation_runs import Tried, Wanted, begin_validation, candidate
 from gatepost.manage.web.problem import ProblemType
 
 if TYPE_CHECKING:
     from gatepost.manage.rest.endpoint import Asked
-    from gatepost.manage.use_cases.check_runs import CheckRun
+    from gatepost.manage.use_cases.jobs import Job
 
 
 _TAG = "connectors"
@@ -100,20 +101,20 @@ def _trial(wanted: ValidateConnector) -> Trial:
 
 
 def _show(asked: Asked) -> dict[str, Any]:
-    run = asked.gateway.checks.find(asked.path["id"], asked.principal, Tried)
-    if run.target.organization != asked.path["organization"]:
+    run = asked.gateway.kept(Jobs).find(asked.path["id"], asked.principal, Tried)
+    if run.subject.organization != asked.path["organization"]:
         raise Problem(ProblemType.MISSING, "There is no such validation; results are kept for an hour.")
     run.wait(asked.query.wait)
     return _state(run)
 
 
-def _state(run: CheckRun[Tried, dict[str, Any]]) -> dict[str, Any]:
+def _state(run: Job[Tried, dict[str, Any]]) -> dict[str, Any]:
     return {
         "id": run.id,
-        "connector": run.target.text,
+        "connector": run.subject.text,
         "done": run.done,
         "trouble": run.trouble,
-        "result": run.found,
+        "result": run.result,
     }
 
 

@@ -7,9 +7,12 @@ with mail of theirs; certificates are the gateway's.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 from gatepost.analysis.alarms.alarm import Alarm, Severity
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
@@ -18,6 +21,8 @@ from gatepost.analysis.alarms.domain_conflicts import domain_conflicts
 from gatepost.analysis.alarms.grants import judge_grants
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.analysis.checks.certificate_alarms import Observed, judge, undecided, watched
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.inventory import settings_files
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import stamp
@@ -26,45 +31,87 @@ from gatepost.pki.certificates.listed import listed
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
 
 
 _STALE = 26 * 3600.0  # seconds: a gateway that runs looks once a day
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """alarms: the gravest first. looked: when the world was last looked at, 0.0 for never. unknown: sentences."""
+class ListAlarms(msgspec.Struct, kw_only=True):
+    """All of them."""
 
-    alarms: tuple[Alarm, ...]
-    looked: float
-    unknown: tuple[str, ...]
 
-    def of_certificates(self) -> Found:
+class StandingAlarm(msgspec.Struct, frozen=True):
+    """One thing that somebody must see to.
+
+    certificate: its id. about: the host, name, address or partner. lines: to be typed or put into a zone. since:
+    seconds since 1970.
+    """
+
+    kind: AlarmKind
+    severity: Severity
+    certificate: str | None
+    about: str | None
+    title: str
+    detail: str
+    fix: str
+    lines: list[str]
+    since: float
+
+
+class Alarms(msgspec.Struct, frozen=True):
+    """The gravest first. looked: when the world was last looked at, seconds since 1970. unknown: what nobody knows."""
+
+    alarms: list[StandingAlarm]
+    looked: float | None
+    unknown: list[str]
+
+    def of_certificates(self) -> Alarms:
         """The part that is about certificates."""
-        return replace(self, alarms=tuple(one for one in self.alarms if not one.kind.of_mail))
+        return replace(self, alarms=[one for one in self.alarms if not one.kind.of_mail])
 
-    def of_mail(self) -> Found:
+    def of_mail(self) -> Alarms:
         """The part that is about mail on its way; it is known whatever was looked at."""
-        return replace(self, alarms=tuple(one for one in self.alarms if one.kind.of_mail), unknown=())
+        return replace(self, alarms=[one for one in self.alarms if one.kind.of_mail], unknown=[])
 
 
-def alarms(gateway: Gateway, who: Principal, now: float) -> Found:
-    """What stands at `now`. Raises Refusal (UNREADABLE) if the store, or what is in it, cannot be read."""
-    found = _found(gateway, now)
-    return found if who.is_of_gateway else _seen(found, who)
+@use_case(
+    "GET /alarms",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="status",
+    commands=("alarms", "certificate alarms"),
+    pages=("/", "/alarms"),
+)
+def list_alarms(context: Context, request: ListAlarms) -> Alarms:  # noqa: ARG001 - there is nothing to ask for
+    """What is wrong, or soon will be, and what to do about it.
+
+    As the running gateway found it when it last looked; nobody is asked. Who sees some organizations finds what is
+    wrong with their mail.
+    """
+    return current_alarms(context.gateway, context.principal, time.time())
 
 
-def _seen(found: Found, who: Principal) -> Found:
+def current_alarms(gateway: Gateway, principal: Principal, now: float) -> Alarms:
+    """Alarms at `now`. Raises Refusal (UNREADABLE) if the store, or what is in it, cannot be read."""
+    alarms = _all_alarms(gateway, now)
+    return alarms if principal.is_of_gateway else _visible(alarms, principal)
+
+
+def _visible(alarms: Alarms, principal: Principal) -> Alarms:
     """An alarm of mail is about "organization/…", as `analysis.alarms.mail_flow` names its subjects."""
-    own = tuple(one for one in found.of_mail().alarms if "/" in one.about and who.sees(one.about.partition("/")[0]))
-    return Found(own, found.looked, ())
+    own = [one for one in alarms.of_mail().alarms if _is_visible(one, principal)]
+    return Alarms(own, alarms.looked, [])
 
 
-def _found(gateway: Gateway, now: float) -> Found:
+def _is_visible(alarm: StandingAlarm, principal: Principal) -> bool:
+    organization, slash, _ = (alarm.about or "").partition("/")
+    return bool(slash) and principal.sees(organization)
+
+
+def _all_alarms(gateway: Gateway, now: float) -> Alarms:
     settings, directory = gateway.settings, gateway.directory()
     organizations = directory.organizations
     try:
@@ -87,7 +134,7 @@ def _found(gateway: Gateway, now: float) -> Found:
     order = tuple(Severity)
     standing = sorted(memory.alarms, key=lambda one: (-order.index(one.severity), one.since))
     unknown = (*certificates.trouble, *_unknown(memory, now)) if watched(entries, scope) else certificates.trouble
-    return Found(tuple(standing), memory.looked, unknown)
+    return Alarms([_alarm(one) for one in standing], memory.looked or None, list(unknown))
 
 
 def _unknown(memory: Memory, now: float) -> tuple[str, ...]:
@@ -98,54 +145,27 @@ def _unknown(memory: Memory, now: float) -> tuple[str, ...]:
     return memory.unknown
 
 
-def summary(found: Found, command: str = "gatepost alarms") -> str:
+def summary(alarms: Alarms, command: str = "gatepost alarms") -> str:
     """One line: how many alarms, the gravest one, and which command says more."""
-    if not found.alarms:
-        return f"not all can be told: {found.unknown[0]}" if found.unknown else "no alarms"
-    counts = Counter(one.severity for one in found.alarms)
+    if not alarms.alarms:
+        return f"not all can be told: {alarms.unknown[0]}" if alarms.unknown else "no alarms"
+    counts = Counter(one.severity for one in alarms.alarms)
     many = ", ".join(f"{counts[one]} {one}" for one in reversed(tuple(Severity)) if counts[one])
-    return f"{many}: {found.alarms[0].title} ({command})"
+    return f"{many}: {alarms.alarms[0].title} ({command})"
 
 
-def alarms_record(found: Found) -> dict[str, Any]:
-    """For machines, as `gatepost alarms --json` prints it."""
-    return {
-        "alarms": [alarm_record(one) for one in found.alarms],
-        "looked": found.looked or None,
-        "unknown": list(found.unknown),
-    }
-
-
-def alarms_of(record: Mapping[str, Any]) -> Found:
-    """What `alarms_record` tells. Raises ValueError or LookupError for what it never told."""
-    told = tuple(_alarm(one) for one in record["alarms"])
-    return Found(told, record["looked"] or 0.0, tuple(record["unknown"]))
-
-
-def _alarm(record: Mapping[str, Any]) -> Alarm:
-    return Alarm(
-        AlarmKind(record["kind"]),
-        Severity(record["severity"]),
-        record["certificate"] or "",
-        record["title"],
-        record["detail"],
-        record["fix"],
-        record["about"] or "",
-        tuple(record["lines"]),
-        since=record["since"],
+def _alarm(one: Alarm) -> StandingAlarm:
+    return StandingAlarm(
+        one.kind,
+        one.severity,
+        one.certificate or None,
+        one.about or None,
+        one.title,
+        one.detail,
+        one.fix,
+        list(one.lines),
+        one.since,
     )
 
 
-def alarm_record(one: Alarm) -> dict[str, Any]:
-    """One of them."""
-    return {
-        "kind": str(one.kind),
-        "severity": str(one.severity),
-        "certificate": one.certificate or None,
-        "about": one.about or None,
-        "title": one.title,
-        "detail": one.detail,
-        "fix": one.fix,
-        "lines": list(one.lines),
-        "since": one.since,
-    }
+USE_CASES = (list_alarms,)

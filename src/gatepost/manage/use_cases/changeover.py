@@ -121,21 +121,21 @@ def look(gateway: Gateway, who: Principal, number: str, tell: Told | None = None
 
     Raises Busy; Refusal: MISSING, UNREADABLE.
     """
-    with gateway.gates.turn(who), inventory_for_look(gateway) as inventory:
+    with gateway.gates.slot(who.name), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
         return _look(gateway, inventory, choose_certificate(found, number), scene_of(gateway, found), tell)
 
 
 def check(gateway: Gateway, who: Principal, number: str) -> GateReport:
     """Look at the gates of a certificate, whatever its state. Raises Busy; Refusal: MISSING, UNREADABLE."""
-    with gateway.gates.turn(who), inventory_for_look(gateway) as inventory:
+    with gateway.gates.slot(who.name), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
         return gates_of(gateway, inventory, choose_certificate(found, number), scene_of(gateway, found))
 
 
 def looks(gateway: Gateway, who: Principal, number: str = "") -> list[Look]:
     """The same of all that are under way, as `concerned`, one after the other. Raises Busy, Refusal."""
-    with gateway.gates.turn(who), inventory_for_look(gateway) as inventory:
+    with gateway.gates.slot(who.name), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
         chosen = concerned(found, number, now=time.time())
         if not chosen:

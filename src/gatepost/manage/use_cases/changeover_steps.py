@@ -126,7 +126,7 @@ def switch(  # noqa: PLR0913 - everything that a switch can be asked for
     """
     if at is not None:
         _check_time(at)
-    with gateway.gates.turn(who, _PATIENCE), inventory_for_look(gateway) as inventory:
+    with gateway.gates.slot(who.name, _PATIENCE), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
         entry = choose_certificate(found, number)
         if entry.state is not State.NEXT:

@@ -7,15 +7,30 @@ remembered to do is the organization's whose mail went there; who sees only some
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from gatepost.manage.use_cases.queue import QueueAction, act
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.actions import named
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.paging import Paging, cut, position
+from gatepost.manage.use_cases.queue import QueueAction, apply_action
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.names import domain_name
-from gatepost.policy.decisions.destination_history import CLASSICAL_FOR, accept, below, best, classical_still
+from gatepost.policy.decisions.destination_history import (
+    CLASSICAL_FOR,
+    DestinationName,
+    accept,
+    below,
+    best,
+    classical_still,
+)
 from gatepost.policy.decisions.outbound import describe_achieved
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.interface import QueueFilter, StoreFailure
@@ -24,195 +39,279 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.policy.decisions.destination_history import DestinationName, Drop, HostMemory, Remembered, Span
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.policy.decisions.destination_history import Drop, HostMemory, Remembered, Span
 
 
 _CHUNK: Final = 1000
+_SHOWN: Final = 1000
 _NAMED: Final = 10  # organizations in a sentence
+_CONNECTOR: Final = "Sent by this one; alone: its smart hosts, and its domains."
 
 type _Found = list[tuple[DestinationName, Remembered]]
+type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only of this one.")]
 
 
-class Which(NamedTuple):
-    """Which destinations; empty fields match all.
+class DestinationsQuery(Paging, kw_only=True):
+    """Which destinations; empty fields match all."""
 
-    domain: that mail is routed by (MX). connector: by whose demands; alone: its smart hosts, and its domains.
+    domain: Annotated[str, Meta(max_length=1000, description="That mail is routed by (MX)."), Cli(argument=True)] = ""
+    organization: _Organization = ""
+    connector: Annotated[
+        str,
+        Meta(max_length=1000, description="By whose demands; its smart hosts, too."),
+        Cli(help=_CONNECTOR),
+    ] = ""
+    below: Annotated[bool, Meta(description="Only those whose last connection did less than before.")] = False
+
+
+class DestinationActions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to do with which destinations.
+
+    accept: take them as they are now, and try held mail again. forget: begin anew. all: of every organization that is
+    seen, or of that named.
     """
 
-    domain: str = ""
-    organization: str = ""
-    connector: str = ""
-
-    @property
-    def words(self) -> str:
-        """As a sentence names it."""
-        return self.domain or (f"connector {self.connector}" if self.connector else "any destination")
+    action: Literal["accept", "forget"]
+    domain: Annotated[str, Meta(max_length=1000), Cli(argument=True)] = ""
+    organization: _Organization = ""
+    connector: Annotated[str, Meta(max_length=1000), Cli(help=_CONNECTOR)] = ""
+    all: Annotated[bool, Cli(help="All there are, or all of the organization.")] = False
 
 
-class Accepted(NamedTuple):
-    """The destinations that are taken as they are, as records; and how many held deliveries are tried again."""
+class DestinationSpan(msgspec.Struct):
+    """When a level was seen, first and last: seconds since 1970."""
 
-    destinations: list[dict[str, Any]]
+    since: float
+    last: float
+
+
+class DestinationAcceptance(msgspec.Struct):
+    """That an administrator takes a host as it is. at: seconds since 1970."""
+
+    level: str
+    at: float
+    by: str
+
+
+class DestinationGroups(msgspec.Struct):
+    """That a host is offered no post-quantum key exchange. since, until: seconds since 1970. why: how it left one."""
+
+    why: str
+    since: float
+    until: float
+
+
+class DestinationHost(msgspec.Struct, omit_defaults=True):
+    """One host. last: what its last session reached. seen: when each level was. expected: given if it does less now."""
+
+    host: str
+    first_session: float
+    last_session: float
+    last: str
+    tls_version: str
+    seen: dict[str, DestinationSpan]
+    expected: str = ""
+    accepted: DestinationAcceptance | None = None
+    classical_only: DestinationGroups | None = None
+
+
+class Destination(msgspec.Struct):
+    """A destination and what it was seen to do; times in seconds since 1970. below: hosts that do less now."""
+
+    name: str
+    organization: str
+    domain: str
+    connector: str
+    best: str
+    tls_since: float
+    mx_since: float
+    last_session: float
+    below: list[str]
+    hosts: list[DestinationHost]
+
+
+class DestinationsChanged(msgspec.Struct):
+    """What it was done to, or with dry_run would be. items: the first 1000. retried: deliveries tried again."""
+
+    dry_run: bool
+    changed: int
     retried: int
+    items: list[Destination]
 
 
-def remembered(
-    gateway: Gateway,
-    who: Principal,
-    which: Which,
-    *,
-    only_below: bool = False,
-    limit: int = 0,
-    after: DestinationName | None = None,
-) -> list[dict[str, Any]]:
-    """Records of destinations in the order of their names, behind a place. limit: at most so many, 0 for all.
+@use_case(
+    "GET /destinations",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="destinations",
+    commands=("destination list", "destination show"),
+)
+def list_destinations(context: Context, request: DestinationsQuery) -> Items[Destination]:
+    """What destinations were seen to do, in the order of their names."""
+    now, after = time.time(), None
+    if request.after:
+        after = DestinationName(*position(request.after, tuple[str, str, str]))
+    with _history(context) as file:
+        each = _each(file, context.principal, request, after)
+        wanted = (one for one in each if not request.below or below(one[1], now))
+        found = list(islice(wanted, request.limit + 1))
+    shown, rest = cut([_destination(*one, now) for one in found], request.limit, _place)
+    return Items(shown, rest)
 
-    only_below: those whose last connection did less than before. Raises Refusal: INPUT for no domain, UNREADABLE.
+
+@use_case(
+    "POST /destinations/actions",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.SEEN,
+    tag="destinations",
+    dry_run=True,
+    action="destination",
+    commands=("destination accept", "destination forget"),
+)
+def act_on_destinations(context: Context, request: DestinationActions) -> DestinationsChanged:
+    """Take destinations as they are now, or forget what they did.
+
+    One organization at a time unless all is said. 404 if nothing is remembered, 409 if they do what they did before.
     """
-    now = time.time()
-    with _memory(gateway) as file:
-        found = (one for one in _each(file, who, _read(which), after) if not only_below or below(one[1], now))
-        return [_record(*one, now) for one in islice(found, limit or None)]
+    action, subject = named("destination", request.action), request.domain or request.connector
+    context.audit.describe(action, organization=request.organization, subject=subject)
+    changed = _accept(context, request) if request.action == "accept" else _forget(context, request)
+    for organization, count in Counter(one.organization for one in changed.items).items():
+        context.audit.add(action, organization=organization, subject=subject, destinations=count)
+    return msgspec.structs.replace(changed, items=changed.items[:_SHOWN])
 
 
-def place_of(record: dict[str, Any]) -> tuple[str, str, str]:
-    """Where a record stands: what is behind it comes next."""
-    return record["organization"], record["domain"], record["connector"]
+def _accept(context: Context, request: DestinationActions) -> DestinationsChanged:
+    """Each host may do as little as it did last; held mail is tried again.
 
-
-def accepted(
-    gateway: Gateway, who: Principal, which: Which, *, everything: bool = False, dry_run: bool = False
-) -> Accepted:
-    """Take destinations as they are now: each host may do as little as it did last; held mail is tried again.
-
-    One organization at a time unless `everything`, which also takes no name. Raises Refusal: INPUT, MISSING if nothing
-    is remembered, CONFLICT if they do what they did before, UNREADABLE.
+    Raises Refusal: INPUT, MISSING if nothing is remembered, CONFLICT if they do what they did before, UNREADABLE.
     """
-    now = time.time()
-    with _memory(gateway) as file:
-        found = _meant(file, who, which, "accept", everything=everything)
+    now, principal = time.time(), context.principal
+    with _history(context) as file:
+        found = _meant(file, principal, request)
         fallen = [one for one in found if below(one[1], now)]
         if not fallen:
             raise Refusal(Kind.CONFLICT, "it does what it did before: there is nothing to accept")
-        if not everything:
-            _one_owner(fallen, "accept")
-        if dry_run:
-            return Accepted([_record(*one, now) for one in fallen], 0)
-        changed = [(name, file.change(name, partial(accept, at=now, by=who.name))) for name, _ in fallen]
+        _one_owner(fallen, request)
+        if context.dry_run:
+            return _changed(context, fallen, now)
+        changed = [(name, file.change(name, partial(accept, at=now, by=principal.name))) for name, _ in fallen]
     routes = {(name.organization, name.domain) for name, _ in changed}
     # Of smart hosts nobody knows which held mail is theirs: all of their organization's is tried.
     held = [QueueFilter(organization=organization, domain=domain, held=True) for organization, domain in routes]
-    retried = sum(len(act(gateway, who, QueueAction.RETRY, one)) for one in held)
-    return Accepted([_record(*one, now) for one in changed], retried)
+    retried = sum(len(apply_action(context.gateway, principal, QueueAction.RETRY, one)) for one in held)
+    return _changed(context, changed, now, retried)
 
 
-def forgotten(
-    gateway: Gateway, who: Principal, which: Which, *, everything: bool = False, dry_run: bool = False
-) -> list[dict[str, Any]]:
-    """Begin anew with destinations: the next connection is remembered as the first. Raises as `accepted`."""
-    now = time.time()
-    with _memory(gateway) as file:
-        found = _meant(file, who, which, "forget", everything=everything)
-        if not everything:
-            _one_owner(found, "forget")
-        for name, _ in () if dry_run else found:
+def _forget(context: Context, request: DestinationActions) -> DestinationsChanged:
+    """The next connection is remembered as the first. Raises as `_accept`."""
+    with _history(context) as file:
+        found = _meant(file, context.principal, request)
+        _one_owner(found, request)
+        for name, _ in () if context.dry_run else found:
             file.forget(name)
-    return [_record(*one, now) for one in found]
+    return _changed(context, found, time.time())
+
+
+def _changed(context: Context, found: _Found, now: float, retried: int = 0) -> DestinationsChanged:
+    return DestinationsChanged(context.dry_run, len(found), retried, [_destination(*one, now) for one in found])
 
 
 @contextmanager
-def _memory(gateway: Gateway) -> Iterator[DestinationFile]:
+def _history(context: Context) -> Iterator[DestinationFile]:
     """The file. Raises Refusal (UNREADABLE)."""
     try:
-        with closing(DestinationFile(gateway.data / DESTINATIONS_FILE)) as file:
+        with closing(DestinationFile(context.data / DESTINATIONS_FILE)) as file:
             yield file
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
 
 
-def _read(which: Which) -> Which:
-    """With the domain as it is remembered. Raises Refusal (INPUT)."""
-    domain = which.domain.lower()
+def _domain(text: str) -> str:
+    """As it is remembered. Raises Refusal (INPUT)."""
+    domain = text.lower()
     if not domain or domain.startswith("["):  # an address literal is remembered as it is written
-        return which._replace(domain=domain)
+        return domain
     try:
-        return which._replace(domain=domain_name(domain))
+        return domain_name(domain)
     except ValueError as error:
         raise Refusal(Kind.INPUT, str(error)) from error
 
 
 def _each(
-    file: DestinationFile, who: Principal, which: Which, after: DestinationName | None = None
+    file: DestinationFile,
+    who: Principal,
+    request: DestinationsQuery | DestinationActions,
+    after: DestinationName | None = None,
 ) -> Iterator[tuple[DestinationName, Remembered]]:
     """Those that are seen, some at a time."""
-    while chunk := file.listed(**which._asdict(), limit=_CHUNK, after=after):
+    names = {"domain": _domain(request.domain), "organization": request.organization, "connector": request.connector}
+    while chunk := file.listed(**names, limit=_CHUNK, after=after):
         yield from (one for one in chunk if who.sees(one[0].organization))
         after = chunk[-1][0]
 
 
-def _meant(file: DestinationFile, who: Principal, which: Which, verb: str, *, everything: bool) -> _Found:
+def _meant(file: DestinationFile, who: Principal, request: DestinationActions) -> _Found:
     """Raises Refusal if none is, or any could be."""
-    if not which.domain and not which.connector and not everything:
-        text = f"say which destination to {verb}: a domain, a connector for its smart hosts, or all"
+    if not request.domain and not request.connector and not request.all:
+        text = f"say which destination to {request.action}: a domain, a connector for its smart hosts, or all"
         raise Refusal(Kind.INPUT, text)
-    if found := list(_each(file, who, _read(which))):
+    if found := list(_each(file, who, request)):
         return found
-    text = f"nothing is remembered of {which.words}; `gatepost destination list` prints what is"
-    raise Refusal(Kind.MISSING, text)
+    meant = request.domain or (f"connector {request.connector}" if request.connector else "any destination")
+    raise Refusal(Kind.MISSING, f"nothing is remembered of {meant}; `gatepost destination list` prints what is")
 
 
-def _one_owner(found: _Found, verb: str) -> None:
+def _one_owner(found: _Found, request: DestinationActions) -> None:
     """Raises Refusal if several organizations are meant: what one of them takes is not the others' to take."""
     owners = sorted({name.organization for name, _ in found})
-    if len(owners) > 1:
+    if len(owners) > 1 and not request.all:
         more = f" and {len(owners) - _NAMED} more" if len(owners) > _NAMED else ""
-        named = ", ".join(owners[:_NAMED])
-        text = f"say whose to {verb}: {named}{more}; or that it is for all of them"
+        text = f"say whose to {request.action}: {', '.join(owners[:_NAMED])}{more}; or that it is for all of them"
         raise Refusal(Kind.INPUT, text, options=["organization", "all"])
 
 
-# records
+def _place(one: Destination) -> tuple[str, str, str]:
+    """Where it stands: what is behind it comes next."""
+    return one.organization, one.domain, one.connector
 
 
-def _record(name: DestinationName, one: Remembered, now: float) -> dict[str, Any]:
-    """For machines, as `gatepost destination list --json` prints it."""
+def _destination(name: DestinationName, one: Remembered, now: float) -> Destination:
     highest, fallen = best(one, now), {drop.host: drop for drop in below(one, now)}
-    return {
-        "name": str(name),
-        "organization": name.organization,
-        "domain": name.domain,
-        "connector": name.connector,
-        "best": describe_achieved(highest.achieved),
-        "tls_since": highest.tls_since,
-        "mx_since": highest.mx_since,
-        "last_session": one.at,
-        "below": list(fallen),
-        "hosts": [_host(host, known, fallen.get(host), now) for host, known in sorted(one.hosts.items())],
-    }
+    return Destination(
+        str(name),
+        name.organization,
+        name.domain,
+        name.connector,
+        describe_achieved(highest.achieved),
+        highest.tls_since,
+        highest.mx_since,
+        one.at,
+        list(fallen),
+        [_host(host, known, fallen.get(host), now) for host, known in sorted(one.hosts.items())],
+    )
 
 
-def _host(host: str, one: HostMemory, fallen: Drop | None, now: float) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "host": host,
-        "first_session": one.first,
-        "last_session": one.at,
-        "last": describe_achieved(one.last),
-        "tls_version": one.version,
-        "seen": {label: {"since": span.since, "last": span.last} for label, span in _spans(one)},
-    }
-    if fallen is not None:
-        record["expected"] = describe_achieved(fallen.was)
-    if (classical := classical_still(one.classical, now)) is not None:
-        until = classical.since + CLASSICAL_FOR
-        record["classical_only"] = {"why": classical.why, "since": classical.since, "until": until}
-    if one.accepted is not None:
-        level = describe_achieved(one.accepted.level)
-        record["accepted"] = {"level": level, "at": one.accepted.at, "by": one.accepted.by}
-    return record
+def _host(host: str, one: HostMemory, fallen: Drop | None, now: float) -> DestinationHost:
+    classical, accepted = classical_still(one.classical, now), one.accepted
+    return DestinationHost(
+        host,
+        one.first,
+        one.at,
+        describe_achieved(one.last),
+        one.version,
+        {label: DestinationSpan(span.since, span.last) for label, span in _spans(one)},
+        describe_achieved(fallen.was) if fallen else "",
+        DestinationAcceptance(describe_achieved(accepted.level), accepted.at, accepted.by) if accepted else None,
+        DestinationGroups(classical.why, classical.since, classical.since + CLASSICAL_FOR) if classical else None,
+    )
 
 
 def _spans(one: HostMemory) -> list[tuple[str, Span]]:
     """The levels that a host reached, by name."""
     names = ("encrypted", "authenticated", "mta-sts", "dnssec")
     return [(label, span) for label, span in zip(names, (*one.tls, *one.mx), strict=True) if span is not None]
+
+
+USE_CASES = (list_destinations, act_on_destinations)

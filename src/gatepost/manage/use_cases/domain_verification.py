@@ -92,7 +92,7 @@ def _found(gateway: Gateway, who: Principal, part: Part, proof: DomainProof) -> 
             f"{proof.name} was looked up several times: the next look-up may be in {wait:.0f} s", round(wait) + 1
         )
     throttle.charge(key)
-    with gateway.proofs.turn(who):
+    with gateway.proofs.slot(who.name):
         texts = _looked_up(gateway, proof.name)
     if proof.text in texts:
         throttle.forgive(key, everything=True)

@@ -18,6 +18,7 @@ from gatepost import __version__
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases.choice import choose_connector, chosen_organizations, visible
 from gatepost.manage.use_cases.evidence_log import evidence_log
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.store.interface import StoreFailure, TraceFilter
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from gatepost.manage.access.accounts import Accounts
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.access.records import Actor
-    from gatepost.manage.use_cases.check_runs import CheckRun
     from gatepost.manage.use_cases.choice import Chosen
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.jobs import Job
     from gatepost.policy.connectors.model import Resources
 
 
@@ -94,9 +95,7 @@ def drilled(
     return _held(gateway, who, choose_drilled(_seen(gateway, who), name, organization, direction))
 
 
-def begin_drill(
-    gateway: Gateway, who: Principal, chosen: Chosen, accounts: Accounts, by: Actor
-) -> CheckRun[Drill, Drilled]:
+def begin_drill(gateway: Gateway, who: Principal, chosen: Chosen, accounts: Accounts, by: Actor) -> Job[Drill, Drilled]:
     """Begin to hold one. chosen: of `choose_drilled`. accounts, by: for the record of deeds, written in the end.
 
     Raises Busy if too many runs are under way.
@@ -116,7 +115,7 @@ def begin_drill(
         note("passed" if found.passed else "failed" if found.evidence else "not kept", sha256=found.sha256)
         return found
 
-    return gateway.checks.begin(Drill(owner, chosen.label), who, work)
+    return gateway.kept(Jobs).start(Drill(owner, chosen.label), who, work)
 
 
 def last_drill(

@@ -12,8 +12,13 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.explain_seen import cut, is_concerned
 from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
 from gatepost.policy.connectors.directory import address_key
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.tasks import HostReport
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.explain import Explanation
@@ -42,12 +48,112 @@ if TYPE_CHECKING:
 CLEAR = "none"
 """As a version of TLS: the session is in clear."""
 VERSIONS = (*map(str, TlsVersion), CLEAR)
-MAX_PEM = 1 << 20
-"""Bytes of a certificate with its intermediates."""
+MAX_PEM = 1 << 17
+"""Characters of a certificate with its intermediates."""
 
 _STRANGERS = ("203.0.113.1", "198.51.100.1", "192.0.2.1", "2001:db8::1", "100.64.0.1")
 _LIVE = BoundedSemaphore(4)  # looks at the network at a time, of one process
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
+
+
+class ExplainQuestion(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"sender": "from"}):
+    """A message, and the session that it comes by.
+
+    from: reverse-path, empty for the null one. to: forward-path. ip: empty is a stranger's. certificate: PEM, leaf
+    first. tls: what the session is under; empty is TLSv1.3 with a certificate, and in clear without. header: "NAME:
+    VALUE". live: also look up and connect to the next hops.
+    """
+
+    sender: Annotated[
+        str,
+        Meta(max_length=1000),
+        Cli(option="from", metavar="ADDRESS", help="Reverse-path; '' or '<>' for the null one."),
+    ]
+    to: Annotated[str, Meta(max_length=1000), Cli(metavar="ADDRESS", help="Forward-path.")]
+    ip: Annotated[
+        str,
+        Meta(max_length=100),
+        Cli(metavar="ADDRESS", help="Where the client comes from. Default: a stranger's address."),
+    ] = ""
+    certificate: Annotated[str, Meta(max_length=MAX_PEM)] = ""
+    tls: Annotated[
+        Literal["", "TLSv1.2", "TLSv1.3", "none"],
+        Cli(help="What the session is under. Default: TLSv1.3 with a certificate, none (in clear) without."),
+    ] = ""
+    header: Annotated[
+        list[Annotated[str, Meta(max_length=2000)]],
+        Meta(max_length=50),
+        Cli(metavar="'NAME: VALUE'", help="A field of the message, for mail flow rules; or TLS-Required."),
+    ] = msgspec.field(default_factory=list)
+    requiretls: Annotated[bool, Cli(help="The message comes with REQUIRETLS (RFC 8689), so over TLS.")] = False
+    live: Annotated[bool, Cli(help="Also look up and connect to the next hops, and judge what they present.")] = False
+
+    @property
+    def question(self) -> Question:
+        """The same, as it is decided."""
+        return Question(
+            self.sender,
+            self.to,
+            self.ip,
+            self.certificate.encode(),
+            self.tls,
+            tuple(self.header),
+            require_tls=self.requiretls,
+            live=self.live,
+        )
+
+
+class ExplainAssumption(msgspec.Struct):
+    """What was not said, and is taken to be so. field: of the question."""
+
+    field: str
+    text: str
+
+
+class ExplainDkim(msgspec.Struct):
+    """The keys that would sign it, and why these or none."""
+
+    keys: list[str]
+    why: str
+
+
+class ExplainCertificates(msgspec.Struct):
+    """What there is to encrypt it with S/MIME. missing: why it waits, empty if it does not."""
+
+    found: str
+    missing: str
+
+
+class Explained(msgspec.Struct, rename={"sender": "from"}, omit_defaults=True):
+    """What would happen, under the names that the trace keeps of real decisions.
+
+    ip, tls, certificate: the session that is meant; tls is empty in clear. inbound, outbound: null if it is another
+    organization's affair (withheld says so), outbound also if it is nobody's mail. failures: what each kind of TLS
+    failure would do. held_below_memory: mail is held where the destination does less than it did. dkim: null if it
+    does not leave or nobody has a key. expires_after: seconds. succeeds: it is accepted, and has a way that does what
+    is demanded; null where others decide. empty: nothing is stored yet. live: what each next hop presents, if that was
+    asked for. certificates: if it must be encrypted.
+    """
+
+    configuration: int
+    sender: str
+    to: str
+    ip: str
+    tls: str
+    certificate: bool
+    assumed: list[ExplainAssumption]
+    stage: str
+    inbound: dict[str, Any] | None
+    outbound: dict[str, Any] | None
+    failures: list[dict[str, Any]]
+    held_below_memory: bool
+    dkim: ExplainDkim | None
+    expires_after: float
+    succeeds: bool | None
+    empty: bool
+    withheld: list[str]
+    live: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+    certificates: ExplainCertificates | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +228,40 @@ class Answer:
         return self.explanation.succeeds and usable and ready
 
 
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="explain",
+    action="explain",
+    pages=("/explain",),
+)
+def explain_to_page(context: Context, request: ExplainQuestion) -> Answer:
+    """What would happen to a message, and why, with all that the decision was made of."""
+    return _explained(context, request)
+
+
+@use_case(
+    "POST /explain",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="explain",
+    action="explain",
+    commands=("explain",),
+)
+def explain_message(context: Context, request: ExplainQuestion) -> Explained:
+    """What would happen to a message, and why.
+
+    Nothing is sent. Who sees some organizations only asks about their senders and recipients.
+    """
+    return msgspec.convert(answer_record(_explained(context, request)), Explained)
+
+
+def _explained(context: Context, request: ExplainQuestion) -> Answer:
+    detail: dict[str, Any] = {"from": request.sender, "live": request.live}
+    context.audit.describe(subject=request.to, **detail)
+    return explain(context.gateway, context.principal, request.question)
+
+
 def explain(gateway: Gateway, who: Principal, question: Question) -> Answer:
     """Raises Refusal: INPUT with an error for each field that is wrong, or if it concerns nobody whom they see.
 
@@ -173,11 +313,6 @@ def _answer(gateway: Gateway, who: Principal, question: Question) -> Answer:
         not directory.resources.organizations,
         withheld,
     )
-
-
-def explained(gateway: Gateway, who: Principal, question: Question) -> dict[str, Any]:
-    """`explain`, for machines. Raises as it does."""
-    return answer_record(explain(gateway, who, question))
 
 
 def answer_record(answer: Answer) -> dict[str, Any]:
@@ -277,9 +412,7 @@ def _look_at_tls(question: Question, errors: list[FieldError]) -> None:
     if question.require_tls and question.tls == CLEAR:
         text = "none with REQUIRETLS: that is offered over TLS only; leave one away"
         errors.append(FieldError("tls", text))
-    if len(pem) > MAX_PEM:
-        errors.append(FieldError("certificate", f"is larger than {MAX_PEM} bytes"))
-    elif pem and _BEGIN not in pem:
+    if pem and _BEGIN not in pem:
         errors.append(FieldError("certificate", f"has no certificate in PEM form ({_BEGIN.decode()})"))
 
 
@@ -371,3 +504,6 @@ def _live(gateway: Gateway, who: Principal, explanation: Explanation) -> Sequenc
 
     bounded = not may_reach_inside(who)
     return asyncio.run(probe(gateway.settings, explanation.route, explanation.asks, bounded=bounded))
+
+
+USE_CASES = (explain_message, explain_to_page)

@@ -7,10 +7,15 @@ does not keep the header, but for the subject, nor certificates beyond what iden
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta
 
 from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND, session_facts
-from gatepost.manage.use_cases.explain import Question
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.explain import Answer, Question, explain
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.trace import events_of
 from gatepost.policy.decisions.outbound import describe
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.explain import Answer
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
 
 
@@ -60,6 +65,38 @@ class Difference(NamedTuple):
     field: str
     then: str
     today: str
+
+
+class ExplainAgain(msgspec.Struct, kw_only=True):
+    """message: queue id, Message-ID in <>, or a session's id. recipient: "" is the first."""
+
+    message: Annotated[str, Meta(max_length=1000)]
+    recipient: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class ExplainedAgain(NamedTuple):
+    """What was decided, what would be decided today, and in what the two differ."""
+
+    past: Past
+    answer: Answer
+    differences: list[Difference]
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="explain",
+    action="explain",
+    pages=("/explain",),
+)
+def explain_again(context: Context, request: ExplainAgain) -> ExplainedAgain:
+    """What was decided of real mail, beside what would be decided today."""
+    context.audit.describe(subject=request.message)
+    past = past_of(context.gateway, context.principal, request.message, request.recipient)
+    detail: dict[str, Any] = {"from": past.sender, "message": past.identity}
+    context.audit.describe(subject=past.recipient, **detail)
+    answer = explain(context.gateway, context.principal, past.question)
+    return ExplainedAgain(past, answer, differences(past, answer))
 
 
 def past_of(gateway: Gateway, who: Principal, identity: str, recipient: str = "") -> Past:
@@ -105,3 +142,6 @@ def _is_published(event: TraceEvent) -> bool:
 
 def _last(events: Sequence[TraceEvent], kinds: tuple[str, ...]) -> TraceEvent | None:
     return next((one for one in reversed(events) if one.event in kinds), None)
+
+
+USE_CASES = (explain_again,)

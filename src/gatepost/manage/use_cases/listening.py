@@ -12,7 +12,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.policy.connectors.names import host_port
 from gatepost.settings.roles import ListenerRole
@@ -30,8 +32,8 @@ _GREETING: Final = 600  # bytes: more than a reply line may have
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound, these are looked for
 
 
-class Found(NamedTuple):
-    """What was found where something should run."""
+class ServiceStatus(msgspec.Struct, frozen=True):
+    """A listener, the nameservers, or a worker. ok: it answers as it should. detail: what it says, or what happened."""
 
     name: str
     ok: bool
@@ -45,9 +47,9 @@ class Listening:
         self._settings = settings
         self._lock = Lock()
         self._looked = float("-inf")
-        self._found: list[Found] = []
+        self._found: list[ServiceStatus] = []
 
-    def look(self) -> list[Found]:
+    def look(self) -> list[ServiceStatus]:
         """Each of them, in the order of the settings. Raises nothing for what they answer."""
         with self._lock:
             if time.monotonic() - self._looked > _FRESH:
@@ -58,7 +60,7 @@ class Listening:
             return self._found
 
 
-def _looks(settings: Settings) -> Iterator[Callable[[], Found]]:
+def _looks(settings: Settings) -> Iterator[Callable[[], ServiceStatus]]:
     for listener in settings.listeners:
         yield partial(_greeting, listener)
     for name, address, what in (
@@ -72,7 +74,7 @@ def _looks(settings: Settings) -> Iterator[Callable[[], Found]]:
         yield partial(_http, "metrics", settings.metrics_address)
 
 
-def _greeting(listener: Listener) -> Found:
+def _greeting(listener: Listener) -> ServiceStatus:
     """What the listener says to whoever connects."""
     name, end = f"{listener.role} {listener.address}", _end()
     try:
@@ -81,11 +83,11 @@ def _greeting(listener: Listener) -> Found:
     except OSError as error:
         return _silent(name, error)
     if listener.role is ListenerRole.INTERNAL and line.startswith("554"):
-        return Found(name, ok=True, detail="turns away who is no node of the site, as it must")
-    return Found(name, ok=line.startswith("220"), detail=line or "closes the connection without a word")
+        return ServiceStatus(name, ok=True, detail="turns away who is no node of the site, as it must")
+    return ServiceStatus(name, ok=line.startswith("220"), detail=line or "closes the connection without a word")
 
 
-def _https(role: str, address: str, what: str) -> Found:
+def _https(role: str, address: str, what: str) -> ServiceStatus:
     """Whether something is served over HTTPS: any answer will do. The port alone is open without the process."""
     name, end = f"{role} {address}", _end()
     try:
@@ -94,10 +96,10 @@ def _https(role: str, address: str, what: str) -> Found:
             answers = _received(connection, end).startswith(b"HTTP/1.1 ")
     except OSError as error:
         return _silent(name, error)
-    return Found(name, ok=answers, detail=f"serves {what}" if answers else "does not answer as an HTTPS server")
+    return ServiceStatus(name, ok=answers, detail=f"serves {what}" if answers else "does not answer as an HTTPS server")
 
 
-def _http(role: str, address: str) -> Found:
+def _http(role: str, address: str) -> ServiceStatus:
     """Whether metrics are served."""
     name, end = f"{role} {address}", _end()
     try:
@@ -106,11 +108,11 @@ def _http(role: str, address: str) -> Found:
             answers = _received(connection, end).startswith(b"HTTP/1.1 200 ")
     except OSError as error:
         return _silent(name, error)
-    return Found(name, ok=answers, detail="serves metrics" if answers else "does not answer as it should")
+    return ServiceStatus(name, ok=answers, detail="serves metrics" if answers else "does not answer as it should")
 
 
-def _silent(name: str, error: OSError) -> Found:
-    return Found(name, ok=False, detail=f"does not answer: {error.strerror or error}")
+def _silent(name: str, error: OSError) -> ServiceStatus:
+    return ServiceStatus(name, ok=False, detail=f"does not answer: {error.strerror or error}")
 
 
 def _as_offered(listener: Listener, plain: socket.socket, end: float) -> socket.socket:

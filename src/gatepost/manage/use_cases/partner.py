@@ -1,7 +1,7 @@
 """How well mail to a domain, or to one host, would be protected: `gatepost check`, the page and the call of that name.
 
 What is looked at and what it means is `analysis.checks.partner`'s. Here: by which settings, how long, and where the
-gateway lets itself be sent by whoever asks. `manage.use_cases.check_runs` keeps many of these apart.
+gateway lets itself be sent by whoever asks. `manage.use_cases.jobs` keeps many of these apart.
 """
 
 from __future__ import annotations

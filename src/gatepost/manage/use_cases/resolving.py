@@ -7,7 +7,7 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from gatepost.manage.use_cases.listening import Found
+from gatepost.manage.use_cases.listening import ServiceStatus
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.settings.model import DnsValidation
@@ -28,9 +28,9 @@ class Resolving:
         self._settings = settings
         self._lock = Lock()
         self._looked = float("-inf")
-        self._found = Found("", ok=False, detail="")
+        self._found = ServiceStatus("", ok=False, detail="")
 
-    def look(self) -> Found:
+    def look(self) -> ServiceStatus:
         """Ask, unless somebody just did. Raises nothing for what they answer."""
         with self._lock:
             if time.monotonic() - self._looked > _FRESH:
@@ -38,7 +38,7 @@ class Resolving:
                 self._looked = time.monotonic()
             return self._found
 
-    def _look(self) -> Found:
+    def _look(self) -> ServiceStatus:
         dns = self._settings.dns
         named = "nameservers" in dns.model_fields_set or dns.validation is not DnsValidation.LOCAL
         name = ", ".join(dns.nameservers) if named else "the root's servers"
@@ -48,7 +48,7 @@ class Resolving:
             trouble = f"no answer within {_PATIENCE:g} s"
         except Refusal as refusal:
             trouble = refusal.text
-        return Found(name, ok=not trouble, detail=trouble or "answers")
+        return ServiceStatus(name, ok=not trouble, detail=trouble or "answers")
 
     async def _trouble(self) -> str:
         async with asyncio.timeout(_PATIENCE), resolver_of(self._settings) as resolver:

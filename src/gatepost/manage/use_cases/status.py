@@ -1,30 +1,32 @@
 """Whether a gateway runs and what it works by: listeners, nameservers, workers, configuration, queue and log-ins.
 
-`status` is all of it, and asks listeners and nameservers; the parts by themselves are read from files. Changes nothing.
+`get_status` is all of it, and asks listeners and nameservers; its parts are read from files. Changes nothing.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gatepost import __version__
 from gatepost.mail.inbound.login import mechanisms
-from gatepost.manage.use_cases.alarms import alarms, summary
-from gatepost.manage.use_cases.listening import Found
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.alarms import current_alarms, summary
+from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.listening import Listening, ServiceStatus
 from gatepost.manage.use_cases.queue import entries
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.resolving import Resolving
 from gatepost.policy.connectors.grants import ungranted_paths
 from gatepost.store.interface import QueueFilter
 from gatepost.store.schema import LOCK_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
 
 
@@ -33,7 +35,11 @@ COUNTED = 10_000
 _STATES = ("active", "deferred", "held")
 
 
-class Configuration(NamedTuple):
+class GetStatus(msgspec.Struct, kw_only=True):
+    """All of it."""
+
+
+class StatusConfiguration(msgspec.Struct, frozen=True):
     """The version in force, 0 before the first; and who made it when, seconds since 1970."""
 
     version: int
@@ -41,165 +47,153 @@ class Configuration(NamedTuple):
     author: str
 
 
-class AlarmCount(NamedTuple):
-    """How much is wrong: None if it cannot be told. text: a line."""
+class StatusQueue(msgspec.Struct, frozen=True):
+    """Deliveries by state; the counting ends at 10,000."""
 
-    alarms: int | None
-    text: str
+    active: int
+    deferred: int
+    held: int
 
 
-class Logins(NamedTuple):
-    """By what users log in: the mechanisms that are offered, and the OAuth issuers of each organization."""
+class StatusLogins(msgspec.Struct, frozen=True):
+    """By what users log in. issuers: of OAuth, by organization. without_passwords: organizations that take none."""
 
     mechanisms: list[str]
     issuers: dict[str, list[str]]
     without_passwords: list[str]
 
 
-class Status(NamedTuple):
-    """software: the version of gatepost. queue: deliveries by state. logins: None where no users are served.
+class StatusAlarms(msgspec.Struct, frozen=True):
+    """How many alarms there are, null if that cannot be told; and a line about them."""
 
-    in_doubt: how many of them were sent before a stop that came before the reply, so that they may arrive twice.
-    ungranted: files and sockets in resources that no owner of the gateway granted, which have no effect.
+    alarms: int | None
+    text: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """ok: every listener answers, nameservers too, and every worker lives. software: the version of gatepost.
+
+    in_doubt: deliveries of the queue that were sent before a stop that came before the reply: they may arrive twice.
+    logins: null where no listener is for users. certificates, mail: what is wrong with either (GET /alarms). ungranted:
+    files and sockets in resources that have no effect, as no owner of the gateway granted them (GET /grants/missing).
     """
 
+    ok: bool
     software: str
     hostname: str
-    configuration: Configuration
-    listeners: list[Found]
-    nameservers: Found
-    workers: list[Found]
-    queue: dict[str, int]
-    logins: Logins | None
-    certificates: AlarmCount
-    mail: AlarmCount
-    in_doubt: int = 0
-    ungranted: int = 0
-
-    @property
-    def ok(self) -> bool:
-        """Whether there are listeners, every one of them answers, nameservers too, and every worker lives."""
-        return bool(self.listeners) and all(one.ok for one in [*self.listeners, self.nameservers, *self.workers])
+    configuration: StatusConfiguration
+    listeners: list[ServiceStatus]
+    nameservers: ServiceStatus
+    workers: list[ServiceStatus]
+    queue: StatusQueue
+    in_doubt: int
+    logins: StatusLogins | None
+    certificates: StatusAlarms
+    mail: StatusAlarms
+    ungranted: int
 
 
-def status(gateway: Gateway, who: Principal) -> Status:
-    """All of it; some seconds where a listener does not answer.
+@use_case("GET /status", scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status", commands=("status",))
+def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 - there is nothing to ask for
+    """Whether listeners and workers live, the configuration in force, the queue, what is wrong.
 
-    Raises Refusal: UNREADABLE; FORBIDDEN to who sees some organizations only.
+    The listeners are asked, which takes some seconds if one does not answer.
     """
-    if not who.is_of_gateway:
-        raise Refusal(Kind.FORBIDDEN, "The status is the gateway's, and you see some organizations only.")
-    settings = gateway.settings
-    in_force, (queue, in_doubt) = configuration(gateway), queue_depth(gateway, who)
-    certificates, mail = _alarms(gateway, who)
+    gateway, settings = context.gateway, context.settings
+    in_force, (queue, in_doubt) = configuration(gateway), _queue(gateway, context.principal)
+    certificates, mail = _alarms(gateway, context.principal)
+    listeners, nameservers = context.kept(Listening).look(), context.kept(Resolving).look()
+    processes = workers(gateway)
     return Status(
-        __version__,
-        settings.server.hostname,
-        in_force,
-        gateway.listening.look(),
-        gateway.resolving.look(),
-        workers(gateway),
-        queue,
-        _logins(gateway) if any(one.role.for_users for one in settings.listeners) else None,
-        certificates,
-        mail,
-        in_doubt,
-        len(list(ungranted_paths(gateway.directory().resources))),
+        ok=bool(listeners) and all(one.ok for one in [*listeners, nameservers, *processes]),
+        software=__version__,
+        hostname=settings.server.hostname,
+        configuration=in_force,
+        listeners=listeners,
+        nameservers=nameservers,
+        workers=processes,
+        queue=queue,
+        in_doubt=in_doubt,
+        logins=_logins(gateway) if any(one.role.for_users for one in settings.listeners) else None,
+        certificates=certificates,
+        mail=mail,
+        ungranted=len(list(ungranted_paths(context.directory().resources))),
     )
 
 
-def status_record(one: Status) -> dict[str, Any]:
-    """For machines, as `gatepost status --json` prints it."""
-    return {
-        "ok": one.ok,
-        "software": one.software,
-        "hostname": one.hostname,
-        "configuration": one.configuration._asdict(),
-        "listeners": [found._asdict() for found in one.listeners],
-        "nameservers": one.nameservers._asdict(),
-        "workers": [found._asdict() for found in one.workers],
-        "queue": one.queue,
-        "in_doubt": one.in_doubt,
-        "logins": one.logins._asdict() if one.logins is not None else None,
-        "certificates": one.certificates._asdict(),
-        "mail": one.mail._asdict(),
-        "ungranted": one.ungranted,
-    }
+class Running(msgspec.Struct, frozen=True):
+    """The configuration in force and the workers: what needs no look at the network."""
+
+    configuration: StatusConfiguration
+    workers: list[ServiceStatus]
 
 
-def status_of(record: Mapping[str, Any]) -> Status:
-    """What `status_record` tells. Raises TypeError, LookupError or msgspec.ValidationError for what it never told."""
-    logins = record["logins"]
-    return Status(
-        record["software"],
-        record["hostname"],
-        Configuration(**record["configuration"]),
-        [Found(**one) for one in record["listeners"]],
-        Found(**record["nameservers"]),
-        [Found(**one) for one in record["workers"]],
-        msgspec.convert(record["queue"], dict[str, int]),
-        Logins(**logins) if logins is not None else None,
-        AlarmCount(**record["certificates"]),
-        AlarmCount(**record["mail"]),
-        # An earlier version at the other end says neither.
-        int(record.get("in_doubt", 0)),
-        int(record.get("ungranted", 0)),
-    )
+@use_case(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status", pages=("/",))
+def get_running(context: Context, request: GetStatus) -> Running:  # noqa: ARG001 - as above
+    """The configuration in force, and whether the workers live."""
+    return Running(configuration(context.gateway), workers(context.gateway))
 
 
-def configuration(gateway: Gateway) -> Configuration:
+def configuration(gateway: Gateway) -> StatusConfiguration:
     """Raises Refusal (UNREADABLE)."""
     with gateway.config() as store:
         newest = store.history(limit=1)
-    return Configuration(newest[0].version, newest[0].at, newest[0].author) if newest else Configuration(0, 0.0, "")
+    return (
+        StatusConfiguration(newest[0].version, newest[0].at, newest[0].author)
+        if newest
+        else StatusConfiguration(0, 0.0, "")
+    )
 
 
-def queue_depth(gateway: Gateway, who: Principal) -> tuple[dict[str, int], int]:
+def _queue(gateway: Gateway, who: Principal) -> tuple[StatusQueue, int]:
     """How many deliveries there are, by state, and how many of them are in doubt; the counting ends at COUNTED.
 
     Raises Refusal (UNREADABLE).
     """
     found = entries(gateway, who, QueueFilter(limit=COUNTED))
     in_doubt = sum(any(one.in_doubt for one in entry.delivery.recipients) for entry in found)
-    return {state: sum(entry.state == state for entry in found) for state in _STATES}, in_doubt
+    return StatusQueue(**{state: sum(entry.state == state for entry in found) for state in _STATES}), in_doubt
 
 
-def workers(gateway: Gateway) -> list[Found]:
+def workers(gateway: Gateway) -> list[ServiceStatus]:
     """Whether the processes live that took the workers' shards of the queue."""
     count = gateway.settings.server.workers or len(os.sched_getaffinity(0))
     return [_worker(gateway, index) for index in range(count)]
 
 
-def _worker(gateway: Gateway, index: int) -> Found:
+def _worker(gateway: Gateway, index: int) -> ServiceStatus:
     try:
         pid = int((gateway.data / "queue" / str(index) / LOCK_FILE).read_text(encoding="ascii"))
         os.kill(pid, 0)
     except PermissionError:
-        return Found(str(index), ok=True, detail="runs, under another account")
+        return ServiceStatus(str(index), ok=True, detail="runs, under another account")
     except (OSError, ValueError, OverflowError):
-        return Found(str(index), ok=False, detail="does not run")
-    return Found(str(index), ok=True, detail=f"runs, process {pid}")
+        return ServiceStatus(str(index), ok=False, detail="does not run")
+    return ServiceStatus(str(index), ok=True, detail=f"runs, process {pid}")
 
 
-def _alarms(gateway: Gateway, who: Principal) -> tuple[AlarmCount, AlarmCount]:
+def _alarms(gateway: Gateway, who: Principal) -> tuple[StatusAlarms, StatusAlarms]:
     """How much is wrong with the gateway's own certificates, and with mail."""
     try:
-        found = alarms(gateway, who, time.time())
+        found = current_alarms(gateway, who, time.time())
     except Refusal as refusal:
-        untold = AlarmCount(None, f"cannot be told: {refusal.text}")
+        untold = StatusAlarms(None, f"cannot be told: {refusal.text}")
         return untold, untold
     own, mail = found.of_certificates(), found.of_mail()
-    return AlarmCount(len(own.alarms), summary(own, "gatepost certificate alarms")), AlarmCount(
+    return StatusAlarms(len(own.alarms), summary(own, "gatepost certificate alarms")), StatusAlarms(
         len(mail.alarms), summary(mail)
     )
 
 
-def _logins(gateway: Gateway) -> Logins:
+def _logins(gateway: Gateway) -> StatusLogins:
     directory = gateway.directory()
     organizations = directory.resources.organizations
     issuers = {one.name: [issuer.name for issuer in one.oauth_issuers if issuer.enabled] for one in organizations}
-    return Logins(
+    return StatusLogins(
         list(mechanisms(directory)),
         {organization: names for organization, names in issuers.items() if names},
         [one.name for one in organizations if not one.allow_basic_auth_smtp],
     )
+
+
+USE_CASES = (get_status, get_running)

@@ -2,7 +2,7 @@
 
 What is tried is a connector of an organization that who asks may change, as it is stored or as it would be stored;
 nothing else is ever connected to on anybody's behalf. What came of it is kept for lists and goes on record. How many
-run at a time, and who may look at one, is `manage.use_cases.check_runs`'s.
+run at a time, and who may look at one, is `manage.use_cases.jobs`'s.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gatepost.analysis.checks.validation import validation_record
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.choice import choose_connector, visible
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.use_cases.validation import Course, Stopped, Trial, check_trial, keep_validation, validate
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from gatepost.manage.access.accounts import Accounts
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.access.records import Actor
-    from gatepost.manage.use_cases.check_runs import CheckRun
     from gatepost.manage.use_cases.choice import Chosen
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.jobs import Job
 
 
 SECONDS: Final = 180.0
@@ -112,7 +113,7 @@ def _kept_nowhere(_: Record) -> str:
 
 def begin_validation(
     gateway: Gateway, who: Principal, candidate: Candidate, accounts: Accounts, by: Actor, *, live: bool = False
-) -> CheckRun[Tried, Record]:
+) -> Job[Tried, Record]:
     """Begin to try it. accounts, by: for the record of deeds, written in the end. live: only once somebody looks on.
 
     Raises Refusal: INPUT if it cannot be tried so, CONFLICT if too many runs are under way.
@@ -138,7 +139,7 @@ def begin_validation(
         owner, detail = chosen.organization.name, {"outcome": outcome, "draft": candidate.draft}
         accounts.record(by, "connector-validate", organization=owner, subject=chosen.label, detail=detail)
 
-    return gateway.checks.begin(Tried(chosen.organization.name, chosen.label), who, work, course.stop, followed)
+    return gateway.kept(Jobs).start(Tried(chosen.organization.name, chosen.label), who, work, course.stop, followed)
 
 
 def _ended(gateway: Gateway, candidate: Candidate, course: Course) -> Record:

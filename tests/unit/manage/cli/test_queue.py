@@ -52,6 +52,7 @@ def test_the_list_shows_what_waits_and_why(home):
 FILTERS = [
     ((), [0, 1, 2, 3]),
     (("--held",), [2]),
+    (("--state", "active"), [1]),
     (("--organization", "contoso"), [0, 1, 2]),
     (("--organization", "FABRIKAM"), [3]),
     (("--domain", "partner.example"), [0, 2, 3]),
@@ -101,6 +102,7 @@ def test_the_list_for_machines(home):
         "next_at": home.received + 900,
         "expires_at": home.received + 86400,
         "last_error": "451 4.4.1 later\x1b[31m",
+        "returned_by": "",
     }
 
 
@@ -174,9 +176,10 @@ ACTIONS = [
     (("release", "--all"), 1, ["deferred", "active", "deferred", "deferred"]),
     (("release", "NULL"), 1, ["deferred", "active", "deferred", "deferred"]),
     (("retry", "--organization", "fabrikam"), 1, ["deferred", "active", "held", "deferred"]),
-    (("drop", "--sender", "@fabrikam.example"), 1, ["deferred", "active", "held"]),
-    (("drop", "--recipient", "joe@partner.example"), 1, ["active", "held", "deferred"]),
-    (("drop", "--all"), 4, []),
+    (("drop", "--sender", "@fabrikam.example", "--reason", "x"), 1, ["deferred", "active", "held"]),
+    (("drop", "--recipient", "joe@partner.example", "--reason", "x"), 1, ["active", "held", "deferred"]),
+    (("drop", "--all", "--reason", "x"), 4, []),
+    (("hold", "--state", "deferred"), 2, ["held", "active", "held", "held"]),
 ]
 
 
@@ -196,13 +199,13 @@ def test_a_retry_is_due_now(home):
 
 def test_an_action_for_machines_says_what_was_changed_as_it_was(home):
     ids = home.fill()
-    changed = home.json("queue", "drop", ids["liz"])
+    changed = home.json("queue", "drop", ids["liz"], "--reason", "x")
     assert [(one["message"]["id"], one["state"]) for one in changed] == [(ids["liz"], "deferred")]
 
 
 def test_an_action_is_traced_with_its_author(home):
     ids = home.fill()
-    home.call("queue", "drop", ids["liz"])
+    home.call("queue", "drop", ids["liz"], "--reason", "x")
     (row,) = home.json("trace", "search", "--event", "drop")
     assert (row["message"], row["recipient"]) == (ids["liz"], "bob@partner.example")
     assert row["detail"]["author"]
@@ -212,13 +215,17 @@ def test_an_action_is_traced_with_its_author(home):
 def test_an_action_must_be_told_which_mail_it_means(home, action):
     home.fill()
     result = home.call("queue", action, code=2)
-    assert result.stderr.startswith(f"say which mail to {action}: queue ids, --domain, --sender, ")
+    assert f"say which mail to {action}: messages, domain, sender, " in result.stderr
     assert states(home) == WHOLE
 
 
 @pytest.mark.parametrize(
     "words",
-    [("hold", NOBODY), ("release", "--organization", "fabrikam"), ("drop", "--domain", "nowhere.example")],
+    [
+        ("hold", NOBODY),
+        ("release", "--organization", "fabrikam"),
+        ("drop", "--domain", "nowhere.example", "--reason", "x"),
+    ],
 )
 def test_an_action_that_meets_nothing_says_no(home, words):
     home.fill()
@@ -229,14 +236,20 @@ def test_an_action_that_meets_nothing_says_no(home, words):
 
 def test_one_wrong_id_among_right_ones_changes_nothing(home):
     ids = home.fill()
-    result = home.call("queue", "drop", ids["ann"], "nonsense", ids["liz"], code=2)
+    result = home.call("queue", "drop", ids["ann"], "nonsense", ids["liz"], "--reason", "x", code=2)
     assert result.stdout == ""
     assert states(home) == WHOLE
 
 
 @pytest.mark.parametrize(
     "words",
-    [("list",), ("show", "ANN"), ("show", "ANN", "--body"), ("hold", "--all"), ("drop", "--all", "--json")],
+    [
+        ("list",),
+        ("show", "ANN"),
+        ("show", "ANN", "--body"),
+        ("hold", "--all"),
+        ("drop", "--all", "--json", "--reason", "x"),
+    ],
 )
 def test_a_queue_that_cannot_be_read_is_not_known(home, words):
     ids = home.fill()
@@ -287,5 +300,25 @@ def test_mail_is_returned_with_words_for_its_sender_and_a_reason_for_the_record(
     (row,) = home.json("trace", "search", "--event", "return")
     assert (row["detail"]["text"], row["detail"]["why"]) == ("Closed", "ticket 7")
     wrong = home.call("queue", "return", "--all", "--text", "a\nb", code=2)
-    assert "text: is one line of at most 300 printable ASCII characters" in wrong.stderr
+    assert "--text: is one line of printable ASCII characters" in wrong.stderr
     assert home.json("trace", "search", "--event", "return") == [row]
+
+
+def test_nothing_is_dropped_without_a_reason(home):
+    home.fill()
+    assert "--reason: say why" in home.call("queue", "drop", "--all", code=2).stderr
+    assert states(home) == WHOLE
+    assert home.call("queue", "drop", "--all", "--dry-run").stdout == "drop: 4 deliveries (dry run)\n"
+
+
+def test_an_action_and_a_refused_one_are_in_the_audit(home):
+    ids = home.fill()
+    home.call("queue", "drop", ids["liz"], code=2)
+    home.call("queue", "drop", ids["liz"], "--reason", "a loop")
+    home.call("queue", "show", ids["ann"], "--body")
+    rows = [(row["action"], row["subject"], row["outcome"]) for row in home.json("audit")][:3]
+    assert rows == [
+        ("queue-content", ids["ann"], "done"),
+        ("queue-drop", ids["liz"], "done"),
+        ("queue-drop", ids["liz"], "refused"),
+    ]

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from gatepost import __version__
-from gatepost.manage.use_cases.listening import Found
+from gatepost.manage.use_cases.listening import ServiceStatus
 from gatepost.store.schema import LOCK_FILE
 
 
@@ -31,7 +31,7 @@ def server(says):
 @pytest.fixture(autouse=True)
 def nameservers(monkeypatch):
     """What answers on port 53 of this machine is not what is tried here."""
-    found = Found("127.0.0.1:53", ok=True, detail="answers")
+    found = ServiceStatus("127.0.0.1:53", ok=True, detail="answers")
     monkeypatch.setattr("gatepost.manage.use_cases.resolving.Resolving.look", lambda _: found)
 
 
@@ -196,7 +196,7 @@ def test_a_port_for_policies_that_serves_none(home):
 
 
 def test_nameservers_that_do_not_answer(home, monkeypatch):
-    down = Found("127.0.0.1:53", ok=False, detail=". SOA: nameserver [127.0.0.1]:53 cannot be reached")
+    down = ServiceStatus("127.0.0.1:53", ok=False, detail=". SOA: nameserver [127.0.0.1]:53 cannot be reached")
     monkeypatch.setattr("gatepost.manage.use_cases.resolving.Resolving.look", lambda _: down)
     own(home, f"{os.getpid()}\n")
     with server(b"220 mx\r\n") as port:

@@ -8,7 +8,7 @@ import pytest
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.pages import following
 from gatepost.manage.pages.following import followed
-from gatepost.manage.use_cases.check_runs import CheckRun
+from gatepost.manage.use_cases.jobs import Job
 from gatepost.manage.use_cases.partner import Target
 
 ANN = Principal("ann", ROLES[Role.ADMINISTRATOR])
@@ -30,7 +30,7 @@ def _quick(monkeypatch):
 
 def run():
     stopped = []
-    return CheckRun(Target("b.example"), ANN, lambda: stopped.append(True)), stopped
+    return Job(Target("b.example"), ANN, lambda: stopped.append(True)), stopped
 
 
 def read(asker, one, meanwhile=lambda place: None):
@@ -38,7 +38,7 @@ def read(asker, one, meanwhile=lambda place: None):
 
     async def parts():
         found = []
-        async for part in followed(asker, one, lambda: f"<p>{one.found}</p>").body_iterator:
+        async for part in followed(asker, one, lambda: f"<p>{one.result}</p>").body_iterator:
             found.append(part.decode())
             meanwhile(len(found))
         return found
@@ -48,7 +48,7 @@ def read(asker, one, meanwhile=lambda place: None):
 
 def test_each_change_is_an_event_and_the_end_another():
     one, stopped = run()
-    steps = {1: lambda: one.tell("more"), 2: lambda: one.end("all")}
+    steps = {1: lambda: one.progress("more"), 2: lambda: one.end("all")}
     found = read(Asker(), one, lambda place: steps.get(place, lambda: None)())
     assert found == [
         "data: <p>None</p>\n\n",

@@ -188,7 +188,7 @@ def test_few_run_at_a_time(sealing):
     others = [replace(OWNER, name=name) for name in "aabb"]
     with ExitStack() as stack:
         for other in others:
-            stack.enter_context(gates.turn(other))
+            stack.enter_context(gates.slot(other.name))
         with pytest.raises(Busy):
             waited(sealing.gateway, OWNER, one.id)
         assert sealing.post(f"/certificates/{one.id}/gates").status == 429

@@ -11,6 +11,7 @@ import pytest
 from gatepost.analysis.checks.partner_report import Finding, Mark, PartnerCheck, PolicyKind, Row, Stage
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import Target
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.decisions.facts import HopFacts
@@ -50,7 +51,7 @@ def begun(centre, target="b.example", who="owner", path="/check"):
 
 
 def run_of(centre, path):
-    return centre.gateway.checks.find(path.rpartition("/")[2], OWNER, Target)
+    return centre.gateway.kept(Jobs).find(path.rpartition("/")[2], OWNER, Target)
 
 
 WRONG = [
@@ -73,7 +74,7 @@ def test_who_cannot_be_checked_is_said_in_the_form(centre, found, path, text, to
     assert told in answer.words.lower()
     assert "<script>" not in answer.text
     assert answer.value("target") == text.strip()
-    assert centre.gateway.checks.recent(OWNER, Target) == []
+    assert centre.gateway.kept(Jobs).recent(OWNER, Target) == []
 
 
 def test_the_form_is_filled_in_by_a_link(centre):
@@ -85,7 +86,7 @@ def test_the_form_is_filled_in_by_a_link(centre):
 
 def test_a_link_checks_nobody(centre, found):
     centre.get("/check?target=b.example")
-    assert centre.gateway.checks.recent(OWNER, Target) == []
+    assert centre.gateway.kept(Jobs).recent(OWNER, Target) == []
 
 
 def test_a_check_that_is_done(centre, found, tls):
@@ -120,7 +121,7 @@ def test_while_it_runs_a_page_follows_and_has_nothing_to_pass_on(centre, found):
     assert centre.get(f"{path}?format=json").json == {"id": path.rpartition("/")[2], "done": False, "result": None}
     refused = centre.get(f"{path}/report")
     assert (refused.status, "has not ended yet" in refused.words) == (409, True)
-    run_of(centre, path).tell(check(row(PASSED[0], looking=Stage.EHLO)))
+    run_of(centre, path).progress(check(row(PASSED[0], looking=Stage.EHLO)))
     page = centre.get(path)
     assert "looking…" in page.words
     assert "Download report" not in page.words
@@ -131,7 +132,7 @@ def test_a_check_that_ends_early_says_why_and_passes_nothing_on(centre, found):
     found(None)
     path = begun(centre)
     run = run_of(centre, path)
-    run.tell(check(row(PASSED[0], looking=Stage.EHLO)))
+    run.progress(check(row(PASSED[0], looking=Stage.EHLO)))
     run.end(None, f"anchors: gone {MARKUP}")
     page = centre.get(path)
     assert f"The check ended early. anchors: gone {MARKUP}" in page.words
@@ -193,7 +194,7 @@ def test_a_run_that_there_is_not(centre, run):
 def test_a_token_that_may_not_read_checks_nobody(centre, found):
     centre.tokens["blind"] = centre.accounts.add_token("blind", [Scope.QUEUE], by=Actor("", ""))
     assert centre.post("/check", "blind", target="b.example").status == 403
-    assert centre.gateway.checks.recent(OWNER, Target) == []
+    assert centre.gateway.kept(Jobs).recent(OWNER, Target) == []
 
 
 def test_a_tenant_is_not_sent_to_ports_that_are_none_of_mail(centre, found):

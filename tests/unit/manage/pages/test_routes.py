@@ -96,7 +96,7 @@ def test_a_refusal_is_a_page(centre, monkeypatch, kind, status, heading):
     def refuse(*_):
         raise Refusal(kind, "<b>nothing</b> was done", [FieldError("a.b", "is <i>wrong</i>")])
 
-    monkeypatch.setattr("gatepost.manage.pages.alarms.alarms", refuse)
+    monkeypatch.setattr("gatepost.manage.use_cases.alarms.current_alarms", refuse)
     answer = centre.get("/alarms")
     assert answer.status == status
     assert heading in answer.words
@@ -135,7 +135,7 @@ def test_what_is_too_much_just_now_says_when_to_come_back(centre, monkeypatch):
     def refuse(*_):
         raise Busy("other looks are under way", 7)
 
-    monkeypatch.setattr("gatepost.manage.pages.alarms.alarms", refuse)
+    monkeypatch.setattr("gatepost.manage.use_cases.alarms.current_alarms", refuse)
     answer = centre.get("/alarms")
     assert (answer.status, answer.headers["retry-after"]) == (429, "7")
     assert "This cannot be done yet" in answer.words

@@ -77,7 +77,7 @@ def test_what_is_asked_is_bounded():
 
 class Ended:
     def __init__(self, found=None, trouble="", refusal=None, *, done=True):
-        self.found, self.trouble, self.refusal, self.done = found, trouble, refusal, done
+        self.result, self.trouble, self.refusal, self.done = found, trouble, refusal, done
 
     def wait(self, seconds):
         return self.done

@@ -10,10 +10,12 @@ import tomlkit
 from tests.unit.manage.rest.conftest import OWNER, Api, api, gateway, world
 
 from gatepost.manage.remote.address import Address
+from gatepost.manage.remote.client import RemoteClient
 from gatepost.manage.remote.connection import PREFIX, Connection
 from gatepost.manage.remote.problems import refusal_of
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.certificate_intake import NewCertificate
+from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
@@ -113,3 +115,17 @@ def there(api):
 def plain(value):
     """For comparison: what JSON keeps of it."""
     return json.loads(json.dumps(value))
+
+
+@pytest.fixture
+def remote(there):
+    """The client of a command with --server."""
+    made = RemoteClient(Address("https://gate.example:443", "gate.example", 443, "gp_x"))
+    made._connection = there
+    return made
+
+
+@pytest.fixture
+def local(there):
+    """The client of a command on that gateway's machine."""
+    return LocalClient(there.api.gateway, OWNER)

@@ -96,7 +96,7 @@ def test_calls_on_one_connection(server, connected):
     server.answers = [OK, OK]
     connection = connected()
     answer = connection.get("/x", name="a b&c", rule=False, none=None, empty="", replay=True)
-    assert answer == ({"a": 10}, '"v3"')
+    assert answer[:2] == ({"a": 10}, '"v3"')
     connection.call("PATCH", "/y", body={"ä": 1}, if_match='"v3"')
     first, second = server.seen
     assert first.startswith(b"GET /api/v1/x?name=a+b%26c&replay=true HTTP/1.1\r\n")

@@ -5,15 +5,17 @@ import time
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.remote import destinations
-from gatepost.manage.use_cases import destinations as here
-from gatepost.manage.use_cases.destinations import Which
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.destinations import (
+    DestinationActions,
+    DestinationsQuery,
+    act_on_destinations,
+    list_destinations,
+)
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.decisions.destination_history import DestinationName, Session
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
-
-from .conftest import OWNER, plain
 
 AUTH, CLEAR = Achieved(TlsLevel(2), MxLevel.NONE), Achieved(TlsLevel(0), MxLevel.NONE)
 FALLEN = "fallen.example"
@@ -37,61 +39,55 @@ def seen(there):
 
 
 @pytest.mark.parametrize(
-    ("which", "more"),
-    [
-        (Which(), {}),
-        (Which(), {"limit": 3}),
-        (Which(), {"only_below": True}),
-        (Which("Good.Example"), {}),
-        (Which("", "fabrikam", "secret-partner"), {}),
-        (Which("nobody.example"), {}),
-    ],
+    "wanted",
+    [{}, {"below": True}, {"domain": "Good.Example"}, {"connector": "secret-partner"}, {"domain": "nobody.example"}],
 )
-def test_lists_are_the_same(seen, monkeypatch, which, more):
-    monkeypatch.setattr("gatepost.manage.remote.connection._PAGE", 2)
-    found = destinations.remembered(seen, which, **more)
-    assert found == plain(here.remembered(seen.api.gateway, OWNER, which, **more))
+@pytest.mark.usefixtures("seen")
+def test_lists_are_the_same(remote, local, wanted):
+    for limit in (0, 3):
+        request = DestinationsQuery(**wanted)
+        found = list(every(remote.call, list_destinations, request, limit))
+        assert found == list(every(local.call, list_destinations, request, limit))
 
 
-def test_what_is_done_is_done_there(seen):
-    planned = destinations.accepted(seen, Which(FALLEN, "contoso"), dry_run=True)
-    assert planned == here.accepted(seen.api.gateway, OWNER, Which(FALLEN, "contoso"), dry_run=True)
-    done = destinations.accepted(seen, Which(FALLEN, "contoso"))
-    assert done.destinations == plain(here.remembered(seen.api.gateway, OWNER, Which(FALLEN, "contoso")))
-    assert done.destinations[0]["hosts"][0]["last"] == "none/none"
-    assert done.destinations[0]["below"] == []
-    forgotten = destinations.forgotten(seen, Which(), everything=True)
-    assert len(forgotten) == 4
-    assert here.remembered(seen.api.gateway, OWNER, Which()) == []
+@pytest.mark.usefixtures("seen")
+def test_what_is_done_is_done_there(remote, local):
+    request = DestinationActions(action="accept", domain=FALLEN, organization="contoso")
+    planned = remote.call(act_on_destinations, request, dry_run=True)
+    assert planned == local.call(act_on_destinations, request, dry_run=True)
+    (done,) = remote.call(act_on_destinations, request).items
+    assert [done] == local.call(list_destinations, DestinationsQuery(domain=FALLEN, organization="contoso")).items
+    assert remote.call(act_on_destinations, DestinationActions(action="forget", all=True)).changed == 4
+    assert local.call(list_destinations, DestinationsQuery()).items == []
 
 
 @pytest.mark.parametrize(
     ("which", "kind"),
     [
-        (Which("no domain"), Kind.INPUT),
-        (Which(FALLEN), Kind.INPUT),
-        (Which(), Kind.INPUT),
-        (Which("nobody.example"), Kind.MISSING),
-        (Which("good.example"), Kind.CONFLICT),
+        ({"domain": "no domain"}, Kind.INPUT),
+        ({"domain": FALLEN}, Kind.INPUT),
+        ({}, Kind.INPUT),
+        ({"domain": "nobody.example"}, Kind.MISSING),
+        ({"domain": "good.example"}, Kind.CONFLICT),
     ],
 )
-def test_what_is_refused_is_refused_alike(seen, which, kind):
+@pytest.mark.usefixtures("seen")
+def test_what_is_refused_is_refused_alike(remote, local, which, kind):
     refusals = []
-    for ask in (
-        lambda: here.accepted(seen.api.gateway, OWNER, which),
-        lambda: destinations.accepted(seen, which),
-    ):
+    for client in (local, remote):
         with pytest.raises(Refusal) as refused:
-            ask()
-        refusals.append((refused.value.kind, refused.value.text))
-    assert refusals == [(kind, refusals[0][1])] * 2
+            client.call(act_on_destinations, DestinationActions(action="accept", **which))
+        refusals.append((refused.value.kind, refused.value.text, refused.value.options))
+    assert refusals == [(kind, *refusals[0][1:])] * 2
 
 
-def test_a_tenant_has_its_own(seen):
+def test_a_tenant_has_its_own(seen, remote, local):
     seen.api.who = Principal("tim", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"fabrikam"}))
-    assert {one["organization"] for one in destinations.remembered(seen, Which())} == {"fabrikam"}
-    assert len(destinations.forgotten(seen, Which(), everything=True)) == 2
-    assert len(here.remembered(seen.api.gateway, OWNER, Which())) == 2
+    found = remote.call(list_destinations, DestinationsQuery()).items
+    assert {one.organization for one in found} == {"fabrikam"}
+    forget = DestinationActions(action="forget", all=True)
+    assert remote.call(act_on_destinations, forget).changed == 2
+    assert len(local.call(list_destinations, DestinationsQuery()).items) == 2
     seen.api.who = Principal("tim", frozenset({Scope.READ, Scope.QUEUE}), frozenset({"contoso"}))
     with pytest.raises(Refusal, match="'connectors' is needed"):
-        destinations.forgotten(seen, Which(), everything=True)
+        remote.call(act_on_destinations, forget)

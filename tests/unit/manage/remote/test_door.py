@@ -68,5 +68,5 @@ def test_what_reads_resources_reads_what_was_fetched(door, there):
 
 def test_what_has_no_counterpart_is_refused(door):
     with pytest.raises(Refusal, match="not served over REST") as refused:
-        door(status.queue_depth)
+        door(status.configuration)
     assert refused.value.kind is Kind.INPUT

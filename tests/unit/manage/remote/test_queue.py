@@ -2,65 +2,76 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.remote import queue
-from gatepost.manage.use_cases import queue as here
-from gatepost.manage.use_cases.queue import QueueAction, entry_record
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.queue import (
+    GetQueued,
+    ListQueue,
+    QueueAction,
+    QueueActions,
+    act_on_queue,
+    get_queued,
+    list_queue,
+    read_queued,
+)
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.store.interface import QueueFilter
-
-from .conftest import OWNER
-
-
-def records(found):
-    return [entry_record(one, OWNER) for one in found]
 
 
 @pytest.mark.parametrize(
-    "wanted", [{}, {"limit": 2}, {"limit": 0}, {"held": True}, {"sender": "@contoso.example"}, {"organization": "x"}]
+    ("wanted", "limit"),
+    [
+        ({}, 0),
+        ({}, 2),
+        ({"held": True}, 0),
+        ({"held": False}, 0),
+        ({"sender": "@contoso.example"}, 0),
+        ({"state": "held"}, 0),
+    ],
 )
-def test_lists_are_the_same(there, wanted):
-    found = queue.entries(there, QueueFilter(**wanted))
-    assert records(found) == records(here.entries(there.api.gateway, OWNER, QueueFilter(**wanted)))
+def test_lists_are_the_same_page_by_page(there, remote, local, monkeypatch, wanted, limit):
+    monkeypatch.setattr("gatepost.manage.use_cases.client.MAX_ITEMS", 1)
+    found = list(every(remote.call, list_queue, ListQueue(**wanted), limit))
+    assert found == list(every(local.call, list_queue, ListQueue(**wanted), limit))
+    assert len(there.calls) == max(1, len(found))
 
 
-def test_a_message_is_the_same(there):
-    wanted = QueueFilter(message=there.api.ids[0])
-    assert records(queue.message_entries(there, wanted)) == records(
-        here.message_entries(there.api.gateway, OWNER, wanted)
-    )
+def test_a_message_is_the_same(there, remote, local):
+    request = GetQueued(message=there.api.ids[0])
+    assert remote.call(get_queued, request) == local.call(get_queued, request)
 
 
-@pytest.mark.parametrize(("identity", "kind"), [("not/an id", Kind.INPUT), ("00000000000000", Kind.MISSING)])
-def test_a_message_that_is_not_there(there, identity, kind):
-    wanted = QueueFilter(message=identity)
-    for refusing in (
-        lambda: queue.message_entries(there, wanted),
-        lambda: here.message_entries(there.api.gateway, OWNER, wanted),
-    ):
-        with pytest.raises(Refusal) as refused:
-            refusing()
-        assert refused.value.kind is (Kind.INPUT if identity.startswith("not") else refused.value.kind)
+@pytest.mark.parametrize(("identity", "kind"), [("not/an id", Kind.INPUT), ("0000000000000001", Kind.MISSING)])
+def test_a_message_that_is_not_there(remote, local, identity, kind):
+    for client in (remote, local):
+        for case in (get_queued, read_queued):
+            with pytest.raises(Refusal) as refused:
+                client.call(case, GetQueued(message=identity))
+            assert refused.value.kind in {kind, Kind.MISSING}
 
 
-def test_a_message_is_read_there(there, queued):
+def test_a_message_is_read_there(there, remote, queued):
     content = b"Subject: x\r\n\r\n" + bytes(range(256)) * 3000
     (private,) = queued(there.api.gateway.data, {"contoso": ["x@bank.example"], "body": content}, shard=1)
-    assert b"".join(queue.message_body(there, private)) == content
-    for wrong, kind in (("not/an id", Kind.INPUT), ("0000000000000001", Kind.MISSING)):
+    file = remote.call(read_queued, GetQueued(message=private))
+    assert (file.name, b"".join(file.chunks)) == (f"{private}.eml", content)
+
+
+def test_actions_are_done_there(there, remote, local):
+    request = QueueActions(action=QueueAction.HOLD, messages=[there.api.ids[0]])
+    planned = remote.call(act_on_queue, request, dry_run=True)
+    assert planned == local.call(act_on_queue, request, dry_run=True)
+    held = remote.call(act_on_queue, request)
+    assert (held.changed, len(held.items), planned.items) == (1, 1, held.items)
+    (one,) = local.call(list_queue, ListQueue(held=True)).items
+    assert one.held
+    drop = QueueActions(action=QueueAction.DROP, domain="hidden.example", reason="x")
+    assert [remote.call(act_on_queue, drop).changed for _ in range(2)] == [1, 0]
+
+
+def test_what_is_refused_is_refused_alike(remote, local):
+    refusals = []
+    for client in (local, remote):
         with pytest.raises(Refusal) as refused:
-            queue.message_body(there, wrong)
-        assert refused.value.kind is kind
-
-
-def test_actions_are_done_there(there):
-    first, _, last = there.api.ids
-    held = queue.acted(there, QueueAction.HOLD, QueueFilter(), messages=(first,))
-    assert (held.changed, len(held.shown)) == (1, 1)
-    (entry,) = here.entries(there.api.gateway, OWNER, QueueFilter(held=True))
-    assert entry.delivery.held
-    assert records(queue.entries(there, QueueFilter(held=True))) == records([entry])
-    assert queue.acted(there, QueueAction.DROP, QueueFilter(domain="hidden.example")).changed == 1
-    assert queue.acted(there, QueueAction.DROP, QueueFilter(domain="hidden.example")).changed == 0
-    assert queue.acted(there, QueueAction.RETRY, QueueFilter()).changed == 1, "what is held stays"
-    with pytest.raises(Refusal):
-        queue.message_entries(there, QueueFilter(message=last))
+            client.call(act_on_queue, QueueActions(action=QueueAction.DROP, messages=["x"]))
+        refusals.append((refused.value.kind, refused.value.text, refused.value.errors))
+    assert refusals[0] == refusals[1]
+    assert [one.path for one in refusals[0][2]] == ["messages[0]", "reason"]

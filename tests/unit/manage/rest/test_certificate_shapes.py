@@ -12,12 +12,12 @@ from gatepost.analysis.checks.gates import Gate, GateFinding, GateReport, gates_
 from gatepost.analysis.checks.gates_partners import Partner
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.rest import certificate_shapes as shapes
-from gatepost.manage.rest.conversion import WrongFields, body_value, query_value
 from gatepost.manage.use_cases.certificates import certificate_record, entry_record
 from gatepost.manage.use_cases.changeover import Notice as NoticeText
 from gatepost.manage.use_cases.changeover import notice_record
 from gatepost.manage.use_cases.changeover_steps import Switched as SwitchDone
 from gatepost.manage.use_cases.changeover_steps import switch_record
+from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
 from gatepost.pki.certificates.entry import Purpose, State
 
 from .conftest import ROOT

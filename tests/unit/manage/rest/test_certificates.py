@@ -110,7 +110,7 @@ def test_few_look_at_gates_at_a_time(api_of, monkeypatch):
         ("/certificate_changeovers/look", {"certificate": number}),
         (f"/certificates/{number}/switch?dry_run=true", {"force": "now"}),
     )
-    with rest.gateway.gates.turn(rest.who), rest.gateway.gates.turn(rest.who):
+    with rest.gateway.gates.slot(rest.who.name), rest.gateway.gates.slot(rest.who.name):
         for path, body in calls:
             answer = rest.call("POST", path, body)
             assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")

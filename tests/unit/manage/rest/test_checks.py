@@ -10,6 +10,7 @@ from gatepost.analysis.checks.partner_report import Finding, Mark, PartnerCheck,
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.checks import ENDPOINTS
 from gatepost.manage.use_cases.dns_checks import Key, Sight
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import Target
 from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
 from gatepost.store.changes import ConfigStore
@@ -73,8 +74,8 @@ def test_a_check_that_runs_is_waited_for_as_long_as_is_asked(rest, finds):
     finds(None)
     found = begin(rest).json
     assert (found["done"], found["result"]) == (False, None)
-    run = rest.gateway.checks.find(found["id"], OWNER, Target)
-    run.tell(FOUND)
+    run = rest.gateway.kept(Jobs).find(found["id"], OWNER, Target)
+    run.progress(FOUND)
     shown = rest.call("GET", f"/checks/{found['id']}?wait=0").json
     assert (shown["done"], shown["result"]["target"]) == (False, "b.example")
     run.end(None, "anchors: gone")
@@ -100,7 +101,7 @@ def test_a_check_that_fails_is_one_that_was_made(rest, finds, error, told):
 @pytest.mark.parametrize("wait", ["-1", "26", "x", "nan", "inf", "1e9"])
 def test_how_long_is_bounded(rest, finds, wait):
     assert begin(rest, query=f"?wait={wait}").paths == ["query.wait"]
-    assert rest.gateway.checks.recent(OWNER, Target) == []
+    assert rest.gateway.kept(Jobs).recent(OWNER, Target) == []
 
 
 WRONG = [
@@ -121,7 +122,7 @@ WRONG = [
 def test_who_cannot_be_checked_is_said_by_field(rest, finds, kind, body, path):
     answer = rest.call("POST", f"/checks/{kind}", body)
     assert (answer.problem, answer.paths) == ("invalid", [path])
-    assert rest.gateway.checks.recent(OWNER, Target) == []
+    assert rest.gateway.kept(Jobs).recent(OWNER, Target) == []
 
 
 def test_too_many_are_told_to_wait(rest, finds):

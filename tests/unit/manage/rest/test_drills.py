@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from threading import Event
+
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.check_runs import CheckRuns
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import Target
 
 from .conftest import OWNER
@@ -62,11 +64,10 @@ def test_what_is_not_drilled(api, body, status, said):
 
 
 def test_too_many_are_told_to_come_later(api):
-    runs = CheckRuns()
-    held = [runs.begin(Target("b.example"), api.who, lambda _: None) for _ in range(2)]
-    for run in held:
-        run.wait(20)
-        run.done = False
-    api.gateway.checks = runs
+    runs, go = Jobs(), Event()
+    api.gateway._kept[Jobs] = runs
+    held = [runs.start(Target("b.example"), api.who, lambda _: go.wait(20)) for _ in range(2)]
     answer = api.call("POST", PATH, {"connector": "bank/out"})
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")
+    go.set()
+    assert all(one.wait(20) for one in held)

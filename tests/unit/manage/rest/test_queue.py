@@ -21,6 +21,8 @@ LISTS = [
     ("?recipient=kim@hidden.example", "l"),
     ("?held=true", ""),
     ("?held=false", "abl"),
+    ("?state=deferred", "abl"),
+    ("?state=held", ""),
     ("?sender=nobody@x.example", ""),
 ]
 
@@ -122,7 +124,9 @@ ACTIONS = [
     ({"action": "hold", "messages": [0, 2], "sender": "@fabrikam.example"}, "l"),
     ({"action": "retry", "sender": "bob@contoso.example"}, "b"),
     ({"action": "release", "all": True}, ""),
-    ({"action": "drop", "recipient": "kim@hidden.example"}, "l"),
+    ({"action": "drop", "recipient": "kim@hidden.example", "reason": "a loop"}, "l"),
+    ({"action": "hold", "state": "deferred"}, "abl"),
+    ({"action": "hold", "state": "held"}, ""),
 ]
 
 
@@ -144,9 +148,11 @@ def test_actions(api, body, expected):
 WRONG = [
     ({}, ["action"]),
     ({"action": "explode", "all": True}, ["action"]),
-    ({"action": "drop"}, ["messages"]),
-    ({"action": "drop", "all": False, "messages": []}, ["messages"]),
-    ({"action": "drop", "messages": ["x", "0000000000000001"]}, ["messages[0]"]),
+    ({"action": "hold"}, ["messages"]),
+    ({"action": "drop", "all": False, "messages": []}, ["messages", "reason"]),
+    ({"action": "drop", "all": True, "reason": " "}, ["reason"]),
+    ({"action": "hold", "messages": ["x", "0000000000000001"]}, ["messages[0]"]),
+    ({"action": "hold", "all": True, "state": "x"}, ["state"]),
     ({"action": "drop", "messages": "all"}, ["messages"]),
     ({"action": "drop", "messages": ["0000000000000001"] * 1001}, ["messages"]),
     ({"action": "drop", "al": True}, ["al"]),

@@ -11,7 +11,7 @@ import pytest
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import Outcome
 from gatepost.manage.rest import trials
-from gatepost.manage.use_cases.check_runs import CheckRuns
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import Target
 
 from .conftest import OWNER
@@ -89,9 +89,9 @@ def test_what_is_not_asked(api, path, body, status, paths):
 
 
 def test_trials_are_among_the_runs(api, monkeypatch):
-    runs, go = CheckRuns(), threading.Event()
-    api.gateway.checks = runs
-    held = [runs.begin(Target("b.example"), api.who, lambda _: go.wait(20)) for _ in range(2)]
+    runs, go = Jobs(), threading.Event()
+    api.gateway._kept[Jobs] = runs
+    held = [runs.start(Target("b.example"), api.who, lambda _: go.wait(20)) for _ in range(2)]
     answer = api.call("POST", HOOKS, {"hook": "av"})
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")
     go.set()

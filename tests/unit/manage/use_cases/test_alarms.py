@@ -8,7 +8,8 @@ from gatepost.analysis.alarms.alarm import Alarm, Severity
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory, Standing, encoded
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.alarms import Found, alarm_record, alarms, alarms_record, summary
+from gatepost.manage.use_cases.alarms import Alarms, ListAlarms, StandingAlarm, list_alarms, summary
+from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 
 OWNER = Principal("ann", frozenset(Scope))
@@ -24,6 +25,10 @@ OTHER = alarm(AlarmKind.PARTNER_FAILING, "fabrikam/shop")
 OLD = alarm(AlarmKind.QUEUE_AGE, "queue", Severity.WARNING)
 
 
+def alarms(gateway, principal=OWNER):
+    return LocalClient(gateway, principal).call(list_alarms, ListAlarms())
+
+
 @pytest.fixture
 def kept(gateway):
     """What a gateway that ran left behind."""
@@ -35,27 +40,28 @@ def kept(gateway):
 
 
 def test_everybody_sees_what_is_about_their_mail_the_gravest_first(kept):
-    found = alarms(kept, OWNER, time.time())
+    found = alarms(kept)
     assert [one.about for one in found.alarms] == [FAILING.about, OTHER.about, OLD.about]
-    assert [one.about for one in alarms(kept, CONTOSO, time.time()).alarms] == [FAILING.about]
-    assert alarms(kept, Principal("no", frozenset(Scope), frozenset()), time.time()).alarms == ()
+    assert [one.about for one in alarms(kept, CONTOSO).alarms] == [FAILING.about]
+    assert alarms(kept, Principal("no", frozenset(Scope), frozenset())).alarms == []
 
 
 def test_a_store_that_cannot_be_read(gateway):
     gateway.data.mkdir()
     (gateway.data / "config.db").write_bytes(b"no database, but long enough to be read as one " * 100)
     with pytest.raises(Refusal) as refused:
-        alarms(gateway, OWNER, time.time())
+        alarms(gateway)
     assert refused.value.kind is Kind.UNREADABLE
 
 
-def test_words_and_records():
-    found = Found((FAILING, OLD), 5.0, ("dns",))
+def test_words():
+    failing, old = (
+        StandingAlarm(one.kind, one.severity, None, one.about, one.title, one.detail, one.fix, [], one.since)
+        for one in (FAILING, OLD)
+    )
+    found = Alarms([failing, old], 5.0, ["dns"])
     assert summary(found) == "1 critical, 1 warning: about contoso/bank/bank.example (gatepost alarms)"
-    assert summary(Found((), 5.0, ("dns",))) == "not all can be told: dns"
-    assert summary(Found((), 5.0, ())) == "no alarms"
-    assert found.of_certificates() == Found((), 5.0, ("dns",))
-    assert found.of_mail() == Found((FAILING, OLD), 5.0, ())
-    record = alarms_record(found)
-    assert (record["looked"], record["unknown"], len(record["alarms"])) == (5.0, ["dns"], 2)
-    assert alarm_record(OLD)["certificate"] is None
+    assert summary(Alarms([], 5.0, ["dns"])) == "not all can be told: dns"
+    assert summary(Alarms([], 5.0, [])) == "no alarms"
+    assert found.of_certificates() == Alarms([], 5.0, ["dns"])
+    assert found.of_mail() == Alarms([failing, old], 5.0, [])

@@ -161,5 +161,5 @@ def test_what_keeps_it_from_being_switched_is_mended_or_waited_for(entry, findin
 
 @pytest.mark.parametrize("ask", [look, check, looks])
 def test_few_looks_at_a_time(sealed, pair, ask):
-    with sealed.gates.turn(ANN), sealed.gates.turn(ANN), pytest.raises(Busy, match="under way"):
+    with sealed.gates.slot(ANN.name), sealed.gates.slot(ANN.name), pytest.raises(Busy, match="under way"):
         ask(sealed, ANN, pair[1].id)

@@ -134,6 +134,6 @@ def test_who_would_miss_it(sealed, root):
 
 def test_a_switch_waits_for_its_turn_at_the_gates(sealed, pair, monkeypatch):
     monkeypatch.setattr(steps, "_PATIENCE", 0.01)
-    with sealed.gates.turn(ANN), sealed.gates.turn(ANN), pytest.raises(Busy, match="under way"):
+    with sealed.gates.slot(ANN.name), sealed.gates.slot(ANN.name), pytest.raises(Busy, match="under way"):
         steps.switch(sealed, ANN, pair[1].id, force="at once", dry_run=True)
     assert steps.switch(sealed, ANN, pair[1].id, force="at once", dry_run=True).new.id == pair[1].id

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
+import msgspec
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import destinations
-from gatepost.manage.use_cases.destinations import Which, accepted, forgotten, place_of, remembered
+from gatepost.manage.use_cases.client import LocalClient, every
+from gatepost.manage.use_cases.destinations import (
+    DestinationActions,
+    DestinationsQuery,
+    act_on_destinations,
+    list_destinations,
+)
 from gatepost.manage.use_cases.queue import QueueAction
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.decisions.destination_history import DestinationName, Session
@@ -37,8 +45,35 @@ def seen(gateway):
     return gateway
 
 
+class Which(NamedTuple):
+    domain: str = ""
+    organization: str = ""
+    connector: str = ""
+
+
+def remembered(gateway, who, which, *, limit=0, **more):
+    return list(every(LocalClient(gateway, who).call, list_destinations, query(which, **more), limit))
+
+
+def query(which, **more):
+    return DestinationsQuery(**which._asdict(), **more)
+
+
+def act(gateway, who, which, action, *, everything=False, dry_run=False):
+    request = DestinationActions(action=action, all=everything, **which._asdict())
+    return LocalClient(gateway, who).call(act_on_destinations, request, dry_run=dry_run)
+
+
+def accepted(gateway, who, which, **more):
+    return act(gateway, who, which, "accept", **more)
+
+
+def forgotten(gateway, who, which, **more):
+    return act(gateway, who, which, "forget", **more).items
+
+
 def names(found):
-    return [(one["organization"], one["name"]) for one in found]
+    return [(one.organization, one.name) for one in found]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +81,7 @@ def names(found):
     [
         (OWNER, Which(), {}, [("contoso", FALLEN), ("contoso", GOOD), ("fabrikam", HOSTS), ("fabrikam", FALLEN)]),
         (OWNER, Which(), {"limit": 2}, [("contoso", FALLEN), ("contoso", GOOD)]),
-        (OWNER, Which(), {"only_below": True, "limit": 2}, [("contoso", FALLEN), ("fabrikam", HOSTS)]),
+        (OWNER, Which(), {"below": True, "limit": 2}, [("contoso", FALLEN), ("fabrikam", HOSTS)]),
         (OWNER, Which("Fallen.Example"), {}, [("contoso", FALLEN), ("fabrikam", FALLEN)]),
         (OWNER, Which(connector="bank"), {}, [("fabrikam", HOSTS)]),
         (OWNER, Which("[192.0.2.1]"), {}, []),
@@ -61,40 +96,43 @@ def test_which_are_listed(seen, monkeypatch, who, which, more, expected):
 
 
 def test_what_is_behind_a_place(seen):
-    whole = remembered(seen, OWNER, Which())
-    for number, one in enumerate(whole, 1):
-        assert remembered(seen, OWNER, Which(), after=DestinationName(*place_of(one))) == whole[number:]
+    whole, after = remembered(seen, OWNER, Which()), ""
+    for one in whole:
+        page = LocalClient(seen, OWNER).call(list_destinations, query(Which(), limit=1, after=after))
+        assert page.items == [one]
+        after = page.after
+    assert after is None
 
 
 def test_what_a_record_says(seen):
     (one,) = remembered(seen, OWNER, Which(FALLEN, "contoso"))
-    assert (one["best"], one["below"]) == ("none/authenticated", ["mx"])
-    (host,) = one["hosts"]
-    assert (host["last"], host["expected"], host["tls_version"]) == ("none/none", "none/authenticated", "")
-    assert set(host["seen"]) == {"encrypted", "authenticated"}
-    assert "expected" not in remembered(seen, OWNER, Which(GOOD))[0]["hosts"][0]
+    assert (one.best, one.below) == ("none/authenticated", ["mx"])
+    (host,) = one.hosts
+    assert (host.last, host.expected, host.tls_version) == ("none/none", "none/authenticated", "")
+    assert set(host.seen) == {"encrypted", "authenticated"}
+    assert "expected" not in msgspec.to_builtins(remembered(seen, OWNER, Which(GOOD))[0].hosts[0])
 
 
 def test_what_fell_is_accepted(seen):
     planned = accepted(seen, OWNER, Which(FALLEN, "contoso"), dry_run=True)
-    assert (names(planned.destinations), planned.retried) == ([("contoso", FALLEN)], 0)
-    assert remembered(seen, OWNER, Which(FALLEN, "contoso"))[0]["below"] == ["mx"], "nothing was changed"
+    assert (names(planned.items), planned.retried) == ([("contoso", FALLEN)], 0)
+    assert remembered(seen, OWNER, Which(FALLEN, "contoso"))[0].below == ["mx"], "nothing was changed"
     done = accepted(seen, OWNER, Which(FALLEN, "contoso"))
-    assert (done.destinations[0]["below"], done.destinations[0]["best"]) == ([], "none/none")
+    assert (done.items[0].below, done.items[0].best) == ([], "none/none")
     with pytest.raises(Refusal) as refused:
         accepted(seen, OWNER, Which(FALLEN, "contoso"))
     assert refused.value.kind is Kind.CONFLICT
-    assert len(accepted(seen, OWNER, Which(), everything=True).destinations) == 2
+    assert len(accepted(seen, OWNER, Which(), everything=True).items) == 2
 
 
 def test_held_mail_is_tried_again(seen, monkeypatch):
     asked = []
 
-    def act(_, who, action, wanted):
+    def apply(_, who, action, wanted):
         asked.append((who, action, wanted))
         return ["a delivery", "another"]
 
-    monkeypatch.setattr(destinations, "act", act)
+    monkeypatch.setattr(destinations, "apply_action", apply)
     assert accepted(seen, TENANT, Which(), everything=True).retried == 4
     assert sorted((wanted.organization, wanted.domain, wanted.held) for _, _, wanted in asked) == [
         ("fabrikam", "", True),

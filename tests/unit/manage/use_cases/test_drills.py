@@ -11,6 +11,7 @@ from gatepost.manage.access.records import Actor
 from gatepost.manage.use_cases import drills
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.drills import Drill, begin_drill, choose_drilled, drilled, last_drill
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.store.interface import TraceFilter
@@ -92,13 +93,13 @@ def test_a_run_is_kept_and_on_record(base, accounts):
     chosen = choose_drilled(base.directory().resources, "open")
     run = begin_drill(base, TENANT, chosen, accounts, BY)
     assert run.wait(30)
-    assert (run.found.passed, run.trouble) == (False, "")
-    assert base.checks.find(run.id, OWNER, Drill) is run
+    assert (run.result.passed, run.trouble) == (False, "")
+    assert base.kept(Jobs).find(run.id, OWNER, Drill) is run
     with pytest.raises(Refusal):
-        base.checks.find(run.id, STRANGER, Drill)
+        base.kept(Jobs).find(run.id, STRANGER, Drill)
     (deed,) = accounts.deeds(OWNER)
     assert (deed.action, deed.organization, deed.subject) == ("connector-drill", "contoso", chosen.label)
-    assert deed.detail == {"outcome": "failed", "sha256": run.found.sha256}
+    assert deed.detail == {"outcome": "failed", "sha256": run.result.sha256}
 
 
 def test_one_that_cannot_be_held_says_why(base, accounts, monkeypatch):

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager, suppress
 import pytest
 
 from gatepost.manage.use_cases import listening
-from gatepost.manage.use_cases.listening import Found, Listening
+from gatepost.manage.use_cases.listening import Listening, ServiceStatus
 from gatepost.settings.model import Settings
 
 
@@ -67,19 +67,19 @@ def unused():
 )
 def test_what_a_listener_says(says, ok, detail):
     with server(says) as address:
-        assert Listening(settings(("mx", address))).look() == [Found(f"mx {address}", ok, detail)]
+        assert Listening(settings(("mx", address))).look() == [ServiceStatus(f"mx {address}", ok, detail)]
 
 
 def test_a_listener_everywhere_is_asked_on_loopback():
     with server(b"220 mx\r\n") as address:
         everywhere = address.replace("127.0.0.1", "0.0.0.0")
-        assert Listening(settings(("mx", everywhere))).look() == [Found(f"mx {everywhere}", True, "220 mx")]
+        assert Listening(settings(("mx", everywhere))).look() == [ServiceStatus(f"mx {everywhere}", True, "220 mx")]
 
 
 def test_nobody_listens():
     address = unused()
     (found,) = Listening(settings(("mx", address))).look()
-    assert found == Found(f"mx {address}", False, "does not answer: Connection refused")
+    assert found == ServiceStatus(f"mx {address}", False, "does not answer: Connection refused")
     assert Listening(settings()).look() == []
 
 
@@ -121,4 +121,4 @@ def test_a_look_is_good_for_a_moment(monkeypatch):
 def test_metrics(says, ok, detail):
     with server(says, hears=True) as address:
         looking = Listening(settings(metrics={"address": address}))
-        assert looking.look() == [Found(f"metrics {address}", ok, detail)]
+        assert looking.look() == [ServiceStatus(f"metrics {address}", ok, detail)]

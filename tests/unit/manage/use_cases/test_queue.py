@@ -3,20 +3,22 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.client import LocalClient, every
 from gatepost.manage.use_cases.queue import (
     RETURN_TEXT,
+    GetQueued,
+    ListQueue,
+    ListWaitingDestinations,
     QueueAction,
-    act,
-    chosen,
-    destinations,
-    entries,
-    entry_record,
-    message_body,
-    message_entries,
-    place_of,
+    QueueActions,
+    act_on_queue,
+    get_queued,
+    list_queue,
+    list_waiting_destinations,
+    read_queued,
 )
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.store.interface import QueueFilter, TraceFilter
+from gatepost.store.interface import TraceFilter
 from gatepost.store.schema import QUEUE_FILE
 from gatepost.store.trace_search import search_trace
 
@@ -39,7 +41,24 @@ def gateway(gateway, queued):
 
 
 def names(found):
-    return " ".join(one.delivery.recipients[0].address[0] for one in found)
+    return " ".join(one.recipients[0].address[0] for one in found)
+
+
+def entries(gateway, who, **wanted):
+    return list(every(LocalClient(gateway, who).call, list_queue, ListQueue(**wanted)))
+
+
+def act(gateway, who, action, *, dry_run=False, **given):
+    given = {"all": True, "reason": "x" * (action is QueueAction.DROP)} | given
+    return LocalClient(gateway, who).call(act_on_queue, QueueActions(action=action, **given), dry_run=dry_run)
+
+
+def get(gateway, who, message):
+    return LocalClient(gateway, who).call(get_queued, GetQueued(message=message)).items
+
+
+def read(gateway, who, message):
+    return b"".join(LocalClient(gateway, who).call(read_queued, GetQueued(message=message)).chunks)
 
 
 # who, filter -> recipients
@@ -61,33 +80,34 @@ SEEN = [
 
 @pytest.mark.parametrize(("who", "wanted", "expected"), SEEN)
 def test_everybody_finds_what_is_theirs(gateway, who, wanted, expected):
-    assert names(entries(gateway, who, QueueFilter(**wanted))) == expected
+    assert names(entries(gateway, who, **wanted)) == expected
 
 
 @pytest.mark.parametrize(("who", "expected"), [(OWNER, ["contoso", {"connector": "c"}]), (FABRIKAM, ["fabrikam", {}])])
 def test_a_message_for_several_shows_nobody_what_is_anothers(gateway, who, expected):
-    found = message_entries(gateway, who, QueueFilter(message=gateway.ids[2]))
-    message = entry_record(found[-1], who)["message"]
-    assert [message["organization"], message["inbound"]] == expected
-    assert message["id"] == gateway.ids[2]
-    assert ("contoso" in str([entry_record(one, who) for one in found])) is (who is OWNER)
+    found = get(gateway, who, gateway.ids[2])
+    message = found[-1].message
+    assert [message.organization, message.inbound] == expected
+    assert message.id == gateway.ids[2]
+    assert ("contoso" in str(found)) is (who is OWNER)
 
 
 def test_pages_go_on_where_the_one_before_ended(gateway, queued):
     queued(gateway.data, {"contoso": ["e@contoso.example"]}, {"contoso": ["f@contoso.example"]}, shard=1)
-    found, after = [], None
-    while page := entries(gateway, OWNER, QueueFilter(limit=2), after):
-        found.append(names(page))
-        after = place_of(page[-1])
+    found, after = [], ""
+    while after is not None:
+        page = LocalClient(gateway, OWNER).call(list_queue, ListQueue(limit=2, after=after))
+        found.append(names(page.items))
+        after = page.after
     assert found == ["a b", "c d", "e f"]
 
 
 @pytest.mark.parametrize("who", [CONTOSO, NOBODY])
 def test_anothers_message_is_not_there(gateway, who):
     with pytest.raises(Refusal) as caught:
-        message_entries(gateway, who, QueueFilter(message=gateway.ids[1]))
+        get(gateway, who, gateway.ids[1])
     with pytest.raises(Refusal) as missing:
-        message_entries(gateway, who, QueueFilter(message=NO_ID))
+        get(gateway, who, NO_ID)
     assert caught.value.kind is missing.value.kind is Kind.MISSING
     assert caught.value.text.replace(gateway.ids[1], NO_ID) == missing.value.text
 
@@ -106,17 +126,15 @@ HELD = [
 
 @pytest.mark.parametrize(("who", "wanted", "places", "expected"), HELD)
 def test_only_what_is_seen_is_changed(gateway, who, wanted, places, expected):
-    messages = [gateway.ids[place] for place in places]
-    tried = act(gateway, who, QueueAction.HOLD, QueueFilter(**wanted), messages=messages, dry_run=True)
-    asked = chosen(gateway, who, QueueAction.HOLD, QueueFilter(**wanted), messages=messages)
-    assert (asked.deliveries, asked.first) == (len(tried), tried)
-    assert asked.messages == len({one.delivery.message.id for one in tried})
-    few = chosen(gateway, who, QueueAction.HOLD, QueueFilter(**wanted), messages=messages, first=1)
-    assert few == asked._replace(first=tried[:1])
-    assert names(entries(gateway, OWNER, QueueFilter(held=True))) == ""
-    done = act(gateway, who, QueueAction.HOLD, QueueFilter(**wanted), messages=messages)
-    assert names(tried) == names(done) == expected
-    assert names(entries(gateway, OWNER, QueueFilter(held=True))) == expected
+    meant = {"messages": [gateway.ids[place] for place in places], "all": not places and not wanted, **wanted}
+    tried = act(gateway, who, QueueAction.HOLD, dry_run=True, **meant)
+    assert names(entries(gateway, OWNER, held=True)) == ""
+    done = act(gateway, who, QueueAction.HOLD, **meant)
+    assert (tried.dry_run, done.dry_run) == (True, False)
+    assert (tried.changed, tried.messages, tried.items) == (done.changed, done.messages, done.items)
+    assert done.messages == len({one.message.id for one in done.items})
+    assert names(done.items) == expected
+    assert names(entries(gateway, OWNER, held=True)) == expected
     rows = search_trace(gateway.data / "trace", TraceFilter(event="HOLD"))
     assert sorted(row.recipient[0] for row in rows) == expected.split()
     assert all(row.organization == row.recipient.partition("@")[2].partition(".")[0] for row in rows)
@@ -124,90 +142,91 @@ def test_only_what_is_seen_is_changed(gateway, who, wanted, places, expected):
 
 
 def test_wrong_ids_change_nothing_and_are_all_named(gateway):
-    with pytest.raises(Refusal) as caught:
-        act(gateway, OWNER, QueueAction.DROP, QueueFilter(), messages=[gateway.ids[0], "1", "x"])
-    assert caught.value.kind is Kind.INPUT
-    with pytest.raises(Refusal):
-        chosen(gateway, OWNER, QueueAction.DROP, QueueFilter(), messages=[gateway.ids[0], "1", "x"])
-    assert [error.path for error in caught.value.errors] == ["messages[1]", "messages[2]"]
-    assert len(entries(gateway, OWNER, QueueFilter())) == 4
+    for dry_run in (True, False):
+        with pytest.raises(Refusal) as caught:
+            act(gateway, OWNER, QueueAction.DROP, messages=[gateway.ids[0], "1", "x"], dry_run=dry_run)
+        assert caught.value.kind is Kind.INPUT
+        assert [error.path for error in caught.value.errors] == ["messages[1]", "messages[2]"]
+    assert len(entries(gateway, OWNER)) == 4
 
 
 def test_what_cannot_be_asked(gateway):
-    for ask in (
-        lambda: entries(gateway, OWNER, QueueFilter(message="x")),
-        lambda: list(message_body(gateway, OWNER, "x")),
-    ):
+    for ask in (get, read):
         with pytest.raises(Refusal) as caught:
-            ask()
+            ask(gateway, OWNER, "x")
         assert caught.value.kind is Kind.INPUT
-    with pytest.raises(Refusal) as gone:
-        list(message_body(gateway, OWNER, NO_ID))
-    assert gone.value.kind is Kind.MISSING
+        with pytest.raises(Refusal) as gone:
+            ask(gateway, OWNER, NO_ID)
+        assert gone.value.kind is Kind.MISSING
 
 
 def test_whose_it_is_to_read(gateway, queued):
     """The third came to both, and is contoso's."""
     first, second, third = gateway.ids
-    assert b"".join(message_body(gateway, OWNER, second)) == b""
-    assert b"".join(message_body(gateway, CONTOSO, third)) == b""
+    assert read(gateway, OWNER, second) == b""
+    assert read(gateway, CONTOSO, third) == b""
     for who, message in ((FABRIKAM, third), (FABRIKAM, first), (CONTOSO, second), (NOBODY, first)):
         with pytest.raises(Refusal) as refused:
-            message_body(gateway, who, message)
+            read(gateway, who, message)
         assert refused.value.kind is Kind.MISSING
     (big,) = queued(gateway.data, {"contoso": ["a@contoso.example"], "body": b"Subject: x\r\n\r\n" + b"x" * 300_000})
-    assert len(b"".join(message_body(gateway, CONTOSO, big))) == 300_014
+    assert len(read(gateway, CONTOSO, big)) == 300_014
 
 
 def test_a_queue_that_cannot_be_read(gateway):
     (gateway.data / "queue" / "0" / QUEUE_FILE).write_bytes(b"no database" * 500)
     for ask in (
-        lambda: entries(gateway, OWNER, QueueFilter()),
-        lambda: act(gateway, OWNER, QueueAction.RETRY, QueueFilter()),
-        lambda: chosen(gateway, OWNER, QueueAction.RETRY, QueueFilter()),
-        lambda: list(message_body(gateway, OWNER, gateway.ids[0])),
+        lambda: entries(gateway, OWNER),
+        lambda: act(gateway, OWNER, QueueAction.RETRY),
+        lambda: act(gateway, OWNER, QueueAction.RETRY, dry_run=True),
+        lambda: counted(gateway, OWNER),
+        lambda: read(gateway, OWNER, gateway.ids[0]),
     ):
         with pytest.raises(Refusal) as caught:
             ask()
         assert caught.value.kind is Kind.UNREADABLE
 
 
+def counted(gateway, who, **wanted):
+    return LocalClient(gateway, who).call(list_waiting_destinations, ListWaitingDestinations(**wanted)).items
+
+
 # who, filter -> destination: all, held, oldest
 COUNTED = [
-    (OWNER, {}, {"contoso/contoso.example": (2, 1), "fabrikam/fabrikam.example": (2, 0)}),
-    (CONTOSO, {}, {"contoso/contoso.example": (2, 1)}),
+    (OWNER, {}, {"contoso.example": (2, 1), "fabrikam.example": (2, 0)}),
+    (CONTOSO, {}, {"contoso.example": (2, 1)}),
     (NOBODY, {}, {}),
-    (OWNER, {"state": "held"}, {"contoso/contoso.example": (1, 1)}),
-    (FABRIKAM, {"recipient": "d@fabrikam.example"}, {"fabrikam/fabrikam.example": (1, 0)}),
+    (OWNER, {"state": "held"}, {"contoso.example": (1, 1)}),
+    (FABRIKAM, {"recipient": "d@fabrikam.example"}, {"fabrikam.example": (1, 0)}),
 ]
 
 
 @pytest.mark.parametrize(("who", "wanted", "expected"), COUNTED)
 def test_what_waits_is_counted_by_destination(gateway, queued, who, wanted, expected):
-    act(gateway, OWNER, QueueAction.HOLD, QueueFilter(recipient="a@contoso.example"))
-    found = destinations(gateway, who, QueueFilter(**wanted, limit=0))
+    act(gateway, OWNER, QueueAction.HOLD, recipient="a@contoso.example")
+    found = counted(gateway, who, **wanted)
     assert {one.destination: (one.count, one.held) for one in found} == expected
     assert all(one.active + one.deferred + one.held == one.count for one in found)
-    assert all(
-        one.oldest == int(gateway.ids[0 if one.destination.startswith("con") else 1], 16) for one in found if not wanted
-    )
+    oldest = {one.destination: one.oldest_message for one in found if not wanted}
+    assert all(oldest[name] == gateway.ids[0 if name.startswith("con") else 1] for name in oldest)
     queued(gateway.data, {"fabrikam": ["e@fabrikam.example"]}, shard=1)
-    (first, *_) = destinations(gateway, OWNER, QueueFilter(limit=0))
-    assert (first.destination, first.count) == ("fabrikam/fabrikam.example", 3)
+    (first, *_) = counted(gateway, OWNER)
+    assert (first.organization, first.destination, first.count) == ("fabrikam", "fabrikam.example", 3)
 
 
 def test_returned_mail_says_who_what_and_why(gateway):
-    wanted = QueueFilter(recipient="a@contoso.example")
-    (found,) = act(gateway, CONTOSO, QueueAction.RETURN, wanted, reason="ticket", text="Closed")
-    assert found.delivery.returned is None, "as it was"
-    (entry,) = entries(gateway, OWNER, wanted)
-    assert (entry.delivery.returned.author, entry.delivery.returned.text) == ("con", "Closed")
+    wanted = {"recipient": "a@contoso.example"}
+    (found,) = act(gateway, CONTOSO, QueueAction.RETURN, **wanted, reason="ticket", text="Closed").items
+    assert found.returned_by == "", "as it was"
+    (entry,) = entries(gateway, OWNER, **wanted)
+    assert entry.returned_by == "con"
     (event,) = search_trace(gateway.data / "trace", TraceFilter(event="RETURN"))
     assert (event.organization, event.detail["author"], event.detail["why"]) == ("contoso", "con", "ticket")
-    assert act(gateway, FABRIKAM, QueueAction.RETURN, wanted) == []
-    act(gateway, OWNER, QueueAction.RETURN, QueueFilter(recipient="b@fabrikam.example"))
-    (entry,) = entries(gateway, OWNER, QueueFilter(recipient="b@fabrikam.example"))
-    assert entry.delivery.returned.text == RETURN_TEXT
+    assert event.detail["text"] == "Closed"
+    assert act(gateway, FABRIKAM, QueueAction.RETURN, **wanted).items == []
+    act(gateway, OWNER, QueueAction.RETURN, recipient="b@fabrikam.example")
+    (event,) = search_trace(gateway.data / "trace", TraceFilter(event="RETURN", organization="fabrikam"))
+    assert event.detail["text"] == RETURN_TEXT
 
 
 @pytest.mark.parametrize(
@@ -222,7 +241,16 @@ def test_returned_mail_says_who_what_and_why(gateway):
 )
 def test_texts_that_cannot_be_sent_or_kept_change_nothing(gateway, texts, field):
     with pytest.raises(Refusal) as refused:
-        act(gateway, OWNER, QueueAction.RETURN, QueueFilter(), **texts)
+        act(gateway, OWNER, QueueAction.RETURN, **texts)
     assert (refused.value.kind, [one.path for one in refused.value.errors]) == (Kind.INPUT, [field])
-    assert all(one.delivery.returned is None for one in entries(gateway, OWNER, QueueFilter()))
-    act(gateway, OWNER, QueueAction.HOLD, QueueFilter(), reason="Gr\u00fcnde")
+    assert all(one.returned_by == "" for one in entries(gateway, OWNER))
+    act(gateway, OWNER, QueueAction.HOLD, reason="Gr\u00fcnde")
+
+
+def test_nothing_is_dropped_without_a_reason_or_by_who_names_no_mail(gateway):
+    for given, field in (({"reason": " "}, "reason"), ({"all": False, "reason": "x"}, "messages")):
+        with pytest.raises(Refusal) as refused:
+            act(gateway, OWNER, QueueAction.DROP, **given)
+        assert [one.path for one in refused.value.errors] == [field]
+    assert act(gateway, OWNER, QueueAction.DROP, reason="", dry_run=True).changed == 4
+    assert act(gateway, OWNER, QueueAction.DROP, all=False, state="deferred", domain="fabrikam.example").changed == 2

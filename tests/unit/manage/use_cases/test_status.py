@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.listening import Found
+from gatepost.manage.use_cases.client import LocalClient
+from gatepost.manage.use_cases.listening import Listening, ServiceStatus
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resolving import Resolving
 from gatepost.manage.use_cases.status import (
-    Logins,
+    GetStatus,
+    StatusAlarms,
+    StatusConfiguration,
     configuration,
-    queue_depth,
-    status,
-    status_of,
-    status_record,
+    get_status,
     workers,
 )
 from gatepost.store.schema import LOCK_FILE
@@ -24,12 +24,12 @@ FABRIKAM = Principal("fab", frozenset(Scope), frozenset({"fabrikam"}))
 
 
 def test_the_configuration_in_force(gateway):
-    assert configuration(gateway) == (0, 0.0, "")
+    assert configuration(gateway) == StatusConfiguration(0, 0.0, "")
     with gateway.config() as store:
         store.apply({"organization": {"contoso": {}}}, author="ann")
-    version, at, author = configuration(gateway)
-    assert (version, author) == (1, "ann")
-    assert at > 0
+    found = configuration(gateway)
+    assert (found.version, found.author) == (1, "ann")
+    assert found.at > 0
 
 
 def test_a_configuration_that_cannot_be_read(gateway):
@@ -37,12 +37,6 @@ def test_a_configuration_that_cannot_be_read(gateway):
     with pytest.raises(Refusal) as caught:
         configuration(gateway)
     assert caught.value.kind is Kind.UNREADABLE
-
-
-def test_the_depth_of_the_queue(gateway, queued):
-    queued(gateway.data, {"contoso": ["a@b.example"]}, {"fabrikam": ["a@b.example"]})
-    assert queue_depth(gateway, OWNER) == ({"active": 0, "deferred": 2, "held": 0}, 0)
-    assert queue_depth(gateway, FABRIKAM) == ({"active": 0, "deferred": 1, "held": 0}, 0)
 
 
 @pytest.mark.parametrize(
@@ -58,19 +52,22 @@ def test_workers(gateway, text, ok):
     assert not any(one.ok for one in found[1:])
 
 
-def test_all_of_it_for_machines_and_back(gateway):
+def status(gateway, principal=OWNER):
+    return LocalClient(gateway, principal).call(get_status, GetStatus())
+
+
+def test_all_of_it(gateway, queued):
+    queued(gateway.data, {"contoso": ["a@b.example"]}, {"fabrikam": ["a@b.example"]})
     with gateway.config() as store:
         store.apply({"organization": {"contoso": {}}}, author="ann")
-    found = status(gateway, OWNER)
+    found = status(gateway)
     assert (found.hostname, found.ok, found.logins) == (gateway.settings.server.hostname, False, None)
-    assert (found.certificates, found.mail) == ((0, "no alarms"), (0, "no alarms"))
-    assert status_of(json.loads(json.dumps(status_record(found)))) == found
-    logins = Logins(["PLAIN"], {"contoso": ["entra"]}, ["contoso"])
-    assert status_of(status_record(found._replace(logins=logins))).logins == logins
+    assert (found.certificates, found.mail) == (StatusAlarms(0, "no alarms"), StatusAlarms(0, "no alarms"))
+    assert (found.queue.deferred, found.in_doubt) == (2, 0)
 
 
 @pytest.mark.parametrize(
-    ("listeners", "workers", "nameservers", "ok"),
+    ("listeners", "alive", "nameservers", "ok"),
     [
         ((True,), (True,), True, True),
         ((), (True,), True, False),
@@ -79,11 +76,12 @@ def test_all_of_it_for_machines_and_back(gateway):
         ((True,), (True,), False, False),
     ],
 )
-def test_whether_it_is_well(gateway, listeners, workers, nameservers, ok):
-    found = status(gateway, OWNER)
-    told = ([Found("x", one, "") for one in some] for some in (listeners, workers))
-    asked = Found("127.0.0.1:53", nameservers, "")
-    assert found._replace(listeners=next(told), workers=next(told), nameservers=asked).ok is ok
+def test_whether_it_is_well(gateway, monkeypatch, listeners, alive, nameservers, ok):
+    given = [[ServiceStatus("x", one, "") for one in some] for some in (listeners, alive)]
+    monkeypatch.setattr(gateway.kept(Listening), "look", lambda: given[0])
+    monkeypatch.setattr("gatepost.manage.use_cases.status.workers", lambda _: given[1])
+    monkeypatch.setattr(gateway.kept(Resolving), "look", lambda: ServiceStatus("127.0.0.1:53", nameservers, ""))
+    assert status(gateway).ok is ok
 
 
 def test_it_is_for_who_sees_the_gateway(gateway):

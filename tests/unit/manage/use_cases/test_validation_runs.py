@@ -10,6 +10,7 @@ from gatepost.manage.access.records import Actor
 from gatepost.manage.use_cases import validation_runs
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.choice import choose_connector
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.use_cases.validation import Stopped, Trial, last_validation
@@ -50,10 +51,10 @@ def begun(base, accounts, trial=None, who=OWNER, keep=None):
 def test_a_run_tells_of_its_tasks_is_kept_and_on_record(base, accounts):
     run = begun(base, accounts)
     assert run.wait(30)
-    assert (run.found["outcome"], run.trouble) == ("not-validated", "")
+    assert (run.result["outcome"], run.trouble) == ("not-validated", "")
     assert run.version > 3, "resolving, connecting, and the end"
     chosen = choose_connector(base.directory().resources, "bank-out")
-    assert last_validation(base, chosen) == run.found
+    assert last_validation(base, chosen) == run.result
     (deed,) = [one for one in accounts.deeds(OWNER) if one.action == "connector-validate"]
     assert (deed.who, deed.organization, deed.subject) == ("ann", "contoso", chosen.label)
     assert deed.detail == {"outcome": "not-validated", "draft": False}
@@ -62,16 +63,16 @@ def test_a_run_tells_of_its_tasks_is_kept_and_on_record(base, accounts):
 def test_who_sees_the_organization_sees_it(base, accounts):
     run = begun(base, accounts)
     assert run.wait(30)
-    assert base.checks.find(run.id, TENANT, Tried) is run
+    assert base.kept(Jobs).find(run.id, TENANT, Tried) is run
     with pytest.raises(Refusal) as refused:
-        base.checks.find(run.id, STRANGER, Tried)
+        base.kept(Jobs).find(run.id, STRANGER, Tried)
     assert refused.value.kind is Kind.MISSING
 
 
 def test_what_could_not_be_kept_is_a_note(base, accounts):
     run = begun(base, accounts, keep=lambda _: "the disk is full")
     assert run.wait(30)
-    assert run.found["notes"] == ["the disk is full"]
+    assert run.result["notes"] == ["the disk is full"]
 
 
 def test_what_cannot_be_tried_is_refused_at_once_or_ends_the_run(base, accounts):
@@ -102,7 +103,7 @@ def test_a_page_is_waited_for(base, accounts, monkeypatch):
     assert not run.wait(0.2)
     run.followed.set()
     assert run.wait(30)
-    assert run.found["outcome"] == "not-validated"
+    assert run.result["outcome"] == "not-validated"
     monkeypatch.setattr(validation_runs, "_PATIENCE", 0.01)
     run = begin_validation(base, OWNER, candidate, accounts, BY, live=True)
     assert run.wait(30)

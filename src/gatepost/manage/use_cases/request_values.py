@@ -1,6 +1,6 @@
-"""Parameters and bodies as declared types: every error at once, each with the path of its field.
+"""Values of requests as their declared types: every error at once, each with the path of its field.
 
-msgspec ends at the first error; here each field is converted by itself. Used by `manage.rest.serving`. Pure.
+msgspec ends at the first error; here each field is converted by itself. Used by `execution` and by REST. Pure.
 """
 
 from __future__ import annotations
@@ -63,6 +63,30 @@ def body_value[T: msgspec.Struct](kind: type[T], given: Mapping[str, Any]) -> T:
     return _converted(kind, given, "", [], strict=True)
 
 
+def path_value[T: msgspec.Struct](kind: type[T], given: Mapping[str, str]) -> T:
+    """What stands in the braces of a path, as a value. Raises WrongFields."""
+    return _converted(kind, given, "", [], strict=False)
+
+
+def checked[T: msgspec.Struct](request: T) -> T:
+    """A request that was built in Python, within the limits of its type. Raises WrongFields."""
+    return _converted(type(request), msgspec.to_builtins(request), "", [], strict=True)
+
+
+def limits(kind: type[msgspec.Struct]) -> dict[str, int]:
+    """The longest text of each field that has a limit, in characters, by its name in JSON: `maxlength` of forms."""
+    found = {one.encode_name: _longest(msgspec.inspect.type_info(one.type)) for one in msgspec.structs.fields(kind)}
+    return {name: longest for name, longest in found.items() if longest is not None}
+
+
+def _longest(kind: msgspec.inspect.Type) -> int | None:
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _longest(kind.type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return next(filter(None, map(_longest, kind.types)), None)
+    return kind.max_length if isinstance(kind, msgspec.inspect.StrType) else None
+
+
 def _converted[T: msgspec.Struct](
     kind: type[T], given: Mapping[str, Any], prefix: str, errors: list[FieldError], *, strict: bool
 ) -> T:
@@ -94,7 +118,7 @@ def _in_words(text: str, kind: msgspec.inspect.Type) -> str:
     if found := _NO_CHOICE.fullmatch(text):
         return f"{found['given']} is not possible here; {_one_of(_choices(kind))}"
     if found := _PATTERN.fullmatch(text):
-        return _form(found["pattern"].replace("\\\\", "\\"))
+        return _named_form(kind) or _form(found["pattern"].replace("\\\\", "\\"))
     if found := _BOUND.fullmatch(text):
         bound = f"{_SIDES[found['side']]} {found['bound'].removesuffix('.0')}"
         unit = "entries" if found["type"] == "array" else "character(s)"
@@ -103,6 +127,11 @@ def _in_words(text: str, kind: msgspec.inspect.Type) -> str:
         wanted = [_TYPES[one] for one in found["type"].split(" | ") if one in _TYPES]
         return f"must be {' or '.join(wanted)}" if wanted else text
     return text
+
+
+def _named_form(kind: msgspec.inspect.Type) -> str:
+    """What `Meta(extra={"form": …})` says of a value that does not match: "is not a queue id: …"."""
+    return str((kind.extra or {}).get("form", "")) if isinstance(kind, msgspec.inspect.Metadata) else ""
 
 
 def _form(pattern: str) -> str:

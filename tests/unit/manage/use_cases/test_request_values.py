@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from gatepost.manage.rest.conversion import WrongFields, body_value, query_value
+from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
 
 
 class Inner(msgspec.Struct):

@@ -6,8 +6,8 @@ import pytest
 
 from gatepost.analysis.checks.partner_report import PartnerCheck
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases import check_runs
-from gatepost.manage.use_cases.check_runs import CheckRuns
+from gatepost.manage.use_cases import jobs
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import Target
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 
@@ -32,9 +32,9 @@ def test_a_run_tells_what_it_knows_and_ends():
         told(FOUND)
         return FOUND
 
-    run = CheckRuns().begin(TARGET, ANN, work)
+    run = Jobs().start(TARGET, ANN, work)
     assert run.wait(20)
-    assert (run.found, run.trouble, run.version) == (FOUND, "", 2)
+    assert (run.result, run.trouble, run.version) == (FOUND, "", 2)
 
 
 @pytest.mark.parametrize(
@@ -45,28 +45,28 @@ def test_a_run_that_fails_ends_too(error, text):
         told(FOUND)
         raise error
 
-    run = CheckRuns().begin(TARGET, ANN, work)
+    run = Jobs().start(TARGET, ANN, work)
     assert run.wait(20)
     assert text in run.trouble
     assert "secret" not in run.trouble
-    assert run.found is FOUND
+    assert run.result is FOUND
 
 
 def test_few_run_at_a_time_and_fewer_of_one(held):
-    runs = CheckRuns()
-    begun = [runs.begin(TARGET, ANN, held) for _ in range(2)]
+    runs = Jobs()
+    begun = [runs.start(TARGET, ANN, held) for _ in range(2)]
     for who, wanted in ((ANN, 0), (BOB, 2), (TIM, 2), (TINA, 0)):
-        begun += [runs.begin(TARGET, who, held) for _ in range(wanted)]
+        begun += [runs.start(TARGET, who, held) for _ in range(wanted)]
         with pytest.raises(Refusal) as refused:
-            runs.begin(TARGET, who, held)
+            runs.start(TARGET, who, held)
         assert refused.value.kind is Kind.CONFLICT
     assert len(begun) == 6
     assert not begun[0].wait(0)
 
 
 def test_who_sees_what_the_asker_saw_sees_it():
-    runs = CheckRuns()
-    tenants, gateways = (runs.begin(TARGET, who, lambda _: FOUND) for who in (TIM, ANN))
+    runs = Jobs()
+    tenants, gateways = (runs.start(TARGET, who, lambda _: FOUND) for who in (TIM, ANN))
     for who in (TIM, TINA, ANN):
         assert runs.find(tenants.id, who, Target) is tenants
     assert runs.find(gateways.id, BOB, Target) is gateways
@@ -79,13 +79,13 @@ def test_who_sees_what_the_asker_saw_sees_it():
 
 
 def test_results_are_kept_for_an_hour_and_not_too_many(monkeypatch):
-    runs = CheckRuns()
-    old = runs.begin(TARGET, ANN, lambda _: FOUND)
+    runs = Jobs()
+    old = runs.start(TARGET, ANN, lambda _: FOUND)
     assert old.wait(20)
     old.begun -= 3601
-    new = runs.begin(TARGET, ANN, lambda _: FOUND)
+    new = runs.start(TARGET, ANN, lambda _: FOUND)
     assert new.wait(20)
     assert runs.recent(ANN, Target) == [new]
-    monkeypatch.setattr(check_runs, "_MOST", 1)
-    last = runs.begin(TARGET, ANN, lambda _: FOUND)
+    monkeypatch.setattr(jobs, "_MOST", 1)
+    last = runs.start(TARGET, ANN, lambda _: FOUND)
     assert runs.recent(ANN, Target) == [last] or last.wait(20)

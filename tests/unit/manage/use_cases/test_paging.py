@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.manage.rest.paging import Paging, page_of, position
-from gatepost.manage.rest.problem import Problem
 from gatepost.manage.use_cases.cursors import cursor
-from gatepost.manage.web.problem import ProblemType
+from gatepost.manage.use_cases.declaration import Items
+from gatepost.manage.use_cases.paging import Paging, cut, page_of, position
+from gatepost.manage.use_cases.refusal import Kind, Refusal
 
 NAMES = st.lists(st.text(min_size=1), unique=True)
 
@@ -51,7 +51,7 @@ def test_a_list_that_changes_between_pages(later, expected):
 
 def test_items_are_shown_and_the_version_goes_with_them():
     page = page_of(["a"], str, Paging(), str.upper, 17)
-    assert page == (["A"], None, 17)
+    assert page == Items(["A"], None, 17)
 
 
 WRONG = ["!", "e", "é", cursor("text"), cursor([1]), cursor([1, 2]), base64.urlsafe_b64encode(b"[1,").decode()]
@@ -59,12 +59,18 @@ WRONG = ["!", "e", "é", cursor("text"), cursor([1]), cursor([1, 2]), base64.url
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_no_page_gave_is_no_cursor(text):
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(Refusal) as caught:
         position(text, tuple[int, str])
-    assert caught.value.kind is ProblemType.INVALID
-    assert [error.path for error in caught.value.errors] == ["query.after"]
+    assert caught.value.kind is Kind.INPUT
+    assert [error.path for error in caught.value.errors] == ["after"]
 
 
 @given(st.integers(0, 2**40), st.text())
 def test_a_cursor_is_read_back(place, name):
     assert position(cursor((place, name)), tuple[int, str]) == (place, name)
+
+
+@pytest.mark.parametrize(("items", "expected"), [("abc", ("ab", "b")), ("ab", ("ab", None)), ("", ("", None))])
+def test_one_more_than_is_shown_says_that_there_is_a_rest(items, expected):
+    shown, after = cut(items, 2, str)
+    assert (shown, after and position(after, str)) == expected

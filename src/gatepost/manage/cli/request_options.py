@@ -1,0 +1,153 @@
+"""Options of a command, derived from the fields of the request that it makes: names, types, limits, defaults, help."""
+
+from __future__ import annotations
+
+import re
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_type_hints
+
+import click
+import msgspec
+from msgspec import inspect
+
+from gatepost.manage.use_cases.declaration import Cli, any_marker
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.policy.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+_PAGING: Final = frozenset({"limit", "after"})
+_PREFIX: Final = "request_"
+
+limit_option = click.option(
+    "--limit", default=1000, type=click.IntRange(0), show_default=True, help="At most so many; 0 = all."
+)
+"""Of lists, which commands read page by page."""
+
+
+def request_options[F: Callable[..., Any]](kind: type[msgspec.Struct], /, **fixed: Any) -> Callable[[F], F]:
+    """Give a command the options and arguments of a request, which it gets as `request`.
+
+    fixed: values of fields that the command does not ask for, such as which action it is. `limit` and `after` are left
+    out: see `limit_option`.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    fields = [one for one in msgspec.structs.fields(kind) if one.name not in {*fixed, *_PAGING}]
+
+    names = {one.encode_name: _option(one, _marker(hints, one)) for one in fields}
+
+    def decorated(command: F) -> F:
+        @wraps(command)
+        def called(**given: Any) -> Any:
+            values = {one.name: given.pop(_PREFIX + one.name) for one in fields}
+            try:
+                return command(request=kind(**values, **fixed), **given)
+            except Refusal as refusal:
+                refusal.errors = tuple(FieldError(_renamed(one.path, names), one.message) for one in refusal.errors)
+                raise
+
+        result: Any = called
+        for one in reversed(fields):
+            result = _parameter(one, _marker(hints, one))(result)
+        found: F = result
+        return found
+
+    return decorated
+
+
+def _marker(hints: Mapping[str, Any], one: msgspec.structs.FieldInfo) -> Cli:
+    marker: Cli = any_marker(hints[one.name], Cli) or Cli()
+    return marker
+
+
+def _option(one: msgspec.structs.FieldInfo, marker: Cli) -> str:
+    """What a person types for a field; the name of an argument."""
+    return one.name if marker.argument else f"--{(marker.option or one.name).replace('_', '-')}"
+
+
+def _renamed(path: str, names: Mapping[str, str]) -> str:
+    """Where an error is, as a command calls it: "--reason", not "reason"."""
+    name = re.split(r"[.\[]", path)[0]
+    return names.get(name, name) + path.removeprefix(name)
+
+
+class _Taken(NamedTuple):
+    """How click takes values of a type. convert: what it gives to what the request has."""
+
+    settings: dict[str, Any]
+    convert: Callable[[Any], Any]
+
+
+def _parameter(one: msgspec.structs.FieldInfo, marker: Cli) -> Callable[[Any], Any]:
+    kind, description = _described(inspect.type_info(one.type))
+    taken = _taken(kind)
+    settings: dict[str, Any] = taken.settings | {"callback": lambda _, __, value: taken.convert(value)}
+    if marker.metavar is not None:
+        settings["metavar"] = marker.metavar
+    if one.required:
+        settings["required"] = True
+    elif not isinstance(kind, _LISTS):
+        settings["default"] = _default(one.default, is_choice="type" in settings)
+    if marker.argument:
+        settings.setdefault("metavar", one.name.upper() if one.required else f"[{one.name.upper()}]")
+        multiple = settings.pop("multiple", False)
+        return click.argument(_PREFIX + one.name, nargs=-1 if multiple else 1, **settings)
+    text = marker.help or description
+    return click.option(_option(one, marker), _PREFIX + one.name, help=text or None, **settings)
+
+
+def _default(value: Any, *, is_choice: bool) -> Any:
+    """As click takes it: nothing was chosen, a choice by its text."""
+    if isinstance(value, str) and is_choice:
+        return str(value) or None
+    return value
+
+
+_LISTS: Final = (inspect.ListType, inspect.VarTupleType)
+
+
+def _described(kind: inspect.Type) -> tuple[inspect.Type, str]:
+    """The type without what is said of it, and without None; and what is said."""
+    text = ""
+    while isinstance(kind, inspect.Metadata | inspect.UnionType):
+        if isinstance(kind, inspect.Metadata):
+            text = (kind.extra_json_schema or {}).get("description", text)
+            kind = kind.type
+        else:
+            (kind,) = (one for one in kind.types if not isinstance(one, inspect.NoneType))
+    return kind, text
+
+
+def _taken(kind: inspect.Type) -> _Taken:
+    """Raises TypeError for what no option takes."""
+    taken = _Taken({}, _same)
+    match kind:
+        case inspect.StrType():
+            pass
+        case inspect.BoolType():
+            taken = _Taken({"is_flag": True, "flag_value": True}, _same)
+        case inspect.EnumType():
+            taken = _Taken({"type": click.Choice([str(one.value) for one in kind.cls])}, _or_none(kind.cls))
+        case inspect.LiteralType():
+            choices = [str(one) for one in kind.values if one != ""]
+            taken = _Taken({"type": click.Choice(choices)}, lambda given: "" if given is None else given)
+        case inspect.ListType() | inspect.VarTupleType():
+            inner = _taken(_described(kind.item_type)[0])
+            taken = _Taken(inner.settings | {"multiple": True}, lambda given: [inner.convert(one) for one in given])
+        case inspect.IntType():
+            taken = _Taken({"type": click.IntRange(kind.ge, kind.le)}, _same)
+        case inspect.FloatType():
+            taken = _Taken({"type": click.FloatRange(kind.ge, kind.le)}, _same)
+        case _:
+            raise TypeError(f"no option takes {kind}: leave the field out, and set it in the command")
+    return taken
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _or_none(kind: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else kind(value)

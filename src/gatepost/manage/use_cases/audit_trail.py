@@ -1,0 +1,53 @@
+"""What the audit keeps of one call of a use case, collected while it runs. Pure; `execution` writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gatepost.manage.access.actions import Action
+
+
+@dataclass(slots=True)
+class AuditRecord:
+    """One audit event to be: beside who, when, and how it ended. organization: "" is the gateway itself.
+
+    detail: for JSON; "before" and "after" are shown field by field.
+    """
+
+    action: Action
+    organization: str = ""
+    subject: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class AuditTrail:
+    """The records of one call: one that is known from the beginning, or those that were added in its place."""
+
+    def __init__(self) -> None:
+        self._call = AuditRecord("request")
+        self._added: list[AuditRecord] = []
+
+    @property
+    def records(self) -> list[AuditRecord]:
+        """What is to be written when the call has ended, however it did."""
+        return self._added or [self._call]
+
+    def describe(
+        self,
+        action: Action | None = None,
+        *,
+        organization: str | None = None,
+        subject: str | None = None,
+        **detail: Any,
+    ) -> None:
+        """Say what the call is about, before it can be refused; what is not given stays."""
+        self._call.action = action or self._call.action
+        self._call.organization = self._call.organization if organization is None else organization
+        self._call.subject = self._call.subject if subject is None else subject
+        self._call.detail |= detail
+
+    def add(self, action: Action, *, organization: str = "", subject: str = "", **detail: Any) -> None:
+        """Record this instead of the call: for each organization that it touched, say."""
+        self._added.append(AuditRecord(action, organization, subject, detail))

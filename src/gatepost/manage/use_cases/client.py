@@ -1,0 +1,86 @@
+"""Runs use cases for a command: on this machine's gateway, or on another one by REST (`manage.remote.client`)."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.paging import MAX_ITEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.manage.access.accounts import Accounts
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.declaration import Items, UseCase
+    from gatepost.manage.use_cases.gateway import Gateway
+
+
+class Client(Protocol):
+    """Both raise the same Refusal and return the same values."""
+
+    def call[R: msgspec.Struct, A](
+        self, case: UseCase[R, A], request: R, *, dry_run: bool = False, expected: int | None = None
+    ) -> A:
+        """Run it. expected: the version that must still be in force for a change, None if any will do.
+
+        Raises Refusal.
+        """
+
+    def close(self) -> None:
+        """End the connection, and close what was opened."""
+
+
+class LocalClient:
+    """The client of the gateway on this machine. principal: who gives the command."""
+
+    def __init__(self, gateway: Gateway, principal: Principal) -> None:
+        self._gateway = gateway
+        self._principal = principal
+        self._opened = ExitStack()
+        self._accounts: Accounts | None = None
+
+    def call[R: msgspec.Struct, A](
+        self, case: UseCase[R, A], request: R, *, dry_run: bool = False, expected: int | None = None
+    ) -> A:
+        """See `Client`."""
+        context = Context(self._gateway, self._principal, self._open, dry_run=dry_run, expected=expected)
+        return execute(case, context, request)
+
+    def close(self) -> None:
+        """See `Client`."""
+        self._opened.close()
+
+    def _open(self) -> Accounts:
+        if self._accounts is None:
+            from gatepost.manage.use_cases.accounts import open_accounts  # noqa: PLC0415 - a look needs none of it
+
+            self._accounts = self._opened.enter_context(open_accounts(self._gateway))
+        return self._accounts
+
+
+class _Call(Protocol):
+    """`Client.call`, or `execute` for a page."""
+
+    def __call__[R: msgspec.Struct, A](self, case: UseCase[R, A], request: R, /) -> A:
+        """Run it. Raises Refusal."""
+
+
+def every[R: msgspec.Struct, T](call: _Call, case: UseCase[R, Items[T]], request: R, limit: int = 0) -> Iterator[T]:
+    """Items of a list, page by page: at most `limit`, 0 for all. The request has `limit` and `after` (`Paging`).
+
+    Raises Refusal.
+    """
+    left, after = limit, ""
+    while True:
+        changes: dict[str, Any] = {"limit": min(MAX_ITEMS, left or MAX_ITEMS), "after": after}
+        page = call(case, msgspec.structs.replace(request, **changes))
+        yield from page.items
+        left -= len(page.items) if limit else 0
+        if page.after is None or not page.items or left < bool(limit):
+            return
+        after = page.after

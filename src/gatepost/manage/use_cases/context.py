@@ -1,0 +1,78 @@
+"""What a use case is given beside its request: the gateway, who asks, and under which conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gatepost.manage.access.records import Actor
+from gatepost.manage.use_cases.audit_trail import AuditTrail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from gatepost.manage.access.accounts import Accounts
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One call. Immutable, but for `audit`, which collects.
+
+    gateway: its settings, resources and files. open_accounts: gives users, tokens and the audit; called when they are
+    needed. address: where the caller is, without port; "" is this machine. dry_run: say what would change, change
+    nothing. expected: the version that must still be in force for a change, None if any will do. is_confirmed: the
+    caller proved lately who they are (always so for API tokens and commands). reference: under which the log knows the
+    call.
+    """
+
+    gateway: Gateway
+    principal: Principal
+    open_accounts: Callable[[], Accounts]
+    address: str = ""
+    dry_run: bool = False
+    expected: int | None = None
+    is_confirmed: bool = True
+    reference: str = ""
+    audit: AuditTrail = field(default_factory=AuditTrail)
+
+    @property
+    def settings(self) -> Settings:
+        """Of the server."""
+        return self.gateway.settings
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.gateway.data
+
+    @property
+    def accounts(self) -> Accounts:
+        """Users, tokens, sessions and the audit."""
+        return self.open_accounts()
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, for the audit."""
+        return Actor(self.principal.name, self.address)
+
+    def config(self) -> AbstractContextManager[ConfigStore]:
+        """The configuration store, closed afterwards. Raises Refusal (UNREADABLE)."""
+        return self.gateway.config()
+
+    def directory(self) -> Directory:
+        """The resources in force. Raises Refusal (UNREADABLE)."""
+        return self.gateway.directory()
+
+    def kept[T](self, kind: Callable[[Settings], T]) -> T:
+        """The one instance in this process of what `kind` makes of the settings, on first use: a cache, a limit, jobs.
+
+        kind: a class, or a function of a module; it stands for the instance.
+        """
+        return self.gateway.kept(kind)

@@ -1,0 +1,113 @@
+"""The one way in: authorise, validate, run and record a use case, whichever interface asks for it.
+
+REST, pages and commands on this machine call `execute`; commands for another gateway come in by its REST. What is
+forbidden is recorded by `manage.web.record`, once a minute, so that nobody fills the audit by asking in a loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.records import Outcome
+from gatepost.manage.use_cases.declaration import UseCase, Visibility
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.request_values import WrongFields, checked
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
+
+
+CHANGE: Final = "change"
+"""The action of a change of resources that was refused; one that was made is in the history."""
+UNCONFIRMED: Final = "You logged in more than 15 minutes ago: confirm at /confirm that it is you, or use an API token."
+NOTHING: Final = "Nothing was done."
+"""Beside the errors of fields."""
+
+_log = logging.getLogger(__name__)
+
+
+def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request: R) -> A:
+    """Do it. Raises Refusal: FORBIDDEN or MISSING if the principal may not, INPUT for wrong fields, or its own.
+
+    A success and a refusal are recorded in the same form; a dry run is not. What nobody foresaw is raised as it came.
+    """
+    begin(case, context, {name: getattr(request, name) for name in case.path_names})
+    try:
+        result = case.function(context, _checked(request))
+    except Exception as error:
+        record_refusal(case, context, error)
+        raise
+    if case.is_recorded and not case.records_itself and not context.dry_run:
+        try:
+            _write(context, Outcome.DONE)
+        except (StoreFailure, Refusal):  # it was done, and to say that it was not would be worse
+            _log.exception("the audit does not have that %s did %s", context.principal.name, case.name)
+    return result
+
+
+def begin(case: UseCase[Any, Any], context: Context, path: Mapping[str, str]) -> None:
+    """Authorise a call, and describe it for the audit by its path; REST does so before it reads a body.
+
+    Raises Refusal.
+    """
+    authorize(case, context.principal, path)
+    if case.requires_reauth and not context.is_confirmed:
+        raise Refusal(Kind.FORBIDDEN, UNCONFIRMED)
+    named = " ".join(str(value) for name, value in path.items() if name != "organization")
+    subject = named if case.action else f"{case.method} {case.filled_path(path)}"
+    action = case.action or (CHANGE if case.guarded else "request")
+    context.audit.describe(action, organization=path.get("organization", ""), subject=subject)
+
+
+def authorize(case: UseCase[Any, Any], principal: Principal, path: Mapping[str, str]) -> None:
+    """Raises Refusal unless the use case exists for the principal (MISSING) and it may ask for it (FORBIDDEN)."""
+    if case.visibility is Visibility.ORGANIZATION and not principal.sees(path["organization"]):
+        raise Refusal(Kind.MISSING, f"There is no organization {path['organization']!r}.")
+    if case.visibility is Visibility.GATEWAY and not principal.is_of_gateway:
+        text = "This is the gateway's; the token or role is for some organizations only."
+        raise Refusal(Kind.FORBIDDEN, text)
+    if case.scope is not None and not principal.scopes & {case.scope, Scope.OWNER}:
+        text = f"The scope {str(case.scope)!r} is needed, which the token or role lacks."
+        raise Refusal(Kind.FORBIDDEN, text)
+
+
+def record_refusal(case: UseCase[Any, Any], context: Context, error: Exception) -> None:
+    """Record that a call was refused or failed; the caller learns of the error even if that cannot be written."""
+    if not case.is_recorded or context.dry_run or getattr(error, "kind", None) is Kind.FORBIDDEN:
+        return
+    outcome, why = _outcome(context, error)
+    with suppress(StoreFailure, Refusal):
+        _write(context, outcome, why=why)
+
+
+def _outcome(context: Context, error: Exception) -> tuple[Outcome, str]:
+    if not isinstance(error, Refusal):
+        return Outcome.FAILED, f"The gateway's log says why, under {context.reference or 'its time'}."
+    outcome = Outcome.FAILED if error.kind is Kind.UNREADABLE else Outcome.REFUSED
+    return outcome, "; ".join(map(str, error.errors)) or error.text
+
+
+def _checked[R: msgspec.Struct](request: R) -> R:
+    """The request within its declared limits, also where it was built in Python. Raises Refusal (INPUT)."""
+    try:
+        return checked(request)
+    except WrongFields as wrong:
+        raise Refusal(Kind.INPUT, NOTHING, wrong.errors) from wrong
+
+
+def _write(context: Context, outcome: Outcome, **more: Any) -> None:
+    accounts, actor = context.accounts, context.actor
+    for one in context.audit.records:
+        detail = {name: value for name, value in (one.detail | more).items() if value not in ("", None, [], {})}
+        accounts.record(
+            actor, one.action, outcome=outcome, organization=one.organization, subject=one.subject, detail=detail
+        )

@@ -1,0 +1,189 @@
+"""Long-running work: started by one call, followed and looked at by others, its result kept for an hour.
+
+Validations, checks, drills, renewals and the verification of the evidence log are jobs. They are held by the process
+that started them: the admin centre's, or that of a command. A job is on a thread of its own; who watches asks for its
+`version`. Whoever sees what the starter saw, or the organization that it is about, may look at it by its id.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from threading import Condition, Event, Lock, Thread
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.settings.model import Settings
+
+
+_log = logging.getLogger(__name__)
+
+KEPT: Final = 3600.0
+"""Seconds for which a result can be looked at."""
+_MOST: Final = 500
+_BUSY: Final = "other checks are under way; begin another when one of them has ended"
+
+
+class Subject(Protocol):
+    """What a job is about. text: as people write it. kind: "partner", "host", "validation" or "drill".
+
+    organization: whose it is, "" if it is nobody's.
+    """
+
+    @property
+    def text(self) -> str:
+        """See above."""
+
+    @property
+    def kind(self) -> str:
+        """See above."""
+
+    @property
+    def organization(self) -> str:
+        """See above."""
+
+
+class Job[S: Subject, T]:
+    """One of them. For any thread: what changes is swapped whole.
+
+    result: as far as it came, None at first. trouble: why it ended without a result, "" if it did not; refusal: the
+    same as a value, where it was refused. version: grows with whatever there is to see. followed: somebody looks on.
+    cancel: ends it early, if it can be.
+    """
+
+    def __init__(
+        self,
+        subject: S,
+        principal: Principal,
+        cancel: Callable[[], None] = lambda: None,
+        followed: Event | None = None,
+    ) -> None:
+        self.id = secrets.token_urlsafe(16)
+        self.subject = subject
+        self.by = principal.name
+        self.begun = time.time()
+        self.ended = 0.0
+        self.result: T | None = None
+        self.trouble = ""
+        self.refusal: Refusal | None = None
+        self.done = False
+        self.version = 0
+        self.cancel = cancel
+        self.followed = followed or Event()
+        self._organizations = frozenset({subject.organization}) if subject.organization else principal.organizations
+        self._changed = Condition()
+
+    def is_seen_by(self, principal: Principal) -> bool:
+        """Whether they see all that the starter saw."""
+        if principal.organizations is None:
+            return True
+        return self._organizations is not None and self._organizations <= principal.organizations
+
+    def wait(self, seconds: float) -> bool:
+        """Until it is done, or so long; whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.done, seconds)
+
+    def progress(self, result: T) -> None:
+        """There is more."""
+        with self._changed:
+            self.result = result
+            self.version += 1
+
+    def end(self, result: T | None, trouble: str = "") -> None:
+        """There will be no more."""
+        with self._changed:
+            self.result, self.trouble = result or self.result, trouble
+            self.ended = time.time()
+            self.version += 1
+            self.done = True  # last: who sees it sees the rest
+            self._changed.notify_all()
+
+
+class CheckLimit(ConcurrencyLimit):
+    """Of checks, validations and drills together."""
+
+    def __init__(self, _: Settings | None = None) -> None:
+        super().__init__(6, 2, _BUSY)
+
+
+class Jobs:
+    """Those of one process, got by `Context.kept(Jobs)`. For any thread."""
+
+    def __init__(self, _: Settings | None = None) -> None:
+        self._jobs: OrderedDict[str, Job[Any, Any]] = OrderedDict()
+        self._lock = Lock()
+        self._checks = CheckLimit()
+
+    def start[S: Subject, T](
+        self,
+        subject: S,
+        principal: Principal,
+        work: Callable[[Callable[[T], None]], T],
+        cancel: Callable[[], None] = lambda: None,
+        followed: Event | None = None,
+        limit: ConcurrencyLimit | None = None,
+    ) -> Job[S, T]:
+        """Start one. work: does it, and reports what it knows as it goes. cancel, followed: see Job.
+
+        limit: that of checks, if none is given. Raises Busy if too much is under way.
+        """
+        limit = limit or self._checks
+        limit.take(principal.name)
+        job: Job[S, T] = Job(subject, principal, cancel, followed)
+        with self._lock:
+            self._forget()
+            self._jobs[job.id] = job
+
+        def run() -> None:
+            done = _done(job, work)
+            limit.release(principal.name)
+            job.end(*done)
+
+        Thread(target=run, name=f"job {subject.text}", daemon=True).start()
+        return job
+
+    def find[S: Subject](self, identity: str, principal: Principal, kind: type[S]) -> Job[S, Any]:
+        """The job with that id, if it is about such a thing. Raises Refusal (MISSING): results are kept for an hour."""
+        with self._lock:
+            self._forget()
+            job = self._jobs.get(identity)
+        if job is None or not isinstance(job.subject, kind) or not job.is_seen_by(principal):
+            raise Refusal(Kind.MISSING, "there is no such check; results are kept for an hour")
+        return job
+
+    def recent[S: Subject](self, principal: Principal, kind: type[S], limit: int = 10) -> list[Job[S, Any]]:
+        """The newest of those that they see."""
+        with self._lock:
+            self._forget()
+            jobs = [one for one in reversed(self._jobs.values()) if isinstance(one.subject, kind)]
+        seen = [one for one in jobs if one.is_seen_by(principal)]
+        return seen[:limit]
+
+    def _forget(self) -> None:
+        oldest = time.time() - KEPT
+        while self._jobs:
+            first = next(iter(self._jobs.values()))
+            if not first.done or (first.begun > oldest and len(self._jobs) < _MOST):
+                return
+            self._jobs.popitem(last=False)
+
+
+def _done[T](job: Job[Any, T], work: Callable[[Callable[[T], None]], T]) -> tuple[T | None, str]:
+    """The result, or why there is none."""
+    try:
+        return work(job.progress), ""
+    except Refusal as refusal:
+        job.refusal = refusal
+        return None, "; ".join(map(str, refusal.errors)) or refusal.text
+    except Exception:  # noqa: BLE001 - whoever watches must not wait for ever
+        _log.exception("the check of %s failed", job.subject.text)
+        return None, f"Something went wrong here. The gateway's log says what, at the check of {job.subject.text}."

@@ -1,0 +1,69 @@
+"""Long lists a page at a time: `limit`, and `after`, an opaque cursor that the page before gave. Pure.
+
+A cursor is a position, not a number of items to skip: what is added or removed meanwhile neither repeats nor hides
+others. It grants nothing: what may be seen is decided anew for every page.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.use_cases import cursors
+from gatepost.manage.use_cases.cursors import cursor
+from gatepost.manage.use_cases.declaration import Items
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+MAX_ITEMS = 1000
+
+type Limit = Annotated[int, Meta(ge=1, le=MAX_ITEMS, description="At most so many items.")]
+type After = Annotated[str, Meta(max_length=4096, description="Cursor: `next` of the page before has it.")]
+
+
+class Paging(msgspec.Struct, kw_only=True):
+    """Fields of every request for a list."""
+
+    limit: Limit = 100
+    after: After = ""
+
+
+def position[T](text: str, kind: type[T]) -> T:
+    """The position in a cursor. Raises Refusal (INPUT) for what no page gave."""
+    try:
+        return cursors.position(text, kind)
+    except ValueError as error:
+        wrong = FieldError("after", "is no cursor of this list: take it from `next` of the page before")
+        raise Refusal(Kind.INPUT, "The page cannot be found.", [wrong]) from error
+
+
+def cut[T](items: Sequence[T], limit: int, place: Callable[[T], object]) -> tuple[Sequence[T], str | None]:
+    """The first `limit` of items, of which one more was looked for; and the cursor of the rest, None if there is none.
+
+    place: where an item stands, for `position`.
+    """
+    return items[:limit], cursor(place(items[limit - 1])) if len(items) > limit else None
+
+
+def page_of[T, U](
+    items: Sequence[T], name: Callable[[T], str], paging: Paging, shown: Callable[[T], U], version: int | None = None
+) -> Items[U]:
+    """A page of a list that is in memory, in its own order. name: what tells its items apart. Raises as `position`."""
+    begin = _begin([name(one) for one in items], paging.after) if paging.after else 0
+    end = begin + paging.limit
+    after = cursor((end - 1, name(items[end - 1]))) if end < len(items) else None
+    return Items([shown(one) for one in items[begin:end]], after, version)
+
+
+def _begin(names: Sequence[Any], after: str) -> int:
+    """Behind the item of that name, wherever it is now; where it was, if it is gone."""
+    place, name = position(after, tuple[int, str])
+    if 0 <= place < len(names) and names[place] == name:
+        return place + 1
+    return names.index(name) + 1 if name in names else max(place, 0)

@@ -1,0 +1,88 @@
+"""What a use case declares of its interfaces is there, and what is there is declared."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from types import CodeType, FunctionType
+
+import click
+import pytest
+
+from gatepost.manage.cli import main
+from gatepost.manage.pages.routes import ROUTES
+from gatepost.manage.rest.routes import ENDPOINTS
+from gatepost.manage.use_cases.catalogue import USE_CASES
+
+CASES = {one.name: one for one in USE_CASES}
+
+
+def commands(command, *words):
+    """(words, function) of each command below `gatepost`."""
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            yield from commands(command.get_command(click.Context(command), name), *words, name)
+    if command.callback is not None:
+        yield " ".join(words), command.callback
+
+
+def names_of(code):
+    """Every global name that a function, or one inside it, speaks of."""
+    yield from code.co_names
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from names_of(one)
+
+
+def used_by(function):
+    """The use cases that a function, or one that it calls in the same interface, speaks of."""
+    used, seen, left = set(), set(), [function]
+    while left:
+        one = inspect.unwrap(left.pop())
+        while isinstance(one, partial):
+            one = one.func
+        if not isinstance(one, FunctionType) or one in seen:
+            continue
+        seen.add(one)
+        cells = [cell.cell_contents for cell in one.__closure__ or ()]
+        left += [value for value in cells if isinstance(value, FunctionType | partial)]
+        for name in names_of(one.__code__):
+            known = one.__globals__.get(name)
+            if name in CASES and (known is None or known is CASES[name]):
+                used.add(name)
+            elif isinstance(known, FunctionType) and known.__module__.startswith(
+                ("gatepost.manage.cli", "gatepost.manage.pages")
+            ):
+                left.append(known)
+    return used
+
+
+def found(functions):
+    """{use case: where it is used}."""
+    places = {name: set() for name in CASES}
+    for place, function in functions:
+        for name in used_by(function):
+            places[name].add(place)
+    return places
+
+
+COMMANDS = found(commands(main))
+PAGES = found((one.path, one.endpoint) for one in ROUTES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_commands_and_pages_are_those_that_are_declared(name):
+    assert COMMANDS[name] == set(CASES[name].commands)
+    assert PAGES[name] == set(CASES[name].pages)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rest_has_it(name):
+    one = CASES[name]
+    there = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS if endpoint.case is one]
+    assert there == ([(one.method, one.path)] if one.path else [])
+
+
+def test_names_are_their_own():
+    assert len(CASES) == len(USE_CASES)
+    assert all(one.commands or one.pages or one.path for one in USE_CASES)

@@ -1,0 +1,160 @@
+"""Each use case is authorised, validated and recorded by `execute`, whatever its function does."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.access.records import Outcome
+from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.store.interface import StoreFailure
+
+OWNER = Principal("ann", frozenset({Scope.OWNER}))
+TENANT = Principal("tim", frozenset({Scope.QUEUE}), frozenset({"contoso"}))
+
+
+class Poke(msgspec.Struct, kw_only=True):
+    organization: str = "contoso"
+    name: Annotated[str, Meta(max_length=5)] = "x"
+    problem: str = ""
+
+
+class Poked(msgspec.Struct):
+    name: str
+
+
+def poke(context: Context, request: Poke) -> Poked:
+    """Poke it."""
+    if request.problem == "crash":
+        raise RuntimeError("secret")
+    context.audit.describe(problem=request.problem)
+    if request.problem:
+        raise Refusal(Kind(request.problem), "No.")
+    if request.name == "many":
+        context.audit.add("queue-hold", organization="contoso", count=2)
+        context.audit.add("queue-hold", organization="fabrikam", count=1)
+    return Poked(request.name)
+
+
+def declared(route="POST /organizations/{organization}/pokes/{name}", **options):
+    given = {"scope": Scope.QUEUE, "visibility": Visibility.ORGANIZATION, "tag": "x", "action": "queue-hold"}
+    return use_case(route, **(given | options))(poke)
+
+
+@pytest.fixture
+def accounts(gateway):
+    made = Accounts(gateway.data / ACCESS_FILE)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(gateway, accounts):
+    def call(case, principal=OWNER, *, dry_run=False, is_confirmed=True, **given):
+        context = Context(gateway, principal, lambda: accounts, "192.0.2.1", dry_run=dry_run, is_confirmed=is_confirmed)
+        return execute(case, context, Poke(**given))
+
+    return call
+
+
+def events(accounts):
+    return [(one.action, one.organization, one.subject, one.outcome, dict(one.detail)) for one in accounts.deeds(OWNER)]
+
+
+def test_a_success_is_recorded_with_who_and_where(run, accounts):
+    assert run(declared(), TENANT) == Poked("x")
+    assert events(accounts) == [("queue-hold", "contoso", "x", Outcome.DONE, {})]
+    (event,) = accounts.deeds(OWNER)
+    assert (event.who, event.address) == ("tim", "192.0.2.1")
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [("conflict", Outcome.REFUSED), ("unreadable", Outcome.FAILED)])
+def test_a_refusal_is_recorded_in_the_same_form(run, accounts, kind, outcome):
+    with pytest.raises(Refusal):
+        run(declared(), problem=kind)
+    assert events(accounts) == [("queue-hold", "contoso", "x", outcome, {"problem": kind, "why": "No."})]
+
+
+def test_what_nobody_foresaw_is_recorded_without_a_word_of_it(run, accounts):
+    with pytest.raises(RuntimeError):
+        run(declared(), problem="crash")
+    ((*_, outcome, detail),) = events(accounts)
+    assert (outcome, "secret" in str(detail)) == (Outcome.FAILED, False)
+
+
+def test_limits_hold_for_requests_that_were_built_in_python(run, accounts):
+    with pytest.raises(Refusal) as refused:
+        run(declared(), name="longer than five")
+    assert [one.path for one in refused.value.errors] == ["name"]
+    assert [one[3] for one in events(accounts)] == [Outcome.REFUSED]
+
+
+@pytest.mark.parametrize(
+    ("options", "principal", "given", "kind"),
+    [
+        ({}, TENANT, {"organization": "fabrikam"}, Kind.MISSING),
+        ({"scope": Scope.CONNECTORS}, TENANT, {}, Kind.FORBIDDEN),
+        ({"visibility": Visibility.GATEWAY}, TENANT, {}, Kind.FORBIDDEN),
+        ({"requires_reauth": True}, OWNER, {"is_confirmed": False}, Kind.FORBIDDEN),
+    ],
+)
+def test_who_may_not_is_refused_before_anything_is_looked_at(run, accounts, options, principal, given, kind):
+    """`manage.web.record` keeps these, once a minute."""
+    with pytest.raises(Refusal) as refused:
+        run(declared(**options), principal, **{"problem": "crash", "name": "longer than five"} | given)
+    assert refused.value.kind is kind
+    assert events(accounts) == []
+
+
+@pytest.mark.parametrize("problem", ["", "conflict"])
+def test_a_dry_run_is_not_recorded(run, accounts, problem):
+    try:
+        run(declared(dry_run=True), dry_run=True, problem=problem)
+    except Refusal:
+        assert problem
+    assert events(accounts) == []
+
+
+def test_what_is_added_stands_in_place_of_the_call(run, accounts):
+    run(declared(), name="many")
+    assert [(one[1], one[4]) for one in events(accounts)] == [("fabrikam", {"count": 1}), ("contoso", {"count": 2})]
+
+
+@pytest.mark.parametrize(
+    ("route", "options", "expected"),
+    [
+        ("GET /organizations/{organization}", {"action": None}, []),
+        ("GET /organizations/{organization}", {}, [("queue-hold", "")]),
+        ("PUT /organizations/{organization}", {"action": None}, [("request", "PUT /organizations/contoso")]),
+        ("PUT /organizations/{organization}", {"self_audited": True}, []),
+        ("PUT /organizations/{organization}", {"action": None, "dry_run": True, "guarded": True}, []),
+    ],
+)
+def test_what_is_recorded_of_a_success(run, accounts, route, options, expected):
+    run(declared(route, **options))
+    assert [(one[0], one[2]) for one in events(accounts)] == expected
+
+
+def test_a_change_that_was_refused_is_recorded_though_the_history_has_those_that_were_made(run, accounts):
+    with pytest.raises(Refusal):
+        run(declared("PUT /organizations/{organization}", action=None, dry_run=True, guarded=True), problem="blocked")
+    assert [one[:3] for one in events(accounts)] == [("change", "contoso", "PUT /organizations/contoso")]
+
+
+def test_an_audit_that_cannot_be_written_undoes_nothing(run, accounts, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise StoreFailure("full")
+
+    monkeypatch.setattr(accounts, "record", fail)
+    assert run(declared()) == Poked("x")
+    assert "the audit does not have that ann did poke" in caplog.text
+    with pytest.raises(Refusal, match="No"):
+        run(declared(), problem="conflict")
