@@ -23,7 +23,6 @@ from gatepost.manage.rest import (
     reports,
     resources,
     trace,
-    trials,
     validations,
 )
 from gatepost.manage.rest.derived import endpoint_of
@@ -94,7 +93,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *connectors.ENDPOINTS,
     *validations.ENDPOINTS,
     *drills.ENDPOINTS,
-    *trials.ENDPOINTS,
     *dkim.ENDPOINTS,
     *certificates.ENDPOINTS,
     *certificate_inventory.ENDPOINTS,

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases import alarms, destinations, explain, explain_past, flows, queue, status
+from gatepost.manage.use_cases import (
+    alarms,
+    content_trials,
+    destinations,
+    explain,
+    explain_past,
+    flows,
+    issuer_trials,
+    queue,
+    status,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,4 +30,6 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *explain.USE_CASES,
     *explain_past.USE_CASES,
     *flows.USE_CASES,
+    *content_trials.USE_CASES,
+    *issuer_trials.USE_CASES,
 )

@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from threading import Condition, Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
 
 
@@ -29,6 +31,7 @@ _log = logging.getLogger(__name__)
 KEPT: Final = 3600.0
 """Seconds for which a result can be looked at."""
 _MOST: Final = 500
+_PATIENCE: Final = 240.0  # seconds; a hook may be told to wait for longer
 _BUSY: Final = "other checks are under way; begin another when one of them has ended"
 
 
@@ -175,6 +178,30 @@ class Jobs:
             if not first.done or (first.begun > oldest and len(self._jobs) < _MOST):
                 return
             self._jobs.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a call asks of somebody else and waits for: a scanner, an issuer."""
+
+    organization: str
+    text: str
+    kind: str = "trial"
+
+
+def run_to_end[T](context: Context, subject: Subject, work: Callable[[], T]) -> T:
+    """What the work returns, as one of the jobs: what takes longer than four minutes goes on without its caller.
+
+    Raises Refusal: that of the work, Busy, or UNREADABLE if it has not ended, or failed.
+    """
+    job: Job[Subject, T] = context.kept(Jobs).start(subject, context.principal, lambda _: work())
+    job.wait(_PATIENCE)
+    if job.refusal is not None:
+        raise job.refusal
+    if job.result is None:
+        text = job.trouble or f"{subject.text}: it has not ended after {_PATIENCE:.0f} seconds"
+        raise Refusal(Kind.UNREADABLE, text)
+    return job.result
 
 
 def _done[T](job: Job[Any, T], work: Callable[[Callable[[T], None]], T]) -> tuple[T | None, str]:
