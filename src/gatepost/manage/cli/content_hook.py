@@ -93,10 +93,11 @@ def check(name: str, organization: str, message: Path | None, config: str | None
     Exit codes: 0 the scanner answers and finds what it must (with --message: the message passes), 1 it does not, 2
     there is no such hook, 3 no usable answer.
     """
-    part = choose_part(door(config)(seen), HOOK, name, organization)
+    run = client(config)
+    part = choose_part(run.directory().resources, HOOK, name, organization)
     content = None if message is None else _content(message)
     request = TryHook(organization=part.organization.name, hook=part.name, message=content)
-    found = client(config).call(try_hook, request)
+    found = run.call(try_hook, request)
     trials = found.trials
     if message is not None:
         trials[0] = replace(trials[0], message=str(message))

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.door import door
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.choice import choose_part
 from gatepost.manage.use_cases.issuer_trials import TryIssuer, try_issuer
 from gatepost.manage.use_cases.parts import ISSUER
-from gatepost.manage.use_cases.resources import seen
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
 
 if TYPE_CHECKING:
@@ -41,10 +39,11 @@ def check(name: str, organization: str, config: str | None, as_json: bool, *, to
     Exit codes: 0 there are keys, and the token logs a user in; 1 what the issuer says cannot be used, or the token is
     refused; 2 there is no such issuer, or trust anchors cannot be read; 3 the issuer could not be asked.
     """
-    part = choose_part(door(config)(seen), ISSUER, name, organization)
+    run = client(config)
+    part = choose_part(run.directory().resources, ISSUER, name, organization)
     token = sys.stdin.read(TOKEN_OCTETS + 2).strip() if token_stdin else ""
     request = TryIssuer(organization=part.organization.name, issuer=part.name, token=token)
-    found = client(config).call(try_issuer, request)
+    found = run.call(try_issuer, request)
     if found.failure:
         fail(NO, printable(found.failure))
     if as_json:

@@ -31,7 +31,8 @@ from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.rehearsal import Question, conclusion, rehearsal
 from gatepost.manage.use_cases.resources import PartName, remove_part, set_part
 from gatepost.manage.use_cases.trace import events
-from gatepost.manage.use_cases.validation import Trial, last_validation
+from gatepost.manage.use_cases.validation import last_validation
+from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.store.interface import TraceFilter
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def connector_page(
     status: int = HTTPStatus.OK,
     error: str = "",
     *,
-    trial: Trial | None = None,
+    trial: ValidateConnector | None = None,
     trial_errors: Mapping[str, str] | None = None,
 ) -> Response:
     """The page of a connector. error: what is wrong. trial, trial_errors: what was to be tried, and why it was not."""
@@ -108,7 +109,8 @@ def connector_page(
         failed_word=FAILED[chosen.direction],
         version=gateway.directory().version,
         validate_path=f"/connectors/validate{part_path(part).removeprefix('/connectors')}",
-        trial=trial or Trial(session=request.query_params.get("session", "")),
+        trial=trial
+        or ValidateConnector(organization="", connector="", session=request.query_params.get("session", "")),
         trial_errors=trial_errors or {},
         made=bool(request.query_params.get("made")),
         shown_changes=told_changes,

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.rest.drills import Patience
 from gatepost.manage.rest.endpoint import Answer, Endpoint, Reach
-from gatepost.manage.rest.validations import Patience
 from gatepost.manage.use_cases.acme_renewal import Order, begin_renewal, forget_account
 from gatepost.manage.use_cases.refusal import Busy, Kind
 

@@ -15,7 +15,6 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.rest.endpoint import Answer, Endpoint, Reach
 from gatepost.manage.rest.problem import Problem
-from gatepost.manage.rest.validations import Patience
 from gatepost.manage.use_cases.choice import visible
 from gatepost.manage.use_cases.drills import Drill, begin_drill, choose_drilled, last_drill
 from gatepost.manage.use_cases.jobs import Jobs
@@ -29,6 +28,12 @@ if TYPE_CHECKING:
 
 _TAG = "connectors"
 _OWNER = {"organization": "Whose connector it is."}
+
+
+class Patience(msgspec.Struct, kw_only=True):
+    """How long to wait for the result."""
+
+    wait: Annotated[float, Meta(ge=0, le=25, description="Seconds to wait for the end.")] = 20.0
 
 
 class DrillConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

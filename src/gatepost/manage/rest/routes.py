@@ -23,7 +23,6 @@ from gatepost.manage.rest import (
     reports,
     resources,
     trace,
-    validations,
 )
 from gatepost.manage.rest.derived import endpoint_of
 from gatepost.manage.rest.endpoint import Endpoint, Reach
@@ -91,7 +90,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *grants.ENDPOINTS,
     *mailbox_passwords.ENDPOINTS,
     *connectors.ENDPOINTS,
-    *validations.ENDPOINTS,
     *drills.ENDPOINTS,
     *dkim.ENDPOINTS,
     *certificates.ENDPOINTS,

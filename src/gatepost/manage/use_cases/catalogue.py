@@ -14,6 +14,7 @@ from gatepost.manage.use_cases import (
     issuer_trials,
     queue,
     status,
+    validation_runs,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *explain.USE_CASES,
     *explain_past.USE_CASES,
     *flows.USE_CASES,
+    *validation_runs.USE_CASES,
     *content_trials.USE_CASES,
     *issuer_trials.USE_CASES,
 )
