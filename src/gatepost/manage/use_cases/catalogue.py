@@ -8,6 +8,7 @@ from gatepost.manage.use_cases import (
     alarms,
     content_trials,
     destinations,
+    drills,
     explain,
     explain_past,
     flows,
@@ -32,6 +33,7 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *explain_past.USE_CASES,
     *flows.USE_CASES,
     *validation_runs.USE_CASES,
+    *drills.USE_CASES,
     *content_trials.USE_CASES,
     *issuer_trials.USE_CASES,
 )
