@@ -13,6 +13,7 @@ from gatepost.manage.use_cases import (
     explain_past,
     flows,
     issuer_trials,
+    partner,
     queue,
     status,
     validation_runs,
@@ -34,6 +35,7 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *flows.USE_CASES,
     *validation_runs.USE_CASES,
     *drills.USE_CASES,
+    *partner.USE_CASES,
     *content_trials.USE_CASES,
     *issuer_trials.USE_CASES,
 )
