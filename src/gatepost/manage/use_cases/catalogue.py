@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.use_cases import (
     alarms,
+    connectors,
     content_trials,
     destinations,
     drills,
@@ -15,6 +16,7 @@ from gatepost.manage.use_cases import (
     issuer_trials,
     partner,
     queue,
+    rehearsal,
     status,
     validation_runs,
 )
@@ -33,6 +35,8 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *explain.USE_CASES,
     *explain_past.USE_CASES,
     *flows.USE_CASES,
+    *connectors.USE_CASES,
+    *rehearsal.USE_CASES,
     *validation_runs.USE_CASES,
     *drills.USE_CASES,
     *partner.USE_CASES,
