@@ -54,6 +54,8 @@ def used_by(function):
                 ("gatepost.manage.cli", "gatepost.manage.pages")
             ):
                 left.append(known)
+            elif isinstance(known, dict):  # of parts of a page, by their names
+                left += [value for value in known.values() if isinstance(value, FunctionType)]
     return used
 
 

@@ -11,16 +11,27 @@ import click
 
 from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.manage.cli.chosen import connector_options
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.drills import drilled, last_drill
+from gatepost.manage.use_cases.drills import (
+    DrillConnector,
+    ShowDrill,
+    ShowLastDrill,
+    choose_drilled,
+    show_drill,
+    show_last_drill,
+    start_drill,
+)
+from gatepost.manage.use_cases.jobs import follow
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.drills import Drilled
+    from gatepost.manage.use_cases.client import Client
+    from gatepost.manage.use_cases.drills import DrillState, HeldDrill
 
 
 _COLUMNS = ("scenario", "expected", "what happened", "the far end saw", "the queue would show")
+_MOST = 120.0  # seconds; a drill ends within 15
 
 
 @click.command()
@@ -44,14 +55,27 @@ def drill(
     Exit codes: 0 passed, 1 not (or the kept result was changed), 2 wrong use or bad input, 3 the drill could not be
     held or kept, or shows nothing.
     """
-    go = door(config)
-    found = go(last_drill if show_last else drilled, name, organization, direction)
-    if found is None:
+    run = client(config)
+    chosen = choose_drilled(run.directory().resources, name, organization, direction)
+    owner, connector = chosen.organization.name, chosen.connector.name
+    if not show_last:
+        sys.exit(_told(_held(run, DrillConnector(organization=owner, connector=connector)), as_json=as_json))
+    last = run.call(show_last_drill, ShowLastDrill(organization=owner, connector=connector)).drill
+    if last is None:
         fail(UNKNOWN, f"no drill is kept of connector {name!r}; hold one: gatepost connector drill {name!r}")
-    sys.exit(_told_last(found, as_json=as_json) if show_last else _told(found, as_json=as_json))
+    sys.exit(_told_last(last, as_json=as_json))
 
 
-def _told(found: Drilled, *, as_json: bool) -> int:
+def _held(run: Client, request: DrillConnector) -> HeldDrill:
+    """The result, once it has ended. Raises Refusal."""
+
+    def show(identity: str) -> DrillState:
+        return run.call(show_drill, ShowDrill(organization=request.organization, id=identity))
+
+    return follow(run.call(start_drill, request).value, show, seconds=_MOST).held
+
+
+def _told(found: HeldDrill, *, as_json: bool) -> int:
     """Print a drill that was held; the exit code."""
     for trouble in found.troubles:
         click.echo(printable(trouble), err=True)
@@ -61,7 +85,7 @@ def _told(found: Drilled, *, as_json: bool) -> int:
     return UNKNOWN if not found.evidence else 0 if found.passed else NO
 
 
-def _told_last(found: Drilled, *, as_json: bool) -> int:
+def _told_last(found: HeldDrill, *, as_json: bool) -> int:
     """Print what is kept and whether it is what was written; the exit code."""
     if found.fault:
         _print_fault(found, found.fault, as_json=as_json)
@@ -79,7 +103,7 @@ def _told_last(found: Drilled, *, as_json: bool) -> int:
     return 0 if found.passed else NO
 
 
-def _print_fault(found: Drilled, fault: str, *, as_json: bool) -> None:
+def _print_fault(found: HeldDrill, fault: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"evidence": found.evidence, "sha256": found.sha256, "verified": False, "fault": fault})
         return
@@ -90,7 +114,7 @@ def _print_fault(found: Drilled, fault: str, *, as_json: bool) -> None:
 # what a person reads
 
 
-def _print(found: Drilled, *, as_json: bool) -> None:
+def _print(found: HeldDrill, *, as_json: bool) -> None:
     record = found.record
     if as_json:
         print_json(record | {"evidence": found.evidence, "sha256": found.sha256, "verified": bool(found.evidence)})

@@ -5,36 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from msgspec.structs import replace
 
-from gatepost.analysis.rehearsal.rehearsal import Judged
 from gatepost.manage.cli.chosen import connector_options
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.cli.times import MOMENT
-from gatepost.manage.use_cases.rehearsal import Question, conclusion, rehearsal_record
-from gatepost.manage.use_cases.rehearsal import rehearsal as rehearsed
+from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
-    from gatepost.analysis.rehearsal.rehearsal import Group, Report
-    from gatepost.manage.use_cases.rehearsal import Rehearsal
+    from gatepost.manage.use_cases.rehearsal import RehearsalGroup, RehearsalReport
 
 
 @click.command()
 @connector_options
-@click.option("--rule", is_flag=True, help="NAME is that of a mail flow rule.")
-@click.option("--since", type=MOMENT, default="30d", show_default=True, help="From then on: 2h, 7d or a date.")
-@click.option(
-    "--replay",
-    is_flag=True,
-    help="Decide all mail of that time again, as if the connector had been enforced; it need not have been enabled.",
-)
+@request_options(RehearsalQuestion, name="", organization="", direction="")
 @config_option
 @json_option
-def rehearsal(
-    name: str, organization: str, direction: str | None, config: str | None, *, as_json: bool, **asked: Any
-) -> None:
+def rehearsal(request: RehearsalQuestion, config: str | None, *, as_json: bool, **asked: Any) -> None:
     """What connector NAME did to real mail: refused or held, or would have if it were enforced.
 
     Counted from the message trace, by peer and reason; retries of a message are not counted again. A connector with
@@ -44,57 +34,56 @@ def rehearsal(
     Exit codes: 0 there was mail and nothing would have been refused or held, 1 some would have been, 2 wrong use,
     3 cannot tell (no mail to judge by, or a part of the trace cannot be read).
     """
-    found = door(config)(rehearsed, Question(name, asked.pop("since"), organization, direction, **asked))
+    question = replace(request, **{name: value or "" for name, value in asked.items()})
+    report = client(config).call(show_rehearsal, question)
     if as_json:
-        print_json(rehearsal_record(found))
+        print_json(report)
     else:
-        _print(found)
-    _end(found.report, found.unreadable)
+        _print(report)
+    _end(report)
 
 
-def _end(report: Report, unreadable: list[str]) -> NoReturn:
+def _end(report: RehearsalReport) -> NoReturn:
     """The exit code is the answer."""
-    for name in unreadable:
+    for name in report.unreadable:
         click.echo(f"{name} of the trace cannot be read, so that some mail is not counted", err=True)
     if report.answer is False:
         raise SystemExit(NO)
-    raise SystemExit(UNKNOWN if unreadable or report.answer is None else 0)
+    raise SystemExit(UNKNOWN if report.unreadable or report.answer is None else 0)
 
 
 # ------------------------------------------------------------------------------------------------ printing
 
 
-def _print(found: Rehearsal) -> None:
-    question, report = found.question, found.report
-    passed, failed = found.words
-    state = "replayed as if enforced" if question.replay else f"mode {found.mode}"
-    state += "" if found.enabled else ", disabled"
-    click.echo(f"{found.label} ({state}), {moment(question.since)} to {moment(found.until)}")
-    counts = report.counts
-    unknown = "cannot tell" if question.replay else "not judged"
-    line = f"messages {report.messages}: {passed} {counts[Judged.PASSED]}, {failed} {counts[Judged.FAILED]}"
-    click.echo(f"{line}, {unknown} {counts[Judged.UNKNOWN]}")
+def _print(report: RehearsalReport) -> None:
+    passed, failed = report.words
+    state = "replayed as if enforced" if report.replay else f"mode {report.mode}"
+    state += "" if report.enabled else ", disabled"
+    click.echo(f"{report.label} ({state}), {moment(report.since)} to {moment(report.until)}")
+    unknown = "cannot tell" if report.replay else "not judged"
+    line = f"messages {report.messages}: {passed} {report.passed}, {failed} {report.failed}"
+    click.echo(f"{line}, {unknown} {report.unknown}")
     if report.waited:
         click.echo(f"of those sent, {report.waited} waited before, because the demand was not met at first")
-    for title, groups in ((failed, report.failed()), (unknown, report.unknown())):
+    for title, groups in ((failed, report.failed_groups), (unknown, report.unknown_groups)):
         if groups:
             click.echo(f"\n{title}, by peer and reason:")
             print_table(_COLUMNS, [_group_row(group) for group in groups])
     if report.messages:
         click.echo("\nby peer:")
-        rows = [(peer, *map(judged.get, Judged), moment(last)) for peer, judged, last in report.peers()]
-        print_table(("peer", passed, failed, unknown, "last"), rows)
+        peers = [(one.peer, one.passed, one.failed, one.unknown, moment(one.last)) for one in report.peers]
+        print_table(("peer", passed, failed, unknown, "last"), peers)
         click.echo("\nby day (UTC):")
-        days = sorted(report.days.items())
-        print_table(("day", passed, failed, unknown), [(day, *map(judged.get, Judged)) for day, judged in days])
+        days = [(one.day, one.passed, one.failed, one.unknown) for one in report.days]
+        print_table(("day", passed, failed, unknown), days)
         click.echo("")
-    click.echo(conclusion(found))
+    click.echo(report.conclusion)
 
 
 _COLUMNS = ("peer", "host", "reason", "messages", "first", "last", "sample", "why")
 
 
-def _group_row(group: Group) -> tuple[Any, ...]:
+def _group_row(group: RehearsalGroup) -> tuple[Any, ...]:
     reason = f"{group.reason} ({group.result_type})" if group.result_type else group.reason
     times = moment(group.first), moment(group.last)
     return group.peer, group.host, reason, group.messages, *times, group.sample, group.why

@@ -5,34 +5,48 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from msgspec.structs import replace
 
 from gatepost.analysis.checks.tasks import Outcome, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
 from gatepost.manage.cli.chosen import connector_options
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.door import door
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.resources import applied, read_document
 from gatepost.manage.cli.tables import print_dialogue, print_json, printable
-from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.choice import choose_connector
+from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.manage.use_cases.validation import MOST_PEM, Trial
-from gatepost.manage.use_cases.validation_runs import Wanted, validated
+from gatepost.manage.use_cases.validation import MOST_PEM
+from gatepost.manage.use_cases.validation_runs import (
+    SECONDS,
+    ShowValidation,
+    ValidateConnector,
+    show_validation,
+    start_validation,
+)
 from gatepost.node.privileges import as_caller
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.model import Resources, parse
+from gatepost.policy.connectors.rules import PrefixLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gatepost.analysis.checks.tasks import Task
     from gatepost.manage.cli.door import Door
+    from gatepost.manage.use_cases.client import Client
+    from gatepost.manage.use_cases.validation_runs import Record, ValidationState
 
 
 _MARKS = {
@@ -45,53 +59,18 @@ _UNKNOWN = ("?", "unknown")
 _STATUS = {Outcome.VALIDATED: 0, Outcome.NOT_VALIDATED: NO, Outcome.UNKNOWN: UNKNOWN}
 _INDENT = 20
 _NOTEWORTHY = 0.01  # seconds
+_WAIT = 1.0  # seconds that a call waits for the end: whoever looks on sees tasks go on
+_MARGIN = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The options that say what is to be tried, as they were given."""
-
-    recipient: tuple[str, ...]
-    sender: str
-    session: str
-    certificate: Path | None
-    ip: str
-    reverse_path: str | None
-    forward_path: str
-    within: float
-
-    @property
-    def trial(self) -> Trial:
-        """The same for `manage.use_cases.validation`."""
-        return Trial(
-            recipients=self.recipient,
-            sender=self.sender,
-            session=self.session,
-            certificate=_pem(self.certificate) if self.certificate else b"",
-            ip=self.ip,
-            reverse_path=self.reverse_path,
-            forward_path=self.forward_path,
-            since=self.within,
-        )
-
-
-_OPTIONS = {
-    "recipients": "--recipient",
-    "reverse_path": "--from",
-    "forward_path": "--to",
-}
-
-
-def _option(field: str) -> str:
-    """The option that a field of `Trial` comes from."""
-    return _OPTIONS.get(field, f"--{field}")
+_OPTIONS = {"recipients": "recipient", "reverse_path": "from", "forward_path": "to", "since": "within"}
 
 
 def _wrong(refusal: Refusal) -> NoReturn:
     """End the command, what is wrong by the options to blame."""
     blamed: dict[str, list[str]] = {}
     for error in refusal.errors:
-        blamed.setdefault(error.message, []).append(_option(error.path))
+        blamed.setdefault(error.message, []).append(f"--{_OPTIONS.get(error.path, error.path)}")
     fail(BAD_INPUT, "\n".join(f"{', '.join(options)}: {text}" for text, options in blamed.items()))
 
 
@@ -104,41 +83,18 @@ def _wrong(refusal: Refusal) -> NoReturn:
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
     help="Take the resources from this file, as apply would: a connector need not be stored to be tried.",
 )
-@click.option("--recipient", multiple=True, metavar="ADDRESS", help="Outbound: send a test message. May be repeated.")
-@click.option(
-    "--sender",
-    default="",
-    metavar="ADDRESS",
-    help="Of the test message. Default: postmaster of the first accepted domain.",
-)
-@click.option("--session", default="", metavar="ID", help="Inbound: a session or queue id of the trace, decided anew.")
 @click.option(
     "--certificate",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Inbound: a client certificate, PEM, leaf first, with --ip and --from.",
 )
-@click.option("--ip", default="", metavar="ADDRESS", help="Inbound: where the client would come from.")
-@click.option(
-    "--from", "reverse_path", default=None, metavar="ADDRESS", help="Inbound: the sender; '' is the null reverse-path."
-)
-@click.option(
-    "--to", "forward_path", default="", metavar="ADDRESS", help="Inbound: the recipient. Default: anybody here."
-)
-@click.option(
-    "--within", type=MOMENT, default="30d", show_default=True, help="Inbound: how far back mail counts as seen."
+@request_options(
+    ValidateConnector, organization="", connector="", direction="", certificate="", resources=None, wait=_WAIT
 )
 @click.option("-v", "--verbose", is_flag=True, help="Outbound: show what was said to each host, up to the last EHLO.")
 @config_option
 @json_option
-def validate(
-    name: str,
-    organization: str,
-    direction: str | None,
-    draft: Path | None,
-    config: str | None,
-    as_json: bool,
-    **asked: Any,
-) -> None:
+def validate(request: ValidateConnector, draft: Path | None, config: str | None, as_json: bool, **asked: Any) -> None:
     """Try connector NAME, enabled or not: each step is a task, and where one fails stands what to do and who must act.
 
     Outbound: every next hop is resolved, connected to and judged as a message would have it; with --recipient a test
@@ -148,12 +104,20 @@ def validate(
 
     Exit codes: 0 validated, 1 not validated, 2 wrong use or bad input, 3 could not tell.
     """
-    verbose: bool = asked.pop("verbose")
-    asked_there = door(config)
-    document = None if draft is None else _draft(asked_there, draft)
-    wanted = Wanted(name, organization, direction, _Asked(**asked).trial, document)
+    run = client(config)
+    document = None if draft is None else _draft(door(config), draft)
+    named = (asked["name"], asked["organization"], asked["direction"])
+    chosen = choose_connector(_resources(run, document), *named)
+    wanted = replace(
+        request,
+        organization=chosen.organization.name,
+        connector=chosen.connector.name,
+        direction=chosen.direction,
+        certificate=_pem(asked["certificate"]) if asked["certificate"] else "",
+        resources=document,
+    )
     try:
-        record = asked_there(validated, wanted, _progress)
+        record = _validated(run, wanted)
     except Refusal as refusal:
         if refusal.kind is Kind.INPUT and refusal.errors:
             _wrong(refusal)
@@ -163,8 +127,30 @@ def validate(
     if as_json:
         print_json(record | {"draft": str(draft) if draft else ""})
     else:
-        _print(record, draft, verbose=verbose)
+        _print(record, draft, verbose=asked["verbose"])
     sys.exit(_STATUS[Outcome(record["outcome"])])
+
+
+def _validated(run: Client, request: ValidateConnector) -> Record:
+    """The result, once it has ended. Raises Refusal."""
+
+    def show(identity: str) -> ValidationState:
+        return run.call(show_validation, ShowValidation(organization=request.organization, id=identity, wait=_WAIT))
+
+    return follow(run.call(start_validation, request).value, show, _progress, SECONDS + _MARGIN).record
+
+
+def _resources(run: Client, draft: Mapping[str, Any] | None) -> Resources:
+    """Those in force, with the organizations of a draft in place of their own."""
+    stored = run.directory().resources
+    if draft is None:
+        return stored
+    try:
+        drafted = parse(draft, prefixes=PrefixLimits(0, 0)).organizations
+    except ResourceErrors as errors:
+        raise Refusal(Kind.INPUT, "It was not tried.", errors.errors) from errors
+    names = {one.name for one in drafted}
+    return Resources((*drafted, *(one for one in stored.organizations if one.name not in names)))
 
 
 def _draft(door: Door, file: Path) -> dict[str, Any]:
@@ -174,10 +160,10 @@ def _draft(door: Door, file: Path) -> dict[str, Any]:
     return document
 
 
-def _progress(record: dict[str, Any]) -> None:
+def _progress(state: ValidationState) -> None:
     """One line on a terminal that the next one replaces; nothing in a pipe."""
-    if sys.stderr.isatty():
-        line = printable(progress_line(record))[: get_terminal_size().columns - 1]
+    if sys.stderr.isatty() and state.result is not None:
+        line = printable(progress_line(state.result))[: get_terminal_size().columns - 1]
         click.echo(f"\r\x1b[K{line}", err=True, nl=False)
 
 
@@ -205,12 +191,12 @@ def _running(host: str, tasks: Sequence[dict[str, Any]]) -> str:
     return f"{head}{before['name']} {sign} ({before['detail']}); {name} …"
 
 
-def _pem(file: Path) -> bytes:
+def _pem(file: Path) -> str:
     try:
         with as_caller():
             if file.stat().st_size > MOST_PEM:
                 fail(BAD_INPUT, f"--certificate: {file} is larger than {MOST_PEM} bytes")
-            return file.read_bytes()
+            return file.read_bytes().decode("utf-8", "replace")
     except OSError as error:
         fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
 

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.door import door
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.choice import chosen_organizations
-from gatepost.manage.use_cases.content_trials import try_hook
+from gatepost.manage.use_cases.choice import choose_part, chosen_organizations
+from gatepost.manage.use_cases.content_trials import TryHook, try_hook
 from gatepost.manage.use_cases.parts import HOOK
 from gatepost.manage.use_cases.resources import seen
 from gatepost.node.privileges import as_caller
@@ -21,8 +23,7 @@ from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from gatepost.manage.use_cases.content_trials import HookTrial, HookTrials
     from gatepost.policy.connectors.content_hook import ContentHook
 
 
@@ -92,17 +93,21 @@ def check(name: str, organization: str, message: Path | None, config: str | None
     Exit codes: 0 the scanner answers and finds what it must (with --message: the message passes), 1 it does not, 2
     there is no such hook, 3 no usable answer.
     """
-    found = door(config)(try_hook, name, organization, None if message is None else _content(message))
-    trials = found["trials"]
+    run = client(config)
+    part = choose_part(run.directory().resources, HOOK, name, organization)
+    content = None if message is None else _content(message)
+    request = TryHook(organization=part.organization.name, hook=part.name, message=content)
+    found = run.call(try_hook, request)
+    trials = found.trials
     if message is not None:
-        trials[0]["message"] = str(message)
+        trials[0] = replace(trials[0], message=str(message))
     if as_json:
         print_json(found)
     else:
         _print(found)
-    if not all(one["answered"] for one in trials):
+    if not all(one.answered for one in trials):
         sys.exit(UNKNOWN)
-    passes = not any(one["reply"] for one in trials) if message else all(one["right"] for one in trials)
+    passes = not any(one.reply for one in trials) if message else all(one.right for one in trials)
     sys.exit(0 if passes else NO)
 
 
@@ -117,17 +122,17 @@ def _content(file: Path) -> bytes:
         fail(BAD_INPUT, f"--message: {file}: {error.strerror}")
 
 
-def _print(found: Mapping[str, Any]) -> None:
-    label = f"content hook {found['hook']!r} of {found['organization']}"
-    click.echo(printable(f"{label}: {found['type']} at {found['address']}"))
-    for trial in found["trials"]:
-        sign = "ok" if trial["right"] else "no answer" if not trial["answered"] else "WRONG"
-        click.echo(f"  {printable(trial['message']):10} {sign:10} {_told(trial)}")
+def _print(found: HookTrials) -> None:
+    label = f"content hook {found.hook!r} of {found.organization}"
+    click.echo(printable(f"{label}: {found.type} at {found.address}"))
+    for trial in found.trials:
+        sign = "ok" if trial.right else "no answer" if not trial.answered else "WRONG"
+        click.echo(f"  {printable(trial.message):10} {sign:10} {_said(trial)}")
 
 
-def _told(trial: Mapping[str, Any]) -> str:
-    record = trial["answer"]
-    said = [record["does"] if trial["answered"] else record.get("failure", "too large for it")]
+def _said(trial: HookTrial) -> str:
+    record = trial.answer
+    said = [record["does"] if trial.answered else record.get("failure", "too large for it")]
     said.append(f"{record.get('ms', 0)} ms")
     if "score" in record:
         said.append(f"score {record['score']:g} of {record.get('required', 0):g}")

@@ -6,18 +6,20 @@ Runs the code that a worker runs at a log-in, without the gateway.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.issuer_trials import try_issuer
+from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.issuer_trials import TryIssuer, try_issuer
+from gatepost.manage.use_cases.parts import ISSUER
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from gatepost.manage.use_cases.issuer_trials import IssuerTrial
 
 
 _COLUMNS = ("kid", "key", "algorithm")
@@ -37,25 +39,27 @@ def check(name: str, organization: str, config: str | None, as_json: bool, *, to
     Exit codes: 0 there are keys, and the token logs a user in; 1 what the issuer says cannot be used, or the token is
     refused; 2 there is no such issuer, or trust anchors cannot be read; 3 the issuer could not be asked.
     """
-    go = door(config)
+    run = client(config)
+    part = choose_part(run.directory().resources, ISSUER, name, organization)
     token = sys.stdin.read(TOKEN_OCTETS + 2).strip() if token_stdin else ""
-    found = go(try_issuer, name, organization, token)
-    if found["failure"]:
-        fail(NO, printable(found["failure"]))
+    request = TryIssuer(organization=part.organization.name, issuer=part.name, token=token)
+    found = run.call(try_issuer, request)
+    if found.failure:
+        fail(NO, printable(found.failure))
     if as_json:
-        print_json({key: value for key, value in found.items() if key != "failure"})
+        print_json({"keys": found.keys, "token": found.token})
     else:
         _print(found)
-    judged = found["token"]
-    if judged is not None and not judged["user"]:
-        sys.exit(UNKNOWN if judged["temporary"] else NO)
+    judged = found.token
+    if judged is not None and not judged.user:
+        sys.exit(UNKNOWN if judged.temporary else NO)
 
 
-def _print(found: Mapping[str, Any]) -> None:
-    print_table(_COLUMNS, [(one["kid"] or "-", one["key"], one["algorithm"] or "any") for one in found["keys"]])
-    judged = found["token"]
+def _print(found: IssuerTrial) -> None:
+    print_table(_COLUMNS, [(one.kid or "-", one.key, one.algorithm or "any") for one in found.keys])
+    judged = found.token
     if judged is None:
         return
-    for name, value in judged["claims"].items():
+    for name, value in judged.claims.items():
         click.echo(f"{printable(name)}: {printable(str(value))}")
-    click.echo(printable(f"logs in {judged['user']}" if judged["user"] else f"refused: {judged['reason']}"))
+    click.echo(printable(f"logs in {judged.user}" if judged.user else f"refused: {judged.reason}"))

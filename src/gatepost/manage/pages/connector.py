@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
 
-from gatepost.analysis.rehearsal.rehearsal import Judged
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connectors import FAILED, counted
 from gatepost.manage.pages.editor import told_changes
-from gatepost.manage.pages.guard import gateway_of, needs, not_there, or_not_there, who
+from gatepost.manage.pages.guard import context_of, gateway_of, needs, not_there, or_not_there, who
 from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.manage.pages.places import connector_path, edit_path, part_path, trace_path, version_path
 from gatepost.manage.pages.tasks import task_items
@@ -24,14 +23,16 @@ from gatepost.manage.pages.texts import sentence
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.choice import choose_connector, visible
 from gatepost.manage.use_cases.connectors import connector_row
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import part_history
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml
 from gatepost.manage.use_cases.parts import RULE, Part
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.rehearsal import Question, conclusion, rehearsal
+from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.resources import PartName, remove_part, set_part
 from gatepost.manage.use_cases.trace import events
-from gatepost.manage.use_cases.validation import Trial, last_validation
+from gatepost.manage.use_cases.validation import last_validation
+from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.store.interface import TraceFilter
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.choice import Chosen
-    from gatepost.manage.use_cases.rehearsal import Rehearsal
+    from gatepost.manage.use_cases.rehearsal import RehearsalReport
 
 
 DIRECTIONS: Final = ("inbound", "outbound")
@@ -78,7 +79,7 @@ def connector_page(
     status: int = HTTPStatus.OK,
     error: str = "",
     *,
-    trial: Trial | None = None,
+    trial: ValidateConnector | None = None,
     trial_errors: Mapping[str, str] | None = None,
 ) -> Response:
     """The page of a connector. error: what is wrong. trial, trial_errors: what was to be tried, and why it was not."""
@@ -108,7 +109,8 @@ def connector_page(
         failed_word=FAILED[chosen.direction],
         version=gateway.directory().version,
         validate_path=f"/connectors/validate{part_path(part).removeprefix('/connectors')}",
-        trial=trial or Trial(session=request.query_params.get("session", "")),
+        trial=trial
+        or ValidateConnector(organization="", connector="", session=request.query_params.get("session", "")),
         trial_errors=trial_errors or {},
         made=bool(request.query_params.get("made")),
         shown_changes=told_changes,
@@ -141,32 +143,30 @@ def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
     """What it did to mail, or would do; PENDING while the trace is read for it."""
     gateway, owner, name = gateway_of(request), chosen.organization.name, chosen.connector.name
     question = "connector report", owner, chosen.direction, name, gateway.directory().version
-    principal = who(request)
+    context, replay = context_of(request), not chosen.connector.enabled
+    since = "7d" if replay else "30d"
 
     def work() -> dict[str, Any]:
-        replay = not chosen.connector.enabled
-        since = time.time() - (7 if replay else 30) * _DAY
-        return _shown_report(
-            rehearsal(gateway, principal, Question(name, since, owner, chosen.direction, replay=replay))
-        )
+        asked = RehearsalQuestion(name=name, organization=owner, since=since, replay=replay)
+        asked.direction = "inbound" if chosen.direction == "inbound" else "outbound"
+        return _shown_report(execute(show_rehearsal, context, asked))
 
     found = gateway.behind.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
     return PENDING if found is None else found.value | {"at": found.at}
 
 
-def _shown_report(found: Rehearsal) -> dict[str, Any]:
+def _shown_report(report: RehearsalReport) -> dict[str, Any]:
     """What of it is shown, and no more: this is kept."""
-    report, counts = found.report, found.report.counts
     return {
         "answer": report.answer,
-        "since": found.question.since,
+        "since": report.since,
         "messages": report.messages,
-        "words": found.words,
-        "conclusion": conclusion(found).partition("; see one with")[0],
-        "passed": counts[Judged.PASSED],
-        "failed": counts[Judged.FAILED],
-        "unknown": counts[Judged.UNKNOWN],
-        "groups": [*report.failed(), *report.unknown()][:20],
+        "words": report.words,
+        "conclusion": report.conclusion.partition("; see one with")[0],
+        "passed": report.passed,
+        "failed": report.failed,
+        "unknown": report.unknown,
+        "groups": report.groups[:20],
     }
 
 

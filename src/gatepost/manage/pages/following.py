@@ -30,7 +30,6 @@ def followed(request: Request, run: Job[Any, Any], shown: Callable[[], str]) -> 
 
     async def stream() -> AsyncIterator[bytes]:
         seen, silent = -1, 0
-        run.followed.set()
         try:
             while not await request.is_disconnected():
                 done = run.done  # before the version: with it comes all that there is to see

@@ -16,15 +16,24 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gatepost.analysis.checks.partner_report import check_record
-from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.following import followed
-from gatepost.manage.pages.guard import accounts_of, actor_of, gateway_of, needs_scope, who
+from gatepost.manage.pages.guard import context_of, gateway_of, needs_scope, who
 from gatepost.manage.pages.pages import environment, fragment, render, see_other
 from gatepost.manage.pages.partner_report import check_view
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.jobs import Jobs
-from gatepost.manage.use_cases.partner import MAIL_PORTS, Target, look, look_of, target_of
+from gatepost.manage.use_cases.partner import (
+    MAIL_PORTS,
+    CheckHost,
+    CheckPartner,
+    ShowCheck,
+    Target,
+    check_host,
+    check_job,
+    check_partner,
+    show_check,
+)
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import stamp
 
@@ -34,6 +43,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.partner_report import PartnerCheck
     from gatepost.manage.pages.partner_report import CheckView
     from gatepost.manage.use_cases.jobs import Job
+    from gatepost.manage.use_cases.partner import CheckState
 
     type Run = Job[Target, PartnerCheck]
 
@@ -50,30 +60,28 @@ def _form(request: Request) -> Response:
         return _form_page(request, is_host=is_host, text=request.query_params.get("target", ""))
     text = request.state.form.get("target", "").strip()
     try:
-        run = _begun(request, text, is_host=is_host)
+        state = _started(request, text, is_host=is_host)
     except Refusal as refusal:
         status = _STATUSES.get(refusal.kind)
         if status is None:
             raise
         error = refusal.errors[0].message if refusal.errors else refusal.text
         return _form_page(request, status, is_host=is_host, text=text, errors={"target": error})
-    return see_other(request, f"{_PARTNER}/run/{run.id}")
+    return see_other(request, f"{_PARTNER}/run/{state.id}")
 
 
 _STATUSES: Final = {Kind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY, Kind.CONFLICT: HTTPStatus.TOO_MANY_REQUESTS}
 
 
-def _begun(request: Request, text: str, *, is_host: bool) -> Run:
-    gateway, principal = gateway_of(request), who(request)
-    wanted = look_of(gateway, principal, target_of(text, host=is_host))
-    run = gateway.kept(Jobs).start(wanted.target, principal, lambda told: look(wanted, told))
-    accounts_of(request).record(actor_of(request), named("check", wanted.target.kind), subject=wanted.target.text)
-    run.wait(_SHORT)
-    return run
+def _started(request: Request, text: str, *, is_host: bool) -> CheckState:
+    context = context_of(request)
+    if is_host:
+        return execute(check_host, context, CheckHost(host=text, wait=_SHORT)).value
+    return execute(check_partner, context, CheckPartner(domain=text, wait=_SHORT)).value
 
 
 def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host: bool, **given: Any) -> Response:
-    recent = gateway_of(request).kept(Jobs).recent(who(request), Target)
+    recent = context_of(request).kept(Jobs).recent(who(request), Target)
     context: dict[str, Any] = {"errors": {}, "text": ""} | given
     return render(
         request,
@@ -88,7 +96,7 @@ def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host:
 
 def _run(request: Request) -> Run:
     needs_scope(request, Scope.READ)
-    return gateway_of(request).kept(Jobs).find(request.path_params["run"], who(request), Target)
+    return check_job(context_of(request), request.path_params["run"])
 
 
 def _view(run: Run) -> CheckView | None:
@@ -101,9 +109,9 @@ def _view(run: Run) -> CheckView | None:
 
 
 def _result(request: Request) -> Response:
-    run = _run(request)
     if request.query_params.get("format") == "json":
-        return _json(run)
+        return _json(request)
+    run = _run(request)
     return render(request, "partner/result.html", **_context(run))
 
 
@@ -113,8 +121,9 @@ def _context(run: Run) -> dict[str, Any]:
     return {"run": run, "view": view, "post": _letter(view) if view is not None and is_whole else ""}
 
 
-def _json(run: Run) -> Response:
-    record = {"id": run.id, "done": run.done, "result": check_record(run.result) if run.result is not None else None}
+def _json(request: Request) -> Response:
+    state = execute(show_check, context_of(request), ShowCheck(id=request.path_params["run"], wait=0.0))
+    record = {"id": state.id, "done": state.done, "result": state.result}
     return Response(msgspec.json.encode(record), media_type="application/json")
 
 

@@ -6,7 +6,6 @@ What is tried, and how many at a time, is `manage.use_cases.validation_runs`'s.
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -16,14 +15,23 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of, connector_page
 from gatepost.manage.pages.following import followed
-from gatepost.manage.pages.guard import accounts_of, actor_of, gateway_of, needs, who
+from gatepost.manage.pages.guard import context_of, needs, who
 from gatepost.manage.pages.pages import fragment, render, see_other
 from gatepost.manage.pages.places import connector_path
 from gatepost.manage.pages.tasks import live_items, task_items, verdict_item
-from gatepost.manage.use_cases.jobs import Jobs
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.jobs import Jobs, follow
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.validation import MOST_PEM, Trial
-from gatepost.manage.use_cases.validation_runs import SECONDS, Tried, begin_validation, stored_candidate
+from gatepost.manage.use_cases.request_values import limits
+from gatepost.manage.use_cases.validation_runs import (
+    SECONDS,
+    ShowValidation,
+    ValidateConnector,
+    Validated,
+    show_validation,
+    start_validation,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,12 +40,11 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.jobs import Job
-    from gatepost.manage.use_cases.validation_runs import Candidate
-
-    type Run = Job[Tried, dict[str, Any]]
+    from gatepost.manage.use_cases.validation_runs import Record, ValidationState
 
 
-_MONTH: Final = 30 * 86_400.0
+_LIMITS: Final = limits(ValidateConnector)
+_PATIENCE: Final = 20.0  # seconds that a look at a job waits for its end
 _MOST: Final = 10  # recipients of a test message
 _MARGIN: Final = 15.0  # seconds for a run that is late to end
 
@@ -47,21 +54,24 @@ def validate_path(organization: str, direction: str, name: str) -> str:
     return f"/connectors/validate/{quote(organization, safe='')}/{direction}/{quote(name, safe='')}"
 
 
-def trial_of(given: Mapping[str, str]) -> Trial:
+def request_of(organization: str, direction: str, connector: str, given: Mapping[str, str]) -> ValidateConnector:
     """What a form says is to be tried. An empty field is not given; "<>" is the null reverse-path."""
 
     def text(name: str) -> str:
-        return given.get(name, "").strip()[:1000]
+        return given.get(name, "").strip()[: _LIMITS[name]]
 
-    recipients = [one for one in re.split(r"[\s,;]+", given.get("recipients", "")) if one]
-    return Trial(
-        tuple(recipients[:_MOST]),
+    recipients = [one[: _LIMITS["sender"]] for one in re.split(r"[\s,;]+", given.get("recipients", "")) if one]
+    return ValidateConnector(
+        organization=organization,
+        connector=connector,
+        direction="inbound" if direction == "inbound" else "outbound",
+        recipients=recipients[:_MOST],
         session=text("session"),
-        certificate=given.get("certificate", "").strip()[: MOST_PEM + 1].encode("utf-8", "replace"),
+        certificate=given.get("certificate", "").strip(),
         ip=text("ip"),
         reverse_path=text("reverse_path") or None,
         forward_path=text("forward_path"),
-        since=time.time() - _MONTH,
+        wait=0.0,
     )
 
 
@@ -70,64 +80,60 @@ def refused_fields(refusal: Refusal) -> dict[str, str]:
     return {one.path: one.message for one in refusal.errors} or {"": refusal.text}
 
 
-def begun(request: Request, candidate: Candidate, *, live: bool) -> Run:
-    """Begin to try it. live: once the page follows it. Raises Refusal."""
-    gateway, accounts = gateway_of(request), accounts_of(request)
-    return begin_validation(gateway, who(request), candidate, accounts, actor_of(request), live=live)
+def ended(request: Request, organization: str, state: ValidationState) -> Record:
+    """The result, once it has ended. Raises Refusal."""
+
+    def show(identity: str) -> ValidationState:
+        wanted = ShowValidation(organization=organization, id=identity, wait=_PATIENCE)
+        return execute(show_validation, context_of(request), wanted)
+
+    return follow(state, show, seconds=SECONDS + _MARGIN).record
 
 
-def waited(run: Run) -> dict[str, Any]:
-    """What came of it, once it has ended. Raises Refusal."""
-    run.wait(SECONDS + _MARGIN)
-    if run.refusal is not None:
-        raise run.refusal
-    if run.result is None or run.trouble or not run.done:
-        raise Refusal(Kind.UNREADABLE, run.trouble or "The validation does not end; the gateway's log may say why.")
-    return run.result
-
-
-def follow(request: Request, run: Run) -> Response:
+def live(request: Request, state: ValidationState) -> Response:
     """What is put into the page: the tasks, which go on by themselves."""
-    return render(request, "connectors/live.html", connect=f"/connectors/run/{run.id}/events", tasks=_items(run))
+    return render(request, "connectors/live.html", connect=f"/connectors/run/{state.id}/events", tasks=_items(state))
 
 
-def _items(run: Run) -> list[dict[str, Any]]:
-    if not run.done:
-        return live_items(run.result)
-    if run.trouble or run.result is None:
-        return [verdict_item({"verdict": run.trouble})]
-    return task_items(run.result)
+def _items(state: ValidationState) -> list[dict[str, Any]]:
+    if not state.done:
+        return live_items(state.result)
+    if state.trouble or state.result is None:
+        return [verdict_item({"verdict": state.trouble})]
+    return task_items(state.result)
 
 
 def _begin(request: Request) -> Response:
     """With htmx the tasks that follow it; without, when it has ended, the connector's page."""
     chosen = chosen_of(request)
-    needs(request, Scope.CONNECTORS, chosen.organization.name)
-    trial, live = trial_of(request.state.form), request.headers.get("hx-request") == "true"
+    owner, is_live = chosen.organization.name, request.headers.get("hx-request") == "true"
+    wanted = request_of(owner, chosen.direction, chosen.connector.name, request.state.form)
     try:
-        run = begun(request, stored_candidate(gateway_of(request), chosen, trial), live=live)
-        if live:
-            return follow(request, run)
-        record = waited(run)
+        state = execute(start_validation, context_of(request), wanted).value
+        if is_live:
+            return live(request, state)
+        record = ended(request, owner, state)
     except Refusal as refusal:
-        if live:
-            return render(request, "connectors/refused.html", errors=refused_fields(refusal))
+        if refusal.kind is Kind.FORBIDDEN:
+            raise
         errors = refused_fields(refusal)
-        return connector_page(request, chosen, 422, errors.get("", ""), trial=trial, trial_errors=errors)
+        if is_live:
+            return render(request, "connectors/refused.html", errors=errors)
+        return connector_page(request, chosen, 422, errors.get("", ""), trial=wanted, trial_errors=errors)
     level = {"validated": "pass", "not-validated": "fail"}.get(record["outcome"], "warn")
-    path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
+    path = connector_path(owner, chosen.direction, chosen.connector.name)
     return see_other(request, f"{path}#validation", record["verdict"], level)
 
 
 async def _events(request: Request) -> Response:
-    run = await run_in_threadpool(_run, request)
-    return followed(request, run, lambda: fragment(request, "progress.html", "tasks", tasks=_items(run)))
+    job = await run_in_threadpool(_job, request)
+    return followed(request, job, lambda: fragment(request, "progress.html", "tasks", tasks=_items(state_of(job))))
 
 
-def _run(request: Request) -> Run:
-    run = gateway_of(request).kept(Jobs).find(request.path_params["run"], who(request), Tried)
-    needs(request, Scope.CONNECTORS, run.subject.organization)
-    return run
+def _job(request: Request) -> Job[Validated, Record]:
+    job = context_of(request).kept(Jobs).find(request.path_params["run"], who(request), Validated)
+    needs(request, Scope.CONNECTORS, job.subject.organization)
+    return job
 
 
 ROUTES = [

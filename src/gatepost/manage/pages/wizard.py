@@ -20,19 +20,25 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.draft import Draft, draft_of, problems, table_of
-from gatepost.manage.pages.guard import gateway_of, needs, who
+from gatepost.manage.pages.guard import context_of, gateway_of, needs, who
 from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, link, render, see_other
 from gatepost.manage.pages.places import connector_path
 from gatepost.manage.pages.scenarios import SCENARIOS, need
 from gatepost.manage.pages.tasks import task_items
-from gatepost.manage.pages.validation import begun, follow, refused_fields, trial_of, waited
+from gatepost.manage.pages.validation import ended, live, refused_fields, request_of
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.choice import choose_connector, visible
 from gatepost.manage.use_cases.part_record import part_command, part_toml
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import PartName, add_part
-from gatepost.manage.use_cases.validation import Trial, keep_validation
-from gatepost.manage.use_cases.validation_runs import Candidate
+from gatepost.manage.use_cases.validation import keep_validation
+from gatepost.manage.use_cases.validation_runs import (
+    Candidate,
+    ValidateConnector,
+    start_candidate,
+    state_of,
+    trial_of,
+)
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import Resources
 
@@ -182,7 +188,7 @@ def _page(
         "kept": {name: text for name, text in draft.answers.items() if name not in asked and name != "organization"},
         "errors": errors,
         "tasks": (),
-        "trial": Trial(),
+        "trial": ValidateConnector(organization="", connector=""),
         "effects": None,
         "open": (),
         **context,
@@ -272,7 +278,7 @@ def _given(request: Request) -> tuple[Draft, Organization]:
     return draft, owner
 
 
-def _candidate(request: Request, draft: Draft, owner: Organization, trial: Trial) -> Candidate:
+def _candidate(request: Request, draft: Draft, owner: Organization, wanted: ValidateConnector) -> Candidate:
     outcome = _added(request, draft, owner, Wish(who(request).name, dry_run=True))
     chosen = _chosen(outcome, draft, owner)
     key = _key(request, draft, owner)
@@ -280,24 +286,26 @@ def _candidate(request: Request, draft: Draft, owner: Organization, trial: Trial
     def keep(record: dict[str, Any]) -> str:
         return _TRIED.keep(key, record)
 
-    return Candidate(Directory(outcome.after, outcome.version), chosen, trial, keep, draft=True)
+    return Candidate(Directory(outcome.after, outcome.version), chosen, trial_of(wanted), keep, draft=True)
 
 
 def _begin(request: Request) -> Response:
     """With htmx the tasks that follow it; without, when it has ended, the step anew."""
     draft, owner = _given(request)
-    trial, live = trial_of(request.state.form), request.headers.get("hx-request") == "true"
+    scenario, is_live = draft.scenario, request.headers.get("hx-request") == "true"
+    assert scenario is not None  # noqa: S101 - _given says so
+    wanted = request_of(owner.name, scenario.direction, draft["name"], request.state.form)
     try:
-        run = begun(request, _candidate(request, draft, owner, trial), live=live)
-        if live:
-            return follow(request, run)
-        record = waited(run)
+        state = state_of(start_candidate(context_of(request), _candidate(request, draft, owner, wanted)))
+        if is_live:
+            return live(request, state)
+        record = ended(request, owner.name, state)
     except Refusal as refusal:
         errors = refused_fields(refusal)
-        if live:
+        if is_live:
             return render(request, "connectors/refused.html", errors=errors)
-        return _page(request, draft, owner, "check", errors=errors, trial=trial)
-    return _page(request, draft, owner, "check", tasks=task_items(record), trial=trial)
+        return _page(request, draft, owner, "check", errors=errors, trial=wanted)
+    return _page(request, draft, owner, "check", tasks=task_items(record), trial=wanted)
 
 
 def _save(request: Request) -> Response:

@@ -13,7 +13,6 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.rest.endpoint import Answer, Endpoint, Reach
-from gatepost.manage.rest.validations import Patience
 from gatepost.manage.use_cases.acme_renewal import Order, begin_renewal, forget_account
 from gatepost.manage.use_cases.refusal import Busy, Kind
 
@@ -23,6 +22,12 @@ if TYPE_CHECKING:
 
 
 _TAG = "certificates"
+
+
+class Patience(msgspec.Struct, kw_only=True):
+    """How long to wait for the result."""
+
+    wait: Annotated[float, Meta(ge=0, le=25, description="Seconds to wait for the end.")] = 20.0
 
 
 class RenewCertificates(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases import alarms, destinations, explain, explain_past, flows, queue, status
+from gatepost.manage.use_cases import (
+    alarms,
+    connectors,
+    content_trials,
+    destinations,
+    drills,
+    explain,
+    explain_past,
+    flows,
+    issuer_trials,
+    partner,
+    queue,
+    rehearsal,
+    status,
+    validation_runs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,4 +35,11 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *explain.USE_CASES,
     *explain_past.USE_CASES,
     *flows.USE_CASES,
+    *connectors.USE_CASES,
+    *rehearsal.USE_CASES,
+    *validation_runs.USE_CASES,
+    *drills.USE_CASES,
+    *partner.USE_CASES,
+    *content_trials.USE_CASES,
+    *issuer_trials.USE_CASES,
 )

@@ -6,12 +6,18 @@ Used by lists and pages. One page of many thousand connectors costs what its row
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
 
 from gatepost.analysis.checks.records import VALIDATIONS, kept_when, last, record_path
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.choice import chosen_organizations, visible
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.manage.use_cases.verdicts import recent_verdicts
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.choice import Chosen
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.pages import Page
     from gatepost.policy.connectors.records import Organization
@@ -71,6 +78,80 @@ class ConnectorRow:
     validated: dict[str, Any] | None
 
 
+class ListConnectors(Paging, kw_only=True):
+    """Which connectors; empty fields match all."""
+
+    organization: Annotated[str, Meta(max_length=1000, description="Only of this one.")] = ""
+    direction: Annotated[
+        Literal["", "inbound", "outbound"], Meta(description="Only these; empty for both."), Cli(help="Only these.")
+    ] = ""
+    status: Annotated[Literal["", "enabled", "rehearsal", "disabled"], Meta(description="Only those.")] = ""
+    q: Annotated[str, Meta(max_length=1000, description="What the name or a domain holds, in any case.")] = ""
+
+
+class ConnectorValidated(msgspec.Struct, frozen=True):
+    """How the last validation ended. at: seconds since 1970. configuration: the version that was tried."""
+
+    at: float | None
+    outcome: str | None
+    configuration: int | None
+
+
+class ConnectorEntry(msgspec.Struct, frozen=True):
+    """A connector: whom it stands between, whose mail it holds for, what it demands, how it was validated last.
+
+    status: enabled, rehearsal or disabled. mode: enforce or rehearse. validated: null if it never was.
+    """
+
+    status: str
+    direction: str
+    name: str
+    organization: str
+    mode: str
+    sender: str = msgspec.field(name="from")
+    receiver: str = msgspec.field(name="to")
+    domains: list[str]
+    demands: list[str]
+    validated: ConnectorValidated | None
+
+
+@use_case(
+    "GET /connectors",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="connectors",
+    versioned=True,
+    may_404=True,
+    commands=("connector list",),
+)
+def list_connectors(context: Context, request: ListConnectors) -> Items[ConnectorEntry]:
+    """Connectors of all organizations: what they demand, how they were validated."""
+    selection = ConnectorSelection(request.organization, request.q, direction=request.direction, status=request.status)
+    page = connectors(context.gateway, context.principal, selection)
+    return page_of(page.rows, _identity, request, _entry, page.version)
+
+
+def _identity(row: ConnectorRow) -> str:
+    """What tells it from others of the list."""
+    return f"{row.direction} {row.organization} {row.name}"
+
+
+def _entry(row: ConnectorRow) -> ConnectorEntry:
+    validated = None if row.validated is None else ConnectorValidated(**row.validated)
+    return ConnectorEntry(
+        status=row.status,
+        direction=row.direction,
+        name=row.name,
+        organization=row.organization,
+        mode=row.mode,
+        sender=row.sender,
+        receiver=row.receiver,
+        domains=row.domains,
+        demands=row.demands,
+        validated=validated,
+    )
+
+
 def connectors(gateway: Gateway, who: Principal, selection: ConnectorSelection | None = None) -> Page[ConnectorRow]:
     """Connectors in the order that is wanted, else of their organizations, inbound ones first.
 
@@ -89,7 +170,7 @@ def connector_row(gateway: Gateway, chosen: Chosen) -> ConnectorRow:
     return _row(gateway.data, chosen.organization, chosen.direction, chosen.connector)
 
 
-def connector_record(row: ConnectorRow) -> dict[str, Any]:
+def connector_record(row: ConnectorRow | ConnectorEntry) -> dict[str, Any]:
     """For machines, as `gatepost connector list --json` has it."""
     return {
         "status": row.status,
@@ -226,3 +307,6 @@ def _outbound_demands(connector: OutboundConnector) -> list[str]:
         connector.sign is ContentProtection.SMIME and "signed (S/MIME)",
     ]
     return [text for text in found if text]
+
+
+USE_CASES = (list_connectors,)

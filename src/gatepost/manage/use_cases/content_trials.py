@@ -1,49 +1,97 @@
-"""Trying a content hook, for every door: its scanner is asked about a harmless message, and one that it must find.
+"""Trying a content hook: its scanner is asked about a harmless message, and one that it must find.
 
-Used by `gatepost hook check`. It is asked by the code that asks for real mail, from where the gateway stands, whether
-the hook is in force or not. Nothing is delivered.
+It is asked by the code that asks for real mail, from where the gateway stands, whether the hook is in force or not.
+Nothing is delivered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from gatepost.manage.use_cases.choice import choose_part
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.choice import choose_part, visible
+from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.jobs import Trial, run_to_end
 from gatepost.manage.use_cases.parts import HOOK
 from gatepost.manage.use_cases.resolving import resolver_of
-from gatepost.manage.use_cases.resources import seen
 from gatepost.policy.connectors.hook_index import AskedHook
 
 if TYPE_CHECKING:
-    from gatepost.analysis.checks.content_hook import Trial
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.analysis.checks import content_hook
+    from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
 
 
-def try_hook(
-    gateway: Gateway, who: Principal, name: str, organization: str = "", message: bytes | None = None
-) -> dict[str, Any]:
-    """Ask about the samples of its kind, or about a message, whose lines end in CRLF; as JSON shows it.
+_MAX_BODY = 48 * 1024 * 1024  # a message of 32 MB as base64, and some
 
-    Takes up to twice the hook's timeout. Raises Refusal: MISSING if there is no such hook, INPUT if it could be
-    several, or the DNS cannot be asked by the settings.
+
+class TryHook(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """hook: its name. message: base64, to ask about instead of the samples; lines end in CRLF."""
+
+    organization: Annotated[str, Meta(description="Whose it is.")]
+    hook: Annotated[str, Meta(max_length=1000)]
+    message: bytes | None = None
+
+
+class HookTrial(msgspec.Struct, frozen=True):
+    """One message. must_be_refused: null where nobody can say. right: it came out as it must.
+
+    reply: what a sender would be told if the hook were in force, "" if the message passes. answer: as the trace has it.
     """
-    part = choose_part(seen(gateway, who), HOOK, name, organization)
+
+    message: str
+    answered: bool
+    must_be_refused: bool | None
+    right: bool
+    reply: str
+    answer: dict[str, Any]
+
+
+class HookTrials(msgspec.Struct, frozen=True):
+    """What a scanner said, as `gatepost hook check --json` prints it."""
+
+    hook: str
+    organization: str
+    type: str
+    address: str
+    trials: list[HookTrial]
+
+
+@use_case(
+    "POST /organizations/{organization}/hook_trials",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="content hooks",
+    max_body=_MAX_BODY,
+    may_404=True,
+    action="hook-check",
+    commands=("hook check",),
+)
+def try_hook(context: Context, request: TryHook) -> HookTrials:
+    """Ask the scanner of a content hook about samples, or about a message.
+
+    Waits for the scanner, for four minutes at most. Nothing is delivered.
+    """
+    context.audit.describe(subject=request.hook)
+    part = choose_part(
+        visible(context.directory().resources, context.principal), HOOK, request.hook, request.organization
+    )
     asked = AskedHook(part.organization.name, part.record)
-    trials = asyncio.run(_tried(asked, gateway.settings, message))
-    return {
-        "hook": asked.hook.name,
-        "organization": asked.organization,
-        "type": str(asked.hook.type),
-        "address": asked.hook.address,
-        "trials": [_record(one) for one in trials],
-    }
+
+    def work() -> HookTrials:
+        trials = asyncio.run(_tried(asked, context.settings, request.message))
+        hook = asked.hook
+        return HookTrials(hook.name, asked.organization, str(hook.type), hook.address, list(map(_shape, trials)))
+
+    return run_to_end(context, Trial(request.organization, request.hook), work)
 
 
-async def _tried(asked: AskedHook, settings: Settings, message: bytes | None) -> list[Trial]:
+async def _tried(asked: AskedHook, settings: Settings, message: bytes | None) -> list[content_hook.Trial]:
     from gatepost.analysis.checks import content_hook  # noqa: PLC0415 - only a trial needs what it imports
 
     hostname = settings.server.hostname
@@ -53,12 +101,8 @@ async def _tried(asked: AskedHook, settings: Settings, message: bytes | None) ->
         return await content_hook.try_hook(asked, messages, hostname, resolver, settings.network.policy())
 
 
-def _record(trial: Trial) -> dict[str, Any]:
-    return {
-        "message": trial.message,
-        "answered": trial.answered,
-        "must_be_refused": trial.refused,
-        "right": trial.right,
-        "reply": trial.reply,
-        "answer": trial.record,
-    }
+def _shape(trial: content_hook.Trial) -> HookTrial:
+    return HookTrial(trial.message, trial.answered, trial.refused, trial.right, trial.reply, trial.record)
+
+
+USE_CASES = (try_hook,)

@@ -1,7 +1,7 @@
-"""Drills of outbound connectors, for every door: held, kept as evidence, and looked at again.
+"""Drills of outbound connectors: held as jobs, kept as evidence, and looked at again.
 
-Used by `gatepost connector drill`, beside the gateway and from afar. A drill takes a second or two and 15 at most,
-reaches nobody but this machine, and changes nothing but the evidence, the trace and the evidence log, which it adds to.
+A drill takes a second or two and 15 at most, reaches nobody but this machine, and changes nothing but the evidence, the
+trace and the evidence log, which it adds to.
 """
 
 from __future__ import annotations
@@ -12,13 +12,21 @@ import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
 
 from gatepost import __version__
 from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.choice import choose_connector, chosen_organizations, visible
+from gatepost.manage.use_cases.declaration import InQuery, Reply, Visibility, use_case
 from gatepost.manage.use_cases.evidence_log import evidence_log
-from gatepost.manage.use_cases.jobs import Jobs
+from gatepost.manage.use_cases.jobs import Jobs, Wait
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.store.interface import StoreFailure, TraceFilter
@@ -30,10 +38,9 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.drill_report import DrillReport
     from gatepost.analysis.checks.evidence import Kept
-    from gatepost.manage.access.accounts import Accounts
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.access.records import Actor
     from gatepost.manage.use_cases.choice import Chosen
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.jobs import Job
     from gatepost.policy.connectors.model import Resources
@@ -42,25 +49,70 @@ if TYPE_CHECKING:
 _ROWS: Final = 1000
 
 
-class Drilled(NamedTuple):
-    """What came of a drill that was held, or what is kept of the last one.
+class DrillConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """connector: an outbound one, enabled or not."""
 
-    record: all of it, {} if the kept file cannot be read. passed: whether what is promised was held. evidence: the
-    file, for who sees some organizations its name alone; "" if it is not kept. sha256: of the record. unkept: why it
-    could not be kept, "" if it was or shows nothing. fault: why what is kept is not what was written, "" if it is.
-    recorded: whether the trace has the same SHA-256. changed: whether the connector is another one since. troubles:
-    what else could not be written, a sentence each.
+    organization: Annotated[str, Meta(description="Whose connector it is.")]
+    connector: Annotated[str, Meta(max_length=1000)]
+    wait: Annotated[Wait, InQuery()] = 20.0
+
+
+class ShowDrill(msgspec.Struct, kw_only=True):
+    """Which one, and how long to wait for the result."""
+
+    organization: Annotated[str, Meta(description="Whose connector it is.")]
+    id: Annotated[str, Meta(description="Of the drill, as its beginning answered.")]
+    wait: Wait = 20.0
+
+
+class ShowLastDrill(msgspec.Struct, kw_only=True):
+    """Of which connector."""
+
+    organization: Annotated[str, Meta(description="Whose connector it is.")]
+    connector: Annotated[str, Meta(description="Its name.")]
+
+
+class HeldDrill(msgspec.Struct, frozen=True):
+    """A drill, as `gatepost connector drill --json` prints it (record), and what is kept of it.
+
+    passed: whether what the connector promises was held. evidence: the file on the gateway's machine, "" if it is not
+    kept. sha256: of the record. unkept: why it is not kept. fault: why what is kept is not what was written, and then
+    nothing of it may be believed. recorded: whether the trace has the same SHA-256. changed: whether the connector is
+    another one since. troubles: what else could not be written.
     """
 
     record: dict[str, Any]
     passed: bool
-    evidence: str = ""
-    sha256: str = ""
-    unkept: str = ""
-    fault: str = ""
-    recorded: bool = False
-    changed: bool = False
-    troubles: tuple[str, ...] = ()
+    evidence: str
+    sha256: str
+    unkept: str
+    fault: str
+    recorded: bool
+    changed: bool
+    troubles: list[str]
+
+
+class DrillState(msgspec.Struct, frozen=True):
+    """A drill that was begun. trouble: why it ended without a result. result: null until it is done."""
+
+    id: str
+    connector: str
+    done: bool
+    trouble: str
+    result: HeldDrill | None
+
+    @property
+    def held(self) -> HeldDrill:
+        """The result of one that has ended. Raises Refusal (UNREADABLE) if it has none."""
+        if self.result is None:
+            raise Refusal(Kind.UNREADABLE, self.trouble)
+        return self.result
+
+
+class LastDrill(msgspec.Struct, frozen=True):
+    """drill: the last one that is kept, just verified; null if none is."""
+
+    drill: HeldDrill | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,47 +140,76 @@ def choose_drilled(resources: Resources, name: str, organization: str = "", dire
     return chosen
 
 
-def drilled(
-    gateway: Gateway, who: Principal, name: str, organization: str = "", direction: str | None = None
-) -> Drilled:
-    """Hold one and keep it. Raises Refusal: as `choose_drilled`; UNREADABLE if it cannot be held or shows nothing."""
-    return _held(gateway, who, choose_drilled(_seen(gateway, who), name, organization, direction))
+@use_case(
+    "POST /organizations/{organization}/drills",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="connectors",
+    status=201,
+    may_404=True,
+    action="connector-drill",
+    self_audited=True,
+    commands=("connector drill",),
+)
+def start_drill(context: Context, request: DrillConnector) -> Reply[DrillState]:
+    """Drill an outbound connector: attacks on loopback, with the code that delivers.
 
-
-def begin_drill(gateway: Gateway, who: Principal, chosen: Chosen, accounts: Accounts, by: Actor) -> Job[Drill, Drilled]:
-    """Begin to hold one. chosen: of `choose_drilled`. accounts, by: for the record of deeds, written in the end.
-
-    Raises Busy if too many runs are under way.
+    Two runs at a time of one user or token, six of all, checks among them. It is kept as evidence.
     """
+    context.audit.describe(subject=request.connector)
+    chosen = _chosen(context, request.connector, request.organization)
     owner = chosen.organization.name
+    note = partial(context.record, "connector-drill", owner, chosen.label)
 
-    def note(outcome: str, **more: str) -> None:
-        detail = {"outcome": outcome, **more}
-        accounts.record(by, "connector-drill", organization=owner, subject=chosen.label, detail=detail)
-
-    def work(_: object) -> Drilled:
+    def work(_: object) -> HeldDrill:
         try:
-            found = _held(gateway, who, chosen)
+            held = _held(context.gateway, context.principal, chosen)
         except Refusal:
-            note("not held")
+            note(outcome="not held")
             raise
-        note("passed" if found.passed else "failed" if found.evidence else "not kept", sha256=found.sha256)
-        return found
+        note(outcome="passed" if held.passed else "failed" if held.evidence else "not kept", sha256=held.sha256)
+        return held
 
-    return gateway.kept(Jobs).start(Drill(owner, chosen.label), who, work)
+    job: Job[Drill, HeldDrill] = context.kept(Jobs).start(Drill(owner, chosen.label), context.principal, work)
+    job.wait(request.wait)
+    return Reply(_state(job), location=f"/organizations/{quote(owner, safe='')}/drills/{job.id}")
 
 
-def last_drill(
-    gateway: Gateway, who: Principal, name: str, organization: str = "", direction: str | None = None
-) -> Drilled | None:
-    """The last one that is kept, checked against its hash, those before it and the trace; None if none is kept.
+@use_case(
+    "GET /organizations/{organization}/drills/{id}",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="connectors",
+    commands=("connector drill",),
+)
+def show_drill(context: Context, request: ShowDrill) -> DrillState:
+    """A drill that was begun."""
+    job = context.kept(Jobs).find(request.id, context.principal, Drill)
+    if job.subject.organization != request.organization:
+        raise Refusal(Kind.MISSING, "There is no such drill; results are kept for an hour.")
+    job.wait(request.wait)
+    return _state(job)
 
-    Raises Refusal: as `choose_drilled`; UNREADABLE.
-    """
-    from gatepost.analysis.checks import evidence  # noqa: PLC0415 - most doors hold and show none
+
+def _state(job: Job[Drill, HeldDrill]) -> DrillState:
+    done = job.done  # before the rest: with it comes all that there is to see
+    return DrillState(job.id, job.subject.text, done, job.trouble, job.result)
+
+
+@use_case(
+    "GET /organizations/{organization}/last_drill/{connector:path}",
+    scope=Scope.READ,
+    visibility=Visibility.ORGANIZATION,
+    tag="connectors",
+    commands=("connector drill",),
+)
+def show_last_drill(context: Context, request: ShowLastDrill) -> LastDrill:
+    """The last drill of an outbound connector that is kept, verified now."""
+    from gatepost.analysis.checks import evidence  # noqa: PLC0415 - most processes hold and show none
     from gatepost.analysis.checks.drill_report import resource_of  # noqa: PLC0415
 
-    chosen = choose_drilled(_seen(gateway, who), name, organization, direction)
+    gateway, who = context.gateway, context.principal
+    chosen = _chosen(context, request.connector, request.organization)
     assert isinstance(chosen.connector, OutboundConnector)  # noqa: S101 - so it was chosen
     directory = evidence.drills_directory(gateway.data)
     try:
@@ -137,26 +218,29 @@ def last_drill(
     except OSError as error:
         raise Refusal(Kind.UNREADABLE, f"{directory}: {error.strerror}") from error
     if kept is None:
-        return None
+        return LastDrill(None)
     recorded = _recorded(gateway, chosen, kept)
     if not fault and recorded not in {"", kept.sha256}:
         fault = f"the trace recorded another SHA-256 for it: {recorded}"
-    return Drilled(
-        kept.record,
-        passed=not fault and kept.record.get("passed") is True,
-        evidence=_place(who, kept),
-        sha256=kept.sha256,
-        fault=fault,
-        recorded=bool(recorded),
-        changed=kept.record.get("resource") != resource_of(chosen.connector),
-    )
+    held = _shape(kept.record, passed=not fault and kept.record.get("passed") is True, who=who, kept=kept)
+    changed = kept.record.get("resource") != resource_of(chosen.connector)
+    return LastDrill(replace(held, fault=fault, recorded=bool(recorded), changed=changed))
 
 
-def _seen(gateway: Gateway, who: Principal) -> Resources:
-    return visible(gateway.directory().resources, who)
+def _chosen(context: Context, name: str, organization: str) -> Chosen:
+    return choose_drilled(visible(context.directory().resources, context.principal), name, organization)
 
 
-def _held(gateway: Gateway, who: Principal, chosen: Chosen) -> Drilled:
+def _shape(
+    record: dict[str, Any], *, passed: bool, who: Principal | None = None, kept: Kept | None = None, unkept: str = ""
+) -> HeldDrill:
+    """Of a drill as it is held or found; who: sees where it is kept."""
+    evidence = _place(who, kept) if who and kept else ""
+    sha256 = kept.sha256 if kept else ""
+    return HeldDrill(record, passed, evidence, sha256, unkept, fault="", recorded=False, changed=False, troubles=[])
+
+
+def _held(gateway: Gateway, who: Principal, chosen: Chosen) -> HeldDrill:
     from gatepost.analysis.checks.drill import run_drill  # noqa: PLC0415 - most doors hold none
     from gatepost.analysis.checks.drill_scene import DrillImpossible  # noqa: PLC0415 - most doors hold none
     from gatepost.analysis.checks.evidence import drills_directory, keep  # noqa: PLC0415
@@ -171,13 +255,13 @@ def _held(gateway: Gateway, who: Principal, chosen: Chosen) -> Drilled:
         raise Refusal(Kind.UNREADABLE, f"{chosen.label}: {impossible}") from impossible
     record = report.record() | {"gatepost": __version__, "hostname": gateway.settings.server.hostname}
     if not report.arrived:
-        return Drilled(record, passed=False)
+        return _shape(record, passed=False)
     try:
         kept = keep(drills_directory(gateway.data), record)
     except (OSError, StoreFailure) as error:
-        return Drilled(record, passed=False, unkept=f"the result cannot be kept as evidence: {error}")
-    troubles = tuple(_written(gateway, report, kept))
-    return Drilled(kept.record, report.passed, _place(who, kept), kept.sha256, troubles=troubles)
+        return _shape(record, passed=False, unkept=f"the result cannot be kept as evidence: {error}")
+    held = _shape(kept.record, passed=report.passed, who=who, kept=kept)
+    return replace(held, troubles=list(_written(gateway, report, kept)))
 
 
 def _place(who: Principal, kept: Kept) -> str:
@@ -258,3 +342,6 @@ def _recorded(gateway: Gateway, chosen: Chosen, kept: Kept) -> str:
     rows = search_trace(gateway.data / "trace", wanted)
     found = (str(row.detail.get("sha256", "")) for row in rows if row.detail.get("file") == kept.path.name)
     return next(found, "")
+
+
+USE_CASES = (start_drill, show_drill, show_last_drill)

@@ -1,22 +1,29 @@
-"""Trying an OAuth issuer, for every door: its keys are fetched as a worker would, and a token is judged by them.
+"""Trying an OAuth issuer: its keys are fetched as a worker would, and a token is judged by them.
 
-Used by `gatepost issuer check`. A token is judged as at a log-in, and kept nowhere.
+A token is judged as at a log-in, and kept nowhere.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.choice import choose_part, visible
+from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.jobs import Trial, run_to_end
 from gatepost.manage.use_cases.parts import ISSUER
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resolving import resolver_of
 from gatepost.policy.connectors.directory import Directory
+from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
 
 if TYPE_CHECKING:
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context
     from gatepost.net.lookups.http import HttpFailed
     from gatepost.net.lookups.jwks import IssuerKey
     from gatepost.policy.connectors.oauth import OauthIssuer
@@ -27,33 +34,81 @@ if TYPE_CHECKING:
 _SHOWN: Final = ("iss", "aud", "exp", "scope", "scp")
 
 
-def try_issuer(gateway: Gateway, who: Principal, name: str, organization: str = "", token: str = "") -> dict[str, Any]:
-    """Its keys, and what a token is worth, null without one; as JSON shows it.
+class TryIssuer(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """issuer: its name. token: an access token to be judged; it is kept nowhere."""
 
-    failure: why what the issuer says cannot be used, and then there are no keys; "" if it can. Raises Refusal: MISSING
-    if there is no such issuer, INPUT if it could be several, or trust anchors cannot be read, UNREADABLE if it cannot
-    be asked.
+    organization: Annotated[str, Meta(description="Whose it is.")]
+    issuer: Annotated[str, Meta(max_length=1000)]
+    token: Annotated[str, Meta(max_length=TOKEN_OCTETS + 2)] = ""
+
+
+class TrialKey(msgspec.Struct, frozen=True):
+    """A key that signs tokens."""
+
+    kid: str
+    key: str
+    algorithm: str
+
+
+class JudgedToken(msgspec.Struct, frozen=True):
+    """user: whom it logs in, "" for nobody; reason: why not. temporary: it could not be judged now."""
+
+    user: str
+    reason: str
+    temporary: bool
+    claims: dict[str, Any]
+
+
+class IssuerTrial(msgspec.Struct, frozen=True):
+    """What an issuer said, as `gatepost issuer check --json` prints it. failure: why it cannot be used."""
+
+    keys: list[TrialKey]
+    token: JudgedToken | None
+    failure: str
+
+
+@use_case(
+    "POST /organizations/{organization}/issuer_trials",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="oauth issuers",
+    may_404=True,
+    action="issuer-check",
+    commands=("issuer check",),
+)
+def try_issuer(context: Context, request: TryIssuer) -> IssuerTrial:
+    """Fetch the keys of an OAuth issuer, and judge a token by them.
+
+    Waits for the issuer. The token is kept nowhere.
     """
+    context.audit.describe(subject=request.issuer)
+    directory = context.directory()
+    resources = visible(directory.resources, context.principal)  # a token of others says nothing of theirs
+    own = Directory(resources, directory.version)
+    issuer: OauthIssuer = choose_part(resources, ISSUER, request.issuer, request.organization).record
+    work = partial(_tried, context.settings, own, issuer, request.token)
+    return run_to_end(context, Trial(request.organization, request.issuer), work)
+
+
+def _tried(settings: Settings, directory: Directory, issuer: OauthIssuer, token: str) -> IssuerTrial:
+    """Raises Refusal: INPUT if trust anchors cannot be read, UNREADABLE if it cannot be asked now."""
     from gatepost.net.anchors import AnchorsError  # noqa: PLC0415
     from gatepost.net.lookups.http import HttpFailed  # noqa: PLC0415 - only a trial needs it
     from gatepost.net.lookups.jwks import JwksError  # noqa: PLC0415
 
-    directory = gateway.directory()
-    own = Directory(visible(directory.resources, who), directory.version)  # a token of others says nothing of theirs
-    issuer: OauthIssuer = choose_part(own.resources, ISSUER, name, organization).record
     try:
-        keys, verdict = asyncio.run(_looked(gateway.settings, own, issuer, token))
+        keys, verdict = asyncio.run(_looked(settings, directory, issuer, token))
     except HttpFailed as failed:
         text = f"keys of {issuer.issuer}: {failed}{_advice(issuer, failed)}"
         if failed.temporary:
             raise Refusal(Kind.UNREADABLE, text) from failed
-        return {"keys": [], "token": None, "failure": text}
+        return IssuerTrial([], None, text)
     except JwksError as error:
-        return {"keys": [], "token": None, "failure": f"keys of {issuer.issuer}: {error}"}
+        return IssuerTrial([], None, f"keys of {issuer.issuer}: {error}")
     except AnchorsError as error:
         raise Refusal(Kind.INPUT, f"trust anchors for {issuer.issuer}: {error}") from error
-    found = [{"kid": one.id, "key": _kind(one), "algorithm": one.algorithm} for one in keys]
-    return {"keys": found, "token": _judged(issuer, token, verdict) if verdict else None, "failure": ""}
+    shown = [TrialKey(one.id, _kind(one), one.algorithm) for one in keys]
+    return IssuerTrial(shown, _judged(issuer, token, verdict) if verdict else None, "")
 
 
 async def _looked(
@@ -83,9 +138,8 @@ def _advice(issuer: OauthIssuer, failed: HttpFailed) -> str:
     return "; write trust_anchors if its authority is your own" if failed.untrusted else ""
 
 
-def _judged(issuer: OauthIssuer, token: str, verdict: TokenVerdict) -> dict[str, Any]:
-    claims = _claims(issuer, token)
-    return {"user": verdict.user, "reason": verdict.reason, "temporary": verdict.temporary, "claims": claims}
+def _judged(issuer: OauthIssuer, token: str, verdict: TokenVerdict) -> JudgedToken:
+    return JudgedToken(verdict.user, verdict.reason, verdict.temporary, _claims(issuer, token))
 
 
 def _claims(issuer: OauthIssuer, token: str) -> dict[str, Any]:
@@ -97,3 +151,6 @@ def _claims(issuer: OauthIssuer, token: str) -> dict[str, Any]:
     except (jwt.PyJWTError, ValueError, RecursionError):
         return {}
     return {name: claims[name] for name in (*_SHOWN, issuer.username_claim) if name in claims}
+
+
+USE_CASES = (try_issuer,)

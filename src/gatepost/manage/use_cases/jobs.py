@@ -11,8 +11,11 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from threading import Condition, Event, Lock, Thread
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from dataclasses import dataclass
+from threading import Condition, Lock, Thread
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
+
+from msgspec import Meta
 
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.refusal import Kind, Refusal
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
 
 
@@ -29,7 +33,12 @@ _log = logging.getLogger(__name__)
 KEPT: Final = 3600.0
 """Seconds for which a result can be looked at."""
 _MOST: Final = 500
+_PATIENCE: Final = 240.0  # seconds; a hook may be told to wait for longer
 _BUSY: Final = "other checks are under way; begin another when one of them has ended"
+
+
+type Wait = Annotated[float, Meta(ge=0, le=25, description="Seconds to wait for the end.")]
+"""A field of requests that start or show a job."""
 
 
 class Subject(Protocol):
@@ -55,17 +64,11 @@ class Job[S: Subject, T]:
     """One of them. For any thread: what changes is swapped whole.
 
     result: as far as it came, None at first. trouble: why it ended without a result, "" if it did not; refusal: the
-    same as a value, where it was refused. version: grows with whatever there is to see. followed: somebody looks on.
-    cancel: ends it early, if it can be.
+    same as a value, where it was refused. version: grows with whatever there is to see. cancel: ends it early, if it
+    can be.
     """
 
-    def __init__(
-        self,
-        subject: S,
-        principal: Principal,
-        cancel: Callable[[], None] = lambda: None,
-        followed: Event | None = None,
-    ) -> None:
+    def __init__(self, subject: S, principal: Principal, cancel: Callable[[], None] = lambda: None) -> None:
         self.id = secrets.token_urlsafe(16)
         self.subject = subject
         self.by = principal.name
@@ -77,7 +80,6 @@ class Job[S: Subject, T]:
         self.done = False
         self.version = 0
         self.cancel = cancel
-        self.followed = followed or Event()
         self._organizations = frozenset({subject.organization}) if subject.organization else principal.organizations
         self._changed = Condition()
 
@@ -108,6 +110,34 @@ class Job[S: Subject, T]:
             self._changed.notify_all()
 
 
+class JobState(Protocol):
+    """What REST shows of a job."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+
+def follow[S: JobState](
+    state: S, show: Callable[[str], S], watch: Callable[[S], object] = lambda _: None, seconds: float = 300.0
+) -> S:
+    """The state in the end. show: the newest state of the job with that id, after a while. watch: called with each.
+
+    Raises Refusal (UNREADABLE) if it has not ended after so many seconds.
+    """
+    end = time.monotonic() + seconds
+    while not state.done:
+        watch(state)
+        if time.monotonic() > end:
+            raise Refusal(Kind.UNREADABLE, "It does not end; the gateway's log may say why.")
+        state = show(state.id)
+    return state
+
+
 class CheckLimit(ConcurrencyLimit):
     """Of checks, validations and drills together."""
 
@@ -129,16 +159,15 @@ class Jobs:
         principal: Principal,
         work: Callable[[Callable[[T], None]], T],
         cancel: Callable[[], None] = lambda: None,
-        followed: Event | None = None,
         limit: ConcurrencyLimit | None = None,
     ) -> Job[S, T]:
-        """Start one. work: does it, and reports what it knows as it goes. cancel, followed: see Job.
+        """Start one. work: does it, and reports what it knows as it goes. cancel: see Job.
 
         limit: that of checks, if none is given. Raises Busy if too much is under way.
         """
         limit = limit or self._checks
         limit.take(principal.name)
-        job: Job[S, T] = Job(subject, principal, cancel, followed)
+        job: Job[S, T] = Job(subject, principal, cancel)
         with self._lock:
             self._forget()
             self._jobs[job.id] = job
@@ -175,6 +204,30 @@ class Jobs:
             if not first.done or (first.begun > oldest and len(self._jobs) < _MOST):
                 return
             self._jobs.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a call asks of somebody else and waits for: a scanner, an issuer."""
+
+    organization: str
+    text: str
+    kind: str = "trial"
+
+
+def run_to_end[T](context: Context, subject: Subject, work: Callable[[], T]) -> T:
+    """What the work returns, as one of the jobs: what takes longer than four minutes goes on without its caller.
+
+    Raises Refusal: that of the work, Busy, or UNREADABLE if it has not ended, or failed.
+    """
+    job: Job[Subject, T] = context.kept(Jobs).start(subject, context.principal, lambda _: work())
+    job.wait(_PATIENCE)
+    if job.refusal is not None:
+        raise job.refusal
+    if job.result is None:
+        text = job.trouble or f"{subject.text}: it has not ended after {_PATIENCE:.0f} seconds"
+        raise Refusal(Kind.UNREADABLE, text)
+    return job.result
 
 
 def _done[T](job: Job[Any, T], work: Callable[[Callable[[T], None]], T]) -> tuple[T | None, str]:

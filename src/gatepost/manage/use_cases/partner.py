@@ -1,7 +1,7 @@
-"""How well mail to a domain, or to one host, would be protected: `gatepost check`, the page and the call of that name.
+"""Checks how well mail to a domain, or to one host, would be protected: jobs that run for up to a minute and a half.
 
-What is looked at and what it means is `analysis.checks.partner`'s. Here: by which settings, how long, and where the
-gateway lets itself be sent by whoever asks. `manage.use_cases.jobs` keeps many of these apart.
+What is checked and what it means is `analysis.checks.partner`'s. Here: by which settings, how long, and where the
+gateway lets itself be sent by whoever asks. `gatepost check` makes one on its own machine, without a gateway.
 """
 
 from __future__ import annotations
@@ -9,10 +9,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
 
 from gatepost.analysis.checks.partner import Bounds, Checker
+from gatepost.analysis.checks.partner_report import check_record
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.choice import visible
+from gatepost.manage.use_cases.declaration import InQuery, Reply, Visibility, use_case
+from gatepost.manage.use_cases.jobs import Jobs, Wait
 from gatepost.manage.use_cases.reach import may_reach_inside
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.net.anchors import AnchorsError
@@ -26,7 +33,9 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.partner_report import PartnerCheck
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.jobs import Job
     from gatepost.settings.model import DnsValidation, Settings
 
 
@@ -36,6 +45,9 @@ _SMTP: Final = 25
 _STEPS: Final = 6  # of the time for one step is what a whole host gets: DNS, connect, greeting, TLS, EHLO, revocation
 _SECONDS: Final = 15.0
 
+_FORMS: Final = ("/check", "/check/host")
+
+type _Text = Annotated[str, Meta(max_length=1000)]
 type Watch = Callable[[PartnerCheck], None]
 
 
@@ -65,6 +77,38 @@ class Target:
         return ""
 
 
+class CheckPartner(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """domain: whose MX hosts are looked at; an address in it does as well."""
+
+    domain: _Text
+    wait: Annotated[Wait, InQuery()] = 20.0
+
+
+class CheckHost(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """host: "HOST" or "HOST:PORT"; port 25 unless written."""
+
+    host: _Text
+    wait: Annotated[Wait, InQuery()] = 20.0
+
+
+class ShowCheck(msgspec.Struct, kw_only=True):
+    """Which one, and how long to wait for the result."""
+
+    id: Annotated[str, Meta(description="Of the check, as its beginning answered.")]
+    wait: Wait = 20.0
+
+
+class CheckState(msgspec.Struct, frozen=True):
+    """A check. result: as far as it came, as `gatepost check --json` prints it. trouble: why it ended without one."""
+
+    id: str
+    target: str
+    kind: str
+    done: bool
+    trouble: str
+    result: dict[str, Any] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """One check that may be made: of whom, by which settings, how far."""
@@ -72,6 +116,71 @@ class Look:
     target: Target
     settings: Settings
     bounds: Bounds
+
+
+@use_case(
+    "POST /checks/partner",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="checks",
+    status=201,
+    action="check-partner",
+    pages=_FORMS,
+)
+def check_partner(context: Context, request: CheckPartner) -> Reply[CheckState]:
+    """Check whether mail to a domain would be delivered safely.
+
+    Hosts are reached at public addresses only, unless the token may make connectors for the gateway.
+    """
+    return _started(context, request.domain, request.wait, is_host=False)
+
+
+@use_case(
+    "POST /checks/host",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="checks",
+    status=201,
+    action="check-host",
+    pages=_FORMS,
+)
+def check_host(context: Context, request: CheckHost) -> Reply[CheckState]:
+    """Check whether mail to one host would be delivered safely.
+
+    Other ports than 25, 465 and 587 are for smart hosts of connectors that are seen.
+    """
+    return _started(context, request.host, request.wait, is_host=True)
+
+
+def _started(context: Context, text: str, wait: float, *, is_host: bool) -> Reply[CheckState]:
+    context.audit.describe(subject=text.strip())
+    target = target_of(text, host=is_host)
+    context.audit.describe(subject=target.text)
+    wanted = look_of(context.gateway, context.principal, target)
+    job: Job[Target, PartnerCheck] = context.kept(Jobs).start(
+        target, context.principal, lambda progress: look(wanted, progress)
+    )
+    job.wait(wait)
+    return Reply(_state(job), location=f"/checks/{job.id}")
+
+
+@use_case("GET /checks/{id}", scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/check/run/{run}",))
+def show_check(context: Context, request: ShowCheck) -> CheckState:
+    """A check, as far as it came."""
+    job = check_job(context, request.id)
+    job.wait(request.wait)
+    return _state(job)
+
+
+def check_job(context: Context, identity: str) -> Job[Target, PartnerCheck]:
+    """For pages, which show more of it. Raises Refusal (MISSING)."""
+    return context.kept(Jobs).find(identity, context.principal, Target)
+
+
+def _state(job: Job[Target, PartnerCheck]) -> CheckState:
+    done = job.done  # before the rest: with it comes all that there is to see
+    result = check_record(job.result) if job.result is not None else None
+    return CheckState(job.id, job.subject.text, job.subject.kind, done, job.trouble, result)
 
 
 def target_of(text: str, *, host: bool = False) -> Target:
@@ -190,3 +299,6 @@ def _smart_host(gateway: Gateway, who: Principal, target: Target) -> _Named:
 
 def _wrong(field: str, text: str) -> Refusal:
     return Refusal(Kind.INPUT, f"{field}: {text}", [FieldError(field, text)])
+
+
+USE_CASES = (check_partner, check_host, show_check)

@@ -1,32 +1,38 @@
 """What a connector or a mail flow rule did to real mail, or would do if it were enforced: counted from the trace.
 
-Used by `gatepost connector rehearsal` and by the pages and calls of the same name. Reads the trace of the whole time.
+Reads the trace of the whole time.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
 
 from gatepost.analysis.rehearsal import rehearsal as reports
 from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND
 from gatepost.analysis.rehearsal.rehearsal import Judged, Report, Subject
 from gatepost.analysis.rehearsal.replay import COLUMNS, Replay, RowReplay, enforced
 from gatepost.analysis.rehearsal.touched import outbound_domains
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.choice import choose_connector, choose_part, visible
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.parts import RULE
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.times import TimeText, seconds
 from gatepost.policy.connectors.values import Mode
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace_conditions import Among
 from gatepost.store.trace_search import scan_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from gatepost.analysis.rehearsal.decision import Decision
-    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.parts import Part
     from gatepost.policy.connectors.directory import Directory
@@ -38,161 +44,186 @@ _DOMAINS = 8  # of a connector, each looked up apart
 _CHANGES = (10, 100, 1000)  # of the organization, looked at in these steps
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is to be told.
+class RehearsalQuestion(msgspec.Struct, kw_only=True):
+    """What is to be told."""
 
-    name: of a connector, or with rule of a mail flow rule. organization, direction: where the name alone does not tell
-    which. since: seconds since 1970. replay: decide all mail of that time again, as if the connector had been enforced.
+    name: Annotated[str, Meta(max_length=1000)]
+    organization: Annotated[str, Meta(max_length=1000, description="Where several have one of that name.")] = ""
+    direction: Annotated[Literal["", "inbound", "outbound"], Meta(description="Where both have it.")] = ""
+    rule: Annotated[
+        bool, Meta(description="The name is that of a mail flow rule."), Cli(help="NAME is that of a mail flow rule.")
+    ] = False
+    since: Annotated[TimeText, Cli(help="From then on: 2h, 7d or a date. Default: 30d.")] = "30d"
+    replay: Annotated[
+        bool,
+        Meta(description="Decide all mail of that time again, as if the connector had been enforced."),
+        Cli(
+            help="Decide all mail of that time again, as if the connector had been enforced; it need not have been "
+            "enabled."
+        ),
+    ] = False
+
+
+class RehearsalGroup(msgspec.Struct, frozen=True):
+    """Messages that have the peer and the reason in common. judged: failed, or not judged. sample: for the trace."""
+
+    peer: str
+    host: str
+    judged: str
+    reason: str
+    result_type: str
+    messages: int
+    first: float
+    last: float
+    sample: str
+    why: str
+
+
+class RehearsalPeer(msgspec.Struct, frozen=True):
+    """How many messages of a peer passed and failed."""
+
+    peer: str
+    passed: int
+    failed: int
+    unknown: int
+    last: float
+
+
+class RehearsalDay(msgspec.Struct, frozen=True):
+    """The same of a UTC day, "2026-11-24"."""
+
+    day: str
+    passed: int
+    failed: int
+    unknown: int
+
+
+class RehearsalReport(msgspec.Struct, frozen=True):
+    """What it did to real mail, or would have done. Times: seconds since 1970.
+
+    answer: whether nothing was or would have been refused or held; null if there was nothing to judge by. formed: the
+    version that made it what it is. waited: sent in the end, but held before. unreadable: files of the trace that are
+    not counted.
     """
 
-    name: str
-    since: float
-    organization: str = ""
-    direction: str | None = None
-    rule: bool = False
-    replay: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """The answer.
-
-    label: "outbound connector 'hq' of contoso". until: seconds since 1970. formed: the version that made what is in
-    rehearsal what it is, 0 if that does not matter. unreadable: files of the trace that are not counted.
-    """
-
-    question: Question
     name: str
     label: str
     direction: str
-    mode: Mode
+    mode: str
     enabled: bool
+    since: float
     until: float
-    formed: int
-    report: Report
+    replay: bool
     unreadable: list[str]
+    rule: bool
+    formed: int
+    answer: bool | None
+    messages: int
+    passed: int
+    failed: int
+    unknown: int
+    waited: int
+    groups: list[RehearsalGroup]
+    peers: list[RehearsalPeer]
+    days: list[RehearsalDay]
 
     @property
-    def trial(self) -> bool:
+    def is_trial(self) -> bool:
         """Whether it is about what would have been, not what was."""
-        return self.question.replay or self.mode is Mode.REHEARSE
+        return self.replay or self.mode == Mode.REHEARSE
 
     @property
     def words(self) -> tuple[str, str]:
         """How messages that passed and those that failed are called."""
         inbound = self.direction == "inbound"
-        if self.trial:
+        if self.is_trial:
             return ("would pass", "would be refused") if inbound else ("would be sent", "would be held")
         return ("accepted", "refused") if inbound else ("sent", "held")
 
+    @property
+    def failed_groups(self) -> list[RehearsalGroup]:
+        """Those of messages that failed."""
+        return [one for one in self.groups if one.judged == Judged.FAILED]
 
-def rehearsal(gateway: Gateway, who: Principal, question: Question) -> Rehearsal:
-    """What the connector or rule did or would have done. Raises Refusal: MISSING if it is not there, INPUT."""
-    directory = gateway.directory()
-    part = _subject(visible(directory.resources, who), question)
-    direction = "inbound" if part.kind.key == "inbound_connector" else "outbound"
+    @property
+    def unknown_groups(self) -> list[RehearsalGroup]:
+        """Those of messages that were not judged."""
+        return [one for one in self.groups if one.judged == Judged.UNKNOWN]
+
+    @property
+    def conclusion(self) -> str:
+        """In a sentence: whether it can be enforced, or what it did."""
+        failed = self.words[1]
+        match self.answer:
+            case False:
+                sample = self.failed_groups[0].sample
+                start = "not ready to enforce: " if self.is_trial else ""
+                count = f"{self.failed} of {self.messages} messages"
+                return f"{start}{count} {_past(failed)}; see one with: gatepost trace show {sample}"
+            case True:
+                but = f", but {self.unknown} could not be judged" if self.unknown else ""
+                start = "ready to enforce: " if self.is_trial else ""
+                return f"{start}none of {self.messages} messages {_past(failed)}{but}"
+            case None if self.messages:
+                hint = "" if self.replay or self.rule or not self.formed else "; to decide them again would tell"
+                return f"cannot tell: none of the messages could be judged{hint}"
+            case None:
+                hint = "" if self.replay or self.enabled else "; it is disabled: to decide past mail again would tell"
+                return f"cannot tell: no mail met it in this time{hint}"
+
+
+_PAGES: Final = tuple(f"/connectors/{{organization}}/{one}/{{name:path}}" for one in ("inbound", "outbound"))
+
+
+@use_case(
+    "GET /rehearsal",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="connectors",
+    may_404=True,
+    commands=("connector rehearsal",),
+    pages=_PAGES,
+)
+def show_rehearsal(context: Context, request: RehearsalQuestion) -> RehearsalReport:
+    """What a connector or mail flow rule did to real mail, or would have done.
+
+    Reads the whole trace of that time, which takes some seconds for a million rows.
+    """
+    gateway, directory, since = context.gateway, context.directory(), seconds("since", request.since)
+    part = _subject(visible(directory.resources, context.principal), request)
+    inbound = part.kind.key == "inbound_connector"
     formed = _formed(gateway, part)
-    run = _Run(gateway, directory, question.since)
-    if question.replay:
-        report = run.replayed(part, inbound=direction == "inbound")
-    else:
-        report = run.counted(part, formed, inbound=direction == "inbound")
-    record = part.record
-    return Rehearsal(
-        question=question,
+    run = _Run(gateway, directory, since)
+    report = run.replayed(part, inbound=inbound) if request.replay else run.counted(part, formed, inbound=inbound)
+    return RehearsalReport(
         name=part.name,
         label=part.label,
-        direction=direction,
-        mode=record.mode,
-        enabled=record.enabled,
+        direction="inbound" if inbound else "outbound",
+        mode=str(part.record.mode),
+        enabled=part.record.enabled,
+        since=since,
         until=run.until,
-        formed=formed,
-        report=report,
+        replay=request.replay,
         unreadable=run.unreadable,
-    )
-
-
-def rehearsal_record(found: Rehearsal) -> dict[str, Any]:
-    """For machines, as `gatepost connector rehearsal --json` has it."""
-    question, report = found.question, found.report
-    return {
-        "name": found.name,
-        "label": found.label,
-        "direction": found.direction,
-        "mode": str(found.mode),
-        "enabled": found.enabled,
-        "since": question.since,
-        "until": found.until,
-        "replay": question.replay,
-        "unreadable": found.unreadable,
-        "rule": question.rule,
-        "formed": found.formed,
-        "answer": report.answer,
-        "messages": report.messages,
+        rule=request.rule,
+        formed=formed,
+        answer=report.answer,
+        messages=report.messages,
         **_counts(report.counts),
-        "waited": report.waited,
-        "groups": [_group_record(group) for group in (*report.failed(), *report.unknown())],
-        "peers": [{"peer": peer, **_counts(counts), "last": last} for peer, counts, last in report.peers()],
-        "days": [{"day": day, **_counts(counts)} for day, counts in sorted(report.days.items())],
-    }
-
-
-def rehearsal_of(record: Mapping[str, Any], question: Question) -> Rehearsal:
-    """What `rehearsal_record` made this of, in answer to the question."""
-    return Rehearsal(
-        question=question,
-        report=_report_of(record),
-        mode=Mode(record["mode"]),
-        **{key: record[key] for key in ("name", "label", "direction", "enabled", "until", "formed", "unreadable")},
+        waited=report.waited,
+        groups=[_group(group) for group in (*report.failed(), *report.unknown())],
+        peers=[RehearsalPeer(peer, **_counts(counts), last=last) for peer, counts, last in report.peers()],
+        days=[RehearsalDay(day, **_counts(counts)) for day, counts in sorted(report.days.items())],
     )
-
-
-def _report_of(record: Mapping[str, Any]) -> Report:
-    groups = [reports.Group(**{**one, "judged": Judged(one["judged"])}) for one in record["groups"]]
-    # of messages that passed it is known how many there were of each peer
-    groups += [
-        reports.Group(one["peer"], "", Judged.PASSED, "", "", messages=one["passed"], last=one["last"])
-        for one in record["peers"]
-        if one["passed"]
-    ]
-    return Report(
-        groups={(one.peer, one.judged, one.reason, one.result_type): one for one in groups},
-        days={one["day"]: _counts_of(one) for one in record["days"]},
-        counts=_counts_of(record),
-        waited=record["waited"],
-    )
-
-
-def conclusion(found: Rehearsal) -> str:
-    """In a sentence: whether it can be enforced, or what it did."""
-    report, failed, replay = found.report, found.words[1], found.question.replay
-    match report.answer:
-        case False:
-            sample = report.failed()[0].sample
-            start = "not ready to enforce: " if found.trial else ""
-            count = f"{report.counts[Judged.FAILED]} of {report.messages} messages"
-            return f"{start}{count} {_past(failed)}; see one with: gatepost trace show {sample}"
-        case True:
-            rest = report.counts[Judged.UNKNOWN]
-            but = f", but {rest} could not be judged" if rest else ""
-            start = "ready to enforce: " if found.trial else ""
-            return f"{start}none of {report.messages} messages {_past(failed)}{but}"
-        case None if report.messages:
-            hint = "" if replay or found.question.rule or not found.formed else "; to decide them again would tell"
-            return f"cannot tell: none of the messages could be judged{hint}"
-        case None:
-            hint = "" if replay or found.enabled else "; it is disabled: to decide past mail again would tell"
-            return f"cannot tell: no mail met it in this time{hint}"
 
 
 def _past(failed: str) -> str:
     return failed.replace("would be", "would have been") if failed.startswith("would") else f"were {failed}"
 
 
-def _subject(seen: Resources, question: Question) -> Part:
+def _subject(seen: Resources, question: RehearsalQuestion) -> Part:
     if not question.rule:
-        return choose_connector(seen, question.name, question.organization, question.direction).part
+        return choose_connector(seen, question.name, question.organization, question.direction or None).part
     if question.replay or question.direction == "inbound":
         text = "what a rule did is told of outbound mail that went, not of inbound mail, nor of mail decided again"
         raise Refusal(Kind.INPUT, text)
@@ -277,20 +308,8 @@ def _counts(found: dict[Judged, int]) -> dict[str, int]:
     return {"passed": found[Judged.PASSED], "failed": found[Judged.FAILED], "unknown": found[Judged.UNKNOWN]}
 
 
-def _counts_of(record: Mapping[str, Any]) -> dict[Judged, int]:
-    return {Judged.PASSED: record["passed"], Judged.FAILED: record["failed"], Judged.UNKNOWN: record["unknown"]}
+def _group(group: reports.Group) -> RehearsalGroup:
+    return RehearsalGroup(**{**dataclasses.asdict(group), "judged": str(group.judged)})
 
 
-def _group_record(group: reports.Group) -> dict[str, Any]:
-    return {
-        "peer": group.peer,
-        "host": group.host,
-        "judged": str(group.judged),
-        "reason": group.reason,
-        "result_type": group.result_type,
-        "messages": group.messages,
-        "first": group.first,
-        "last": group.last,
-        "sample": group.sample,
-        "why": group.why,
-    }
+USE_CASES = (show_rehearsal,)

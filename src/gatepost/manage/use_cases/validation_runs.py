@@ -1,56 +1,132 @@
-"""Connectors tried as runs that can be followed and looked at again: what pages, calls and the command have in common.
+"""Validating connectors: jobs that can be followed, and looked at again for an hour.
 
-What is tried is a connector of an organization that who asks may change, as it is stored or as it would be stored;
-nothing else is ever connected to on anybody's behalf. What came of it is kept for lists and goes on record. How many
-run at a time, and who may look at one, is `manage.use_cases.jobs`'s.
+What is tried is a connector of an organization that the principal may change, as it is stored or as it would be;
+nothing else is ever connected to on anybody's behalf. The result is kept for lists, and recorded in the audit.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from threading import Event
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Meta
 
 from gatepost.analysis.checks.validation import validation_record
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.choice import choose_connector, visible
-from gatepost.manage.use_cases.jobs import Jobs
+from gatepost.manage.use_cases.declaration import Cli, InQuery, Reply, Visibility, use_case
+from gatepost.manage.use_cases.jobs import Jobs, Wait
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import apply_document
-from gatepost.manage.use_cases.validation import Course, Stopped, Trial, check_trial, keep_validation, validate
+from gatepost.manage.use_cases.times import TimeText, seconds
+from gatepost.manage.use_cases.validation import (
+    MOST_PEM,
+    Course,
+    Stopped,
+    Trial,
+    check_trial,
+    keep_validation,
+    validate,
+)
 from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gatepost.manage.access.accounts import Accounts
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.access.records import Actor
     from gatepost.manage.use_cases.choice import Chosen
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.jobs import Job
 
 
 SECONDS: Final = 180.0
-"""How long a run may take."""
-_PATIENCE: Final = 10.0  # seconds for a page to begin to look on
+"""How long a validation may take."""
+_MAX_BODY: Final = 32 * 1024 * 1024  # as all resources
+_PAGES: Final = tuple(f"/connectors/validate/{{organization}}/{one}/{{name:path}}" for one in ("inbound", "outbound"))
 
 type Record = dict[str, Any]
+type _Text = Annotated[str, Meta(max_length=1000)]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A connector by its name, and what is to be tried. organization, direction: where the name alone is not enough.
+class ValidateConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is to be tried.
 
-    draft: a document of organizations, as `apply_document` takes it, to take it from in place of what is stored.
+    recipients, sender: outbound, of a test message; none is sent without recipients. session: inbound, a session or
+    queue id of the trace, decided anew. ip, reverse_path, forward_path, certificate (PEM, the client's first): inbound,
+    a client that would come; reverse_path "" or "<>" is the null reverse-path. since: inbound, from when on mail counts
+    as seen. resources: as `PATCH /resources` takes them, to take the connector from, which is not stored then.
     """
 
-    name: str
-    organization: str = ""
-    direction: str | None = None
-    trial: Trial = field(default_factory=Trial)
-    draft: Mapping[str, Any] | None = None
+    organization: Annotated[str, Meta(description="Whose connector it is.")]
+    connector: _Text
+    direction: Annotated[Literal["", "inbound", "outbound"], Meta(description="Where both have it.")] = ""
+    recipients: Annotated[
+        list[_Text],
+        Meta(max_length=10),
+        Cli(option="recipient", metavar="ADDRESS", help="Outbound: send a test message. May be repeated."),
+    ] = []
+    sender: Annotated[
+        _Text,
+        Cli(metavar="ADDRESS", help="Of the test message. Default: postmaster of the first accepted domain."),
+    ] = ""
+    session: Annotated[_Text, Cli(metavar="ID", help="Inbound: a session or queue id of the trace, decided anew.")] = ""
+    certificate: Annotated[str, Meta(max_length=MOST_PEM)] = ""
+    ip: Annotated[_Text, Cli(metavar="ADDRESS", help="Inbound: where the client would come from.")] = ""
+    reverse_path: Annotated[
+        _Text | None,
+        Cli(option="from", metavar="ADDRESS", help="Inbound: the sender; '' is the null reverse-path."),
+    ] = None
+    forward_path: Annotated[
+        _Text, Cli(option="to", metavar="ADDRESS", help="Inbound: the recipient. Default: anybody here.")
+    ] = ""
+    since: Annotated[
+        TimeText, Cli(option="within", help="Inbound: how far back mail counts as seen. Default: 30d.")
+    ] = "30d"
+    resources: dict[str, Any] | None = None
+    wait: Annotated[Wait, InQuery()] = 20.0
+
+
+class ShowValidation(msgspec.Struct, kw_only=True):
+    """Which one, and how long to wait for the result."""
+
+    organization: Annotated[str, Meta(description="Whose connector it is.")]
+    id: Annotated[str, Meta(description="Of the validation, as its beginning answered.")]
+    wait: Wait = 20.0
+
+
+class WrongField(msgspec.Struct, frozen=True):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class ValidationState(msgspec.Struct, frozen=True):
+    """A validation. result: as far as it came, as `gatepost connector validate --json` prints it; null at first.
+
+    Until done, the status of a task may be "running" or "waiting". trouble: why it ended without a result. errors:
+    fields of the request that are to blame for that.
+    """
+
+    id: str
+    connector: str
+    done: bool
+    trouble: str
+    result: dict[str, Any] | None
+    errors: list[WrongField] = []
+
+    @property
+    def record(self) -> Record:
+        """The result of one that has ended. Raises Refusal if it has none."""
+        errors = [FieldError(one.field, one.message) for one in self.errors]
+        if self.trouble or self.result is None:
+            raise Refusal(Kind.INPUT if errors else Kind.UNREADABLE, self.trouble, errors)
+        return self.result
 
 
 class Candidate(NamedTuple):
@@ -68,87 +144,131 @@ class Candidate(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """What a run of a validation is about."""
+class Validated:
+    """The connector that a job validates."""
 
     organization: str
     text: str
     kind: str = "validation"
 
 
-def stored_candidate(gateway: Gateway, chosen: Chosen, trial: Trial) -> Candidate:
-    """A connector as it is stored; what comes of it is kept for lists."""
-    return Candidate(gateway.directory(), chosen, trial, partial(keep_validation, gateway, chosen))
+@use_case(
+    "POST /organizations/{organization}/validations",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="connectors",
+    status=201,
+    max_body=_MAX_BODY,
+    may_404=True,
+    action="connector-validate",
+    self_audited=True,
+    commands=("connector validate",),
+    pages=_PAGES,
+)
+def start_validation(context: Context, request: ValidateConnector) -> Reply[ValidationState]:
+    """Try a connector, each step a task.
 
-
-def validated(
-    gateway: Gateway, who: Principal, wanted: Wanted, watch: Callable[[Record], None] = lambda _: None
-) -> Record:
-    """Try it and wait; the record of what came of it. watch: told what is known so far.
-
-    Raises Refusal: MISSING if there is no such connector, INPUT if it cannot be tried so.
+    Two at a time of one user or token, six of all, checks among them. It is on record.
     """
-    course = Course(lambda found: watch(validation_record(found)))
-    return _ended(gateway, candidate(gateway, who, wanted), course)
+    job = start_candidate(context, _candidate(context, request))
+    job.wait(request.wait)
+    if job.refusal is not None and job.refusal.errors:
+        raise job.refusal
+    owner = quote(job.subject.organization, safe="")
+    return Reply(state_of(job), location=f"/organizations/{owner}/validations/{job.id}")
 
 
-def candidate(gateway: Gateway, who: Principal, wanted: Wanted) -> Candidate:
-    """What is meant. Raises Refusal: as `validated`, and INPUT with every error of a draft."""
-    directory = gateway.directory() if wanted.draft is None else _drafted(gateway, who, wanted.draft)
-    chosen = choose_connector(visible(directory.resources, who), wanted.name, wanted.organization, wanted.direction)
-    check_trial(chosen, wanted.trial)
-    keep = partial(keep_validation, gateway, chosen) if wanted.draft is None else _kept_nowhere
-    return Candidate(directory, chosen, wanted.trial, keep, wanted.draft is not None)
+@use_case(
+    "GET /organizations/{organization}/validations/{id}",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="connectors",
+    commands=("connector validate",),
+    pages=(*_PAGES, "/connectors/new/validate"),
+)
+def show_validation(context: Context, request: ShowValidation) -> ValidationState:
+    """A validation, as far as it came."""
+    job = context.kept(Jobs).find(request.id, context.principal, Validated)
+    if job.subject.organization != request.organization:
+        raise Refusal(Kind.MISSING, "There is no such validation; results are kept for an hour.")
+    job.wait(request.wait)
+    return state_of(job)
 
 
-def _drafted(gateway: Gateway, who: Principal, draft: Mapping[str, Any]) -> Directory:
-    """The resources as they would be."""
-    outcome = apply_document(gateway, who, draft, Wish(who.name, dry_run=True))
-    return Directory(outcome.after, outcome.version)
+def state_of(job: Job[Validated, Record]) -> ValidationState:
+    """As it is now."""
+    done = job.done  # before the rest: with it comes all that there is to see
+    errors = [WrongField(one.path, one.message) for one in (job.refusal.errors if job.refusal else ())]
+    return ValidationState(job.id, job.subject.text, done, job.trouble, job.result, errors)
 
 
-def _kept_nowhere(_: Record) -> str:
-    return ""
+def start_candidate(context: Context, candidate: Candidate) -> Job[Validated, Record]:
+    """Begin to try what was made out already, by somebody who may. Its end is recorded in the audit.
 
-
-def begin_validation(
-    gateway: Gateway, who: Principal, candidate: Candidate, accounts: Accounts, by: Actor, *, live: bool = False
-) -> Job[Tried, Record]:
-    """Begin to try it. accounts, by: for the record of deeds, written in the end. live: only once somebody looks on.
-
-    Raises Refusal: INPUT if it cannot be tried so, CONFLICT if too many runs are under way.
+    Raises Refusal: INPUT if it cannot be tried so, Busy if too many jobs are under way.
     """
     chosen = candidate.chosen
     check_trial(chosen, candidate.trial)
-    course, followed = Course(seconds=SECONDS), Event()
+    course, owner = Course(seconds=SECONDS), chosen.organization.name
+    note = partial(context.record, "connector-validate", owner, chosen.label, draft=candidate.draft)
 
-    def work(tell: Callable[[Record], None]) -> Record:
-        course.watch = lambda found: tell(validation_record(found))
-        if live and not followed.wait(_PATIENCE):
-            raise Refusal(Kind.CONFLICT, "Nobody looked on, so that nothing was tried.")
+    def work(progress: Callable[[Record], None]) -> Record:
+        course.watch = lambda result: progress(validation_record(result))
         try:
-            record = _ended(gateway, candidate, course)
+            record = _ended(context.gateway, candidate, course)
         except Refusal as refusal:
             if refusal.kind is Kind.UNREADABLE:
-                note("stopped")
+                note(outcome="stopped")
             raise
-        note(record["outcome"])
+        note(outcome=record["outcome"])
         return record
 
-    def note(outcome: str) -> None:
-        owner, detail = chosen.organization.name, {"outcome": outcome, "draft": candidate.draft}
-        accounts.record(by, "connector-validate", organization=owner, subject=chosen.label, detail=detail)
+    return context.kept(Jobs).start(Validated(owner, chosen.label), context.principal, work, course.stop)
 
-    return gateway.kept(Jobs).start(Tried(chosen.organization.name, chosen.label), who, work, course.stop, followed)
+
+def _candidate(context: Context, request: ValidateConnector) -> Candidate:
+    """Raises Refusal: MISSING if there is no such connector, INPUT if it cannot be tried so, or for a draft."""
+    gateway, draft, principal = context.gateway, request.resources, context.principal
+    directory = context.directory() if draft is None else _drafted(context, draft)
+    resources = visible(directory.resources, principal)
+    chosen = choose_connector(resources, request.connector, request.organization, request.direction or None)
+    context.audit.describe(subject=chosen.label)
+    trial = trial_of(request)
+    if draft is not None:
+        return Candidate(directory, chosen, trial, lambda _: "", draft=True)
+    return Candidate(directory, chosen, trial, partial(keep_validation, gateway, chosen))
+
+
+def trial_of(request: ValidateConnector) -> Trial:
+    """What is to be tried. Raises Refusal (INPUT) for a time that is none."""
+    return Trial(
+        tuple(request.recipients),
+        request.sender,
+        request.session,
+        request.certificate.encode("utf-8", "replace"),
+        request.ip,
+        request.reverse_path,
+        request.forward_path,
+        seconds("since", request.since),
+    )
+
+
+def _drafted(context: Context, draft: Mapping[str, Any]) -> Directory:
+    """The resources as they would be."""
+    outcome = apply_document(context.gateway, context.principal, draft, Wish(context.principal.name, dry_run=True))
+    return Directory(outcome.after, outcome.version)
 
 
 def _ended(gateway: Gateway, candidate: Candidate, course: Course) -> Record:
     try:
-        found = validate(gateway, candidate.directory, candidate.chosen, candidate.trial, course)
+        result = validate(gateway, candidate.directory, candidate.chosen, candidate.trial, course)
     except Stopped:
         text = f"It was not done after {SECONDS:.0f} seconds, and was ended. Try again, or name fewer hosts."
         raise Refusal(Kind.UNREADABLE, text) from None
-    record = validation_record(found)
+    record = validation_record(result)
     if failure := candidate.keep(record):
         record["notes"] = [*record["notes"], failure]
     return record
+
+
+USE_CASES = (start_validation, show_validation)

@@ -37,7 +37,7 @@ def found(checked, monkeypatch):
     monkeypatch.setattr("gatepost.manage.pages.partner._SHORT", 0.0)
 
     def find(result):
-        checked("gatepost.manage.pages.partner.look", result)
+        checked("gatepost.manage.use_cases.partner.look", result)
 
     find(check(row(*PASSED)))
     return find

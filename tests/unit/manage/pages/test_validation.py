@@ -4,9 +4,8 @@ import re
 
 import pytest
 
-from gatepost.manage.pages.validation import trial_of, validate_path, waited
+from gatepost.manage.pages.validation import request_of, validate_path
 from gatepost.manage.use_cases.choice import choose_connector
-from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.validation import MOST_PEM, last_validation
 
 PATH = "/connectors/validate/contoso/outbound/bank-out"
@@ -57,7 +56,7 @@ def test_an_inbound_connector_is_tried_with_a_client_that_would_come(centre):
     assert "no PEM certificate that can be read is in it" in wrong.words
     assert "no &lt;certificate&gt;</textarea>" in wrong.text
     large = centre.post(INBOUND, **given, certificate="x" * 100_000)
-    assert f"larger than {MOST_PEM} bytes" in large.words
+    assert f"must have at most {MOST_PEM} character(s)" in large.words
 
 
 @pytest.mark.parametrize(("who", "status"), [("reader", 403), ("tenant", 404)])
@@ -66,32 +65,15 @@ def test_who_may_not_tries_nothing(centre, who, status):
 
 
 def test_what_is_asked_is_bounded():
-    trial = trial_of({"recipients": " a@x.example, b@x.example;" + " c@x.example" * 50, "session": "s" * 5000})
-    assert len(trial.recipients) == 10
-    assert trial.recipients[:2] == ("a@x.example", "b@x.example")
-    assert len(trial.session) == 1000
-    assert trial.reverse_path is None
-    assert trial_of({"reverse_path": " <> "}).reverse_path == "<>"
-    assert len(trial_of({"certificate": "x" * 100_000}).certificate) == MOST_PEM + 1
+    def of(**form):
+        return request_of("contoso", "outbound", "bank-out", form)
 
-
-class Ended:
-    def __init__(self, found=None, trouble="", refusal=None, *, done=True):
-        self.result, self.trouble, self.refusal, self.done = found, trouble, refusal, done
-
-    def wait(self, seconds):
-        return self.done
-
-
-def test_what_came_of_a_run():
-    assert waited(Ended({"outcome": "validated"})) == {"outcome": "validated"}
-    for run, said in (
-        (Ended(trouble="went wrong"), "went wrong"),
-        (Ended(refusal=Refusal(Kind.INPUT, "no recipient")), "no recipient"),
-        (Ended({"outcome": "unknown"}, done=False), "does not end"),
-    ):
-        with pytest.raises(Refusal, match=said):
-            waited(run)
+    request = of(recipients=" a@x.example, b@x.example;" + " c@x.example" * 50, session="s" * 5000)
+    assert len(request.recipients) == 10
+    assert request.recipients[:2] == ["a@x.example", "b@x.example"]
+    assert len(request.session) == 1000
+    assert request.reverse_path is None
+    assert of(reverse_path=" <> ").reverse_path == "<>"
 
 
 def test_a_name_is_escaped():

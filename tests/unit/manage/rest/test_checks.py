@@ -9,6 +9,8 @@ import pytest
 from gatepost.analysis.checks.partner_report import Finding, Mark, PartnerCheck, PolicyKind, Row, Stage
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.checks import ENDPOINTS
+from gatepost.manage.rest.derived import endpoint_of
+from gatepost.manage.use_cases import partner
 from gatepost.manage.use_cases.dns_checks import Key, Sight
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import Target
@@ -38,7 +40,7 @@ def rest(api_of, gateway):
     store = ConfigStore(gateway.data / "config.db")
     store.apply({"organization": RESOURCES}, author="ann")
     store.close()
-    return api_of(*ENDPOINTS)
+    return api_of(*ENDPOINTS, *map(endpoint_of, partner.USE_CASES))
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def finds(checked):
     """finds(result): what checks find from then on; an error ends them, None leaves them running."""
 
     def find(result):
-        checked("gatepost.manage.rest.checks.look", result)
+        checked("gatepost.manage.use_cases.partner.look", result)
 
     find(FOUND)
     return find
@@ -67,7 +69,7 @@ def test_a_check_that_is_done(rest, finds):
     rest.who = READER
     assert rest.call("GET", f"/checks/{found['id']}").json == found
     (deed,) = rest.accounts.deeds(OWNER)
-    assert (deed.action, str(deed.outcome), deed.subject) == ("check-partner", "done", " Ann@B.Example ")
+    assert (deed.action, str(deed.outcome), deed.subject) == ("check-partner", "done", "b.example")
 
 
 def test_a_check_that_runs_is_waited_for_as_long_as_is_asked(rest, finds):

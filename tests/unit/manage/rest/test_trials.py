@@ -10,7 +10,7 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import Outcome
-from gatepost.manage.rest import trials
+from gatepost.manage.use_cases import content_trials, jobs
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import Target
 
@@ -96,7 +96,7 @@ def test_trials_are_among_the_runs(api, monkeypatch):
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")
     go.set()
     assert all(one.wait(20) for one in held)
-    monkeypatch.setattr(trials, "_PATIENCE", 0.0)
-    monkeypatch.setattr(trials, "try_hook", lambda *_: time.sleep(0.3))
+    monkeypatch.setattr(jobs, "_PATIENCE", 0.0)
+    monkeypatch.setattr(content_trials, "_tried", lambda *_: time.sleep(0.3))
     answer = api.call("POST", HOOKS, {"hook": "av"})
     assert (answer.status, "has not ended" in answer.json["detail"]) == (503, True)

@@ -10,7 +10,8 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.content_trials import try_hook
+from gatepost.manage.use_cases.client import LocalClient
+from gatepost.manage.use_cases.content_trials import TryHook, try_hook
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import apply_document
 
@@ -53,29 +54,33 @@ def base(gateway, scanner):
     return gateway
 
 
+def tried(base, name, who=OWNER, message=None):
+    return LocalClient(base, who).call(try_hook, TryHook(organization="contoso", hook=name, message=message))
+
+
 def test_samples(base, scanner):
-    found = try_hook(base, OWNER, "AV")
-    assert (found["hook"], found["organization"], found["type"]) == ("av", "contoso", "clamav")
-    assert found["address"] == f"127.0.0.1:{scanner}"
-    harmless, eicar = found["trials"]
-    assert (harmless["message"], harmless["right"], harmless["reply"]) == ("harmless", True, "")
-    assert (eicar["message"], eicar["right"], eicar["must_be_refused"]) == ("EICAR", True, True)
-    assert eicar["reply"].startswith("554 5.7.1 ")
-    assert eicar["answer"]["signature"] == "Eicar"
+    trial = tried(base, "AV")
+    assert (trial.hook, trial.organization, trial.type) == ("av", "contoso", "clamav")
+    assert trial.address == f"127.0.0.1:{scanner}"
+    harmless, eicar = trial.trials
+    assert (harmless.message, harmless.right, harmless.reply) == ("harmless", True, "")
+    assert (eicar.message, eicar.right, eicar.must_be_refused) == ("EICAR", True, True)
+    assert eicar.reply.startswith("554 5.7.1 ")
+    assert eicar.answer["signature"] == "Eicar"
 
 
 @pytest.mark.parametrize(("content", "refused"), [(b"Subject: virus\r\n\r\n", True), (b"", False)])
 def test_a_message(base, content, refused):
-    (trial,) = try_hook(base, OWNER, "av", "contoso", content)["trials"]
-    assert (trial["message"], trial["must_be_refused"], bool(trial["reply"])) == ("message", None, refused)
+    (trial,) = tried(base, "av", message=content).trials
+    assert (trial.message, trial.must_be_refused, bool(trial.reply)) == ("message", None, refused)
 
 
 def test_a_scanner_that_does_not_answer(base):
-    assert [one["answered"] for one in try_hook(base, OWNER, "dead")["trials"]] == [False, False]
+    assert [one.answered for one in tried(base, "dead").trials] == [False, False]
 
 
 @pytest.mark.parametrize(("who", "name"), [(OWNER, "nobody"), (STRANGER, "av")])
 def test_what_is_not_there_is_not_asked(base, who, name):
     with pytest.raises(Refusal) as refused:
-        try_hook(base, who, name)
+        tried(base, name, who)
     assert refused.value.kind is Kind.MISSING

@@ -3,15 +3,23 @@ from __future__ import annotations
 import logging
 
 import pytest
+from msgspec.structs import replace
 
 from gatepost.analysis.checks.drill_scene import DrillImpossible
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import Actor
-from gatepost.manage.use_cases import drills
 from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.drills import Drill, begin_drill, choose_drilled, drilled, last_drill
-from gatepost.manage.use_cases.jobs import Jobs
+from gatepost.manage.use_cases.client import LocalClient
+from gatepost.manage.use_cases.drills import (
+    DrillConnector,
+    ShowDrill,
+    ShowLastDrill,
+    choose_drilled,
+    show_drill,
+    show_last_drill,
+    start_drill,
+)
+from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.store.interface import TraceFilter
@@ -20,7 +28,6 @@ from gatepost.store.trace_search import search_trace
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("tim", frozenset({Scope.CONNECTORS}), frozenset({"contoso"}))
 STRANGER = Principal("sid", frozenset({Scope.CONNECTORS}), frozenset({"fabrikam"}))
-BY = Actor("ann", "192.0.2.1")
 CLEAR = {"name": "open", "recipient_domains": ["d.example"], "cleartext": "after-failed-handshake"}
 BASE = {
     "contoso": {
@@ -54,25 +61,41 @@ def files(base):
     return sorted((base.data / "evidence" / "drills").glob("*.json"))
 
 
+def shown(base, identity, who=OWNER, organization="contoso"):
+    return LocalClient(base, who).call(show_drill, ShowDrill(organization=organization, id=identity))
+
+
+def drilled(base, who=OWNER, name="both"):
+    """The state of a drill that has ended."""
+    request = DrillConnector(organization="contoso", connector=name, wait=0.0)
+    state = LocalClient(base, who).call(start_drill, request).value
+    return follow(state, lambda identity: shown(base, identity, who))
+
+
+def last_drill(base, who=OWNER, name="both"):
+    return LocalClient(base, who).call(show_last_drill, ShowLastDrill(organization="contoso", connector=name)).drill
+
+
 def test_one_is_held_kept_and_found_again(base):
-    assert last_drill(base, OWNER, "both") is None
-    found = drilled(base, OWNER, "both")
+    assert last_drill(base) is None
+    held = drilled(base).held
     (file,) = files(base)
-    assert (found.passed, found.evidence, found.unkept, found.fault, found.troubles) == (True, str(file), "", "", ())
-    assert (found.record["connector"], found.record["messages_left"] > 0) == ("Both", True)
+    assert (held.passed, held.evidence, held.unkept, held.fault, held.troubles) == (True, str(file), "", "", [])
+    assert (held.record["connector"], held.record["messages_left"] > 0) == ("Both", True)
     (row,) = search_trace(base.data / "trace", TraceFilter(event="DRILL"))
-    assert (row.detail["sha256"], row.organization) == (found.sha256, "contoso")
-    assert last_drill(base, OWNER, "both") == found._replace(recorded=True)
+    assert (row.detail["sha256"], row.organization) == (held.sha256, "contoso")
+    assert last_drill(base) == replace(held, recorded=True)
 
 
 def test_who_sees_some_organizations_sees_no_path_of_the_machine(base):
-    found = drilled(base, TENANT, "both", "contoso")
+    held = drilled(base, TENANT).held
     (file,) = files(base)
-    assert found.evidence == file.name
-    assert last_drill(base, TENANT, "Both").evidence == file.name
+    assert held.evidence == file.name
+    tenant = Principal("tim", frozenset({Scope.READ}), frozenset({"contoso"}))
+    assert last_drill(base, tenant, "Both").evidence == file.name
     for ask in (drilled, last_drill):
         with pytest.raises(Refusal) as refused:
-            ask(base, STRANGER, "both")
+            ask(base, STRANGER)
         assert refused.value.kind is Kind.MISSING
     assert len(files(base)) == 1
 
@@ -89,17 +112,17 @@ def test_which_connector_is_meant(base):
     assert refused.value.kind is Kind.MISSING
 
 
-def test_a_run_is_kept_and_on_record(base, accounts):
-    chosen = choose_drilled(base.directory().resources, "open")
-    run = begin_drill(base, TENANT, chosen, accounts, BY)
-    assert run.wait(30)
-    assert (run.result.passed, run.trouble) == (False, "")
-    assert base.kept(Jobs).find(run.id, OWNER, Drill) is run
-    with pytest.raises(Refusal):
-        base.kept(Jobs).find(run.id, STRANGER, Drill)
+def test_it_is_kept_and_recorded(base, accounts):
+    state = drilled(base, TENANT, "open")
+    assert (state.held.passed, state.trouble) == (False, "")
+    assert shown(base, state.id).held == state.held
+    for who, organization in ((STRANGER, "fabrikam"), (STRANGER, "contoso"), (OWNER, "fabrikam")):
+        with pytest.raises(Refusal) as refused:
+            shown(base, state.id, who, organization)
+        assert refused.value.kind is Kind.MISSING
     (deed,) = accounts.deeds(OWNER)
-    assert (deed.action, deed.organization, deed.subject) == ("connector-drill", "contoso", chosen.label)
-    assert deed.detail == {"outcome": "failed", "sha256": run.result.sha256}
+    assert (deed.action, deed.organization, deed.subject) == ("connector-drill", "contoso", state.connector)
+    assert deed.detail == {"outcome": "failed", "sha256": state.held.sha256}
 
 
 def test_one_that_cannot_be_held_says_why(base, accounts, monkeypatch):
@@ -107,20 +130,18 @@ def test_one_that_cannot_be_held_says_why(base, accounts, monkeypatch):
         raise DrillImpossible("the machine is busy")
 
     monkeypatch.setattr("gatepost.analysis.checks.drill.run_drill", never)
+    state = drilled(base)
     with pytest.raises(Refusal, match="outbound connector 'Both' of contoso: the machine is busy") as refused:
-        drilled(base, OWNER, "both")
+        _ = state.held
     assert refused.value.kind is Kind.UNREADABLE
-    run = begin_drill(base, OWNER, choose_drilled(base.directory().resources, "both"), accounts, BY)
-    assert run.wait(30)
-    assert run.trouble.endswith("the machine is busy")
     assert accounts.deeds(OWNER)[0].detail == {"outcome": "not held"}
 
 
 def test_what_was_changed_is_not_believed(base):
-    drilled(base, OWNER, "both")
+    drilled(base)
     (file,) = files(base)
     file.write_text(file.read_text().replace("drill passed", "drill PASSED"))
-    found = last_drill(base, OWNER, "both")
+    found = last_drill(base)
     assert (found.passed, found.fault[:14]) == (False, "it was changed")
 
 
@@ -135,7 +156,7 @@ def test_nothing_is_logged_of_mail_that_was_never_there(base, caplog):
     logger, handler = logging.getLogger("gatepost"), Handler()
     logger.addHandler(handler)
     try:
-        drilled(base, OWNER, "open")
+        drilled(base, name="open")
         assert heard == []
         logging.getLogger("gatepost.mail.outbound.attempt").warning("message 7 leaves in clear")
         assert heard == ["message 7 leaves in clear"], "other mail goes on"
@@ -145,9 +166,8 @@ def test_nothing_is_logged_of_mail_that_was_never_there(base, caplog):
 
 def test_what_cannot_be_kept_is_told(base):
     (base.data / "evidence").write_text("a file in the way")
-    found = drilled(base, OWNER, "both")
+    found = drilled(base).held
     assert (found.evidence, found.unkept[:16]) == ("", "the result canno")
     with pytest.raises(Refusal) as refused:
-        last_drill(base, OWNER, "both")
+        last_drill(base)
     assert refused.value.kind is Kind.UNREADABLE
-    assert drills.__doc__

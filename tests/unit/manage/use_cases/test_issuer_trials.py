@@ -11,8 +11,9 @@ from support.pki import Pki
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.gateway import Gateway
-from gatepost.manage.use_cases.issuer_trials import try_issuer
+from gatepost.manage.use_cases.issuer_trials import TrialKey, TryIssuer, try_issuer
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.settings.loader import load
@@ -53,46 +54,47 @@ def made(tmp_path, pki, issuer):
     return make
 
 
+def tried(gateway, name="idp", token="", who=OWNER, organization="contoso"):
+    return LocalClient(gateway, who).call(try_issuer, TryIssuer(organization=organization, issuer=name, token=token))
+
+
 def test_its_keys(made, issuer):
-    found = try_issuer(made(), OWNER, "IDP")
-    assert found == {
-        "keys": [{"kid": issuer.kid, "key": "Ed25519", "algorithm": ""}],
-        "token": None,
-        "failure": "",
-    }
+    trial = tried(made(), "IDP")
+    assert (trial.keys, trial.token, trial.failure) == ([TrialKey(issuer.kid, "Ed25519", "")], None, "")
 
 
 def test_tokens(made, issuer):
     gateway = made()
-    good = try_issuer(gateway, OWNER, "idp", "contoso", issuer.token(ANN))["token"]
-    assert (good["user"], good["temporary"]) == (ANN, False)
-    assert good["claims"]["iss"] == issuer.url
-    wrong = try_issuer(gateway, OWNER, "idp", token=issuer.token(ANN, aud="x"))["token"]
-    assert (wrong["user"], bool(wrong["reason"]), wrong["claims"]["aud"]) == ("", True, "x")
-    assert try_issuer(gateway, OWNER, "idp", token="no token")["token"]["claims"] == {}
+    good = tried(gateway, token=issuer.token(ANN)).token
+    assert (good.user, good.temporary) == (ANN, False)
+    assert good.claims["iss"] == issuer.url
+    wrong = tried(gateway, token=issuer.token(ANN, aud="x")).token
+    assert (wrong.user, bool(wrong.reason), wrong.claims["aud"]) == ("", True, "x")
+    assert tried(gateway, token="no token").token.claims == {}
 
 
-def test_a_token_of_others_says_nothing_of_them(made, issuer):
+@pytest.mark.parametrize("organization", ["contoso", "fabrikam"])
+def test_a_token_of_others_says_nothing_of_them(made, issuer, organization):
     with pytest.raises(Refusal) as refused:
-        try_issuer(made(), STRANGER, "idp", token=issuer.token(ANN))
+        tried(made(), token=issuer.token(ANN), who=STRANGER, organization=organization)
     assert refused.value.kind is Kind.MISSING
 
 
 def test_what_cannot_be_used_is_told_with_what_to_do(made, issuer, pki, tmp_path):
-    found = try_issuer(made(private=False), OWNER, "idp")
-    assert (found["keys"], "private_issuers = true" in found["failure"]) == ([], True)
+    trial = tried(made(private=False))
+    assert (trial.keys, "private_issuers = true" in trial.failure) == ([], True)
     pages, issuer.pages = issuer.pages, {CONFIGURATION: b"{}"}
     try:
-        assert try_issuer(made(), OWNER, "idp")["failure"].startswith(f"keys of {issuer.url}: the metadata are of")
+        assert tried(made()).failure.startswith(f"keys of {issuer.url}: the metadata are of")
     finally:
         issuer.pages = pages
     with pytest.raises(Refusal) as refused:
-        try_issuer(made(), OWNER, "other")
+        tried(made(), "other", organization="fabrikam")
     assert refused.value.kind is Kind.UNREADABLE, "its name cannot be looked up now"
     anchors = tmp_path / "own.pem"
     shutil.copy(pki.root, anchors)
     gateway = made(anchors=anchors)
     anchors.write_text("nothing", encoding="ascii")
     with pytest.raises(Refusal, match="trust anchors") as refused:
-        try_issuer(gateway, OWNER, "idp")
+        tried(gateway)
     assert refused.value.kind is Kind.INPUT

@@ -7,8 +7,9 @@ import pytest
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.rehearsal import Question, conclusion, rehearsal, rehearsal_record
+from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.store.trace import write_events
 
@@ -41,44 +42,44 @@ def base(gateway):
     return gateway
 
 
-def question(name="bank", **more):
-    return Question(name, NOW - 3600, **more)
+def rehearsed(base, who, name="bank", **more):
+    return LocalClient(base, who).call(show_rehearsal, RehearsalQuestion(name=name, since="1h", **more))
 
 
 def test_what_a_connector_in_rehearsal_would_have_done(base):
-    found = rehearsal(base, OWNER, question(organization="contoso"))
-    assert (found.label, found.trial, found.formed) == ("inbound connector 'bank' of contoso", True, 1)
+    found = rehearsed(base, OWNER, organization="contoso")
+    assert (found.label, found.is_trial, found.formed) == ("inbound connector 'bank' of contoso", True, 1)
     assert found.words == ("would pass", "would be refused")
-    assert conclusion(found) == (
+    assert found.conclusion == (
         "not ready to enforce: 1 of 3 messages would have been refused; see one with: gatepost trace show 2"
     )
-    record = rehearsal_record(found)
-    assert (record["answer"], record["messages"], record["passed"], record["failed"]) == (False, 3, 2, 1)
-    assert [(one["peer"], one["messages"], one["sample"]) for one in record["groups"]] == [("192.0.2.1", 1, "2")]
-    assert [one["failed"] for one in record["days"]] == [1]
-    assert (record["mode"], record["since"], record["unreadable"]) == ("rehearse", NOW - 3600, [])
+    assert (found.answer, found.messages, found.passed, found.failed) == (False, 3, 2, 1)
+    assert [(one.peer, one.messages, one.sample) for one in found.groups] == [("192.0.2.1", 1, "2")]
+    assert [one.failed for one in found.days] == [1]
+    assert (found.mode, found.unreadable) == ("rehearse", [])
+    assert found.since == pytest.approx(found.until - 3600, abs=5)
 
 
 def test_a_tenant_is_told_of_its_own_connectors_alone(base):
-    found = rehearsal(base, TENANT, question())
-    assert (found.label, found.report.messages, found.words) == (
+    found = rehearsed(base, TENANT)
+    assert (found.label, found.messages, found.words) == (
         "inbound connector 'bank' of fabrikam",
         0,
         ("accepted", "refused"),
     )
-    assert conclusion(found) == (
+    assert found.conclusion == (
         "cannot tell: no mail met it in this time; it is disabled: to decide past mail again would tell"
     )
-    for asked in (question(organization="contoso"), question("secret", rule=True)):
+    for asked in ({"organization": "contoso"}, {"name": "secret", "rule": True}):
         with pytest.raises(Refusal) as refused:
-            rehearsal(base, TENANT, asked)
+            rehearsed(base, TENANT, **asked)
         assert refused.value.kind is Kind.MISSING
 
 
 def test_a_rule_and_what_cannot_be_asked_of_it(base):
-    found = rehearsal(base, OWNER, question("SECRET", rule=True))
+    found = rehearsed(base, OWNER, "SECRET", rule=True)
     assert (found.label, found.direction, found.formed) == ("mail flow rule 'secret' of contoso", "outbound", 0)
     for more in ({"replay": True}, {"direction": "inbound"}):
         with pytest.raises(Refusal, match="what a rule did is told of outbound mail") as refused:
-            rehearsal(base, OWNER, question("secret", rule=True, **more))
+            rehearsed(base, OWNER, "secret", rule=True, **more)
         assert refused.value.kind is Kind.INPUT
