@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
@@ -12,14 +13,24 @@ from gatepost.manage.use_cases.declaration import SAFE
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.status import GetStatus, get_status
 
-READS = {one.name: one for one in USE_CASES if one.method in SAFE and one.path and not one.path_names}
+READS = {
+    one.name: one
+    for one in USE_CASES
+    if one.method in SAFE and one.path and not any(field.required for field in msgspec.structs.fields(one.request))
+}
+
+
+def outcome(client, case):
+    """What it returns, or the refusal that it raises."""
+    try:
+        return client.call(case, case.request())
+    except Refusal as refusal:
+        return (refusal.kind, refusal.text)
 
 
 @pytest.mark.parametrize("name", READS)
 def test_the_same_is_read_from_afar(remote, local, name):
-    case = READS[name]
-    request = case.request()
-    assert remote.call(case, request) == local.call(case, request)
+    assert outcome(remote, READS[name]) == outcome(local, READS[name])
 
 
 def test_a_refusal_is_the_same(remote, there):
