@@ -30,7 +30,7 @@ def list_(request: ListConnectors, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
     """
-    rows = [connector_record(row) for row in every(client(config), list_connectors, request)]
+    rows = [connector_record(row) for row in every(client(config).call, list_connectors, request)]
     if as_json:
         print_json(rows)
     else:
