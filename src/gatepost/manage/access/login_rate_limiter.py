@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.manage.access.records import LogInRefused
+from gatepost.manage.access.slots import Slots
 from gatepost.net.listener import source_of
 from gatepost.policy.logins.passwords import NOBODYS_HASH, argon2_hash, verify
 from gatepost.policy.logins.throttle import Throttle
@@ -38,7 +39,7 @@ class Doorkeeper:
 
     def __init__(self, ticks: Callable[[], float]) -> None:
         self._counting = threading.Lock()
-        self._hashing = threading.BoundedSemaphore(_AT_A_TIME)
+        self._hashing = Slots(_AT_A_TIME)
         self._sources = Throttle(ticks, free=5, longest=900.0)
         # The longer wait is for the address: who knows a name must not be able to lock its owner out for long.
         self._names = Throttle(ticks, free=20, longest=60.0)
@@ -75,18 +76,18 @@ class Doorkeeper:
             prepared = saslprep(password) if len(password) <= _PASSWORD else ""
         except SaslError:
             prepared = ""
-        if not self._hashing.acquire(timeout=_PATIENCE):
+        if not self._hashing.acquire("", _PATIENCE):
             raise LogInRefused(_PATIENCE)
         try:
             return verify(prepared, argon2 or NOBODYS_HASH)
         finally:
-            self._hashing.release()
+            self._hashing.release("")
 
     def hashed(self, prepared: str) -> str:
         """What is kept of a new password. Raises StoreFailure if too many others wait."""
-        if not self._hashing.acquire(timeout=_PATIENCE):
+        if not self._hashing.acquire("", _PATIENCE):
             raise StoreFailure("too many passwords are being worked at; try again")
         try:
             return argon2_hash(prepared, os.urandom(16))
         finally:
-            self._hashing.release()
+            self._hashing.release("")

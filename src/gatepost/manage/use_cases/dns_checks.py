@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases.refusal import Busy
+from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from gatepost.analysis.checks.partner_report import Finding
     from gatepost.manage.use_cases.gateway import Gateway
@@ -30,6 +29,7 @@ KEPT: Final = 900.0
 _MOST: Final = 20_000
 _AT_A_TIME: Final = 4
 _PATIENCE: Final = 30.0
+_BUSY: Final = "other looks at the DNS are still under way; look again in a minute"
 _WEIGHT: Final = ("pass", "info", "unknown", "warn", "fail")
 
 
@@ -67,7 +67,7 @@ class Sights:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Sight] = {}
         self._lock = Lock()
-        self._slots = BoundedSemaphore(_AT_A_TIME)
+        self._limit = ConcurrencyLimit(_AT_A_TIME, _AT_A_TIME, _BUSY)
 
     def known(self, found: Publication) -> Sight | None:
         """The last look, unless it is too old or what should be there has changed."""
@@ -87,15 +87,9 @@ class Sights:
             self._known[found.organization, found.domain] = sight
         return sight
 
-    @contextmanager
-    def slot(self) -> Iterator[None]:
+    def slot(self) -> AbstractContextManager[None]:
         """For a look; waits for half a minute. Raises Busy if too many are under way."""
-        if not self._slots.acquire(timeout=_PATIENCE):
-            raise Busy("other looks at the DNS are still under way; look again in a minute")
-        try:
-            yield
-        finally:
-            self._slots.release()
+        return self._limit.slot("", _PATIENCE)
 
 
 def sight_record(sight: Sight) -> dict[str, Any]:

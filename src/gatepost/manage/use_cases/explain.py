@@ -11,16 +11,16 @@ import ipaddress
 import time
 from dataclasses import dataclass
 from functools import partial
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.explain_seen import cut, is_concerned
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.directory import address_key
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.facts import SessionFacts
@@ -52,7 +52,7 @@ MAX_PEM = 1 << 17
 """Characters of a certificate with its intermediates."""
 
 _STRANGERS = ("203.0.113.1", "198.51.100.1", "192.0.2.1", "2001:db8::1", "100.64.0.1")
-_LIVE = BoundedSemaphore(4)  # looks at the network at a time, of one process
+_LIVE = ConcurrencyLimit(4, 4, "other looks at next hops are under way; ask again when one of them has ended")
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -269,12 +269,8 @@ def explain(gateway: Gateway, who: Principal, question: Question) -> Answer:
     """
     if not question.live:
         return _answer(gateway, who, question)
-    if not _LIVE.acquire(blocking=False):
-        raise Busy("other looks at next hops are under way; ask again when one of them has ended")
-    try:
+    with _LIVE.slot(""):
         return _answer(gateway, who, question)
-    finally:
-        _LIVE.release()
 
 
 def _answer(gateway: Gateway, who: Principal, question: Question) -> Answer:

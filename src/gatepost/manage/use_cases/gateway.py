@@ -19,7 +19,6 @@ from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.dns_checks import Sights
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.report_counts import ReportCounts
-from gatepost.manage.use_cases.verdicts import TraceVerdicts
 from gatepost.manage.use_cases.verifying import Verifying
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS
@@ -41,7 +40,7 @@ _WORTH: Final = 20.0  # an answer that took a second to find is good enough for 
 class Gateway:
     """settings: of the server. data: its data directory.
 
-    verdicts, counts: what its connectors did, and how mail was protected, by the trace. verifying: of its evidence
+    counts: how mail was protected, by the trace. verifying: of its evidence
     log. renewing: its certificates, by ACME. behind: answers that take longer than a page may. gates: a limit for
     checks of a changeover. proofs, proof_lookups: one for TXT records that prove domains, and how often one was looked
     up. sights: what the DNS was seen to say of our own domains. All of them go to `kept`, with their use cases.
@@ -50,7 +49,6 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
-        self.verdicts = TraceVerdicts(self.data / "trace")
         self.gates = ConcurrencyLimit(4, 2, "other looks at gates are under way: look again when one of them has ended")
         self.proofs = ConcurrencyLimit(4, 1, "other domains are being looked up: try again when that has ended")
         self.proof_lookups = Throttle(time.monotonic, free=5, longest=300.0)

@@ -172,7 +172,11 @@ class RehearsalReport(msgspec.Struct, frozen=True):
                 return f"cannot tell: no mail met it in this time{hint}"
 
 
-_PAGES: Final = tuple(f"/connectors/{{organization}}/{one}/{{name:path}}" for one in ("inbound", "outbound"))
+_PAGES: Final = tuple(
+    f"/connectors{path}/{{organization}}/{direction}/{{name:path}}"
+    for path in ("", "/validate")
+    for direction in ("inbound", "outbound")
+)
 
 
 @use_case(

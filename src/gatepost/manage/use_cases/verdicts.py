@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,10 +20,10 @@ from gatepost.store.trace_tally import tally_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from gatepost.analysis.rehearsal.verdicts import ConnectorKey
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.settings.model import Settings
     from gatepost.store.trace_files import TraceFile
 
 
@@ -41,7 +42,7 @@ def recent_verdicts(
     Who asks must see the connectors. Waits for the counting: some seconds for a million rows, the first time.
     """
     until = time.time() if now is None else now
-    return gateway.verdicts.of(keys, day_of(until - (days - 1) * _DAY), day_of(until))
+    return gateway.kept(TraceVerdicts).of(keys, day_of(until - (days - 1) * _DAY), day_of(until))
 
 
 class _Known(NamedTuple):
@@ -53,10 +54,13 @@ class _Known(NamedTuple):
 
 
 class TraceVerdicts:
-    """The verdicts in a trace, by file. For any thread; who comes while another counts waits for it."""
+    """The verdicts in a trace, by file. For any thread; who comes while another counts waits for it.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    Got by `Context.kept`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._directory = Path(settings.server.data_dir) / "trace"
         self._known: dict[TraceFile, _Known] = {}
         self._counting = Lock()
 

@@ -7,13 +7,12 @@ bounded by connections (`manage.web.connection`) and passwords (`manage.access.l
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import Headers
 
+from gatepost.manage.access.slots import Slots
 from gatepost.manage.web.refused import refused
 
 if TYPE_CHECKING:
@@ -26,20 +25,12 @@ _AGAIN: Final = "10"  # seconds
 _STREAM: Final = "text/event-stream"
 
 
-@dataclass(slots=True)
-class _Turns:
-    """Of one asker. asked: requests that are worked at or wait."""
-
-    asked: int = 0
-    free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_OF_ONE))
-
-
 class Share:
     """Runs within `Identity`, which says who asks."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._turns: dict[str, _Turns] = {}  # by name, of those who ask just now
+        self._slots = Slots(per_key=_OF_ONE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -47,19 +38,8 @@ class Share:
         if principal is None:
             await self._app(scope, receive, send)
             return
-        turns = self._turns.setdefault(principal.name, _Turns())
-        turns.asked += 1
-        try:
-            await self._in_turn(turns, scope, receive, send)
-        finally:
-            turns.asked -= 1
-            if not turns.asked:
-                del self._turns[principal.name]
-
-    async def _in_turn(self, turns: _Turns, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await asyncio.wait_for(turns.free.acquire(), _PATIENCE)
-        except TimeoutError:
+        name: str = principal.name
+        if not await self._slots.acquire_async(name, _PATIENCE):
             text = f"{_OF_ONE} requests of yours are being worked at. Come back when one of them has ended."
             answer = refused(scope, HTTPStatus.TOO_MANY_REQUESTS, text, **{"Retry-After": _AGAIN})
             await answer(scope, receive, send)
@@ -70,14 +50,14 @@ class Share:
             nonlocal held
             if held and _is_stream(message):
                 held = False
-                turns.free.release()
+                self._slots.release(name)
             await send(message)
 
         try:
             await self._app(scope, receive, watched)
         finally:
             if held:
-                turns.free.release()
+                self._slots.release(name)
 
 
 def _is_stream(message: Message) -> bool:

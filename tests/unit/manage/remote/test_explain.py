@@ -7,6 +7,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.remote.connection import Answer
 from gatepost.manage.use_cases import explain as here
 from gatepost.manage.use_cases.client import LocalClient
+from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.explain import ExplainQuestion, explain_message
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 
@@ -58,11 +59,7 @@ def test_what_is_wrong_is_the_same(remote, local, question):
 
 
 def test_too_many_looks_at_once_are_a_conflict_as_here(remote, monkeypatch):
-    class Taken:
-        def acquire(self, *, blocking):
-            return blocking
-
-    monkeypatch.setattr(here, "_LIVE", Taken())
+    monkeypatch.setattr(here, "_LIVE", ConcurrencyLimit(0, 0, "under way"))
     with pytest.raises(Refusal, match="under way") as refused:
         remote.call(explain_message, ExplainQuestion(sender=ANN, to=OUT, live=True))
     assert refused.value.kind is Kind.CONFLICT

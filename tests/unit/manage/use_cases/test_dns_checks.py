@@ -120,11 +120,11 @@ def test_too_many_at_a_time_are_told_to_wait_and_the_place_is_given_back(stored,
     many = Sights()
     found = publication_of(stored, TENANT, "*.branch.example")
     for _ in range(sights._AT_A_TIME):
-        many._slots.acquire()
+        many._limit.take("")
     with pytest.raises(Refusal) as refused:
         many.look(stored, found)
     assert refused.value.kind is Kind.CONFLICT
-    many._slots.release()
+    many._limit.release("")
     for _ in range(3):
         many.look(stored, found)
     assert many.known(found) is not None

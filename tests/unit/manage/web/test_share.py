@@ -62,7 +62,7 @@ def test_one_asker_leaves_threads_to_others():
         assert pages.busy == {"tina": 16, "ann": 1, "": 1}
         pages.go.set()
         assert {one["status"] for one in await asyncio.gather(*begun)} == {200}, "all of them have their turn"
-        assert app._turns == {}, "nothing is kept of who has gone"
+        assert not app._slots._taken, "nothing is kept of who has gone"
 
     asyncio.run(test())
 
@@ -106,6 +106,6 @@ def test_a_page_that_fails_gives_its_turn_back():
         for _ in range(20):
             with pytest.raises(LookupError):
                 await asked(app, "tina")
-        assert app._turns == {}
+        assert not app._slots._taken
 
     asyncio.run(test())
