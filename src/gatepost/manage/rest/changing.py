@@ -11,6 +11,7 @@ from msgspec import Meta
 from gatepost.manage.rest.endpoint import Answer
 from gatepost.manage.rest.problem import Problem
 from gatepost.manage.use_cases.change import Wish, outcome_record
+from gatepost.manage.use_cases.times import TimeText as TimeText  # noqa: PLC0414 - for endpoints by hand
 from gatepost.manage.use_cases.times import moment
 from gatepost.manage.web.problem import ProblemType
 from gatepost.policy.connectors.errors import FieldError
@@ -18,12 +19,6 @@ from gatepost.policy.connectors.errors import FieldError
 if TYPE_CHECKING:
     from gatepost.manage.rest.endpoint import Asked
     from gatepost.manage.use_cases.change import Outcome
-
-
-type TimeText = Annotated[
-    str,
-    Meta(max_length=64, description='An age such as "30m", "2h" or "7d", a date, or a date with time (UTC).'),
-]
 
 
 class ChangeQuery(msgspec.Struct, kw_only=True):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatepost.manage.access.records import Actor
 from gatepost.manage.use_cases.audit_trail import AuditTrail
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,11 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.manage.access.accounts import Accounts
+    from gatepost.manage.access.actions import Action
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,13 @@ class Context:
     def actor(self) -> Actor:
         """Who asks, for the audit."""
         return Actor(self.principal.name, self.address)
+
+    def record(self, action: Action, organization: str, subject: str, **detail: Any) -> None:
+        """Record in the audit what ends after the call, as a job does (`self_audited`); the log has what cannot be."""
+        try:
+            self.accounts.record(self.actor, action, organization=organization, subject=subject, detail=detail)
+        except (StoreFailure, Refusal):
+            _log.exception("the audit does not have %s of %s", action, subject)
 
     def config(self) -> AbstractContextManager[ConfigStore]:
         """The configuration store, closed afterwards. Raises Refusal (UNREADABLE)."""

@@ -47,7 +47,7 @@ def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request
     if case.is_recorded and not case.records_itself and not context.dry_run:
         try:
             _write(context, Outcome.DONE)
-        except StoreFailure:  # it was done, and to say that it was not would be worse
+        except (StoreFailure, Refusal):  # it was done, and to say that it was not would be worse
             _log.exception("the audit does not have that %s did %s", context.principal.name, case.name)
     return result
 
@@ -83,7 +83,7 @@ def record_refusal(case: UseCase[Any, Any], context: Context, error: Exception) 
     if not case.is_recorded or context.dry_run or getattr(error, "kind", None) is Kind.FORBIDDEN:
         return
     outcome, why = _outcome(context, error)
-    with suppress(StoreFailure):
+    with suppress(StoreFailure, Refusal):  # the accounts of a command may not be there to be opened
         _write(context, outcome, why=why)
 
 

@@ -5,9 +5,29 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
+from typing import Annotated
+
+from msgspec import Meta
+
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
+
+type TimeText = Annotated[
+    str,
+    Meta(max_length=64, description='An age such as "30m", "2h" or "7d", a date, or a date with time (UTC).'),
+]
+"""A time in a request; `seconds` reads it."""
+
+
+def seconds(field: str, text: str) -> float:
+    """The time in a field of a request, in seconds since 1970. Raises Refusal (INPUT) that names the field."""
+    try:
+        return moment(text)
+    except ValueError as error:
+        raise Refusal(Kind.INPUT, "1 error(s); nothing was done.", [FieldError(field, str(error))]) from error
 
 
 def moment(text: str, span: str = "an age") -> float:
