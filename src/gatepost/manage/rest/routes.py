@@ -88,7 +88,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "about",
         parameters={"kind": "The last part of the type."},
     ),
-    *map(endpoint_of, USE_CASES),
+    *(endpoint_of(one) for one in USE_CASES if one.path),
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
     *domain_verification.ENDPOINTS,
