@@ -83,18 +83,24 @@ class _Taken(NamedTuple):
 def _parameter(one: msgspec.structs.FieldInfo, marker: Cli) -> Callable[[Any], Any]:
     kind, description = _described(inspect.type_info(one.type))
     taken = _taken(kind)
-    settings: dict[str, Any] = taken.settings | {"callback": lambda _, __, value: taken.convert(value)}
+    settings: dict[str, Any] = taken.settings | {"callback": lambda _, __, value: _value(one, taken, value)}
     if marker.metavar is not None:
         settings["metavar"] = marker.metavar
     if one.required:
         settings["required"] = True
     elif not isinstance(kind, _LISTS):
-        settings["default"] = one.default
+        settings["default"] = None if one.default is msgspec.UNSET else one.default
     if marker.argument:
         multiple = settings.pop("multiple", False)
         return click.argument(_PREFIX + one.name, nargs=-1 if multiple else 1, **settings)
     text = marker.help or description
     return click.option(_option(one, marker), _PREFIX + one.name, help=text or None, **settings)
+
+
+def _value(one: msgspec.structs.FieldInfo, taken: _Taken, value: Any) -> Any:
+    """What the request has; its default where nothing is given for a text that may be left unset, or for a list."""
+    is_left_out = value == () if isinstance(value, tuple) else value is None and one.default is msgspec.UNSET
+    return one.default if is_left_out and one.default is not msgspec.NODEFAULT else taken.convert(value)
 
 
 _LISTS: Final = (inspect.ListType, inspect.VarTupleType)

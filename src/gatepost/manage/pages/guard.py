@@ -19,6 +19,7 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.web.confirmed import is_confirmed
 from gatepost.manage.web.record import address_of, note_refusal
@@ -27,11 +28,13 @@ from gatepost.manage.web.refused import instance_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import msgspec
     from starlette.types import ASGIApp, Receive, Send
     from starlette.types import Scope as Asked
 
     from gatepost.manage.access.accounts import Accounts
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.declaration import UseCase
     from gatepost.manage.use_cases.gateway import Gateway
 
 
@@ -70,6 +73,22 @@ def context_of(request: Request, *, dry_run: bool = False, expected: int | None 
         is_confirmed=is_confirmed(getattr(request.state, "session", None), time.time()),
         reference=instance_of(request.scope),
     )
+
+
+class PageClient:
+    """Runs use cases for a page: see `manage.use_cases.client.Client`."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def call[R: msgspec.Struct, A](
+        self, case: UseCase[R, A], request: R, *, dry_run: bool = False, expected: int | None = None
+    ) -> A:
+        """Each call is recorded by itself. Raises Refusal."""
+        return execute(case, context_of(self._request, dry_run=dry_run, expected=expected), request)
+
+    def close(self) -> None:
+        """Nothing was opened."""
 
 
 def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:
