@@ -16,7 +16,7 @@ from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connectors import FAILED, counted
 from gatepost.manage.pages.editor import told_changes
-from gatepost.manage.pages.guard import gateway_of, needs, not_there, or_not_there, who
+from gatepost.manage.pages.guard import context_of, gateway_of, needs, not_there, or_not_there, who
 from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.manage.pages.places import connector_path, edit_path, part_path, trace_path, version_path
 from gatepost.manage.pages.tasks import task_items
@@ -24,15 +24,15 @@ from gatepost.manage.pages.texts import sentence
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.choice import choose_connector, visible
 from gatepost.manage.use_cases.connectors import connector_row
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import part_history
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml
 from gatepost.manage.use_cases.parts import RULE, Part
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.rehearsal import Question, conclusion, rehearsal
 from gatepost.manage.use_cases.resources import PartName, remove_part, set_part
-from gatepost.manage.use_cases.trace import events
+from gatepost.manage.use_cases.trace import SearchTrace, search_trace_events
 from gatepost.manage.use_cases.validation import Trial, last_validation
-from gatepost.store.interface import TraceFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 DIRECTIONS: Final = ("inbound", "outbound")
 _DAY: Final = 86_400.0
-_MONTH: Final = 30 * _DAY
 _LAST: Final = 5
 
 _SWITCHES: Final[dict[str, tuple[dict[str, Any], str]]] = {
@@ -129,11 +128,10 @@ def _mail(request: Request, chosen: Chosen) -> dict[str, Any]:
     """How mail fared, and the last of it."""
     gateway, owner = gateway_of(request), chosen.organization.name
     verdicts = counted(gateway, [connector_row(gateway, chosen)])
-    wanted = TraceFilter(
-        since=time.time() - _MONTH, organization=owner, connector=chosen.connector.name, limit=_LAST * 4
-    )
+    search = SearchTrace(since="30d", organization=owner, connector=chosen.connector.name, limit=_LAST * 4)
+    events = execute(search_trace_events, context_of(request), search).items
     inbound = chosen.direction == "inbound"
-    rows = [one for one in events(gateway, who(request), wanted) if (one.event in {"RECEIVE", "REFUSE"}) == inbound]
+    rows = [one for one in events if (one.event in {"RECEIVE", "REFUSE"}) == inbound]
     return {"verdicts": verdicts[ConnectorKey(owner, chosen.direction, chosen.connector.name)], "rows": rows[:_LAST]}
 
 

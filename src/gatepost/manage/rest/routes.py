@@ -25,7 +25,6 @@ from gatepost.manage.rest import (
     queue,
     reports,
     resources,
-    trace,
     trials,
     validations,
 )
@@ -104,7 +103,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *acme.ENDPOINTS,
     *queue.ENDPOINTS,
     *destinations.ENDPOINTS,
-    *trace.ENDPOINTS,
     *reports.ENDPOINTS,
     *explain.ENDPOINTS,
     *checks.ENDPOINTS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases import alarms, status
+from gatepost.manage.use_cases import alarms, status, trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,4 +15,5 @@ if TYPE_CHECKING:
 USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *status.USE_CASES,
     *alarms.USE_CASES,
+    *trace.USE_CASES,
 )

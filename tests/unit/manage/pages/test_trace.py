@@ -108,7 +108,7 @@ def test_whatever_is_asked_is_answered(both, query, page, file):
 
 
 def test_a_file_has_every_row_and_column_and_computes_nothing(both, monkeypatch):
-    monkeypatch.setattr(trace, "_EXPORTED", 1)
+    monkeypatch.setattr("gatepost.manage.use_cases.client.MAX_ITEMS", 1)
     assert len(both.get("/trace?format=json").json) == 3
     lines = both.get("/trace?format=csv").text.splitlines()
     assert lines[0] == ",".join(trace.COLUMNS)

@@ -10,10 +10,11 @@ from gatepost.manage.remote.client import RemoteClient
 from gatepost.manage.remote.connection import Answer
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.catalogue import USE_CASES
-from gatepost.manage.use_cases.client import LocalClient
+from gatepost.manage.use_cases.client import LocalClient, every
 from gatepost.manage.use_cases.declaration import SAFE
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.status import GetStatus, get_status
+from gatepost.manage.use_cases.trace import SearchTrace, ShowTrace, search_trace_events, show_trace
 
 from .conftest import OWNER
 
@@ -45,6 +46,21 @@ def test_a_refusal_is_the_same(remote, there):
     with pytest.raises(Refusal) as refused:
         remote.call(get_status, GetStatus())
     assert refused.value.kind is Kind.FORBIDDEN
+
+
+def test_pages_are_followed(remote, local, there, monkeypatch):
+    monkeypatch.setattr("gatepost.manage.use_cases.client.MAX_ITEMS", 1)
+    found = list(every(remote, search_trace_events, SearchTrace(domain="bank.example"), 3))
+    assert found == list(every(local, search_trace_events, SearchTrace(domain="bank.example"), 3))
+    assert (len(found), len(there.calls)) == (2, 2)
+
+
+def test_what_a_path_names_is_the_same(remote, local, there):
+    for identity in (there.api.ids[1], "5e51"):
+        assert remote.call(show_trace, ShowTrace(id=identity)) == local.call(show_trace, ShowTrace(id=identity))
+    with pytest.raises(Refusal, match="<a/b@c>") as refused:
+        remote.call(show_trace, ShowTrace(id="<a/b@c>"))
+    assert refused.value.kind is Kind.MISSING
 
 
 @pytest.mark.parametrize("told", [{}, [], None, 7, {"alarms": 7, "looked": None, "unknown": []}])
