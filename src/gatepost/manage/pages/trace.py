@@ -6,6 +6,7 @@ long as the trace is kept. Nothing here changes mail: the buttons of a message l
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, datetime
 from functools import partial
 from typing import IO, TYPE_CHECKING, Final
@@ -18,15 +19,16 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages import searches
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import PageClient, context_of, gateway_of, or_not_there, who
+from gatepost.manage.pages.guard import PageClient, context_of, gateway_of, not_there, or_not_there, who
 from gatepost.manage.pages.pages import link, render, see_other
 from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_question
 from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.message_evidence import message_evidence
 from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.times import time_text
 from gatepost.manage.use_cases.trace import (
     EVENTS,
     MOST,
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 PAGE: Final = 50
 _ATTEMPTS: Final = {"SEND", "DEFER", "FAIL", "EXPIRE"}
 _CHUNK: Final = 64 * 1024
+_IN_MEMORY: Final = 1_000_000
+_AROUND: Final = 60.0  # seconds: an entry is made a moment after its event
 COLUMNS: Final = (
     "time", "event", "queue_id", "organization", "direction", "session", "sender", "recipient", "message_id", "subject",
     "size", "peer_host", "peer_address", "connector", "requirement", "achieved", "tls_version", "tls_group",
@@ -178,7 +182,13 @@ def _evidence(request: Request) -> Response:
     """The entries of the evidence log about a message, with their proof, as a file."""
     message = request.path_params["message"]
     found = _events(request, message)
-    file = message_evidence(gateway_of(request), message, found)
+    since, until = time_text(found[0].at - _AROUND), time_text(found[-1].at + _AROUND)
+    export = execute(open_export, context_of(request), OpenExport(message=message, since=since, until=until))
+    file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - it is closed when it is sent
+    if not export.write(file).entries:
+        text = f"the evidence log has nothing of {message[:100]}: is it kept ([evidence] enabled)?"
+        raise not_there(text)
+    file.seek(0)
     answer = StreamingResponse(_chunks(file), media_type="application/json")
     answer.headers["content-disposition"] = f'attachment; filename="evidence-{found[0].message}.json"'
     return answer

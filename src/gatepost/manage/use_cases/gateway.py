@@ -22,7 +22,6 @@ from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resolving import Resolving
 from gatepost.manage.use_cases.verdicts import TraceVerdicts
-from gatepost.manage.use_cases.verifying import Verifying
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS
 from gatepost.policy.logins.throttle import Throttle
@@ -44,11 +43,10 @@ _WORTH: Final = 20.0  # an answer that took a second to find is good enough for 
 class Gateway:
     """settings: of the server. data: its data directory.
 
-    verdicts, counts, hours: what its connectors did, and how mail was protected, by the trace. verifying: of its
-    evidence log. renewing: its certificates, by ACME. behind: answers that take
-    longer than a page may. gates: turns at looking at those of a changeover. proofs, proof_lookups: turns at
-    looking up TXT records that prove domains, and how often one was. sights: what the DNS was seen to say of our own
-    domains. listening: its listeners. resolving: its nameservers.
+    verdicts, hours: what its connectors did, and how mail was protected, by the trace. renewing: its certificates, by
+    ACME. behind: answers that take longer than a page may. gates: turns at looking at those of a changeover. proofs,
+    proof_lookups: turns at looking up TXT records that prove domains, and how often one was. sights: what the DNS was
+    seen to say of our own domains. listening: its listeners. resolving: its nameservers.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -61,14 +59,12 @@ class Gateway:
         self.proofs = ConcurrencyLimit(4, 1, "other domains are being looked up: try again when that has ended")
         self.proof_lookups = Throttle(time.monotonic, free=5, longest=300.0)
         self.sights = Sights()
-        self.counts = ReportCounts(self.data / "trace")
         self.hours = TraceHours(self.data / "trace")
-        self.behind = Behind(self.counts.counting, worth=_WORTH)
-        self.verifying = Verifying(self.data)
         self.renewing = Renewing()
         self._directory: Directory | None = None
         self._kept: dict[Any, Any] = {}
         self._keeping = RLock()  # what is made may need what else is kept
+        self.behind = Behind(self.kept(ReportCounts).counting, worth=_WORTH)
 
     def kept[T](self, kind: Callable[[Settings], T]) -> T:
         """The one instance of a class in this process, made of the settings on first use."""
