@@ -70,7 +70,9 @@ class ExportEvidence(msgspec.Struct, kw_only=True):
 class OpenExport(ExportEvidence, kw_only=True):
     """The same, and what it will be written as: one of `export_forms`."""
 
-    form: Annotated[Form, Cli(option="format", help="json, which proves itself; or csv or pdf, for reading.")] = "json"
+    form: Annotated[Form, Cli(option="format", help="json (default) proves itself; csv and pdf are for reading.")] = (
+        "json"
+    )
 
 
 class Export(Protocol):

@@ -108,7 +108,11 @@ class GetTlsReport(ReportPeriod, kw_only=True):
 
     partner: Annotated[Text, Cli(metavar="DOMAIN", help="Only mail of this partner's domain.")] = ""
     connector: Annotated[Text, Cli(help="Only mail by this connector.")] = ""
-    at_least: Annotated[int, Meta(ge=1, le=1_000_000, description="Messages of a ready partner.")] = 10
+    at_least: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="Messages of a ready partner."),
+        Cli(help="Messages of a ready partner; default: 10."),
+    ] = 10
     top: Annotated[int, Meta(ge=1, le=MOST, description="Partners and domains in the lists, at most.")] = 100
 
 

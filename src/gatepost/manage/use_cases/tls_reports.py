@@ -56,8 +56,10 @@ _LISTS: Final = 4
 class ListReceivedReports(Paging, kw_only=True):
     """Which reports of others. reporter: a part of its name."""
 
-    since: Annotated[TimeText, Cli(help="Reports about that time or later: 7d or a date; default: 30d.")] = ""
-    until: Annotated[TimeText, Cli(help="Reports about that time or earlier.")] = ""
+    since: Annotated[
+        TimeText, Cli(metavar="TIME", help="Reports about that time or later: 7d or a date; default: 30d.")
+    ] = ""
+    until: Annotated[TimeText, Cli(metavar="TIME", help="Reports about that time or earlier.")] = ""
     domain: Annotated[Text, Cli(help="Only policies of this domain.")] = ""
     reporter: Annotated[Text, Cli(metavar="TEXT", help="Only of reporters whose name has this.")] = ""
     result: Annotated[

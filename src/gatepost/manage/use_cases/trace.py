@@ -64,8 +64,8 @@ type _Text = Annotated[str, Meta(max_length=1000)]
 class SearchTrace(Paging, kw_only=True):
     """What a row must match; empty fields match all. Times include both ends."""
 
-    since: Annotated[TimeText, Cli(help="From then on: 30m, 2h, 7d or a date.")] = ""
-    until: Annotated[TimeText, Cli(help="Up to then.")] = ""
+    since: Annotated[TimeText, Cli(metavar="TIME", help="From then on: 30m, 2h, 7d or a date.")] = ""
+    until: Annotated[TimeText, Cli(metavar="TIME", help="Up to then.")] = ""
     message: Annotated[str, Meta(max_length=1000, description="Queue id, here or on another node of the site.")] = ""
     message_id: Annotated[str, Meta(max_length=1000, description="Message-ID field.")] = ""
     session: Annotated[
