@@ -1,6 +1,6 @@
 """The evidence of a choice as a PDF that an auditor reads: summary, entries, and how to verify them.
 
-Called by `manage.use_cases.evidence` and `manage.remote.evidence`, which import it only when a PDF is asked for:
+Called by `manage.use_cases.evidence_export`, which imports it only when a PDF is asked for:
 reportlab is an optional dependency. It proves nothing by itself; it names the JSON that does. Text of peers is shown
 with the letters that the font has, and what it has not as U+XXXX.
 """

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 
-class TraceEvent(msgspec.Struct, omit_defaults=True):
+class TraceEvent(msgspec.Struct):
     """One row of the message trace: one recipient, one event (exchange.md §12).
 
     event: RECEIVE, REFUSE, SEND, DELIVER, DEFER, FAIL, EXPIRE, DROP, HOLD, RELEASE or RETURN; or DRILL, which is about

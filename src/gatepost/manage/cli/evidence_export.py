@@ -7,38 +7,56 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import click
+import msgspec
 
-from gatepost.analysis.reports.evidence_export import Selection
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, server_of
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.times import MOMENT
-from gatepost.manage.use_cases import evidence
+from gatepost.manage.use_cases import evidence_export
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.evidence import ListHeads, list_heads
+from gatepost.manage.use_cases.evidence_export import (
+    ExportEvidence,
+    FetchedExport,
+    OpenExport,
+    export_evidence,
+    open_export,
+)
+from gatepost.manage.use_cases.times import time_text
 from gatepost.node.privileges import as_caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.analysis.reports.evidence_export import Summary
-    from gatepost.manage.cli.door import Door
+    from gatepost.manage.use_cases.client import Client
+    from gatepost.manage.use_cases.evidence_export import Export
+
+
+_BEGIN = "1970-01-01T00:00:00+00:00"  # of a time that is open
 
 
 @click.command()
-@click.option("--partner", default="", help="A connector, or a domain (and those below it) at the other end.")
-@click.option("--domain", default="", help="Of sender or recipient.")
-@click.option("--organization", default="")
-@click.option("--message", default="", help="Queue id, or Message-ID in <>.")
-@click.option("--address", default="", help="Of sender or recipient, where entries keep it or its hash.")
+@request_options(OpenExport, since="", until="")
 @click.option("--since", type=MOMENT, default=0.0, help="From then on: 7d or a date.")
 @click.option("--until", type=MOMENT, default=0.0, help="Up to then.")
-@click.option("--format", "form", type=click.Choice(["json", "csv", "pdf"]), default="json", show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File; default: standard output.")
 @click.option("--proof", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="With csv and pdf: write the JSON there too; a PDF names it and its SHA-256.")  # fmt: skip
 @config_option
-def export(form: str, output: Path | None, proof: Path | None, config: str | None, **wanted: Any) -> None:
+def export(
+    request: OpenExport,
+    *,
+    since: float,
+    until: float,
+    output: Path | None,
+    proof: Path | None,
+    config: str | None,
+) -> None:
     """Export entries of the evidence log: JSON, which proves itself, or CSV or PDF for reading.
 
     The JSON holds the entries that match every option, digests of those between them, and the signatures: `evidence
@@ -47,11 +65,11 @@ def export(form: str, output: Path | None, proof: Path | None, config: str | Non
 
     Exit codes: 0 exported, 1 nothing matches, 2 wrong use, 3 the log cannot be read or the file not written.
     """
-    go = door(config)
-    selection = Selection(**wanted)
-    _check_use(form, output, proof)
+    gateway = client(config)
+    _check_use(request.form, output, proof)
+    times = {"since": time_text(since) or _BEGIN, "until": time_text(until)}
     try:
-        summary = _exported(go, selection, form, output, proof)
+        summary = _exported(gateway, msgspec.structs.replace(request, **times), output, proof)
     except OSError as error:
         fail(UNKNOWN, f"{error.filename or output}: {error.strerror}")
     if not summary.entries:
@@ -65,7 +83,7 @@ def export(form: str, output: Path | None, proof: Path | None, config: str | Non
 def _check_use(form: str, output: Path | None, proof: Path | None) -> None:
     if form == "pdf" and output is None:
         fail(BAD_INPUT, "--format pdf needs -o FILE")
-    if form not in evidence.export_forms():
+    if form not in evidence_export.export_forms():
         fail(
             BAD_INPUT,
             "--format pdf needs a Python package that is missing; install gatepost with its extra: gatepost[pdf]",
@@ -74,16 +92,28 @@ def _check_use(form: str, output: Path | None, proof: Path | None) -> None:
         fail(BAD_INPUT, "--proof goes with csv and pdf: the JSON is its own proof")
 
 
-def _exported(go: Door, selection: Selection, form: str, output: Path | None, proof: Path | None) -> Summary:
+def _exported(gateway: Client, request: OpenExport, output: Path | None, proof: Path | None) -> Summary:
     proven = "", ""
     if proof is not None:
         with _written(proof) as out:
-            go(evidence.export, selection, "json", out)
+            _opened(gateway, msgspec.structs.replace(request, form="json")).write(out)
         with as_caller(), proof.open("rb") as file:
             proven = proof.name, hashlib.file_digest(file, "sha256").hexdigest()
         click.echo(f"proof: {proof}, SHA-256 {proven[1]}", err=True)
+    export = _opened(gateway, request)
     with _written(output) as out:
-        return go(evidence.export, selection, form, out, proven)
+        return export.write(out, proven)
+
+
+def _opened(gateway: Client, request: OpenExport) -> Export:
+    """Of this machine's log; or of what another gateway answers, which is 32 MB at most."""
+    if server_of() is None:
+        return gateway.call(open_export, request)
+    names = ExportEvidence.__struct_fields__
+    document = gateway.call(export_evidence, ExportEvidence(**{name: getattr(request, name) for name in names}))
+    of_some = "organizations" in document["selection"]  # and heads are about all mail
+    heads = [] if of_some or request.form != "pdf" else list(every(gateway.call, list_heads, ListHeads()))
+    return FetchedExport(document, heads, request)
 
 
 @contextmanager

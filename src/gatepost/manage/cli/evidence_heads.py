@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.cli.times import MOMENT
-from gatepost.manage.use_cases import evidence
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.evidence import ListHeads, ListKeys, list_heads, list_keys
 from gatepost.store.trace_files import day_of
 
 
@@ -24,11 +25,11 @@ def heads(since: float, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there are some, 1 none, 3 unreadable.
     """
-    found = door(config)(evidence.heads, day_of(since) if since else "")
+    found = list(every(client(config).call, list_heads, ListHeads(since=day_of(since) if since else "")))
     if as_json:
-        print_json([evidence.head_record(one) for one in found])
+        print_json(found)
     elif found:
-        ends = (", ".join(f"{name}: {end.number}" for name, end in one.writers.items()) for one in found)
+        ends = (", ".join(f"{name}: {end['number']}" for name, end in one.writers.items()) for one in found)
         table = [(one.day, one.hash, end) for one, end in zip(found, ends, strict=True)]
         print_table(("day", "head", "last entry of each writer"), table)
     if not found:
@@ -45,12 +46,12 @@ def key(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there is one, 1 none is made yet (the gateway makes it at its start), 3 unreadable.
     """
-    found = door(config)(evidence.keys)
+    found = client(config).call(list_keys, ListKeys()).items
     if as_json:
-        print_json([evidence.key_record(one) for one in found])
+        print_json(found)
     else:
-        for name, pem in found:
-            click.echo(f"key {name}", err=True)
-            click.echo(pem, nl=False)
+        for one in found:
+            click.echo(f"key {one.id}", err=True)
+            click.echo(one.pem, nl=False)
     if not found:
         fail(NO, "there is no key yet: it is made when the gateway is started with evidence.enabled")

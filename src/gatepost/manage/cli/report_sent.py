@@ -6,19 +6,21 @@ import time
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
-from gatepost.manage.cli.report_tlsrpt import domain_option
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.cli.times import MOMENT
-from gatepost.manage.use_cases import reports
+from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.manage.use_cases.tls_reports import ListSentReports, list_sent_reports
 from gatepost.store.sent_reports import SentState
 from gatepost.store.trace_files import day_of
 
 if TYPE_CHECKING:
-    from gatepost.store.sent_reports import SentReport
+    from gatepost.manage.use_cases.tls_reports import SentAnswer
 
 
 _DAYS = 14 * 86400.0
@@ -27,10 +29,10 @@ _COLUMNS = ("day", "domain", "to", "state", "tries", "last try", "next try", "ma
 
 @click.command()
 @click.option("--since", type=MOMENT, default=0.0, help="Reports of that day or later: 7d or a date; default: 14d.")
-@click.option("--domain", default="", help="Only reports to this policy domain.")
+@request_options(ListSentReports, since="")
 @config_option
 @json_option
-def sent(since: float, domain: str, config: str | None, *, as_json: bool) -> None:
+def sent(since: float, request: ListSentReports, config: str | None, *, as_json: bool) -> None:
     """Which TLS reports were sent (RFC 8460), when, to which address, and what failed.
 
     A report goes to each address that the domain's record names. A mail is sent as soon as it is queued: its own way is
@@ -39,18 +41,17 @@ def sent(since: float, domain: str, config: str | None, *, as_json: bool) -> Non
 
     Exit codes: 0 there are reports, 1 none, 2 wrong use, 3 they cannot be read.
     """
-    name = domain_option(domain)
     day = day_of(since or time.time() - _DAYS)
-    found = door(config)(reports.sent, day, name)
+    found = list(every(client(config).call, list_sent_reports, msgspec.structs.replace(request, since=day)))
     if as_json:
-        print_json([reports.sent_record(one) for one in found])
+        print_json(found)
     elif found:
         print_table(_COLUMNS, [_row(one) for one in found])
     if not found:
-        fail(NO, f"no reports of {day} or later" + (f" to {name}" if name else ""))
+        fail(NO, f"no reports of {day} or later" + (f" to {printable(request.domain)}" if request.domain else ""))
 
 
-def _row(one: SentReport) -> tuple[object, ...]:
+def _row(one: SentAnswer) -> tuple[object, ...]:
     done = one.state in {SentState.SENT, SentState.GIVEN_UP}
     times = moment(one.tried), "" if done else moment(one.next)
     return one.day, one.domain, one.rua or "?", one.state, one.tries, *times, one.message, one.detail

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from gatepost.analysis.reports.tls import Wanted
-from gatepost.analysis.reports.tls_record import CSV_COLUMNS, csv_rows, report_record
-from gatepost.manage.cli.door import door
+from gatepost.analysis.reports.tls_record import CSV_COLUMNS, csv_rows, report_of
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.cli.times import MOMENT
-from gatepost.manage.use_cases.reports import DAYS, Period, connectors_record, tls_report
+from gatepost.manage.use_cases.reports import DAYS, MOST, GetTlsReport, get_tls_report
 from gatepost.manage.use_cases.spreadsheet import csv_lines
 from gatepost.node.privileges import as_caller
-from gatepost.protocols.tls.names import normalise
 from gatepost.store.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.analysis.reports.tls import TlsReport
+    from gatepost.manage.use_cases.reports import TlsReportAnswer
 
 
 _BEFORE = (DAYS - 1) * 86400.0  # the last day is one of them
@@ -37,14 +38,13 @@ _until = click.option("--until", type=MOMENT, default=0.0, help="Up to that UTC 
 @click.command()
 @_since
 @_until
-@click.option("--organization", default="", help="Only this organization's mail.")
-@click.option("--partner", default="", metavar="DOMAIN", help="Only mail of this partner's domain.")
-@click.option("--connector", default="", help="Only mail by this connector.")
-@click.option("--at-least", default=10, type=click.IntRange(1), show_default=True, help="Messages of a ready partner.")
+@request_options(GetTlsReport, since="", until="", top=MOST)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a file: .svg, .png, .csv or .json.")
 @config_option
 @json_option
-def tls(*, since: float, until: float, output: Path | None, config: str | None, as_json: bool, **wanted: Any) -> None:
+def tls(
+    request: GetTlsReport, *, since: float, until: float, output: Path | None, config: str | None, as_json: bool
+) -> None:
     """How mail was protected: by DANE, MTA-STS, a verified name, TLS with any certificate, or not at all.
 
     Counts a row of the trace for each recipient and hop, of whole days, today as far as it has gone: what was received,
@@ -53,68 +53,69 @@ def tls(*, since: float, until: float, output: Path | None, config: str | None, 
 
     Exit codes: 0 there was mail, 1 none, 2 wrong use, 3 a file of the trace cannot be read.
     """
-    if wanted["partner"] and not normalise(wanted["partner"]):
-        fail(BAD_INPUT, f"--partner {wanted['partner']!r} is no domain name")
     writer = _writer(output) if output else None
-    report = _report(config, since, until, Wanted(**wanted))
+    answer = _report(config, since, until, request)
     if writer is not None and output is not None:
-        _write(writer, report, output)
+        _write(writer, answer, output)
     elif as_json:
-        print_json(report_record(report))
+        print_json(answer)
     else:
-        print_report(report)
-    _end(report)
+        print_report(_values(answer))
+    _end(answer)
 
 
 @click.command()
 @_since
 @_until
-@click.option("--organization", default="", help="Only this organization's mail.")
+@request_options(GetTlsReport, since="", until="", partner="", connector="", at_least=10, top=1)
 @config_option
 @json_option
-def connectors(since: float, until: float, organization: str, config: str | None, as_json: bool) -> None:
+def connectors(request: GetTlsReport, *, since: float, until: float, config: str | None, as_json: bool) -> None:
     """What each connector carried and how it was protected; "-" is mail that no connector was for.
 
     Exit codes: 0 there was mail, 1 none, 2 wrong use, 3 a file of the trace cannot be read.
     """
-    report = _report(config, since, until, Wanted(organization), most=1)  # partners are not asked for
+    answer = _report(config, since, until, request)
     if as_json:
-        print_json(connectors_record(report))
+        print_json(answer.connectors)
     else:
-        print_table(CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
-    _end(report)
+        print_table(CONNECTOR_COLUMNS, list(connector_rows(_values(answer).connectors)))
+    _end(answer)
 
 
-def _report(config: str | None, since: float, until: float, wanted: Wanted, most: int = 0) -> TlsReport:
-    go = door(config)
+def _report(config: str | None, since: float, until: float, request: GetTlsReport) -> TlsReportAnswer:
+    gateway = client(config)
     now = time.time()
     first, last = day_of(since or (until or now) - _BEFORE), day_of(until or now)
     if first > last:
         fail(BAD_INPUT, f"--since {first} is after --until {last}")
-    return go(tls_report, wanted, Period(first, last), most)
+    return gateway.call(get_tls_report, msgspec.structs.replace(request, since=first, until=last))
 
 
-def _end(report: TlsReport) -> None:
-    if report.unreadable:
-        fail(UNKNOWN, f"not counted, as they cannot be read: {', '.join(report.unreadable)}")
-    if not any(hops.carried or hops.refused or hops.failures for hops in report.hops.values()):
-        fail(NO, f"no such mail from {report.first} to {report.last}")
+def _values(answer: TlsReportAnswer) -> TlsReport:
+    """The same as counters, for what computes with it."""
+    return report_of(msgspec.to_builtins(answer))
 
 
-def _writer(path: Path) -> Callable[[TlsReport, Path], None]:
+def _end(answer: TlsReportAnswer) -> None:
+    if answer.unreadable:
+        fail(UNKNOWN, f"not counted, as they cannot be read: {', '.join(answer.unreadable)}")
+    if not any(hops.carried or hops.refused or hops.failures for hops in answer.hops.values()):
+        fail(NO, f"no such mail from {answer.first} to {answer.last}")
+
+
+def _writer(path: Path) -> Callable[[TlsReportAnswer, Path], None]:
     """What makes a file of its kind; known before the trace is read."""
-    from gatepost.manage.cli.chart import draw  # noqa: PLC0415 - only where a file is wanted
-
-    writers = {".svg": draw, ".png": draw, ".csv": _write_csv, ".json": _write_json}
+    writers = {".svg": _draw, ".png": _draw, ".csv": _write_csv, ".json": _write_json}
     if path.suffix not in writers:
         fail(BAD_INPUT, f"{printable(path)}: the name must end in {', '.join(writers)}, which says what is written")
     return writers[path.suffix]
 
 
-def _write(writer: Callable[[TlsReport, Path], None], report: TlsReport, path: Path) -> None:
+def _write(writer: Callable[[TlsReportAnswer, Path], None], answer: TlsReportAnswer, path: Path) -> None:
     try:
         with as_caller():
-            writer(report, path)
+            writer(answer, path)
     except ImportError:
         fail(BAD_INPUT, "pictures need the extra gatepost[charts], which is not installed; .csv and .json do not")
     except OSError as error:
@@ -122,11 +123,15 @@ def _write(writer: Callable[[TlsReport, Path], None], report: TlsReport, path: P
     click.echo(f"wrote {printable(path)}", err=True)
 
 
-def _write_csv(report: TlsReport, path: Path) -> None:
-    path.write_text("".join(csv_lines(CSV_COLUMNS, csv_rows(report))), encoding="utf-8", newline="")
+def _draw(answer: TlsReportAnswer, path: Path) -> None:
+    from gatepost.manage.cli.chart import draw  # noqa: PLC0415 - only where a picture is wanted
+
+    draw(_values(answer), path)
 
 
-def _write_json(report: TlsReport, path: Path) -> None:
-    import msgspec  # noqa: PLC0415 - the only use
+def _write_csv(answer: TlsReportAnswer, path: Path) -> None:
+    path.write_text("".join(csv_lines(CSV_COLUMNS, csv_rows(_values(answer)))), encoding="utf-8", newline="")
 
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report_record(report)), indent=2) + b"\n")
+
+def _write_json(answer: TlsReportAnswer, path: Path) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(answer), indent=2) + b"\n")

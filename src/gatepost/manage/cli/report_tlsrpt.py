@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.options import BAD_INPUT, NO, administrator, config_option, fail, json_option
-from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases import reports
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
+from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.tls_reports import GetSessions, counted_sessions, get_sessions
 from gatepost.protocols.tls.names import normalise
-from gatepost.store.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.analysis.reports.tlsrpt import DomainSummary
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.reports import DaySessions
 
 
 _COLUMNS = ("domain", "policy", "policy domain", "passed", "failed", "result", "sessions", "host", "address", "reason")
 
 
 @click.command()
-@click.option("--day", default="", metavar="YYYY-MM-DD", help="UTC day; default: today.")
-@click.option("--domain", default="", help="Only the report to this domain.")
+@request_options(GetSessions)
 @config_option
 @json_option
-def tlsrpt(day: str, domain: str, config: str | None, as_json: bool) -> None:
+def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
     """TLS sessions of a day by policy domain, policy and result, as TLS reports have them (RFC 8460).
 
     A session is an attempt to begin TLS with one address; messages over a kept connection are not counted again. Each
@@ -41,24 +38,21 @@ def tlsrpt(day: str, domain: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there are sessions, 1 none were counted, 2 wrong use, 3 the counts cannot be read.
     """
-    go = door(config)
-    chosen = day_option(day) if day else day_of(time.time())
-    name = domain_option(domain)
-    told = go(reports.sessions, chosen, name)
+    told = client(config).call(get_sessions, request)
     if as_json:
-        print_json(reports.sessions_record(told))
-    elif told.found:
-        print_table(_COLUMNS, [row for one in told.found for row in _rows(one)])
-    if not told.found:
-        _none(told, name)
+        print_json(told)
+    elif told.reports:
+        print_table(_COLUMNS, [row for one in told.summaries() for row in _rows(one)])
+    if not told.reports:
+        _none(told.day, told.days, request.domain)
 
 
 def counted(gateway: Gateway, day: str, domain: str) -> list[DomainSummary]:
     """What was counted on a day, of one policy domain or ("") of all; ends the command if that is nothing."""
-    told = reports.sessions(gateway, administrator(), day, domain)
-    if not told.found:
-        _none(told, domain)
-    return told.found
+    found, days = counted_sessions(gateway.data, day, domain)
+    if not found:
+        _none(day, days, domain)
+    return found
 
 
 def day_option(text: str) -> str:
@@ -77,9 +71,9 @@ def domain_option(text: str) -> str:
     return name
 
 
-def _none(told: DaySessions, domain: str) -> NoReturn:
-    whose = f" with {domain}" if domain else ""
-    fail(NO, f"no TLS sessions{whose} were counted on {told.day}; {_there(told.days)}")
+def _none(day: str, days: list[str], domain: str) -> NoReturn:
+    whose = f" with {printable(domain)}" if domain else ""
+    fail(NO, f"no TLS sessions{whose} were counted on {day}; {_there(days)}")
 
 
 def _there(days: list[str]) -> str:

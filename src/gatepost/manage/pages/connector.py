@@ -5,7 +5,6 @@ What the trace and the history say of it is shown afterwards, when htmx asks for
 
 from __future__ import annotations
 
-import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,10 +29,9 @@ from gatepost.manage.use_cases.parts import RULE, Part
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.resources import PartName, remove_part, set_part
-from gatepost.manage.use_cases.trace import events
+from gatepost.manage.use_cases.trace import SearchTrace, search_trace_events
 from gatepost.manage.use_cases.validation import last_validation
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
-from gatepost.store.interface import TraceFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
 
 DIRECTIONS: Final = ("inbound", "outbound")
 _DAY: Final = 86_400.0
-_MONTH: Final = 30 * _DAY
 _LAST: Final = 5
 
 _SWITCHES: Final[dict[str, tuple[dict[str, Any], str]]] = {
@@ -131,11 +128,10 @@ def _mail(request: Request, chosen: Chosen) -> dict[str, Any]:
     """How mail fared, and the last of it."""
     gateway, owner = gateway_of(request), chosen.organization.name
     verdicts = counted(gateway, [connector_row(gateway, chosen)])
-    wanted = TraceFilter(
-        since=time.time() - _MONTH, organization=owner, connector=chosen.connector.name, limit=_LAST * 4
-    )
+    search = SearchTrace(since="30d", organization=owner, connector=chosen.connector.name, limit=_LAST * 4)
+    events = execute(search_trace_events, context_of(request), search).items
     inbound = chosen.direction == "inbound"
-    rows = [one for one in events(gateway, who(request), wanted) if (one.event in {"RECEIVE", "REFUSE"}) == inbound]
+    rows = [one for one in events if (one.event in {"RECEIVE", "REFUSE"}) == inbound]
     return {"verdicts": verdicts[ConnectorKey(owner, chosen.direction, chosen.connector.name)], "rows": rows[:_LAST]}
 
 

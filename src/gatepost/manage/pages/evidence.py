@@ -14,15 +14,29 @@ from typing import IO, TYPE_CHECKING, Final
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from gatepost.analysis.reports.evidence_export import Selection
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import actor_of, gateway_of, needs, not_there, who
+from gatepost.manage.pages.guard import context_of, executing, gateway_of, needs, not_there, who
 from gatepost.manage.pages.pages import link, render, see_other
 from gatepost.manage.pages.report_query import read_view
 from gatepost.manage.pages.reports import frame_of
-from gatepost.manage.use_cases import evidence
+from gatepost.manage.use_cases import evidence_export
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.evidence import (
+    GetVerification,
+    ListHeads,
+    ListKeys,
+    VerifyLog,
+    days_kept,
+    get_verification,
+    list_heads,
+    list_keys,
+    verify_own_log,
+)
+from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.request_values import limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +44,15 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.manage.pages.report_query import View
+    from gatepost.manage.use_cases.evidence import Head
+    from gatepost.manage.use_cases.evidence_export import Export
+
 
 _PATH: Final = "/reports/evidence"
 _SHOWN: Final = 50
 _CHUNK: Final = 256 * 1024
-_LONGEST: Final = 1000
+_LIMITS: Final = limits(OpenExport)
 _NAMES: Final = {"json": "JSON, with proof", "csv": "CSV", "pdf": "PDF"}
 _TYPES: Final = {"json": "application/json", "csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}
 
@@ -43,36 +61,38 @@ _exporting = Lock()
 
 def _page(request: Request) -> Response:
     view, frame = frame_of(request, _PATH)
-    gateway, principal = gateway_of(request), who(request)
-    run = gateway.verifying.last() if principal.is_of_gateway else None
-    heads = evidence.heads(gateway, principal, view.days.first)[::-1] if principal.is_of_gateway else []
-    heads = [one for one in heads if one.day <= view.days.last]
+    principal = who(request)
+    run = execute(get_verification, context_of(request), GetVerification()) if principal.is_of_gateway else None
+    heads = _heads(request, view) if principal.is_of_gateway else []
     if wants_file(request) and (request.query_params.get("table") != "heads" or not principal.is_of_gateway):
         raise not_there()
     columns = ("day", "head")
-    if file := exported(
-        request, "heads", columns, lambda: heads, record=evidence.head_record, cells=lambda one: (one.day, one.hash)
-    ):
+    if file := exported(request, "heads", columns, lambda: heads, cells=lambda one: (one.day, one.hash)):
         return file
     frame |= {
         "heading": "Evidence",
         "part": "reports/evidence.html",
         "counted": None,
-        "refresh": "2s" if run is not None and run.is_running else "",
+        "refresh": "2s" if run is not None and run.running else "",
         "shown": _SHOWN,
         "run": run,
         "heads": heads,
-        "keys": evidence.keys(gateway, principal) if principal.is_of_gateway else (),
-        "kept": evidence.days_kept(gateway),
-        "forms": [(one, _NAMES[one]) for one in evidence.export_forms()],
+        "keys": execute(list_keys, context_of(request), ListKeys()).items if principal.is_of_gateway else (),
+        "kept": days_kept(gateway_of(request).data),
+        "forms": [(one, _NAMES[one]) for one in evidence_export.export_forms()],
     }
     return render(request, "reports/page.html", block="report", **frame)
 
 
+def _heads(request: Request, view: View) -> list[Head]:
+    """Of the days of the page, the newest first."""
+    found = every(executing(request), list_heads, ListHeads(since=view.days.first))
+    return [one for one in found if one.day <= view.days.last][::-1]
+
+
 def _verify(request: Request) -> Response:
     needs(request, Scope.READ)
-    gateway_of(request).verifying.start()
-    request.app.state.accounts.record(actor_of(request), "evidence-verify")
+    execute(verify_own_log, context_of(request), VerifyLog())
     organization = request.state.form.get("organization") or ""
     return see_other(request, link(_PATH, organization=organization), "The log is being verified.", "info")
 
@@ -82,25 +102,17 @@ def _export(request: Request) -> Response:
     if view.organization and not who(request).sees(view.organization):
         raise not_there()
     form = given.get("form", "json")
-    if form not in evidence.export_forms():
+    if form not in evidence_export.export_forms():
         raise not_there("There is no such form of an export here.")
-    begin, end = view.days.times
-    selection = Selection(
-        partner=given.get("partner", "").strip()[:_LONGEST],
-        message=given.get("message", "").strip()[:_LONGEST],
-        organization=view.organization,
-        since=begin,
-        until=end - 0.001,
-    )
+    texts = {name: given.get(name, "").strip()[: _LIMITS[name]] for name in ("partner", "message")}
+    days = {"since": view.days.first, "until": view.days.last}
+    wanted = OpenExport(form=form, organization=view.organization, **texts, **days)  # type: ignore[arg-type] # checked
     if not _exporting.acquire(blocking=False):
         raise Refusal(Kind.CONFLICT, "Another export is being made. Try again when it is done.")
     try:
-        file = _made(request, selection, form)
+        file = _made(execute(open_export, context_of(request), wanted))
     finally:
         _exporting.release()
-    request.app.state.accounts.record(
-        actor_of(request), "evidence-export", organization=view.organization, subject=form, detail=selection.record()
-    )
     size = file.seek(0, 2)
     file.seek(0)
     name = f"gatepost-evidence-{view.days.first}-{view.days.last}.{form}"
@@ -112,12 +124,12 @@ def _export(request: Request) -> Response:
     return StreamingResponse(_chunks(file), media_type=_TYPES[form], headers=headers)
 
 
-def _made(request: Request, selection: Selection, form: str) -> IO[bytes]:
+def _made(export: Export) -> IO[bytes]:
     """The export in a file without a name, to be closed by whoever sends it. Raises Refusal."""
     try:
         file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when it is sent
         try:
-            evidence.export(gateway_of(request), who(request), selection, form, file)
+            export.write(file)
         except BaseException:
             file.close()
             raise

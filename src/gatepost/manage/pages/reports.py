@@ -15,18 +15,21 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from gatepost import __version__
-from gatepost.analysis.reports.received import Wished
-from gatepost.analysis.reports.tls import Direction, Wanted
+from gatepost.analysis.reports.tls import Direction
 from gatepost.manage.pages import report_charts
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import gateway_of, not_there, who
+from gatepost.manage.pages.guard import context_of, executing, gateway_of, not_there, who
 from gatepost.manage.pages.pages import link, render
 from gatepost.manage.pages.report_charts import PROTECTIONS
 from gatepost.manage.pages.report_query import QUICK, View, read_view
 from gatepost.manage.pages.report_tables import TABLES, Table
-from gatepost.manage.use_cases import reports
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.evidence import ListKeys, list_keys
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.reports import LONGEST, GetTlsPictures, get_tls_pictures, period
+from gatepost.manage.use_cases.tls_reports import ListReceivedReports, list_received_reports
 from gatepost.store.interface import QueueFilter
 
 if TYPE_CHECKING:
@@ -86,8 +89,9 @@ def frame_of(request: Request, path: str) -> tuple[View, dict[str, Any]]:
 
 
 def _counted(request: Request, view: View, wait: float) -> Answered[TlsPictures] | None:
-    wanted = Wanted(organization=view.organization)
-    return reports.pictures(gateway_of(request), who(request), wanted, view.days, wait)
+    days = {"since": view.days.first, "until": view.days.last}
+    wanted = GetTlsPictures(organization=view.organization, wait=wait, **days)
+    return execute(get_tls_pictures, context_of(request), wanted)
 
 
 def _page(path: str, part: str, heading: str, content: Content) -> Route:
@@ -223,8 +227,8 @@ def _to_trace(request: Request) -> Response:
     begin, _, count = given["day"][1:].partition(".")
     try:
         first = date.fromisoformat(begin)
-        last = first + timedelta(days=min(int(count or 1), reports.LONGEST) - 1)
-        days = reports.period(first.isoformat(), last.isoformat())
+        last = first + timedelta(days=min(int(count or 1), LONGEST) - 1)
+        days = period(first.isoformat(), last.isoformat())
     except (ValueError, OverflowError, Refusal):
         raise not_there() from None
     if way is None:
@@ -276,7 +280,7 @@ def _print(request: Request) -> Response:
             **_key_exchange(pictures, view),
             "protections": PROTECTIONS,
             "strip": _heat(pictures.heat[Direction.OUTBOUND], view, Direction.OUTBOUND),
-            "received": reports.received(gateway_of(request), who(request), Wished(), *view.days.times).sums(),
+            "received": list(every(executing(request), list_received_reports, received_in(view))),
             "keys": _keys(request),
         }
     return render(request, "reports/print.html", block="report", **frame)
@@ -284,9 +288,13 @@ def _print(request: Request) -> Response:
 
 def _keys(request: Request) -> Sequence[Any]:
     """What an auditor verifies the evidence with; nothing for who does not see the whole gateway."""
-    from gatepost.manage.use_cases.evidence import keys  # noqa: PLC0415 - only here
+    return execute(list_keys, context_of(request), ListKeys()).items if who(request).is_of_gateway else ()
 
-    return keys(gateway_of(request), who(request)) if who(request).is_of_gateway else ()
+
+def received_in(view: View) -> ListReceivedReports:
+    """Reports of others about the days."""
+    until = date.fromisoformat(view.days.last) + timedelta(days=1)
+    return ListReceivedReports(since=view.days.first, until=until.isoformat())
 
 
 ROUTES: Final = [

@@ -6,23 +6,27 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.routing import Route
 
-from gatepost.analysis.reports.received import Wished
 from gatepost.manage.pages.exports import wants_file
-from gatepost.manage.pages.guard import gateway_of, not_there, who
+from gatepost.manage.pages.guard import executing, not_there, who
 from gatepost.manage.pages.pages import render
 from gatepost.manage.pages.report_tables import Table
-from gatepost.manage.pages.reports import SHOWN, frame_of, table_file
-from gatepost.manage.use_cases import reports
+from gatepost.manage.pages.reports import SHOWN, frame_of, received_in, table_file
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.tls_reports import (
+    ListSentReports,
+    list_received_failures,
+    list_received_reports,
+    list_sent_reports,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.analysis.reports.received import FailedThere, Reported
     from gatepost.manage.pages.report_query import View
-    from gatepost.store.sent_reports import SentReport
+    from gatepost.manage.use_cases.tls_reports import ReceivedFailure, ReceivedSums, SentAnswer
 
 
 _PATH: Final = "/reports/tls-rpt"
@@ -31,9 +35,9 @@ _PATH: Final = "/reports/tls-rpt"
 class _Found(NamedTuple):
     """What there is about the days."""
 
-    sums: list[Reported]
-    failures: list[FailedThere]
-    sent: list[SentReport]
+    sums: list[ReceivedSums]
+    failures: list[ReceivedFailure]
+    sent: list[SentAnswer]
 
 
 def _page(request: Request) -> Response:
@@ -49,17 +53,21 @@ def _page(request: Request) -> Response:
 
 
 def _found(request: Request, view: View) -> _Found:
-    gateway, principal, days = gateway_of(request), who(request), view.days
-    received = reports.received(gateway, principal, Wished(), *view.days.times)
-    sent = reports.sent(gateway, principal, days.first) if principal.is_of_gateway else []
-    failures = reports.received_failures(gateway, principal, received)
-    return _Found(received.sums(), failures, [one for one in sent if one.day <= days.last])
+    call, received = executing(request), received_in(view)
+    sent: Iterable[SentAnswer] = ()
+    if who(request).is_of_gateway:
+        sent = every(call, list_sent_reports, ListSentReports(since=view.days.first))
+    return _Found(
+        list(every(call, list_received_reports, received)),
+        list(every(call, list_received_failures, received)),
+        [one for one in sent if one.day <= view.days.last],
+    )
 
 
 def _sums(found: _Found) -> Table:
     columns = ("reporter", "domain", "policy", "reports", "passed", "failed", "results")
     rows = [
-        (one.reporter, one.domain, one.policy, one.reports, one.passed, one.failed, _words(one.results.most_common()))
+        (one.reporter, one.domain, one.policy, one.reports, one.passed, one.failed, _words(one.results))
         for one in found.sums
     ]
     return Table(columns, rows)
@@ -70,7 +78,7 @@ def _failures(found: _Found) -> Table:
     return Table(columns, [_failure(one) for one in found.failures])
 
 
-def _failure(one: FailedThere) -> tuple[Any, ...]:
+def _failure(one: ReceivedFailure) -> tuple[Any, ...]:
     failure, here = one.failure, one.here
     to = failure.mx_host or failure.receiving_address
     what = failure.result, failure.sessions, failure.sending_address, to, failure.reason
@@ -79,12 +87,12 @@ def _failure(one: FailedThere) -> tuple[Any, ...]:
 
 def _sent(found: _Found) -> Table:
     columns = ("day", "domain", "to", "state", "tries", "mail", "detail")
-    rows = [(one.day, one.domain, one.rua, one.state.value, one.tries, one.message, one.detail) for one in found.sent]
+    rows = [(one.day, one.domain, one.rua, one.state, one.tries, one.message, one.detail) for one in found.sent]
     return Table(columns, rows)
 
 
-def _words(counts: list[tuple[str, int]]) -> str:
-    return "; ".join(f"{name} {count}" for name, count in counts)
+def _words(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{name} {count}" for name, count in counts.items())
 
 
 _TABLES: Final[Mapping[str, Callable[[_Found], Table]]] = {

@@ -6,11 +6,13 @@ long as the trace is kept. Nothing here changes mail: the buttons of a message l
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, datetime
 from functools import partial
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
+from msgspec.structs import replace
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
@@ -18,18 +20,28 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages import searches
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import gateway_of, or_not_there, who
+from gatepost.manage.pages.guard import context_of, executing, gateway_of, not_there, or_not_there, who
 from gatepost.manage.pages.pages import link, render, see_other
 from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_question
 from gatepost.manage.pages.trace_story import recipients_of, story
-from gatepost.manage.use_cases.cursors import cursor, position
-from gatepost.manage.use_cases.message_evidence import message_evidence
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue import QueueActions, entries
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.use_cases.trace import EVENTS, MOST, event_record, events_of, events_page, meant
+from gatepost.manage.use_cases.times import time_text
+from gatepost.manage.use_cases.trace import (
+    EVENTS,
+    MOST,
+    ChooseSearch,
+    SearchTrace,
+    ShowTrace,
+    choose_search,
+    search_trace_events,
+    show_trace,
+)
 from gatepost.store.interface import QueueFilter
-from gatepost.store.trace_search import TracePlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +53,6 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.pages.trace_query import Question
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.store.interface import TraceFilter
 
 
 PAGE: Final = 50
@@ -49,6 +60,8 @@ _ATTEMPTS: Final = {"SEND", "DEFER", "FAIL", "EXPIRE"}
 _CHUNK: Final = 64 * 1024
 _EXPORTED: Final = 1000  # rows at a time
 _SOON: Final = "The trace has nothing of this message yet. Its rows come within seconds."
+_IN_MEMORY: Final = 1_000_000
+_AROUND: Final = 60.0  # seconds: an entry is made a moment after its event
 COLUMNS: Final = (
     "time", "event", "queue_id", "organization", "direction", "session", "sender", "recipient", "message_id", "subject",
     "size", "peer_host", "peer_address", "connector", "requirement", "achieved", "tls_version", "tls_group",
@@ -60,16 +73,16 @@ def _search(request: Request) -> Response:
     principal, given = who(request), request.query_params
     organization = given.get("organization", "")
     question = read_question(given, organization, PAGE)
-    items = partial(_wanted, gateway_of(request), principal, question)
-    if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, record=event_record, cells=_cells):
+    items = partial(_all, request, question)
+    if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, cells=_cells):
         return file
-    found, place, meaning = _found(gateway_of(request), principal, question, given.get("after", ""))
+    found, after, meaning = _found(request, question, given.get("after", ""))
     is_first = not given.get("after") and given.get("live") is None
     if is_first and question.names_one(meaning) and (identity := _only_one(found)) is not None:
         return see_other(request, link(f"/trace/{quote(identity)}", organization=organization))
     known = searches.read(request.cookies, principal.name)
     used = known.used(searches.kept_query(given)) if is_first and not question.is_plain else known
-    answer = _page(request, question, found, place, meaning, used)
+    answer = _page(request, question, found, after, meaning, used)
     if used != known:
         searches.remember(answer, used)
     return answer
@@ -79,7 +92,7 @@ def _page(
     request: Request,
     question: Question,
     found: Sequence[TraceEvent],
-    place: TracePlace | None,
+    after: str,
     meaning: Mapping[str, str],
     known: searches.Searches,
 ) -> Response:
@@ -94,7 +107,7 @@ def _page(
         spans=SPANS if question.since in dict(SPANS) else ((question.since, f"Since {question.since}"), *SPANS),
         events=(("", "Any"), *((event, event) for event in EVENTS)),
         found=found,
-        after=cursor(place) if place is not None else "",
+        after=after,
         meaning={FIELDS[name]: text for name, text in meaning.items()} if question.q else {},
         live=given.get("live") is not None,
         recent=[(in_words(dict(parse_qsl(one))), f"/trace?{one}") for one in known.recent],
@@ -104,34 +117,23 @@ def _page(
     )
 
 
-def _found(
-    gateway: Gateway, principal: Principal, question: Question, after: str
-) -> tuple[Sequence[TraceEvent], TracePlace | None, Mapping[str, str]]:
-    """The rows of a page, the place behind it, and what the one box was taken for."""
-    begin = _place(after)
-    found = _meant(gateway, principal, question.filters)
+def _found(request: Request, question: Question, after: str) -> tuple[Sequence[TraceEvent], str, Mapping[str, str]]:
+    """The rows of a page, the cursor of the next one, "" for none, and what the one box was taken for."""
+    found = _meant(request, question)
     if found is None:
-        return (), None, question.filters[0][0] if question.filters else {}
-    meaning, wanted = found
-    return *events_page(gateway, principal, wanted, begin), meaning
+        return (), "", question.searches[0][0] if question.searches else {}
+    meaning, search = found
+    page = execute(search_trace_events, context_of(request), replace(search, after=after))
+    return page.items, page.after or "", meaning
 
 
-type _Meaning = tuple[Mapping[str, str], TraceFilter]
-
-
-def _meant(gateway: Gateway, principal: Principal, filters: Sequence[_Meaning]) -> _Meaning | None:
-    """The first that finds anything; the one there is, without a look; None if none does."""
-    if len(filters) == 1:
-        return filters[0]
-    found = meant(gateway, principal, [wanted for _, wanted in filters]) if filters else None
-    return next((one for one in filters if one[1] is found), None)
-
-
-def _place(text: str) -> TracePlace | None:
-    try:
-        return position(text, TracePlace) if text else None
-    except ValueError as error:
-        raise Refusal(Kind.INPUT, "This page of the list cannot be found: begin with the first one.") from error
+def _meant(request: Request, question: Question) -> tuple[Mapping[str, str], SearchTrace] | None:
+    """The first search that finds anything; the one there is, without a look; None if none does."""
+    if len(question.searches) <= 1:
+        return question.searches[0] if question.searches else None
+    searches = ChooseSearch(searches=[search for _, search in question.searches])
+    place = execute(choose_search, context_of(request), searches)
+    return None if place is None else question.searches[place]
 
 
 def _only_one(found: Sequence[TraceEvent]) -> str | None:
@@ -140,29 +142,17 @@ def _only_one(found: Sequence[TraceEvent]) -> str | None:
     return ids.pop() if len(ids) == 1 else None
 
 
-def _wanted(gateway: Gateway, principal: Principal, question: Question) -> Iterator[TraceEvent]:
-    """All that a search means. Raises Refusal."""
+def _all(request: Request, question: Question) -> Iterator[TraceEvent]:
+    """As many rows of a search as a command gives at once, read as they are sent. Raises Refusal."""
     if question.errors:
         name, text = next(iter(question.errors.items()))
         raise Refusal(Kind.INPUT, f"{name} {text}")
-    found = _meant(gateway, principal, question.filters)
-    return _all(gateway, principal, found[1]) if found is not None else iter(())
+    found = _meant(request, question)
+    return every(executing(request), search_trace_events, found[1], MOST) if found is not None else iter(())
 
 
 def _stamp() -> str:
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-def _all(gateway: Gateway, principal: Principal, wanted: TraceFilter) -> Iterator[TraceEvent]:
-    """As many rows as the command line gives at once, read as they are sent."""
-    wanted.limit = _EXPORTED
-    place, left = None, MOST
-    while left > 0:
-        found, place = events_page(gateway, principal, wanted, place)
-        yield from found[:left]
-        left -= len(found)
-        if place is None:
-            return
 
 
 def _cells(event: TraceEvent) -> tuple[object, ...]:
@@ -196,7 +186,13 @@ def _evidence(request: Request) -> Response:
     """The entries of the evidence log about a message, with their proof, as a file."""
     message = request.path_params["message"]
     found = _events(request, message)
-    file = message_evidence(gateway_of(request), message, found)
+    since, until = time_text(found[0].at - _AROUND), time_text(found[-1].at + _AROUND)
+    export = execute(open_export, context_of(request), OpenExport(message=message, since=since, until=until))
+    file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - it is closed when it is sent
+    if not export.write(file).entries:
+        text = f"the evidence log has nothing of {message[:100]}: is it kept ([evidence] enabled)?"
+        raise not_there(text)
+    file.seek(0)
     answer = StreamingResponse(_chunks(file), media_type="application/json")
     answer.headers["content-disposition"] = f'attachment; filename="evidence-{found[0].message}.json"'
     return answer
@@ -212,7 +208,7 @@ def _events(request: Request, identity: str) -> list[TraceEvent]:
     """Of a message or session. Raises HTTPException if there is none that is seen."""
     text = f"Nothing in the trace has the id {identity[:100]}, or it is of an organization that you do not see."
     with or_not_there(text):
-        return events_of(gateway_of(request), who(request), identity)
+        return execute(show_trace, context_of(request), ShowTrace(id=identity)).items
 
 
 def _show(request: Request) -> Response:
@@ -225,7 +221,7 @@ def _show(request: Request) -> Response:
             return see_other(request, link(f"/queue/{quote(identity)}"), _SOON, "info")
         raise
     name = f"trace-{_only_one(found) or 'rows'}"
-    if file := exported(request, name, COLUMNS, lambda: found, record=event_record, cells=_cells):
+    if file := exported(request, name, COLUMNS, lambda: found, cells=_cells):
         return file
     message = next((event.message for event in found if event.message), "")
     return render(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import moment
-from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, meanings
-from gatepost.store.interface import TraceFilter
+from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, meanings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,16 +45,17 @@ FIELDS: Final = {
     "message_id": "Message-ID",
     "session": "Session",
 }
-"""Names of the form's fields and of TraceFilter's, and what they are called."""
+"""Names of the form's fields and of SearchTrace's, and what they are called."""
 _IDS: Final = {"message", "message_id", "session"}
 _LONGEST: Final = 1000
+_LIMITS: Final = limits(SearchTrace)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is looked for.
 
-    q: the one box. fields: what else was filled in, by name. since, until: as they were written. filters: to be tried
+    q: the one box. fields: what else was filled in, by name. since, until: as they were written. searches: to be tried
     one after the other until one finds something, each with what it makes of q. errors: by field.
     """
 
@@ -62,7 +63,7 @@ class Question:
     fields: Mapping[str, str]
     since: str
     until: str
-    filters: Sequence[tuple[Mapping[str, str], TraceFilter]] = ()
+    searches: Sequence[tuple[Mapping[str, str], SearchTrace]] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -78,34 +79,36 @@ class Question:
 def read_question(given: Mapping[str, str], organization: str, limit: int) -> Question:
     """What an address asks. organization: "" for all that are seen."""
     q = given.get("q", "").strip()[:_LONGEST]
-    fields = {name: given[name].strip()[:_LONGEST] for name in FIELDS if given.get(name, "").strip()}
+    fields = {name: _field(name, given[name]) for name in FIELDS if given.get(name, "").strip()}
     meant = meanings(q) or ({},)
     default = _WHOLE if _IDS & (fields.keys() | set().union(*meant)) else _WEEK if q else _HOUR
     since, until = given.get("since", "").strip() or default, given.get("until", "").strip()
     errors: dict[str, str] = {}
-    if fields.get("event", "").upper() not in {"", *EVENTS}:
+    if fields.get("event", "") not in {"", *EVENTS}:
         errors["event"] = f"is none of {', '.join(EVENTS)}"
     if fields.get("protection", "") not in {"", *PROTECTIONS}:
         errors["protection"] = f"is none of {', '.join(PROTECTIONS)}"
-    begin = 0.0 if since == _WHOLE else _moment("since", since, errors)
-    end = _moment("until", until, errors) if until else 0.0
-    found = [
-        (meaning, _filter({**fields, **meaning}, organization=organization, since=begin, until=end, limit=limit))
-        for meaning in meant
-    ]
-    return Question(q, fields, since, until, () if errors else found, errors)
+    begin = "" if since == _WHOLE else _time("since", since, errors)
+    end = _time("until", until, errors) if until else ""
+    if errors:
+        return Question(q, fields, since, until, (), errors)
+    more: dict[str, Any] = {"organization": organization, "since": begin, "until": end, "limit": limit}
+    searches = [(meaning, SearchTrace(**{**fields, **meaning, **more})) for meaning in meant]
+    return Question(q, fields, since, until, searches)
 
 
-def _filter(fields: Mapping[str, Any], **more: Any) -> TraceFilter:
-    return TraceFilter(**fields, **more)
+def _field(name: str, text: str) -> str:
+    cut = text.strip()[: _LIMITS.get(name, _LONGEST)]
+    return cut.upper() if name == "event" else cut
 
 
-def _moment(name: str, text: str, errors: dict[str, str]) -> float:
+def _time(name: str, text: str, errors: dict[str, str]) -> str:
+    """The same text, if it is a time."""
     try:
-        return moment(text)
+        moment(text)
     except ValueError as error:
         errors[name] = str(error)
-        return 0.0
+    return text
 
 
 def in_words(given: Mapping[str, str]) -> str:

@@ -14,7 +14,6 @@ import msgspec
 
 from gatepost.events.counts import verdict_of
 from gatepost.manage.pages.texts import iso
-from gatepost.manage.use_cases.trace import event_record
 from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
 
 if TYPE_CHECKING:
@@ -228,5 +227,5 @@ def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _raw(event: TraceEvent) -> str:
-    text = msgspec.json.format(msgspec.json.encode(event_record(event), enc_hook=str), indent=2).decode()
+    text = msgspec.json.format(msgspec.json.encode(event, enc_hook=str), indent=2).decode()
     return text if len(text) <= _RAW else f"{text[:_RAW]}\n… (the JSON of this page has all of it)"

@@ -18,9 +18,7 @@ from gatepost.manage.rest import (
     grants,
     mailbox_passwords,
     parts,
-    reports,
     resources,
-    trace,
 )
 from gatepost.manage.rest.derived import endpoint_of
 from gatepost.manage.rest.endpoint import Endpoint, Reach
@@ -91,8 +89,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *certificates.ENDPOINTS,
     *certificate_inventory.ENDPOINTS,
     *acme.ENDPOINTS,
-    *trace.ENDPOINTS,
-    *reports.ENDPOINTS,
     *checks.ENDPOINTS,
     *accounts.ENDPOINTS,
 )

@@ -10,6 +10,8 @@ from gatepost.manage.use_cases import (
     content_trials,
     destinations,
     drills,
+    evidence,
+    evidence_export,
     explain,
     explain_past,
     flows,
@@ -17,7 +19,10 @@ from gatepost.manage.use_cases import (
     partner,
     queue,
     rehearsal,
+    reports,
     status,
+    tls_reports,
+    trace,
     validation_runs,
 )
 
@@ -42,4 +47,9 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *partner.USE_CASES,
     *content_trials.USE_CASES,
     *issuer_trials.USE_CASES,
+    *trace.USE_CASES,
+    *reports.USE_CASES,
+    *tls_reports.USE_CASES,
+    *evidence.USE_CASES,
+    *evidence_export.USE_CASES,
 )

@@ -1,130 +1,212 @@
-"""The evidence log as administrators see it: its heads and keys, and entries of it with their proof, for an auditor.
+"""The evidence log as administrators see it: its heads and keys, and whether it is what was written.
 
-Heads and keys are about all mail, and for who sees the whole gateway. Who sees only some organizations gets entries of
-theirs; what lies between them is in the export as digests, which say how many there were and nothing else.
+Heads and keys are about all mail, and for who sees the whole gateway. Entries with their proof: `evidence_export`.
 """
 
 from __future__ import annotations
 
-import io
-from dataclasses import replace
-from importlib.util import find_spec
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.analysis.reports.evidence_export import Selection, chosen_segments, write_csv, write_json
-from gatepost.events.evidence.chain import Place
-from gatepost.events.evidence.heads import DayHead
+import msgspec
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.jobs import Jobs
+from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.reports import Day  # noqa: TC001 - msgspec reads it
 from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
 from gatepost.store.evidence_files import day_files, evidence_directory
 from gatepost.store.evidence_heads import read_heads
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
-    from gatepost.analysis.reports.evidence_export import Summary
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.events.evidence.heads import DayHead
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.manage.use_cases.evidence_audit import Verification
+    from gatepost.manage.use_cases.jobs import Job
+    from gatepost.settings.model import Settings
 
 
-FORMS: Final = ("json", "csv", "pdf")
+_TAG: Final = "evidence"
+_PAGE: Final = "/reports/evidence"
 
 
-class PublicKey(NamedTuple):
-    """That the log is, or was, signed with. pem: as `gatepost evidence verify --key` takes it."""
+class ListHeads(Paging, kw_only=True):
+    """since: a UTC day."""
+
+    since: Day = ""
+
+
+class Head(msgspec.Struct):
+    """One hash for all that was logged up to the end of a day; the last entry of each writer."""
+
+    day: str
+    hash: str
+    writers: dict[str, dict[str, int | str]]
+
+
+class ListKeys(msgspec.Struct, kw_only=True):
+    """All of them."""
+
+
+class KeyAnswer(msgspec.Struct):
+    """A public key, PEM."""
 
     id: str
     pem: str
 
 
-def heads(gateway: Gateway, who: Principal, since: str = "") -> list[DayHead]:
-    """The head of each day that is over, of that UTC day on, oldest first.
+class KeysAnswer(msgspec.Struct):
+    """That the log is, or was, signed with."""
 
-    Raises Refusal: UNREADABLE; FORBIDDEN to who sees some organizations only.
+    items: list[KeyAnswer]
+
+
+class VerifyLog(msgspec.Struct, kw_only=True):
+    """All of it."""
+
+
+class GetVerification(msgspec.Struct, kw_only=True):
+    """The newest."""
+
+
+class VerificationAnswer(msgspec.Struct, kw_only=True):
+    """The verification that runs, else the last one since the process began. Times in seconds since 1970, 0 for none.
+
+    verified: null if nobody can tell, and while it runs. found: what `gatepost evidence verify --json` prints. lines:
+    what was verified, in words.
     """
-    _of_gateway(who)
+
+    running: bool
+    begun: float
+    ended: float
+    verified: bool | None
+    error: str
+    found: dict[str, Any]
+    lines: list[str] = []
+
+
+@use_case(
+    "GET /evidence/heads",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    commands=("evidence heads", "evidence export"),
+    pages=(_PAGE,),
+)
+def list_heads(context: Context, request: ListHeads) -> Items[Head]:
+    """The signed head of each day."""
     try:
-        book = read_heads(evidence_directory(gateway.data))
+        days = read_heads(evidence_directory(context.data)).days
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
-    return [one for day, one in sorted(book.days.items()) if day >= since]
+    found = [one for day, one in sorted(days.items()) if day >= request.since]
+    return page_of(found, lambda one: one.day, request, _head)
 
 
-def head_record(one: DayHead) -> dict[str, Any]:
-    """For machines, as `gatepost evidence heads --json` prints it."""
-    return {
-        "day": one.day,
-        "hash": one.hash,
-        "writers": {name: {"number": end.number, "head": end.head} for name, end in one.writers.items()},
-    }
+def _head(one: DayHead) -> Head:
+    return Head(one.day, one.hash, {name: end._asdict() for name, end in one.writers.items()})
 
 
-def keys(gateway: Gateway, who: Principal) -> list[PublicKey]:
-    """The public keys, that in use first. Raises as `heads`."""
-    _of_gateway(who)
-    evidence = evidence_directory(gateway.data)
+@use_case(
+    "GET /evidence/keys",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    commands=("evidence key",),
+    pages=(_PAGE, "/reports/print"),
+)
+def list_keys(context: Context, request: ListKeys) -> KeysAnswer:  # noqa: ARG001 - there is nothing to ask for
+    """The public keys of the signatures."""
+    evidence = evidence_directory(context.data)
     try:
-        return [PublicKey(public_key_id(one), one.decode("ascii")) for one in kept_keys(evidence)]
+        return KeysAnswer([KeyAnswer(public_key_id(one), one.decode("ascii")) for one in kept_keys(evidence)])
     except (OSError, ValueError) as error:
         raise Refusal(Kind.UNREADABLE, f"{evidence / 'keys'}: {error}") from error
 
 
-def head_of(record: Mapping[str, Any]) -> DayHead:
-    """What `head_record` tells. Raises TypeError or LookupError for what it never told."""
-    writers = {name: Place(end["number"], end["head"]) for name, end in record["writers"].items()}
-    return DayHead(record["day"], record["hash"], writers)
+@use_case("GET /evidence/verification", scope=Scope.READ, visibility=Visibility.GATEWAY, tag=_TAG, pages=(_PAGE,))
+def get_verification(context: Context, request: GetVerification) -> VerificationAnswer:  # noqa: ARG001 - as above
+    """The verification of the log: that which runs, or the last."""
+    return _answer(context.kept(LogVerification).last)
 
 
-def _of_gateway(who: Principal) -> None:
-    if not who.is_of_gateway:
-        text = "Heads and keys of the evidence log are about all mail, and you see some organizations only."
-        raise Refusal(Kind.FORBIDDEN, text)
+@use_case(
+    "POST /evidence/verification",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    status=202,
+    action="evidence-verify",
+    pages=(f"{_PAGE}/verify",),
+)
+def verify_own_log(context: Context, request: VerifyLog) -> VerificationAnswer:  # noqa: ARG001 - as above
+    """Verify the log, behind the answer; ask with GET what came of it."""
+    return _answer(context.kept(LogVerification).start(context))
 
 
-def key_record(one: PublicKey) -> dict[str, Any]:
-    """For machines, as `gatepost evidence key --json` prints it."""
-    return one._asdict()
+@dataclass(frozen=True, slots=True)
+class OwnLog:
+    """What such a job is about."""
+
+    text: str = "evidence log"
+    kind: str = "verification"
+    organization: str = ""
 
 
-def days_kept(gateway: Gateway) -> tuple[str, str]:
-    """The first and the last day that the log has, "" where there is none."""
-    days = sorted({one.day for one in day_files(evidence_directory(gateway.data))})
+class LogVerification:
+    """The verification of the gateway's own log, one at a time, by `Context.kept`. For any thread."""
+
+    def __init__(self, _: Settings) -> None:
+        self._lock = Lock()
+        self._limit = ConcurrencyLimit(1, 1, "the log is being verified")
+        self.last: Job[OwnLog, Verification] | None = None
+
+    def start(self, context: Context) -> Job[OwnLog, Verification]:
+        """Begin, unless one runs."""
+        directory = evidence_directory(context.data)
+        with self._lock:
+            if self.last is None or self.last.done:
+                self.last = context.kept(Jobs).start(
+                    OwnLog(), context.principal, lambda _: _verified(directory), limit=self._limit
+                )
+            return self.last
+
+
+def _verified(directory: Path) -> Verification:
+    from gatepost.manage.use_cases.evidence_audit import verify_log  # noqa: PLC0415 - few processes ever verify
+
+    try:
+        return verify_log([directory], [], (), ("", "9999"), own=True)
+    except (StoreFailure, OSError) as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+
+
+def _answer(job: Job[OwnLog, Verification] | None) -> VerificationAnswer:
+    if job is None:
+        return VerificationAnswer(running=False, begun=0.0, ended=0.0, verified=None, error="", found={})
+    found = job.result
+    return VerificationAnswer(
+        running=not job.done,
+        begun=job.begun,
+        ended=job.ended,
+        verified=found.verified if found else None,
+        error=job.trouble,
+        found=found.data if found else {},
+        lines=found.lines if found else [],
+    )
+
+
+def days_kept(data: Path) -> tuple[str, str]:
+    """The first and the last day that the log has, "" where there is none. data: the data directory."""
+    days = sorted({one.day for one in day_files(evidence_directory(data))})
     return (days[0], days[-1]) if days else ("", "")
 
 
-def export_forms() -> tuple[str, ...]:
-    """What an export can be written as here: PDF needs the extra gatepost[pdf]."""
-    return FORMS if find_spec("reportlab") is not None else FORMS[:-1]
-
-
-def export(
-    gateway: Gateway, who: Principal, selection: Selection, form: str, out: IO[bytes], proof: tuple[str, str] = ("", "")
-) -> Summary:
-    """Write entries of the log, of the organizations that are seen. form: one of `export_forms`.
-
-    proof: of a PDF, the name of the JSON that proves it and its SHA-256, "" for none. Goes over the log of the time.
-    Raises Refusal (UNREADABLE) for a log that cannot be read; OSError where `out` cannot be written.
-    """
-    chosen = replace(selection, organizations=who.organizations)
-    if selection.organization and not who.sees(selection.organization):
-        chosen = replace(chosen, organization="", organizations=frozenset())
-    evidence, node = evidence_directory(gateway.data), gateway.settings.server.hostname
-    try:
-        found = chosen_segments(evidence, chosen)
-        if form == "json":
-            return write_json(out, evidence, chosen, node, found)
-        if form == "csv":
-            text = io.TextIOWrapper(out, "utf-8", newline="")
-            summary = write_csv(text, found)
-            text.detach()  # flushes, and leaves `out` open
-            return summary
-        from gatepost.analysis.reports.evidence_pdf import Log, write_pdf  # noqa: PLC0415 - reportlab may be missing
-
-        signed = [public_key_id(one) for one in kept_keys(evidence)]
-        days = [one for _, one in sorted(read_heads(evidence).days.items())]
-        return write_pdf(out, Log(node, signed, days), chosen, found, proof=proof)
-    except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
-    except ValueError as error:
-        raise Refusal(Kind.UNREADABLE, f"{gateway.data}/evidence/keys: {error}") from error
+USE_CASES = (list_heads, list_keys, get_verification, verify_own_log)

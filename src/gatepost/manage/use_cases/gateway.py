@@ -19,7 +19,6 @@ from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.dns_checks import Sights
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.report_counts import ReportCounts
-from gatepost.manage.use_cases.verifying import Verifying
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS
 from gatepost.policy.logins.throttle import Throttle
@@ -40,10 +39,9 @@ _WORTH: Final = 20.0  # an answer that took a second to find is good enough for 
 class Gateway:
     """settings: of the server. data: its data directory.
 
-    counts: how mail was protected, by the trace. verifying: of its evidence
-    log. renewing: its certificates, by ACME. behind: answers that take longer than a page may. gates: a limit for
-    checks of a changeover. proofs, proof_lookups: one for TXT records that prove domains, and how often one was looked
-    up. sights: what the DNS was seen to say of our own domains. All of them go to `kept`, with their use cases.
+    renewing: its certificates, by ACME. gates: a limit for checks of a changeover. proofs, proof_lookups: one for TXT
+    records that prove domains, and how often one was looked up. sights: what the DNS was seen to say of our own
+    domains. All of them go to `kept`, with their use cases.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -53,13 +51,11 @@ class Gateway:
         self.proofs = ConcurrencyLimit(4, 1, "other domains are being looked up: try again when that has ended")
         self.proof_lookups = Throttle(time.monotonic, free=5, longest=300.0)
         self.sights = Sights()
-        self.counts = ReportCounts(self.data / "trace")
-        self.behind = Behind(self.counts.counting, worth=_WORTH)
-        self.verifying = Verifying(self.data)
         self.renewing = Renewing()
         self._directory: Directory | None = None
         self._kept: dict[Any, Any] = {}
         self._keeping = RLock()  # what is made may need what else is kept
+        self.behind = Behind(self.kept(ReportCounts).counting, worth=_WORTH)
 
     def kept[T](self, kind: Callable[[Settings], T]) -> T:
         """The one instance of a class in this process, made of the settings on first use."""

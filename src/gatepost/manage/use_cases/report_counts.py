@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -22,11 +23,10 @@ from gatepost.store.trace_files import file_state, trace_files
 from gatepost.store.trace_tally import tally_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gatepost.analysis.reports.pictures import TlsPictures
     from gatepost.analysis.reports.tls import Wanted
     from gatepost.manage.use_cases.behind import Answered
+    from gatepost.settings.model import Settings
     from gatepost.store.trace_files import TraceFile
 
 
@@ -60,15 +60,15 @@ class _Sums:
 
 
 class ReportCounts:
-    """The counts of one trace. For any thread.
+    """The counts of one trace, got by `Context.kept`. For any thread.
 
-    directory: of the trace. fresh: seconds for which a count is good enough. counting: held while somebody counts, who
+    fresh: seconds for which a count is good enough. counting: held while somebody counts, who
     is the only one.
     """
 
-    def __init__(self, directory: Path, fresh: float = FRESH) -> None:
+    def __init__(self, settings: Settings, fresh: float = FRESH) -> None:
         self.counting = Lock()
-        self._directory = directory
+        self._directory = Path(settings.server.data_dir) / "trace"
         self._behind = Behind(self.counting, kept=_KEPT, fresh=fresh)
         self._sums: OrderedDict[Question, _Sums] = OrderedDict()
 

@@ -50,6 +50,14 @@ def ahead(text: str) -> float:
     return time.time() + int(age[1]) * _SECONDS[age[2]] if age else moment(text, "a time from now on")
 
 
+def time_text(at: float | None) -> str:
+    """Seconds since 1970 as requests take times; "" for 0 and none. Raises Refusal (INPUT) for an impossible one."""
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat() if at else ""
+    except (ValueError, OverflowError, OSError) as error:
+        raise Refusal(Kind.INPUT, str(error)) from error
+
+
 def stamp(seconds: float) -> str:
     """A time as 2026-11-24 16:12:52Z, "" for 0."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if seconds else ""

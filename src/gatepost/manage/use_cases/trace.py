@@ -10,26 +10,32 @@ from __future__ import annotations
 import ipaddress
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from gatepost.analysis.reports.tls import Protection
+from gatepost.mail.model.trace_event import TraceEvent  # noqa: TC001 - msgspec reads it
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.cursors import cursor
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.paging import Paging, position
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.times import TimeText, seconds
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import named_in, own_chains, without_others
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace_meanings import first_answered
-from gatepost.store.trace_search import search_trace, trace_page
+from gatepost.store.trace_search import TracePlace, search_trace, trace_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.decisions.withheld import Hidden
-    from gatepost.store.trace_search import TracePlace
 
 
 EVENTS = (
@@ -49,32 +55,117 @@ EVENTS = (
 PROTECTIONS = tuple(map(str, Protection))
 """What a search may ask of how mail was protected, best first."""
 MOST = 10_000
-"""Rows at a time, at most."""
+"""Rows that a command or a page gives at once, at most."""
 
 
-def events(gateway: Gateway, who: Principal, wanted: TraceFilter) -> list[TraceEvent]:
-    """The newest rows that match, newest first. event: in any case. Raises Refusal (INPUT) for impossible times."""
-    with _times():
-        return _shown(gateway, who, search_trace(gateway.data / "trace", _seen(who, wanted)))
+type _Text = Annotated[str, Meta(max_length=1000)]
 
 
-def events_page(
-    gateway: Gateway, who: Principal, wanted: TraceFilter, after: TracePlace | None
-) -> tuple[list[TraceEvent], TracePlace | None]:
-    """The same a page at a time: the rows, and the place behind which the next ones are, None on the last page."""
-    with _times():
-        found, place = trace_page(gateway.data / "trace", _seen(who, wanted), after, time.time())
-        return _shown(gateway, who, found), place
+class SearchTrace(Paging, kw_only=True):
+    """What a row must match; empty fields match all. Times include both ends."""
+
+    since: Annotated[TimeText, Cli(metavar="TIME", help="From then on: 30m, 2h, 7d or a date.")] = ""
+    until: Annotated[TimeText, Cli(metavar="TIME", help="Up to then.")] = ""
+    message: Annotated[str, Meta(max_length=1000, description="Queue id, here or on another node of the site.")] = ""
+    message_id: Annotated[str, Meta(max_length=1000, description="Message-ID field.")] = ""
+    session: Annotated[
+        str,
+        Meta(max_length=1000, description="Session id, as replies end in it."),
+        Cli(help="Session id, as replies end in it; of another node, too."),
+    ] = ""
+    organization: _Text = ""
+    sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain.")] = ""
+    recipient: Annotated[str, Meta(max_length=1000, description="Forward-path, or @domain.")] = ""
+    address: Annotated[str, Meta(max_length=1000, description="Of sender or recipient.")] = ""
+    domain: Annotated[str, Meta(max_length=1000, description="Of sender or recipient.")] = ""
+    peer: Annotated[str, Meta(max_length=1000, description="Host name or IP address of the other side.")] = ""
+    connector: _Text = ""
+    event: Annotated[str, Meta(pattern=f"^({'|'.join(EVENTS)})?$", description="What happened.")] = ""
+    achieved: Annotated[
+        str,
+        Meta(max_length=100, description="none, encrypted, authenticated; or with the MX: dnssec/encrypted."),
+        Cli(metavar="LEVEL"),
+    ] = ""
+    protection: Annotated[
+        Literal["", "dane", "mta-sts", "verified", "encrypted", "cleartext"],
+        Meta(description="Of mail received or sent, as reports count it."),
+        Cli(metavar="HOW", help=f"Of mail received or sent, as reports count it: {', '.join(PROTECTIONS)}."),
+    ] = ""
+    tls_version: Annotated[str, Meta(max_length=100, description='"TLSv1.2" or "TLSv1.3".'), Cli(metavar="VERSION")] = (
+        ""
+    )
+    tls_group: Annotated[
+        str, Meta(max_length=100, description="Key exchange, such as X25519MLKEM768."), Cli(metavar="GROUP")
+    ] = ""
+    result_type: Annotated[
+        str, Meta(max_length=100, description="Of a TLS failure (RFC 8460 section 4.3)."), Cli(metavar="TYPE")
+    ] = ""
 
 
-def events_of(gateway: Gateway, who: Principal, identity: str) -> list[TraceEvent]:
+class ShowTrace(msgspec.Struct, kw_only=True):
+    """One message or session."""
+
+    id: Annotated[str, Meta(description="Queue id, Message-ID in <>, or session id."), Cli(argument=True, metavar="ID")]
+
+
+class TraceEvents(msgspec.Struct):
+    """Rows of one message or session, oldest first."""
+
+    items: list[TraceEvent]
+
+
+class ChooseSearch(msgspec.Struct, kw_only=True):
+    """Searches that are alike in their time, the likeliest first."""
+
+    searches: list[SearchTrace]
+
+
+@use_case(
+    "GET /trace",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="trace",
+    commands=("trace search",),
+    pages=("/trace",),
+)
+def search_trace_events(context: Context, request: SearchTrace) -> Items[TraceEvent]:
+    """Rows that match every parameter, the newest first."""
+    after = position(request.after, TracePlace) if request.after else None
+    with _possible_times():
+        found, place = trace_page(context.data / "trace", _filter(context, request), after, time.time())
+        events = _shown(context.gateway, context.principal, found)
+    return Items(events, None if place is None else cursor(place))
+
+
+@use_case(
+    "GET /trace/{id:path}",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="trace",
+    commands=("trace show",),
+    pages=("/trace/{identity:path}", "/trace/{message}/evidence"),
+)
+def show_trace(context: Context, request: ShowTrace) -> TraceEvents:
+    """Everything about one message or session, the oldest first."""
+    return TraceEvents(events_of(context.gateway, context.principal, request.id))
+
+
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="trace", pages=("/trace",))
+def choose_search(context: Context, request: ChooseSearch) -> int | None:
+    """The place of the first of several searches that finds anything; None if none does."""
+    with _possible_times():
+        return first_answered(context.data / "trace", [_filter(context, one) for one in request.searches])
+
+
+def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[TraceEvent]:
     """Everything about one message (queue id, or Message-ID in <>) or one session, oldest first.
 
     Raises Refusal (MISSING).
     """
     for wanted in _meant(identity) if identity else ():  # a filter without anything would be all of the trace
-        if found := events(gateway, who, wanted):
-            return found[::-1]
+        narrowed = msgspec.structs.replace(wanted, organizations=principal.organizations)
+        if found := search_trace(gateway.data / "trace", narrowed):
+            return _shown(gateway, principal, found)[::-1]
     raise Refusal(Kind.MISSING, f"nothing in the trace has the id {identity}")
 
 
@@ -94,16 +185,6 @@ def meanings(text: str) -> tuple[dict[str, str], ...]:
     return tuple({name: said} for name in names) if said else ()
 
 
-def meant(gateway: Gateway, who: Principal, wanted: Sequence[TraceFilter]) -> TraceFilter | None:
-    """The first of several filters, alike in their time, that finds anything; None if none does.
-
-    Raises Refusal (INPUT) for impossible times.
-    """
-    with _times():
-        place = first_answered(gateway.data / "trace", [_seen(who, one) for one in wanted])
-    return None if place is None else wanted[place]
-
-
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
@@ -112,13 +193,8 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def event_record(event: TraceEvent) -> dict[str, Any]:
-    """For machines, as `gatepost trace search --json` prints it."""
-    return msgspec.structs.asdict(event)
-
-
 @contextmanager
-def _times() -> Iterator[None]:
+def _possible_times() -> Iterator[None]:
     """Raises Refusal (INPUT) for a time before the year 1 or after 9999."""
     try:
         yield
@@ -132,8 +208,12 @@ def _meant(identity: str) -> tuple[TraceFilter, ...]:
     return TraceFilter(message=identity, limit=MOST), TraceFilter(session=identity, limit=MOST)
 
 
-def _seen(who: Principal, wanted: TraceFilter) -> TraceFilter:
-    return msgspec.structs.replace(wanted, event=wanted.event.upper(), organizations=who.organizations)
+def _filter(context: Context, request: SearchTrace) -> TraceFilter:
+    """What is searched for, among what the principal sees. Raises Refusal (INPUT) for what is no time."""
+    fields = msgspec.structs.asdict(request)
+    del fields["after"]
+    fields |= {name: seconds(name, fields[name]) if fields[name] else 0.0 for name in ("since", "until")}
+    return TraceFilter(**fields, organizations=context.principal.organizations)
 
 
 def _shown(gateway: Gateway, who: Principal, found: list[TraceEvent]) -> list[TraceEvent]:
@@ -156,3 +236,6 @@ def _whole(event: TraceEvent) -> TraceEvent:
     """With the reply that queue and notices have without what is another organization's."""
     said = event.detail.get("reply")
     return event if said is None else msgspec.structs.replace(event, reply=str(said))
+
+
+USE_CASES = (search_trace_events, show_trace, choose_search)

@@ -220,7 +220,7 @@ def test_wrong_use_of_export(home, evidence, words, said):
 
 
 def test_without_reportlab_there_is_no_pdf(home, evidence, monkeypatch):
-    monkeypatch.setattr("gatepost.manage.use_cases.evidence.find_spec", lambda _: None)
+    monkeypatch.setattr("gatepost.manage.use_cases.evidence_export.find_spec", lambda _: None)
     assert "gatepost[pdf]" in home.call("evidence", "export", "--format", "pdf", "-o", home.path / "x", code=2).stderr
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.cli import report_tlsrpt as module
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.store.session_counts import write_counts
@@ -71,7 +70,7 @@ def test_one_domain_for_machines(counted):
 
 
 def test_today_is_the_default(counted, monkeypatch):
-    monkeypatch.setattr(module.time, "time", lambda: 1_795_528_800.0)
+    monkeypatch.setattr("gatepost.manage.use_cases.tls_reports.time.time", lambda: 1_795_528_800.0)
     assert len(counted.table("report", "tlsrpt")) == 3
 
 
@@ -80,7 +79,7 @@ def test_today_is_the_default(counted, monkeypatch):
     [
         (["--day", "2026-11-23"], 1, "no TLS sessions were counted on 2026-11-23; there are counts of 2026-11-24"),
         (["--day", DAY, "--domain", "c.example"], 1, "no TLS sessions with c.example were counted"),
-        (["--day", "24.11.2026"], 2, "no day like 2026-11-24"),
+        (["--day", "24.11.2026"], 2, "--day: must be a day (UTC), written like 2026-11-24"),
         (["--day", "2026-11-31"], 2, "no day like 2026-11-24"),
         (["--domain", "no domain"], 2, "is no domain name"),
     ],

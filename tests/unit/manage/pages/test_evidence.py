@@ -13,8 +13,9 @@ import pytest
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.pages import evidence
+from gatepost.manage.use_cases.evidence import LogVerification, OwnLog
 from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log
-from gatepost.manage.use_cases.verifying import VerificationRun
+from gatepost.manage.use_cases.jobs import Job
 from gatepost.store.evidence_files import evidence_directory
 
 from .conftest import MARKUP, OWNER
@@ -156,7 +157,7 @@ def test_another_form_is_not_there(centre, form):
 
 
 def test_without_the_extra_there_is_no_pdf(centre, monkeypatch):
-    monkeypatch.setattr(evidence.evidence, "find_spec", lambda _: None)
+    monkeypatch.setattr(evidence.evidence_export, "find_spec", lambda _: None)
     assert "PDF needs the Python package reportlab" in centre.get(PAGE).words
     assert centre.get(f"{EXPORT}?form=pdf").status == 404
 
@@ -215,29 +216,40 @@ def test_a_log_that_cannot_be_read_is_said_to_be_so(centre, log):
 class Verified:
     """In place of the thread that verifies."""
 
-    def __init__(self, run=None):
-        self.run, self.started = run, 0
+    def __init__(self, last=None):
+        self.last, self.started = last, 0
 
-    def last(self):
-        return self.run
-
-    def start(self):
+    def start(self, _):
         self.started += 1
 
 
+def verified(centre, last=None):
+    made = centre.gateway._kept[LogVerification] = Verified(last)
+    return made
+
+
+def job(result=None, trouble="", begun=0.0, ended=None):
+    made = Job(OwnLog(), OWNER)
+    made.begun = begun or time.time()
+    if ended:
+        made.end(result, trouble)
+        made.ended = ended
+    return made
+
+
 def test_who_reads_has_it_verified_and_that_is_on_record(centre, log):
-    centre.gateway.verifying = Verified()
+    verification = verified(centre)
     answer = centre.post(f"{PAGE}/verify", "reader", organization="contoso")
     assert answer.headers["location"] == f"{PAGE}?organization=contoso"
-    assert centre.gateway.verifying.started == 1
+    assert verification.started == 1
     assert [one.action for one in deeds(centre)] == ["evidence-verify"]
     centre.tokens["blind"] = centre.accounts.add_token("blind", [Scope.QUEUE], by=Actor("", ""))
     assert centre.post(f"{PAGE}/verify", "blind").status == 403
-    assert centre.gateway.verifying.started == 1
+    assert verification.started == 1
 
 
 def test_where_to_go_afterwards_is_ours_to_say(centre):
-    centre.gateway.verifying = Verified()
+    verified(centre)
     for evil in ("//evil.example", "https://evil.example", "x\r\nset-cookie: a=b"):
         location = centre.post(f"{PAGE}/verify", organization=evil).headers["location"]
         assert location.startswith(f"{PAGE}?organization=")
@@ -245,7 +257,7 @@ def test_where_to_go_afterwards_is_ours_to_say(centre):
 
 
 def test_it_is_asked_again_while_it_runs(centre, log):
-    centre.gateway.verifying = Verified(VerificationRun(time.time()))
+    verified(centre, job())
     page = centre.get(PAGE)
     assert "Verifying…" in page.words
     assert "every 2s" in page.text
@@ -254,11 +266,11 @@ def test_it_is_asked_again_while_it_runs(centre, log):
 
 def test_what_was_found_is_shown(centre, log):
     found = verify_log([log], [], (), ("", "9999"), own=True)
-    centre.gateway.verifying = Verified(VerificationRun(time.time() - 5, time.time() - 4, found))
+    verified(centre, job(found, begun=time.time() - 5, ended=time.time() - 4))
     page = centre.get(PAGE)
     assert "Verified: it is what was written." in page.words
     assert "every 2s" not in page.text
-    centre.gateway.verifying = Verified(VerificationRun(1.0, 2.0, None, f"disk {MARKUP}"))
+    verified(centre, job(None, f"disk {MARKUP}", begun=1.0, ended=2.0))
     page = centre.get(PAGE)
     assert f"It could not be verified. disk {MARKUP}" in page.words
     assert "<script>" not in page.text

@@ -18,6 +18,7 @@ from gatepost.analysis.reports.tls_ready import Ready
 from gatepost.manage.pages.report_tables import TABLES
 from gatepost.manage.use_cases.behind import Answered
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.interface import StoreFailure
 
@@ -61,7 +62,7 @@ def counted(centre):
     """counted({kind: rows}, change): a centre whose trace was counted so."""
 
     def count(kinds=(), change=lambda pictures: pictures):
-        centre.gateway.counts = Counts(dict(kinds), change)
+        centre.gateway._kept[ReportCounts] = Counts(dict(kinds), change)
         return centre
 
     return count
@@ -109,15 +110,15 @@ def test_a_tenant_has_its_own_counted_alone(busy, page):
     answer = busy.get(f"/reports{page}", "tenant")
     assert answer.status == 200
     assert "lab.example" not in answer.text
-    ((question, _),) = busy.gateway.counts.asked
+    ((question, _),) = busy.gateway.kept(ReportCounts).asked
     assert question.wanted.organizations == frozenset({"fabrikam"})
     assert busy.get(f"/reports{page}?organization=contoso", "tenant").status == 404
-    assert len(busy.gateway.counts.asked) == 1, "nothing is counted for what is not there"
+    assert len(busy.gateway.kept(ReportCounts).asked) == 1, "nothing is counted for what is not there"
 
 
 def test_days_and_organization_are_what_is_counted(busy):
     busy.get(f"/reports?since={day(3)}&until={day(1)}&organization=contoso")
-    ((question, wait),) = busy.gateway.counts.asked
+    ((question, wait),) = busy.gateway.kept(ReportCounts).asked
     assert (question.first, question.last, question.wanted.organization) == (day(3), day(1), "contoso")
     assert wait < 0.1, "a page does not wait for a count"
 
@@ -129,7 +130,7 @@ def test_days_and_organization_are_what_is_counted(busy):
 def test_days_that_are_none(busy, query):
     for page in PAGES:
         assert busy.get(f"/reports{page}?{query}").status == 422
-    assert busy.gateway.counts.asked == []
+    assert busy.gateway.kept(ReportCounts).asked == []
 
 
 def test_the_longest_time_there_is(busy):
@@ -140,7 +141,7 @@ def test_the_longest_time_there_is(busy):
 
 
 def test_while_it_is_counted_a_page_says_so_and_asks_again(busy):
-    busy.gateway.counts.known = False
+    busy.gateway.kept(ReportCounts).known = False
     for page in PAGES:
         answer = busy.get(f"/reports{page}")
         assert answer.status == 200
@@ -148,11 +149,11 @@ def test_while_it_is_counted_a_page_says_so_and_asks_again(busy):
         assert "lab.example" not in answer.text
     refused = busy.get("/reports?table=partners&format=csv")
     assert (refused.status, "still being counted" in refused.words) == (503, True)
-    assert busy.gateway.counts.asked[-1][1] > 10, "a file waits"
+    assert busy.gateway.kept(ReportCounts).asked[-1][1] > 10, "a file waits"
 
 
 def test_a_trace_that_cannot_be_counted(busy):
-    busy.gateway.counts.error = Refusal(Kind.UNREADABLE, "The message trace could not be counted.")
+    busy.gateway.kept(ReportCounts).error = Refusal(Kind.UNREADABLE, "The message trace could not be counted.")
     for page in PAGES:
         assert busy.get(f"/reports{page}").status == 503
     assert busy.get("/reports?table=partners&format=json").status == 503
@@ -320,7 +321,7 @@ def waiting(tmp_path, queued, hop_kind):
         Blocked(name, ("dane",), 9, 0, (("a", 9),), day()) for name in ("lab.example", "other.example", "gone.example")
     )
     kinds = {hop_kind(organization=name): 1 for name in ("contoso", "fabrikam")}
-    centre.gateway.counts = Counts(kinds, lambda pictures: replace(pictures, blocked=blocked))
+    centre.gateway._kept[ReportCounts] = Counts(kinds, lambda pictures: replace(pictures, blocked=blocked))
     return centre
 
 

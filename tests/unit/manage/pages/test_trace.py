@@ -6,9 +6,14 @@ import time
 import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.records import Actor
 from gatepost.manage.pages import trace
 from gatepost.manage.pages.trace import _partner
+from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.trace import write_events
+
+from .conftest import OWNER
 
 PARTIAL = {"hx_request": "true", "hx_request_type": "partial"}
 SCRIPT = "<script>alert(1)</script>"
@@ -54,6 +59,23 @@ def test_everybody_finds_what_is_theirs(both):
     assert SCRIPT not in page.text
     tenant = both.get("/trace", "tenant")
     assert ("fay@fabrikam.example" in tenant.text, "contoso" in tenant.text) == (True, False)
+
+
+def test_the_evidence_of_a_message_is_of_organizations_that_are_seen(both, logs):
+    directory = evidence_directory(both.gateway.data)
+    logs.keep_key(directory)
+    chain = logs.chain(directory)
+    write_events(both.gateway.data / "trace", "0", [row(55, "fabrikam"), row(54, "northwind")])
+    for organization in ("contoso", "fabrikam", "northwind"):
+        chain.append(logs.events(1, at=time.time() - 50, message=MESSAGE, organization=organization), time.time())
+    here, seen = Actor("root", ""), ["contoso", "fabrikam"]
+    both.tokens["two"] = both.accounts.add_token("two", [Scope.READ], by=here, organizations=seen)
+    for who, organizations in (("owner", {"contoso", "fabrikam", "northwind"}), ("two", set(seen))):
+        answer = both.get(f"/trace/{MESSAGE}/evidence", who)
+        shown = [one for segment in answer.json["segments"] for one in segment["entries"] if isinstance(one, dict)]
+        assert {one["organization"] for one in shown if "organization" in one} == organizations
+    actions = [one.action for one in both.accounts.deeds(OWNER)]
+    assert actions.count("evidence-export") == 2
 
 
 @pytest.mark.parametrize(
@@ -117,7 +139,7 @@ def test_whatever_is_asked_is_answered(both, query, page, file):
 
 
 def test_a_file_has_every_row_and_column_and_computes_nothing(both, monkeypatch):
-    monkeypatch.setattr(trace, "_EXPORTED", 1)
+    monkeypatch.setattr("gatepost.manage.use_cases.client.MAX_ITEMS", 1)
     assert len(both.get("/trace?format=json").json) == 3
     lines = both.get("/trace?format=csv").text.splitlines()
     assert lines[0] == ",".join(trace.COLUMNS)

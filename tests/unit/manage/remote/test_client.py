@@ -9,9 +9,11 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.remote.connection import Answer
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.catalogue import USE_CASES
+from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.declaration import SAFE
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.status import GetStatus, get_status
+from gatepost.manage.use_cases.trace import SearchTrace, ShowTrace, search_trace_events, show_trace
 
 READS = {
     one.name: one
@@ -23,7 +25,7 @@ READS = {
 def outcome(client, case):
     """What it returns, or the refusal that it raises."""
     try:
-        return client.call(case, case.request())
+        return plain(client.call(case, case.request()))
     except Refusal as refusal:
         return (refusal.kind, refusal.text)
 
@@ -33,11 +35,33 @@ def test_the_same_is_read_from_afar(remote, local, name):
     assert outcome(remote, READS[name]) == outcome(local, READS[name])
 
 
+def plain(value):
+    """An export as a value, but for when it was made."""
+    if isinstance(value, msgspec.Raw):
+        value = msgspec.json.decode(value)
+    return {name: one for name, one in value.items() if name != "made"} if isinstance(value, dict) else value
+
+
 def test_a_refusal_is_the_same(remote, there):
     there.api.who = Principal("tim", frozenset({Scope.READ}), frozenset({"contoso"}))
     with pytest.raises(Refusal) as refused:
         remote.call(get_status, GetStatus())
     assert refused.value.kind is Kind.FORBIDDEN
+
+
+def test_pages_are_followed(remote, local, there, monkeypatch):
+    monkeypatch.setattr("gatepost.manage.use_cases.client.MAX_ITEMS", 1)
+    found = list(every(remote, search_trace_events, SearchTrace(domain="bank.example"), 3))
+    assert found == list(every(local, search_trace_events, SearchTrace(domain="bank.example"), 3))
+    assert (len(found), len(there.calls)) == (2, 2)
+
+
+def test_what_a_path_names_is_the_same(remote, local, there):
+    for identity in (there.api.ids[1], "5e51"):
+        assert remote.call(show_trace, ShowTrace(id=identity)) == local.call(show_trace, ShowTrace(id=identity))
+    with pytest.raises(Refusal, match="<a/b@c>") as refused:
+        remote.call(show_trace, ShowTrace(id="<a/b@c>"))
+    assert refused.value.kind is Kind.MISSING
 
 
 @pytest.mark.parametrize("told", [{}, [], None, 7, {"alarms": 7, "looked": None, "unknown": []}])

@@ -6,8 +6,8 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest import reports
-from gatepost.manage.rest.reports import ENDPOINTS
+from gatepost.manage.rest.routes import ENDPOINTS
+from gatepost.manage.use_cases import evidence_export
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.trace import write_events
 
@@ -89,7 +89,7 @@ def test_the_log_is_verified(logged):
 def test_entries_with_their_proof(logged, monkeypatch):
     assert logged.call("GET", "/evidence/export").json["format"]
     assert len(logged.call("GET", "/evidence/keys").json["items"]) == 1
-    monkeypatch.setattr(reports, "_EXPORT", 100)
+    monkeypatch.setattr(evidence_export, "_MAX_DOCUMENT", 100)
     answer = logged.call("GET", "/evidence/export")
     assert answer.status == 422
     assert "too large" in answer.json["detail"]

@@ -1,19 +1,30 @@
 from __future__ import annotations
 
-import io
-import json
 import time
+from threading import Event
 
 import pytest
 
-from gatepost.analysis.reports.evidence_export import Selection
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases import evidence
+from gatepost.manage.use_cases import evidence, evidence_audit
+from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.store.evidence_files import evidence_directory, log_directory
+from gatepost.store.evidence_files import evidence_directory
 
 DAY = 86_400.0
 ALL = Principal("ann", frozenset({Scope.READ}))
+
+
+class Accounts:
+    """In place of what keeps the audit."""
+
+    def record(self, *_, **__):
+        pass
+
+
+def run(case, gateway, who=ALL, **request):
+    return execute(case, Context(gateway, who, Accounts), case.request(**request))
 
 
 @pytest.fixture
@@ -30,67 +41,81 @@ def log(gateway, logs):
     return directory
 
 
-def exported(gateway, who=ALL, form="json", **wanted):
-    out = io.BytesIO()
-    summary = evidence.export(gateway, who, Selection(**wanted), form, out)
-    return summary, out.getvalue()
-
-
 def test_heads_and_keys(gateway, log, logs):
-    first, second = evidence.heads(gateway, ALL)
-    assert evidence.heads(gateway, ALL, second.day) == [second]
-    assert evidence.head_record(first)["hash"] == first.hash
-    (key,) = evidence.keys(gateway, ALL)
-    assert evidence.key_record(key) == {"id": logs.signer.key, "pem": logs.pem.decode()}
-    assert evidence.days_kept(gateway)[0] == first.day
+    first, second = run(evidence.list_heads, gateway).items
+    assert run(evidence.list_heads, gateway, since=second.day).items == [second]
+    assert first.writers["0"]["number"] == 5
+    (key,) = run(evidence.list_keys, gateway).items
+    assert (key.id, key.pem) == (logs.signer.key, logs.pem.decode())
+    assert evidence.days_kept(gateway.data)[0] == first.day
 
 
 def test_nothing_yet(gateway):
-    assert (evidence.heads(gateway, ALL), evidence.keys(gateway, ALL), evidence.days_kept(gateway)) == (
-        [],
-        [],
-        ("", ""),
-    )
-
-
-def test_exports_in_every_form(gateway, log):
-    summary, content = exported(gateway)
-    assert summary.entries == 9
-    assert len(json.loads(content)["segments"]) >= 3
-    summary, content = exported(gateway, form="csv")
-    assert content.count(b"\n") == 10
-    assert exported(gateway, form="pdf")[1].startswith(b"%PDF")
-
-
-def test_who_sees_other_organizations_gets_no_entry(gateway, log, logs):
-    (organization,) = {one.organization for one in logs.events(3, at=time.time(), message="m")}
-    own = Principal("o", frozenset({Scope.READ}), frozenset({organization}))
-    other = Principal("o", frozenset({Scope.READ}), frozenset({"another"}))
-    assert exported(gateway, own)[0].entries == 9
-    summary, content = exported(gateway, other)
-    assert summary.entries == 0
-    assert json.loads(content)["selection"] == {"organizations": "another"}
-    assert exported(gateway, other, organization=organization)[0].entries == 0
+    assert (run(evidence.list_heads, gateway).items, run(evidence.list_keys, gateway).items) == ([], [])
+    assert evidence.days_kept(gateway.data) == ("", "")
+    assert run(evidence.get_verification, gateway).begun == 0.0
 
 
 def test_what_cannot_be_read_is_a_refusal(gateway, log):
     (log / "keys").joinpath("x.pem").write_bytes(b"no key")
-    next(iter(log_directory(log).glob("*.log.gz")), None)
     with pytest.raises(Refusal) as refused:
-        evidence.keys(gateway, ALL)
+        run(evidence.list_keys, gateway)
     assert refused.value.kind is Kind.UNREADABLE
-    with pytest.raises(Refusal):
-        exported(gateway)
 
 
-def test_without_reportlab_there_is_no_pdf(monkeypatch):
-    assert evidence.export_forms() == ("json", "csv", "pdf")
-    monkeypatch.setattr(evidence, "find_spec", lambda _: None)
-    assert evidence.export_forms() == ("json", "csv")
-
-
-@pytest.mark.parametrize("asked", [evidence.heads, evidence.keys])
-def test_what_is_about_all_mail_is_not_for_who_sees_some_of_it(gateway, asked):
+@pytest.mark.parametrize("case", evidence.USE_CASES)
+def test_what_is_about_all_mail_is_not_for_who_sees_some_of_it(gateway, case):
     with pytest.raises(Refusal) as refused:
-        asked(gateway, Principal("o", frozenset({Scope.READ}), frozenset({"another"})))
+        run(case, gateway, Principal("o", frozenset({Scope.READ}), frozenset({"another"})))
     assert refused.value.kind is Kind.FORBIDDEN
+
+
+# the verification
+
+
+def ended(gateway):
+    for _ in range(1500):
+        found = run(evidence.get_verification, gateway)
+        if found.begun and not found.running:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it does not end")
+
+
+def test_the_log_is_verified_behind_who_asks(gateway, log):
+    assert run(evidence.verify_own_log, gateway).begun
+    found = ended(gateway)
+    assert (found.verified, found.error, found.found["entries"]) == (True, "", 15)
+    assert found.lines
+    assert found.ended >= found.begun
+
+
+def test_one_at_a_time(gateway, monkeypatch):
+    begun, go_on = [], Event()
+
+    def slow(*_, **__):
+        begun.append(1)
+        go_on.wait(30)
+        raise OSError("the disk")
+
+    monkeypatch.setattr(evidence_audit, "verify_log", slow)
+    assert run(evidence.verify_own_log, gateway).running
+    assert run(evidence.verify_own_log, gateway).running
+    go_on.set()
+    found = ended(gateway)
+    assert (found.found, found.verified, found.error, len(begun)) == ({}, None, "the disk", 1)
+    run(evidence.verify_own_log, gateway)
+    ended(gateway)
+    assert len(begun) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(None, "there is no evidence log"), (RuntimeError("secret"), "log says what")]
+)
+def test_why_it_could_not_be(gateway, monkeypatch, error, said):
+    if error is not None:
+        monkeypatch.setattr(evidence_audit, "verify_log", lambda *_, **__: (_ for _ in ()).throw(error))
+    run(evidence.verify_own_log, gateway)
+    found = ended(gateway).error
+    assert said in found
+    assert "secret" not in found

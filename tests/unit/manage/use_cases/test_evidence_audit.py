@@ -13,7 +13,10 @@ from gatepost.analysis.reports.evidence_export import Selection
 from gatepost.events.evidence.audit import FaultKind, Faults
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import evidence
+from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.evidence_audit import Verification, _told, verify_export, verify_log
+from gatepost.manage.use_cases.evidence_export import LogExport
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.store.evidence_files import evidence_directory, log_directory
 
@@ -43,7 +46,7 @@ def export(gateway, log, tmp_path):
 
     def make(**changes):
         out = io.BytesIO()
-        evidence.export(gateway, ALL, Selection(), "json", out)
+        LogExport(Context(gateway, ALL, lambda: None), Selection(), "json").write_unrecorded(out)
         (tmp_path / "export.json").write_text(json.dumps(json.loads(out.getvalue()) | changes))
         return tmp_path / "export.json"
 
@@ -116,13 +119,13 @@ def test_an_entry_that_was_changed_is_found(log, logs):
 
 
 def test_a_hash_that_was_noted_elsewhere_must_be_in_it(log, logs, gateway):
-    head = evidence.heads(gateway, ALL)[0].hash
+    head = execute(evidence.list_heads, Context(gateway, ALL, lambda: None), evidence.ListHeads()).items[0].hash
     assert verified([log], [logs.pem], [head]).verified is True
     assert verified([log], [logs.pem], ["0" * 64]).verified is False
 
 
 def test_days_are_chosen(log, logs, gateway):
-    first = evidence.days_kept(gateway)[0]
+    first = evidence.days_kept(gateway.data)[0]
     found = verified([log], [logs.pem], days=(first, first))
     assert (found.data["first"], found.data["last"]) == (first, first)
     assert refusal(verified, [log], [logs.pem], days=("1999-01-01", "1999-01-02")).kind is Kind.UNREADABLE

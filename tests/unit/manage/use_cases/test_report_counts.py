@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,6 +27,11 @@ def asked(first=NOW - DAY, last=NOW, wanted=None):
     return Question(wanted or Wanted(), day_of(first), day_of(last))
 
 
+def settings_of(trace):
+    """As far as they are read."""
+    return SimpleNamespace(server=SimpleNamespace(data_dir=str(trace.parent)))
+
+
 def carried(counted):
     return counted.value.hops[Direction.OUTBOUND].carried
 
@@ -37,7 +43,7 @@ def trace(tmp_path):
 
 @pytest.fixture
 def counts(trace):
-    return ReportCounts(trace, fresh=0.0)
+    return ReportCounts(settings_of(trace), fresh=0.0)
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ def test_meanwhile_the_last_count_is_shown(trace, counts):
 
 
 def test_a_fresh_count_is_not_looked_at_again(trace, tallied):
-    counts = ReportCounts(trace, fresh=60.0)
+    counts = ReportCounts(settings_of(trace), fresh=60.0)
     write_events(trace, "0", [sent()])
     counts.of(asked(), WAIT)
     write_events(trace, "0", [sent()])

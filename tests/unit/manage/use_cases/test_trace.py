@@ -4,9 +4,19 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.trace import event_record, events, events_of, events_page, meanings
-from gatepost.store.interface import TraceFilter
+from gatepost.manage.use_cases.trace import (
+    ChooseSearch,
+    SearchTrace,
+    ShowTrace,
+    choose_search,
+    events_of,
+    meanings,
+    search_trace_events,
+    show_trace,
+)
 from gatepost.store.trace import write_events
 
 OWNER = Principal("ann", frozenset(Scope))
@@ -35,6 +45,10 @@ def gateway(gateway):
     return gateway
 
 
+def search(gateway, who, **wanted):
+    return execute(search_trace_events, Context(gateway, who, lambda: None), SearchTrace(**wanted))
+
+
 def places(found):
     return "".join(one.recipient[0] for one in found)
 
@@ -48,7 +62,7 @@ SEEN = [
     (CONTOSO, {"organization": "fabrikam"}, ""),
     (CONTOSO, {"organization": "contoso"}, "40"),
     (CONTOSO, {"organization": "CONTOSO"}, "40"),
-    (BOTH, {"event": "receive"}, "410"),
+    (BOTH, {"event": "RECEIVE"}, "410"),
     (CONTOSO, {"domain": "x.example"}, "40"),
     (CONTOSO, {"session": "far"}, "4"),
     (NOBODY, {"session": "far"}, ""),
@@ -57,9 +71,8 @@ SEEN = [
 
 @pytest.mark.parametrize(("who", "wanted", "expected"), SEEN)
 def test_everybody_finds_rows_of_theirs(gateway, who, wanted, expected):
-    assert places(events(gateway, who, TraceFilter(**wanted))) == expected
-    found, place = events_page(gateway, who, TraceFilter(**wanted), None)
-    assert (places(found), place) == (expected, None)
+    found = search(gateway, who, **wanted)
+    assert (places(found.items), found.after) == (expected, None)
 
 
 # who, id -> rows, oldest first
@@ -75,6 +88,8 @@ IDS = [
 @pytest.mark.parametrize(("who", "identity", "expected"), IDS)
 def test_all_of_one(gateway, who, identity, expected):
     assert places(events_of(gateway, who, identity)) == expected
+    found = execute(show_trace, Context(gateway, who, lambda: None), ShowTrace(id=identity))
+    assert places(found.items) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,21 +103,28 @@ def test_what_is_not_there(gateway, who, identity):
 
 
 def test_pages(gateway):
-    found, place = events_page(gateway, CONTOSO, TraceFilter(limit=1), None)
-    assert places(found) == "4"
-    found, place = events_page(gateway, CONTOSO, TraceFilter(limit=1), place)
-    assert (places(found), place) == ("0", None)
+    found = search(gateway, CONTOSO, limit=1)
+    assert places(found.items) == "4"
+    found = search(gateway, CONTOSO, limit=1, after=found.after)
+    assert (places(found.items), found.after) == ("0", None)
 
 
-@pytest.mark.parametrize("since", [1e300, -1e300, 1e15])
+@pytest.mark.parametrize("since", ["999999999w", "yesterday"])
 def test_times_that_no_day_has(gateway, since):
     with pytest.raises(Refusal) as caught:
-        events(gateway, OWNER, TraceFilter(since=since))
+        search(gateway, OWNER, since=since)
     assert caught.value.kind is Kind.INPUT
 
 
-def test_a_record_has_every_field():
-    assert event_record(row(0, "contoso")).keys() == set(TraceEvent.__struct_fields__)
+# searches -> the place of the first that finds anything
+CHOICES = [([{"message": "x"}, {"session": "5e55"}], 1), ([{}, {"session": "5e55"}], 0), ([{"message": "x"}], None)]
+
+
+@pytest.mark.parametrize(("searches", "expected"), CHOICES)
+def test_the_first_search_that_finds_anything_is_chosen(gateway, searches, expected):
+    request = ChooseSearch(searches=[SearchTrace(**one) for one in searches])
+    assert execute(choose_search, Context(gateway, OWNER, lambda: None), request) == expected
+    assert execute(choose_search, Context(gateway, NOBODY, lambda: None), request) is None
 
 
 @pytest.mark.parametrize(
@@ -129,5 +151,5 @@ def test_an_address_is_found_on_either_side_and_once(gateway, address, expected)
     write_events(gateway.data / "trace", "1", [row(9, "contoso", sender="both@x.example") for _ in "1"])
     both = TraceEvent(AT + 8, "SEND", MESSAGE, "contoso", "incoming", "5e55", "both@x.example", "both@x.example")
     write_events(gateway.data / "trace", "1", [both])
-    found = places(events(gateway, OWNER, TraceFilter(address=address)))
+    found = places(search(gateway, OWNER, address=address).items)
     assert found == (expected if expected != "b" else "9b")

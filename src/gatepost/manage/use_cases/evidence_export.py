@@ -1,0 +1,250 @@
+"""Entries of the evidence log with their proof, for an auditor: as one JSON document, or written to a file.
+
+Who sees only some organizations gets entries of theirs; what lies between them is in the export as digests, which say
+how many there were and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
+
+import msgspec
+
+from gatepost.analysis.reports.evidence_export import (
+    Selection,
+    Summary,
+    chosen_segments,
+    write_csv,
+    write_document,
+    write_json,
+)
+from gatepost.events.evidence.chain import Place
+from gatepost.events.evidence.heads import DayHead
+from gatepost.events.evidence.proof import segment_of
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.reports import Text, period
+from gatepost.manage.use_cases.times import TimeText, seconds
+from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
+from gatepost.store.evidence_files import evidence_directory
+from gatepost.store.evidence_heads import read_heads
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gatepost.events.evidence.proof import Segment
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.manage.use_cases.evidence import Head
+
+
+FORMS: Final = ("json", "csv", "pdf")
+_ACTION: Final = "evidence-export"
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FOREVER: Final = 253_400_000_000.0  # in the year 9999, the last that a day can be told of
+_MAX_DOCUMENT: Final = 32 * 1024 * 1024  # bytes of an export over REST
+
+type Form = Literal["json", "csv", "pdf"]
+
+
+class ExportEvidence(msgspec.Struct, kw_only=True):
+    """Which entries. partner: a connector's name, or a domain and those below it. message: queue id or Message-ID.
+
+    since, until: UTC days, both included, as for reports; or, where either has a time, times, open if not given.
+    """
+
+    since: TimeText = ""
+    until: TimeText = ""
+    organization: Text = ""
+    partner: Annotated[Text, Cli(help="A connector, or a domain (and those below it) at the other end.")] = ""
+    domain: Annotated[Text, Cli(help="Of sender or recipient.")] = ""
+    message: Annotated[Text, Cli(help="Queue id, or Message-ID in <>.")] = ""
+    address: Annotated[Text, Cli(help="Of sender or recipient, where entries keep it or its hash.")] = ""
+
+
+class OpenExport(ExportEvidence, kw_only=True):
+    """The same, and what it will be written as: one of `export_forms`."""
+
+    form: Annotated[Form, Cli(option="format", help="json (default) proves itself; csv and pdf are for reading.")] = (
+        "json"
+    )
+
+
+class Export(Protocol):
+    """An export that is still to be written."""
+
+    def write(self, out: IO[bytes], proof: tuple[str, str] = ("", "")) -> Summary:
+        """Write it. proof: of a PDF, the name of the JSON that proves it and its SHA-256, "" for none.
+
+        Raises Refusal; OSError where `out` cannot be written.
+        """
+
+
+class LogExport:
+    """What is chosen of the log of this gateway, of the organizations that the caller sees."""
+
+    def __init__(self, context: Context, selection: Selection, form: str) -> None:
+        self._context, self._form = context, form
+        self._selection, self._chosen = selection, _seen(context, selection)
+
+    def write(self, out: IO[bytes], proof: tuple[str, str] = ("", "")) -> Summary:
+        """See `Export`; goes over the log of the time."""
+        summary = self.write_unrecorded(out, proof)
+        self._context.record(_ACTION, self._selection.organization, self._form, **_detail(self._selection))
+        return summary
+
+    def write_unrecorded(self, out: IO[bytes], proof: tuple[str, str] = ("", "")) -> Summary:
+        """The same, for who records it."""
+        evidence, node = evidence_directory(self._context.data), self._context.settings.server.hostname
+        try:
+            found = chosen_segments(evidence, self._chosen)
+            if self._form == "json":
+                return write_json(out, evidence, self._chosen, node, found)
+            if self._form == "csv":
+                return _write_csv(out, found)
+            keys = [public_key_id(one) for one in kept_keys(evidence)]
+            heads = [one for _, one in sorted(read_heads(evidence).days.items())]
+            return _write_pdf(out, (node, keys, heads), self._chosen, found, proof)
+        except StoreFailure as failure:
+            raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        except ValueError as error:
+            raise Refusal(Kind.UNREADABLE, f"{self._context.data}/evidence/keys: {error}") from error
+
+
+@use_case(
+    "GET /evidence/export",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="evidence",
+    action=_ACTION,
+    commands=("evidence export",),
+)
+def export_evidence(context: Context, request: ExportEvidence) -> dict[str, Any]:
+    """Entries with their proof, as `gatepost evidence export` writes them."""
+    selection = _selection(request)
+    context.audit.describe(organization=request.organization, subject="json", **_detail(selection))
+    out = _Bounded()
+    LogExport(context, selection, "json").write_unrecorded(out)
+    document: Any = msgspec.Raw(out.getvalue())  # REST sends it as it is
+    return document  # type: ignore[no-any-return]
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="evidence",
+    action=_ACTION,
+    self_audited=True,
+    commands=("evidence export",),
+    pages=("/reports/evidence/export", "/trace/{message}/evidence"),
+)
+def open_export(context: Context, request: OpenExport) -> LogExport:
+    """Entries with their proof, to be written to a file of any size; recorded when that is done."""
+    selection = _selection(request)
+    context.audit.describe(organization=request.organization, subject=request.form, **_detail(selection))
+    return LogExport(context, selection, request.form)
+
+
+def export_forms() -> tuple[str, ...]:
+    """What an export can be written as here: PDF needs the extra gatepost[pdf]."""
+    return FORMS if find_spec("reportlab") is not None else FORMS[:-1]
+
+
+class FetchedExport:
+    """The document of another gateway, of 32 MB at most. heads: for a PDF; [] for who sees some organizations only."""
+
+    def __init__(self, document: Mapping[str, Any], heads: Sequence[Head], request: OpenExport) -> None:
+        self._head = {name: value for name, value in document.items() if name != "segments"}
+        self._segments: list[Segment] = [segment_of(one) for one in document["segments"]]
+        self._heads = [_day_head(one) for one in heads]
+        self._selection, self._form = _selection(request), request.form
+
+    def write(self, out: IO[bytes], proof: tuple[str, str] = ("", "")) -> Summary:
+        """See `Export`."""
+        if self._form == "json":
+            return write_document(out, self._head, self._segments)
+        if self._form == "csv":
+            return _write_csv(out, self._segments)
+        keys = [one["id"] for one in self._head["keys"]]
+        return _write_pdf(out, (self._head["node"], keys, self._heads), self._selection, self._segments, proof)
+
+
+def _selection(request: ExportEvidence) -> Selection:
+    """Raises Refusal (INPUT)."""
+    since, until = _times(request)
+    return Selection(
+        partner=request.partner,
+        domain=request.domain,
+        organization=request.organization,
+        message=request.message,
+        address=request.address,
+        since=since,
+        until=until,
+    )
+
+
+def _detail(selection: Selection) -> dict[str, Any]:
+    """For the audit, which has the organization by itself."""
+    return {name: value for name, value in selection.record().items() if name != "organization"}
+
+
+def _seen(context: Context, selection: Selection) -> Selection:
+    """The same among the organizations that the caller sees; nothing of one that they do not see."""
+    principal = context.principal
+    if selection.organization and not principal.sees(selection.organization):
+        return replace(selection, organization="", organizations=frozenset())
+    return replace(selection, organizations=principal.organizations)
+
+
+def _times(request: ExportEvidence) -> tuple[float, float]:
+    """From when to when, both included; 0.0 for open. Raises Refusal (INPUT)."""
+    if all(not one or _DAY.fullmatch(one) for one in (request.since, request.until)):
+        since, until = period(request.since, request.until).times
+        return since, until - 0.001 if until < _FOREVER else 0.0
+    since = max(0.0, seconds("since", request.since)) if request.since else 0.0
+    until = max(0.001, seconds("until", request.until)) if request.until else 0.0
+    return since, until if until < _FOREVER else 0.0
+
+
+def _write_csv(out: IO[bytes], found: Iterable[Segment]) -> Summary:
+    text = io.TextIOWrapper(out, "utf-8", newline="")
+    summary = write_csv(text, found)
+    text.detach()  # flushes, and leaves `out` open
+    return summary
+
+
+def _write_pdf(
+    out: IO[bytes],
+    log: tuple[str, list[str], list[DayHead]],
+    selection: Selection,
+    found: Iterable[Segment],
+    proof: tuple[str, str],
+) -> Summary:
+    from gatepost.analysis.reports.evidence_pdf import Log, write_pdf  # noqa: PLC0415 - reportlab may be missing
+
+    return write_pdf(out, Log(*log), selection, found, proof=proof)
+
+
+def _day_head(one: Head) -> DayHead:
+    """Raises TypeError or ValueError for what no gateway answers."""
+    writers = {name: Place(int(end["number"]), str(end["head"])) for name, end in one.writers.items()}
+    return DayHead(one.day, one.hash, writers)
+
+
+class _Bounded(io.BytesIO):
+    """So much, and no more."""
+
+    def write(self, chunk: Any, /) -> int:
+        """Raises Refusal (INPUT)."""
+        if self.tell() + len(chunk) > _MAX_DOCUMENT:
+            text = "The export is too large for one answer: choose fewer days, or a partner; the admin centre and "
+            raise Refusal(Kind.INPUT, text + "`gatepost evidence export` have no such bound.")
+        return super().write(chunk)
+
+
+USE_CASES = (export_evidence, open_export)

@@ -1,0 +1,315 @@
+"""TLS reports (RFC 8460): what others report of their sessions with us, and what we count and send to others.
+
+Who sees only some organizations finds the reports of others on their accepted domains; the reports that the gateway
+sends are about all mail to a partner, and for who sees the whole gateway.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict
+from dataclasses import asdict
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.analysis.reports.received import Wished, failed_there, reported
+from gatepost.analysis.reports.tlsrpt import LEFT_TO_THE_SENDER, report_object, summaries, summary_of
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.paging import Paging, page_of
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.reports import DAYS, Day, Text, domain_name, period, utc_day
+from gatepost.manage.use_cases.times import TimeText, seconds
+from gatepost.protocols.tls.names import normalise
+from gatepost.store.interface import StoreFailure, TraceFilter
+from gatepost.store.received_reports import read_reports
+from gatepost.store.sent_reports import read_sent
+from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days
+from gatepost.store.trace_files import day_of
+from gatepost.store.trace_search import scan_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gatepost.analysis.reports.received import FailedThere, Reported
+    from gatepost.analysis.reports.tlsrpt import DomainSummary
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.settings.model import Settings
+    from gatepost.store.received_reports import Kept
+    from gatepost.store.sent_reports import SentReport
+
+
+_TAG: Final = "reports"
+_PAGE: Final = "/reports/tls-rpt"
+_DAY: Final = 86_400.0
+_KEPT: Final = 60.0  # seconds
+_LISTS: Final = 4
+
+
+# what others report
+
+
+class ListReceivedReports(Paging, kw_only=True):
+    """Which reports of others. reporter: a part of its name."""
+
+    since: Annotated[
+        TimeText, Cli(metavar="TIME", help="Reports about that time or later: 7d or a date; default: 30d.")
+    ] = ""
+    until: Annotated[TimeText, Cli(metavar="TIME", help="Reports about that time or earlier.")] = ""
+    domain: Annotated[Text, Cli(help="Only policies of this domain.")] = ""
+    reporter: Annotated[Text, Cli(metavar="TEXT", help="Only of reporters whose name has this.")] = ""
+    result: Annotated[
+        str,
+        Meta(max_length=100, description="Of a failure (RFC 8460 section 4.3)."),
+        Cli(metavar="TYPE", help="Only failures with this result (RFC 8460 section 4.3)."),
+    ] = ""
+
+
+class ReceivedSums(msgspec.Struct):
+    """What a reporter said of one policy: reports, sessions, failed ones by result."""
+
+    reporter: str
+    domain: str
+    policy: str
+    reports: int
+    passed: int
+    failed: int
+    results: dict[str, int]
+
+
+class ReceivedFailed(msgspec.Struct):
+    """Why sessions failed as their sender saw it; "" stands for what is not said."""
+
+    result: str
+    sessions: int
+    sending_address: str
+    mx_host: str
+    helo: str
+    receiving_address: str
+    reason: str
+    information: str
+
+
+class ReceivedHere(msgspec.Struct):
+    """Messages, by recipient, of the same client in our own trace of that time."""
+
+    received: int
+    refused: int
+
+
+class ReceivedFailure(msgspec.Struct):
+    """Sessions that failed by somebody's report. begin, end: of the report. here: null if no client is named."""
+
+    begin: float
+    end: float
+    reporter: str
+    domain: str
+    policy: str
+    failure: ReceivedFailed
+    here: ReceivedHere | None
+
+
+class _LastLists:
+    """Lists that were made for their first page, for the pages that follow it soon: reports and trace are read once."""
+
+    def __init__(self, _: Settings) -> None:
+        self._lists: OrderedDict[Any, tuple[float, list[Any]]] = OrderedDict()
+        self._lock = Lock()
+
+    def of[T](self, what: str, context: Context, request: ListReceivedReports, work: Callable[[], list[T]]) -> list[T]:
+        """what: the list is of. work: makes it."""
+        asked = msgspec.structs.astuple(msgspec.structs.replace(request, after="", limit=1))
+        key = what, context.principal.organizations, asked
+        with self._lock:
+            at, found = self._lists.get(key, (0.0, []))
+        if not request.after or time.monotonic() > at + _KEPT:
+            at, found = time.monotonic(), work()
+        with self._lock:
+            self._lists[key] = at, found
+            self._lists.move_to_end(key)
+            while len(self._lists) > _LISTS:
+                self._lists.popitem(last=False)
+        return found
+
+
+@use_case(
+    "GET /reports/received",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag=_TAG,
+    commands=("report received",),
+    pages=(_PAGE, "/reports/print"),
+)
+def list_received_reports(context: Context, request: ListReceivedReports) -> Items[ReceivedSums]:
+    """What others report of their TLS sessions with us (RFC 8460), by reporter and policy."""
+    found = context.kept(_LastLists).of("sums", context, request, lambda: reported(*_received(context, request)))
+    return page_of(found, lambda one: f"{one.reporter} {one.domain} {one.policy}", request, _sums)
+
+
+@use_case(
+    "GET /reports/received/failures",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag=_TAG,
+    commands=("report received",),
+    pages=(_PAGE,),
+)
+def list_received_failures(context: Context, request: ListReceivedReports) -> Items[ReceivedFailure]:
+    """Every failure that others report, with what our own trace has of its client."""
+
+    def work() -> list[FailedThere]:
+        kept, wished = _received(context, request)
+        return list(failed_there(kept, wished, _seen_here(context, kept, wished)))
+
+    found = context.kept(_LastLists).of("failures", context, request, work)
+
+    def name(one: FailedThere) -> str:
+        return f"{one.begin} {one.reporter} {one.domain} {one.policy} {one.failure.result}"
+
+    return page_of(found, name, request, _failure)
+
+
+def _received(context: Context, request: ListReceivedReports) -> tuple[list[Kept], Wished]:
+    """Reports about the time that is asked for, and which of their policies. Raises Refusal."""
+    domain = domain_name("domain", request.domain)
+    until = seconds("until", request.until) if request.until else time.time()
+    since = seconds("since", request.since) if request.since else until - DAYS * _DAY
+    try:
+        kept = list(read_reports(context.data, since, until))
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+    return kept, Wished(domain, request.reporter, request.result, _domains(context))
+
+
+def _domains(context: Context) -> frozenset[str] | None:
+    """The accepted domains that count of who sees some organizations, None for who sees all."""
+    principal = context.principal
+    if principal.organizations is None:
+        return None
+    seen = (one for one in context.directory().organizations if principal.sees(one.name))
+    return frozenset(normalise(domain.name) for one in seen for domain in one.accepted_domains)
+
+
+def _seen_here(context: Context, kept: list[Kept], wished: Wished) -> Counter[tuple[str, str]]:
+    """What our own trace has of the clients that failed: rows by event and address."""
+    policies = [policy for one in kept for policy in wished.policies(one)]
+    addresses = {failure.sending_address for policy in policies for failure in policy.failures} - {""}
+    here: Counter[tuple[str, str]] = Counter()
+    if addresses:
+        reports = [one.report for one in kept]
+        span = min(one.begin for one in reports), max(one.end for one in reports)
+        wanted = TraceFilter(since=span[0], until=span[1], organizations=context.principal.organizations)
+        rows = scan_trace(context.data / "trace", wanted, ("event", "peer_address"), events=("RECEIVE", "REFUSE"))
+        here.update((event, address) for event, address in rows if address in addresses)
+    return here
+
+
+def _sums(one: Reported) -> ReceivedSums:
+    return ReceivedSums(**asdict(one) | {"results": dict(one.results.most_common())})
+
+
+def _failure(one: FailedThere) -> ReceivedFailure:
+    return msgspec.convert(asdict(one), ReceivedFailure)
+
+
+# what we report
+
+
+class ListSentReports(Paging, kw_only=True):
+    """Which reports of ours. since: a UTC day."""
+
+    since: Day = ""
+    domain: Annotated[Text, Cli(help="Only reports to this policy domain.")] = ""
+
+
+class SentAnswer(msgspec.Struct):
+    """A TLS report of ours to one address; times in seconds since 1970, 0 for none."""
+
+    day: str
+    domain: str
+    rua: str
+    state: str
+    tries: int
+    first: float
+    next: float
+    tried: float
+    detail: str
+    message: str
+
+
+class GetSessions(msgspec.Struct, kw_only=True):
+    """Which day; today if none is given."""
+
+    day: Annotated[Day, Cli(metavar="YYYY-MM-DD", help="UTC day; default: today.")] = ""
+    domain: Annotated[Text, Cli(help="Only the report to this domain.")] = ""
+
+
+class SessionsAnswer(msgspec.Struct):
+    """Report objects of RFC 8460 section 4.4, without the fields that say who sends them. days: that have counts."""
+
+    day: str
+    left_to_the_sender: list[str]
+    reports: list[dict[str, Any]]
+    days: list[str]
+
+    def summaries(self) -> list[DomainSummary]:
+        """What the report objects tell. Raises ValueError or LookupError for what they never told."""
+        return [summary_of(self.day, str(one["domain"]), one["report"]) for one in self.reports]
+
+
+@use_case(
+    "GET /reports/sent",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    commands=("report sent",),
+    pages=(_PAGE,),
+)
+def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentAnswer]:
+    """Which TLS reports of ours went where."""
+    since = utc_day("since", request.since or period().first)
+    domain = domain_name("domain", request.domain)
+    try:
+        found = read_sent(context.data, since, lambda one: domain in {"", one.domain})
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+    return page_of(found, lambda one: f"{one.day} {one.domain} {one.rua}", request, _sent)
+
+
+@use_case(
+    "GET /reports/sessions",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    commands=("report tlsrpt",),
+)
+def get_sessions(context: Context, request: GetSessions) -> SessionsAnswer:
+    """TLS sessions of a day by policy domain, as reports have them."""
+    day = utc_day("day", request.day) if request.day else day_of(time.time())
+    domain = domain_name("domain", request.domain)
+    found, days = counted_sessions(context.data, day, domain)
+    reports = [{"domain": one.domain, "report": report_object(one)} for one in found]
+    return SessionsAnswer(day, list(LEFT_TO_THE_SENDER), reports, days)
+
+
+def counted_sessions(data: Path, day: str, domain: str = "") -> tuple[list[DomainSummary], list[str]]:
+    """TLS sessions of a UTC day by policy domain; and the days of which there are counts, oldest first.
+
+    data: the data directory. Raises Refusal (UNREADABLE).
+    """
+    directory = data / SESSIONS_DIRECTORY
+    try:
+        return summaries(directory, day, domain), counted_days(directory)
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+
+
+def _sent(one: SentReport) -> SentAnswer:
+    return SentAnswer(**asdict(one) | {"state": str(one.state)})
+
+
+USE_CASES = (list_received_reports, list_received_failures, list_sent_reports, get_sessions)
