@@ -126,7 +126,13 @@ class ChooseSearch(msgspec.Struct, kw_only=True):
     visibility=Visibility.SEEN,
     tag="trace",
     commands=("trace search",),
-    pages=("/trace",),
+    pages=(
+        "/trace",
+        "/connectors/{organization}/inbound/{name:path}",
+        "/connectors/{organization}/outbound/{name:path}",
+        "/connectors/validate/{organization}/inbound/{name:path}",
+        "/connectors/validate/{organization}/outbound/{name:path}",
+    ),
 )
 def search_trace_events(context: Context, request: SearchTrace) -> Items[TraceEvent]:
     """Rows that match every parameter, the newest first."""

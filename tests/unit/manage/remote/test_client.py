@@ -51,8 +51,8 @@ def test_a_refusal_is_the_same(remote, there):
 
 def test_pages_are_followed(remote, local, there, monkeypatch):
     monkeypatch.setattr("gatepost.manage.use_cases.client.MAX_ITEMS", 1)
-    found = list(every(remote, search_trace_events, SearchTrace(domain="bank.example"), 3))
-    assert found == list(every(local, search_trace_events, SearchTrace(domain="bank.example"), 3))
+    found = list(every(remote.call, search_trace_events, SearchTrace(domain="bank.example"), 3))
+    assert found == list(every(local.call, search_trace_events, SearchTrace(domain="bank.example"), 3))
     assert (len(found), len(there.calls)) == (2, 2)
 
 
