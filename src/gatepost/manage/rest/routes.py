@@ -9,9 +9,6 @@ import msgspec
 
 from gatepost.manage.rest import (
     accounts,
-    acme,
-    certificate_inventory,
-    certificates,
     checks,
     connectors,
     dkim,
@@ -96,9 +93,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *drills.ENDPOINTS,
     *trials.ENDPOINTS,
     *dkim.ENDPOINTS,
-    *certificates.ENDPOINTS,
-    *certificate_inventory.ENDPOINTS,
-    *acme.ENDPOINTS,
     *trace.ENDPOINTS,
     *reports.ENDPOINTS,
     *checks.ENDPOINTS,

@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases import alarms, destinations, explain, explain_past, flows, queue, status
+from gatepost.manage.use_cases import (
+    acme_orders,
+    acme_renewal,
+    alarms,
+    certificate_intake,
+    certificate_removal,
+    certificate_requests,
+    certificate_table,
+    certificates,
+    changeover,
+    changeover_steps,
+    destinations,
+    explain,
+    explain_past,
+    flows,
+    queue,
+    status,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,4 +37,13 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *explain.USE_CASES,
     *explain_past.USE_CASES,
     *flows.USE_CASES,
+    *certificates.USE_CASES,
+    *certificate_intake.USE_CASES,
+    *certificate_requests.USE_CASES,
+    *certificate_removal.USE_CASES,
+    *certificate_table.USE_CASES,
+    *changeover.USE_CASES,
+    *changeover_steps.USE_CASES,
+    *acme_orders.USE_CASES,
+    *acme_renewal.USE_CASES,
 )
