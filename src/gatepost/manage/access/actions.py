@@ -44,6 +44,7 @@ type Action = Literal[
     "certificate-request",
     "certificate-remove",
     "certificate-request-remove",
+    "certificate-directory-add",
     "certificate-directory-remove",
     "certificate-renew",
     "certificate-acme-forget",

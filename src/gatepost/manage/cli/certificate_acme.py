@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Final
 
 import click
+from msgspec.structs import replace
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.acme_orders import acme_status
-from gatepost.manage.use_cases.acme_renewal import forget_account
-from gatepost.manage.use_cases.acme_renewal import renew as run_renewal
+from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
+from gatepost.manage.use_cases.acme_renewal import (
+    ForgetAcmeAccount,
+    GetRenewal,
+    RenewCertificates,
+    forget_acme_account,
+    get_renewal,
+    renew_certificates,
+)
+from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from gatepost.manage.use_cases.acme_orders import AcmeOrder
+    from gatepost.manage.use_cases.acme_renewal import CertificateRenewal, RenewalState
+    from gatepost.manage.use_cases.client import Client
 
-    from gatepost.manage.use_cases.acme_renewal import Renewal
 
-
+_MOST: Final = 7200.0  # seconds: the DNS may be waited for during an hour
 _COLUMNS = ("names", "certificate", "state", "valid until", "renewal", "last tried", "next try")
 
 
@@ -38,23 +49,22 @@ def status(config: str | None, as_json: bool) -> None:
     Exit codes: 0 all are there and the last attempts went well, 1 something is missing or failed, 2 ACME is off, 3 not
     readable.
     """
-    found = door(config)(acme_status)
+    found = client(config).call(get_acme_status, GetAcmeStatus())
     if as_json:
         print_json(found)
     else:
-        click.echo(f"authority    {printable(found['directory'])}")
-        click.echo(f"account      {printable(found['account']) or 'none yet'}\n")
-        print_table(_COLUMNS, [_cells(one) for one in found["certificates"]])
-        for one in found["certificates"]:
-            if one["error"]:
-                click.echo(f"\n{', '.join(one['names'])}: {printable(one['error'])}")
-    if not found["ok"]:
+        click.echo(f"authority    {printable(found.directory)}")
+        click.echo(f"account      {printable(found.account) or 'none yet'}\n")
+        print_table(_COLUMNS, [_cells(one) for one in found.certificates])
+        for one in found.certificates:
+            if one.error:
+                click.echo(f"\n{', '.join(one.names)}: {printable(one.error)}")
+    if not found.ok:
         raise SystemExit(NO)
 
 
 @acme.command()
-@click.argument("name", default="")
-@click.option("--now", "at_once", is_flag=True, help="Also if nothing is due, or a failure is being waited out.")
+@request_options(RenewCertificates, staging="", wait=20.0)
 @click.option("--dry-run", is_flag=True, help="Go all the way with a staging authority, and keep nothing of it.")
 @click.option(
     "--directory",
@@ -64,7 +74,7 @@ def status(config: str | None, as_json: bool) -> None:
     help="The authority for --dry-run.",
 )
 @config_option
-def renew(name: str, directory: str, config: str | None, *, at_once: bool, dry_run: bool) -> None:
+def renew(request: RenewCertificates, directory: str, config: str | None, *, dry_run: bool) -> None:
     """Ask for the certificates that are due, or for the one of NAME. For http-01 the gateway must be running.
 
     A running gateway presents what came within a second, unless it waits for a changeover.
@@ -72,16 +82,33 @@ def renew(name: str, directory: str, config: str | None, *, at_once: bool, dry_r
     Exit codes: 0 done, or nothing is due, 1 a certificate was not issued, 2 wrong use or settings, 3 another process is
     asking just now, or the store cannot be read.
     """
-    go = door(config)
+    there = client(config)
     try:
         url = acme_directory(directory) if dry_run else ""
     except ValueError as error:
         fail(BAD_INPUT, f"--directory: {error}")
-    done = go(run_renewal, name, at_once=at_once, staging=url, heard=_say)
-    if not done:
+    state = _ended(there, there.call(renew_certificates, replace(request, staging=url)).value)
+    if state.trouble:
+        raise Refusal(Kind.UNREADABLE, state.trouble)
+    if not state.results:
         click.echo("nothing is due; --now asks all the same, `gatepost certificate acme status` says when", err=True)
-    if not all(one.ok for one in done):
+    if not all(one.ok for one in state.results):
         raise SystemExit(NO)
+
+
+def _ended(there: Client, state: RenewalState) -> RenewalState:
+    """Follow it to its end, and say each result as it comes."""
+    said, end = 0, time.monotonic() + _MOST
+    while True:
+        for one in state.results[said:]:
+            _say(one)
+        said = len(state.results)
+        if state.done:
+            return state
+        if time.monotonic() > end:
+            text = "it is still asking; `gatepost certificate acme status` says what came of it"
+            raise Refusal(Kind.UNREADABLE, text)
+        state = there.call(get_renewal, GetRenewal(id=state.id))
 
 
 @acme.command()
@@ -91,10 +118,11 @@ def forget(config: str | None) -> None:
 
     Exit codes: 0 done, 2 ACME is off, 3 the store cannot be written.
     """
-    click.echo(f"the account at {printable(door(config)(forget_account))} is forgotten", err=True)
+    directory = client(config).call(forget_acme_account, ForgetAcmeAccount()).directory
+    click.echo(f"the account at {printable(directory)} is forgotten", err=True)
 
 
-def _say(one: Renewal) -> None:
+def _say(one: CertificateRenewal) -> None:
     names = ", ".join(one.names)
     if not one.ok:
         click.echo(f"no certificate for {names}: {printable(one.text)}", err=True)
@@ -102,14 +130,14 @@ def _say(one: Renewal) -> None:
         click.echo(printable(one.text if one.text.startswith("certificate ") else f"{names}: {one.text}"))
 
 
-def _cells(one: Mapping[str, Any]) -> list[object]:
-    renewal = f"{moment(one['renew_at'] or 0.0)} ({one['renew_at_from']})" if one["certificate"] else "-"
+def _cells(one: AcmeOrder) -> list[object]:
+    renewal = f"{moment(one.renew_at or 0.0)} ({one.renew_at_from})" if one.certificate else "-"
     return [
-        ", ".join(one["names"]),
-        one["certificate"] or "-",
-        one["state"] or "none",
-        moment(one["not_after"]) if one["certificate"] else "-",
+        ", ".join(one.names),
+        one.certificate or "-",
+        one.state or "none",
+        moment(one.not_after or 0.0) if one.certificate else "-",
         renewal,
-        moment(one["tried"]) if one["tried"] else "never",
-        moment(one["not_before"] or 0.0) if one["error"] else "-",
+        moment(one.tried) if one.tried else "never",
+        moment(one.not_before or 0.0) if one.error else "-",
     ]

@@ -5,47 +5,51 @@ Files are read here and passwords asked for; `manage.use_cases.certificate_intak
 
 from __future__ import annotations
 
+import base64
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
+from msgspec.structs import replace
 
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.options import BAD_INPUT, administrator, config_option, fail, gateway_of, json_option
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, gateway_of, json_option, server_of
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate, watch_directory
-from gatepost.manage.use_cases.certificates import list_record
+from gatepost.manage.use_cases.certificate_intake import (
+    MAX_TEXT,
+    AddCertificate,
+    AddCertificateFiles,
+    WatchDirectory,
+    add_certificate,
+    add_certificate_files,
+    watch_directory,
+)
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.entry import State
 
 if TYPE_CHECKING:
-    from gatepost.manage.cli.door import Door
-    from gatepost.manage.use_cases.certificate_intake import Taken
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.certificate_intake import CertificateAdded
+    from gatepost.manage.use_cases.client import Client
 
 
-_MOST = 16 * 1024 * 1024
+_MOST = MAX_TEXT // 4 * 3 // 1000 * 1000  # bytes of a file, which goes as base64
 _PASSWORDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """The options."""
+class _Files:
+    """What the options say of files."""
 
     chain: str | None
     key: str | None
     leave_key: bool
     password_file: str | None
-    label: str
-    client: bool
-    organization: str
-    current: bool
     directory: str | None
-    note: str
-    as_json: bool
 
 
 @click.command()
@@ -55,17 +59,13 @@ class _Asked:
 @click.option(
     "--password-file", type=click.Path(dir_okay=False), metavar="FILE", help="Has the password in its first line."
 )
-@click.option("--label", default="", help="A name for people; connectors name client identities by it.")
-@click.option("--client", is_flag=True, help="A client identity, which outbound connectors present.")
-@click.option("--organization", default="", help="Whose client identity it is.")
-@click.option("--current", is_flag=True, help="Present it at once, in the place of what is current for its names.")
 @click.option(
     "--directory", type=click.Path(file_okay=False), metavar="DIR", help="Watch a directory, such as certbot's live."
 )
-@click.option("--note", default="", help="Why, for the history.")
+@request_options(AddCertificate, chain="", key="", encoding="base64", password="")
 @config_option
 @json_option
-def add(config: str | None, **options: object) -> None:
+def add(request: AddCertificate, config: str | None, as_json: bool, **options: Any) -> None:
     """Add a certificate: what CHAIN holds, with its key.
 
     CHAIN: the certificate and its intermediates in any order, as PEM, DER, PKCS#7 (.p7b) or PKCS#12 (.p12, .pfx). The
@@ -78,24 +78,25 @@ def add(config: str | None, **options: object) -> None:
     Exit codes: 0 added, 1 it is there already or may not become current, 2 wrong use or files that cannot be used,
     3 not readable.
     """
-    asked = _Asked(**options)  # type: ignore[arg-type] # click gives what the options say
-    if (asked.chain is None) == (asked.directory is None):
+    files = _Files(**options)
+    if (files.chain is None) == (files.directory is None):
         fail(BAD_INPUT, "name CHAIN, the file with the certificate, or --directory, to watch one")
-    if asked.directory is not None:
-        _add_directory(gateway_of(config), Path(asked.directory).absolute(), asked)
+    if files.directory is not None:
+        gateway_of(config)  # it is on the gateway's machine
+        _add_directory(client(config), Path(files.directory).absolute(), files, request, as_json=as_json)
         return
-    if asked.leave_key:
-        gateway_of(config)  # names files of the gateway's machine
-    _add_certificate(door(config), str(asked.chain), asked)
+    if files.leave_key:
+        gateway_of(config)  # as above
+    _add_certificate(client(config), files, request, as_json=as_json)
 
 
 # a directory
 
 
-def _add_directory(gateway: Gateway, path: Path, asked: _Asked) -> None:
-    if asked.key or asked.label or asked.client or asked.current:
+def _add_directory(there: Client, path: Path, files: _Files, request: AddCertificate, *, as_json: bool) -> None:
+    if files.key or request.label or request.client or request.current:
         fail(BAD_INPUT, "--directory takes no other option but --note: what is in it says the rest")
-    found = watch_directory(gateway, administrator(), path, asked.note)
+    found = there.call(watch_directory, WatchDirectory(directory=str(path), note=request.note))
     for chain in found.usable:
         click.echo(f"found: {chain}", err=True)
     for trouble in found.troubles:
@@ -103,9 +104,8 @@ def _add_directory(gateway: Gateway, path: Path, asked: _Asked) -> None:
     if not found.pairs:
         click.echo("no certificate is in it yet: looked for are fullchain.pem with privkey.pem, here or in a directory "
                    "below, and NAME.pem or NAME.crt with NAME.key", err=True)  # fmt: skip
-    if asked.as_json:
-        pairs = [[str(one) for one in pair] for pair in found.pairs]
-        print_json({"directory": str(path), "version": found.version, "pairs": pairs})
+    if as_json:
+        print_json({"directory": str(path), "version": found.version, "pairs": found.pairs})
     else:
         click.echo(f"{path}: watched; a gateway that runs takes up what is in it within seconds")
 
@@ -113,72 +113,79 @@ def _add_directory(gateway: Gateway, path: Path, asked: _Asked) -> None:
 # a certificate
 
 
-def _add_certificate(there: Door, source: str, asked: _Asked) -> None:
-    done = _added(there, _given(source, asked), asked.password_file)
-    heading = "warning: the files are used as they are, though" if done.entry.key_file else "note:"
-    for text in [*(f"{heading} {note}" for note in done.notes), *(f"warning: {one}" for one in done.warnings)]:
+def _add_certificate(there: Client, files: _Files, request: AddCertificate, *, as_json: bool) -> None:
+    content = _read(Path(str(files.chain)))
+    key = _read(Path(files.key)) if files.key else b""
+    request = replace(request, chain=base64.b64encode(content).decode(), key=base64.b64encode(key).decode())
+    added = _added(there, files, request)
+    heading = "warning: the files are used as they are, though" if added.certificate.key_file else "note:"
+    for text in [*(f"{heading} {note}" for note in added.notes), *(f"warning: {one}" for one in added.warnings)]:
         click.echo(printable(text), err=True)
-    _tell(done, asked)
+    _report(added, files, as_json=as_json)
 
 
-def _given(source: str, asked: _Asked) -> NewCertificate:
-    files = (Path(source).absolute(), Path(asked.key or source).absolute()) if asked.leave_key else None
-    return NewCertificate(
-        content=_read(Path(source)),
-        source=source,
-        key=_read(Path(asked.key)) if asked.key else b"",
-        key_source=asked.key or "",
-        file=Path(source).absolute(),
-        files=files,
-        client=asked.client,
-        organization=asked.organization,
-        label=asked.label,
-        current=asked.current,
-        note=asked.note,
-    )
-
-
-def _tell(done: Taken, asked: _Asked) -> None:
-    entry, others = done.entry, done.deprecated
-    if others:
+def _report(added: CertificateAdded, files: _Files, *, as_json: bool) -> None:
+    one = added.certificate
+    if added.deprecated:
         way = "gatepost certificate changeover"
         click.echo(f"warning: no gate was asked, so see now: {way} status; to take it back: {way} roll-back", err=True)
-    if asked.as_json:
-        print_json(list_record(entry, entry.added) | {"deprecated": [one.id for one in others]})
+    if as_json:
+        print_json(msgspec.to_builtins(one) | {"deprecated": added.deprecated})
     else:
-        for one in others:
-            click.echo(f"{one.id}: deprecated")
-        way = f"; to present it: gatepost certificate changeover check {entry.id}"
-        click.echo(f"{entry.id}: {entry.state}{'' if entry.state is State.CURRENT else way}")
-    if asked.key and not entry.key_file:
-        click.echo(f"note: the key is sealed in the store; {asked.key} is not needed any more", err=True)
+        for number in added.deprecated:
+            click.echo(f"{number}: deprecated")
+        way = f"; to present it: gatepost certificate changeover check {one.id}"
+        click.echo(f"{one.id}: {one.state}{'' if one.state == State.CURRENT else way}")
+    if files.key and not one.key_file:
+        click.echo(f"note: the key is sealed in the store; {files.key} is not needed any more", err=True)
 
 
 def _read(path: Path) -> bytes:
     try:
         with as_caller(), path.open("rb") as file:
-            return file.read(_MOST + 1)
+            content = file.read(_MOST + 1)
     except OSError as error:
         fail(BAD_INPUT, f"{path}: {error.strerror}")
+    if len(content) > _MOST:
+        fail(BAD_INPUT, f"{path}: has more than {_MOST} bytes: no certificate is so large")
+    return content
 
 
 # passwords
 
 
-def _added(there: Door, new: NewCertificate, file: str | None) -> Taken:
+def _added(there: Client, files: _Files, request: AddCertificate) -> CertificateAdded:
     """With the password of a file, or asked for on a terminal, so that it is in no process list."""
-    if file is not None:
-        new = replace(new, password=next(iter(_read(Path(file)).splitlines()), b""))
+    if files.password_file is not None:
+        first = next(iter(_read(Path(files.password_file)).splitlines()), b"")
+        request = replace(request, password=first.decode(errors="replace"))
     asked = 0
     while True:
         try:
-            return there(add_certificate, new)
+            return _called(there, files, request)
         except Refusal as why:
             if not any(one.path == "password" for one in why.errors):
                 raise
-            if file is not None or not sys.stdin.isatty() or asked >= _PASSWORDS:
-                hint = "" if file is not None else ": --password-file FILE"
+            if files.password_file is not None or not sys.stdin.isatty() or asked >= _PASSWORDS:
+                hint = "" if files.password_file is not None else ": --password-file FILE"
                 raise Refusal(Kind.INPUT, printable(f"{why}{hint}")) from why
             asked += 1
             click.echo(printable(str(why)), err=True)
-            new = replace(new, password=click.prompt("Password", hide_input=True, err=True).encode())
+            request = replace(request, password=click.prompt("Password", hide_input=True, err=True))
+
+
+def _called(there: Client, files: _Files, request: AddCertificate) -> CertificateAdded:
+    """Files of this machine may stay where they are; another gateway is sent what is in them."""
+    chain, key = str(files.chain), files.key or ""
+    if server_of() is None:
+        given = msgspec.structs.asdict(request)
+        local = AddCertificateFiles(**given, chain_file=chain, key_file=key, leave=files.leave_key)
+        return there.call(add_certificate_files, local)
+    try:
+        return there.call(add_certificate, request).value
+    except Refusal as refusal:
+        for name, source in (("chain", chain), ("key", key)):
+            if source and refusal.text.startswith(f"{name}: "):
+                refusal.text = source + refusal.text.removeprefix(name)
+                refusal.args = (refusal.text,)
+        raise

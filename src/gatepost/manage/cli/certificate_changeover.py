@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.analysis.checks.gates import Light, gates_record
+from gatepost.analysis.checks.gates import Light
 from gatepost.manage.cli.certificate_changeover_text import print_gates, print_partners, print_status
-from gatepost.manage.cli.certificate_group import CertificateGroup
+from gatepost.manage.cli.certificate_group import CertificateGroup, addressable
 from gatepost.manage.cli.check import progress
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases import changeover as changeovers
-from gatepost.manage.use_cases import changeover_steps as steps
-from gatepost.manage.use_cases.changeover import notice_record, status_record
+from gatepost.manage.use_cases.changeover import (
+    CheckGates,
+    GetNotice,
+    LookAtChangeovers,
+    check_gates,
+    get_notice,
+    look_at_changeovers,
+)
+from gatepost.manage.use_cases.changeover_steps import NotifyPartners, notify_partners
 
-if TYPE_CHECKING:
-    from gatepost.manage.cli.door import Door
-    from gatepost.manage.use_cases.changeover import Look
-
-
-_EXIT = {Light.GREEN: 0, Light.RED: NO, Light.UNKNOWN: UNKNOWN}
+_EXIT = {str(Light.GREEN): 0, str(Light.RED): NO, str(Light.UNKNOWN): UNKNOWN}
 _COMMANDS = {
     "status": ("certificate_changeover", "status", "Current and next side by side, the gates, and what to do next."),
     "check": ("certificate_changeover", "check", "Look at all gates: may it be switched?"),
@@ -43,38 +44,34 @@ def changeover() -> None:
 
 
 @click.command()
-@click.argument("number", metavar="[ID]", default="")
+@request_options(LookAtChangeovers)
 @config_option
 @json_option
-def status(number: str, config: str | None, as_json: bool) -> None:
+def status(request: LookAtChangeovers, config: str | None, as_json: bool) -> None:
     """Where a changeover stands: current and next side by side, what the gates say, and what to do next.
 
     Without ID: every staged certificate, and whatever can still be rolled back. Exit codes: 0 done, 1 there is none,
     2 no such certificate, 3 not readable.
     """
-    found = _looks(door(config), number)
+    progress("looking at the gates …")
+    try:
+        found = client(config).call(look_at_changeovers, request).items
+    finally:
+        progress("")
     if not found:
         fail(NO, "no certificate is staged, and nothing can be rolled back; to begin: gatepost certificate add")
     if as_json:
-        print_json([status_record(one) for one in found])
+        print_json(found)
         return
     for one in found:
         print_status(one)
 
 
-def _looks(there: Door, number: str) -> list[Look]:
-    progress("looking at the gates …")
-    try:
-        return there(changeovers.looks, number)
-    finally:
-        progress("")
-
-
 @click.command()
-@click.argument("number", metavar="ID")
+@request_options(CheckGates)
 @config_option
 @json_option
-def check(number: str, config: str | None, as_json: bool) -> None:
+def check(request: CheckGates, config: str | None, as_json: bool) -> None:
     """Look at all gates of a staged certificate, and say whether it may be switched.
 
     Each finding is one of pass, info, warn, fail, unknown, with what shows it and what to do. What could not be told is
@@ -82,58 +79,51 @@ def check(number: str, config: str | None, as_json: bool) -> None:
     """
     progress("looking at the gates …")
     try:
-        report = door(config)(changeovers.check, number)
+        there = client(config)
+        request.certificate = addressable(there, request.certificate)
+        gates = there.call(check_gates, request)
     finally:
         progress("")
     if as_json:
-        print_json(gates_record(report))
+        print_json(gates)
     else:
-        print_gates(report)
-    sys.exit(_EXIT[report.light])
+        print_gates(gates, gates.certificate)
+    sys.exit(_EXIT[gates.light])
 
 
 @click.command()
-@click.argument("number", metavar="ID")
+@request_options(GetNotice, quick=False)
 @config_option
 @json_option
-def notice(number: str, config: str | None, as_json: bool) -> None:
+def notice(request: GetNotice, config: str | None, as_json: bool) -> None:
     """The text of a mail to partners: both certificates, what to check, and when. The partners go to standard error.
 
     Exit codes: 0 done, 2 no such certificate, 3 not readable.
     """
-    found = door(config)(changeovers.notice, number)
+    there = client(config)
+    request.certificate = addressable(there, request.certificate)
+    found = there.call(get_notice, request)
     if as_json:
-        print_json(notice_record(found))
+        print_json(found)
         return
     click.echo("\n".join(printable(line) for line in found.text.splitlines()))
     print_partners(found.partners)
 
 
 @click.command()
-@click.argument("number", metavar="ID")
-@click.argument("partners", metavar="[PARTNER]...", nargs=-1)
-@click.option("--all", "everybody", is_flag=True, help="All that are known now.")
-@click.option("--waive", is_flag=True, help="They need not be told; the history says so.")
-@click.option("--note", default="", help="How, or why not, for the history.")
+@request_options(NotifyPartners)
 @config_option
 @json_option
-def told(
-    number: str, partners: tuple[str, ...], everybody: bool, config: str | None, as_json: bool, **why: Any
-) -> None:
+def told(request: NotifyPartners, config: str | None, as_json: bool) -> None:
     """Remember that partners were told of a staged certificate, or need not be.
 
     PARTNER: a domain as `changeover notice` lists it. Exit codes: 0 done, 1 refused, 2 no such certificate or partner,
     3 not readable.
     """
-    done = door(config)(
-        steps.tell,
-        number,
-        partners,
-        everybody=everybody,
-        waive=why["waive"],
-        note=why["note"],
-    )
+    there = client(config)
+    request.certificate = addressable(there, request.certificate)
+    done = there.call(notify_partners, request)
     if as_json:
-        print_json({"id": done.entry.id, "told": list(done.told), "left": list(done.left)})
+        print_json({"id": done.certificate.id, "told": done.told, "left": done.left})
     else:
         click.echo(f"told: {', '.join(done.told) or 'nobody'}; left: {', '.join(done.left) or 'nobody'}")

@@ -10,124 +10,108 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.analysis.checks.gates import MAX_TEXT, Gate, Light
+from gatepost.analysis.checks.gates import Gate, Light
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import print_line, wrapped
 from gatepost.manage.cli.tables import ellipsis, print_table, printable
-from gatepost.manage.use_cases.changeover import next_steps
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.pki.certificates import lifecycle as course
 from gatepost.pki.certificates.entry import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from gatepost.analysis.checks.changeover_watch import Traffic
-    from gatepost.analysis.checks.gates import GateFinding, GateReport
-    from gatepost.analysis.checks.gates_partners import Partner
-    from gatepost.manage.use_cases.changeover import Look
-    from gatepost.pki.certificates.entry import Entry
+    from gatepost.manage.use_cases.certificate_shapes import Certificate, GateFinding, Gates
+    from gatepost.manage.use_cases.changeover import Changeover, NoticePartner, TrafficCount
 
 
 _LOUD = frozenset({Mark.FAIL, Mark.WARN, Mark.UNKNOWN})
-_ANSWERS = {Light.GREEN: "YES", Light.RED: "NO", Light.UNKNOWN: "CANNOT TELL"}
+_ANSWERS = {str(Light.GREEN): "YES", str(Light.RED): "NO", str(Light.UNKNOWN): "CANNOT TELL"}
 
 
-def print_gates(report: GateReport) -> None:
+def print_gates(gates: Gates, one: Certificate) -> None:
     """All findings, and the answer first."""
-    name = report.entry.leaf.common_name or report.entry.leaf.subject
-    what = "may it become current?" if report.entry.state is State.NEXT else "is it well as it is?"
-    answer = _ANSWERS[report.light]
-    why = f": {report.reasons}" if report.stopping else ""
-    click.echo(wrapped(printable(f"{report.entry.id} ({name}): {what}  {answer}{why}"), "  "))
+    name = one.common_name or one.subject
+    what = "may it become current?" if one.state == State.NEXT else "is it well as it is?"
+    why = f": {gates.reasons}" if gates.reasons else ""
+    click.echo(wrapped(printable(f"{one.id} ({name}): {what}  {_ANSWERS[gates.light]}{why}"), "  "))
     click.echo()
-    for one in report.findings:
-        _print_finding(one)
-    counts = report.counts
+    for finding in gates.findings:
+        _print_finding(finding)
     click.echo(
-        f"\nlight={report.light} fails={counts[Mark.FAIL]} warnings={counts[Mark.WARN]} "
-        f"unknown={counts[Mark.UNKNOWN]} green_at={moment(report.only_waiting).replace(' ', 'T') or '-'}"
+        f"\nlight={gates.light} fails={gates.fails} warnings={gates.warnings} "
+        f"unknown={gates.unknown} green_at={moment(gates.green_at or 0.0).replace(' ', 'T') or '-'}"
     )
 
 
-def print_status(found: Look) -> None:
+def print_status(found: Changeover) -> None:
     """One changeover."""
-    entry, entries, report, seen, _, now = found
-    olds = _olds(entry, entries)
-    columns = [*olds, entry] if entry.state is State.NEXT else [entry, *olds]
-    names = [name for name in _row(entry) if any(_row(one)[name] for one in columns)]
-    print_table(
-        ["", *(str(one.state) for one in columns)], [(name, *(_row(one)[name] for one in columns)) for name in names]
-    )
-    if report is not None:
+    one, olds = found.certificate, found.replaces
+    columns = [*olds, one] if one.state == State.NEXT else [one, *olds]
+    rows = [_row(each) for each in columns]
+    names = [name for name in rows[0] if any(row[name] for row in rows)]
+    print_table(["", *(each.state for each in columns)], [(name, *(row[name] for row in rows)) for name in names])
+    if found.gates is not None:
         click.echo()
         for gate in Gate:
-            _print_gate(report, gate)
-    if seen is not None:
+            _print_gate(found.gates, gate)
+    if found.traffic is not None:
+        since, before = found.traffic.since, found.traffic.before
         click.echo()
-        click.echo(f"  since the switch    {_traffic(seen[0])}")
-        click.echo(f"  as long before      {_traffic(seen[1])}")
-        silent = sorted(seen[1].domains - seen[0].domains)
+        click.echo(f"  since the switch    {_traffic(since)}")
+        click.echo(f"  as long before      {_traffic(before)}")
+        silent = sorted({*before.domains} - {*since.domains})
         if silent:
             click.echo(wrapped(printable(f"  silent since        {', '.join(silent[:20])}"), " " * 22))
     click.echo()
-    for line in next_steps(entry, entries, report, now=now):
+    for line in found.next:
         click.echo(wrapped(f"next: {printable(line)}", "      "))
     click.echo()
 
 
 def _print_finding(one: GateFinding) -> None:
-    """As long as `gates_record` has it, so that it is the same from afar."""
-    print_line(one.verdict, one.gate, one.text[:MAX_TEXT], one.evidence[:MAX_TEXT], one.fix)
+    print_line(Mark(one.verdict), one.gate, one.text, one.evidence, one.fix)
 
 
-def _print_gate(report: GateReport, gate: Gate) -> None:
+def _print_gate(gates: Gates, gate: Gate) -> None:
     """What is wrong at a gate, or that all is well."""
-    found = [one for one in report.findings if one.gate is gate]
+    found = [one for one in gates.findings if one.gate == gate]
     loud = [one for one in found if one.verdict in _LOUD]
     for one in loud:
         _print_finding(one)
     if found and not loud:
-        passed = [one for one in found if one.verdict is Mark.PASS]
+        passed = [one for one in found if one.verdict == Mark.PASS]
         more = f" (and {len(passed) - 1} more)" if len(passed) > 1 else ""
         best = (passed or found)[0]
-        print_line(best.verdict, gate, f"{best.text}{more}")
+        print_line(Mark(best.verdict), gate, f"{best.text}{more}")
 
 
-def _olds(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:
-    if entry.state is State.NEXT:
-        return list(course.replaced(entry, entries))
-    return [entries[number] for number in entry.replaces if number in entries]
-
-
-def _row(entry: Entry) -> dict[str, str]:
-    leaf = entry.leaf
+def _row(one: Certificate) -> dict[str, str]:
     return {
-        "id": entry.id,
-        "names": ", ".join(course.names_of(entry)),
-        "issuer": leaf.issuer,
-        "key": leaf.key,
-        "serial": leaf.serial,
-        "SHA-256": leaf.sha256[:32] + ellipsis(),
-        "TLSA 3 1 1": leaf.spki_sha256[:32] + ellipsis(),
-        "valid from": moment(leaf.not_before),
-        "valid until": moment(leaf.not_after),
-        "presented from": moment(entry.current_from),
-        "presented until": moment(entry.current_until),
-        "planned for": moment(entry.switch_at),
-        "must staple": "yes" if entry.must_staple else "",
+        "id": one.id,
+        "names": ", ".join(one.names),
+        "issuer": one.issuer,
+        "key": one.key,
+        "serial": one.serial,
+        "SHA-256": one.sha256[:32] + ellipsis(),
+        "TLSA 3 1 1": one.spki_sha256[:32] + ellipsis(),
+        "valid from": moment(one.not_before),
+        "valid until": moment(one.not_after),
+        "presented from": moment(one.current_from or 0.0),
+        "presented until": moment(one.current_until or 0.0),
+        "planned for": moment(one.switch_at or 0.0),
+        "must staple": "yes" if one.must_staple else "",
     }
 
 
-def _traffic(one: Traffic) -> str:
-    refused = f", {one.wanted_tls} refused for want of TLS" if one.wanted_tls else ""
+def _traffic(one: TrafficCount) -> str:
+    refused = f", {one.refused_for_want_of_tls} refused for want of TLS" if one.refused_for_want_of_tls else ""
     return f"{one.over_tls} messages over TLS from {len(one.domains)} domains, {one.in_clear} in clear{refused}"
 
 
-def print_partners(partners: Sequence[Partner]) -> None:
+def print_partners(partners: Sequence[NoticePartner]) -> None:
     """Who is to be told, on standard error, beside the text for them."""
     for one in partners:
         sign = "told " if one.told else "TO TELL"
-        click.echo(printable(f"{sign:<8} {one.name}  ({'; '.join(one.why)})"), err=True)
+        click.echo(printable(f"{sign:<8} {one.partner}  ({'; '.join(one.why)})"), err=True)
     if not partners:
         click.echo("nobody is known who might expect the current certificate", err=True)

@@ -1,19 +1,42 @@
-"""What the `certificate` commands share: how a refusal ends one."""
+"""What the `certificate` commands share: how a refusal ends one, and which certificate is meant."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
 from gatepost.manage.cli.lazy import LazyGroup
+from gatepost.manage.cli.options import server_of
 
 if TYPE_CHECKING:
+    from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.refusal import Refusal
 
 
 class CertificateGroup(LazyGroup):
-    """Options are few, and the text of a refusal says all that its fields do."""
+    """Options are few, and the text of a refusal says all that its fields do, unless it points to them."""
 
     def end(self, refusal: Refusal) -> NoReturn:
         """With the text alone."""
-        refusal.errors = ()
+        if "othing was done" not in refusal.text:
+            refusal.errors = ()
         super().end(refusal)
+
+
+def addressable(client: Client, number: str) -> str:
+    """The same certificate, for another gateway by a name that can be a part of a path: its id, where its label cannot.
+
+    Raises Refusal (MISSING).
+    """
+    if server_of() is None or (number and "/" not in number and number.strip(".")):
+        return number
+    from gatepost.manage.use_cases.certificates import GetInventory, get_inventory  # noqa: PLC0415 - seldom needed
+    from gatepost.manage.use_cases.refusal import Kind, Refusal  # noqa: PLC0415 - as above
+
+    known = client.call(get_inventory, GetInventory()).certificates
+    labelled = [one for one in known if number and one.label == number]
+    if len(labelled) > 1:
+        labelled = [one for one in labelled if one.state == "current"] or labelled
+    if len(labelled) != 1:
+        text = f"no single certificate goes by {number!r} (found: {', '.join(one.id for one in labelled) or 'none'})"
+        raise Refusal(Kind.MISSING, f"{text}; `gatepost certificate list` shows those there are")
+    return labelled[0].id

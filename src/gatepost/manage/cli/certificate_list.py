@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
+from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.certificate_view import print_certificate, print_list, print_requests
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases import certificates
-from gatepost.manage.use_cases.certificates import listing_record
+from gatepost.manage.use_cases.certificates import (
+    GetCertificate,
+    GetInventory,
+    ListCertificateHistory,
+    get_certificate,
+    get_inventory,
+    list_certificate_history,
+)
+from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from gatepost.manage.use_cases.certificates import CertificateChange
 
 
 _COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
@@ -33,32 +42,37 @@ def list_(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 3 not readable.
     """
-    found, now = door(config)(certificates.everything), time.time()
+    found = client(config).call(get_inventory, GetInventory())
     for line in found.trouble:
         click.echo(f"[[certificate]]: {line}", err=True)
     if as_json:
-        print_json(listing_record(found, now))
+        servers, clients = (
+            [one for one in found.certificates if one.purpose == purpose] for purpose in ("server", "client")
+        )
+        print_json(msgspec.to_builtins(found) | {"certificates": servers, "client_identities": clients})
         return
-    print_list(found.entries, now)
+    print_list(found.certificates)
     print_requests(found.requests)
     for path in found.directories:
         click.echo(f"watched: {printable(path)}", err=True)
 
 
 @click.command()
-@click.argument("number", metavar="ID")
+@request_options(GetCertificate)
 @config_option
 @json_option
-def show(number: str, config: str | None, as_json: bool) -> None:
+def show(request: GetCertificate, config: str | None, as_json: bool) -> None:
     """Everything about a certificate. ID: its id, the beginning of its SHA-256 thumbprint, or its label.
 
     Exit codes: 0 found, 2 no such certificate, 3 not readable.
     """
-    record = door(config)(certificates.details, number)
+    there = client(config)
+    request.certificate = addressable(there, request.certificate)
+    found = there.call(get_certificate, request)
     if as_json:
-        print_json(record)
+        print_json(found)
     else:
-        print_certificate(record)
+        print_certificate(found)
 
 
 @click.command()
@@ -70,13 +84,13 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there is nothing), 3 not readable.
     """
-    rows = door(config)(certificates.change_records, limit)
+    rows = list(every(client(config).call, list_certificate_history, ListCertificateHistory(), limit))
     if as_json:
         print_json(rows)
     else:
         print_table(_COLUMNS, [_cells(row) for row in rows])
 
 
-def _cells(row: Mapping[str, Any]) -> list[object]:
-    shown = dict(row) | {"at": moment(row["at"]), "names": ", ".join(row["names"])}
+def _cells(row: CertificateChange) -> list[object]:
+    shown = msgspec.structs.asdict(row) | {"at": moment(row.at), "names": ", ".join(row.names)}
     return [shown[column] for column in _COLUMNS]

@@ -6,20 +6,25 @@ from pathlib import Path
 
 import click
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.certificate_table import base_url as checked_url
-from gatepost.manage.use_cases.certificate_table import published_record, table_files, write_table
+from gatepost.manage.use_cases.certificate_table import (
+    GetCertificateTable,
+    base_url,
+    get_certificate_table,
+    write_table,
+)
 from gatepost.node.privileges import as_caller
 
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--base-url", default="", help="Where DIR will be served, https://…, for the links in the feed.")
+@request_options(GetCertificateTable)
 @config_option
 @json_option
-def publish(directory: Path, base_url: str, config: str | None, *, as_json: bool) -> None:
+def publish(directory: Path, request: GetCertificateTable, config: str | None, *, as_json: bool) -> None:
     """Write the certificate table for partners into DIR: a page (index.html), JSON, an Atom feed, bundles.
 
     It has the server certificates that are current, next and deprecated, with all that a partner's connector needs, and
@@ -30,12 +35,12 @@ def publish(directory: Path, base_url: str, config: str | None, *, as_json: bool
     Exit codes: 0 done (also if nothing changed), 1 there is no certificate to publish and nothing was written, 2 DIR
     cannot be written or --base-url is none, 3 not readable.
     """
-    base = checked_url(base_url)
-    table = door(config)(table_files, base)
+    base_url(request.base_url)  # before anybody is asked
+    table = client(config).call(get_certificate_table, request)
     for line in table.notes:
         click.echo(f"note: {printable(line)}", err=True)
     with as_caller():
-        done = published_record(write_table(table, directory))
+        done = write_table(table, directory)
     if as_json:
         print_json(done)
     else:

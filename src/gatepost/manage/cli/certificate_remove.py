@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.certificate_group import addressable
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, force_option
-from gatepost.manage.use_cases import certificate_removal
+from gatepost.manage.use_cases.certificate_removal import (
+    RemoveCertificate,
+    RemoveDirectory,
+    remove_certificate,
+    remove_directory,
+)
+from gatepost.manage.use_cases.certificate_requests import RemoveCertificateRequest, remove_certificate_request
+from gatepost.manage.use_cases.certificates import GetInventory, get_inventory
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.certificate_removal import Removed
+    from gatepost.manage.use_cases.client import Client
 
 
 @click.command()
@@ -24,4 +39,17 @@ def remove(number: str, force: str, note: str, config: str | None) -> None:
 
     Exit codes: 0 removed, 1 it is needed, 2 no such certificate, 3 not readable.
     """
-    click.echo(door(config)(certificate_removal.remove, number, force=force, note=note))
+    click.echo(_removed(client(config), number, force, note).text)
+
+
+def _removed(there: Client, number: str, force: str, note: str) -> Removed:
+    """What goes by that name: a request before a directory before a certificate."""
+    known = there.call(get_inventory, GetInventory())
+    why = f"forced: {force}" if force else note
+    if number.lower() in {one.id for one in known.requests}:
+        return there.call(remove_certificate_request, RemoveCertificateRequest(request=number.lower(), note=why))
+    for path in (number, str(Path(number).absolute())):
+        if path in known.directories:
+            return there.call(remove_directory, RemoveDirectory(directory=path, note=why))
+    request = RemoveCertificate(certificate=addressable(there, number), force=force, note=note)
+    return there.call(remove_certificate, request)

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.options import BAD_INPUT, administrator, author, config_option, fail, gateway_of, server_of
-from gatepost.manage.use_cases.certificate_requests import checked_wish, request_certificate
-from gatepost.manage.use_cases.inventory import inventory_of
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, gateway_of, server_of
+from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.use_cases.certificate_requests import (
+    RegisterRequest,
+    RequestCertificate,
+    checked_wish,
+    register_request,
+    request_certificate,
+)
 from gatepost.node.privileges import as_caller
-from gatepost.pki.certificates.entry import Purpose
-from gatepost.pki.certificates.request import KEY_TYPES, Wish, made_request
+from gatepost.pki.certificates.request import made_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gatepost.pki.certificates.request import Request
+    from gatepost.manage.use_cases.certificates import CertificateRequest
 
 
 @click.command()
-@click.option(
-    "--name", "names", multiple=True, metavar="HOST", help="A name in it; the first is also the CN. May be repeated."
-)
-@click.option("--key-type", "key", type=click.Choice(list(KEY_TYPES)), default="ec-p256", show_default=True)
-@click.option("--client", is_flag=True, help="For a client identity, which outbound connectors present.")
-@click.option("--organization", default="", help="Whose client identity it is.")
-@click.option("--label", default="", help="By which connectors name it, or a name for people.")
-@click.option(
-    "--must-staple", is_flag=True, help="Ask for a certificate that counts only with a stapled OCSP response."
-)
+@request_options(RequestCertificate)
 @click.option(
     "-o",
     "--output",
@@ -43,7 +39,7 @@ if TYPE_CHECKING:
     help="Where the request goes. Default: standard output.",
 )
 @config_option
-def request(names: tuple[str, ...], output: str, config: str | None, client: bool, **asked: str | bool) -> None:
+def request(request: RequestCertificate, output: str, config: str | None) -> None:
     """Make a key and a request for a certificate (CSR, PKCS#10).
 
     The key waits in the store, sealed with store.master_key, or without one in a file of mode 0600 beside the output,
@@ -53,11 +49,8 @@ def request(names: tuple[str, ...], output: str, config: str | None, client: boo
 
     Exit codes: 0 made, 2 wrong use or a file that cannot be written, 3 not readable.
     """
-    purpose = Purpose.CLIENT if client else Purpose.SERVER
-    organization, label = str(asked["organization"]), str(asked["label"])
-    wish = Wish(names, str(asked["key"]), purpose, organization, label, must_staple=bool(asked["must_staple"]))
     with _reserved(output) as write:
-        made, csr = _made(config, wish, output)
+        made, csr = _made(config, request, output)
         write(csr)
     where = f"in {made.key_file}" if made.key_file else "sealed in the store"
     then = "when the certificate comes: gatepost certificate add ISSUED.pem"
@@ -66,24 +59,21 @@ def request(names: tuple[str, ...], output: str, config: str | None, client: boo
         click.echo(csr.decode(), nl=False)
 
 
-def _made(config: str | None, wish: Wish, output: str) -> tuple[Request, bytes]:
+def _made(config: str | None, request: RequestCertificate, output: str) -> tuple[CertificateRequest, bytes]:
     """Sealed, there or here; without a master key here its key is written beside the output."""
-    if server_of() is not None:
-        return door(config)(request_certificate, wish)
-    gateway = gateway_of(config)
-    with inventory_of(gateway) as inventory:
-        if inventory.seals:
-            return request_certificate(gateway, administrator(), wish)
-        if output == "-":
-            fail(
-                BAD_INPUT,
-                "no store.master_key is set, so the key is written beside the request: name a file with -o FILE",
-            )
-        wanted = checked_wish(gateway, wish)
-        csr, key = made_request(wanted)
-        key_file = Path(output).absolute().with_suffix(".key")
-        _fill(_opened(key_file, 0o600), key_file, key)
-        return inventory.requests.add_with_file(wanted, csr, key_file, author=author(), now=time.time()), csr
+    there = client(config)
+    if server_of() is not None or (gateway := gateway_of(config)).settings.store.master_key:
+        made = there.call(request_certificate, request).value
+        return made.request, made.csr.encode("ascii")
+    if output == "-":
+        fail(
+            BAD_INPUT, "no store.master_key is set, so the key is written beside the request: name a file with -o FILE"
+        )
+    csr, key = made_request(checked_wish(gateway, request.wish))
+    key_file = Path(output).absolute().with_suffix(".key")
+    _fill(_opened(key_file, 0o600), key_file, key)
+    register = RegisterRequest(**msgspec.structs.asdict(request), csr=csr, key_file=str(key_file))
+    return there.call(register_request, register), csr
 
 
 @contextmanager

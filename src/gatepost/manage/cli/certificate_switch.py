@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from gatepost.analysis.checks.gates import Light, gates_record
+from gatepost.analysis.checks.gates import Light
 from gatepost.manage.cli.certificate_changeover_text import print_gates
+from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.check import progress
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, force_option, json_option
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json
-from gatepost.manage.cli.times import AHEAD
-from gatepost.manage.use_cases import changeover_steps as steps
-from gatepost.manage.use_cases.changeover_steps import GatesClosed, switch_record
+from gatepost.manage.use_cases.certificate_shapes import GatesLook
+from gatepost.manage.use_cases.changeover_steps import (
+    CancelOnlySwitch,
+    CancelSwitch,
+    RollBackLastSwitch,
+    RollBackSwitch,
+    StageCertificate,
+    SwitchCertificate,
+    WithdrawCertificate,
+    cancel_only_switch,
+    cancel_switch,
+    roll_back_last_switch,
+    roll_back_switch,
+    stage_certificate,
+    switch_certificate,
+    withdraw_certificate,
+)
+from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.pki.certificates import lifecycle as course
+from gatepost.pki.certificates.lifecycle import ROLL_BACK_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +43,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("number", metavar="ID")
-@click.option(
-    "--replaces", "named", multiple=True, metavar="ID", help="It takes the place of this one too. Repeatable."
-)
+@request_options(StageCertificate)
 @config_option
 @json_option
-def stage(number: str, named: tuple[str, ...], config: str | None, as_json: bool) -> None:
+def stage(request: StageCertificate, config: str | None, as_json: bool) -> None:
     """Say which current certificates a next one takes the place of, where that is not plain by names and kind of key.
 
     `gatepost certificate add` has staged it already. A deprecated one is staged once more: the way back to it when the
@@ -39,17 +54,18 @@ def stage(number: str, named: tuple[str, ...], config: str | None, as_json: bool
 
     Exit codes: 0 done, 1 refused, 2 no such certificate, 3 not readable.
     """
-    changed = door(config)(steps.stage, number, named)
-    _say(as_json, {"id": changed.id, "replaces": list(changed.replaces)}, _replacing(changed.replaces, "will take"))
+    there = client(config)
+    request.certificate = addressable(there, request.certificate)
+    staged = there.call(stage_certificate, request)
+    _say(as_json, {"id": staged.id, "replaces": staged.replaces}, _replacing(staged.replaces, "will take"))
 
 
 @click.command()
-@click.argument("number", metavar="ID")
-@click.option("--at", type=AHEAD, metavar="TIME", help="Then, by the running gateway: 2026-12-01T02:00 (UTC), or 2h.")
+@request_options(SwitchCertificate, force="")
 @force_option("Whatever the gates say. The reason is in the history.")
 @config_option
 @json_option
-def switch(number: str, at: float | None, force: str, config: str | None, as_json: bool) -> None:
+def switch(request: SwitchCertificate, force: str, config: str | None, as_json: bool) -> None:
     """Present a staged certificate to new sessions, now or at a time. Running sessions keep what they have.
 
     The gates are looked at first, and with --at once more when the time has come; while one is red nothing is switched
@@ -59,37 +75,46 @@ def switch(number: str, at: float | None, force: str, config: str | None, as_jso
     Exit codes: 0 done, or planned; 1 a gate is red, or refused; 2 wrong use or no such certificate; 3 a gate could not
     be looked at.
     """
+    there = client(config)
+    request.certificate, request.force = addressable(there, request.certificate), force
     progress("looking at the gates …")
     try:
-        done = door(config)(steps.switch, number, at=at, force=force)
-    except GatesClosed as closed:
+        done = there.call(switch_certificate, request)
+    except Refusal as refusal:
         progress("")
-        if as_json:
-            gates = gates_record(closed.report)
-            print_json({"id": closed.report.entry.id, "switched": False, "planned": None, "gates": gates})
-        else:
-            print_gates(closed.report)
+        _print_refused(refusal, as_json=as_json)
         raise
     finally:
         progress("")
-    _tell_switch(done, as_json=as_json)
+    _print_switched(done, as_json=as_json)
 
 
-def _tell_switch(done: Switched, *, as_json: bool) -> None:
-    new, report = done.new, done.report
-    if done.is_planned:
-        how = "whatever the gates but the key's say then" if new.forced else "if the gates are open then"
-        text = f"{new.id} becomes current at {moment(new.switch_at)}, {how}"
-        if report.light is not Light.GREEN and not new.forced:
-            text += f"\nnow they are not: {report.reasons}"
+def _print_refused(refusal: Refusal, *, as_json: bool) -> None:
+    """What the gates said, if it is they that refuse; one that could not be looked at ends the command with 3."""
+    if "gates" not in refusal.more:
+        return
+    gates = msgspec.convert(refusal.more["gates"], GatesLook)
+    if gates.light == Light.UNKNOWN:
+        refusal.kind = Kind.UNREADABLE
+    if as_json:
+        print_json({"id": gates.id, "switched": False, "planned": None, "gates": gates})
     else:
-        text = f"{new.id} is current{_replacing([one.id for one in done.olds], ', and took')}"
-        if done.olds:
-            text += (
-                f"\nto take it back until {moment(course.roll_back_until(new))}: "
-                "gatepost certificate changeover roll-back"
-            )
-    _say(as_json, switch_record(done), text)
+        print_gates(gates, gates.certificate)
+
+
+def _print_switched(done: Switched, *, as_json: bool) -> None:
+    new = done.certificates[0]
+    if not done.switched:
+        how = "whatever the gates but the key's say then" if new.forced else "if the gates are open then"
+        text = f"{new.id} becomes current at {moment(done.planned or 0.0)}, {how}"
+        if done.gates.light != Light.GREEN and not new.forced:
+            text += f"\nnow they are not: {done.gates.reasons}"
+    else:
+        text = f"{new.id} is current{_replacing(done.replaced, ', and took')}"
+        if done.replaced:
+            until = moment((new.current_from or 0.0) + ROLL_BACK_SECONDS)
+            text += f"\nto take it back until {until}: gatepost certificate changeover roll-back"
+    _say(as_json, done, text)
 
 
 @click.command()
@@ -101,8 +126,12 @@ def cancel(number: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done, 1 nothing is planned, 2 no such certificate, 3 not readable.
     """
-    entry = door(config)(steps.cancel, number)
-    _say(as_json, {"id": entry.id, "planned": None}, f"{entry.id} stays staged, without a time")
+    there = client(config)
+    if number:
+        one = there.call(cancel_switch, CancelSwitch(certificate=addressable(there, number)))
+    else:
+        one = there.call(cancel_only_switch, CancelOnlySwitch())
+    _say(as_json, {"id": one.id, "planned": None}, f"{one.id} stays staged, without a time")
 
 
 @click.command("roll-back")
@@ -116,35 +145,40 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
     ID: the one that was switched to; without it the last one. Exit codes: 0 done, 1 refused, 2 no such certificate, 3
     not readable.
     """
-    new, olds, warnings = door(config)(steps.roll_back, number, note=note)
-    for one in warnings:
+    there = client(config)
+    if number:
+        done = there.call(roll_back_switch, RollBackSwitch(certificate=addressable(there, number), note=note))
+    else:
+        done = there.call(roll_back_last_switch, RollBackLastSwitch(note=note))
+    for one in done.warnings:
         click.echo(f"warning: {one}", err=True)
-    current = [one.id for one in olds]
-    _say(as_json, {"id": new.id, "current": current}, f"{', '.join(current)} is current again; {new.id} is staged")
+    text = f"{', '.join(done.current)} is current again; {done.id} is staged"
+    _say(as_json, {"id": done.id, "current": done.current}, text)
 
 
 @click.command()
-@click.argument("number", metavar="ID")
+@request_options(WithdrawCertificate, force="")
 @force_option("Though it can still be rolled back to.")
 @config_option
 @json_option
-def withdraw(number: str, force: str, config: str | None, as_json: bool) -> None:
+def withdraw(request: WithdrawCertificate, force: str, config: str | None, as_json: bool) -> None:
     """Retire a deprecated certificate for good: its key is destroyed, its entry stays as history.
 
     Exit codes: 0 done, 1 refused, 2 no such certificate, 3 not readable.
     """
-    entry = door(config)(steps.withdraw, number, force=force)
-    left = entry.key_file
-    if left:
-        click.echo(f"its key was never in the store: remove {left} yourself", err=True)
-    _say(as_json, {"id": entry.id, "state": "retired", "key_left": left}, f"{entry.id} is retired")
+    there = client(config)
+    request.certificate, request.force = addressable(there, request.certificate), force
+    one = there.call(withdraw_certificate, request)
+    if one.key_file:
+        click.echo(f"its key was never in the store: remove {one.key_file} yourself", err=True)
+    _say(as_json, {"id": one.id, "state": "retired", "key_left": one.key_file}, f"{one.id} is retired")
 
 
 def _replacing(olds: Sequence[str], verb: str) -> str:
     return f"{verb} the place of {', '.join(olds)}" if olds else f"{verb} nobody's place"
 
 
-def _say(as_json: bool, record: dict[str, Any], text: str) -> None:
+def _say(as_json: bool, record: object, text: str) -> None:
     if as_json:
         print_json(record)
     else:

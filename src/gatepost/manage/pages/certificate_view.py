@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gatepost.manage.use_cases.certificate_shapes import Certificate
 from gatepost.manage.use_cases.certificates import common_name
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
@@ -56,9 +57,11 @@ def way_back(entry: Entry, now: float) -> Life | None:
     return Life(left / _DAY, f"{hours} h {minutes} min left", "pass" if left > _DAY / 4 else "warn")
 
 
-def label_of(entry: Entry) -> str:
+def label_of(one: Entry | Certificate) -> str:
     """What people call it: its label, its first name, or its CN."""
-    return entry.label or next(iter(names_of(entry)), "") or common_name(entry.leaf.subject)
+    if isinstance(one, Certificate):
+        return one.label or next(iter(one.names), "") or common_name(one.subject)
+    return one.label or next(iter(names_of(one)), "") or common_name(one.leaf.subject)
 
 
 def pin_of(entry: Entry) -> str:

@@ -10,39 +10,41 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, row, way_back
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import gateway_of, needs
+from gatepost.manage.pages.guard import context_of, gateway_of, needs
 from gatepost.manage.pages.pages import link, render
 from gatepost.manage.pages.paging import foot, paged
-from gatepost.manage.use_cases.acme_orders import AcmeState, acme_record, acme_state, renewal_source
-from gatepost.manage.use_cases.certificate_removal import needed
+from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, acme_state, get_acme_status, renewal_source
+from gatepost.manage.use_cases.acme_renewal import last_renewal
+from gatepost.manage.use_cases.certificate_removal import RemoveCertificate, needed
+from gatepost.manage.use_cases.certificate_requests import GetCertificateRequest, get_certificate_request
+from gatepost.manage.use_cases.certificate_shapes import certificate_of
 from gatepost.manage.use_cases.certificate_table import published_table
 from gatepost.manage.use_cases.certificates import (
     STATES,
     certificate,
-    certificate_record,
-    change_record,
+    certificate_detail,
+    change_of,
     history,
     in_order,
-    list_record,
     listing,
     presented_where,
-    request,
-    request_record,
+    waiting_request,
 )
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.published_json import table_record, version_of
 from gatepost.pki.certificates.publisher import Roots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from starlette.requests import Request
 
     from gatepost.manage.access.principal import Principal
@@ -79,7 +81,7 @@ def _list(asked: Request, purpose: Purpose) -> Response:
     q, state = query.get("q", "").strip(), query.get("state", "")
     wanted = [one for one in in_order(found.entries, purpose) if _matches(one, q.lower(), state, query)]
     name = "certificates" if purpose is Purpose.SERVER else "client-identities"
-    if file := exported(asked, name, _COLUMNS, lambda: [list_record(one, now) for one in wanted]):
+    if file := exported(asked, name, _COLUMNS, lambda: [_record(certificate_of(one, now)) for one in wanted]):
         return file
     page = paged(asked, wanted, found.version)
     return render(
@@ -125,24 +127,24 @@ def _attention(found: Listing, purpose: Purpose, now: float) -> dict[str, Any]:
 
 def _requests(asked: Request) -> Response:
     principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
-    waiting = listing(gateway).requests
-    if file := exported(asked, "requests", _REQUEST_COLUMNS, lambda: [request_record(one) for one in waiting]):
+    waiting = [waiting_request(one) for one in listing(gateway).requests]
+    if file := exported(asked, "requests", _REQUEST_COLUMNS, lambda: map(_record, waiting)):
         return file
     may_change = principal.may(Scope.CERTIFICATES)
     return render(asked, "certificates/requests.html", rows=waiting, may_change=may_change)
 
 
 def _request(asked: Request) -> Response:
-    principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
-    found, csr = request(gateway, asked.path_params["number"])
-    may_change = principal.may(Scope.CERTIFICATES)
-    return render(asked, "certificates/request.html", waiting=found, csr=csr.decode("ascii"), may_change=may_change)
+    may_change = needs(asked, Scope.READ).may(Scope.CERTIFICATES)
+    request = GetCertificateRequest(request=asked.path_params["number"])
+    found = execute(get_certificate_request, context_of(asked), request)
+    return render(asked, "certificates/request.html", waiting=found.request, csr=found.csr, may_change=may_change)
 
 
 def _history(asked: Request) -> Response:
     needs(asked, Scope.READ)
-    changes = [change_record(one) for one in history(gateway_of(asked), _CHANGES)]
-    if file := exported(asked, "certificate-history", _CHANGE_COLUMNS, lambda: changes):
+    changes = [change_of(one) for one in history(gateway_of(asked), _CHANGES)]
+    if file := exported(asked, "certificate-history", _CHANGE_COLUMNS, lambda: map(_record, changes)):
         return file
     page = paged(asked, changes)
     return render(asked, "certificates/history.html", rows=page.rows, foot=foot(page, "changes"))
@@ -164,8 +166,8 @@ def _one(asked: Request) -> Response:
             )
         headers = {"content-disposition": f'attachment; filename="{entry.id}.pem"'}
         return Response(chain, media_type="application/x-pem-file", headers=headers)
-    record = certificate_record(entry, chain, now)
-    if file := exported(asked, f"certificate-{entry.id}", _COLUMNS, lambda: [record]):
+    record = certificate_detail(entry, chain, now)
+    if file := exported(asked, f"certificate-{entry.id}", _COLUMNS, lambda: [_record(record)]):
         return file
     return render(
         asked,
@@ -177,35 +179,38 @@ def _one(asked: Request) -> Response:
         life=life(entry, now),
         pin=pin_of(entry),
         where=presented_where(gateway, entry),
-        changes=[change_record(one) for one in history(gateway, _OF_ONE, entry.id)],
+        changes=[change_of(one) for one in history(gateway, _OF_ONE, entry.id)],
         order=_order(gateway, principal, entry),
         missed=needed(entry, listing(gateway).entries, gateway),
         version=version,
+        limits=limits(RemoveCertificate),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
 
+def _record(one: msgspec.Struct) -> dict[str, Any]:
+    """For a file."""
+    record: dict[str, Any] = msgspec.to_builtins(one)
+    return record
+
+
 def _order(gateway: Gateway, who: Principal, entry: Entry) -> dict[str, Any] | None:
     """When it is renewed by ACME, None if it is not."""
-    state = _acme_state(gateway, who)
-    mine = [one for one in (state.orders if state else ()) if one.entry is not None and one.entry.id == entry.id]
+    orders = acme_state(gateway, who).orders if gateway.settings.acme.is_on else ()
+    mine = [one for one in orders if one.entry is not None and one.entry.id == entry.id]
     return {"at": mine[0].renew_at, "source": renewal_source(mine[0])} if mine else None
 
 
-def _acme_state(gateway: Gateway, who: Principal) -> AcmeState | None:
-    return acme_state(gateway, who) if gateway.settings.acme.is_on else None
-
-
 def _acme(asked: Request) -> Response:
-    principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
+    principal, context = needs(asked, Scope.READ), context_of(asked)
     state, trouble = None, ""
     try:
-        state = _acme_state(gateway, principal)
+        state = execute(get_acme_status, context, GetAcmeStatus()) if context.settings.acme.is_on else None
     except Refusal as refusal:
         if wants_file(asked):
             raise  # an empty file would say that there are none
         trouble = refusal.text
-    records: Sequence[dict[str, Any]] = acme_record(state)["certificates"] if state else ()
+    records = [_record(one) for one in state.certificates] if state else []
     columns = tuple(records[0]) if records else ("names",)
     if file := exported(asked, "acme", columns, lambda: records):
         return file
@@ -216,7 +221,7 @@ def _acme(asked: Request) -> Response:
         state=state,
         orders=records,
         trouble=trouble,
-        run=gateway.renewing.last(),
+        job=last_renewal(context),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 

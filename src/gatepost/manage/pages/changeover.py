@@ -19,26 +19,37 @@ from starlette.routing import Route
 
 from gatepost.analysis.checks.gates import Light
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import Outcome
-from gatepost.manage.pages.certificate_forms import errors_of
+from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, way_back
-from gatepost.manage.pages.gate_looks import by_gate, followed, gate_items, keep, kept, waited
-from gatepost.manage.pages.guard import actor_of, gateway_of, needs
+from gatepost.manage.pages.gate_looks import by_gate, followed, gate_items, keep, kept, looked
+from gatepost.manage.pages.guard import context_of, gateway_of, needs
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.texts import amount
-from gatepost.manage.use_cases import changeover_steps as steps
 from gatepost.manage.use_cases.acme_orders import acme_state
-from gatepost.manage.use_cases.certificate_deeds import changes_told, switch_told
-from gatepost.manage.use_cases.certificates import change_record, common_name, history, listing, presented_where
-from gatepost.manage.use_cases.changeover import Look, notice, standing
-from gatepost.manage.use_cases.changeover_steps import GatesClosed
+from gatepost.manage.use_cases.certificates import change_of, common_name, history, listing, presented_where
+from gatepost.manage.use_cases.changeover import GetNotice, Look, get_notice, standing
+from gatepost.manage.use_cases.changeover_steps import (
+    CancelSwitch,
+    GatesClosed,
+    NotifyPartners,
+    RollBackSwitch,
+    StageCertificate,
+    SwitchCertificate,
+    WithdrawCertificate,
+    cancel_switch,
+    notify_partners,
+    roll_back_switch,
+    stage_certificate,
+    switch_certificate,
+    withdraw_certificate,
+)
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.presented import presented
-from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.times import ahead
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
-from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,19 +58,17 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.analysis.checks.gates import GateReport
-    from gatepost.analysis.checks.gates_partners import Partner
-    from gatepost.manage.access.actions import Action
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.changeover import Standing
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
 
 
 _CHANGES = 30
-_REASON = 500
 
-type _Done = tuple[str, str, dict[str, Any]]
-"""What is said, at which level, and what is recorded of it."""
+type _Said = tuple[str, str]
+"""What the next page says once, and at which level."""
 
 
 # the pages
@@ -94,7 +103,7 @@ def _page(
     if seen is not None and seen.entry.state is not entry.state:
         seen = None
     report = seen.report if seen else None
-    changes = [change_record(one) for one in history(gateway, _CHANGES, entry.id)]
+    changes = [change_of(one) for one in history(gateway, _CHANGES, entry.id)]
     form = {"when": "now", "at": "", "reason": ""} | given
     return render(
         asked,
@@ -109,7 +118,7 @@ def _page(
         light=str(report.light) if report else "",
         looked=seen.now if seen else None,
         traffic=_traffic(seen),
-        partners=_partners(seen.partners if seen and seen.partners else found.partners, entry),
+        partners=_partners([(one.name, one.why) for one in (seen.partners if seen else ()) or found.partners], entry),
         whole=seen is not None,
         back=way_back(entry, now) if found.can_roll_back else None,
         back_until=roll_back_until(entry) or None,
@@ -120,6 +129,7 @@ def _page(
         changes=changes[:10],
         form=form,
         errors=errors or {},
+        limits=limits(SwitchCertificate),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
@@ -165,26 +175,28 @@ def _traffic(seen: Look | None) -> dict[str, Any] | None:
     }
 
 
-def _partners(partners: Sequence[Partner], entry: Entry) -> list[dict[str, Any]]:
-    """Those that are to be told first."""
-    rows = [{"name": one.name, "why": one.why, "told": one.name in entry.told} for one in partners]
+def _partners(partners: Sequence[tuple[str, Sequence[str]]], entry: Entry) -> list[dict[str, Any]]:
+    """Those that are to be told first. partners: name and why."""
+    rows = [{"name": name, "why": why, "told": name in entry.told} for name, why in partners]
     return sorted(rows, key=lambda one: bool(one["told"]))
 
 
 def _notice(asked: Request) -> Response:
     """The text for partners, to be copied into a mail."""
     principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
-    found = notice(gateway, principal, asked.path_params["number"], quick=True)
-    seen = kept(gateway, found.entry.id)
+    entry = standing(gateway, asked.path_params["number"]).entry
+    found = execute(get_notice, context_of(asked), GetNotice(certificate=entry.id, quick=True))
+    seen = kept(gateway, entry.id)
+    partners = [(one.name, one.why) for one in seen.partners] if seen else []
     subject, _, body = found.text.partition("\n\n")
     return render(
         asked,
         "certificates/notice.html",
-        entry=found.entry,
-        name=label_of(found.entry),
+        entry=entry,
+        name=label_of(entry),
         subject=subject.removeprefix("Subject: "),
         body=body,
-        partners=_partners(seen.partners if seen and seen.partners else found.partners, found.entry),
+        partners=_partners(partners or [(one.partner, one.why) for one in found.partners], entry),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
@@ -204,14 +216,12 @@ def _presented(asked: Request) -> Response:
 
 def _look(asked: Request) -> Response:
     """With htmx what follows a look; without, the page when it has ended."""
-    principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
-    entry = standing(gateway, asked.path_params["number"]).entry
+    needs(asked, Scope.CERTIFICATES)
+    entry = standing(gateway_of(asked), asked.path_params["number"]).entry
     if asked.headers.get("hx-request") == "true":
         gates = gate_items(entry, {}, running=True)
         return render(asked, "certificates/gates.html", block="live", entry=entry, gates=gates, trouble="")
-    found = waited(gateway, principal, entry.id)
-    _looked(asked, found)
-    said, level = _said(found.report, entry)
+    said, level = _said(looked(context_of(asked), entry.id).report, entry)
     return see_other(asked, f"/certificates/{entry.id}/changeover#gates", said, level)
 
 
@@ -232,153 +242,121 @@ async def _live(asked: Request) -> Response:
         raise HTTPException(HTTPStatus.FORBIDDEN, "Begin the look from the page of the changeover.")
     needs(asked, Scope.CERTIFICATES)
     found = await run_in_threadpool(standing, gateway_of(asked), asked.path_params["number"])
-    return followed(asked, found.entry, lambda look: _looked(asked, look))
-
-
-def _looked(asked: Request, found: Look) -> None:
-    """Whoever had the gateway ask others is on record."""
-    _record(asked, "certificate-look", found.entry, {"light": str(found.report.light) if found.report else ""})
+    return followed(asked, found.entry)
 
 
 # the steps
 
 
 def _switch(asked: Request) -> Response:
-    principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
-    form = asked.state.form
+    needs(asked, Scope.CERTIFICATES)
+    form, gateway = asked.state.form, gateway_of(asked)
     entry = standing(gateway, asked.path_params["number"]).entry
     given = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
-    reason, detail = given["reason"][:_REASON], dict[str, Any]()
+    at = (given["at"] or " ") if given["when"] == "at" else ""  # a time that is left out is none
+    request = SwitchCertificate(certificate=entry.id, at=at, force=given["reason"])
     try:
-        at = _time(given["at"]) if given["when"] == "at" else None
-        with changes_told(gateway, principal, detail):
-            done = steps.switch(gateway, principal, entry.id, at=at, force=reason)
+        done = execute(switch_certificate, context_of(asked), request)
     except GatesClosed as closed:
         keep(gateway, Look(entry, {}, closed.report, None, (), closed.report.at))
-        _record(asked, "certificate-switch", entry, {"reasons": closed.report.reasons}, Outcome.REFUSED)
-        red = "A gate is red" if closed.report.light is Light.RED else "A gate could not be looked at"
-        what = "nothing overrides the key's gate" if closed.report.unusable else "mend it, or give a reason"
-        text = f"{red}, so that nothing was switched: {what}. {closed.report.reasons}"
-        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": text}, **given)
+        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": _closed(closed.report)}, **given)
     except Refusal as refusal:
-        _record(asked, "certificate-switch", entry, {"why": refusal.text}, Outcome.REFUSED)
-        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors_of(refusal), **given)
-    _record(asked, "certificate-switch", entry, detail | switch_told(done, reason))
-    if done.is_planned:
-        said = f"{label_of(entry)} becomes current at {_text(done.new.switch_at)}, if the gates are open then."
-        if reason:
-            said = f"{label_of(entry)} becomes current at {_text(done.new.switch_at)}, whatever the gates say then."
+        errors = {{"force": "reason"}.get(name, name): text for name, text in errors_of(refusal).items()}
+        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **given)
+    if done.planned and not done.switched:
+        then = "whatever the gates say then" if given["reason"] else "if the gates are open then"
+        said = f"{label_of(entry)} becomes current at {_text(done.planned)}, {then}."
     else:
         said = f"{label_of(entry)} is current. New sessions see it within two seconds."
-    return see_other(asked, _path(entry), said, "warn" if reason else "pass")
+    return see_other(asked, _path(entry), said, "warn" if given["reason"] else "pass")
 
 
-def _time(text: str) -> float:
-    """What a date field of a browser says (UTC), or "2h". Raises Refusal."""
-    try:
-        return ahead(text)
-    except ValueError as error:
-        wrong = FieldError("at", str(error))
-        raise Refusal(Kind.INPUT, str(error), [wrong]) from error
+def _closed(report: GateReport) -> str:
+    red = "A gate is red" if report.light is Light.RED else "A gate could not be looked at"
+    what = "nothing overrides the key's gate" if report.unusable else "mend it, or give a reason"
+    return f"{red}, so that nothing was switched: {what}. {report.reasons}"
 
 
 def _text(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _step(asked: Request, name: Action, do: Callable[[Gateway, Principal, Entry], _Done]) -> Response:
+def _step(asked: Request, do: Callable[[Context, Entry], _Said]) -> Response:
     """A step without a form of its own: done and said, or said why not."""
-    principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
-    entry = standing(gateway, asked.path_params["number"]).entry
-    changed: dict[str, Any] = {}
+    needs(asked, Scope.CERTIFICATES)
+    entry = standing(gateway_of(asked), asked.path_params["number"]).entry
     try:
-        with changes_told(gateway, principal, changed):
-            said, level, detail = do(gateway, principal, entry)
+        said, level = do(context_of(asked), entry)
     except Refusal as refusal:
-        _record(asked, name, entry, {"why": refusal.text}, Outcome.REFUSED)
-        return see_other(asked, _path(entry), f"Not done: {refusal.text}.", "fail")
-    _record(asked, name, entry, detail | changed)
+        return see_other(asked, _path(entry), f"Not done: {why_of(refusal)}.", "fail")
     return see_other(asked, _path(entry), said, level)
 
 
 def _cancel(asked: Request) -> Response:
-    def do(gateway: Gateway, who: Principal, entry: Entry) -> _Done:
-        steps.cancel(gateway, who, entry.id)
-        return f"{label_of(entry)} stays staged, without a time.", "pass", {}
+    def do(context: Context, entry: Entry) -> _Said:
+        execute(cancel_switch, context, CancelSwitch(certificate=entry.id))
+        return f"{label_of(entry)} stays staged, without a time.", "pass"
 
-    return _step(asked, "certificate-cancel", do)
+    return _step(asked, do)
 
 
 def _roll_back(asked: Request) -> Response:
-    note = asked.state.form.get("back_note", "").strip()[:_REASON]
+    note = asked.state.form.get("back_note", "").strip()
 
-    def do(gateway: Gateway, who: Principal, entry: Entry) -> _Done:
-        done = steps.roll_back(gateway, who, entry.id, note=note)
-        names = ", ".join(label_of(one) for one in done.current)
+    def do(context: Context, entry: Entry) -> _Said:
+        done = execute(roll_back_switch, context, RollBackSwitch(certificate=entry.id, note=note))
+        names = ", ".join(label_of(one) for one in done.certificates[1:])
         said = f"{names} is current again; {label_of(entry)} is staged. {' '.join(done.warnings)}".strip()
-        return said, "warn" if done.warnings else "pass", {"current": [one.id for one in done.current], "note": note}
+        return said, "warn" if done.warnings else "pass"
 
-    return _step(asked, "certificate-roll-back", do)
+    return _step(asked, do)
 
 
 def _withdraw(asked: Request) -> Response:
-    reason = asked.state.form.get("reason", "").strip()[:_REASON]
+    reason = asked.state.form.get("reason", "").strip()
 
-    def do(gateway: Gateway, who: Principal, entry: Entry) -> _Done:
-        left = steps.withdraw(gateway, who, entry.id, force=reason).key_file
+    def do(context: Context, entry: Entry) -> _Said:
+        request = WithdrawCertificate(certificate=entry.id, force=reason)
+        left = execute(withdraw_certificate, context, request).key_file
         said = f"{label_of(entry)} is retired, and its key is gone."
         if left:
             said = f"{label_of(entry)} is retired. Its key was never in the store: remove {left} yourself."
-        return said, "warn" if left else "pass", {"reason": reason}
+        return said, "warn" if left else "pass"
 
-    return _step(asked, "certificate-withdraw", do)
+    return _step(asked, do)
 
 
 def _stage(asked: Request) -> Response:
-    named = tuple(asked.state.form.getlist("replaces"))
+    named = asked.state.form.getlist("replaces")
 
-    def do(gateway: Gateway, who: Principal, entry: Entry) -> _Done:
-        changed = steps.stage(gateway, who, entry.id, named)
-        places = ", ".join(changed.replaces) or "nobody"
-        return (
-            f"{label_of(entry)} is staged, and will take the place of {places}.",
-            "pass",
-            {"replaces": changed.replaces},
-        )
+    def do(context: Context, entry: Entry) -> _Said:
+        staged = execute(stage_certificate, context, StageCertificate(certificate=entry.id, replaces=named))
+        places = ", ".join(staged.replaces) or "nobody"
+        return f"{label_of(entry)} is staged, and will take the place of {places}.", "pass"
 
-    return _step(asked, "certificate-stage", do)
+    return _step(asked, do)
 
 
-def _tell(asked: Request) -> Response:
+def _notify(asked: Request) -> Response:
     form = asked.state.form
-    partners, note = form.getlist("partner"), form.get("told_note", "").strip()[:_REASON]
-    everybody, waive = form.get("whom") == "all", form.get("how") == "waive"
 
-    def do(gateway: Gateway, who: Principal, entry: Entry) -> _Done:
-        done = steps.tell(gateway, who, entry.id, partners, everybody=everybody, waive=waive, note=note)
+    def do(context: Context, entry: Entry) -> _Said:
+        request = NotifyPartners(
+            certificate=entry.id,
+            partners=form.getlist("partner"),
+            everybody=form.get("whom") == "all",
+            waive=form.get("how") == "waive",
+            note=form.get("told_note", "").strip(),
+        )
+        done = execute(notify_partners, context, request)
         left = f"{amount(len(done.left), 'is', 'are')} left to be told." if done.left else "All of them know."
-        said = f"It is kept that {amount(len(done.told), 'partner knows', 'partners know')}. {left}"
-        return said, "pass", {"told": done.told, "waived": waive}
+        return f"It is kept that {amount(len(done.told), 'partner knows', 'partners know')}. {left}", "pass"
 
-    return _step(asked, "certificate-tell", do)
+    return _step(asked, do)
 
 
 def _path(entry: Entry) -> str:
     return f"/certificates/{entry.id}/changeover"
-
-
-def _record(
-    asked: Request, action: Action, entry: Entry, detail: dict[str, Any], outcome: Outcome = Outcome.DONE
-) -> None:
-    organization = entry.organization if entry.purpose is Purpose.CLIENT else ""
-    asked.app.state.accounts.record(
-        actor_of(asked),
-        action,
-        outcome=outcome,
-        organization=organization,
-        subject=entry.id,
-        detail=detail,
-    )
 
 
 _STEPS = {
@@ -387,7 +365,7 @@ _STEPS = {
     "roll-back": _roll_back,
     "withdraw": _withdraw,
     "stage": _stage,
-    "told": _tell,
+    "told": _notify,
 }
 
 ROUTES = [

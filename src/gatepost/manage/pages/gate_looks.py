@@ -1,7 +1,7 @@
 """Looks at the gates of a changeover: followed live by server-sent events, or waited for where there is no script.
 
 A look runs on a thread of its own, for it has a store of its own and waits for the world; few run at a time, those of
-REST among them (`Gateway.gates`), and each ends by itself within two minutes, whoever follows. The last one of each
+REST among them (`GatesLimit`), and each ends by itself within two minutes, whoever follows. The last one of each
 certificate is kept in this process for an hour, so that a page shows what was found without asking anybody; it decides
 nothing: a switch looks anew.
 """
@@ -13,6 +13,7 @@ import re
 import time
 from collections import OrderedDict
 from contextlib import suppress
+from dataclasses import replace
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,21 +21,22 @@ from starlette.responses import StreamingResponse
 
 from gatepost.analysis.checks.gates import Gate
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.pages.guard import gateway_of, who
+from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.pages import event, fragment
 from gatepost.manage.pages.texts import sentence
-from gatepost.manage.use_cases.changeover import look
+from gatepost.manage.use_cases.changeover import LookAtChangeover, look_at_changeover
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.pki.certificates.entry import Purpose
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from starlette.requests import Request
 
     from gatepost.analysis.checks.gates import GateFinding
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.changeover import Look
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
 
@@ -146,24 +148,23 @@ def _without(fix: str, records: Sequence[str]) -> str:
 # looking
 
 
-def waited(gateway: Gateway, principal: Principal, number: str) -> Look:
-    """Look and wait. Raises Busy, Refusal."""
-    return keep(gateway, look(gateway, principal, number))
+def looked(context: Context, number: str) -> Look:
+    """Look and wait; it is on record. Raises Busy, Refusal."""
+    return keep(context.gateway, execute(look_at_changeover, context, LookAtChangeover(certificate=number)))
 
 
-def followed(asked: Request, entry: Entry, looked: Callable[[Look], None]) -> StreamingResponse:
-    """Look, and tell of each gate as soon as it was looked at; "done" ends it. looked: is given the look in the end."""
-    stream = _Followed(asked, entry, looked).events()
+def followed(request: Request, entry: Entry) -> StreamingResponse:
+    """Look, and tell of each gate as soon as it was looked at; "done" ends it."""
+    stream = _Followed(request, entry).events()
     return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
 class _Followed:
     """One look and who follows it: the thread tells, the event loop writes."""
 
-    def __init__(self, asked: Request, entry: Entry, looked: Callable[[Look], None]) -> None:
-        self._asked = asked
+    def __init__(self, request: Request, entry: Entry) -> None:
+        self._request = request
         self._entry = entry
-        self._looked = looked
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._found: dict[Gate, list[GateFinding]] = {}
@@ -185,7 +186,7 @@ class _Followed:
 
     def _shown(self, *, running: bool, trouble: str = "") -> bytes:
         items = gate_items(self._entry, self._found, running=running)
-        return event(fragment(self._asked, "certificates/gates.html", "gates", gates=items, trouble=trouble))
+        return event(fragment(self._request, "certificates/gates.html", "gates", gates=items, trouble=trouble))
 
     def _tell(self, told: bytes | None) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody follows any more
@@ -197,10 +198,8 @@ class _Followed:
 
     def _run(self) -> None:
         """On the thread."""
-        gateway = gateway_of(self._asked)
         try:
-            found = keep(gateway, look(gateway, who(self._asked), self._entry.id, self._gate))
-            self._looked(found)
+            found = looked(replace(context_of(self._request), on_progress=self._gate), self._entry.id)
             self._found = by_gate(found.report.findings if found.report else ())
             self._tell(self._shown(running=False))
         except Refusal as refusal:

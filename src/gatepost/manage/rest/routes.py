@@ -9,9 +9,6 @@ import msgspec
 
 from gatepost.manage.rest import (
     accounts,
-    acme,
-    certificate_inventory,
-    certificates,
     checks,
     dkim,
     domain_verification,
@@ -86,9 +83,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *grants.ENDPOINTS,
     *mailbox_passwords.ENDPOINTS,
     *dkim.ENDPOINTS,
-    *certificates.ENDPOINTS,
-    *certificate_inventory.ENDPOINTS,
-    *acme.ENDPOINTS,
     *checks.ENDPOINTS,
     *accounts.ENDPOINTS,
 )

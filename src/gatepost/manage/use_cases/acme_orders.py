@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.acme.challenges import AcmeFailed
 from gatepost.pki.acme.duty import policy_hosts
@@ -17,8 +21,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.acme.issuer import Standing
+
+
+class GetAcmeStatus(msgspec.Struct, kw_only=True):
+    """All of it."""
+
+
+class AcmeOrder(msgspec.Struct):
+    """A certificate that there shall be. certificate: its id. Times: seconds since 1970; not_before: the next try."""
+
+    names: list[str]
+    certificate: str
+    state: str
+    not_after: float | None
+    renew_at: float | None
+    renew_at_from: str
+    tried: float | None
+    succeeded: float | None
+    failures: int
+    not_before: float | None
+    error: str
+
+
+class AcmeStatus(msgspec.Struct):
+    """ok: all are there, and the last attempts went well. directory: of the authority. account: its address there."""
+
+    ok: bool
+    directory: str
+    account: str
+    certificates: list[AcmeOrder]
 
 
 class AcmeState(NamedTuple):
@@ -59,19 +93,18 @@ def acme_state(gateway: Gateway, who: Principal) -> AcmeState:
         return AcmeState(issuer.url, issuer.kept().account, tuple(issuer.standing(hosts)))
 
 
-def acme_status(gateway: Gateway, who: Principal) -> dict[str, Any]:
-    """`acme_state`, for machines. Raises Refusal, as `issuer_of`."""
-    return acme_record(acme_state(gateway, who))
-
-
-def acme_record(state: AcmeState) -> dict[str, Any]:
-    """The same as JSON. The keys do not change."""
-    return {
-        "ok": state.ok,
-        "directory": state.directory,
-        "account": state.account,
-        "certificates": [_record(one) for one in state.orders],
-    }
+@use_case(
+    "GET /acme",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag="certificates",
+    commands=("certificate acme status",),
+    pages=("/certificates/acme",),
+)
+def get_acme_status(context: Context, request: GetAcmeStatus) -> AcmeStatus:  # noqa: ARG001 - it is all of it
+    """Certificates from an ACME authority: where each stands."""
+    state = acme_state(context.gateway, context.principal)
+    return AcmeStatus(state.ok, state.directory, state.account, [order_of(one) for one in state.orders])
 
 
 def renewal_source(one: Standing) -> str:
@@ -81,18 +114,22 @@ def renewal_source(one: Standing) -> str:
     return "authority" if one.progress.renew_at and one.progress.certificate == one.entry.id else "lifetime"
 
 
-def _record(one: Standing) -> dict[str, Any]:
+def order_of(one: Standing) -> AcmeOrder:
+    """For machines."""
     progress, entry = one.progress, one.entry
-    return {
-        "names": list(one.names),
-        "certificate": entry.id if entry else "",
-        "state": str(entry.state) if entry else "",
-        "not_after": entry.leaf.not_after if entry else None,
-        "renew_at": one.renew_at or None,
-        "renew_at_from": renewal_source(one),
-        "tried": progress.tried or None,
-        "succeeded": progress.succeeded or None,
-        "failures": progress.failures,
-        "not_before": progress.not_before or None,
-        "error": progress.error,
-    }
+    return AcmeOrder(
+        names=list(one.names),
+        certificate=entry.id if entry else "",
+        state=str(entry.state) if entry else "",
+        not_after=entry.leaf.not_after if entry else None,
+        renew_at=one.renew_at or None,
+        renew_at_from=renewal_source(one),
+        tried=progress.tried or None,
+        succeeded=progress.succeeded or None,
+        failures=progress.failures,
+        not_before=progress.not_before or None,
+        error=progress.error,
+    )
+
+
+USE_CASES: Final = (get_acme_status,)

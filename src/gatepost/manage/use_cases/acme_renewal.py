@@ -1,101 +1,255 @@
-"""Certificates asked for at an ACME authority now: by a command that waits, or behind a page or call, one at a time.
+"""Certificates asked for at an ACME authority now: a job that a page, a call or a command starts, one at a time.
 
-Whoever asks, this process or another, asks alone (`pki.acme.issuer.alone`).
+An authority takes from seconds to minutes. Whoever asks, this process or another, asks alone (`pki.acme.issuer.alone`).
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 import time
-from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from threading import Condition, Thread
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Outcome
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.acme_orders import issuer_of
+from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
+from gatepost.manage.use_cases.declaration import Cli, InQuery, Reply, Visibility, use_case
+from gatepost.manage.use_cases.jobs import Job, Jobs
+from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.pki.acme import issuer as issuers
+from gatepost.pki.acme.challenges import AcmeFailed
+from gatepost.pki.acme.duty import outcome as outcome_of
+from gatepost.pki.acme.schedule import Step
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gatepost.manage.access.accounts import Accounts
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.access.records import Actor
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.acme.issuer import Issuer
+    from gatepost.settings.model import Settings
 
 
 _log = logging.getLogger(__name__)
 
-_KEPT: Final = 20  # runs whose end can be asked for
+_TAG = "certificates"
+
+type _Wait = Annotated[float, Meta(ge=0, le=25, description="Seconds to wait for the end.")]
 
 
-class Renewal(NamedTuple):
-    """What came of one list of names. text: a sentence about the certificate that came, or why none did."""
+class RenewalLimit(ConcurrencyLimit):
+    """One at a time."""
+
+    def __init__(self, _: Settings | None = None) -> None:
+        super().__init__(1, 1, "certificates are being asked for just now; wait a minute")
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalSubject:
+    """names: all that the certificates shall bear, () if none is due. text: the first, or the name asked for."""
 
     names: tuple[str, ...]
+    text: str
+    kind: str = "renewal"
+    organization: str = ""
+
+
+class RenewCertificates(msgspec.Struct, kw_only=True):
+    """Which certificates, and how. name: that one shall bear; empty for all that are due.
+
+    at_once: also if nothing is due, or a failure is being waited out. staging: address of another authority, with which
+    all of it is gone through and nothing kept.
+    """
+
+    name: Annotated[str, Meta(max_length=300), Cli(argument=True, metavar="[NAME]")] = ""
+    at_once: Annotated[bool, Cli(option="now", help="Also if nothing is due, or a failure is being waited out.")] = (
+        False
+    )
+    staging: Annotated[str, Meta(max_length=1000)] = ""
+    wait: Annotated[_Wait, InQuery()] = 20.0
+
+
+class GetRenewal(msgspec.Struct, kw_only=True):
+    """Which one."""
+
+    id: Annotated[str, Meta(description="Of the renewal, as its beginning answered; it is kept for an hour.")]
+    wait: _Wait = 20.0
+
+
+class ForgetAcmeAccount(msgspec.Struct, kw_only=True):
+    """The one that there is."""
+
+
+class CertificateRenewal(msgspec.Struct):
+    """What came of one certificate. text: about the one that came, or why none did."""
+
+    names: list[str]
     ok: bool
     text: str
 
 
+class RenewalState(msgspec.Struct):
+    """Certificates that are asked for. names: of all of them; none if nothing is due.
+
+    results: of those that ended so far. trouble: why the authority could not be asked, "" if it could.
+    """
+
+    id: str
+    names: list[str]
+    done: bool
+    trouble: str
+    results: list[CertificateRenewal]
+
+
+class ForgottenAccount(msgspec.Struct):
+    """directory: of the authority at which the account was."""
+
+    directory: str
+
+
+@use_case(
+    "POST /acme/renewals",
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    status=201,
+    action="certificate-renew",
+    self_audited=True,
+    commands=("certificate acme renew",),
+    pages=("/certificates/acme/renew",),
+)
+def renew_certificates(context: Context, request: RenewCertificates) -> Reply[RenewalState]:
+    """Ask the ACME authority for the certificates that are due, or for one.
+
+    One at a time. Authorities limit how many they issue in a week. Another authority than that of the settings and
+    Let's Encrypt's staging needs the scope `owner`.
+    """
+    context.audit.describe(subject=request.name, staging=request.staging)
+    _check_authority(context, request.staging)
+    with issuer_of(context.gateway, context.principal, request.staging) as (issuer, hosts):
+        lists = _chosen(issuer, hosts, request)
+    names = tuple(name for one in lists for name in one)
+    subject = RenewalSubject(names, names[0] if names else request.name)
+    record = _recorder(context, subject)
+
+    def work(progress: Callable[[list[CertificateRenewal]], None]) -> list[CertificateRenewal]:
+        try:
+            results = renew(context.gateway, context.principal, request, progress)
+        except Refusal as refusal:
+            record(Outcome.FAILED, refusal.text)
+            raise
+        except Exception:
+            record(Outcome.FAILED, "it could not be asked for; the gateway's log says why")
+            raise
+        went_well = all(one.ok for one in results)
+        result = "; ".join(one.text for one in results) or "nothing is due"
+        record(Outcome.DONE if went_well else Outcome.FAILED, result)
+        return results
+
+    try:
+        job = context.kept(Jobs).start(subject, context.principal, work, limit=context.kept(RenewalLimit))
+    except Busy as busy:
+        busy.kind = Kind.UNREADABLE  # as while another process asks
+        raise
+    job.wait(request.wait)
+    return Reply(_state(job), location=f"/acme/renewals/{job.id}")
+
+
+@use_case(
+    "GET /acme/renewals/{id}",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    commands=("certificate acme renew",),
+)
+def get_renewal(context: Context, request: GetRenewal) -> RenewalState:
+    """What came of the certificates that were asked for, as far as it came."""
+    job = context.kept(Jobs).find(request.id, context.principal, RenewalSubject)
+    job.wait(request.wait)
+    return _state(job)
+
+
+@use_case(
+    "DELETE /acme/account",
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    action="certificate-acme-forget",
+    commands=("certificate acme forget",),
+)
+def forget_acme_account(context: Context, request: ForgetAcmeAccount) -> ForgottenAccount:  # noqa: ARG001 - there is one
+    """Forget the account at the ACME authority, with its key, and what was tried; certificates stay."""
+    with issuer_of(context.gateway, context.principal) as (issuer, _), _asking_alone(context.gateway):
+        issuer.forget()
+        context.audit.describe(subject=issuer.url)
+        return ForgottenAccount(issuer.url)
+
+
 def renew(
     gateway: Gateway,
-    who: Principal,
-    name: str = "",
-    *,
-    at_once: bool = False,
-    staging: str = "",
-    heard: Callable[[Renewal], None] | None = None,
-) -> list[Renewal]:
-    """Ask for the certificates that are due, or for those that bear a name; [] if none is due.
+    principal: Principal,
+    request: RenewCertificates,
+    progress: Callable[[list[CertificateRenewal]], None],
+) -> list[CertificateRenewal]:
+    """Ask and wait; [] if none is due. progress: called with all results so far.
 
-    at_once: also if nothing is due, or a failure is being waited out. staging: address of another authority, with
-    which all of it is gone through and nothing kept. heard: told of each as it ends. Raises Refusal: INPUT if ACME is
-    off or no certificate shall bear the name, UNREADABLE, also while somebody else asks.
+    Raises Refusal: INPUT if ACME is off or no certificate shall bear the name, UNREADABLE, also while somebody else
+    asks.
     """
-    from gatepost.manage.use_cases.acme_orders import issuer_of  # noqa: PLC0415 - every command has a gateway, few ask
-
-    done = []
-    with issuer_of(gateway, who, staging) as (issuer, hosts), _asking_alone(gateway):
-        for names in _chosen(issuer, hosts, name, at_once=at_once or bool(staging)):
-            done.append(_asked(issuer, names, staging=bool(staging)))
-            if heard is not None:
-                heard(done[-1])
-    return done
+    results: list[CertificateRenewal] = []
+    with issuer_of(gateway, principal, request.staging) as (issuer, hosts), _asking_alone(gateway):
+        for names in _chosen(issuer, hosts, request):
+            results = [*results, _issued(issuer, names, staging=bool(request.staging))]
+            progress(results)
+    return results
 
 
-def forget_account(gateway: Gateway, who: Principal) -> str:
-    """Forget the account at the authority, with its key, and what was tried; certificates stay. Returns the authority.
+def last_renewal(context: Context) -> Job[RenewalSubject, list[CertificateRenewal]] | None:
+    """That which runs, or the last one within the hour."""
+    return next(iter(context.kept(Jobs).recent(context.principal, RenewalSubject, 1)), None)
 
-    Raises Refusal: INPUT if ACME is off, UNREADABLE, also while somebody asks.
-    """
-    from gatepost.manage.use_cases.acme_orders import issuer_of  # noqa: PLC0415 - as above
 
-    with issuer_of(gateway, who) as (issuer, _), _asking_alone(gateway):
-        issuer.forget()
-        return issuer.url
+def _recorder(context: Context, subject: RenewalSubject) -> Callable[[Outcome, str], None]:
+    """Writes what came of it into the audit; a certificate is there all the same if that fails."""
+    accounts, actor = context.accounts, context.actor
+    (call,) = context.audit.records
+
+    def record(outcome: Outcome, result: str) -> None:
+        detail = {name: value for name, value in (call.detail | {"result": result}).items() if value}
+        try:
+            accounts.record(actor, call.action, outcome=outcome, subject=subject.text, detail=detail)
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("what came of a renewal is not on record")
+
+    return record
+
+
+def _state(job: Job[RenewalSubject, list[CertificateRenewal]]) -> RenewalState:
+    done = job.done  # first: what is there then is all of it
+    return RenewalState(job.id, list(job.subject.names), done, job.trouble, list(job.result or ()))
 
 
 @contextmanager
 def _asking_alone(gateway: Gateway) -> Iterator[None]:
     """While no other process asks. Raises Refusal (UNREADABLE)."""
-    from gatepost.pki.acme.issuer import Busy, alone  # noqa: PLC0415 - as above
-
     try:
-        with alone(gateway.data):
+        with issuers.alone(gateway.data):
             yield
-    except (Busy, OSError) as failure:
+    except (issuers.Busy, OSError) as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
 
 
-def _chosen(issuer: Issuer, hosts: Sequence[str], name: str, *, at_once: bool) -> list[tuple[str, ...]]:
+def _chosen(issuer: Issuer, hosts: Sequence[str], request: RenewCertificates) -> list[tuple[str, ...]]:
     """The lists of names to ask for."""
-    from gatepost.pki.acme.schedule import Step  # noqa: PLC0415 - as above
-
+    name = request.name
     lists = [one.names for one in issuer.standing(hosts)]
     if name:
         known = lists
@@ -103,163 +257,33 @@ def _chosen(issuer: Issuer, hosts: Sequence[str], name: str, *, at_once: bool) -
         if not lists:
             there = "; ".join(", ".join(names) for names in known) or "none"
             raise Refusal(Kind.INPUT, f"{name!r} is in none of the certificates that there shall be: {there}")
-    if at_once:
+    if request.at_once or request.staging:
         return lists
     due = {one.names for one in issuer.due(hosts, time.time()) if one.step is Step.ISSUE}
     return [names for names in lists if names in due]
 
 
-def _asked(issuer: Issuer, names: tuple[str, ...], *, staging: bool) -> Renewal:
-    from gatepost.pki.acme.challenges import AcmeFailed  # noqa: PLC0415 - as above
-    from gatepost.pki.acme.duty import outcome  # noqa: PLC0415
-
+def _issued(issuer: Issuer, names: tuple[str, ...], *, staging: bool) -> CertificateRenewal:
     try:
         if staging:
             leaf = issuer.rehearse(names)
-            return Renewal(names, ok=True, text=f"issued at {issuer.url} by {leaf.issuer}; nothing of it is kept")
-        return Renewal(names, ok=True, text=outcome(issuer.issue(names)))
+            text = f"issued at {issuer.url} by {leaf.issuer}; nothing of it is kept"
+            return CertificateRenewal(list(names), ok=True, text=text)
+        return CertificateRenewal(list(names), ok=True, text=outcome_of(issuer.issue(names)))
     except AcmeFailed as failure:
-        return Renewal(names, ok=False, text=str(failure))
+        return CertificateRenewal(list(names), ok=False, text=str(failure))
 
 
-# ------------------------------------------------------------------------------------------------ behind a page
-
-
-class Order(NamedTuple):
-    """What is to be asked for, as `renew` takes it."""
-
-    name: str = ""
-    at_once: bool = False
-    staging: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RenewalRun:
-    """One that was begun on a page or by a call. names: all that the certificates shall bear, () if none is due.
-
-    begun, ended: seconds since 1970; ended 0.0 while it runs. done: what came of it so far. error: why it could not be
-    tried. id: to ask for it by.
-    """
-
-    names: tuple[str, ...]
-    who: str
-    begun: float
-    ended: float = 0.0
-    done: tuple[Renewal, ...] = ()
-    error: str = ""
-    id: str = ""
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it is not over."""
-        return not self.ended
-
-    @property
-    def went_well(self) -> bool:
-        """Whether it was tried, and every certificate came."""
-        return not self.error and all(one.ok for one in self.done)
-
-
-class Renewing:
-    """Asks on a thread, one run at a time; the last runs are kept in memory. For any thread."""
-
-    def __init__(self) -> None:
-        self._changed = Condition()
-        self._runs: OrderedDict[str, RenewalRun] = OrderedDict()
-
-    def last(self) -> RenewalRun | None:
-        """That which runs, or the last one since this process began; None if there was none."""
-        with self._changed:
-            return next(reversed(self._runs.values()), None)
-
-    def find(self, identity: str, seconds: float = 0.0) -> RenewalRun:
-        """The run with that id, once it is over or so long was waited. Raises Refusal (MISSING)."""
-        with self._changed:
-            if identity not in self._runs:
-                raise Refusal(Kind.MISSING, f"there is no such run; the last {_KEPT} are kept")
-            self._changed.wait_for(lambda: not self._runs[identity].is_running, seconds)
-            return self._runs[identity]
-
-    def start(
-        self, gateway: Gateway, who: Principal, order: Order, told: Callable[[RenewalRun], None]
-    ) -> RenewalRun | None:
-        """Ask for certificates, and return at once; None if others are being asked for.
-
-        told: called on the thread when it has ended. Raises Refusal, as `renew`.
-        """
-        names = _ordered(gateway, who, order)
-        with self._changed:
-            before = next(reversed(self._runs.values()), None)
-            if before is not None and before.is_running:
-                return None
-            run = RenewalRun(names, who.name, time.time(), id=secrets.token_urlsafe(16))
-            self._runs[run.id] = run
-            while len(self._runs) > _KEPT:
-                self._runs.popitem(last=False)
-        Thread(target=self._run, args=(gateway, who, order, run, told), name="acme renewal", daemon=True).start()
-        return run
-
-    def _run(
-        self, gateway: Gateway, who: Principal, order: Order, run: RenewalRun, told: Callable[[RenewalRun], None]
-    ) -> None:
-        def heard(one: Renewal) -> None:
-            self._keep(replace(self._runs[run.id], done=(*self._runs[run.id].done, one)))
-
-        try:
-            renew(gateway, who, order.name, at_once=order.at_once, staging=order.staging, heard=heard)
-            run = self._runs[run.id]
-        except Refusal as refusal:
-            run = replace(self._runs[run.id], error=refusal.text)
-        except Exception:  # noqa: BLE001 - whatever it was: a page waits for the end
-            _log.exception("a certificate could not be asked for")
-            run = replace(self._runs[run.id], error="it could not be asked for; the gateway's log says why")
-        run = replace(run, ended=time.time())
-        try:
-            told(run)
-        except Exception:  # noqa: BLE001 - the certificate is there all the same
-            _log.exception("what came of a renewal is not on record")
-        self._keep(run)
-
-    def _keep(self, run: RenewalRun) -> None:
-        with self._changed:
-            self._runs[run.id] = run
-            self._changed.notify_all()
-
-
-def begin_renewal(gateway: Gateway, who: Principal, order: Order, accounts: Accounts, by: Actor) -> RenewalRun | None:
-    """Begin to ask for certificates behind a page or a call; None if others are being asked for.
-
-    accounts, by: for the record of deeds, written in the end. Raises Refusal: as `renew`, and FORBIDDEN to who may not
-    do everything for an authority that neither the settings name nor everybody knows: the gateway goes there.
-    """
-    _check_authority(gateway, who, order.staging)
-
-    def told(run: RenewalRun) -> None:
-        result = run.error or "; ".join(one.text for one in run.done) or "nothing is due"
-        detail = {"result": result} | ({"staging": order.staging} if order.staging else {})
-        outcome = Outcome.DONE if run.went_well else Outcome.FAILED
-        subject = run.names[0] if run.names else order.name
-        accounts.record(by, "certificate-renew", outcome=outcome, subject=subject, detail=detail)
-
-    return gateway.renewing.start(gateway, who, order, told)
-
-
-def _check_authority(gateway: Gateway, who: Principal, url: str) -> None:
-    from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory  # noqa: PLC0415 - as above
-
+def _check_authority(context: Context, url: str) -> None:
+    """The gateway goes to an authority that neither the settings name nor everybody knows for an owner alone."""
     try:
         acme_directory(url)
     except ValueError as error:
         raise Refusal(Kind.INPUT, "Nothing was asked for.", [FieldError("staging", str(error))]) from error
-    if url not in {"", LETS_ENCRYPT_STAGING, gateway.settings.acme.directory_url} and Scope.OWNER not in who.scopes:
+    known = {"", LETS_ENCRYPT_STAGING, context.settings.acme.directory_url}
+    if url not in known and Scope.OWNER not in context.principal.scopes:
         text = f"the gateway goes to {url} for nobody but an owner; {LETS_ENCRYPT_STAGING} and the authority of the "
         raise Refusal(Kind.FORBIDDEN, f"{text}settings are for everybody who may change certificates")
 
 
-def _ordered(gateway: Gateway, who: Principal, order: Order) -> tuple[str, ...]:
-    """The names that will be asked for. Raises Refusal, as `renew`, and asks nobody."""
-    from gatepost.manage.use_cases.acme_orders import issuer_of  # noqa: PLC0415 - as above
-
-    with issuer_of(gateway, who, order.staging) as (issuer, hosts):
-        lists = _chosen(issuer, hosts, order.name, at_once=order.at_once or bool(order.staging))
-        return tuple(name for names in lists for name in names)
+USE_CASES: Final = (renew_certificates, get_renewal, forget_acme_account)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.use_cases import (
+    acme_orders,
+    acme_renewal,
     alarms,
+    certificate_intake,
+    certificate_removal,
+    certificate_requests,
+    certificate_table,
+    certificates,
+    changeover,
+    changeover_steps,
     connectors,
     content_trials,
     destinations,
@@ -52,4 +61,13 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *tls_reports.USE_CASES,
     *evidence.USE_CASES,
     *evidence_export.USE_CASES,
+    *certificates.USE_CASES,
+    *certificate_intake.USE_CASES,
+    *certificate_requests.USE_CASES,
+    *certificate_removal.USE_CASES,
+    *certificate_table.USE_CASES,
+    *changeover.USE_CASES,
+    *changeover_steps.USE_CASES,
+    *acme_orders.USE_CASES,
+    *acme_renewal.USE_CASES,
 )

@@ -1,22 +1,28 @@
 """A certificate comes into the inventory: pasted, or out of files, with its key or for one that waits.
 
 Key and certificate are checked together by `analysis.checks.pem_import`; what was put right is said, what cannot be is
-one Refusal. In two steps, so that a door may say what was found before it is stored. No key is in anything that is
-said.
+one Refusal. No key is in anything that is said.
 """
 
 from __future__ import annotations
 
+import base64
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import Meta
 
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import Given, PasswordNeeded, chain_pem_of, key_of, taken_in
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
+from gatepost.manage.use_cases.certificate_shapes import Certificate, Note, certificate_of
+from gatepost.manage.use_cases.declaration import Cli, Reply, Visibility, use_case
 from gatepost.manage.use_cases.inventory import check_client, inventory_of, listed_certificates
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.net.anchors import AnchorsError, TrustAnchors
@@ -35,11 +41,71 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gatepost.analysis.checks.pem_import import Intake
-    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.inventory import Inventory
     from gatepost.pki.certificates.listed import Listed
     from gatepost.pki.certificates.request import Request
+
+
+_TAG = "certificates"
+MAX_TEXT: Final = 200_000
+"""Characters of a chain or a key, as PEM or base64."""
+
+type _Pem = Annotated[str, Meta(max_length=MAX_TEXT)]
+
+
+class AddCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A certificate to come in.
+
+    encoding: of chain and key. "pem", or "base64" of files as they are: PEM, DER, PKCS#7 or PKCS#12. chain: it and its
+    intermediates, in any order. key: its private key, if it is not in chain and does not wait here since a request.
+    password: of the key. client: a client identity of an organization, which connectors name by its label. current:
+    present it at once, without asking the gates. note: for the history.
+    """
+
+    chain: _Pem
+    key: _Pem = ""
+    encoding: Literal["pem", "base64"] = "pem"
+    password: Annotated[str, Meta(max_length=1000)] = ""
+    client: Annotated[bool, Cli(help="A client identity, which outbound connectors present.")] = False
+    organization: Annotated[str, Meta(max_length=100), Cli(help="Whose client identity it is.")] = ""
+    label: Annotated[
+        str, Meta(max_length=100), Cli(help="A name for people; connectors name client identities by it.")
+    ] = ""
+    current: Annotated[bool, Cli(help="Present it at once, in the place of what is current for its names.")] = False
+    note: Note = ""
+
+
+class AddCertificateFiles(AddCertificate, kw_only=True):
+    """The same of files of this machine.
+
+    chain_file, key_file: where both came from, key_file "" if it is the same. leave: both files stay where they are.
+    """
+
+    chain_file: str
+    key_file: str = ""
+    leave: bool = False
+
+
+class WatchDirectory(msgspec.Struct, kw_only=True):
+    """directory: its whole path. note: for the history."""
+
+    directory: str
+    note: Note = ""
+
+
+class CertificateAdded(msgspec.Struct):
+    """deprecated: ids of those whose place it took. notes: what was put right. warnings: what to think about.
+
+    certificates: as they are now, the new one first.
+    """
+
+    certificate: Certificate
+    deprecated: list[str]
+    certificates: list[Certificate]
+    notes: list[str]
+    warnings: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,37 +155,102 @@ class Added(NamedTuple):
     deprecated: tuple[Entry, ...]
 
 
-class Taken(NamedTuple):
-    """As `Added`, with what was put right (notes), and what partners may stumble over (warnings)."""
-
-    entry: Entry
-    deprecated: tuple[Entry, ...]
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-class Watched(NamedTuple):
+class Watched(msgspec.Struct):
     """A directory that is watched from now on. pairs: what is in it now. troubles: what of that cannot be used."""
 
     version: int
-    pairs: tuple[tuple[Path, Path], ...]
-    usable: tuple[Path, ...]
-    troubles: tuple[str, ...]
+    pairs: list[tuple[str, str]]
+    usable: list[str]
+    troubles: list[str]
 
 
-def add_certificate(gateway: Gateway, who: Principal, new: NewCertificate, *, dry_run: bool = False) -> Taken:
-    """Read, check and store it in one; dry_run: all but the storing.
+@use_case(
+    "POST /certificates",
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    status=201,
+    dry_run=True,
+    action="certificate-add",
+    commands=("certificate add",),
+    pages=("/certificates/add",),
+)
+def add_certificate(context: Context, request: AddCertificate) -> Reply[CertificateAdded]:
+    """Add a certificate with its key.
 
-    Raises Refusal, as `prepare` and `store`; its errors name "chain", "key" or "password".
+    It is next until a switch, unless nothing is current yet for its names. Its key is sealed.
     """
-    with inventory_of(gateway) as inventory:
+    context.audit.describe(organization=request.organization)
+    added = _added(context, _new(request))
+    return Reply(added, location=f"/certificates/{added.certificate.id}")
+
+
+@use_case(
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    action="certificate-add",
+    commands=("certificate add",),
+)
+def add_certificate_files(context: Context, request: AddCertificateFiles) -> CertificateAdded:
+    """Add a certificate out of files of this machine.
+
+    They may stay where they are; and a key that waits in a file since a request stays there.
+    """
+    file, key_file = Path(request.chain_file), Path(request.key_file or request.chain_file)
+    new = replace(
+        _new(request),
+        source=request.chain_file,
+        key_source=request.key_file,
+        file=file.absolute(),
+        files=(file.absolute(), key_file.absolute()) if request.leave else None,
+    )
+    return _added(context, new)
+
+
+def _new(request: AddCertificate) -> NewCertificate:
+    return NewCertificate(
+        content=_content("chain", request.chain, request.encoding),
+        source="chain",
+        key=_content("key", request.key, request.encoding),
+        key_source="key",
+        password=request.password.encode() or None,
+        client=request.client,
+        organization=request.organization,
+        label=request.label,
+        current=request.current,
+        note=request.note,
+    )
+
+
+def _content(name: str, text: str, encoding: str) -> bytes:
+    if encoding == "pem":
+        if name == "chain" and not text.strip():
+            wrong = "paste the certificate, from -----BEGIN CERTIFICATE----- on"
+            raise Refusal(Kind.INPUT, wrong, [FieldError(name, wrong)])
+        return text.encode()
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Refusal(Kind.INPUT, "nothing was done", [FieldError(name, "is not base64")]) from None
+
+
+def _added(context: Context, new: NewCertificate) -> CertificateAdded:
+    """Read, check and store it in one, or all but the storing. The errors of a Refusal are about fields."""
+    context.audit.describe(organization=new.organization)
+    with inventory_of(context.gateway) as inventory:
         try:
-            prepared = prepare(gateway, inventory, new)
+            prepared = prepare(context.gateway, inventory, new)
         except PasswordNeeded as why:
             error = FieldError("password", str(why).rpartition(": ")[2])
             raise Refusal(Kind.INPUT, str(why), [error]) from why
-        added = store(gateway, who, inventory, prepared, dry_run=dry_run)
-        return Taken(*added, prepared.notes, prepared.warnings)
+        with recorded_changes(context):
+            entry, others = store(context, inventory, prepared)
+    describe_certificate(context, entry)
+    deprecated = [one.id for one in others]
+    context.audit.describe(state=str(entry.state), names=list(names_of(entry)), deprecated=deprecated)
+    certificates = [certificate_of(one) for one in (entry, *others)]
+    return CertificateAdded(certificates[0], deprecated, certificates, list(prepared.notes), list(prepared.warnings))
 
 
 def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prepared:
@@ -153,21 +284,19 @@ def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prep
     return Prepared(new, entry, identity, request, tuple(found.notes), tuple(warnings))
 
 
-def store(
-    gateway: Gateway, who: Principal, inventory: Inventory, prepared: Prepared, *, dry_run: bool = False
-) -> Added:
+def store(context: Context, inventory: Inventory, prepared: Prepared) -> Added:
     """Put it into the inventory; its key is sealed unless it stays in a file.
 
     It is next until a changeover, unless nothing is current yet for its names, or `new.current` says so. Raises
     Refusal: INPUT for what nobody could present, CONFLICT if it is there already or may not become current.
     """
     # The gateway itself records at its start, and each minute, what it finds in files.
-    return on_newest(lambda: _stored(gateway, who, inventory, prepared, dry_run=dry_run))
+    return on_newest(lambda: _stored(context, inventory, prepared))
 
 
-def _stored(gateway: Gateway, who: Principal, inventory: Inventory, prepared: Prepared, *, dry_run: bool) -> Added:
+def _stored(context: Context, inventory: Inventory, prepared: Prepared) -> Added:
     """Raises ConfigConflict, and as `store`."""
-    new, entry, identity = prepared.new, prepared.entry, prepared.identity
+    gateway, new, entry, identity = context.gateway, prepared.new, prepared.entry, prepared.identity
     now = entry.added
     _must_be_presentable(gateway, entry, new.source, identity)
     found = listed_certificates(inventory, gateway)
@@ -184,18 +313,28 @@ def _stored(gateway: Gateway, who: Principal, inventory: Inventory, prepared: Pr
             if new.current:
                 text = f"it cannot become current: {why}; nothing was added"
                 raise Refusal(Kind.CONFLICT, text, [FieldError("current", f"cannot be: {why}")]) from why
-    if dry_run:
+    if context.dry_run:
         return Added(entry, others)
     version = _record_settings(inventory, found, others)
-    inventory.add(entry, identity, author=who.name, note=new.note, others=others, expected=version)
+    inventory.add(entry, identity, author=context.principal.name, note=new.note, others=others, expected=version)
     if prepared.request is not None:
-        inventory.requests.remove(prepared.request, author=who.name, note=f"its certificate {entry.id} came")
+        came = f"its certificate {entry.id} came"
+        inventory.requests.remove(prepared.request, author=context.principal.name, note=came)
     return Added(entry, others)
 
 
-def watch_directory(gateway: Gateway, who: Principal, path: Path, note: str = "") -> Watched:
-    """Watch a directory in which others renew certificates, such as certbot's live. Raises Refusal."""
-    with inventory_of(gateway) as inventory:
+@use_case(
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    action="certificate-directory-add",
+    commands=("certificate add",),
+)
+def watch_directory(context: Context, request: WatchDirectory) -> Watched:
+    """Watch a directory in which others renew certificates, such as certbot's live."""
+    path = Path(request.directory)
+    context.audit.describe(subject=str(path))
+    with inventory_of(context.gateway) as inventory:
         try:
             pairs = pairs_in(path)
         except OSError as error:
@@ -204,11 +343,11 @@ def watch_directory(gateway: Gateway, who: Principal, path: Path, note: str = ""
         for chain, key in pairs:
             try:
                 load_identity(chain, key)
-                usable.append(chain)
+                usable.append(str(chain))
             except CertificateFileError as error:
                 troubles.append(str(error))
-        version = inventory.directories.add(path, author=who.name, note=note)
-    return Watched(version, tuple(pairs), tuple(usable), tuple(troubles))
+        version = inventory.directories.add(path, author=context.principal.name, note=request.note)
+    return Watched(version, [(str(chain), str(key)) for chain, key in pairs], usable, troubles)
 
 
 # reading
@@ -315,3 +454,6 @@ def _record_settings(inventory: Inventory, found: Listed, others: Sequence[Entry
             note = f"found in {one.chain_file}"
             version = inventory.record(found.entries[one.id], found.chains[one.id], note=note, expected=version)
     return version
+
+
+USE_CASES: Final = (add_certificate, add_certificate_files, watch_directory)

@@ -1,12 +1,19 @@
-"""A certificate, a request that waits or a directory that is watched is forgotten, unless somebody would miss it."""
+"""A certificate or a directory that is watched is forgotten, unless somebody would miss it."""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Final
 
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
+from gatepost.manage.use_cases.certificate_shapes import CertificateNumber, Note, Reason  # noqa: TC001 - msgspec reads them
+from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.inventory import choose_certificate, inventory_of, listed_certificates, settings_files
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import stamp
@@ -18,90 +25,92 @@ from gatepost.store.changes import on_newest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Inventory
 
 
-def remove(gateway: Gateway, who: Principal, number: str, *, force: str = "", note: str = "") -> str:
-    """Forget what goes by an id, a label or the path of a directory; what was done, in a sentence.
+_TAG = "certificates"
 
-    Files are left alone; the history stays. force: why, though it is needed. Raises Refusal: CONFLICT if it is needed,
-    MISSING, INPUT for what would come back by itself.
-    """
-    why = f"forced: {force}" if force else note
+
+class RemoveCertificate(msgspec.Struct, kw_only=True):
+    """note, force: for the history; force: why, though it is needed."""
+
+    certificate: CertificateNumber
+    force: Reason = ""
+    note: Note = ""
+
+
+class RemoveDirectory(msgspec.Struct, kw_only=True):
+    """note: for the history."""
+
+    directory: Annotated[str, Meta(description="Its whole path.")]
+    note: Note = ""
+
+
+class Removed(msgspec.Struct):
+    """What was done, in a sentence."""
+
+    text: str
+
+
+@use_case(
+    "DELETE /certificates/{certificate}",
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    dry_run=True,
+    action="certificate-remove",
+    commands=("certificate remove",),
+    pages=("/certificates/{number}/remove",),
+)
+def remove_certificate(context: Context, request: RemoveCertificate) -> Removed:
+    """Forget a certificate with its key, unless something needs it."""
+    gateway, force = context.gateway, request.force.strip()
+    context.audit.describe(reason=force)
     with inventory_of(gateway, keys=False) as inventory:
-        if number.lower() in inventory.requests.waiting():
-            return _request_removed(inventory, who, number, why)
-        if Path(number).absolute() in inventory.directories.paths():
-            return _directory_removed(inventory, who, Path(number).absolute(), why)
-        return _certificate_removed(gateway, who, inventory, number, why, force=bool(force))
+
+        def once() -> str:
+            found = listed_certificates(inventory, gateway)
+            entry = choose_certificate(found, request.certificate)
+            describe_certificate(context, entry)
+            if again := _found_again(entry, inventory, gateway):
+                raise Refusal(Kind.INPUT, f"{entry.id} {again}")
+            missed = needed(entry, found.entries.values(), gateway)
+            if missed and not force:
+                text = f"{entry.id} is needed: {missed}; to remove it all the same give a reason"
+                raise Refusal(Kind.CONFLICT, text, options=["force"])
+            if not context.dry_run:
+                note = f"forced: {force}" if force else request.note
+                inventory.remove(entry, author=context.principal.name, note=note, expected=found.version)
+            return f"{entry.id}: removed"
+
+        with recorded_changes(context):
+            text = on_newest(once)  # if it became current meanwhile, at its time, it is needed after all
+    return Removed(text)
 
 
-def remove_certificate(
-    gateway: Gateway, who: Principal, number: str, *, force: str = "", note: str = "", dry_run: bool = False
-) -> str:
-    """The same of a certificate alone."""
-    why = f"forced: {force}" if force else note
-    with inventory_of(gateway, keys=False) as inventory:
-        return _certificate_removed(gateway, who, inventory, number, why, force=bool(force), dry_run=dry_run)
-
-
-def remove_request(gateway: Gateway, who: Principal, number: str, *, note: str = "", dry_run: bool = False) -> str:
-    """The same of a request that waits. Raises Refusal (MISSING)."""
-    with inventory_of(gateway, keys=False) as inventory:
-        return _request_removed(inventory, who, number, note, dry_run=dry_run)
-
-
-def remove_directory(gateway: Gateway, who: Principal, path: str, *, note: str = "", dry_run: bool = False) -> str:
-    """The same of a directory, by its whole path. Raises Refusal (MISSING)."""
-    with inventory_of(gateway, keys=False) as inventory:
-        return _directory_removed(inventory, who, Path(path), note, dry_run=dry_run)
-
-
-def _certificate_removed(  # noqa: PLR0913 - as `remove_certificate`
-    gateway: Gateway,
-    who: Principal,
-    inventory: Inventory,
-    number: str,
-    note: str,
-    *,
-    force: bool,
-    dry_run: bool = False,
-) -> str:
-    def once() -> str:
-        found = listed_certificates(inventory, gateway)
-        entry = choose_certificate(found, number)
-        if again := _found_again(entry, inventory, gateway):
-            raise Refusal(Kind.INPUT, f"{entry.id} {again}")
-        missed = needed(entry, found.entries.values(), gateway)
-        if missed and not force:
-            text = f"{entry.id} is needed: {missed}; to remove it all the same give a reason"
-            raise Refusal(Kind.CONFLICT, text, options=["force"])
-        if not dry_run:
-            inventory.remove(entry, author=who.name, note=note, expected=found.version)
-        return f"{entry.id}: removed"
-
-    return on_newest(once)  # if it became current meanwhile, at its time, it is needed after all
-
-
-def _request_removed(inventory: Inventory, who: Principal, number: str, note: str, *, dry_run: bool = False) -> str:
-    waiting = inventory.requests.waiting().get(number.lower())
-    if waiting is None:
-        raise Refusal(Kind.MISSING, f"no request {number!r} waits; its certificate may have come meanwhile")
-    if not dry_run:
-        inventory.requests.remove(waiting, author=who.name, note=note)
-    left = f"; its key is still in {waiting.key_file}" if waiting.key_file else ""
-    return f"request {waiting.id}: removed{left}"
-
-
-def _directory_removed(inventory: Inventory, who: Principal, path: Path, note: str, *, dry_run: bool = False) -> str:
-    if path not in inventory.directories.paths():
-        raise Refusal(Kind.MISSING, f"{path} is not watched; `gatepost certificate list` has those that are")
-    if not dry_run:
-        inventory.directories.remove(path, author=who.name, note=note)
-    return f"{path}: not watched any more"
+@use_case(
+    "DELETE /certificate_directories/{directory:path}",
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    dry_run=True,
+    action="certificate-directory-remove",
+    commands=("certificate remove",),
+)
+def remove_directory(context: Context, request: RemoveDirectory) -> Removed:
+    """Watch a directory no longer; what was found in it stays."""
+    path = Path(request.directory)
+    with inventory_of(context.gateway, keys=False) as inventory:
+        if path not in inventory.directories.paths():
+            text = f"{path} is not watched; `gatepost certificate list` has those that are"
+            raise Refusal(Kind.MISSING, text)
+        if not context.dry_run:
+            with recorded_changes(context):
+                inventory.directories.remove(path, author=context.principal.name, note=request.note)
+    return Removed(f"{path}: not watched any more")
 
 
 def _found_again(entry: Entry, inventory: Inventory, gateway: Gateway) -> str:
@@ -142,3 +151,6 @@ def needed(entry: Entry, entries: Iterable[Entry], gateway: Gateway) -> str:
         if one.client_certificate is not None and one.client_certificate.label == entry.label
     ]
     return f"outbound connectors name it: {', '.join(users)}" if users else ""
+
+
+USE_CASES: Final = (remove_certificate, remove_directory)

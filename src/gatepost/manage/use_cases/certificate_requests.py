@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.certificate_audit import recorded_changes
+from gatepost.manage.use_cases.certificate_removal import Removed
+from gatepost.manage.use_cases.certificate_shapes import Note  # noqa: TC001 - msgspec reads it
+from gatepost.manage.use_cases.certificates import CertificateRequest, waiting_request, waiting_with_csr
+from gatepost.manage.use_cases.declaration import Cli, Reply, Visibility, use_case
 from gatepost.manage.use_cases.inventory import check_client, inventory_of
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.certificates.entry import Purpose
@@ -15,8 +25,163 @@ from gatepost.policy.connectors.names import domain_pattern
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
+
+
+_TAG = "certificates"
+_PAGE = "/certificates/requests/{number}"
+
+type _RequestId = Annotated[str, Meta(description="Id of the request.")]
+
+
+class RequestCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is asked of an authority. names: the first is also the CN. key: ec-p256, ec-p384, rsa-2048, -3072 or -4096.
+
+    client: a client identity of an organization, which connectors name by its label. must_staple: RFC 7633.
+    """
+
+    names: Annotated[
+        list[Annotated[str, Meta(max_length=255)]],
+        Meta(max_length=100),
+        Cli(option="name", metavar="HOST", help="A name in it; the first is also the CN. May be repeated."),
+    ] = msgspec.field(default_factory=list)
+    key: Annotated[
+        Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"],
+        Cli(option="key-type", help="[default: ec-p256]"),
+    ] = "ec-p256"
+    client: Annotated[bool, Cli(help="For a client identity, which outbound connectors present.")] = False
+    organization: Annotated[str, Meta(max_length=100), Cli(help="Whose client identity it is.")] = ""
+    label: Annotated[str, Meta(max_length=100), Cli(help="By which connectors name it, or a name for people.")] = ""
+    must_staple: Annotated[bool, Cli(help="Ask for a certificate that counts only with a stapled OCSP response.")] = (
+        False
+    )
+
+    @property
+    def wish(self) -> Wish:
+        """The same for `pki.certificates`."""
+        purpose = Purpose.CLIENT if self.client else Purpose.SERVER
+        label = self.label.strip()
+        return Wish(tuple(self.names), self.key, purpose, self.organization, label, must_staple=self.must_staple)
+
+
+class RegisterRequest(RequestCertificate, kw_only=True):
+    """The same of one that was made already. csr: PKCS#10, PEM. key_file: where its key waits, on this machine."""
+
+    csr: bytes
+    key_file: str
+
+
+class GetCertificateRequest(msgspec.Struct, kw_only=True):
+    """Which one."""
+
+    request: _RequestId
+
+
+class RemoveCertificateRequest(msgspec.Struct, kw_only=True):
+    """note: for the history."""
+
+    request: _RequestId
+    note: Note = ""
+
+
+class RequestMade(msgspec.Struct):
+    """csr: what is sent to the authority (PKCS#10, PEM), empty if it is lost. Its key stays on the gateway."""
+
+    request: CertificateRequest
+    csr: str
+
+
+@use_case(
+    "POST /certificate_requests",
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    status=201,
+    dry_run=True,
+    action="certificate-request",
+    commands=("certificate request",),
+    pages=("/certificates/requests/new",),
+)
+def request_certificate(context: Context, request: RequestCertificate) -> Reply[RequestMade]:
+    """Make a key and a request for a certificate (CSR).
+
+    The key waits on the gateway, sealed; `POST /certificates` takes the certificate without a key.
+    """
+    context.audit.describe(organization=request.organization)
+    wanted = checked_wish(context.gateway, request.wish)
+    with inventory_of(context.gateway) as inventory:
+        if not inventory.seals:
+            text = (
+                "no store.master_key is set in the settings, so that no key can be kept here; set one, or have the "
+                "request made on the gateway, with its key left in a file (gatepost certificate request)"
+            )
+            raise Refusal(Kind.INPUT, text)
+        csr, key = made_request(wanted)
+        if context.dry_run:
+            made = Request(request_id(csr), wanted, time.time())
+        else:
+            with recorded_changes(context):
+                author = context.principal.name
+                made = inventory.requests.add(wanted, csr, key, author=author, now=time.time())
+    context.audit.describe(subject=made.id)
+    return Reply(RequestMade(waiting_request(made), csr.decode()), location=f"/certificate_requests/{made.id}")
+
+
+@use_case(
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    action="certificate-request",
+    commands=("certificate request",),
+)
+def register_request(context: Context, request: RegisterRequest) -> CertificateRequest:
+    """Keep a request whose key waits in a file of this machine."""
+    context.audit.describe(organization=request.organization)
+    wanted, key_file = checked_wish(context.gateway, request.wish), Path(request.key_file)
+    with inventory_of(context.gateway) as inventory, recorded_changes(context):
+        author = context.principal.name
+        made = inventory.requests.add_with_file(wanted, request.csr, key_file, author=author, now=time.time())
+    context.audit.describe(subject=made.id)
+    return waiting_request(made)
+
+
+@use_case(
+    "GET /certificate_requests/{request}",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    pages=(_PAGE,),
+)
+def get_certificate_request(context: Context, request: GetCertificateRequest) -> RequestMade:
+    """A request that waits, and its CSR."""
+    waiting, csr = waiting_with_csr(context.gateway, request.request)
+    return RequestMade(waiting_request(waiting), csr.decode())
+
+
+@use_case(
+    "DELETE /certificate_requests/{request}",
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    dry_run=True,
+    action="certificate-request-remove",
+    commands=("certificate remove",),
+    pages=(f"{_PAGE}/remove",),
+)
+def remove_certificate_request(context: Context, request: RemoveCertificateRequest) -> Removed:
+    """Forget a request that waits, and its key."""
+    with inventory_of(context.gateway, keys=False) as inventory:
+        waiting = inventory.requests.waiting().get(request.request.lower())
+        if waiting is None:
+            text = f"no request {request.request!r} waits; its certificate may have come meanwhile"
+            raise Refusal(Kind.MISSING, text)
+        context.audit.describe(organization=waiting.wish.organization)
+        if not context.dry_run:
+            with recorded_changes(context):
+                inventory.requests.remove(waiting, author=context.principal.name, note=request.note)
+    left = f"; its key is still in {waiting.key_file}" if waiting.key_file else ""
+    return Removed(f"request {waiting.id}: removed{left}")
 
 
 def checked_wish(gateway: Gateway, wish: Wish) -> Wish:
@@ -29,27 +194,6 @@ def checked_wish(gateway: Gateway, wish: Wish) -> Wish:
     return Wish(names, wish.key, wish.purpose, wish.organization, wish.label, must_staple=wish.must_staple)
 
 
-def request_certificate(
-    gateway: Gateway, who: Principal, wish: Wish, *, dry_run: bool = False
-) -> tuple[Request, bytes]:
-    """Make a key, which waits in the store sealed, and the request for its certificate (PEM).
-
-    dry_run: all but the keeping. Raises Refusal: INPUT, too, where no master key is set, so that nothing can be sealed.
-    """
-    wanted = checked_wish(gateway, wish)
-    with inventory_of(gateway) as inventory:
-        if not inventory.seals:
-            text = (
-                "no store.master_key is set in the settings, so that no key can be kept here; set one, or have the "
-                "request made on the gateway, with its key left in a file (gatepost certificate request)"
-            )
-            raise Refusal(Kind.INPUT, text)
-        csr, key = made_request(wanted)
-        if dry_run:
-            return Request(request_id(csr), wanted, time.time()), csr
-        return inventory.requests.add(wanted, csr, key, author=who.name, now=time.time()), csr
-
-
 def _checked(names: Sequence[str], purpose: Purpose) -> tuple[str, ...]:
     if not names and purpose is Purpose.SERVER:
         wrong = "is needed: the host names that the certificate is to bear, such as that of the MX"
@@ -58,3 +202,6 @@ def _checked(names: Sequence[str], purpose: Purpose) -> tuple[str, ...]:
         return tuple(dict.fromkeys(domain_pattern(name, every=False) for name in names))
     except ValueError as error:
         raise Refusal(Kind.INPUT, f"name: {error}", [FieldError("names", str(error))]) from error
+
+
+USE_CASES: Final = (request_certificate, register_request, get_certificate_request, remove_certificate_request)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.inventory import inventory_of
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.pki.certificates.forms import PAGE, forms
+from gatepost.pki.certificates.forms import PAGE, File, forms
 from gatepost.pki.certificates.published_json import version_of, written
 from gatepost.pki.certificates.publisher import Roots, current_table, write_files
 from gatepost.policy.connectors.errors import FieldError
@@ -17,13 +22,42 @@ from gatepost.policy.connectors.errors import FieldError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.pki.certificates.forms import File
     from gatepost.pki.certificates.published import Row, Table
 
 
 _PATH = re.compile(r"[\w.~!$&'()*+,;=:@%/\[\]-]+")  # RFC 3986 section 2 but "?" and "#"; and letters of any language
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class GetCertificateTable(msgspec.Struct, kw_only=True):
+    """base_url: where the files will be served, for the links in the feed."""
+
+    base_url: Annotated[
+        str,
+        Meta(max_length=1000),
+        Cli(help="Where DIR will be served, https://…, for the links in the feed."),
+    ] = ""
+
+
+class TableFile(msgspec.Struct):
+    """A file of the table. type: media type. lasting: it always holds the same. content: base64."""
+
+    name: str
+    type: str
+    lasting: bool
+    content: bytes
+
+
+class CertificateTable(msgspec.Struct):
+    """The table for partners as files for a web server. notes: what is missing in it. changed: RFC 3339."""
+
+    version: str
+    changed: str | None
+    certificates: int
+    notes: list[str]
+    files: list[TableFile]
 
 
 class PublishedTable(NamedTuple):
@@ -31,28 +65,6 @@ class PublishedTable(NamedTuple):
 
     table: Table
     notes: tuple[str, ...]
-
-
-class TableFiles(NamedTuple):
-    """The table as files for a web server.
-
-    notes: as of the table. version: what it is called as long as it says the same. changed: when it last said something
-    else, RFC 3339, None if not known. certificates: how many are in it.
-    """
-
-    files: tuple[File, ...]
-    notes: tuple[str, ...]
-    version: str
-    changed: str | None
-    certificates: int
-
-
-class Published(NamedTuple):
-    """What was written. changed: the names of files that say something else than before."""
-
-    directory: Path
-    table: TableFiles
-    changed: tuple[str, ...]
 
 
 def published_table(gateway: Gateway, roots: Roots | None = None) -> PublishedTable:
@@ -67,43 +79,56 @@ def published_table(gateway: Gateway, roots: Roots | None = None) -> PublishedTa
     return PublishedTable(table, notes)
 
 
-def table_files(gateway: Gateway, _: Principal, base: str = "") -> TableFiles:
-    """Page, JSON, feed and bundles. base: as `base_url` gives it. Raises Refusal (UNREADABLE)."""
-    table, notes = published_table(gateway)
-    version, changed = version_of(table), written(table.changed) or None
-    return TableFiles(forms(table, base) if table.rows else (), notes, version, changed, len(table.rows))
+@use_case(
+    "GET /certificate_table",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag="certificates",
+    commands=("certificate publish",),
+)
+def get_certificate_table(context: Context, request: GetCertificateTable) -> CertificateTable:
+    """The certificate table for partners, as files for a web server."""
+    base = base_url(request.base_url)
+    table, notes = published_table(context.gateway)
+    files = forms(table, base) if table.rows else ()
+    return CertificateTable(
+        version_of(table),
+        written(table.changed) or None,
+        len(table.rows),
+        list(notes),
+        [TableFile(one.name, one.kind, one.lasting, one.body) for one in files],
+    )
 
 
-def write_table(table: TableFiles, directory: Path) -> Published:
-    """Write the files into a directory.
+def write_table(table: CertificateTable, directory: Path) -> dict[str, Any]:
+    """Write the files into a directory; what was written, for machines.
 
-    Raises Refusal: CONFLICT if there is no certificate to publish, INPUT if the directory cannot be written.
+    Raises Refusal: CONFLICT if there is no certificate to publish, INPUT if the directory cannot be written, UNREADABLE
+    if a name would lead elsewhere, as another gateway may say.
     """
     if not table.files:
         text = "nothing was written: no server certificate is current, next or deprecated; add one first"
         raise Refusal(Kind.CONFLICT, text)
+    for one in table.files:
+        if not _NAME.fullmatch(one.name):
+            text = f"{one.name!r} is no name of a file of the table; nothing was written"
+            raise Refusal(Kind.UNREADABLE, text)
     try:
-        changed = write_files(table.files, directory)
+        changed = write_files([File(one.name, one.type, one.content, one.lasting) for one in table.files], directory)
     except OSError as error:
         text = f"{error.filename or directory}: {error.strerror}; nothing is half written"
         raise Refusal(Kind.INPUT, text) from error
-    return Published(directory, table, tuple(changed))
-
-
-def published_record(done: Published) -> dict[str, Any]:
-    """What was written, for machines. The keys do not change."""
+    states = {True: "written", False: "unchanged"}
     return {
-        "directory": str(done.directory),
-        "page": str(done.directory / PAGE),
-        "version": done.table.version,
-        "changed": done.table.changed,
-        "certificates": done.table.certificates,
-        "files": [{"name": one.name, "size": len(one.body), "state": _state(one, done)} for one in done.table.files],
+        "directory": str(directory),
+        "page": str(directory / PAGE),
+        "version": table.version,
+        "changed": table.changed,
+        "certificates": table.certificates,
+        "files": [
+            {"name": one.name, "size": len(one.content), "state": states[one.name in changed]} for one in table.files
+        ],
     }
-
-
-def _state(one: File, done: Published) -> str:
-    return "written" if one.name in done.changed else "unchanged"
 
 
 def base_url(url: str) -> str:
@@ -138,3 +163,6 @@ def _rootless(rows: tuple[Row, ...]) -> list[str]:
         for row in rows
         if row.missing
     ]
+
+
+USE_CASES: Final = (get_certificate_table,)

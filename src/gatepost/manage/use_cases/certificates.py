@@ -1,7 +1,7 @@
-"""The certificates of a gateway as every door shows them: all of them, one in full, and who changed what.
+"""The certificates of a gateway as every interface shows them: all of them, one in full, and who changed what.
 
 Times are seconds since 1970 UTC. No private key is in anything here. What changes them is in `certificate_intake`,
-`certificate_requests`, `certificate_removal` and, for their course, `changeover_steps`.
+`certificate_requests`, `certificate_removal` and, for their lifecycle, `changeover_steps`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.certificate_shapes import Certificate, CertificateNumber, certificate_of
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.inventory import choose_certificate, inventory_of, listed_certificates
+from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.net.certificate import certificate_facts, quietly
 from gatepost.net.path import issuer_places
@@ -26,7 +31,7 @@ from gatepost.settings.roles import ListenerRole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.request import Request
@@ -36,8 +41,12 @@ if TYPE_CHECKING:
 STATES = (State.CURRENT, State.NEXT, State.DEPRECATED, State.RETIRED)
 """The order in which certificates are listed."""
 
-_DAY = 86400.0
 _CHANGES = 500
+_NEWEST = 10_000  # changes that are looked through
+_TAG = "certificates"
+_STEPS = ("check", "notice", "told", "stage", "switch", "cancel", "roll-back", "withdraw")
+# Commands that look up a label which cannot be a part of a path.
+_LOOKED_UP = ("certificate show", *(f"certificate changeover {name}" for name in _STEPS))
 
 
 class Listing(NamedTuple):
@@ -82,7 +91,7 @@ def certificate(gateway: Gateway, number: str) -> Shown:
     return Shown(entry, found.chains.get(entry.id, b""), found.version)
 
 
-def request(gateway: Gateway, number: str) -> tuple[Request, bytes]:
+def waiting_with_csr(gateway: Gateway, number: str) -> tuple[Request, bytes]:
     """A request that waits, and what is sent to the authority (PEM), b"" if it is lost. Raises Refusal (MISSING)."""
     with inventory_of(gateway, keys=False) as inventory:
         found = inventory.requests.waiting().get(number.lower())
@@ -108,115 +117,175 @@ def in_order(entries: Sequence[Entry], purpose: Purpose) -> list[Entry]:
     return sorted(chosen, key=lambda one: (STATES.index(one.state), -one.since))
 
 
-def details(gateway: Gateway, _: Principal, number: str) -> dict[str, Any]:
-    """`certificate`, for machines. Raises Refusal: MISSING, UNREADABLE."""
-    entry, chain, _version = certificate(gateway, number)
-    return certificate_record(entry, chain, time.time())
+# ------------------------------------------------------------------------------------------------ use cases
 
 
-def change_records(gateway: Gateway, _: Principal, limit: int) -> list[dict[str, Any]]:
-    """`history`, for machines. Raises Refusal (UNREADABLE)."""
-    return [change_record(one) for one in history(gateway, limit)]
+class ListCertificates(Paging, kw_only=True):
+    """All of them."""
 
 
-def everything(gateway: Gateway, _: Principal) -> Listing:
-    """`listing`, for who gives a command. Raises Refusal (UNREADABLE)."""
-    return listing(gateway)
+class GetInventory(msgspec.Struct, kw_only=True):
+    """All of it."""
 
 
-# as JSON
+class GetCertificate(msgspec.Struct, kw_only=True):
+    """Which one."""
+
+    certificate: CertificateNumber
 
 
-def listing_record(found: Listing, now: float) -> dict[str, Any]:
-    """The listing. The keys do not change."""
-    rows = [list_record(one, now) for one in found.entries]
-    return {
-        "version": found.version,
-        "certificates": [row for row in rows if row["purpose"] == "server"],
-        "client_identities": [row for row in rows if row["purpose"] == "client"],
-        "requests": [request_record(one) for one in found.requests],
-        "directories": list(found.directories),
-        "trouble": list(found.trouble),
-    }
+class ListCertificateHistory(Paging, kw_only=True):
+    """All of it."""
 
 
-def list_record(entry: Entry, now: float) -> dict[str, Any]:
-    """A certificate as a list has it: stable keys; times in seconds since 1970, null if not yet or not known."""
-    leaf = entry.leaf
-    return {
-        "id": entry.id,
-        "state": str(entry.state),
-        "purpose": str(entry.purpose),
-        "organization": entry.organization,
-        "label": entry.label,
-        "names": [*leaf.dns_names, *leaf.ip_addresses],
-        "subject": leaf.subject,
-        "issuer": leaf.issuer,
-        "key": leaf.key,
-        "not_before": leaf.not_before,
-        "not_after": leaf.not_after,
-        "days_left": int((leaf.not_after - now) // _DAY),
-        "origin": str(entry.origin),
-        "added": entry.added or None,
-        "since": entry.since or None,
-        "current_from": entry.current_from or None,
-        "current_until": entry.current_until or None,
-        "switch_at": entry.switch_at or None,
-        "replaces": list(entry.replaces),
-        "must_staple": entry.must_staple,
-    }
+class CertificateLink(msgspec.Struct):
+    """A certificate of a chain. crl, ocsp, aia: addresses that it names."""
+
+    subject: str
+    issuer: str
+    serial: str
+    sha256: str
+    key: str
+    not_before: float
+    not_after: float
+    crl: list[str]
+    ocsp: list[str]
+    aia: list[str]
 
 
-def entry_record(entry: Entry, now: float) -> dict[str, Any]:
-    """All that is kept of a certificate but its chain. told: partners that know of it. forced, held: as `Entry`."""
-    leaf = entry.leaf
-    return list_record(entry, now) | {
-        "common_name": leaf.common_name,
-        "serial": leaf.serial,
-        "sha1": leaf.sha1,
-        "sha256": leaf.sha256,
-        "spki_sha256": leaf.spki_sha256,
-        "key_file": entry.key_file,
-        "chain_file": entry.chain_file,
-        "told": list(entry.told),
-        "forced": entry.forced,
-        "held": entry.held,
-    }
+class CertificateDetail(Certificate):
+    """Everything about one. tlsa: data of a TLSA record. key_is: where its private key is. chain: leaf first."""
+
+    tlsa: str
+    key_is: str
+    chain: list[CertificateLink]
 
 
-def certificate_record(entry: Entry, chain: bytes, now: float) -> dict[str, Any]:
+class CertificateRequest(msgspec.Struct):
+    """A request that waits for its certificate. purpose: server or client. key: its kind. added: seconds since 1970.
+
+    key_file: where the key waits, empty if it is sealed in the store.
+    """
+
+    id: str
+    purpose: str
+    organization: str
+    label: str
+    names: list[str]
+    key: str
+    must_staple: bool
+    added: float
+    key_file: str
+
+
+class CertificateInventory(msgspec.Struct):
+    """All there is. version: of the configuration. directories: watched. trouble: about files of the settings."""
+
+    version: int
+    certificates: list[Certificate]
+    requests: list[CertificateRequest]
+    directories: list[str]
+    trouble: list[str]
+
+
+class CertificateChange(msgspec.Struct):
+    """A change of a certificate, a request or a directory (kind). at: seconds since 1970."""
+
+    version: int
+    at: float
+    author: str
+    kind: str
+    id: str
+    names: list[str]
+    change: str
+    note: str
+
+
+@use_case("GET /certificates", scope=Scope.READ, visibility=Visibility.GATEWAY, tag=_TAG)
+def list_certificates(context: Context, request: ListCertificates) -> Items[Certificate]:
+    """All certificates, client identities among them."""
+    return page_of(listing(context.gateway).entries, lambda one: one.id, request, certificate_of)
+
+
+@use_case(
+    "GET /certificates/{certificate}",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    commands=("certificate show",),
+)
+def get_certificate(context: Context, request: GetCertificate) -> CertificateDetail:
+    """Everything about a certificate."""
+    entry, chain, _ = certificate(context.gateway, request.certificate)
+    return certificate_detail(entry, chain, time.time())
+
+
+@use_case(
+    "GET /certificate_inventory",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    commands=("certificate list", "certificate remove", *_LOOKED_UP),
+)
+def get_inventory(context: Context, request: GetInventory) -> CertificateInventory:  # noqa: ARG001 - it is all of it
+    """Certificates, requests and watched directories at once, as `gatepost certificate list` has them."""
+    found = listing(context.gateway)
+    return CertificateInventory(
+        found.version,
+        [certificate_of(one) for one in found.entries],
+        [waiting_request(one) for one in found.requests],
+        list(found.directories),
+        list(found.trouble),
+    )
+
+
+@use_case(
+    "GET /certificate_history",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    commands=("certificate history",),
+)
+def list_certificate_history(context: Context, request: ListCertificateHistory) -> Items[CertificateChange]:
+    """Who changed certificates, requests and directories, when and why, the newest first."""
+    changes = history(context.gateway, _NEWEST if request.after else request.limit + 1)
+    return page_of(changes, lambda one: f"{one.version} {one.kind} {one.name}", request, change_of)
+
+
+def certificate_detail(entry: Entry, chain: bytes, now: float) -> CertificateDetail:
     """Everything about a certificate. chain: PEM, b"" if it is lost."""
-    return entry_record(entry, now) | {
-        "tlsa": f"3 1 1 {entry.leaf.spki_sha256}",
-        "key_is": key_place(entry),
-        "chain": chain_records(chain),
-    }
+    return CertificateDetail(
+        **msgspec.structs.asdict(certificate_of(entry, now)),
+        tlsa=f"3 1 1 {entry.leaf.spki_sha256}",
+        key_is=key_place(entry),
+        chain=chain_links(chain),
+    )
 
 
-def chain_records(chain: bytes) -> list[dict[str, Any]]:
+def chain_links(chain: bytes) -> list[CertificateLink]:
     """Each certificate of a chain, leaf first, with the addresses that it names; [] for one that cannot be read."""
     try:
         with quietly():
             read = x509.load_pem_x509_certificates(chain) if chain else []
-            return [_link_record(one) for one in read]
+            return [_link(one) for one in read]
     except ValueError:  # a store that was damaged; the rest of what is known of it is still good
         return []
 
 
-def _link_record(one: x509.Certificate) -> dict[str, Any]:
+def _link(one: x509.Certificate) -> CertificateLink:
     facts, places = certificate_facts(one.public_bytes(Encoding.DER)), published(one)
-    return {
-        "subject": facts.subject,
-        "issuer": facts.issuer,
-        "serial": facts.serial,
-        "sha256": facts.sha256,
-        "key": facts.key,
-        "not_before": facts.not_before,
-        "not_after": facts.not_after,
-        "crl": list(places.crl),
-        "ocsp": list(places.ocsp),
-        "aia": list(issuer_places(one)),
-    }
+    return CertificateLink(
+        subject=facts.subject,
+        issuer=facts.issuer,
+        serial=facts.serial,
+        sha256=facts.sha256,
+        key=facts.key,
+        not_before=facts.not_before,
+        not_after=facts.not_after,
+        crl=list(places.crl),
+        ocsp=list(places.ocsp),
+        aia=list(issuer_places(one)),
+    )
 
 
 def key_place(entry: Entry) -> str:
@@ -228,36 +297,36 @@ def key_place(entry: Entry) -> str:
     return "sealed in the store"
 
 
-def request_record(waiting: Request) -> dict[str, Any]:
-    """A request that waits, with stable keys."""
+def waiting_request(waiting: Request) -> CertificateRequest:
+    """A request that waits, for machines."""
     wish = waiting.wish
-    return {
-        "id": waiting.id,
-        "purpose": str(wish.purpose),
-        "organization": wish.organization,
-        "label": wish.label,
-        "names": list(wish.names),
-        "key": wish.key,
-        "must_staple": wish.must_staple,
-        "added": waiting.added,
-        "key_file": waiting.key_file,
-    }
+    return CertificateRequest(
+        waiting.id,
+        str(wish.purpose),
+        wish.organization,
+        wish.label,
+        list(wish.names),
+        wish.key,
+        wish.must_staple,
+        waiting.added,
+        waiting.key_file,
+    )
 
 
-def change_record(change: Change) -> dict[str, Any]:
-    """A change of a certificate, a request or a directory, with stable keys."""
+def change_of(change: Change) -> CertificateChange:
+    """A change of a certificate, a request or a directory, for machines."""
     document = change.after or change.before or {}
     leaf = document.get("leaf", {})
-    return {
-        "version": change.version,
-        "at": change.at,
-        "author": change.author,
-        "kind": change.kind.removeprefix("certificate_"),
-        "id": change.name,
-        "names": leaf.get("dns_names") or [leaf["subject"]] if leaf else document.get("names", []),
-        "change": _what(change.before, change.after),
-        "note": change.note,
-    }
+    return CertificateChange(
+        change.version,
+        change.at,
+        change.author,
+        change.kind.removeprefix("certificate_"),
+        change.name,
+        leaf.get("dns_names") or [leaf["subject"]] if leaf else document.get("names", []),
+        _what(change.before, change.after),
+        change.note,
+    )
 
 
 def _what(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
@@ -308,3 +377,6 @@ def presented_where(gateway: Gateway, entry: Entry) -> tuple[str, ...]:
         for one in (owner.outbound_connectors if owner else ())
         if one.client_certificate is not None and one.client_certificate.label == entry.label
     )
+
+
+USE_CASES: Final = (list_certificates, get_certificate, get_inventory, list_certificate_history)

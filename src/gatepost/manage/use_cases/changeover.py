@@ -1,4 +1,4 @@
-"""A changeover as every door shows it: current and next, the gates, the partners, what to do next.
+"""A changeover as every interface shows it: current and next, the gates, the partners, what to do next.
 
 Looking at the gates asks the world and takes from a second to a minute and a half; everything else reads files. The
 steps that change something are in `changeover_steps`.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Meta
 
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
 from gatepost.analysis.checks.chain_file import parse_file
@@ -17,9 +20,20 @@ from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.changeover import Gatekeeper, Scene, seen_partners
 from gatepost.analysis.checks.changeover_notice import notice as notice_text
 from gatepost.analysis.checks.changeover_watch import watch
-from gatepost.analysis.checks.gates import Light, gates_record
+from gatepost.analysis.checks.gates import Light
 from gatepost.analysis.checks.gates_partners import partners_of
-from gatepost.manage.use_cases.certificates import list_record
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.certificate_audit import describe_certificate
+from gatepost.manage.use_cases.certificate_shapes import (
+    Certificate,
+    CertificateNumber,
+    GatesLook,
+    certificate_of,
+    gates_look,
+)
+from gatepost.manage.use_cases.certificates import listing
+from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.inventory import (
     choose_certificate,
     inventory_for_look,
@@ -30,7 +44,7 @@ from gatepost.manage.use_cases.resolving import resolver_of
 from gatepost.manage.use_cases.times import stamp
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.lookups.http import HttpClient
-from gatepost.pki.certificates import lifecycle as course
+from gatepost.pki.certificates import lifecycle
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.stapling import Stapler
 
@@ -41,14 +55,109 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.changeover_watch import Traffic
     from gatepost.analysis.checks.gates import GateFinding, GateReport
     from gatepost.analysis.checks.gates_partners import Partner
-    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Inventory
     from gatepost.pki.certificates.listed import Listed
+    from gatepost.settings.model import Settings
 
 
 _COMMAND = "gatepost certificate changeover"
+_TAG = "certificates"
+
+
+class GatesLimit(ConcurrencyLimit):
+    """Of looks at gates, those of a switch among them."""
+
+    def __init__(self, _: Settings | None = None) -> None:
+        super().__init__(4, 2, "other looks at gates are under way: look again when one of them has ended")
+
+
+# ------------------------------------------------------------------------------------------------ requests and results
+
+
+class CheckGates(msgspec.Struct, kw_only=True):
+    """Of which certificate."""
+
+    certificate: CertificateNumber
+
+
+class LookAtChangeover(msgspec.Struct, kw_only=True):
+    """Of which certificate."""
+
+    certificate: CertificateNumber
+
+
+class LookAtChangeovers(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """certificate: as in paths; empty for every one that is staged, or that can be rolled back."""
+
+    certificate: Annotated[str, Meta(max_length=200), Cli(argument=True, metavar="[ID]")] = ""
+
+
+class GetNotice(msgspec.Struct, kw_only=True):
+    """Of which certificate, and how thoroughly."""
+
+    certificate: CertificateNumber
+    quick: Annotated[bool, Meta(description="Partners of connectors alone, without those of the trace.")] = False
+
+
+class TrafficCount(msgspec.Struct):
+    """Messages that came in. domains: who sent over TLS."""
+
+    over_tls: int
+    in_clear: int
+    refused_for_want_of_tls: int
+    domains: list[str]
+
+
+class ChangeoverTraffic(msgspec.Struct):
+    """Since the switch, and in as long before."""
+
+    since: TrafficCount
+    before: TrafficCount
+
+
+class Changeover(msgspec.Struct):
+    """Where one stands. roll_back_until: seconds since 1970. next: what to do, in order, with the commands."""
+
+    certificate: Certificate
+    replaces: list[Certificate]
+    held: str
+    forced: str
+    told: list[str]
+    roll_back_until: float | None
+    gates: GatesLook | None
+    traffic: ChangeoverTraffic | None
+    next: list[str]
+
+
+class Changeovers(msgspec.Struct):
+    """at: seconds since 1970. certificates: all there are."""
+
+    at: float
+    items: list[Changeover]
+    certificates: list[Certificate]
+
+
+class NoticePartner(msgspec.Struct):
+    """A domain that might know our certificate. why: what makes us think so."""
+
+    partner: str
+    why: list[str]
+    told: bool
+
+
+class Notice(msgspec.Struct):
+    """The text of a mail to partners, and who they are."""
+
+    id: str
+    text: str
+    partners: list[NoticePartner]
+    certificate: Certificate
+
+
+# ------------------------------------------------------------------------------------------------ by what is stored
 
 
 class Look(NamedTuple):
@@ -80,14 +189,6 @@ class Standing(NamedTuple):
     version: int
 
 
-class Notice(NamedTuple):
-    """The text of a mail to partners, and who they are."""
-
-    entry: Entry
-    text: str
-    partners: tuple[Partner, ...]
-
-
 # looking
 
 
@@ -96,7 +197,7 @@ def concerned(found: Listed, number: str, *, now: float) -> list[Entry]:
     if number:
         return [choose_certificate(found, number)]
     staged = [one for one in found.entries.values() if one.state is State.NEXT]
-    fresh = [one for one in found.entries.values() if course.can_roll_back(one, found.entries, now=now)]
+    fresh = [one for one in found.entries.values() if lifecycle.can_roll_back(one, found.entries, now=now)]
     return [*staged, *fresh]
 
 
@@ -110,32 +211,86 @@ def standing(gateway: Gateway, number: str) -> Standing:
         found.entries,
         tuple(_olds(entry, found.entries)),
         partners_of(entry, gateway.directory().organizations, {}),
-        course.lost_names(entry, found.entries),
-        course.can_roll_back(entry, found.entries, now=time.time()),
+        lifecycle.lost_names(entry, found.entries),
+        lifecycle.can_roll_back(entry, found.entries, now=time.time()),
         found.version,
     )
 
 
-def look(gateway: Gateway, who: Principal, number: str, tell: Told | None = None) -> Look:
-    """Look at one changeover, its gates first. tell: as `Gatekeeper.look`.
+@use_case(
+    "POST /certificates/{certificate}/gates",
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    action="certificate-look",
+    commands=("certificate changeover check",),
+)
+def check_gates(context: Context, request: CheckGates) -> GatesLook:
+    """Look at the gates of a changeover now.
 
-    Raises Busy; Refusal: MISSING, UNREADABLE.
+    Asks authorities, the DNS and the gateway itself, for up to a minute and a half. Changes nothing. Two looks at a
+    time of one user or token, four of all; beyond, 429.
     """
-    with gateway.gates.slot(who.name), inventory_for_look(gateway) as inventory:
+    gateway = context.gateway
+    with context.kept(GatesLimit).slot(context.principal.name), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
-        return _look(gateway, inventory, choose_certificate(found, number), scene_of(gateway, found), tell)
+        entry = choose_certificate(found, request.certificate)
+        describe_certificate(context, entry)
+        report = gates_of(gateway, inventory, entry, scene_of(gateway, found), context.on_progress)
+    context.audit.describe(light=str(report.light))
+    return gates_look(report)
 
 
-def check(gateway: Gateway, who: Principal, number: str) -> GateReport:
-    """Look at the gates of a certificate, whatever its state. Raises Busy; Refusal: MISSING, UNREADABLE."""
-    with gateway.gates.slot(who.name), inventory_for_look(gateway) as inventory:
+@use_case(
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    action="certificate-look",
+    pages=("/certificates/{number}/gates",),
+)
+def look_at_changeover(context: Context, request: LookAtChangeover) -> Look:
+    """Look at one changeover, its gates first, for a page.
+
+    Progress is each gate with its findings.
+    """
+    gateway = context.gateway
+    context.audit.describe(subject=request.certificate)
+    with context.kept(GatesLimit).slot(context.principal.name), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
-        return gates_of(gateway, inventory, choose_certificate(found, number), scene_of(gateway, found))
+        entry = choose_certificate(found, request.certificate)
+        describe_certificate(context, entry)
+        look = _look(gateway, inventory, entry, scene_of(gateway, found), context.on_progress)
+    context.audit.describe(light=str(look.report.light) if look.report else "")
+    return look
 
 
-def looks(gateway: Gateway, who: Principal, number: str = "") -> list[Look]:
-    """The same of all that are under way, as `concerned`, one after the other. Raises Busy, Refusal."""
-    with gateway.gates.slot(who.name), inventory_for_look(gateway) as inventory:
+@use_case(
+    "POST /certificate_changeovers/look",
+    scope=Scope.CERTIFICATES,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    may_404=True,
+    action="certificate-look",
+    commands=("certificate changeover status",),
+)
+def look_at_changeovers(context: Context, request: LookAtChangeovers) -> Changeovers:
+    """Where changeovers stand: looks at the gates of each now.
+
+    Asks authorities, the DNS and the gateway itself, for up to a minute and a half for each. Two looks at a time of one
+    user or token, four of all; beyond, 429.
+    """
+    context.audit.describe(subject=request.certificate)
+    found = looks(context, request.certificate)
+    context.audit.describe(looked_at=[one.entry.id for one in found])
+    entries = found[0].entries.values() if found else listing(context.gateway).entries
+    now = found[0].now if found else time.time()
+    return Changeovers(now, [_changeover(one) for one in found], [certificate_of(one, now) for one in entries])
+
+
+def looks(context: Context, number: str = "") -> list[Look]:
+    """Of all that are under way, as `concerned`, one after the other. Raises Busy, Refusal."""
+    gateway = context.gateway
+    with context.kept(GatesLimit).slot(context.principal.name), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
         chosen = concerned(found, number, now=time.time())
         if not chosen:
@@ -191,12 +346,20 @@ def _looked[T](gateway: Gateway, inventory: Inventory, look_: Callable[[Gatekeep
     return asyncio.run(run())
 
 
-def notice(gateway: Gateway, _: Principal, number: str, *, quick: bool = False) -> Notice:
-    """The text of a mail to partners: both certificates, what to check, and when. Asks nobody.
+@use_case(
+    "GET /certificates/{certificate}/notice",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    commands=("certificate changeover notice",),
+    pages=("/certificates/{number}/notice",),
+)
+def get_notice(context: Context, request: GetNotice) -> Notice:
+    """The text of a mail to partners, and who they are.
 
-    quick: without reading the trace, so that partners are those of connectors alone. Raises Refusal: MISSING, INPUT if
-    its chain cannot be read, UNREADABLE.
+    Both certificates, what to check, and when. Asks nobody.
     """
+    gateway, number = context.gateway, request.certificate
     with inventory_of(gateway, keys=False) as inventory:
         found = listed_certificates(inventory, gateway)
         entry = choose_certificate(found, number)
@@ -208,13 +371,15 @@ def notice(gateway: Gateway, _: Principal, number: str, *, quick: bool = False) 
     olds = tuple(_olds(entry, found.entries))
     hosts = firewall_hosts(path)
     text = notice_text(entry, olds, hostname=gateway.settings.server.hostname, above=above, firewall=hosts)
-    seen = {} if quick else seen_partners(gateway.data / "trace", now=time.time())
-    return Notice(entry, text, partners_of(entry, gateway.directory().organizations, seen))
+    seen = {} if request.quick else seen_partners(gateway.data / "trace", now=time.time())
+    partners = partners_of(entry, gateway.directory().organizations, seen)
+    rows = [NoticePartner(one.name, list(one.why), one.told) for one in partners]
+    return Notice(entry.id, text, rows, certificate_of(entry))
 
 
 def _olds(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:
     if entry.state is State.NEXT:
-        return list(course.replaced(entry, entries))
+        return list(lifecycle.replaced(entry, entries))
     return [entries[number] for number in entry.replaces if number in entries]
 
 
@@ -248,8 +413,8 @@ def _before(entry: Entry, report: GateReport | None) -> str:
 
 
 def _after(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[str]:
-    if course.can_roll_back(entry, entries, now=now):
-        yield f"if something is wrong, until {stamp(course.roll_back_until(entry))}: {_COMMAND} roll-back"
+    if lifecycle.can_roll_back(entry, entries, now=now):
+        yield f"if something is wrong, until {stamp(lifecycle.roll_back_until(entry))}: {_COMMAND} roll-back"
     for old in _olds(entry, entries):
         if old.state is State.DEPRECATED:
             pin = old.leaf.spki_sha256
@@ -260,34 +425,23 @@ def _after(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[s
 # as JSON
 
 
-def status_record(found: Look) -> dict[str, Any]:
-    """Where a changeover stands. The keys do not change."""
+def _changeover(found: Look) -> Changeover:
     entry, entries, report, traffic, _, now = found
-    return {
-        "certificate": list_record(entry, now),
-        "replaces": [list_record(one, now) for one in _olds(entry, entries)],
-        "held": entry.held,
-        "forced": entry.forced,
-        "told": list(entry.told),
-        "roll_back_until": course.roll_back_until(entry) or None,
-        "gates": gates_record(report) if report else None,
-        "traffic": None
-        if traffic is None
-        else {"since": _traffic_record(traffic[0]), "before": _traffic_record(traffic[1])},
-        "next": list(next_steps(entry, entries, report, now=now)),
-    }
+    return Changeover(
+        certificate=certificate_of(entry, now),
+        replaces=[certificate_of(one, now) for one in _olds(entry, entries)],
+        held=entry.held,
+        forced=entry.forced,
+        told=list(entry.told),
+        roll_back_until=lifecycle.roll_back_until(entry) or None,
+        gates=gates_look(report) if report else None,
+        traffic=ChangeoverTraffic(*map(_traffic, traffic)) if traffic else None,
+        next=list(next_steps(entry, entries, report, now=now)),
+    )
 
 
-def notice_record(found: Notice) -> dict[str, Any]:
-    """The text and its readers. The keys do not change."""
-    rows = [{"partner": one.name, "why": list(one.why), "told": one.told} for one in found.partners]
-    return {"id": found.entry.id, "text": found.text, "partners": rows}
+def _traffic(one: Traffic) -> TrafficCount:
+    return TrafficCount(one.over_tls, one.in_clear, one.wanted_tls, sorted(one.domains))
 
 
-def _traffic_record(one: Traffic) -> dict[str, Any]:
-    return {
-        "over_tls": one.over_tls,
-        "in_clear": one.in_clear,
-        "refused_for_want_of_tls": one.wanted_tls,
-        "domains": sorted(one.domains),
-    }
+USE_CASES: Final = (get_notice, check_gates, look_at_changeover, look_at_changeovers)

@@ -1,20 +1,36 @@
-"""The steps of a changeover: stage, switch now or at a time, cancel, roll back, withdraw, tell partners.
+"""The steps of a changeover: stage, switch now or at a time, cancel, roll back, withdraw, notify partners.
 
 What a step does to the certificates is `pki.certificates.lifecycle`; here it is stored, with who and why, and what the
-gates say is heeded. Each step may be tried without storing anything (`dry_run`). Each raises Refusal: CONFLICT if the
-state of the certificate does not allow it, MISSING, UNREADABLE.
+gates say is heeded. Each step may be tried without storing anything (dry run). Each raises Refusal: CONFLICT if the
+state of the certificate does not allow it, MISSING, UNREADABLE. They take no version: each says by itself what state it
+needs, and is refused in another.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
 
 from gatepost.analysis.checks.changeover import apply_step
-from gatepost.analysis.checks.gates import Light, gates_record
+from gatepost.analysis.checks.gates import Light
 from gatepost.analysis.checks.gates_partners import partners_of
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.use_cases.changeover import gates_of, scene_of, tlsa_of
+from gatepost.manage.access.actions import named
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
+from gatepost.manage.use_cases.certificate_shapes import (
+    Certificate,
+    CertificateNumber,
+    Gates,
+    certificate_of,
+    gates_look,
+    gates_of_report,
+)
+from gatepost.manage.use_cases.changeover import GatesLimit, gates_of, scene_of, tlsa_of
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.inventory import (
     choose_certificate,
     inventory_for_look,
@@ -22,20 +38,18 @@ from gatepost.manage.use_cases.inventory import (
     listed_certificates,
 )
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.times import stamp
+from gatepost.manage.use_cases.times import ahead, stamp
 from gatepost.net.identity import read_identity
-from gatepost.pki.certificates import lifecycle as course
+from gatepost.pki.certificates import lifecycle
 from gatepost.pki.certificates.entry import State, entry_id
 from gatepost.pki.certificates.lifecycle import Refused
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from gatepost.analysis.checks.changeover import Told
     from gatepost.analysis.checks.gates import GateReport
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context
     from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Inventory
     from gatepost.pki.certificates.listed import Listed
@@ -45,178 +59,329 @@ _FAR = 10 * 365 * 86400.0
 
 _NOTE = 1000
 _PATIENCE = 30.0  # seconds that a switch waits for its turn at the gates: it must not fail for others' looks
+_TAG = "certificates"
 
 type _Step = Callable[[Entry, Mapping[str, Entry]], tuple[Entry, ...]]
+type _Force = Annotated[str, Meta(max_length=1000)]
+type _Note = Annotated[str, Meta(max_length=1000), Cli(help="Why, for the history.")]
 
 
 class GatesClosed(Refusal):
-    """Not switched: a gate is red, or could not be looked at. report: what was found."""
+    """Not switched: a gate is red, or could not be looked at. report: what was found; REST has it as "gates"."""
 
     def __init__(self, report: GateReport) -> None:
         what = "a gate is red" if report.light is Light.RED else "a gate could not be looked at"
         instead = "; nothing overrides this one" if report.unusable else ", or give a reason to switch all the same"
-        kind = Kind.CONFLICT if report.light is Light.RED else Kind.UNREADABLE
-        text = f"not switched: {what}; mend it{instead}"
-        super().__init__(kind, text, options=[] if report.unusable else ["force"])
+        super().__init__(
+            Kind.CONFLICT,
+            f"not switched: {what}; mend it{instead}",
+            [FieldError(f"gates.{one.gate}", one.text) for one in report.stopping],
+            options=[] if report.unusable else ["force"],
+            more={"gates": msgspec.to_builtins(gates_look(report))},
+        )
         self.report = report
 
 
-class Switched(NamedTuple):
-    """new: as it is now, with `switch_at` if it was planned. olds: whose place it took. report: of the gates before."""
-
-    new: Entry
-    olds: tuple[Entry, ...]
-    report: GateReport
-
-    @property
-    def is_planned(self) -> bool:
-        """Whether it waits for its time."""
-        return self.new.state is State.NEXT
+# ------------------------------------------------------------------------------------------------ requests and results
 
 
-class RolledBack(NamedTuple):
-    """new: staged again. current: those that are presented again. warnings: what of the DNS does not fit them."""
+class StageCertificate(msgspec.Struct, kw_only=True):
+    """replaces: ids of current ones whose place it takes beside those that are plain."""
 
-    new: Entry
-    current: tuple[Entry, ...]
-    warnings: tuple[str, ...]
+    certificate: CertificateNumber
+    replaces: Annotated[
+        list[str], Meta(max_length=50), Cli(metavar="ID", help="It takes the place of this one too. Repeatable.")
+    ] = msgspec.field(default_factory=list)
 
 
-class PartnersTold(NamedTuple):
+class SwitchCertificate(msgspec.Struct, kw_only=True):
+    """at: when, "2h" or a date with time (UTC); empty is now. force: why, though gates are not green."""
+
+    certificate: CertificateNumber
+    at: Annotated[
+        str,
+        Meta(max_length=64),
+        Cli(metavar="TIME", help="Then, by the running gateway: 2026-12-01T02:00 (UTC), or 2h."),
+    ] = ""
+    force: _Force = ""
+
+
+class CancelSwitch(msgspec.Struct, kw_only=True):
+    """Of which certificate."""
+
+    certificate: CertificateNumber
+
+
+class CancelOnlySwitch(msgspec.Struct, kw_only=True):
+    """The one that there is."""
+
+
+class RollBackSwitch(msgspec.Struct, kw_only=True):
+    """note: why, for the history."""
+
+    certificate: CertificateNumber
+    note: _Note = ""
+
+
+class RollBackLastSwitch(msgspec.Struct, kw_only=True):
+    """note: why, for the history."""
+
+    note: _Note = ""
+
+
+class WithdrawCertificate(msgspec.Struct, kw_only=True):
+    """force: why, though it could still be rolled back to."""
+
+    certificate: CertificateNumber
+    force: _Force = ""
+
+
+class NotifyPartners(msgspec.Struct, kw_only=True):
+    """partners: domains as the notice lists them. everybody: all that are known now. waive: they need not be told."""
+
+    certificate: CertificateNumber
+    partners: Annotated[
+        list[Annotated[str, Meta(max_length=255)]], Meta(max_length=1000), Cli(argument=True, metavar="[PARTNER]...")
+    ] = msgspec.field(default_factory=list)
+    everybody: Annotated[bool, Cli(option="all", help="All that are known now.")] = False
+    waive: Annotated[bool, Cli(help="They need not be told; the history says so.")] = False
+    note: Annotated[str, Meta(max_length=1000), Cli(help="How, or why not, for the history.")] = ""
+
+
+class Switched(msgspec.Struct):
+    """switched: whether it is current now. planned: when it will be. replaced: whose place it took.
+
+    certificates: as they are now, the one that was named first.
+    """
+
+    id: str
+    switched: bool
+    planned: float | None
+    replaced: list[str]
+    gates: Gates
+    certificates: list[Certificate]
+
+
+class RolledBack(msgspec.Struct):
+    """current: those that are presented again. warnings: what of the DNS does not fit them.
+
+    certificates: as they are now, the one that was named first.
+    """
+
+    id: str
+    current: list[str]
+    warnings: list[str]
+    certificates: list[Certificate]
+
+
+class PartnersTold(msgspec.Struct):
     """told: all who know by now. left: who does not."""
 
-    entry: Entry
-    told: tuple[str, ...]
-    left: tuple[str, ...]
+    certificate: Certificate
+    told: list[str]
+    left: list[str]
 
 
-def stage(gateway: Gateway, who: Principal, number: str, named: Sequence[str] = (), *, dry_run: bool = False) -> Entry:
-    """Say which current certificates a next one takes the place of, beside those that are plain.
+# ------------------------------------------------------------------------------------------------ the steps
 
-    A deprecated one is staged once more. It is returned as it is then.
-    """
+
+def _options(name: str, step: str = "", *, only: bool = False) -> dict[str, Any]:
+    """How a step is declared. name: in paths and commands. step: in the audit. only: of the one it can be done to."""
+    return {
+        "scope": Scope.CERTIFICATES,
+        "visibility": Visibility.GATEWAY,
+        "tag": _TAG,
+        "dry_run": True,
+        "action": named("certificate", step or name),
+        "commands": (f"certificate changeover {name}",),
+        "pages": () if only else (f"/certificates/{{number}}/{name}",),
+    }
+
+
+@use_case("POST /certificates/{certificate}/told", **_options("told", "tell"))
+def notify_partners(context: Context, request: NotifyPartners) -> PartnersTold:
+    """Remember that partners were told, or need not be."""
+    gateway, note = context.gateway, request.note.strip()
     with inventory_of(gateway, keys=False) as inventory:
         found = listed_certificates(inventory, gateway)
-        entry = choose_certificate(found, number)
-        others = [choose_certificate(found, one) for one in named]
+        entry = choose_certificate(found, request.certificate)
+        describe_certificate(context, entry)
+        scene = scene_of(gateway, found)
+        known = {one.name for one in partners_of(entry, scene.organizations, scene.seen or {})}
+        chosen = _chosen_partners(request, known)
+        what = f"changeover: {'need not be told' if request.waive else 'told'}: {', '.join(sorted(chosen)) or 'nobody'}"
+        reason = f" ({note})" if note else ""
+
+        def step(one: Entry, _: Mapping[str, Entry]) -> tuple[Entry, ...]:
+            return (lifecycle.tell(one, chosen),)
+
+        (changed,) = _stored(context, inventory, entry.id, step, f"{what}{reason}"[:_NOTE])
+    context.audit.describe(waived=request.waive)
+    left = sorted(known - set(changed.told))
+    return PartnersTold(certificate_of(changed), list(changed.told), left)
+
+
+def _chosen_partners(request: NotifyPartners, known: set[str]) -> set[str]:
+    """Raises Refusal (INPUT) for one that is none."""
+    chosen = known if request.everybody else {one.lower() for one in request.partners}
+    if not chosen and not request.everybody:
+        text = "name a partner, or say that all of them are meant"
+        raise Refusal(Kind.INPUT, text, [FieldError("partners", "name one, or all")], options=["all"])
+    if strange := sorted(chosen - known):
+        text = f"no such partner: {', '.join(strange)}; there are: {', '.join(sorted(known)) or 'none'}"
+        raise Refusal(Kind.INPUT, text, [FieldError("partners", text)])
+    return chosen
+
+
+@use_case("POST /certificates/{certificate}/stage", **_options("stage"))
+def stage_certificate(context: Context, request: StageCertificate) -> Certificate:
+    """Say whose place a next certificate takes."""
+    with inventory_of(context.gateway, keys=False) as inventory:
+        found = listed_certificates(inventory, context.gateway)
+        entry = choose_certificate(found, request.certificate)
+        describe_certificate(context, entry)
+        others = [choose_certificate(found, one) for one in request.replaces]
 
         def step(one: Entry, known: Mapping[str, Entry]) -> tuple[Entry, ...]:
-            ready = course.revive(one, known, now=time.time()) if one.state is State.DEPRECATED else one
-            return (course.stage(ready, known, [known[other.id] for other in others]),)
+            # a deprecated one is staged once more
+            ready = lifecycle.revive(one, known, now=time.time()) if one.state is State.DEPRECATED else one
+            return (lifecycle.stage(ready, known, [known[other.id] for other in others]),)
 
-        (changed,) = _stored(gateway, who, inventory, entry.id, step, "changeover: staged", dry_run=dry_run)
-    return changed
+        (changed,) = _stored(context, inventory, entry.id, step, "changeover: staged")
+    return certificate_of(changed)
 
 
-def switch(  # noqa: PLR0913 - everything that a switch can be asked for
-    gateway: Gateway,
-    who: Principal,
-    number: str,
-    *,
-    at: float | None = None,
-    force: str = "",
-    dry_run: bool = False,
-    heard: Told | None = None,
-) -> Switched:
-    """Present a staged certificate to new sessions, now or at a time. Running sessions keep what they have.
+@use_case("POST /certificates/{certificate}/switch", **_options("switch"))
+def switch_certificate(context: Context, request: SwitchCertificate) -> Switched:
+    """Present a next certificate, now or at a time.
 
-    The gates are looked at first (heard: as `Gatekeeper.look`), and with `at` (seconds since 1970) once more when the
-    time has come. force: a reason, though gates are not green; the history keeps it with what was red. Raises
-    GatesClosed, Busy, and Refusal (INPUT) for a time that is past or too far ahead.
+    The gates are looked at first; while one is not green it is refused (409), unless force says why. While too many
+    look at gates it waits for its turn, half a minute at most; then 429.
     """
-    if at is not None:
-        _check_time(at)
-    with gateway.gates.slot(who.name, _PATIENCE), inventory_for_look(gateway) as inventory:
+    gateway, force = context.gateway, request.force.strip()
+    context.audit.describe(reason=force)
+    at = _time(request.at) if request.at else None
+    limit = context.kept(GatesLimit)
+    with limit.slot(context.principal.name, _PATIENCE), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
-        entry = choose_certificate(found, number)
+        entry = choose_certificate(found, request.certificate)
+        describe_certificate(context, entry)
         if entry.state is not State.NEXT:
             text = f"{entry.id} is {entry.state}: only a next certificate can be switched to"
             raise Refusal(Kind.CONFLICT, text)
-        report = gates_of(gateway, inventory, entry, scene_of(gateway, found), heard)
+        report = gates_of(gateway, inventory, entry, scene_of(gateway, found), context.on_progress)
         if at is None and (report.unusable or (report.light is not Light.GREEN and not force)):
             raise GatesClosed(report)
         step, note = _planned(at, force) if at is not None else _now(force)
         why = f"; forced: {force} ({report.reasons or 'all gates were open'})" if force else ""
-        new, *olds = _stored(gateway, who, inventory, entry.id, step, f"{note}{why}", dry_run=dry_run)
-    return Switched(new, tuple(olds), report)
+        new, *olds = _stored(context, inventory, entry.id, step, f"{note}{why}")
+    replaced = [one.id for one in olds]
+    planned = new.switch_at or None
+    context.audit.describe(planned=planned, replaced=replaced, red=report.reasons if force else "")
+    certificates = [certificate_of(one) for one in (new, *olds)]
+    is_switched = new.state is not State.NEXT
+    return Switched(new.id, is_switched, planned, replaced, gates_of_report(report), certificates)
 
 
-def _check_time(at: float) -> None:
-    """Raises Refusal (INPUT) for a time that is past, or so far ahead that no certificate lives until then."""
+def _time(text: str) -> float:
+    """Raises Refusal (INPUT) for a time that is none, past, or so far ahead that no certificate lives until then."""
+    try:
+        at = ahead(text)
+    except ValueError as error:
+        raise Refusal(Kind.INPUT, str(error), [FieldError("at", str(error))]) from error
     now = time.time()
     if at <= now:
-        text = f"{stamp(max(at, 0.0))} is in the past"
-        raise Refusal(Kind.INPUT, f"{text}; to switch now, name no time", [FieldError("at", text)])
+        wrong = f"{stamp(max(at, 0.0))} is in the past"
+        raise Refusal(Kind.INPUT, f"{wrong}; to switch now, name no time", [FieldError("at", wrong)])
     if not at < now + _FAR:
-        text = "that time is more than ten years ahead"
-        raise Refusal(Kind.INPUT, text, [FieldError("at", text)])
+        wrong = "that time is more than ten years ahead"
+        raise Refusal(Kind.INPUT, wrong, [FieldError("at", wrong)])
+    return at
 
 
 def _planned(at: float, force: str) -> tuple[_Step, str]:
     def step(one: Entry, _: Mapping[str, Entry]) -> tuple[Entry, ...]:
-        return (course.schedule(one, at, now=time.time(), forced=force),)
+        return (lifecycle.schedule(one, at, now=time.time(), forced=force),)
 
     return step, f"changeover: planned for {stamp(at)}"
 
 
 def _now(force: str) -> tuple[_Step, str]:
     def step(one: Entry, known: Mapping[str, Entry]) -> tuple[Entry, ...]:
-        return course.switch(one, known, now=time.time(), losing=bool(force))
+        return lifecycle.switch(one, known, now=time.time(), losing=bool(force))
 
     return step, "changeover: switched"
 
 
-def switch_record(done: Switched) -> dict[str, Any]:
-    """What a switch did. The keys do not change."""
-    return {
-        "id": done.new.id,
-        "switched": not done.is_planned,
-        "planned": done.new.switch_at or None,
-        "replaced": [one.id for one in done.olds],
-        "gates": gates_record(done.report),
-    }
+@use_case("POST /certificates/{certificate}/cancel", **_options("cancel"))
+def cancel_switch(context: Context, request: CancelSwitch) -> Certificate:
+    """Forget the time of a planned switch."""
+    return _cancelled(context, request.certificate)
 
 
-def cancel(gateway: Gateway, who: Principal, number: str = "", *, dry_run: bool = False) -> Entry:
-    """Forget the time of a planned switch. number: "" if one alone is planned."""
-    with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway)
+@use_case("POST /certificate_changeovers/cancel", **_options("cancel", only=True))
+def cancel_only_switch(context: Context, request: CancelOnlySwitch) -> Certificate:  # noqa: ARG001 - it names none
+    """Forget the time of the one switch that is planned."""
+    return _cancelled(context, "")
+
+
+def _cancelled(context: Context, number: str) -> Certificate:
+    with inventory_of(context.gateway, keys=False) as inventory:
+        found = listed_certificates(inventory, context.gateway)
         entry = _meant(found, number, [one for one in found.entries.values() if one.switch_at], "planned")
-        note = "changeover: cancelled"
-        _stored(gateway, who, inventory, entry.id, lambda one, _: (course.cancel(one),), note, dry_run=dry_run)
-    return entry
+        describe_certificate(context, entry)
+
+        def step(one: Entry, _: Mapping[str, Entry]) -> tuple[Entry, ...]:
+            return (lifecycle.cancel(one),)
+
+        (changed,) = _stored(context, inventory, entry.id, step, "changeover: cancelled")
+    return certificate_of(changed)
 
 
-def roll_back(
-    gateway: Gateway, who: Principal, number: str = "", *, note: str = "", dry_run: bool = False
-) -> RolledBack:
-    """Present the certificate before again, within 24 hours of the switch; no gate is asked.
+@use_case("POST /certificates/{certificate}/roll-back", **_options("roll-back"))
+def roll_back_switch(context: Context, request: RollBackSwitch) -> RolledBack:
+    """Present the certificate before again, within 24 hours."""
+    return _rolled_back(context, request.certificate, request.note.strip())
 
-    number: the one that was switched to; "" is the last one. Without the master key, too: it is the gateway that
-    presents.
-    """
+
+@use_case("POST /certificate_changeovers/roll-back", **_options("roll-back", only=True))
+def roll_back_last_switch(context: Context, request: RollBackLastSwitch) -> RolledBack:
+    """Roll back the last switch, within 24 hours."""
+    return _rolled_back(context, "", request.note.strip())
+
+
+def _rolled_back(context: Context, number: str, note: str) -> RolledBack:
+    """No gate is asked; without the master key, too: it is the gateway that presents."""
+    gateway = context.gateway
+    context.audit.describe(note=note)
     with inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
-        switched = [
-            one for one in found.entries.values() if one.state is State.CURRENT and one.replaces and one.current_from
-        ]
-        last = sorted(switched, key=lambda one: -one.current_from)[:1]
-        if last and not number:
-            _must_not_be_done(last[0], found)
-        entry = _meant(found, number, last, "to roll back")
+        entry = _switched_to(found, number)
+        describe_certificate(context, entry)
         _must_open(inventory, found, entry)
 
         def step(one: Entry, known: Mapping[str, Entry]) -> tuple[Entry, ...]:
-            return course.roll_back(one, known, now=time.time())
+            return lifecycle.roll_back(one, known, now=time.time())
 
         reason = f": {note}" if note else ""
-        text = f"changeover: rolled back{reason}"
-        new, *olds = _stored(gateway, who, inventory, entry.id, step, text, dry_run=dry_run)
+        new, *current = _stored(context, inventory, entry.id, step, f"changeover: rolled back{reason}")
         # Looked at afterwards: going back must not wait for the DNS.
         scene = scene_of(gateway, listed_certificates(inventory, gateway))
-        missed = [one for old in olds for one in tlsa_of(gateway, inventory, old, scene)]
-    warnings = tuple(f"{one.text}; {one.fix}" for one in missed if one.verdict is Mark.FAIL)
-    return RolledBack(new, tuple(olds), warnings)
+        missed = [one for old in current for one in tlsa_of(gateway, inventory, old, scene)]
+    warnings = [f"{one.text}; {one.fix}" for one in missed if one.verdict is Mark.FAIL]
+    certificates = [certificate_of(one) for one in (new, *current)]
+    return RolledBack(new.id, [one.id for one in current], warnings, certificates)
+
+
+def _switched_to(found: Listed, number: str) -> Entry:
+    """The one that was switched to: that is named, or the last."""
+    switched = [
+        one for one in found.entries.values() if one.state is State.CURRENT and one.replaces and one.current_from
+    ]
+    last = sorted(switched, key=lambda one: -one.current_from)[:1]
+    if last and not number:
+        _must_not_be_done(last[0], found)
+    return _meant(found, number, last, "to roll back")
 
 
 def _must_not_be_done(last: Entry, found: Listed) -> None:
@@ -239,81 +404,31 @@ def _must_open(inventory: Inventory, found: Listed, entry: Entry) -> None:
                 raise Refusal(Kind.CONFLICT, text)
 
 
-def withdraw(gateway: Gateway, who: Principal, number: str, *, force: str = "", dry_run: bool = False) -> Entry:
-    """Retire a deprecated certificate for good: its key is destroyed, its entry stays as history.
-
-    force: why, though it can still be rolled back to. A key in a file of its own (`key_file`) is left there.
-    """
-    with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway)
-        entry = choose_certificate(found, number)
+@use_case("POST /certificates/{certificate}/withdraw", **_options("withdraw"))
+def withdraw_certificate(context: Context, request: WithdrawCertificate) -> Certificate:
+    """Destroy the key of a deprecated certificate."""
+    force = request.force.strip()
+    context.audit.describe(reason=force)
+    with inventory_of(context.gateway, keys=False) as inventory:
+        found = listed_certificates(inventory, context.gateway)
+        entry = choose_certificate(found, request.certificate)
+        describe_certificate(context, entry)
 
         def step(one: Entry, known: Mapping[str, Entry]) -> tuple[Entry, ...]:
-            return (course.withdraw(one, known, now=time.time(), early=bool(force)),)
+            return (lifecycle.withdraw(one, known, now=time.time(), early=bool(force)),)
 
         reason = f"; forced: {force}" if force else ""
-        text = f"changeover: withdrawn{reason}"
-        (changed,) = _stored(gateway, who, inventory, entry.id, step, text, dry_run=dry_run)
-    return changed
+        (changed,) = _stored(context, inventory, entry.id, step, f"changeover: withdrawn{reason}")
+    return certificate_of(changed)
 
 
-def tell(  # noqa: PLR0913 - what is remembered of it
-    gateway: Gateway,
-    who: Principal,
-    number: str,
-    partners: Collection[str],
-    *,
-    everybody: bool = False,
-    waive: bool = False,
-    note: str = "",
-    dry_run: bool = False,
-) -> PartnersTold:
-    """Remember that partners were told, or (waive) need not be. everybody: all that are known now.
-
-    Raises Refusal (INPUT) for one that is none.
-    """
-    with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway)
-        entry = choose_certificate(found, number)
-        scene = scene_of(gateway, found)
-        known = {one.name for one in partners_of(entry, scene.organizations, scene.seen or {})}
-        chosen = known if everybody else {one.lower() for one in partners}
-        if not chosen and not everybody:
-            text = "name a partner, or say that all of them are meant"
-            raise Refusal(Kind.INPUT, text, [FieldError("partners", "name one, or all")], options=["all"])
-        if strange := sorted(chosen - known):
-            text = f"no such partner: {', '.join(strange)}; there are: {', '.join(sorted(known)) or 'none'}"
-            raise Refusal(Kind.INPUT, text, [FieldError("partners", text)])
-        what = f"changeover: {'need not be told' if waive else 'told'}: {', '.join(sorted(chosen)) or 'nobody'}"
-        reason = f" ({note})" if note else ""
-        (changed,) = _stored(
-            gateway,
-            who,
-            inventory,
-            entry.id,
-            lambda one, _: (course.tell(one, chosen),),
-            f"{what}{reason}"[:_NOTE],
-            dry_run=dry_run,
-        )
-    return PartnersTold(changed, changed.told, tuple(sorted(known - set(changed.told))))
-
-
-def _stored(  # noqa: PLR0913 - one step, stored or tried
-    gateway: Gateway,
-    who: Principal,
-    inventory: Inventory,
-    number: str,
-    step: _Step,
-    note: str,
-    *,
-    dry_run: bool,
-) -> tuple[Entry, ...]:
-    """Do a step of the course on one certificate and store it; its refusal is a Refusal."""
+def _stored(context: Context, inventory: Inventory, number: str, step: _Step, note: str) -> tuple[Entry, ...]:
+    """Do a step on one certificate and store it, or try it in a dry run; its refusal is a Refusal."""
 
     def entries() -> tuple[int, Mapping[str, Entry]]:
-        found = listed_certificates(inventory, gateway)
+        found = listed_certificates(inventory, context.gateway)
         _, known = inventory.entries()
-        if dry_run:
+        if context.dry_run:
             return found.version, found.entries
         for one in found.entries.values():
             if one.id not in known:  # the gateway never ran with these settings
@@ -326,9 +441,10 @@ def _stored(  # noqa: PLR0913 - one step, stored or tried
         return step(known[number], known)
 
     try:
-        if dry_run:
+        if context.dry_run:
             return wanted(entries()[1])
-        return apply_step(inventory, wanted, entries, author=who.name, note=note)
+        with recorded_changes(context):
+            return apply_step(inventory, wanted, entries, author=context.principal.name, note=note)
     except Refused as refused:
         raise Refusal(Kind.CONFLICT, f"{refused}; nothing was changed", options=refused.options) from refused
 
@@ -342,3 +458,15 @@ def _meant(found: Listed, number: str, candidates: Sequence[Entry], what: str) -
         several = ", ".join(one.id for one in candidates)
         raise Refusal(Kind.INPUT, f"there are several switches {what}, name one: {several}")
     return candidates[0]
+
+
+USE_CASES: Final = (
+    notify_partners,
+    stage_certificate,
+    switch_certificate,
+    cancel_switch,
+    roll_back_switch,
+    cancel_only_switch,
+    roll_back_last_switch,
+    withdraw_certificate,
+)

@@ -36,7 +36,7 @@ class Context:
     needed. address: where the caller is, without port; "" is this machine. dry_run: say what would change, change
     nothing. expected: the version that must still be in force for a change, None if any will do. is_confirmed: the
     caller proved lately who they are (always so for API tokens and commands). reference: under which the log knows the
-    call.
+    call. on_progress: called as it runs with what there is to show, as the use case says.
     """
 
     gateway: Gateway
@@ -47,6 +47,7 @@ class Context:
     expected: int | None = None
     is_confirmed: bool = True
     reference: str = ""
+    on_progress: Callable[..., None] = lambda *_: None
     audit: AuditTrail = field(default_factory=AuditTrail)
 
     @property

@@ -13,7 +13,6 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases.acme_renewal import Renewing
 from gatepost.manage.use_cases.behind import Behind
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.dns_checks import Sights
@@ -39,19 +38,16 @@ _WORTH: Final = 20.0  # an answer that took a second to find is good enough for 
 class Gateway:
     """settings: of the server. data: its data directory.
 
-    renewing: its certificates, by ACME. gates: a limit for checks of a changeover. proofs, proof_lookups: one for TXT
-    records that prove domains, and how often one was looked up. sights: what the DNS was seen to say of our own
-    domains. All of them go to `kept`, with their use cases.
+    proofs, proof_lookups: a limit for TXT records that prove domains, and how often one was looked up. sights: what the
+    DNS was seen to say of our own domains. Both go to `kept`, with their use cases.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
-        self.gates = ConcurrencyLimit(4, 2, "other looks at gates are under way: look again when one of them has ended")
         self.proofs = ConcurrencyLimit(4, 1, "other domains are being looked up: try again when that has ended")
         self.proof_lookups = Throttle(time.monotonic, free=5, longest=300.0)
         self.sights = Sights()
-        self.renewing = Renewing()
         self._directory: Directory | None = None
         self._kept: dict[Any, Any] = {}
         self._keeping = RLock()  # what is made may need what else is kept

@@ -12,13 +12,13 @@ from functools import cache
 from urllib.parse import unquote, urlencode
 
 import pytest
+from tests.unit.manage.calls import add_entry
 
 from gatepost.manage.access import login_rate_limiter as doorkeeper
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.pages.routes import HANDLERS, ROUTES
-from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.resources import apply_document
@@ -207,9 +207,8 @@ def sealing(tmp_path):
 
 
 def certificate(centre, *names, **more):
-    """A certificate that came in: certificate(centre, "mx.gate.example", current=True). more: as of NewCertificate."""
-    chain, key = ROOT.issue(names or [HOST])
-    return add_certificate(centre.gateway, OWNER, NewCertificate(chain, "chain", key, "key", **more)).entry
+    """A certificate that came in: certificate(centre, "mx.gate.example", current=True). more: as of AddCertificate."""
+    return add_entry(centre.gateway, ROOT, *names, **more)
 
 
 def recorded(centre, entry, chain=b""):

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from gatepost.manage.pages.certificate_forms import errors_of, public_part
+from gatepost.manage.use_cases.acme_renewal import RenewalSubject
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.errors import FieldError
 
@@ -39,10 +39,8 @@ def test_an_authority_is_asked_once_however_often_it_is_clicked(asking):
     assert "Ask now" not in asking.get("/certificates/acme", "reader").words
     assert asking.post("/certificates/acme/renew", name=HOST).headers["location"] == "/certificates/acme"
     asking.post("/certificates/acme/renew", name=HOST)
-    end = time.monotonic() + 20
-    while asking.gateway.renewing.last().is_running:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    (job,) = asking.gateway.kept(Jobs).recent(OWNER, RenewalSubject)
+    assert job.wait(20)
     assert f"No certificate for {HOST}" in asking.get("/certificates/acme").words
     deeds = [one for one in asking.accounts.deeds(OWNER) if one.action == "certificate-renew"]
     assert {(str(one.outcome), one.subject) for one in deeds} == {("failed", HOST)}
@@ -53,4 +51,11 @@ def test_who_may_not_and_what_is_not_there(asking):
     assert asking.post("/certificates/acme/renew", "reader", name=HOST).status == 403
     assert asking.post("/certificates/acme/renew", "tenant", name=HOST).status == 404
     assert asking.post("/certificates/acme/renew", name="b.example").status == 303
-    assert asking.gateway.renewing.last() is None
+    assert asking.gateway.kept(Jobs).recent(OWNER, RenewalSubject) == []
+
+
+def test_a_form_without_a_certificate_says_what_to_paste(asking):
+    answer = asking.post("/certificates/add", chain="  ", label="a")
+    assert (answer.status, "Paste the certificate, from -----BEGIN CERTIFICATE----- on" in answer.words) == (422, True)
+    (event,) = [one for one in asking.accounts.deeds(OWNER) if one.action == "certificate-add"]
+    assert str(event.outcome) == "refused"

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
+from tests.unit.manage.calls import run
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
@@ -17,9 +18,8 @@ from gatepost.manage.pages import certificates
 from gatepost.manage.use_cases.certificate_requests import request_certificate
 from gatepost.manage.use_cases.certificates import certificate as shown
 from gatepost.pki.certificates.entry import Purpose, State, document_of
-from gatepost.pki.certificates.request import Wish
 
-from .conftest import HOST, MARKUP, OWNER, Centre, certificate, recorded
+from .conftest import HOST, MARKUP, Centre, certificate, recorded
 
 DAY = 86400.0
 PAGES = ("", "/clients", "/requests", "/acme", "/table", "/history")
@@ -212,9 +212,10 @@ def test_what_ends_first_is_said_above_the_list(sealing, entry):
 
 
 def test_a_request_and_what_is_sent_to_the_authority(sealing):
-    made, csr = request_certificate(sealing.gateway, OWNER, Wish((HOST, "mail.gate.example")))
+    found = run(sealing.gateway, request_certificate, names=[HOST, "mail.gate.example"])
+    made, csr = found.request, found.csr
     page = sealing.get(f"/certificates/requests/{made.id}", "reader")
-    assert csr.decode().strip() in page.text
+    assert csr.strip() in page.text
     assert "PRIVATE" not in page.text
     assert 'action="' not in page.text.partition("<main")[2]
     assert sealing.get(f"/certificates/requests/{made.id.upper()}").status == 200

@@ -14,9 +14,11 @@ import pytest
 from gatepost.analysis.checks.gates import Gate, GateFinding, GateReport
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.pages import gate_looks
-from gatepost.manage.pages.gate_looks import by_gate, followed, gate_items, keep, kept, waited
+from gatepost.manage.pages.gate_looks import by_gate, followed, gate_items, keep, kept
+from gatepost.manage.pages.gate_looks import looked as look_at
 from gatepost.manage.use_cases.certificates import certificate as stored
-from gatepost.manage.use_cases.changeover import Look
+from gatepost.manage.use_cases.changeover import GatesLimit, Look
+from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
 from gatepost.pki.certificates.entry import Purpose
 
@@ -65,19 +67,19 @@ def looked(monkeypatch):
     """looked(*findings): what a look finds from then on, gate by gate. An error among them ends it."""
 
     def find(*found):
-        def look(gateway, _, number, tell=lambda *_: None):
-            one = stored(gateway, number).entry
+        def look(_, context, request):
+            one = stored(context.gateway, request.certificate).entry
             for each in found:
                 if isinstance(each, BaseException):
                     raise each
                 if isinstance(each, Event):
                     assert each.wait(20)
                 else:
-                    tell(each.gate, [each])
+                    context.on_progress(each.gate, [each])
             report = GateReport(one, time.time(), tuple(each for each in found if isinstance(each, GateFinding)))
             return Look(one, {one.id: one}, report, None, (), report.at)
 
-        monkeypatch.setattr(gate_looks, "look", look)
+        monkeypatch.setattr(gate_looks, "execute", look)
 
     return find
 
@@ -166,10 +168,14 @@ def test_records_are_taken_out_of_the_text_to_be_copied(entry):
 # looking
 
 
+def context_of(centre):
+    return Context(centre.gateway, OWNER, lambda: centre.accounts)
+
+
 def test_one_waits_for_a_look_and_it_is_kept(sealing, looked):
     one = certificate(sealing)
     looked(finding())
-    assert waited(sealing.gateway, OWNER, one.id) is kept(sealing.gateway, one.id)
+    assert look_at(context_of(sealing), one.id) is kept(sealing.gateway, one.id)
 
 
 @pytest.mark.parametrize("error", [Refusal(Kind.MISSING, "gone"), OSError("disk")])
@@ -178,19 +184,19 @@ def test_a_look_that_fails_leaves_room_for_others(sealing, looked, error):
     looked(error)
     for _ in range(6):
         with pytest.raises(type(error)):
-            waited(sealing.gateway, OWNER, one.id)
+            look_at(context_of(sealing), one.id)
     looked(finding())
-    assert waited(sealing.gateway, OWNER, one.id).report is not None
+    assert look_at(context_of(sealing), one.id).report is not None
 
 
 def test_few_run_at_a_time(sealing):
-    one, gates = certificate(sealing), sealing.gateway.gates
+    one, gates = certificate(sealing), sealing.gateway.kept(GatesLimit)
     others = [replace(OWNER, name=name) for name in "aabb"]
     with ExitStack() as stack:
         for other in others:
             stack.enter_context(gates.slot(other.name))
         with pytest.raises(Busy):
-            waited(sealing.gateway, OWNER, one.id)
+            look_at(context_of(sealing), one.id)
         assert sealing.post(f"/certificates/{one.id}/gates").status == 429
         stream = sealing.get(f"/certificates/{one.id}/gates")
     assert "look again when one of them has ended" in stream.words
@@ -243,7 +249,7 @@ def request_of(centre):
     return SimpleNamespace(
         app=app,
         state=SimpleNamespace(csrf="", principal=OWNER),
-        scope={"raw_path": b"/x"},
+        scope={"raw_path": b"/x", "client": ("127.0.0.1", 1), "state": {}},
         query_params=_Query(),
         cookies={},
     )
@@ -260,7 +266,7 @@ def test_a_silent_look_says_that_it_is_there(sealing, looked, monkeypatch):
     looked(go, finding())
 
     async def follow():
-        events = followed(request_of(sealing), one, lambda _: None).body_iterator
+        events = followed(request_of(sealing), one).body_iterator
         await anext(events)
         assert await anext(events) == b": still looking\n\n"
         go.set()
@@ -274,7 +280,7 @@ def test_a_look_ends_though_whoever_followed_has_gone(sealing, looked, threads):
     looked(go, finding())
 
     async def leave():
-        events = followed(request_of(sealing), one, lambda _: None).body_iterator
+        events = followed(request_of(sealing), one).body_iterator
         await anext(events)
         with suppress(TimeoutError):
             async with asyncio.timeout(0):  # the thread begins, and there is nothing to wait for

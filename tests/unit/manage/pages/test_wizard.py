@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from gatepost.manage.use_cases.choice import choose_connector
+from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.validation import last_validation
 
 DRAFT = {
@@ -84,7 +85,7 @@ def test_the_review_says_what_is_missing(centre):
 
 def test_what_would_change_is_told_when_it_is_asked(centre, monkeypatch):
     asked = {"hx_request": "true", "hx_request_type": "partial"}
-    with centre.gateway.counts.counting:  # somebody else's turn
+    with centre.gateway.kept(ReportCounts).counting:  # somebody else's turn
         answer = centre.get(path("save", part="effects"), **asked)
         assert "Deciding the mail of the last 7 days again" in answer.words
         assert 'hx-trigger="load delay:1s"' in answer.text

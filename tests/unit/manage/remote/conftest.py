@@ -14,7 +14,6 @@ from gatepost.manage.remote.client import RemoteClient
 from gatepost.manage.remote.connection import PREFIX, Connection
 from gatepost.manage.remote.problems import refusal_of
 from gatepost.manage.rest.routes import ENDPOINTS
-from gatepost.manage.use_cases.certificate_intake import NewCertificate
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.authority import Authority
@@ -85,12 +84,6 @@ def safe(sealed):
     api = Api(sealed, ENDPOINTS)
     yield There(api)
     api.accounts.close()
-
-
-def new_certificate(pair=None, **more):
-    """As a command gives it."""
-    chain, key = pair or ROOT.issue([NAME])
-    return NewCertificate(chain, "chain.pem", key, "key.pem" if key else "", **more)
 
 
 @pytest.fixture

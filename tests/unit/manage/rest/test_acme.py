@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.acme_renewal import RenewalRun
+from gatepost.manage.use_cases.acme_renewal import RenewalLimit, RenewalSubject
+from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.pki.acme.issuer import alone
 
 from .conftest import NAME as HOST
@@ -49,7 +50,7 @@ def test_who_may_not_asks_nobody(api, who, status):
     api.who = who
     assert api.call("POST", RUNS, {}).status == status
     assert api.call("DELETE", "/acme/account").status == status
-    assert api.gateway.renewing.last() is None
+    assert api.gateway.kept(Jobs).recent(OWNER, RenewalSubject) == []
 
 
 @pytest.mark.parametrize(
@@ -69,12 +70,10 @@ def test_what_is_not_asked_for(api, who, body, status, said):
 
 
 def test_one_at_a_time(api):
-    run = RenewalRun((HOST,), "ann", 1.0, id="x")
-    api.gateway.renewing._runs["x"] = run
-    answer = api.call("POST", RUNS, {"at_once": True})
+    with api.gateway.kept(RenewalLimit).slot("ann"):
+        answer = api.call("POST", RUNS, {"at_once": True})
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")
     assert answer.json["refusal"] == "unreadable", "commands end as they do beside the gateway"
-    assert api.call("GET", f"{RUNS}/x?wait=0").json["done"] is False
 
 
 def test_another_process_that_asks_is_told(api):

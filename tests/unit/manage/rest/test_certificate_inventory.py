@@ -8,11 +8,19 @@ from urllib.parse import quote
 
 import pytest
 from cryptography import x509
+from tests.unit.manage.calls import add_entry, run
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest import certificate_inventory
-from gatepost.manage.rest.certificate_inventory import ENDPOINTS
-from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate, watch_directory
+from gatepost.manage.rest.derived import endpoint_of
+from gatepost.manage.use_cases import (
+    acme_orders,
+    certificate_removal,
+    certificate_requests,
+    certificate_table,
+    certificates,
+    changeover,
+)
+from gatepost.manage.use_cases.certificate_intake import watch_directory
 from gatepost.manage.use_cases.inventory import inventory_of
 from gatepost.pki.certificates.entry import Purpose, State
 
@@ -21,6 +29,8 @@ from .conftest import NAME, OWNER, ROOT
 READER = Principal("rob", frozenset({Scope.READ}))
 TENANT = Principal("tim", frozenset(Scope) - {Scope.OWNER}, frozenset({"contoso"}))
 REQUESTS = "/certificate_requests"
+MODULES = (certificates, certificate_requests, certificate_removal, certificate_table, changeover, acme_orders)
+ENDPOINTS = [endpoint_of(one) for module in MODULES for one in module.USE_CASES if one.path]
 
 
 @pytest.fixture
@@ -36,8 +46,7 @@ def rest(api_of):
 
 
 def added(rest, *names, **more):
-    chain, key = ROOT.issue(names or [NAME])
-    return add_certificate(rest.gateway, OWNER, NewCertificate(chain, "chain", key, "key", **more)).entry
+    return add_entry(rest.gateway, ROOT, *names, **more)
 
 
 def ask(rest, query="", **body):
@@ -94,7 +103,7 @@ def test_everything_at_once(rest, tmp_path):
     rest.who = OWNER
     number = ask(rest, names=["other.gate.example"]).json["request"]["id"]
     (tmp_path / "keys").mkdir()
-    watch_directory(rest.gateway, OWNER, tmp_path / "keys")
+    run(rest.gateway, watch_directory, directory=str(tmp_path / "keys"))
     rest.who = READER
     found = rest.call("GET", "/certificate_inventory").json
     assert {(one["id"], one["purpose"], one["organization"]) for one in found["certificates"]} == {
@@ -216,7 +225,7 @@ def test_a_request_is_forgotten_with_its_key(rest):
 def test_a_directory_is_watched_no_longer(rest, tmp_path):
     folder = tmp_path / "keys of ours"
     folder.mkdir()
-    watch_directory(rest.gateway, OWNER, folder)
+    run(rest.gateway, watch_directory, directory=str(folder))
     path = f"/certificate_directories/{folder}"
     assert rest.call("DELETE", f"{path}?dry_run=true").status == 200
     assert rest.call("DELETE", path).status == 200
@@ -248,7 +257,7 @@ def test_the_table_as_files(rest):
 def test_an_address_that_cannot_serve_files(rest, url):
     answer = rest.call("GET", f"/certificate_table?base_url={quote(url)}")
     assert answer.problem == "invalid"
-    assert answer.paths == ["base_url"]
+    assert answer.paths == ["query.base_url"]
 
 
 def test_acme_that_is_off_is_said_to_be(rest):
@@ -269,7 +278,7 @@ def test_where_changeovers_stand(rest):
     assert {one["id"] for one in answer.json["certificates"]} == {old.id, new.id}
     assert deeds(rest)[-1][:2] == ("certificate-look", "done")
     (deed,) = rest.accounts.deeds(OWNER)[:1]
-    assert deed.detail["looked at"] == [new.id]
+    assert deed.detail["looked_at"] == [new.id]
 
 
 def test_one_that_is_named(rest):
@@ -304,5 +313,7 @@ def test_a_client_identity_whose_place_is_taken(rest, entry):
 def test_only_so_many_changes_are_looked_through(rest, monkeypatch):
     for number in range(4):
         added(rest, f"h{number}.example")
-    monkeypatch.setattr(certificate_inventory, "_NEWEST", 2)
-    assert len(rest.call("GET", "/certificate_history").json["items"]) == 2
+    monkeypatch.setattr(certificates, "_NEWEST", 2)
+    page = rest.call("GET", "/certificate_history?limit=1").json
+    rest_of_it = rest.call("GET", page["next"].removeprefix("/api/v1").replace("limit=1", "limit=9")).json
+    assert (len(page["items"]), len(rest_of_it["items"]), rest_of_it["next"]) == (1, 1, None)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.rest.certificate_inventory import ENDPOINTS as INVENTORY
-from gatepost.manage.rest.certificates import ENDPOINTS
+from gatepost.manage.rest.derived import endpoint_of
+from gatepost.manage.use_cases import certificate_intake, certificates, changeover, changeover_steps
+from gatepost.manage.use_cases.changeover import GatesLimit
 
 from .conftest import NAME, ROOT
+
+MODULES = (certificates, certificate_intake, changeover, changeover_steps)
+ENDPOINTS = [endpoint_of(one) for module in MODULES for one in module.USE_CASES if one.path]
 
 
 @pytest.fixture
@@ -101,7 +105,7 @@ def test_a_changeover(rest):
 
 def test_few_look_at_gates_at_a_time(api_of, monkeypatch):
     """Pages and calls, of one asker and of all; a switch looks, too, and first waits a while."""
-    rest = api_of(*ENDPOINTS, *INVENTORY)
+    rest = api_of(*ENDPOINTS)
     add(rest)
     number = add(rest).json["certificate"]["id"]
     monkeypatch.setattr("gatepost.manage.use_cases.changeover_steps._PATIENCE", 0.01)
@@ -110,7 +114,8 @@ def test_few_look_at_gates_at_a_time(api_of, monkeypatch):
         ("/certificate_changeovers/look", {"certificate": number}),
         (f"/certificates/{number}/switch?dry_run=true", {"force": "now"}),
     )
-    with rest.gateway.gates.slot(rest.who.name), rest.gateway.gates.slot(rest.who.name):
+    limit = rest.gateway.kept(GatesLimit)
+    with limit.slot(rest.who.name), limit.slot(rest.who.name):
         for path, body in calls:
             answer = rest.call("POST", path, body)
             assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.manage.calls import ANN, run
 
-from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.acme_orders import AcmeState, acme_record, acme_state, issuer_of, renewal_source
+from gatepost.manage.use_cases.acme_orders import (
+    AcmeState,
+    acme_state,
+    get_acme_status,
+    issuer_of,
+    order_of,
+    renewal_source,
+)
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.acme.challenges import AcmeFailed
@@ -11,7 +18,6 @@ from gatepost.pki.acme.issuer import Standing
 from gatepost.pki.acme.schedule import Progress
 from gatepost.settings.loader import load
 
-ANN = Principal("ann", frozenset({Scope.OWNER}))
 NAMES = ("mx.gate.example",)
 URL = "https://acme.example/directory"
 
@@ -46,18 +52,13 @@ def test_where_acme_is_off(gateway):
 
 
 def test_what_there_shall_be_before_anybody_asked(ordering):
-    state = acme_state(ordering(), ANN)
-    assert (state.directory, state.account, state.ok) == (URL, "", False)
-    (one,) = acme_record(state)["certificates"]
-    assert one["names"] == ["mx.gate.example"]
-    assert {one[name] for name in ("not_after", "renew_at", "tried", "succeeded", "not_before")} == {None}
-    assert (one["certificate"], one["state"], one["renew_at_from"], one["failures"], one["error"]) == (
-        "",
-        "",
-        "",
-        0,
-        "",
-    )
+    status = run(ordering(), get_acme_status)
+    assert (status.directory, status.account, status.ok) == (URL, "", False)
+    (one,) = status.certificates
+    assert one.names == ["mx.gate.example"]
+    assert {one.not_after, one.renew_at, one.tried, one.succeeded, one.not_before} == {None}
+    assert {one.certificate, one.state, one.renew_at_from, one.error} == {""}
+    assert one.failures == 0
 
 
 def test_hosts_that_serve_policies_are_ordered_too(ordering):
@@ -117,7 +118,6 @@ def test_all_is_well_if_all_are_there_and_nothing_went_wrong(entry):
     good, lacking, failed = standing(mine), standing(None), standing(mine, error="rate limited", failures=3)
     for orders, ok in (((good,), True), ((good, lacking), False), ((good, failed), False), ((), True)):
         assert AcmeState(URL, "", orders).ok is ok
-    record = acme_record(AcmeState(URL, "https://acme.example/acct/1", (failed,)))
-    (one,) = record["certificates"]
-    assert (record["ok"], one["error"], one["failures"], one["certificate"]) == (False, "rate limited", 3, mine.id)
-    assert (one["state"], one["not_after"]) == (str(mine.state), 1e11)
+    one = order_of(failed)
+    assert (one.error, one.failures, one.certificate) == ("rate limited", 3, mine.id)
+    assert (one.state, one.not_after) == (str(mine.state), 1e11)

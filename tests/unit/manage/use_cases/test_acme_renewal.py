@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 import tomlkit
+from tests.unit.manage.calls import ANN, Forgetful, run
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import Actor, Outcome
+from gatepost.manage.access.records import Outcome
 from gatepost.manage.use_cases import acme_renewal
-from gatepost.manage.use_cases.acme_orders import acme_status
-from gatepost.manage.use_cases.acme_renewal import Order, Renewal, Renewing, begin_renewal, forget_account, renew
+from gatepost.manage.use_cases.acme_orders import get_acme_status
+from gatepost.manage.use_cases.acme_renewal import (
+    CertificateRenewal,
+    forget_acme_account,
+    get_renewal,
+    last_renewal,
+    renew_certificates,
+)
+from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.gateway import Gateway
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
 from gatepost.pki.acme.issuer import alone
 from gatepost.settings.loader import load
 
-ANN = Principal("ann", frozenset({Scope.OWNER}))
 CERT = Principal("cert", frozenset({Scope.CERTIFICATES}))
 HOST = "mx.gate.example"
 NOWHERE = "https://127.0.0.1:1/directory"
@@ -42,107 +48,74 @@ def centre(tmp_path):
     return found
 
 
+def renewed(centre, **fields):
+    """A renewal that is waited for."""
+    return run(centre, renew_certificates, wait=20.0, **fields)
+
+
+def last(centre):
+    return last_renewal(Context(centre, ANN, Forgetful))
+
+
 def test_what_is_due_is_asked_for_and_then_only_at_once(centre):
-    heard = []
-    (one,) = renew(centre, ANN, heard=heard.append)
-    assert heard == [one]
-    assert (one.names, one.ok) == ((HOST,), False)
+    state = renewed(centre)
+    assert (state.done, state.names, state.trouble) == (True, [HOST], "")
+    (one,) = state.results
+    assert (one.names, one.ok) == ([HOST], False)
     assert one.text.startswith(f"{NOWHERE} cannot be reached")
-    assert renew(centre, ANN) == []
-    assert len(renew(centre, ANN, HOST, at_once=True)) == 1
-    (tried,) = renew(centre, ANN, staging="https://127.0.0.1:2/x")
+    assert run(centre, get_renewal, id=state.id) == state
+    nothing = renewed(centre)
+    assert (nothing.done, nothing.names, nothing.results) == (True, [], [])
+    assert len(renewed(centre, name=HOST, at_once=True).results) == 1
+    (tried,) = renewed(centre, staging="https://127.0.0.1:2/x").results
     assert "127.0.0.1:2/x cannot be reached" in tried.text
 
 
 def test_what_cannot_be_asked_for(centre, gateway):
     with pytest.raises(Refusal, match=r"'b\.example' is in none of the certificates") as refused:
-        renew(centre, ANN, "b.example")
+        renewed(centre, name="b.example")
     assert refused.value.kind is Kind.INPUT
     with pytest.raises(Refusal, match="ACME is off"):
-        renew(gateway, ANN)
-    with alone(centre.data), pytest.raises(Refusal, match="asking for certificates just now") as refused:
-        renew(centre, ANN, at_once=True)
-    assert refused.value.kind is Kind.UNREADABLE
+        renewed(gateway)
+    assert last(centre) is None
+    with alone(centre.data):
+        state = renewed(centre, at_once=True)
+    assert (state.done, state.results) == (True, [])
+    assert "asking for certificates just now" in state.trouble
+    with pytest.raises(Refusal) as refused:
+        run(centre, get_renewal, id="nothing")
+    assert refused.value.kind is Kind.MISSING
 
 
-def ended(renewing, centre, name=HOST):
-    """A run that was begun and waited for."""
-    over, found = threading.Event(), []
+def test_one_runs_at_a_time_and_its_results_come_one_by_one(centre, monkeypatch):
+    go = threading.Event()
+    issued = CertificateRenewal([HOST], ok=True, text="certificate x")
 
-    def told(run):
-        found.append(run)
-        over.set()
-
-    assert renewing.start(centre, ANN, Order(name, at_once=True), told)
-    assert over.wait(20)
-    return found[0]
-
-
-def test_behind_a_page_one_runs_at_a_time(centre, monkeypatch):
-    renewing, go = Renewing(), threading.Event()
-    assert renewing.last() is None
-
-    def slow(*_, heard, **__):
-        heard(Renewal((HOST,), ok=True, text="certificate x"))
+    def slow(*given):
+        given[-1]([issued])
         assert go.wait(20)
+        return [issued]
 
     monkeypatch.setattr(acme_renewal, "renew", slow)
-    over = threading.Event()
-    order = Order(HOST, at_once=True)
-    run = renewing.start(centre, ANN, order, lambda _: over.set())
-    assert run.is_running
-    assert renewing.start(centre, ANN, order, lambda _: None) is None
-    assert renewing.last().is_running
-    wait_until(lambda: renewing.find(run.id).done)
-    assert renewing.find(run.id, 0.01).is_running, "what has ended so far is told"
+    state = run(centre, renew_certificates, at_once=True, wait=0.05)
+    with pytest.raises(Busy, match="just now") as busy:
+        run(centre, renew_certificates, at_once=True, wait=0.0)
+    assert busy.value.kind is Kind.UNREADABLE, "as while another process asks"
+    assert (state.done, run(centre, get_renewal, id=state.id, wait=0.05).results) == (False, [issued])
+    assert last(centre).id == state.id
     go.set()
-    assert over.wait(20)
-    found = renewing.find(run.id, 20)
-    assert (found.is_running, found.went_well, len(found.done)) == (False, True, 1)
+    assert run(centre, get_renewal, id=state.id, wait=20.0).done
 
 
-def wait_until(true):
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def test_only_the_last_runs_are_kept(centre, monkeypatch):
-    monkeypatch.setattr(acme_renewal, "_KEPT", 2)
-    renewing = Renewing()
-    ids = []
-    for _ in range(3):
-        ids.append(ended(renewing, centre).id)
-        renewing.find(ids[-1], 20)
-    with pytest.raises(Refusal) as refused:
-        renewing.find(ids[0])
-    assert refused.value.kind is Kind.MISSING
-    assert [renewing.find(one).id for one in ids[1:]] == ids[1:]
-
-
-def test_what_came_of_it_is_kept(centre):
-    renewing = Renewing()
-    run = ended(renewing, centre)
-    assert (run.who, run.names, run.error) == ("ann", (HOST,), "")
-    assert [one.ok for one in run.done] == [False]
-    with pytest.raises(Refusal):
-        renewing.start(centre, ANN, Order("b.example"), lambda _: None)
-
-
-def test_a_run_always_ends(centre, monkeypatch, caplog):
-    def broken(*_, **__):
+def test_a_renewal_always_ends(centre, monkeypatch, caplog):
+    def broken(*_):
         raise RuntimeError("secret")
 
     monkeypatch.setattr(acme_renewal, "renew", broken)
-    run = ended(Renewing(), centre)
-    assert run.error == "it could not be asked for; the gateway's log says why"
-    assert not run.is_running
-
-
-def test_a_run_that_is_refused_says_why(centre):
-    with alone(centre.data):
-        assert "asking for certificates just now" in ended(Renewing(), centre).error
+    state = renewed(centre)
+    assert state.done
+    assert "log says what" in state.trouble
+    assert "secret" not in state.trouble
 
 
 # ------------------------------------------------------------------------------------------------ on record
@@ -155,22 +128,19 @@ def accounts(centre):
     made.close()
 
 
-def begun(centre, accounts, order, who=ANN):
-    run = begin_renewal(centre, who, order, accounts, Actor(who.name, "192.0.2.1"))
-    return centre.renewing.find(run.id, 20)
-
-
 def test_what_was_asked_for_is_on_record(centre, accounts):
-    run = begun(centre, accounts, Order())
-    assert (run.names, run.went_well) == ((HOST,), False)
-    assert begun(centre, accounts, Order()).names == (), "the failure is waited out"
-    begun(centre, accounts, Order(HOST, staging="https://127.0.0.1:2/x"))
-    trial, nothing, failed = accounts.deeds(ANN)
-    assert {one.action for one in (trial, nothing, failed)} == {"certificate-renew"}
+    renewed(centre, accounts=accounts)
+    renewed(centre, accounts=accounts)
+    renewed(centre, accounts=accounts, name=HOST, staging="https://127.0.0.1:2/x")
+    with pytest.raises(Refusal):
+        renewed(centre, accounts=accounts, name="b.example")
+    refused, trial, nothing, failed = accounts.deeds(ANN)
+    assert {one.action for one in (refused, trial, nothing, failed)} == {"certificate-renew"}
     assert (failed.outcome, failed.subject) == (Outcome.FAILED, HOST)
     assert failed.detail["result"].startswith(f"{NOWHERE} cannot be reached")
     assert (nothing.outcome, nothing.detail) == (Outcome.DONE, {"result": "nothing is due"})
     assert trial.detail["staging"] == "https://127.0.0.1:2/x"
+    assert (refused.outcome, refused.subject) == (Outcome.REFUSED, "b.example")
 
 
 # who, address -> what is said
@@ -182,25 +152,25 @@ AUTHORITIES = [
 
 
 @pytest.mark.parametrize(("who", "url", "kind", "said"), AUTHORITIES)
-def test_the_gateway_does_not_go_anywhere_for_anybody(centre, accounts, who, url, kind, said):
+def test_the_gateway_does_not_go_anywhere_for_anybody(centre, who, url, kind, said):
     with pytest.raises(Refusal) as refused:
-        begun(centre, accounts, Order(staging=url), who)
+        renewed(centre, principal=who, staging=url)
     assert refused.value.kind is kind
     assert said in "; ".join([refused.value.text, *map(str, refused.value.errors)])
-    assert centre.renewing.last() is None
+    assert last(centre) is None
 
 
-def test_the_authority_of_the_settings_may_be_tried_by_who_may_change_certificates(centre, accounts):
-    (one,) = begun(centre, accounts, Order(staging=NOWHERE), CERT).done
+def test_the_authority_of_the_settings_may_be_tried_by_who_may_change_certificates(centre):
+    (one,) = renewed(centre, principal=CERT, staging=NOWHERE).results
     assert one.text.startswith(f"{NOWHERE} cannot be reached")
 
 
 def test_an_account_is_forgotten_with_what_was_tried(centre, gateway):
-    renew(centre, ANN)
-    assert acme_status(centre, ANN)["certificates"][0]["failures"] == 1
+    renewed(centre)
+    assert run(centre, get_acme_status).certificates[0].failures == 1
     with alone(centre.data), pytest.raises(Refusal, match="asking for certificates just now"):
-        forget_account(centre, ANN)
-    assert forget_account(centre, ANN) == NOWHERE
-    assert acme_status(centre, ANN)["certificates"][0]["failures"] == 0
+        run(centre, forget_acme_account)
+    assert run(centre, forget_acme_account).directory == NOWHERE
+    assert run(centre, get_acme_status).certificates[0].failures == 0
     with pytest.raises(Refusal, match="ACME is off"):
-        forget_account(gateway, ANN)
+        run(gateway, forget_acme_account)

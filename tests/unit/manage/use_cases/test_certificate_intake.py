@@ -3,38 +3,37 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from cryptography.hazmat.primitives.serialization import load_pem_private_key as load_key
+from tests.unit.manage.calls import run
 
-from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import certificate_intake, certificate_removal
-from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate, watch_directory
-from gatepost.manage.use_cases.certificate_requests import request_certificate
-from gatepost.manage.use_cases.certificates import certificate, history, listing, request
+from gatepost.manage.use_cases.certificate_intake import add_certificate, watch_directory
+from gatepost.manage.use_cases.certificate_requests import get_certificate_request, request_certificate
+from gatepost.manage.use_cases.certificates import certificate, history, listing
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.certificates.entry import Origin, Purpose, State
-from gatepost.pki.certificates.request import Wish
 
-ANN = Principal("ann", frozenset({Scope.OWNER}))
 NAME = "mx.gate.example"
 
 
 def new(pair, **more):
-    chain, key = pair
-    return NewCertificate(chain, "the pasted text", key, "the pasted key", **more)
+    chain, key = (one.decode() for one in pair)
+    return {"chain": chain, "key": key, **more}
 
 
 def refused(gateway, given):
     with pytest.raises(Refusal) as caught:
-        add_certificate(gateway, ANN, given)
+        run(gateway, add_certificate, **given)
     return caught.value
 
 
 def test_the_first_is_current_and_the_second_is_staged(sealed, root):
-    entry, deprecated, *_ = prepared = add_certificate(sealed, ANN, new(root.issue([NAME]), note="by hand"))
-    assert (entry.state, entry.origin, deprecated, prepared.warnings) == (State.CURRENT, Origin.UPLOAD, (), ())
-    second, *_ = add_certificate(sealed, ANN, new(root.issue([NAME])))
-    assert second.state is State.NEXT
-    third, deprecated, *_ = add_certificate(sealed, ANN, new(root.issue([NAME]), current=True))
-    assert (third.state, [one.id for one in deprecated]) == (State.CURRENT, [entry.id])
+    added = run(sealed, add_certificate, **new(root.issue([NAME]), note="by hand"))
+    entry = added.certificate
+    assert (entry.state, entry.origin, added.deprecated, added.warnings) == (State.CURRENT, Origin.UPLOAD, [], [])
+    assert run(sealed, add_certificate, **new(root.issue([NAME]))).certificate.state == State.NEXT
+    third = run(sealed, add_certificate, **new(root.issue([NAME]), current=True))
+    assert (third.certificate.state, third.deprecated) == (State.CURRENT, [entry.id])
+    assert [one.id for one in third.certificates] == [third.certificate.id, entry.id]
     assert [(one.author, one.note) for one in history(sealed, 9, entry.id)][-1] == ("ann", "by hand")
 
 
@@ -60,17 +59,18 @@ def meanwhile(sealed, monkeypatch):
 
 def test_what_others_change_meanwhile_is_in_nobodys_way(sealed, root, meanwhile):
     meanwhile(certificate_intake)
-    entry, *_ = add_certificate(sealed, ANN, new(root.issue([NAME])))
-    assert entry.state is State.CURRENT
-    staged, *_ = add_certificate(sealed, ANN, new(root.issue([NAME])))
+    current = run(sealed, add_certificate, **new(root.issue([NAME]))).certificate
+    assert current.state == State.CURRENT
+    staged = run(sealed, add_certificate, **new(root.issue([NAME]))).certificate
     meanwhile(certificate_removal)
-    assert certificate_removal.remove_certificate(sealed, ANN, staged.id) == f"{staged.id}: removed"
-    assert [one.id for one in listing(sealed).entries] == [entry.id]
+    removed = run(sealed, certificate_removal.remove_certificate, certificate=staged.id)
+    assert removed.text == f"{staged.id}: removed"
+    assert [one.id for one in listing(sealed).entries] == [current.id]
 
 
 def test_a_dry_run_stores_nothing(sealed, root):
-    entry, *_ = add_certificate(sealed, ANN, new(root.issue([NAME])), dry_run=True)
-    assert entry.state is State.CURRENT
+    added = run(sealed, add_certificate, dry_run=True, **new(root.issue([NAME])))
+    assert added.certificate.state == State.CURRENT
     assert listing(sealed).entries == ()
 
 
@@ -88,7 +88,7 @@ def test_what_is_wrong_is_said_by_field(sealed, root):
     assert [one.path for one in refused(sealed, new((good[0], b""))).errors] == ["key"]
     assert refused(sealed, new((good[0], b"-----BEGIN PRIVATE KEY-----\nx"))).errors[0].path == "key"
     assert listing(sealed).entries == ()
-    add_certificate(sealed, ANN, new(good))
+    run(sealed, add_certificate, **new(good))
     again = refused(sealed, new(good))
     assert (again.kind, again.errors[0].message) == (Kind.CONFLICT, "is there already, and is current")
     lost = refused(sealed, new(root.issue([f"x.{NAME}"]), current=False, client=True, organization="no", label="x"))
@@ -108,42 +108,46 @@ def test_a_key_with_a_password(sealed, root):
     chain, key = root.issue([NAME])
     locked = load_key(key, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"geheim"))
     assert refused(sealed, new((chain, locked))).errors[0].path == "password"
-    assert refused(sealed, new((chain, locked), password=b"wrong")).errors[0].path == "password"
-    entry, *_ = add_certificate(sealed, ANN, new((chain, locked), password=b"geheim"))
-    assert certificate(sealed, entry.id).chain == chain
+    assert refused(sealed, new((chain, locked), password="wrong")).errors[0].path == "password"
+    added = run(sealed, add_certificate, **new((chain, locked), password="geheim"))
+    assert certificate(sealed, added.certificate.id).chain == chain
 
 
 def test_a_name_that_is_not_ours_and_a_client_of_an_organization(sealed, root):
-    prepared = add_certificate(sealed, ANN, new(root.issue(["other.example"])))
+    prepared = run(sealed, add_certificate, **new(root.issue(["other.example"])))
     assert any("own name mx.gate.example" in one for one in prepared.warnings)
     given = new(root.issue(["client.example"]), client=True, organization="contoso", label="to-bank")
-    entry, *_ = add_certificate(sealed, ANN, given)
+    entry = run(sealed, add_certificate, **given).certificate
     assert (entry.purpose, entry.organization, entry.label) == (Purpose.CLIENT, "contoso", "to-bank")
 
 
 def test_without_a_master_key_no_request_is_made(gateway):
     with pytest.raises(Refusal, match=r"no store\.master_key") as caught:
-        request_certificate(gateway, ANN, Wish((NAME,)))
+        run(gateway, request_certificate, names=[NAME])
     assert caught.value.kind is Kind.INPUT
 
 
 def test_requests_and_what_is_wrong_with_them(sealed):
-    waiting, csr = request_certificate(sealed, ANN, Wish((NAME.upper(), NAME)))
-    assert waiting.wish.names == (NAME,)
-    assert request(sealed, waiting.id) == (waiting, csr)
-    cases = {"names": Wish(()), "key": Wish((NAME,), "dsa"), "organization": Wish((NAME,), organization="contoso")}
-    for path, wish in {**cases, "names ": Wish(("a b",))}.items():
+    made = run(sealed, request_certificate, names=[NAME.upper(), NAME])
+    assert made.request.names == [NAME]
+    assert run(sealed, get_certificate_request, request=made.request.id) == made
+    cases = {
+        "names": {"names": []},
+        "key": {"names": [NAME], "key": "dsa"},
+        "organization": {"names": [NAME], "organization": "contoso"},
+    }
+    for path, given in {**cases, "names ": {"names": ["a b"]}}.items():
         with pytest.raises(Refusal) as caught:
-            request_certificate(sealed, ANN, wish)
+            run(sealed, request_certificate, **given)
         assert [one.path for one in caught.value.errors] == [path.strip()]
     with pytest.raises(Refusal) as caught:
-        request(sealed, "0123456789abcdef")
+        run(sealed, get_certificate_request, request="0123456789abcdef")
     assert caught.value.kind is Kind.MISSING
 
 
 def test_a_directory_that_is_none(sealed, tmp_path):
-    found = watch_directory(sealed, ANN, tmp_path, "certbot")
-    assert found.pairs == found.usable == found.troubles == ()
+    found = run(sealed, watch_directory, directory=str(tmp_path), note="certbot")
+    assert found.pairs == found.usable == found.troubles == []
     assert listing(sealed).directories == (str(tmp_path),)
     with pytest.raises(Refusal):
-        watch_directory(sealed, ANN, tmp_path / "none")
+        run(sealed, watch_directory, directory=str(tmp_path / "none"))

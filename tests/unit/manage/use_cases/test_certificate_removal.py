@@ -5,37 +5,34 @@ from dataclasses import replace
 
 import pytest
 import tomlkit
+from tests.unit.manage.calls import add_entry, run
 
-from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import changeover_steps as steps
-from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate, watch_directory
-from gatepost.manage.use_cases.certificate_removal import needed, remove
-from gatepost.manage.use_cases.certificate_requests import request_certificate
+from gatepost.manage.use_cases.certificate_intake import watch_directory
+from gatepost.manage.use_cases.certificate_removal import needed, remove_certificate, remove_directory
+from gatepost.manage.use_cases.certificate_requests import remove_certificate_request, request_certificate
 from gatepost.manage.use_cases.certificates import history, listing
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.inventory import inventory_of
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.certificates.entry import State
-from gatepost.pki.certificates.request import Wish
 from gatepost.pki.certificates.watch import FileWatch
 from gatepost.settings.loader import load
 
-ANN = Principal("ann", frozenset({Scope.OWNER}))
 NAME = "mx.gate.example"
 
 
-def added(gateway, root, *names, **more):
-    chain, key = root.issue(list(names) or [NAME])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
-
-
 def client(gateway, root, name="c.example", label="to-bank", **more):
-    return added(gateway, root, name, client=True, organization="contoso", label=label, **more)
+    return add_entry(gateway, root, name, client=True, organization="contoso", label=label, **more)
+
+
+def remove(gateway, number, **more):
+    return run(gateway, remove_certificate, certificate=number, **more).text
 
 
 def refusal(gateway, number, **more):
     with pytest.raises(Refusal) as refused:
-        remove(gateway, ANN, number, **more)
+        remove(gateway, number, **more)
     return refused.value
 
 
@@ -48,41 +45,41 @@ def found_in_files(gateway):
 
 @pytest.mark.parametrize("number", ["", ".", "/", "..", "none", "0" * 16, "a\0b", "*", "%2e", "' or 1=1"])
 def test_what_is_not_there(sealed, root, number):
-    added(sealed, root)
+    add_entry(sealed, root)
     assert refusal(sealed, number).kind is Kind.MISSING
     assert refusal(sealed, number, force="really").kind is Kind.MISSING
     assert len(listing(sealed).entries) == 1
 
 
 def test_one_that_is_next_is_not_missed(sealed, root):
-    added(sealed, root)
-    new = added(sealed, root)
-    assert remove(sealed, ANN, new.id.upper(), note="a mistake") == f"{new.id}: removed"
+    add_entry(sealed, root)
+    new = add_entry(sealed, root)
+    assert remove(sealed, new.id.upper(), note="a mistake") == f"{new.id}: removed"
     assert [(one.author, one.note, one.after) for one in history(sealed, 1, new.id)] == [("ann", "a mistake", None)]
     assert refusal(sealed, new.id).kind is Kind.MISSING
 
 
 def test_the_last_that_bears_a_name_is_needed(sealed, root):
-    first = added(sealed, root, NAME, "mail.gate.example")
-    second = added(sealed, root, "mail.gate.example")
+    first = add_entry(sealed, root, NAME, "mail.gate.example")
+    second = add_entry(sealed, root, "mail.gate.example")
     assert (first.state, second.state) == (State.CURRENT, State.NEXT)
     refused = refusal(sealed, first.id)
     assert (refused.kind, NAME in refused.text) == (Kind.CONFLICT, True)
-    steps.switch(sealed, ANN, second.id, force="x")
-    assert remove(sealed, ANN, first.id, force="x") == f"{first.id}: removed"
+    run(sealed, steps.switch_certificate, certificate=second.id, force="x")
+    assert remove(sealed, first.id, force="x") == f"{first.id}: removed"
     text = refusal(sealed, second.id).text
     assert ("mail.gate.example" in text, NAME in text) == (True, False)
     first = second
-    assert remove(sealed, ANN, first.id, force="a drill") == f"{first.id}: removed"
+    assert remove(sealed, first.id, force="a drill") == f"{first.id}: removed"
     assert history(sealed, 1)[0].note == "forced: a drill"
 
 
 def test_a_switch_that_can_be_taken_back_needs_the_old_key(sealed, root):
-    old, new = added(sealed, root), added(sealed, root)
-    steps.switch(sealed, ANN, new.id, force="x")
+    old, new = add_entry(sealed, root), add_entry(sealed, root)
+    run(sealed, steps.switch_certificate, certificate=new.id, force="x")
     text = refusal(sealed, old.id).text
     assert f"the switch to {new.id} can be rolled back with its key" in text
-    assert remove(sealed, ANN, old.id, force="stolen") == f"{old.id}: removed"
+    assert remove(sealed, old.id, force="stolen") == f"{old.id}: removed"
 
 
 # label of a client identity -> who misses it
@@ -93,7 +90,7 @@ def test_a_client_identity_is_needed_by_connectors_that_name_it(sealed, root, la
     entry = client(sealed, root, label=label)
     assert needed(entry, [entry], sealed) == why
     if not why:
-        assert remove(sealed, ANN, entry.id)
+        assert remove(sealed, entry.id)
 
 
 def test_another_current_one_of_the_same_label_will_do(sealed, root):
@@ -111,8 +108,9 @@ def test_another_current_one_of_the_same_label_will_do(sealed, root):
 
 
 def test_a_request_that_waits(sealed):
-    waiting, _ = request_certificate(sealed, ANN, Wish((NAME,)))
-    assert remove(sealed, ANN, waiting.id.upper()) == f"request {waiting.id}: removed"
+    waiting = run(sealed, request_certificate, names=[NAME]).request
+    removed = run(sealed, remove_certificate_request, request=waiting.id.upper())
+    assert removed.text == f"request {waiting.id}: removed"
     assert listing(sealed).requests == ()
 
 
@@ -120,20 +118,23 @@ def test_a_directory_is_not_watched_any_more_and_its_files_stay(sealed, root, tm
     folder, empty = tmp_path / "live", tmp_path / "empty"
     folder.mkdir()
     empty.mkdir()
-    watch_directory(sealed, ANN, empty)
+    run(sealed, watch_directory, directory=str(empty))
     chain, key = root.issue([NAME])
     (folder / "fullchain.pem").write_bytes(chain)
     (folder / "privkey.pem").touch(0o600)
     (folder / "privkey.pem").write_bytes(key)
-    watch_directory(sealed, ANN, folder)
+    run(sealed, watch_directory, directory=str(folder))
     (entry,) = found_in_files(sealed)
     refused = refusal(sealed, entry.id, force="really")
     assert (refused.kind, f"certificate remove {folder}" in refused.text) == (Kind.INPUT, True)
-    assert remove(sealed, ANN, f"{folder}/") == f"{folder}: not watched any more"
+    removed = run(sealed, remove_directory, directory=f"{folder}/")
+    assert removed.text == f"{folder}: not watched any more"
     assert listing(sealed).directories == (str(empty),)
     assert (folder / "privkey.pem").read_bytes() == key
-    assert refusal(sealed, str(folder)).kind is Kind.MISSING
-    assert remove(sealed, ANN, entry.id, force="nothing looks there any more") == f"{entry.id}: removed"
+    with pytest.raises(Refusal) as again:
+        run(sealed, remove_directory, directory=str(folder))
+    assert again.value.kind is Kind.MISSING
+    assert remove(sealed, entry.id, force="nothing looks there any more") == f"{entry.id}: removed"
 
 
 def test_what_comes_from_the_settings_would_come_back(tmp_path, root):
@@ -154,8 +155,8 @@ def test_what_comes_from_the_settings_would_come_back(tmp_path, root):
 
 def test_a_directory_that_cannot_be_read_any_more_keeps_nothing(sealed, root, tmp_path):
     (tmp_path / "live").mkdir()
-    watch_directory(sealed, ANN, tmp_path / "live")
+    run(sealed, watch_directory, directory=str(tmp_path / "live"))
     (tmp_path / "live").rmdir()
-    added(sealed, root)
-    new = added(sealed, root)
-    assert remove(sealed, ANN, new.id) == f"{new.id}: removed"
+    add_entry(sealed, root)
+    new = add_entry(sealed, root)
+    assert remove(sealed, new.id) == f"{new.id}: removed"

@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
+from tests.unit.manage.calls import run
 
-from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.certificate_requests import checked_wish, request_certificate
-from gatepost.manage.use_cases.certificates import history, listing, request, request_record
+from gatepost.manage.use_cases.certificate_requests import checked_wish, get_certificate_request, request_certificate
+from gatepost.manage.use_cases.certificates import history, listing
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.certificates.entry import Purpose
 from gatepost.pki.certificates.request import KEY_TYPES, Wish
 
-ANN = Principal("ann", frozenset({Scope.OWNER}))
 NAME = "mx.gate.example"
-CLIENT = {"purpose": Purpose.CLIENT, "organization": "contoso", "label": "to-bank"}
+CLIENT = {"client": True, "organization": "contoso", "label": "to-bank"}
 
 # names -> as they are written
 NAMES = [
@@ -27,26 +26,26 @@ def test_names_are_written_once_and_as_a_certificate_bears_them(gateway, names, 
     assert checked_wish(gateway, Wish(names, must_staple=True)) == Wish(expected, must_staple=True)
 
 
-# the wish, the kind of refusal, the field
+# the request, the kind of refusal, the field
 WRONG = [
-    (Wish((NAME,), "dsa"), Kind.INPUT, "key"),
-    (Wish((NAME,), ""), Kind.INPUT, "key"),
-    (Wish(()), Kind.INPUT, "names"),
-    (Wish(("a b",)), Kind.INPUT, "names"),
-    (Wish(("",)), Kind.INPUT, "names"),
-    (Wish(("*",)), Kind.INPUT, "names"),
-    (Wish((NAME, "x" * 64 + ".example")), Kind.INPUT, "names"),
-    (Wish(("a.example\nb.example",)), Kind.INPUT, "names"),
-    (Wish((NAME,), organization="contoso"), Kind.INPUT, "organization"),
-    (Wish((), purpose=Purpose.CLIENT), Kind.INPUT, "organization"),
-    (Wish((), purpose=Purpose.CLIENT, organization="nobody", label="x"), Kind.MISSING, None),
+    ({"names": [NAME], "key": "dsa"}, Kind.INPUT, "key"),
+    ({"names": [NAME], "key": ""}, Kind.INPUT, "key"),
+    ({"names": []}, Kind.INPUT, "names"),
+    ({"names": ["a b"]}, Kind.INPUT, "names"),
+    ({"names": [""]}, Kind.INPUT, "names"),
+    ({"names": ["*"]}, Kind.INPUT, "names"),
+    ({"names": [NAME, "x" * 64 + ".example"]}, Kind.INPUT, "names"),
+    ({"names": ["a.example\nb.example"]}, Kind.INPUT, "names"),
+    ({"names": [NAME], "organization": "contoso"}, Kind.INPUT, "organization"),
+    ({"client": True}, Kind.INPUT, "organization"),
+    ({"client": True, "organization": "nobody", "label": "x"}, Kind.MISSING, None),
 ]
 
 
-@pytest.mark.parametrize(("wish", "kind", "field"), WRONG)
-def test_what_is_wrong_is_said_by_field_and_no_key_is_made(sealed, wish, kind, field):
+@pytest.mark.parametrize(("given", "kind", "field"), WRONG)
+def test_what_is_wrong_is_said_by_field_and_no_key_is_made(sealed, given, kind, field):
     with pytest.raises(Refusal) as refused:
-        request_certificate(sealed, ANN, wish)
+        run(sealed, request_certificate, **given)
     assert refused.value.kind is kind
     assert [one.path for one in refused.value.errors][:1] == ([field] if field else [])
     assert listing(sealed).requests == ()
@@ -54,31 +53,31 @@ def test_what_is_wrong_is_said_by_field_and_no_key_is_made(sealed, wish, kind, f
 
 @pytest.mark.parametrize("key", KEY_TYPES)
 def test_what_is_sent_has_the_names_and_proves_the_key(sealed, key):
-    waiting, csr = request_certificate(sealed, ANN, Wish((NAME, "mail.gate.example"), key))
-    read = x509.load_pem_x509_csr(csr)
+    made = run(sealed, request_certificate, names=[NAME, "mail.gate.example"], key=key)
+    read = x509.load_pem_x509_csr(made.csr.encode())
     assert read.is_signature_valid
     names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == [NAME, "mail.gate.example"]
-    assert request(sealed, waiting.id) == (waiting, csr)
-    assert request_record(waiting)["key"] == key
+    assert run(sealed, get_certificate_request, request=made.request.id) == made
+    assert made.request.key == key
     (change,) = history(sealed, 9)
-    assert (change.author, change.name, change.before) == ("ann", waiting.id, None)
+    assert (change.author, change.name, change.before) == ("ann", made.request.id, None)
 
 
 def test_without_a_master_key_nothing_can_be_sealed(gateway):
     with pytest.raises(Refusal, match=r"no store\.master_key is set") as refused:
-        request_certificate(gateway, ANN, Wish((NAME,)))
+        run(gateway, request_certificate, names=[NAME])
     assert refused.value.kind is Kind.INPUT
     assert listing(gateway).requests == ()
 
 
 def test_a_client_identity_needs_no_name(sealed):
-    waiting, csr = request_certificate(sealed, ANN, Wish((), **CLIENT))
-    assert (waiting.wish.purpose, waiting.wish.label) == (Purpose.CLIENT, "to-bank")
-    assert x509.load_pem_x509_csr(csr).is_signature_valid
+    made = run(sealed, request_certificate, **CLIENT)
+    assert (made.request.purpose, made.request.label) == (Purpose.CLIENT, "to-bank")
+    assert x509.load_pem_x509_csr(made.csr.encode()).is_signature_valid
 
 
 def test_no_key_is_in_the_store_in_clear(sealed):
-    request_certificate(sealed, ANN, Wish((NAME,)))
+    run(sealed, request_certificate, names=[NAME])
     for path in sealed.data.rglob("*"):
         assert not path.is_file() or b"PRIVATE KEY" not in path.read_bytes()

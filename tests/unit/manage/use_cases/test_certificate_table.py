@@ -4,20 +4,18 @@ import json
 import os
 
 import pytest
+from tests.unit.manage.calls import add_entry, run
 
-from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate
+from gatepost.manage.use_cases.certificate_intake import add_certificate
 from gatepost.manage.use_cases.certificate_table import (
     base_url,
-    published_record,
+    get_certificate_table,
     published_table,
-    table_files,
     write_table,
 )
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.certificates.authority import Authority
 
-ANN = Principal("ann", frozenset({Scope.OWNER}))
 NAME = "mx.gate.example"
 
 # what is given -> the URL of the directory
@@ -68,51 +66,44 @@ def test_what_is_no_address_of_a_directory(given):
     assert refused.value.text.isprintable()
 
 
-def added(gateway, root, *names, **more):
-    chain, key = root.issue(list(names) or [NAME])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
-
-
 def test_nothing_is_published_where_there_is_nothing(sealed, tmp_path):
     found = published_table(sealed)
     assert found.table.rows == ()
     with pytest.raises(Refusal) as refused:
-        write_table(table_files(sealed, ANN), tmp_path / "out")
+        write_table(run(sealed, get_certificate_table), tmp_path / "out")
     assert refused.value.kind is Kind.CONFLICT
     assert not (tmp_path / "out").exists()
 
 
 def test_what_is_current_and_next_is_published_and_client_identities_are_not(sealed, root, tmp_path):
-    current, following = added(sealed, root), added(sealed, root)
-    client = added(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
+    current, following = add_entry(sealed, root), add_entry(sealed, root)
+    client = add_entry(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
     found = published_table(sealed)
     assert {one.columns.facts.sha256 for one in found.table.rows} == {current.leaf.sha256, following.leaf.sha256}
-    done = write_table(table_files(sealed, ANN, base_url("https://gate.example/tls")), tmp_path / "out")
+    done = write_table(run(sealed, get_certificate_table, base_url="https://gate.example/tls"), tmp_path / "out")
     texts = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
     assert b"PRIVATE KEY" not in texts
     assert client.leaf.sha256.encode() not in texts
-    record = published_record(done)
-    assert {one["state"] for one in record["files"]} == {"written"}
-    assert record["certificates"] == 2
-    assert {one["name"]: one["size"] for one in record["files"]} == {
+    assert {one["state"] for one in done["files"]} == {"written"}
+    assert done["certificates"] == 2
+    assert {one["name"]: one["size"] for one in done["files"]} == {
         path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()
     }
-    json.dumps(record)
+    json.dumps(done)
 
 
 def test_what_says_the_same_is_not_written_again(sealed, root, tmp_path):
-    added(sealed, root)
-    table = table_files(sealed, ANN)
+    add_entry(sealed, root)
+    table = run(sealed, get_certificate_table)
     write_table(table, tmp_path / "out")
     again = write_table(table, tmp_path / "out")
-    assert again.changed == ()
-    assert {one["state"] for one in published_record(again)["files"]} == {"unchanged"}
+    assert {one["state"] for one in again["files"]} == {"unchanged"}
 
 
 def test_a_root_that_is_not_known_is_said(sealed):
     stranger = Authority("Stranger Root")
     chain, key = stranger.issue([NAME])
-    add_certificate(sealed, ANN, NewCertificate(chain, "chain", key, "key"))
+    run(sealed, add_certificate, chain=chain.decode(), key=key.decode())
     found = published_table(sealed)
     (note,) = [one for one in found.notes if "root was not found" in one]
     assert "Stranger Root" in note
@@ -120,7 +111,7 @@ def test_a_root_that_is_not_known_is_said(sealed):
 
 
 def test_an_entry_or_a_chain_that_is_lost(sealed, root):
-    entry = added(sealed, root)
+    entry = add_entry(sealed, root)
     with sealed.config() as store:
         store.apply({}, author="test", content={f"certificate/{entry.id}/chain": None})
     assert published_table(sealed).notes == (f"certificate {entry.id} is left out: its chain cannot be read",)
@@ -132,10 +123,10 @@ def test_an_entry_or_a_chain_that_is_lost(sealed, root):
 
 
 def test_a_directory_that_cannot_be_written(sealed, root, tmp_path):
-    added(sealed, root)
+    add_entry(sealed, root)
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(Refusal) as refused:
-        write_table(table_files(sealed, ANN), tmp_path / "file")
+        write_table(run(sealed, get_certificate_table), tmp_path / "file")
     assert refused.value.kind is Kind.INPUT
     assert str(tmp_path / "file") in refused.value.text
     assert os.listdir(tmp_path / "data")  # noqa: PTH208 - the store is where it was
@@ -147,3 +138,15 @@ def test_a_store_that_cannot_be_read(gateway):
     with pytest.raises(Refusal) as refused:
         published_table(gateway)
     assert refused.value.kind is Kind.UNREADABLE
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", ".hidden", "", "a/b", "x" * 101, "a b"])
+def test_a_name_that_leads_elsewhere_is_not_written(sealed, root, tmp_path, name):
+    """Another gateway says what the files are called."""
+    add_entry(sealed, root)
+    table = run(sealed, get_certificate_table)
+    table.files[0].name = name
+    with pytest.raises(Refusal, match="is no name of a file of the table") as refused:
+        write_table(table, tmp_path / "out")
+    assert refused.value.kind is Kind.UNREADABLE
+    assert not (tmp_path / "out").exists()

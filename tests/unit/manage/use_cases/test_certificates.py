@@ -1,92 +1,88 @@
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 
+import msgspec
 import pytest
+from tests.unit.manage.calls import add_entry, run
 
-from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate
-from gatepost.manage.use_cases.certificate_removal import remove
-from gatepost.manage.use_cases.certificate_requests import request_certificate
+from gatepost.manage.use_cases.certificate_intake import add_certificate
+from gatepost.manage.use_cases.certificate_removal import remove_certificate
+from gatepost.manage.use_cases.certificate_requests import get_certificate_request, request_certificate
+from gatepost.manage.use_cases.certificate_shapes import certificate_of
 from gatepost.manage.use_cases.certificates import (
     certificate,
-    certificate_record,
-    chain_records,
-    change_record,
+    certificate_detail,
+    chain_links,
+    change_of,
     common_name,
+    get_inventory,
     history,
     in_order,
     key_place,
-    list_record,
-    listing,
-    listing_record,
     presented_where,
-    request,
-    request_record,
 )
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.certificates.entry import Origin, Purpose, State
-from gatepost.pki.certificates.request import Wish
 from gatepost.store.changes import Change
 
-ANN = Principal("ann", frozenset({Scope.OWNER}))
 NAME = "mx.gate.example"
 DAY = 86400.0
 
 
-def added(gateway, root, *names, **more):
-    chain, key = root.issue(list(names) or [NAME])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
-
-
 def test_all_that_there_is(sealed, root):
-    server = added(sealed, root)
-    client = added(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
-    waiting, _ = request_certificate(sealed, ANN, Wish((NAME,)))
-    record = listing_record(listing(sealed), time.time())
-    assert [one["id"] for one in record["certificates"]] == [server.id]
-    assert [(one["id"], one["label"]) for one in record["client_identities"]] == [(client.id, "to-bank")]
-    assert record["requests"] == [request_record(waiting)]
-    assert request(sealed, waiting.id.upper())[0] == waiting
-    assert (record["directories"], record["trouble"]) == ([], [])
-    assert "PRIVATE KEY" not in json.dumps(record)
+    server = add_entry(sealed, root)
+    client = add_entry(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
+    waiting = run(sealed, request_certificate, names=[NAME]).request
+    found = run(sealed, get_inventory)
+    assert {(one.id, one.purpose, one.label) for one in found.certificates} == {
+        (server.id, "server", ""),
+        (client.id, "client", "to-bank"),
+    }
+    assert found.requests == [waiting]
+    assert run(sealed, get_certificate_request, request=waiting.id.upper()).request == waiting
+    assert (found.directories, found.trouble) == ([], [])
+    assert b"PRIVATE KEY" not in msgspec.json.encode(found)
 
 
 def test_one_in_full(sealed, root):
     chain, key = root.issue([NAME])
-    entry = add_certificate(sealed, ANN, NewCertificate(chain, "chain", key, "key")).entry
+    entry = certificate(
+        sealed, run(sealed, add_certificate, chain=chain.decode(), key=key.decode()).certificate.id
+    ).entry
     shown = certificate(sealed, entry.id[:8])
     assert (shown.entry, shown.chain) == (entry, chain)
-    record = certificate_record(shown.entry, shown.chain, time.time())
-    assert record["tlsa"] == f"3 1 1 {entry.leaf.spki_sha256}"
-    assert (record["key_is"], record["days_left"]) == ("sealed in the store", 89)
-    assert [one["sha256"] for one in record["chain"]] == [entry.leaf.sha256]
-    assert certificate_record(shown.entry, b"", time.time())["chain"] == []
-    assert key.decode().splitlines()[1] not in json.dumps(record)
+    detail = certificate_detail(shown.entry, shown.chain, time.time())
+    assert detail.tlsa == f"3 1 1 {entry.leaf.spki_sha256}"
+    assert (detail.key_is, detail.days_left) == ("sealed in the store", 89)
+    assert [one.sha256 for one in detail.chain] == [entry.leaf.sha256]
+    assert certificate_detail(shown.entry, b"", time.time()).chain == []
+    assert key.splitlines()[1] not in msgspec.json.encode(detail)
 
 
 @pytest.mark.parametrize("number", ["", "abc", "nothing", "0" * 64])
 def test_what_is_not_there(sealed, root, number):
-    added(sealed, root)
-    for look in (certificate, request):
-        with pytest.raises(Refusal) as refused:
-            look(sealed, number)
-        assert refused.value.kind is Kind.MISSING
+    add_entry(sealed, root)
+    with pytest.raises(Refusal) as refused:
+        certificate(sealed, number)
+    assert refused.value.kind is Kind.MISSING
+    with pytest.raises(Refusal) as refused:
+        run(sealed, get_certificate_request, request=number)
+    assert refused.value.kind is Kind.MISSING
 
 
 def test_who_changed_what(sealed, root):
-    first, second = added(sealed, root, note="by hand"), added(sealed, root)
-    remove(sealed, ANN, second.id, note="a mistake")
-    records = [change_record(one) for one in history(sealed, 9)]
-    assert [(one["id"], one["change"]) for one in records] == [
+    first, second = add_entry(sealed, root, note="by hand"), add_entry(sealed, root)
+    run(sealed, remove_certificate, certificate=second.id, note="a mistake")
+    records = [change_of(one) for one in history(sealed, 9)]
+    assert [(one.id, one.change) for one in records] == [
         (second.id, "removed"),
         (second.id, "added as next"),
         (first.id, "added as current"),
     ]
-    assert {one["kind"] for one in records} == {"certificate"}
-    assert (records[-1]["author"], records[-1]["note"], records[-1]["names"]) == ("ann", "by hand", [NAME])
+    assert {one.kind for one in records} == {"certificate"}
+    assert (records[-1].author, records[-1].note, records[-1].names) == ("ann", "by hand", [NAME])
     assert [one.name for one in history(sealed, 1)] == [second.id]
     assert [one.name for one in history(sealed, 9, first.id)] == [first.id]
     assert history(sealed, 9, "none") == []
@@ -106,7 +102,7 @@ WHAT = [
 
 @pytest.mark.parametrize(("before", "after", "what"), WHAT)
 def test_what_a_change_did(before, after, what):
-    assert change_record(Change(1, 2.0, "ann", "", "certificate_request", "x", before, after))["change"] == what
+    assert change_of(Change(1, 2.0, "ann", "", "certificate_request", "x", before, after)).change == what
 
 
 # document -> names
@@ -120,7 +116,7 @@ def test_what_a_change_did(before, after, what):
     ],
 )
 def test_whose_names_a_change_bears(document, names):
-    assert change_record(Change(1, 2.0, "ann", "", "certificate", "x", None, document))["names"] == names
+    assert change_of(Change(1, 2.0, "ann", "", "certificate", "x", None, document)).names == names
 
 
 def test_current_beside_next_beside_deprecated_and_the_newest_first(entry):
@@ -148,9 +144,9 @@ def test_where_a_key_is(entry, fields, words):
 
 
 def test_times_that_are_not_known_are_null(entry):
-    record = list_record(entry("a"), 0.0)
-    assert {record[name] for name in ("added", "since", "current_from", "current_until", "switch_at")} == {None}
-    assert list_record(entry("a"), 1e11 + 1)["days_left"] == -1, "it has expired"
+    one = certificate_of(entry("a"), 0.0)
+    assert {one.added, one.since, one.current_from, one.current_until, one.switch_at} == {None}
+    assert certificate_of(entry("a"), 1e11 + 1).days_left == -1, "it has expired"
 
 
 @pytest.mark.parametrize(
@@ -172,13 +168,13 @@ def test_a_common_name_or_all_of_it(name, shown):
     "chain", [b"", b"x", b"\xff\x00", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
 )
 def test_a_chain_of_nothing_or_of_what_is_none(chain):
-    assert chain_records(chain) == []
+    assert chain_links(chain) == []
 
 
 def test_where_it_is_presented(sealed, root):
-    server = added(sealed, root)
-    staged = added(sealed, root)
-    client = added(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
+    server = add_entry(sealed, root)
+    staged = add_entry(sealed, root)
+    client = add_entry(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
     assert presented_where(sealed, staged) == ()
     assert presented_where(sealed, client) == ("connector out",)
     assert presented_where(sealed, replace(client, label="other")) == ()

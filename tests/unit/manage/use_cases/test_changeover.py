@@ -2,55 +2,49 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
+from tests.unit.manage.calls import ANN, add_entry, run
 
 from gatepost.analysis.checks.changeover import Gatekeeper
 from gatepost.analysis.checks.gates import Gate, GateFinding, GateReport, Light
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import changeover_steps as steps
-from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate
 from gatepost.manage.use_cases.changeover import (
-    check,
+    GatesLimit,
+    check_gates,
     concerned,
-    look,
-    looks,
+    get_notice,
+    look_at_changeover,
+    look_at_changeovers,
     next_steps,
-    notice,
-    notice_record,
     scene_of,
     standing,
-    status_record,
     tlsa_of,
 )
 from gatepost.manage.use_cases.inventory import inventory_for_look, inventory_of, listed_certificates
 from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
 from gatepost.pki.certificates.entry import State
 
-ANN = Principal("ann", frozenset({Scope.OWNER}))
 NAME = "mx.gate.example"
 NOW = 1_795_528_800.0
 COMMAND = "gatepost certificate changeover"
 
 
-def added(gateway, root, *names, **more):
-    chain, key = root.issue(list(names) or [NAME])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
-
-
 @pytest.fixture
 def pair(sealed, root):
-    return added(sealed, root), added(sealed, root, NAME, "mail.gate.example")
+    return add_entry(sealed, root), add_entry(sealed, root, NAME, "mail.gate.example")
 
 
 @pytest.mark.parametrize("number", ["", "none", "0" * 16])
 def test_what_is_not_there(sealed, pair, number):
-    for ask, who in ((standing, ()), (notice, (ANN,)), (look, (ANN,))):
+    with pytest.raises(Refusal) as refused:
+        standing(sealed, number)
+    assert refused.value.kind is Kind.MISSING
+    for case in (get_notice, look_at_changeover):
         with pytest.raises(Refusal) as refused:
-            ask(sealed, *who, number)
+            run(sealed, case, certificate=number)
         assert refused.value.kind is Kind.MISSING
 
 
@@ -60,12 +54,14 @@ def test_where_it_stands_without_asking_anybody(sealed, pair):
     assert ([one.id for one in found.olds], found.lost, found.can_roll_back) == ([old.id], (), False)
     assert [one.name for one in found.partners] == ["bank.example"]
     assert standing(sealed, old.id).olds == ()
-    assert {one.gate for one in check(sealed, ANN, old.id).findings} == set(Gate), "whatever its state"
+    assert {one.gate for one in run(sealed, check_gates, certificate=old.id).findings} == set(Gate), (
+        "whatever its state"
+    )
 
 
 def test_what_is_under_way(sealed, root):
-    only = added(sealed, root)
-    assert looks(sealed, ANN) == []
+    only = add_entry(sealed, root)
+    assert run(sealed, look_at_changeovers).items == []
     with inventory_of(sealed, keys=False) as inventory:
         found = listed_certificates(inventory, sealed)
     assert concerned(found, "", now=NOW) == []
@@ -74,19 +70,17 @@ def test_what_is_under_way(sealed, root):
 
 def test_after_the_switch_the_traffic_is_looked_at(sealed, pair):
     old, new = pair
-    steps.switch(sealed, ANN, new.id, force="x")
-    (found,) = looks(sealed, ANN)
-    assert (found.entry.id, found.report.light is Light.GREEN) == (new.id, False)
-    since, before = found.traffic
-    assert (since.over_tls, before.over_tls) == (0, 0)
-    record = status_record(found)
-    assert [one["id"] for one in record["replaces"]] == [old.id]
-    assert record["traffic"]["since"]["domains"] == []
-    assert record["roll_back_until"] > record["certificate"]["current_from"]
-    json.dumps(record)
-    gone = look(sealed, ANN, old.id)
+    run(sealed, steps.switch_certificate, certificate=new.id, force="x")
+    (found,) = run(sealed, look_at_changeovers).items
+    assert (found.certificate.id, found.gates.light == Light.GREEN) == (new.id, False)
+    assert (found.traffic.since.over_tls, found.traffic.before.over_tls) == (0, 0)
+    assert [one.id for one in found.replaces] == [old.id]
+    assert found.traffic.since.domains == []
+    assert found.roll_back_until > found.certificate.current_from
+    gone = run(sealed, look_at_changeover, certificate=old.id)
     assert (gone.report, gone.traffic) == (None, None)
-    assert status_record(gone)["gates"] is None
+    (gone,) = run(sealed, look_at_changeovers, certificate=old.id).items
+    assert gone.gates is None
 
 
 def test_records_are_not_waited_for_for_ever(sealed, pair, monkeypatch):
@@ -103,12 +97,11 @@ def test_records_are_not_waited_for_for_ever(sealed, pair, monkeypatch):
 @pytest.mark.parametrize("quick", [True, False])
 def test_a_mail_to_partners_names_both(sealed, pair, quick):
     old, new = pair
-    found = notice(sealed, ANN, new.id, quick=quick)
+    found = run(sealed, get_notice, certificate=new.id, quick=quick)
     assert old.leaf.sha256.upper() in found.text.upper().replace(":", "")
     assert new.leaf.sha256.upper() in found.text.upper().replace(":", "")
     assert "PRIVATE KEY" not in found.text
-    record = notice_record(found)
-    assert [(one["partner"], one["told"]) for one in record["partners"]] == [("bank.example", False)]
+    assert [(one.partner, one.told) for one in found.partners] == [("bank.example", False)]
 
 
 # fields of the certificate -> what to do
@@ -159,7 +152,8 @@ def test_what_keeps_it_from_being_switched_is_mended_or_waited_for(entry, findin
     assert told == expected.replace("ID", one.id)
 
 
-@pytest.mark.parametrize("ask", [look, check, looks])
-def test_few_looks_at_a_time(sealed, pair, ask):
-    with sealed.gates.slot(ANN.name), sealed.gates.slot(ANN.name), pytest.raises(Busy, match="under way"):
-        ask(sealed, ANN, pair[1].id)
+@pytest.mark.parametrize("case", [look_at_changeover, check_gates, look_at_changeovers])
+def test_few_looks_at_a_time(sealed, pair, case):
+    limit = sealed.kept(GatesLimit)
+    with limit.slot(ANN.name), limit.slot(ANN.name), pytest.raises(Busy, match="under way"):
+        run(sealed, case, certificate=pair[1].id)

@@ -1,7 +1,7 @@
 """What the audit says of a step that changed certificates: each field before and after, taken from their history.
 
-The history has the change whoever made it; the record of deeds has it with the address it came from, and beside what
-was refused. No key is in either.
+The history has the change whoever made it; the audit has it with the address it came from, and beside what was refused.
+No key is in either.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.use_cases.certificates import history
 from gatepost.manage.use_cases.times import stamp
+from gatepost.pki.certificates.entry import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.certificate_intake import Taken
-    from gatepost.manage.use_cases.changeover_steps import Switched
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.pki.certificates.entry import Entry
     from gatepost.store.changes import Change
 
 
@@ -27,38 +26,33 @@ _TIMES: Final = frozenset({"added", "since", "current_from", "current_until", "s
 _LEAF: Final = ("dns_names", "ip_addresses", "subject", "issuer", "key", "sha256", "not_before", "not_after")
 
 
+def describe_certificate(context: Context, entry: Entry) -> None:
+    """Say which certificate a call is about, and whose it is."""
+    organization = entry.organization if entry.purpose is Purpose.CLIENT else ""
+    context.audit.describe(subject=entry.id, organization=organization)
+
+
 @contextmanager
-def changes_told(gateway: Gateway, who: Principal, detail: dict[str, Any]) -> Iterator[None]:
-    """Put into `detail` what is changed within: "before" and "after", {"ID field": value} with times as texts.
+def recorded_changes(context: Context) -> Iterator[None]:
+    """Describe for the audit what is changed within: "before" and "after", {"ID field": value} with times as texts.
 
     Nothing if nothing was changed, as by a dry run. Raises Refusal (UNREADABLE).
     """
-    with gateway.config() as store:
+    with context.config() as store:
         begun = store.version()
     yield
-    found = [one for one in history(gateway, _MOST) if one.version > begun and one.author == who.name]
-    if not found:
+    newest = history(context.gateway, _MOST)
+    changes = [one for one in newest if one.version > begun and one.author == context.principal.name]
+    if not changes:
         return
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
-    for one in reversed(found):
-        _tell(one, before, after)
-    detail |= {"before": before, "after": after, "versions": sorted({one.version for one in found})}
+    for one in reversed(changes):
+        _compare(one, before, after)
+    context.audit.describe(before=before, after=after, versions=sorted({one.version for one in changes}))
 
 
-def added_told(done: Taken) -> dict[str, Any]:
-    """What came in, in a line; its fields are beside it."""
-    names = [*done.entry.leaf.dns_names, *done.entry.leaf.ip_addresses]
-    return {"state": str(done.entry.state), "names": names, "deprecated": [one.id for one in done.deprecated]}
-
-
-def switch_told(done: Switched, reason: str) -> dict[str, Any]:
-    """What a switch was beside the fields that it changed. reason: why, though gates were not green, "" if none."""
-    told = {"planned": done.new.switch_at or None, "replaced": [one.id for one in done.olds], "reason": reason}
-    return told | {"red": done.report.reasons if reason else ""}
-
-
-def _tell(change: Change, before: dict[str, Any], after: dict[str, Any]) -> None:
+def _compare(change: Change, before: dict[str, Any], after: dict[str, Any]) -> None:
     """The fields that are different now. What was before the first of several changes stays."""
     old, new = (_flat(change.kind, one) for one in (change.before, change.after))
     for name in {**old, **new}:

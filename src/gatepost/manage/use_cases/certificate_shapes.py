@@ -1,0 +1,157 @@
+"""What use cases about certificates return: certificates and what their gates say, as REST and `--json` show them.
+
+Times are seconds since 1970 UTC. No private key is in anything here.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.analysis.checks.gates import MAX_TEXT, gates_record
+from gatepost.manage.use_cases.declaration import Cli
+
+if TYPE_CHECKING:
+    from gatepost.analysis.checks.gates import GateReport
+    from gatepost.pki.certificates.entry import Entry
+
+
+type CertificateNumber = Annotated[
+    str,
+    Meta(description="Id, the beginning of a SHA-256 thumbprint, or label."),
+    Cli(argument=True, metavar="ID"),
+]
+type Reason = Annotated[str, Meta(max_length=1000), Cli(metavar="REASON")]
+type Note = Annotated[str, Meta(max_length=1000), Cli(help="Why, for the history.")]
+
+_DAY = 86400.0
+
+
+class Certificate(msgspec.Struct):
+    """One of our certificates. Times: seconds since 1970, null if not yet or not known.
+
+    state: next, current, deprecated or retired. purpose: server or client. since: in this state. current_from,
+    current_until: presented. switch_at: planned. replaces: ids of those whose place it takes, or took. told: partners
+    that know of it. forced: why it is to become current whatever the gates say. held: why it did not at its time.
+    """
+
+    id: str
+    state: str
+    purpose: str
+    organization: str
+    label: str
+    names: list[str]
+    subject: str
+    issuer: str
+    key: str
+    not_before: float
+    not_after: float
+    days_left: int
+    origin: str
+    added: float | None
+    since: float | None
+    current_from: float | None
+    current_until: float | None
+    switch_at: float | None
+    replaces: list[str]
+    must_staple: bool
+    common_name: str
+    serial: str
+    sha1: str
+    sha256: str
+    spki_sha256: str
+    key_file: str
+    chain_file: str
+    told: list[str]
+    forced: str
+    held: str
+
+
+def certificate_of(entry: Entry, now: float | None = None) -> Certificate:
+    """What is kept of a certificate, but its chain. now: for the days that are left."""
+    leaf = entry.leaf
+    return Certificate(
+        id=entry.id,
+        state=str(entry.state),
+        purpose=str(entry.purpose),
+        organization=entry.organization,
+        label=entry.label,
+        names=[*leaf.dns_names, *leaf.ip_addresses],
+        subject=leaf.subject,
+        issuer=leaf.issuer,
+        key=leaf.key,
+        not_before=leaf.not_before,
+        not_after=leaf.not_after,
+        days_left=int((leaf.not_after - (time.time() if now is None else now)) // _DAY),
+        origin=str(entry.origin),
+        added=entry.added or None,
+        since=entry.since or None,
+        current_from=entry.current_from or None,
+        current_until=entry.current_until or None,
+        switch_at=entry.switch_at or None,
+        replaces=list(entry.replaces),
+        must_staple=entry.must_staple,
+        common_name=leaf.common_name,
+        serial=leaf.serial,
+        sha1=leaf.sha1,
+        sha256=leaf.sha256,
+        spki_sha256=leaf.spki_sha256,
+        key_file=entry.key_file,
+        chain_file=entry.chain_file,
+        told=list(entry.told),
+        forced=entry.forced,
+        held=entry.held,
+    )
+
+
+class GateFinding(msgspec.Struct):
+    """What was found at a gate. verdict: pass, info, warn, fail or unknown. until: when waiting alone mends it."""
+
+    gate: str
+    verdict: str
+    text: str
+    evidence: str
+    fix: str
+    until: float | None
+
+
+class Gates(msgspec.Struct):
+    """A look at the gates. light: green, red or unknown. green_at: when waiting alone opens all of them."""
+
+    id: str
+    at: float
+    seconds: float
+    light: str
+    fails: int
+    warnings: int
+    unknown: int
+    green_at: float | None
+    findings: list[GateFinding]
+
+    @property
+    def reasons(self) -> str:
+        """What refuses the switch, in one line: what failed before what could not be told."""
+        stopping = [one for verdict in ("fail", "unknown") for one in self.findings if one.verdict == verdict]
+        return "; ".join(f"{one.gate}: {one.text}" for one in stopping)[:MAX_TEXT]
+
+
+class GatesLook(Gates):
+    """The same, with the certificate that it is of."""
+
+    certificate: Certificate
+
+
+def gates_of_report(report: GateReport) -> Gates:
+    """The report as JSON has it."""
+    record = gates_record(report)
+    findings = [GateFinding(**one) for one in record.pop("findings")]
+    return Gates(**record, findings=findings)
+
+
+def gates_look(report: GateReport) -> GatesLook:
+    """The same with its certificate."""
+    gates = msgspec.structs.asdict(gates_of_report(report))
+    return GatesLook(**gates, certificate=certificate_of(report.entry))
