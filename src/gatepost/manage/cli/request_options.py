@@ -83,7 +83,7 @@ class _Taken(NamedTuple):
 def _parameter(one: msgspec.structs.FieldInfo, marker: Cli) -> Callable[[Any], Any]:
     kind, description = _described(inspect.type_info(one.type))
     taken = _taken(kind)
-    settings: dict[str, Any] = taken.settings | {"callback": lambda _, __, value: taken.convert(value)}
+    settings: dict[str, Any] = taken.settings | {"callback": lambda _, __, value: _value(one, taken, value)}
     if marker.metavar is not None:
         settings["metavar"] = marker.metavar
     if one.required:
@@ -99,10 +99,18 @@ def _parameter(one: msgspec.structs.FieldInfo, marker: Cli) -> Callable[[Any], A
 
 
 def _default(value: Any, *, is_choice: bool) -> Any:
-    """As click takes it: nothing was chosen, a choice by its text."""
+    """As click takes it: nothing was chosen, a choice by its text, None for what stays unset."""
+    if value is msgspec.UNSET:
+        return None
     if isinstance(value, str) and is_choice:
         return str(value) or None
     return value
+
+
+def _value(one: msgspec.structs.FieldInfo, taken: _Taken, value: Any) -> Any:
+    """What the request has; its default where nothing is given for a text that may be left unset, or for a list."""
+    is_left_out = value == () if isinstance(value, tuple) else value is None and one.default is msgspec.UNSET
+    return one.default if is_left_out and one.default is not msgspec.NODEFAULT else taken.convert(value)
 
 
 _LISTS: Final = (inspect.ListType, inspect.VarTupleType)

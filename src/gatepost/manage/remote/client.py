@@ -73,9 +73,11 @@ def _given(request: msgspec.Struct) -> dict[str, tuple[str, Any]]:
     values = msgspec.to_builtins(request)
     given = {}
     for one in msgspec.structs.fields(request):
+        if one.encode_name not in values:  # UNSET
+            continue
         value = values[one.encode_name]
         default = one.default_factory() if one.default_factory is not msgspec.NODEFAULT else one.default
-        if one.required or value != msgspec.to_builtins(default):
+        if one.required or default is msgspec.UNSET or value != msgspec.to_builtins(default):
             given[one.name] = (one.encode_name, value)
     return given
 

@@ -142,7 +142,7 @@ class UseCase[R: msgspec.Struct, A]:
     tag: the chapter in OpenAPI. status: of a success. dry_run: it can say what it would do and change nothing. guarded:
     REST demands If-Match. versioned: its `Reply` has a version. may_create: it may answer 201. requires_reauth: a
     session must have confirmed its password lately. may_404: it may answer 404 for what its query or body names.
-    max_body: bytes. action: its name in the audit; without one only methods that are not safe are recorded.
+    max_body: bytes. action: its name in the audit; without one only methods of REST that are not safe are recorded.
     self_audited: the function records a success itself (in one transaction with the change). media_type: of the `File`
     that it returns. body: its field "document" is the whole body, and is described by this. result_document: describes
     the value that it returns, or each item. commands: words behind `gatepost` of the commands that run it. pages: paths
@@ -239,7 +239,7 @@ class UseCase[R: msgspec.Struct, A]:
     @property
     def is_recorded(self) -> bool:
         """Whether the audit has a call of it."""
-        return bool(self.action) or self.method not in SAFE
+        return bool(self.action) or self.method not in SAFE | {""}
 
     @property
     def records_itself(self) -> bool:

@@ -7,7 +7,7 @@ forbidden is recorded by `manage.web.record`, once a minute, so that nobody fill
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,7 +20,7 @@ from gatepost.manage.use_cases.request_values import WrongFields, checked
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
@@ -66,6 +66,20 @@ def begin(case: UseCase[Any, Any], context: Context, path: Mapping[str, str]) ->
     subject = named if case.action else f"{case.method} {case.filled_path(path)}"
     action = case.action or (CHANGE if case.guarded else "request")
     context.audit.describe(action, organization=path.get("organization", ""), subject=subject)
+
+
+@contextmanager
+def recording_refusals(case: UseCase[Any, Any], context: Context, **subject: str) -> Iterator[None]:
+    """Record it as a refusal of the use case if a form is refused within, before there is a request to `execute`.
+
+    subject: what the call is about, as if its path named it. Raises Refusal.
+    """
+    begin(case, context, subject)
+    try:
+        yield
+    except Refusal as refusal:
+        record_refusal(case, context, refusal)
+        raise
 
 
 def authorize(case: UseCase[Any, Any], principal: Principal, path: Mapping[str, str]) -> None:

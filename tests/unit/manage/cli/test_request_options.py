@@ -7,8 +7,9 @@ import click
 import msgspec
 import pytest
 from click.testing import CliRunner
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from gatepost.manage.access.principal import Role
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.use_cases.declaration import Cli
 from gatepost.manage.use_cases.refusal import Kind, Refusal
@@ -104,3 +105,39 @@ def test_what_no_option_takes_is_found_at_once():
 
     with pytest.raises(TypeError, match="no option takes"):
         request_options(Odd)(lambda request: request)
+
+
+class Change(msgspec.Struct, kw_only=True):
+    """Of every kind that may be left unset."""
+
+    name: Annotated[str, Cli(argument=True)]
+    role: Role | UnsetType = UNSET
+    note: str | UnsetType = UNSET
+    owner: str | None = None
+    names: Annotated[list[str] | UnsetType | None, Cli(option="only")] = UNSET
+    words: list[str] = []
+    secret: str | UnsetType = UNSET
+
+
+@pytest.mark.parametrize(
+    ("arguments", "request_"),
+    [
+        ([], Change(name="ann")),
+        (["--role", "owner"], Change(name="ann", role=Role.OWNER)),
+        (["--note", ""], Change(name="ann", note="")),
+        (["--owner", ""], Change(name="ann", owner="")),
+        (["--only", "a", "--only", "b"], Change(name="ann", names=["a", "b"])),
+        (["--words", "a"], Change(name="ann", words=["a"])),
+    ],
+)
+def test_what_is_not_given_stays_as_the_request_has_it(arguments, request_):
+    made = []
+
+    @click.command()
+    @request_options(Change, secret=UNSET)
+    def command(request):
+        made.append(request)
+
+    result = CliRunner().invoke(command, ["ann", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert made == [request_]
