@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.manage.rest import (
-    accounts,
     acme,
     certificate_inventory,
     certificates,
@@ -102,7 +101,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *trace.ENDPOINTS,
     *reports.ENDPOINTS,
     *checks.ENDPOINTS,
-    *accounts.ENDPOINTS,
 )
 
 ROUTES = routes(ENDPOINTS)

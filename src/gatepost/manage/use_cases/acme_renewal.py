@@ -229,7 +229,7 @@ class Renewing:
 def begin_renewal(gateway: Gateway, who: Principal, order: Order, accounts: Accounts, by: Actor) -> RenewalRun | None:
     """Begin to ask for certificates behind a page or a call; None if others are being asked for.
 
-    accounts, by: for the record of deeds, written in the end. Raises Refusal: as `renew`, and FORBIDDEN to who may not
+    accounts, by: for the audit, written in the end. Raises Refusal: as `renew`, and FORBIDDEN to who may not
     do everything for an authority that neither the settings name nor everybody knows: the gateway goes there.
     """
     _check_authority(gateway, who, order.staging)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases import alarms, destinations, explain, explain_past, flows, queue, status
+from gatepost.manage.use_cases import (
+    alarms,
+    audit,
+    destinations,
+    explain,
+    explain_past,
+    flows,
+    own_account,
+    queue,
+    status,
+    tokens,
+    users,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,4 +32,8 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *explain.USE_CASES,
     *explain_past.USE_CASES,
     *flows.USE_CASES,
+    *users.USE_CASES,
+    *own_account.USE_CASES,
+    *tokens.USE_CASES,
+    *audit.USE_CASES,
 )

@@ -96,7 +96,7 @@ def drilled(
 
 
 def begin_drill(gateway: Gateway, who: Principal, chosen: Chosen, accounts: Accounts, by: Actor) -> Job[Drill, Drilled]:
-    """Begin to hold one. chosen: of `choose_drilled`. accounts, by: for the record of deeds, written in the end.
+    """Begin to hold one. chosen: of `choose_drilled`. accounts, by: for the audit, written in the end.
 
     Raises Busy if too many runs are under way.
     """

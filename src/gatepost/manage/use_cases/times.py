@@ -5,6 +5,14 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
@@ -28,6 +36,14 @@ def ahead(text: str) -> float:
     """The same, but "30m" is from now on."""
     age = _AGE.fullmatch(text)
     return time.time() + int(age[1]) * _SECONDS[age[2]] if age else moment(text, "a time from now on")
+
+
+def read_time(read: Callable[[str], float], field: str, text: str) -> float:
+    """The same for a field of a request. read: `moment` or `ahead`. Raises Refusal (INPUT)."""
+    try:
+        return read(text)
+    except ValueError as error:
+        raise Refusal(Kind.INPUT, "Nothing was done.", [FieldError(field, str(error))]) from None
 
 
 def stamp(seconds: float) -> str:

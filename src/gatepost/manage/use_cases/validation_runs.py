@@ -114,7 +114,7 @@ def _kept_nowhere(_: Record) -> str:
 def begin_validation(
     gateway: Gateway, who: Principal, candidate: Candidate, accounts: Accounts, by: Actor, *, live: bool = False
 ) -> Job[Tried, Record]:
-    """Begin to try it. accounts, by: for the record of deeds, written in the end. live: only once somebody looks on.
+    """Begin to try it. accounts, by: for the audit, written in the end. live: only once somebody looks on.
 
     Raises Refusal: INPUT if it cannot be tried so, CONFLICT if too many runs are under way.
     """

@@ -44,9 +44,9 @@ def test_an_authority_is_asked_once_however_often_it_is_clicked(asking):
         assert time.monotonic() < end
         time.sleep(0.02)
     assert f"No certificate for {HOST}" in asking.get("/certificates/acme").words
-    deeds = [one for one in asking.accounts.deeds(OWNER) if one.action == "certificate-renew"]
-    assert {(str(one.outcome), one.subject) for one in deeds} == {("failed", HOST)}
-    assert "cannot be reached" in deeds[0].detail["result"]
+    events = [one for one in asking.accounts.audit_events(OWNER) if one.action == "certificate-renew"]
+    assert {(str(one.outcome), one.subject) for one in events} == {("failed", HOST)}
+    assert "cannot be reached" in events[0].detail["result"]
 
 
 def test_who_may_not_and_what_is_not_there(asking):

@@ -58,8 +58,8 @@ def test_what_is_not_stored_is_tried_alike_and_kept_nowhere(there):
     with pytest.raises(Refusal) as refused:
         validated(there, Wanted("new in"))
     assert refused.value.kind is Kind.MISSING
-    deed = there.api.accounts.deeds(OWNER)[0]
-    assert (deed.action, deed.detail["draft"]) == ("connector-validate", True)
+    event = there.api.accounts.audit_events(OWNER)[0]
+    assert (event.action, event.detail["draft"]) == ("connector-validate", True)
 
 
 def test_a_draft_that_cannot_be_applied_is_refused_with_its_errors(there):

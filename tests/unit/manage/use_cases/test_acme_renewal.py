@@ -165,7 +165,7 @@ def test_what_was_asked_for_is_on_record(centre, accounts):
     assert (run.names, run.went_well) == ((HOST,), False)
     assert begun(centre, accounts, Order()).names == (), "the failure is waited out"
     begun(centre, accounts, Order(HOST, staging="https://127.0.0.1:2/x"))
-    trial, nothing, failed = accounts.deeds(ANN)
+    trial, nothing, failed = accounts.audit_events(ANN)
     assert {one.action for one in (trial, nothing, failed)} == {"certificate-renew"}
     assert (failed.outcome, failed.subject) == (Outcome.FAILED, HOST)
     assert failed.detail["result"].startswith(f"{NOWHERE} cannot be reached")

@@ -97,9 +97,9 @@ def test_a_run_is_kept_and_on_record(base, accounts):
     assert base.kept(Jobs).find(run.id, OWNER, Drill) is run
     with pytest.raises(Refusal):
         base.kept(Jobs).find(run.id, STRANGER, Drill)
-    (deed,) = accounts.deeds(OWNER)
-    assert (deed.action, deed.organization, deed.subject) == ("connector-drill", "contoso", chosen.label)
-    assert deed.detail == {"outcome": "failed", "sha256": run.result.sha256}
+    (event,) = accounts.audit_events(OWNER)
+    assert (event.action, event.organization, event.subject) == ("connector-drill", "contoso", chosen.label)
+    assert event.detail == {"outcome": "failed", "sha256": run.result.sha256}
 
 
 def test_one_that_cannot_be_held_says_why(base, accounts, monkeypatch):
@@ -113,7 +113,7 @@ def test_one_that_cannot_be_held_says_why(base, accounts, monkeypatch):
     run = begin_drill(base, OWNER, choose_drilled(base.directory().resources, "both"), accounts, BY)
     assert run.wait(30)
     assert run.trouble.endswith("the machine is busy")
-    assert accounts.deeds(OWNER)[0].detail == {"outcome": "not held"}
+    assert accounts.audit_events(OWNER)[0].detail == {"outcome": "not held"}
 
 
 def test_what_was_changed_is_not_believed(base):

@@ -55,9 +55,9 @@ def test_a_run_tells_of_its_tasks_is_kept_and_on_record(base, accounts):
     assert run.version > 3, "resolving, connecting, and the end"
     chosen = choose_connector(base.directory().resources, "bank-out")
     assert last_validation(base, chosen) == run.result
-    (deed,) = [one for one in accounts.deeds(OWNER) if one.action == "connector-validate"]
-    assert (deed.who, deed.organization, deed.subject) == ("ann", "contoso", chosen.label)
-    assert deed.detail == {"outcome": "not-validated", "draft": False}
+    (event,) = [one for one in accounts.audit_events(OWNER) if one.action == "connector-validate"]
+    assert (event.who, event.organization, event.subject) == ("ann", "contoso", chosen.label)
+    assert event.detail == {"outcome": "not-validated", "draft": False}
 
 
 def test_who_sees_the_organization_sees_it(base, accounts):
@@ -93,8 +93,8 @@ def test_one_that_takes_too_long_says_so(base, accounts, monkeypatch):
     run = begun(base, accounts)
     assert run.wait(30)
     assert "not done after 180 seconds" in run.trouble
-    (deed,) = [one for one in accounts.deeds(OWNER) if one.action == "connector-validate"]
-    assert deed.detail["outcome"] == "stopped"
+    (event,) = [one for one in accounts.audit_events(OWNER) if one.action == "connector-validate"]
+    assert event.detail["outcome"] == "stopped"
 
 
 def test_a_page_is_waited_for(base, accounts, monkeypatch):
