@@ -99,8 +99,8 @@ PAGES: dict[str, tuple[str, ...]] = {
     "/history/{version}": ("/history/{applied}", "/history/{version}"),
     "/account": ("/account",),
     "/audit": ("/audit", "/audit?who=user77", "/audit?action=user-set", "/audit?outcome=refused", "/audit?who=nobody",
-               "/audit?organization=tenant7", "/audit?until=1d", "/audit?before={deed}-{before}"),
-    "/audit/deeds/{number}": ("/audit/deeds/{deed}",),
+               "/audit?organization=tenant7", "/audit?until=1d", "/audit?before={event}-{before}"),
+    "/audit/events/{number}": ("/audit/events/{event}",),
     "/audit/versions/{number}": ("/audit/versions/{applied}", "/audit/versions/{version}"),
     "/confirm": ("/confirm",),
     "/tokens": ("/tokens", "/tokens?q=token77"),
@@ -174,7 +174,7 @@ CALLS = (
     "/api/v1/organizations/contoso/outbound_connectors/{outbound}", "/api/v1/rehearsal?name={outbound}",
     "/api/v1/queue", "/api/v1/queue?limit=1000", "/api/v1/queue/{queued}", "/api/v1/trace", "/api/v1/trace?limit=1000",
     "/api/v1/trace?address=nobody%40x.example", "/api/v1/history?limit=100", "/api/v1/history/{version}",
-    "/api/v1/audit?limit=1000", "/api/v1/users?limit=1000", "/api/v1/tokens?limit=1000",
+    "/api/v1/audit/events?limit=1000", "/api/v1/users?limit=1000", "/api/v1/tokens?limit=1000",
     "/api/v1/certificates?limit=1000", "/api/v1/reports/tls", "/api/v1/reports/connectors",
 )  # fmt: skip
 """Calls of REST at this size: as large as what is asked for."""

@@ -66,7 +66,7 @@ class Sizes:
     late: int = 100_000
     deliveries: int = 100_000
     certificates: int = 1000
-    deeds: int = 100_000
+    events: int = 100_000
     versions: int = 100_000
     users: int = 1000
     reports: int = 3000
@@ -288,7 +288,7 @@ def _signed(key: ec.EllipticCurvePrivateKey, name: str, number: int) -> bytes:
 
 
 def _accounts(gateway: Gateway, accounts: Accounts, sizes: Sizes) -> dict[str, str]:
-    """An owner with a password, so many more users, as many tokens, and the record of deeds."""
+    """An owner with a password, so many more users, as many tokens, and the audit."""
     accounts.add_user("owner", Role.OWNER, "a long and unheard-of sentence", by=Actor("", ""))
     now = time.time()
     with contextlib.closing(apsw.Connection(str(gateway.data / ACCESS_FILE))) as connection, connection:
@@ -302,14 +302,14 @@ def _accounts(gateway: Gateway, accounts: Accounts, sizes: Sizes) -> dict[str, s
             [(f"token{number}", number.to_bytes(32), now, now) for number in range(sizes.users)],
         )
         connection.executemany(
-            "INSERT INTO deed (at, who, address, action, organization, subject, outcome, detail)"
+            "INSERT INTO audit_event (at, who, address, action, organization, subject, outcome, detail)"
             " VALUES (?, ?, '192.0.2.1', ?, ?, ?, ?, ?)",
-            [_deed(number, now - (sizes.deeds - number) * 30, sizes.more) for number in range(sizes.deeds)],
+            [_event(number, now - (sizes.events - number) * 30, sizes.more) for number in range(sizes.events)],
         )
-    return {"user": "user77", "token": "token77", "deed": str(sizes.deeds // 2)}
+    return {"user": "user77", "token": "token77", "event": str(sizes.events // 2)}
 
 
-def _deed(number: int, at: float, more: str) -> tuple[Any, ...]:
+def _event(number: int, at: float, more: str) -> tuple[Any, ...]:
     who, refused = f"user{number % 997}", number % 50 == 0
     detail = {"before": {"role": "auditor"}, "after": {"role": "operator"}, "password": False}
     organization = f"tenant{number % 200}" if number % 3 else ""

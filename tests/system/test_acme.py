@@ -169,8 +169,8 @@ def test_a_certificate_is_asked_for_from_afar(
     assert "nobody but an owner" in there("renew", "--dry-run", "--directory", "https://127.0.0.1:1/x", expect=2)
     assert f"the account at {authority.url} is forgotten" in there("forget")
     assert it.status()["account"] == ""
-    deeds = it.mx.cli("audit", "--who", "token test", json=True).data
-    assert [(one["action"], one["outcome"]) for one in deeds if one["action"].startswith("certificate-")] == [
+    events = it.mx.cli("audit", "--who", "token test", json=True).data
+    assert [(one["action"], one["outcome"]) for one in events if one["action"].startswith("certificate-")] == [
         ("certificate-acme-forget", "done"),
         *[("certificate-renew", "done")] * 3,
     ]

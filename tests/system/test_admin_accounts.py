@@ -68,7 +68,7 @@ def wait_quarter_of_an_hour(centre: AdminCentre) -> None:
     database.close()
 
 
-def deeds(centre: AdminCentre, *words: str) -> list[dict[str, Any]]:
+def audit_events(centre: AdminCentre, *words: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = centre.gateway.cli("audit", *words, json=True).data
     return found
 
@@ -110,7 +110,7 @@ def test_an_owner_adds_changes_and_removes_a_user(centre: AdminCentre, page: Pag
     follow(page, page.get_by_role("row").nth(2).get_by_role("link").first)
     diff = page.get_by_role("region", name="Changes")
     diff.get_by_role("row", name="role").get_by_text("auditor").wait_for()
-    look(page, "deed")
+    look(page, "event")
 
     page.goto(f"{centre.url}/users/tom/remove")
     look(page, "user-remove")
@@ -118,7 +118,7 @@ def test_an_owner_adds_changes_and_removes_a_user(centre: AdminCentre, page: Pag
     page.wait_for_url(f"{centre.url}/users")
     page.get_by_text("User tom was removed.").wait_for()
     assert not page.get_by_role("link", name="tom", exact=True).count()
-    assert [one["action"] for one in deeds(centre, "--who", OWNER)][:4] == [
+    assert [one["action"] for one in audit_events(centre, "--who", OWNER)][:4] == [
         *("user-remove", "user-set", "user-set", "user-add")
     ]
 
@@ -127,14 +127,14 @@ def test_the_last_owner_stays_and_the_try_is_on_record(centre: AdminCentre, page
     centre.log_in(page, f"/users/{OWNER}/remove")
     follow(page, page.get_by_role("button", name=f"Remove {OWNER}"))
     page.get_by_text("is the last owner who can log in").wait_for()
-    (refused,) = deeds(centre, "--outcome", "refused")
+    (refused,) = audit_events(centre, "--outcome", "refused")
     assert (refused["who"], refused["action"], refused["subject"]) == (OWNER, "user-remove", OWNER)
     page.goto(f"{centre.url}/users/{OWNER}")
     page.get_by_role("radio", name="Auditor").check()
     follow(page, page.get_by_role("button", name="Save"))
     page.get_by_text("is the last owner who can log in").first.wait_for()
     axe(page)
-    assert deeds(centre, "--outcome", "refused")[0]["action"] == "user-set"
+    assert audit_events(centre, "--outcome", "refused")[0]["action"] == "user-set"
 
 
 def test_a_token_is_shown_once(centre: AdminCentre, page: Page) -> None:
@@ -191,7 +191,7 @@ def test_an_old_session_is_asked_who_it_is_before_something_grave(centre: AdminC
     follow(page, page.get_by_role("button", name="Confirm"))
     page.wait_for_url(f"{centre.url}/tokens/-/add")
     page.get_by_role("heading", name="Add token").wait_for()
-    assert deeds(centre, "--action", "confirm")[0]["who"] == OWNER
+    assert audit_events(centre, "--action", "confirm")[0]["who"] == OWNER
 
 
 def test_a_person_changes_their_own_password_and_ends_their_sessions(centre: AdminCentre, page: Page) -> None:
@@ -242,7 +242,7 @@ def test_whom_the_pages_of_owners_are_not_for(centre: AdminCentre, page: Page) -
             answer = page.request.post(f"{centre.url}{path}", form={"csrf": csrf, "role": "owner"}, headers=headers)
             assert answer.status == status, path
         tried = [*(f"GET {path}" for path in looked), *(f"POST {path}" for path in done)]
-        assert [one["subject"] for one in deeds(centre, "--who", name, "--outcome", "refused")][::-1] == tried
+        assert [one["subject"] for one in audit_events(centre, "--who", name, "--outcome", "refused")][::-1] == tried
 
 
 def test_the_audit_shows_deeds_and_changes_as_far_as_one_sees(centre: AdminCentre, page: Page) -> None:
@@ -293,7 +293,7 @@ def test_the_audit_is_paged(centre: AdminCentre, page: Page) -> None:
         follow(page, behind)
     assert len(seen) == len(set(seen)) > 60
     assert sum("/versions/" in str(one) for one in seen) >= 30
-    assert sum("/deeds/" in str(one) for one in seen) >= 30
+    assert sum("/events/" in str(one) for one in seen) >= 30
     assert len(page.request.get(f"{centre.url}/audit?format=json").json()) == len(seen)
 
 

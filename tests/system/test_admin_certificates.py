@@ -168,13 +168,13 @@ def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tu
     notes = [one["note"] for one in centre.gateway.cli("certificate", "history", json=True).data]
     assert any("forced: rehearsed with the bank (tlsa: " in one for one in notes)
     assert "changeover: rolled back: the bank refused it" in notes
-    deeds = [(one["action"], one["outcome"], one["who"]) for one in centre.gateway.cli("audit", json=True).data]
+    events = [(one["action"], one["outcome"], one["who"]) for one in centre.gateway.cli("audit", json=True).data]
     for wanted in (
         ("certificate-switch", "refused"),
         ("certificate-switch", "done"),
         ("certificate-roll-back", "done"),
     ):
-        assert (*wanted, OWNER) in deeds
+        assert (*wanted, OWNER) in events
 
 
 def test_a_pasted_key_is_seen_by_nobody_again(centre: AdminCentre, pair: tuple[Leaf, Leaf], page: Page) -> None:

@@ -180,9 +180,9 @@ def test_a_connector_is_validated_live_and_the_list_knows(centre: AdminCentre, p
     axe(page)
     page.goto(f"{centre.url}/connectors?q=live")
     assert page.get_by_text("Not validated").is_visible()
-    deeds = [one for one in centre.gateway.cli("audit", json=True).data if one["action"] == "connector-validate"]
-    (deed,) = [one for one in deeds if "live-out" in one["subject"]]
-    assert deed["organization"] == "contoso"
+    events = [one for one in centre.gateway.cli("audit", json=True).data if one["action"] == "connector-validate"]
+    (event,) = [one for one in events if "live-out" in one["subject"]]
+    assert event["organization"] == "contoso"
 
 
 def test_without_a_script_everything_is_there(scene: Scene, centre: AdminCentre, browser: Browser) -> None:

@@ -154,6 +154,6 @@ def test_a_form_from_elsewhere_is_refused_and_on_record(centre: AdminCentre, pag
         assert (status, "was refused" in text) == (403, True)
     page.reload()
     assert page.get_by_role("heading", name="Overview").is_visible(), "and the session goes on"
-    deeds = centre.gateway.cli("audit", json=True).data
-    whys = [deed["detail"]["why"] for deed in deeds if (deed["action"], deed["outcome"]) == ("request", "refused")]
+    events = centre.gateway.cli("audit", json=True).data
+    whys = [event["detail"]["why"] for event in events if (event["action"], event["outcome"]) == ("request", "refused")]
     assert sorted(why.split()[1] for why in whys) == ["came", "token"], "the same is kept once a minute"

@@ -137,8 +137,8 @@ def _ids(case: tuple[str, str]) -> str:
 def _refused(world: World, **words: str) -> list[tuple[str, str]]:
     """(subject, why) of what is on record as refused, the newest first."""
     given = [word for name, value in words.items() for word in (f"--{name}", value)]
-    deeds = world.centre.gateway.cli("audit", "--outcome", "refused", "--limit", "1000", *given, json=True).data
-    return [(deed["subject"], deed["detail"].get("why", "")) for deed in deeds if deed["action"] == "request"]
+    events = world.centre.gateway.cli("audit", "--outcome", "refused", "--limit", "1000", *given, json=True).data
+    return [(event["subject"], event["detail"].get("why", "")) for event in events if event["action"] == "request"]
 
 
 def test_there_are_routes_to_be_tried() -> None:

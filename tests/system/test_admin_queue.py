@@ -65,7 +65,7 @@ def queue_id(centre: AdminCentre, recipient: str) -> str:
     return next(str(one["message"]["id"]) for one in waiting(centre) if one["recipients"][0]["address"] == recipient)
 
 
-def deeds(centre: AdminCentre) -> list[dict[str, Any]]:
+def audit_events(centre: AdminCentre) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = centre.gateway.cli("audit", json=True).data
     return [one for one in found if one["action"].startswith("queue-")]
 
@@ -118,9 +118,9 @@ def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCen
     page.get_by_text("2 deliveries are held.").wait_for()
     assert page.url == f"{centre.url}/queue?domain=one.example"
     assert len(waiting(centre, "held")) == 2
-    (deed,) = deeds(centre)
-    assert (deed["who"], deed["action"], deed["organization"]) == ("olga", "queue-hold", "contoso")
-    assert (deed["detail"]["reason"], deed["detail"]["deliveries"]) == ("ticket 12", 2)
+    (event,) = audit_events(centre)
+    assert (event["who"], event["action"], event["organization"]) == ("olga", "queue-hold", "contoso")
+    assert (event["detail"]["reason"], event["detail"]["deliveries"]) == ("ticket 12", 2)
     held = trace(centre, event="HOLD", recipient="ann@one.example")
     assert (held[0]["detail"]["author"], held[0]["detail"]["why"]) == ("olga", "ticket 12")
 
@@ -160,7 +160,7 @@ def test_a_message_is_returned_to_its_sender_with_a_notice(centre: AdminCentre, 
     assert events[0]["detail"]["returned"] == "olga"
     (ordered,) = trace(centre, event="RETURN")
     assert (ordered["detail"]["author"], ordered["detail"]["why"]) == ("olga", "asked by legal")
-    assert [deed["action"] for deed in deeds(centre)] == ["queue-return"]
+    assert [event["action"] for event in audit_events(centre)] == ["queue-return"]
     wait_until(lambda: len(waiting(centre)) == 2, "it has left the queue")
     page.reload()
     assert page.locator("#story").get_by_text("Returned to the sender by an administrator").is_visible()
@@ -206,7 +206,7 @@ def test_mail_is_dropped_only_with_a_reason_and_content_read_only_on_record(cent
     dialog.get_by_label("Why").fill("spam")
     dialog.get_by_role("button", name="Drop", exact=True).click()
     page.get_by_text("1 delivery is dropped.").wait_for()
-    assert [deed["action"] for deed in deeds(centre)] == ["queue-drop", "queue-content", "queue-header"]
+    assert [event["action"] for event in audit_events(centre)] == ["queue-drop", "queue-content", "queue-header"]
     assert page.request.get(f"{centre.url}/queue/{identity}").status == 404
 
 
@@ -234,5 +234,5 @@ def test_who_may_not_act_sees_no_buttons_and_is_refused(centre: AdminCentre, pag
     answer = page.request.post(f"{centre.url}/queue/actions", form=form, headers=headers)
     assert "no such mail waits" in answer.text()
     assert len(waiting(centre)) == 3, "all of it is there still"
-    kept = [(one["action"], one["outcome"], one["detail"].get("deliveries")) for one in deeds(centre)]
+    kept = [(one["action"], one["outcome"], one["detail"].get("deliveries")) for one in audit_events(centre)]
     assert kept == [("queue-drop", "done", None), ("queue-content", "refused", None)]

@@ -257,8 +257,8 @@ def test_the_log_is_verified_and_exported_with_its_proof(
     key.write_text(centre.gateway.cli("evidence", "key", json=True).data[0]["pem"], encoding="ascii")
     result = centre.gateway.cli("evidence", "verify", str(file), "--key", str(key), expect=None)
     assert result.stdout.splitlines()[-1] in {"verified", "could not tell"}, "signed or, if not yet, not contradicted"
-    deeds = centre.gateway.cli("audit", json=True).data
-    assert {"evidence-verify", "evidence-export"} <= {one["action"] for one in deeds}
+    events = centre.gateway.cli("audit", json=True).data
+    assert {"evidence-verify", "evidence-export"} <= {one["action"] for one in events}
 
 
 def test_a_tenant_sees_its_own(centre: AdminCentre) -> None:

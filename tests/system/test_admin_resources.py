@@ -151,8 +151,8 @@ def test_an_authority_is_asked_from_its_page(centre: AdminCentre, page: Page) ->
     assert page.get_by_text("cannot be reached").first.is_visible()
     axe(page)
     shot(page, "acme-asked")
-    deeds = centre.gateway.cli("audit", json=True).data
-    assert ("certificate-renew", "failed") in {(one["action"], one["outcome"]) for one in deeds}
+    events = centre.gateway.cli("audit", json=True).data
+    assert ("certificate-renew", "failed") in {(one["action"], one["outcome"]) for one in events}
 
 
 def test_a_mailbox_is_made_and_gets_mail(centre: AdminCentre, page: Page) -> None:

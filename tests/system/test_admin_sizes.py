@@ -26,7 +26,7 @@ def lines(tmp_path_factory):
             late=600,
             deliveries=1200,
             certificates=600,
-            deeds=400,
+            events=400,
             versions=400,
             users=200,
             reports=300,

@@ -217,7 +217,7 @@ def test_a_body_that_is_too_large_is_not_kept(centre: AdminCentre) -> None:
     assert grown < 2 * 3 * 32 * MEBI, f"grew by {grown / MEBI:.0f} MiB"
     assert centre.call("/api/v1/status", token)[0] == 200
     kept = centre.gateway.cli("audit", "--outcome", "refused", json=True).data
-    assert any("too large" in deed["detail"].get("why", "") for deed in kept)
+    assert any("too large" in event["detail"].get("why", "") for event in kept)
 
 
 def _pour(centre: AdminCentre, head: bytes, mebibytes: int, answers: list[str]) -> None:
@@ -239,7 +239,7 @@ def test_a_form_that_ends_halfway_is_not_acted_upon(centre: AdminCentre) -> None
 
 def _log_ins(centre: AdminCentre) -> list[Any]:
     return [
-        deed for deed in centre.gateway.cli("audit", "--limit", "1000", json=True).data if deed["action"] == "log-in"
+        event for event in centre.gateway.cli("audit", "--limit", "1000", json=True).data if event["action"] == "log-in"
     ]
 
 

@@ -408,9 +408,9 @@ def test_a_password_is_set_from_afar(remote: Remote) -> None:
     with closing(ConfigStore(server.data_dir / "config.db")) as store:
         assert store.content(f"password/{ANN}")
     assert remote.there("mailbox", "password", ANN, "--remove").stderr == f"{ANN}: password removed\n"
-    deeds = remote.there("audit", "--action", "mailbox-password", json=True).data
-    assert [one["outcome"] for one in deeds] == ["done", "refused", "done"]
-    assert "horse" not in json.dumps(deeds) + server.log()
+    events = remote.there("audit", "--action", "mailbox-password", json=True).data
+    assert [one["outcome"] for one in events] == ["done", "refused", "done"]
+    assert "horse" not in json.dumps(events) + server.log()
 
 
 def test_a_destination_is_accepted_from_afar(remote: Remote) -> None:
@@ -690,14 +690,14 @@ def test_certificates_are_changed_from_afar(changing: Remote, pki: Pki) -> None:
     assert there(*way, "withdraw", old["id"], "--force", "stolen", json=True).data["state"] == "retired"
     assert "needed" in there("certificate", "remove", new["id"], expect=1).stderr
     assert there("certificate", "remove", new["id"], "--force", "the end").stdout == f"{new['id']}: removed\n"
-    deeds = [one for one in there("audit", json=True).data if one["action"].startswith("certificate-")]
-    assert {one["who"] for one in deeds} == {"token owner"}
-    assert [one["action"] for one in reversed(deeds)] == [
+    events = [one for one in there("audit", json=True).data if one["action"].startswith("certificate-")]
+    assert {one["who"] for one in events} == {"token owner"}
+    assert [one["action"] for one in reversed(events)] == [
         *("certificate-request", "certificate-add", "certificate-add", "certificate-stage", "certificate-tell"),
         *("certificate-switch", "certificate-cancel", "certificate-switch", "certificate-roll-back"),
         *("certificate-switch", "certificate-withdraw", "certificate-remove", "certificate-remove"),
     ]
-    switched = next(one["detail"] for one in deeds if one["action"] == "certificate-switch")
+    switched = next(one["detail"] for one in events if one["action"] == "certificate-switch")
     assert switched["before"][f"{new['id']} state"] == "next"
     assert switched["after"][f"{new['id']} state"] == "current"
 

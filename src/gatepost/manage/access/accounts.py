@@ -1,8 +1,8 @@
-"""Users, sessions, API tokens and the record of deeds: `access.db` in the data directory, shared by its processes.
+"""Users, sessions, API tokens and the audit: `access.db` in the data directory, shared by its processes.
 
 Opened by whoever serves the admin centre and REST, and by `gatepost user` and `gatepost token`. Every change of an
-account and the deed that tells of it are one transaction. Passwords lie in it as Argon2id, all other secrets as SHA-256
-of 32 random octets; none is ever given out again. May be used by several threads at a time; methods block, those that
+account and its audit event are one transaction. Passwords lie in it as Argon2id, all other secrets as SHA-256 of 32
+random octets; none is ever given out again. May be used by several threads at a time; methods block, those that
 take a password for some 30 ms and more. It decides nothing about what a principal may: that is
 `manage.access.principal`.
 
@@ -18,9 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.access import (
-    audit_rows as deed_rows,
-)
-from gatepost.manage.access import (
+    audit_rows,
     issuer_rows,
     passkey_rows,
     session_rows,
@@ -30,9 +28,9 @@ from gatepost.manage.access import (
 )
 from gatepost.manage.access.database import AccessDatabase
 from gatepost.manage.access.fields import spoken
-from gatepost.manage.access.login_rate_limiter import Doorkeeper
+from gatepost.manage.access.login_rate_limiter import LoginRateLimiter
 from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import KEEP, AccountError, Actor, Deed, DeedFilter, LogInRefused, Outcome
+from gatepost.manage.access.records import KEEP, AccountError, Actor, AuditEvent, AuditFilter, LogInRefused, Outcome
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.manage.access.actions import Action
-    from gatepost.manage.access.issuer_rows import Vouched
+    from gatepost.manage.access.issuer_rows import IssuerIdentity
     from gatepost.manage.access.login_rate_limiter import Attempt
     from gatepost.manage.access.principal import Principal, Scope
     from gatepost.manage.access.records import Keep, Passkey, Session, Token, User
@@ -48,7 +46,7 @@ if TYPE_CHECKING:
 
 ACCESS_FILE = "access.db"
 
-_ALL: Final = DeedFilter()
+_ALL: Final = AuditFilter()
 
 
 class Accounts:
@@ -60,7 +58,7 @@ class Accounts:
         """Open `path`, made if it is not there; in the process that uses it, for a fork shares no database."""
         self._database = AccessDatabase(path)
         self._clock = clock
-        self._doorkeeper = Doorkeeper(ticks)
+        self._rate_limiter = LoginRateLimiter(ticks)
 
     def close(self) -> None:
         """Close the file."""
@@ -91,14 +89,15 @@ class Accounts:
         Raises AccountError: INPUT with an error for each field, CONFLICT if the name is taken.
         """
         draft = user_rows.drafted(name, role, password, organizations)
-        argon2 = self._doorkeeper.hashed(draft.password)
+        argon2 = self._rate_limiter.hashed(draft.password)
         now = self._clock()
         with self._database.changing() as connection:
             user = user_rows.insert(connection, draft, argon2, now)
             if user.role is Role.OWNER:
                 setup_rows.forget(connection)
-            deed_rows.write(
-                connection, Deed(0, now, *by, "user-add", subject=user.name, detail={"after": user_rows.facts(user)})
+            audit_rows.write(
+                connection,
+                AuditEvent(0, now, *by, "user-add", subject=user.name, detail={"after": user_rows.facts(user)}),
             )
         return user
 
@@ -116,7 +115,7 @@ class Accounts:
 
         Raises AccountError: INPUT, MISSING, CONFLICT if it would leave no owner who can log in.
         """
-        argon2 = None if password is None else self._doorkeeper.hashed(user_rows.checked_password(password, name))
+        argon2 = None if password is None else self._rate_limiter.hashed(user_rows.checked_password(password, name))
         now = self._clock()
         with self._database.changing() as connection:
             before = user_rows.get(connection, name)
@@ -131,7 +130,7 @@ class Accounts:
                 "after": user_rows.facts(after),
                 "password": argon2 is not None,
             }
-            deed_rows.write(connection, Deed(0, now, *by, "user-set", subject=after.name, detail=detail))
+            audit_rows.write(connection, AuditEvent(0, now, *by, "user-set", subject=after.name, detail=detail))
         self._database.forget()
         return after
 
@@ -148,7 +147,7 @@ class Accounts:
             passkey_rows.end_all(connection, before.name)
             ended = token_rows.end_all(connection, before.name)
             detail = {"before": user_rows.facts(before), "tokens": ended}
-            deed_rows.write(connection, Deed(0, now, *by, "user-remove", subject=before.name, detail=detail))
+            audit_rows.write(connection, AuditEvent(0, now, *by, "user-remove", subject=before.name, detail=detail))
         self._database.forget()
         return ended
 
@@ -168,29 +167,29 @@ class Accounts:
     def check_password(self, name: str, password: str, address: str) -> User:
         """The user whose password that is, also to ask again before something grave. Raises LogInRefused.
 
-        Failures are counted by address and by name; a refusal is a deed, a success is not.
+        Failures are counted by address and by name; a refusal is an audit event, a success is not.
         """
         asked = spoken(name)
         with self._database.reading() as connection:
             known = user_rows.credential(connection, asked)
-        attempt = self._doorkeeper.admit(asked or name, address, usual=known.last_address if known else "")
-        fits = self._doorkeeper.fits(password, known.argon2 if known else None)
+        attempt = self._rate_limiter.admit(asked or name, address, usual=known.last_address if known else "")
+        fits = self._rate_limiter.fits(password, known.argon2 if known else None)
         if fits and known and known.argon2 and known.user.enabled:
-            self._doorkeeper.forgive(attempt)
+            self._rate_limiter.forgive(attempt)
             return known.user
         now = self._clock()
         with self._database.changing() as connection:
             who = known.user.name if known else ""
-            deed_rows.write(connection, Deed(0, now, *Actor(who, address), "log-in", outcome=Outcome.REFUSED))
+            audit_rows.write(connection, AuditEvent(0, now, *Actor(who, address), "log-in", outcome=Outcome.REFUSED))
         raise LogInRefused
 
     def admit(self, address: str) -> Attempt:
         """Somebody without a name tries to come in: a failure until it is forgiven. Raises LogInRefused."""
-        return self._doorkeeper.admit("", address, usual="")
+        return self._rate_limiter.admit("", address, usual="")
 
     def forgive(self, attempt: Attempt) -> None:
         """It was right."""
-        self._doorkeeper.forgive(attempt)
+        self._rate_limiter.forgive(attempt)
 
     def start_session(self, user: User, address: str, agent: str, *, proved: float | None = None) -> str:
         """The secret of a fresh session of a user as it is now. Raises AccountError (CONFLICT) if it changed since.
@@ -203,31 +202,31 @@ class Accounts:
             user_rows.logged_in(connection, user, now, address)
             secret = session_rows.start(connection, user, now, address, agent, now if proved is None else proved)
             session_rows.prune(connection, now)
-            deed_rows.prune(connection, now)
-            deed_rows.write(connection, Deed(0, now, *Actor(user.name, address), "log-in"))
+            audit_rows.prune(connection, now)
+            audit_rows.write(connection, AuditEvent(0, now, *Actor(user.name, address), "log-in"))
         return secret
 
-    def log_in_vouched(self, vouched: Vouched, address: str, agent: str, *, proved: float) -> str:
-        """The secret of a fresh session of whom an issuer vouches for, who is made or changed as the issuer says.
+    def log_in_by_issuer(self, identity: IssuerIdentity, address: str, agent: str, *, proved: float) -> str:
+        """The secret of a fresh session of the person of an issuer, who is made or changed as the issuer says.
 
-        proved: when the person proved to the issuer who they are, 0 if it does not say. Raises LogInRefused; the deed
+        proved: when the person proved to the issuer who they are, 0 if it does not say. Raises LogInRefused; the audit
         says why.
         """
         now = self._clock()
-        by = Actor(spoken(vouched.name), address)
+        by = Actor(spoken(identity.name), address)
         try:
             with self._database.changing() as connection:
-                before, after = issuer_rows.keep(connection, vouched, now)
+                before, after = issuer_rows.keep(connection, identity, now)
                 if before != after:
                     was = None if before is None else user_rows.facts(before)
-                    detail = {"before": was, "after": user_rows.facts(after), "issuer": vouched.issuer}
+                    detail = {"before": was, "after": user_rows.facts(after), "issuer": identity.issuer}
                     action = "user-add" if before is None else "user-set"
-                    deed_rows.write(
-                        connection, Deed(0, now, after.name, address, action, "", after.name, detail=detail)
+                    audit_rows.write(
+                        connection, AuditEvent(0, now, after.name, address, action, "", after.name, detail=detail)
                     )
             return self.start_session(after, address, agent, proved=proved)
         except AccountError as error:
-            detail = {"why": error.text, "issuer": vouched.issuer}
+            detail = {"why": error.text, "issuer": identity.issuer}
             self.record(by, "log-in", outcome=Outcome.REFUSED, detail=detail)
             raise LogInRefused from None
 
@@ -236,7 +235,7 @@ class Accounts:
         now = self._clock()
         with self._database.changing() as connection:
             session_rows.confirm(connection, session, now)
-            deed_rows.write(connection, Deed(0, now, session.user.name, address, "confirm"))
+            audit_rows.write(connection, AuditEvent(0, now, session.user.name, address, "confirm"))
 
     def session(self, secret: str) -> Session | None:
         """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused."""
@@ -258,7 +257,7 @@ class Accounts:
         now = self._clock()
         with self._database.changing() as connection:
             if name := session_rows.end(connection, secret):
-                deed_rows.write(connection, Deed(0, now, *Actor(name, address), "log-out"))
+                audit_rows.write(connection, AuditEvent(0, now, *Actor(name, address), "log-out"))
 
     def sessions_of(self, name: str) -> list[Session]:
         """Those of a user that go on, the newest first, without their CSRF tokens."""
@@ -272,8 +271,8 @@ class Accounts:
         with self._database.changing() as connection:
             ended = session_rows.end_one(connection, spoken(name), number)
             if ended:
-                deed_rows.write(
-                    connection, Deed(0, now, *by, "session-end", subject=spoken(name), detail={"sessions": 1})
+                audit_rows.write(
+                    connection, AuditEvent(0, now, *by, "session-end", subject=spoken(name), detail={"sessions": 1})
                 )
         return ended
 
@@ -283,8 +282,8 @@ class Accounts:
         with self._database.changing() as connection:
             ended = session_rows.end_all(connection, spoken(name), keep)
             if ended:
-                deed_rows.write(
-                    connection, Deed(0, now, *by, "session-end", subject=spoken(name), detail={"sessions": ended})
+                audit_rows.write(
+                    connection, AuditEvent(0, now, *by, "session-end", subject=spoken(name), detail={"sessions": ended})
                 )
         return ended
 
@@ -307,7 +306,7 @@ class Accounts:
             user_rows.get(connection, passkey.user)
             kept = passkey_rows.insert(connection, replace(passkey, created=now))
             detail = {"passkey": kept.name}
-            deed_rows.write(connection, Deed(0, now, *by, "passkey-add", subject=kept.user, detail=detail))
+            audit_rows.write(connection, AuditEvent(0, now, *by, "passkey-add", subject=kept.user, detail=detail))
         return kept
 
     def remove_passkey(self, name: str, credential: bytes, *, by: Actor) -> Passkey:
@@ -316,7 +315,7 @@ class Accounts:
         with self._database.changing() as connection:
             gone = passkey_rows.delete(connection, spoken(name), credential)
             detail = {"passkey": gone.name}
-            deed_rows.write(connection, Deed(0, now, *by, "passkey-remove", subject=gone.user, detail=detail))
+            audit_rows.write(connection, AuditEvent(0, now, *by, "passkey-remove", subject=gone.user, detail=detail))
         return gone
 
     def log_in_by_passkey(self, passkey: Passkey, sign_count: int, address: str, agent: str) -> str:
@@ -358,9 +357,9 @@ class Accounts:
         draft = token_rows.drafted(name, scopes, organizations, expires, now)
         with self._database.changing() as connection:
             secret, token = token_rows.insert(connection, draft, by, now)
-            deed_rows.write(
+            audit_rows.write(
                 connection,
-                Deed(0, now, *by, "token-add", subject=token.name, detail={"after": token_rows.facts(token)}),
+                AuditEvent(0, now, *by, "token-add", subject=token.name, detail={"after": token_rows.facts(token)}),
             )
         return secret
 
@@ -381,9 +380,11 @@ class Accounts:
         now = self._clock()
         with self._database.changing() as connection:
             before = token_rows.delete(connection, name)
-            deed_rows.write(
+            audit_rows.write(
                 connection,
-                Deed(0, now, *by, "token-remove", subject=before.name, detail={"before": token_rows.facts(before)}),
+                AuditEvent(
+                    0, now, *by, "token-remove", subject=before.name, detail={"before": token_rows.facts(before)}
+                ),
             )
 
     # the first owner
@@ -411,15 +412,15 @@ class Accounts:
         with self._database.reading() as connection:
             setup_rows.demand(connection, code, now)  # nothing is worked at for who has no code
         draft = user_rows.drafted(name, Role.OWNER, password, None)
-        argon2 = self._doorkeeper.hashed(draft.password)
+        argon2 = self._rate_limiter.hashed(draft.password)
         with self._database.changing() as connection:
             setup_rows.demand(connection, code, now)
             user = user_rows.insert(connection, draft, argon2, now)
             setup_rows.forget(connection)
-            deed_rows.write(connection, Deed(0, now, *Actor(user.name, address), "setup", subject=user.name))
+            audit_rows.write(connection, AuditEvent(0, now, *Actor(user.name, address), "setup", subject=user.name))
         return user
 
-    # deeds
+    # audit events
 
     def record(
         self,
@@ -437,21 +438,23 @@ class Accounts:
         """
         now = self._clock()
         with self._database.changing() as connection:
-            deed_rows.write(connection, Deed(0, now, *by, action, organization, subject, outcome, detail))
+            audit_rows.write(connection, AuditEvent(0, now, *by, action, organization, subject, outcome, detail))
 
-    def deeds(self, who: Principal, wanted: DeedFilter = _ALL, *, limit: int = 100, before: int = 0) -> list[Deed]:
+    def audit_events(
+        self, who: Principal, wanted: AuditFilter = _ALL, *, limit: int = 100, before: int = 0
+    ) -> list[AuditEvent]:
         """The newest first, as far as `who` sees their organizations. limit: 1 to 1000.
 
         before: the id of the last one of the page before, 0 for the first page.
         """
         with self._database.reading() as connection:
-            return deed_rows.find(connection, who, wanted, limit, before)
+            return audit_rows.find(connection, who, wanted, limit, before)
 
     def prune(self) -> int:
-        """Forget deeds after 400 days, and sessions that are over; how many rows. Each log-in does it too."""
+        """Forget audit events after 400 days, and sessions that are over; how many rows. Each log-in does it too."""
         now = self._clock()
         with self._database.changing() as connection:
-            return deed_rows.prune(connection, now) + session_rows.prune(connection, now)
+            return audit_rows.prune(connection, now) + session_rows.prune(connection, now)
 
     def _end_quietly(self, secret: str) -> None:
         with contextlib.suppress(StoreFailure), self._database.changing() as connection:

@@ -1,7 +1,7 @@
 """The names of what is done, as the audit has them: one list, one form. Pure.
 
 A name is lower-case words joined by hyphens: what it is about, then what is done to it, in the words of the command
-that does the same ("queue-drop", "certificate-roll-back"). Deeds are stored by name and kept for 400 days, so that a
+that does the same ("queue-drop", "certificate-roll-back"). Events are stored by name and kept for 400 days, so that a
 name that was once given is never given up: `RENAMED` has what others were called before.
 """
 
@@ -74,7 +74,7 @@ type Action = Literal[
     "token-add",
     "token-remove",
 ]
-"""What a deed may be called."""
+"""What an audit event may be called."""
 
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action.__value__)
 """All of them, in the order in which a page offers them."""
@@ -94,7 +94,7 @@ RENAMED: Final = MappingProxyType[str, Action](
         "destination forget": "destination-forget",
     }
 )
-"""Names that stored deeds may have -> what they are called now."""
+"""Names that stored audit events may have -> what they are called now."""
 
 
 def named(*words: str) -> Action:
@@ -112,6 +112,6 @@ def present(name: str) -> str:
 
 
 def spellings(name: str) -> list[str]:
-    """Every name that deeds of this action may be stored under. name: of now or of before."""
+    """Every name that audit events of this action may be stored under. name: of now or of before."""
     now = present(name)
     return [now, *(before for before, after in RENAMED.items() if after == now)]

@@ -1,7 +1,7 @@
-"""The rows of deeds: who did or tried what, when. Called by `manage.access.accounts` inside a transaction.
+"""The rows of audit events: who did or tried what, when. Called by `manage.access.accounts` inside a transaction.
 
-Kept for 400 days. What strangers and tenants can fill it with is bounded: of refused and failed deeds the newest 10,000
-of each who. Deeds that were done are as many as there were changes, and calls of REST that are not safe.
+Kept for 400 days. What strangers and tenants can fill it with is bounded: of refused and failed ones the newest
+10,000 of each who. Those that were done are as many as there were changes, and calls of REST that are not safe.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from gatepost.manage.access.actions import present, spellings
 from gatepost.manage.access.fields import kept
-from gatepost.manage.access.records import Deed, DeedFilter, Outcome
+from gatepost.manage.access.records import AuditEvent, AuditFilter, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _DAY: Final = 86_400.0
 _KEPT: Final = 400 * _DAY
-_AT_ONCE: Final = 10 * _DAY  # of the oldest deeds that go at a time: a clock that is wrong for a day costs no more
+_AT_ONCE: Final = 10 * _DAY  # of the oldest events that go at a time: a clock that is wrong for a day costs no more
 _LAST: Final = 2**63 - 1  # the largest number that SQLite has
 _REFUSED: Final = 10_000  # of each action, so that nobody pushes refused log-ins out by other requests
 _MOST: Final = 1000  # rows of a page
@@ -34,36 +34,36 @@ _DETAIL: Final = 8192  # octets of JSON
 _TEXT: Final = 1000
 _ENTRIES: Final = 100
 _DEPTH: Final = 4
-_SELECT: Final = "SELECT id, at, who, address, action, organization, subject, outcome, detail FROM deed"
+_SELECT: Final = "SELECT id, at, who, address, action, organization, subject, outcome, detail FROM audit_event"
 _SECRETS: Final = ("password", "secret", "code", "csrf", "cookie", "authorization", "private")
 
 
-def write(connection: apsw.Connection, deed: Deed) -> None:
-    """One deed more; what is too long of it is cut, and what is named like a secret is left out."""
-    who, action = kept(deed.who, _WHO), kept(deed.action, _ACTION)
+def write(connection: apsw.Connection, event: AuditEvent) -> None:
+    """One event more; what is too long of it is cut, and what is named like a secret is left out."""
+    who, action = kept(event.who, _WHO), kept(event.action, _ACTION)
     connection.execute(
-        "INSERT INTO deed (at, who, address, action, organization, subject, outcome, detail)"
+        "INSERT INTO audit_event (at, who, address, action, organization, subject, outcome, detail)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            deed.at,
+            event.at,
             who,
-            kept(deed.address, _ADDRESS),
+            kept(event.address, _ADDRESS),
             action,
-            kept(deed.organization, _ORGANIZATION),
-            kept(deed.subject, _SUBJECT),
-            deed.outcome.value,
-            _encoded(deed.detail),
+            kept(event.organization, _ORGANIZATION),
+            kept(event.subject, _SUBJECT),
+            event.outcome.value,
+            _encoded(event.detail),
         ),
     )
-    if deed.outcome is not Outcome.DONE:
+    if event.outcome is not Outcome.DONE:
         connection.execute(
-            "DELETE FROM deed WHERE id IN (SELECT id FROM deed WHERE who = ? AND action = ? AND outcome <> 'done'"
-            " ORDER BY id DESC LIMIT -1 OFFSET ?)",
+            "DELETE FROM audit_event WHERE id IN (SELECT id FROM audit_event"
+            " WHERE who = ? AND action = ? AND outcome <> 'done' ORDER BY id DESC LIMIT -1 OFFSET ?)",
             (who, action, _REFUSED),
         )
 
 
-def find(connection: apsw.Connection, who: Principal, wanted: DeedFilter, limit: int, before: int) -> list[Deed]:
+def find(connection: apsw.Connection, who: Principal, wanted: AuditFilter, limit: int, before: int) -> list[AuditEvent]:
     """The newest first, of the organizations that `who` sees."""
     conditions: list[str] = []
     values: list[str | float] = []
@@ -89,22 +89,22 @@ def find(connection: apsw.Connection, who: Principal, wanted: DeedFilter, limit:
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     query = f"{_SELECT}{where} ORDER BY id DESC LIMIT ?"
     rows: list[tuple[Any, ...]] = connection.execute(query, (*values, max(1, min(limit, _MOST)))).fetchall()
-    return [_deed(row) for row in rows]
+    return [_event(row) for row in rows]
 
 
 def prune(connection: apsw.Connection, now: float) -> int:
     """Remove what is too old, some days of it at a time; how many."""
-    oldest: float | None = connection.execute("SELECT min(at) FROM deed").get
+    oldest: float | None = connection.execute("SELECT min(at) FROM audit_event").get
     if oldest is None:
         return 0
-    connection.execute("DELETE FROM deed WHERE at < ?", (min(now - _KEPT, oldest + _AT_ONCE),))
+    connection.execute("DELETE FROM audit_event WHERE at < ?", (min(now - _KEPT, oldest + _AT_ONCE),))
     return connection.changes()
 
 
-def _deed(row: tuple[Any, ...]) -> Deed:
+def _event(row: tuple[Any, ...]) -> AuditEvent:
     number, at, who, address, action, organization, subject, outcome, detail = row
     told = msgspec.json.decode(detail)
-    return Deed(number, at, who, address, present(action), organization, subject, Outcome(outcome), told)
+    return AuditEvent(number, at, who, address, present(action), organization, subject, Outcome(outcome), told)
 
 
 def _encoded(detail: Mapping[str, Any]) -> str:

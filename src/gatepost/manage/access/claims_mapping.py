@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gatepost.manage.access.issuer_rows import Vouched
+from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatepost.settings.oidc import Oidc
 
 
-def vouched(oidc: Oidc, claims: Mapping[str, Any]) -> Vouched | str:
+def map_claims(oidc: Oidc, claims: Mapping[str, Any]) -> IssuerIdentity | str:
     """The person; or why nobody comes in, for the record: nothing of the claims is in it but names of claims."""
     subject, name, groups = claims.get("sub"), claims.get(oidc.name_claim), claims.get(oidc.groups_claim)
     if not isinstance(subject, str) or not 0 < len(subject) <= 255:
@@ -28,5 +28,7 @@ def vouched(oidc: Oidc, claims: Mapping[str, Any]) -> Vouched | str:
         return f"the token has no claim {oidc.groups_claim} with a list"
     for group in oidc.groups:
         if group.name in groups:
-            return Vouched(oidc.issuer, subject, name, Role(group.role.value), frozenset(group.organizations) or None)
+            return IssuerIdentity(
+                oidc.issuer, subject, name, Role(group.role.value), frozenset(group.organizations) or None
+            )
     return f"none of the person's groups ({oidc.groups_claim}) is in the settings"

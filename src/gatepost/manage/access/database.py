@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 _SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _APPLICATION_ID = 0x67706163  # "gpac"
 _WAIT = 30.0  # seconds for one's turn among the threads of this process; SQLite itself waits 5 s for other processes
 
 # organizations: JSON, NULL is all. issuer, subject: "" for who has a password here; argon2 is "" for all others. setup
-# has one row at most. deed.id never comes again, since pages go on behind one.
+# has one row at most. audit_event.id never comes again, since pages go on behind one.
 _TABLES = """
 CREATE TABLE user (
     name          TEXT PRIMARY KEY,
@@ -79,7 +79,7 @@ CREATE TABLE setup (
     hash BLOB NOT NULL,
     made REAL NOT NULL
 );
-CREATE TABLE deed (
+CREATE TABLE audit_event (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     at           REAL NOT NULL,
     who          TEXT NOT NULL,
@@ -90,9 +90,18 @@ CREATE TABLE deed (
     outcome      TEXT NOT NULL,
     detail       TEXT NOT NULL
 );
-CREATE INDEX deed_at ON deed (at);
-CREATE INDEX deed_of ON deed (organization, id);
-CREATE INDEX deed_refused ON deed (who, action, id) WHERE outcome <> 'done';
+"""
+_AUDIT_INDEXES = """
+CREATE INDEX audit_event_at ON audit_event (at);
+CREATE INDEX audit_event_of ON audit_event (organization, id);
+CREATE INDEX audit_event_refused ON audit_event (who, action, id) WHERE outcome <> 'done';
+"""
+# Schema 2 called audit events deeds; the file of an older gateway is taken over as it is opened.
+_FROM_2 = """
+ALTER TABLE deed RENAME TO audit_event;
+DROP INDEX deed_at;
+DROP INDEX deed_of;
+DROP INDEX deed_refused;
 """
 
 
@@ -155,10 +164,12 @@ class AccessDatabase:
 
     def _make_tables(self) -> None:
         version = self._connection.pragma("user_version")
-        if version == _SCHEMA_VERSION and self._connection.pragma("application_id") == _APPLICATION_ID:
+        is_ours = self._connection.pragma("application_id") == _APPLICATION_ID
+        if version == _SCHEMA_VERSION and is_ours:
             return
-        if version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        is_older = version == _SCHEMA_VERSION - 1 and is_ours
+        if not is_older and (version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get):
             raise StoreFailure(f"{self._path} does not hold the accounts of this version (schema {version})")
-        self._connection.execute(_TABLES)
+        self._connection.execute((_FROM_2 if is_older else _TABLES) + _AUDIT_INDEXES)
         self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")

@@ -1,4 +1,4 @@
-"""The rows of users for whom an issuer of OpenID Connect vouches. Called by `access.accounts` inside a transaction.
+"""The rows of users who log in at an issuer of OpenID Connect. Called by `access.accounts` inside a transaction.
 
 Such a user is the issuer's `sub`, whatever its name; it has no password, and its role and organizations are those that
 the issuer said at the last log-in.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Role
 
 
-class Vouched(NamedTuple):
+class IssuerIdentity(NamedTuple):
     """What an issuer said of a person, verified. organizations: None is the whole gateway."""
 
     issuer: str
@@ -30,15 +30,15 @@ class Vouched(NamedTuple):
     organizations: frozenset[str] | None
 
 
-def keep(connection: apsw.Connection, vouched: Vouched, now: float) -> tuple[User | None, User]:
+def keep(connection: apsw.Connection, identity: IssuerIdentity, now: float) -> tuple[User | None, User]:
     """The user before, None if there was none, and as it is now. Raises AccountError (CONFLICT, INPUT).
 
     A name that somebody else has is refused: whoever may choose names at an issuer must not become a user of ours.
     """
-    before = of_issuer(connection, vouched.issuer, vouched.subject)
+    before = of_issuer(connection, identity.issuer, identity.subject)
     if before is None:
-        return None, _insert(connection, vouched, now)
-    after = replace(before, role=vouched.role, organizations=vouched.organizations)
+        return None, _insert(connection, identity, now)
+    after = replace(before, role=identity.role, organizations=identity.organizations)
     if after != before:
         connection.execute(
             "UPDATE user SET role = ?, organizations = ?, generation = generation + 1 WHERE name = ?",
@@ -47,13 +47,13 @@ def keep(connection: apsw.Connection, vouched: Vouched, now: float) -> tuple[Use
     return before, get(connection, before.name)
 
 
-def _insert(connection: apsw.Connection, vouched: Vouched, now: float) -> User:
-    name = spoken(vouched.name)
+def _insert(connection: apsw.Connection, identity: IssuerIdentity, now: float) -> User:
+    name = spoken(identity.name)
     if not name:
         raise AccountError(Why.INPUT, "the issuer names the user by what can be no name here")
     if find(connection, name) is not None:
         raise AccountError(Why.CONFLICT, f"there is another user {name!r} here")
-    user = User(name, vouched.role, vouched.organizations, True, now, 0.0, secrets.randbits(48), vouched.issuer)
+    user = User(name, identity.role, identity.organizations, True, now, 0.0, secrets.randbits(48), identity.issuer)
     connection.execute(
         "INSERT INTO user (name, role, organizations, enabled, created, last_login, last_address, generation, argon2,"
         " issuer, subject) VALUES (?, ?, ?, 1, ?, 0, '', ?, '', ?, ?)",
@@ -63,8 +63,8 @@ def _insert(connection: apsw.Connection, vouched: Vouched, now: float) -> User:
             encoded(user.organizations),
             now,
             user.generation,
-            vouched.issuer,
-            vouched.subject,
+            identity.issuer,
+            identity.subject,
         ),
     )
     return user

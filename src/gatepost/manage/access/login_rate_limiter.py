@@ -1,4 +1,4 @@
-"""Who tries a password is heard, or has to wait; and few passwords are tried at a time.
+"""Rate-limit log-ins and concurrent Argon2 checks.
 
 Used by `manage.access.accounts`. What it counts is in the memory of one process, and bounded.
 """
@@ -34,8 +34,8 @@ class Attempt(NamedTuple):
     source: str
 
 
-class Doorkeeper:
-    """For all threads of a process. ticks: seconds that never go back."""
+class LoginRateLimiter:
+    """Rate limits of log-ins, for all threads of a process. ticks: seconds that never go back."""
 
     def __init__(self, ticks: Callable[[], float]) -> None:
         self._counting = threading.Lock()

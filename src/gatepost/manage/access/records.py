@@ -1,4 +1,4 @@
-"""What `access` keeps, as values: users, sessions, API tokens, deeds, and why something about them is refused. Pure.
+"""What `access` keeps, as values: users, sessions, API tokens, audit events, why something is refused. Pure.
 
 No secret is in any of them but the CSRF token of a session, which no text of it shows.
 """
@@ -69,8 +69,8 @@ class User:
     """A person. organizations: those it sees, None is all. last_login: seconds since 1970, 0 if never.
 
     generation: another one after each change of password, role, organizations or state; a session of an older one is
-    worth nothing. issuer: of OpenID Connect, which vouches for the person and says the role; "" for who has a password
-    here.
+    worth nothing. issuer: of OpenID Connect, where the person logs in and which says the role; "" for who has a
+    password here.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Token:
 
 
 class Outcome(StrEnum):
-    """How a deed ended: done, refused (by a rule, or for want of a right), failed (it could not be done)."""
+    """How an audit event ended: done, refused (by a rule, or for want of a right), failed (it could not be done)."""
 
     DONE = "done"
     REFUSED = "refused"
@@ -153,7 +153,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class AuditEvent:
     """What somebody did or tried. organization: "" is the gateway itself. who: "" is a log-in with a name nobody has.
 
     id: 0 until it is kept. detail: for JSON.
@@ -171,8 +171,8 @@ class Deed:
 
 
 @dataclass(frozen=True, slots=True)
-class DeedFilter:
-    """Which deeds are asked for; what is "" or 0 or None does not matter. since, until: seconds since 1970."""
+class AuditFilter:
+    """Which audit events are asked for; what is "" or 0 or None does not matter. since, until: seconds since 1970."""
 
     who: str = ""
     action: str = ""

@@ -147,7 +147,7 @@ def end_all(connection: apsw.Connection, maker: str) -> list[str]:
 
 
 def facts(token: Token) -> dict[str, Any]:
-    """What the record of deeds says of a token."""
+    """What the audit says of a token."""
     organizations = None if token.organizations is None else sorted(token.organizations)
     return {
         "scopes": sorted(token.scopes),

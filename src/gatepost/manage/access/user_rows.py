@@ -98,7 +98,7 @@ def find(connection: apsw.Connection, name: str) -> User | None:
 
 
 def of_issuer(connection: apsw.Connection, issuer: str, subject: str) -> User | None:
-    """The user for whom an issuer vouches."""
+    """The user of an issuer."""
     condition = "WHERE issuer = ? AND issuer <> '' AND subject = ?"
     rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} {condition}", (issuer, subject)).fetchall()
     return _user(rows[0]) if rows else None
@@ -181,7 +181,7 @@ def logged_in(connection: apsw.Connection, user: User, now: float, address: str)
 
 
 def facts(user: User) -> dict[str, Any]:
-    """What the record of deeds says of a user."""
+    """What the audit says of a user."""
     organizations = None if user.organizations is None else sorted(user.organizations)
     return {"role": user.role.value, "organizations": organizations, "enabled": user.enabled}
 

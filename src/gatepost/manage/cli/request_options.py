@@ -99,7 +99,7 @@ def _parameter(one: msgspec.structs.FieldInfo, marker: Cli) -> Callable[[Any], A
 
 
 def _default(value: Any, *, is_choice: bool) -> Any:
-    """As click takes it: nothing was chosen, a choice by its text."""
+    """As click takes it: nothing was chosen, a choice by its text, None for what stays unset."""
     if value is msgspec.UNSET:
         return None
     if isinstance(value, str) and is_choice:

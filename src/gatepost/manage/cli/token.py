@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.access.principal import Scope
-from gatepost.manage.cli.account_store import CODES, of_organizations, organization_option
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.account_options import CODES, organizations_text
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.cli.times import AHEAD
-from gatepost.manage.use_cases.accounts import token_record
-from gatepost.manage.use_cases.accounts_opened import every_token, new_token, remove_token
+from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.manage.use_cases.tokens import (
+    ListTokens,
+    NewApiToken,
+    RemoveToken,
+    add_token,
+    list_tokens,
+    remove_token,
+)
 
-_SCOPES = click.Choice([one.value for one in Scope])
 _COLUMNS = ("name", "scopes", "organizations", "made by", "created", "expires", "last used")
 
 
@@ -28,21 +33,21 @@ def token() -> None:
 @json_option
 def list_(config: str | None, *, as_json: bool) -> None:
     """All tokens, by name, without their secrets. Exit codes: 0 done (also if there is none), 3 not readable."""
-    found = door(config)(every_token)
+    tokens = list(every(client(config).call, list_tokens, ListTokens()))
     if as_json:
-        print_json([token_record(one) for one in found])
+        print_json(tokens)
         return
     rows = [
         (
             one.name,
-            ", ".join(sorted(one.scopes)),
-            of_organizations(one.organizations),
+            ", ".join(one.scopes),
+            organizations_text(one.organizations),
             one.made_by,
             moment(one.created),
             moment(one.expires or 0.0) or "never",
-            moment(one.last_used) or "never",
+            moment(one.last_used or 0.0) or "never",
         )
-        for one in found
+        for one in tokens
     ]
     print_table(_COLUMNS, rows)
 
@@ -55,29 +60,17 @@ removed or runs out; one made in the admin centre ends with the user who made it
 
 {CODES}"""
 )
-@click.argument("name")
-@click.option("--scope", "scopes", type=_SCOPES, multiple=True, required=True, help="What it may do; several times.")
-@organization_option("the whole gateway")
-@click.option("--expires", type=AHEAD, help="When it ends: 90d, or a date. Without it never.")
+@request_options(NewApiToken)
 @config_option
 @json_option
-def add(
-    name: str,
-    scopes: tuple[str, ...],
-    organizations: tuple[str, ...],
-    expires: float | None,
-    config: str | None,
-    *,
-    as_json: bool,
-) -> None:
+def add(request: NewApiToken, config: str | None, *, as_json: bool) -> None:
     """See its help."""
-    chosen = [Scope(one) for one in scopes]
-    secret = door(config)(new_token, name, scopes=chosen, organizations=organizations or None, expires=expires)
+    made = client(config).call(add_token, request).value
     if as_json:
-        print_json({"token": secret})
+        print_json(made)
         return
-    click.echo(f"{name}: added; this is its secret, which cannot be shown again", err=True)
-    click.echo(secret)
+    click.echo(f"{request.name}: added; this is its secret, which cannot be shown again", err=True)
+    click.echo(made.token)
 
 
 @token.command(
@@ -85,9 +78,9 @@ def add(
 
 {CODES}"""
 )
-@click.argument("name")
+@request_options(RemoveToken)
 @config_option
-def remove(name: str, config: str | None) -> None:
+def remove(request: RemoveToken, config: str | None) -> None:
     """See its help."""
-    door(config)(remove_token, name)
-    click.echo(f"{name}: removed", err=True)
+    client(config).call(remove_token, request)
+    click.echo(f"{request.name}: removed", err=True)

@@ -5,25 +5,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import UNSET
+from msgspec.structs import replace
 
-from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import KEEP
-from gatepost.manage.cli.account_store import CODES, of_organizations, opened, organization_option
+from gatepost.manage.cli.account_options import CODES, organizations_text
 from gatepost.manage.cli.admin_address import setup_url
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.password_prompt import asked_password
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.accounts import session_record, user_record
-from gatepost.manage.use_cases.accounts_opened import end_sessions, every_user, new_user, remove_user, user_set
-from gatepost.manage.use_cases.accounts_opened import sessions as sessions_of
+from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.manage.use_cases.users import (
+    AccountChange,
+    EndSessions,
+    ListSessions,
+    ListUsers,
+    MakeSetupCode,
+    NewAccount,
+    RemoveUser,
+    add_user,
+    end_sessions,
+    list_sessions,
+    list_users,
+    make_setup_code,
+    remove_user,
+    set_user,
+)
 
 if TYPE_CHECKING:
-    from gatepost.manage.access.records import Keep
+    from gatepost.manage.use_cases.users import Account
 
 
-_ROLES = click.Choice([one.value for one in Role])
 _PASSWORD_STDIN = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input, up to the end of the line."
 )
@@ -45,20 +59,20 @@ def user() -> None:
 @json_option
 def list_(config: str | None, *, as_json: bool) -> None:
     """All users, by name. Exit codes: 0 done (also if there is none), 2 wrong use, 3 not readable."""
-    found = door(config)(every_user)
+    users = list(every(client(config).call, list_users, ListUsers()))
     if as_json:
-        print_json([user_record(one) for one in found])
+        print_json(users)
         return
     rows = [
         (
             one.name,
             one.role.value,
-            of_organizations(one.organizations),
+            organizations_text(one.organizations),
             "yes" if one.enabled else "no",
             moment(one.created),
-            moment(one.last_login) or "never",
+            moment(one.last_login or 0.0) or "never",
         )
-        for one in found
+        for one in users
     ]
     print_table(_COLUMNS, rows)
 
@@ -71,16 +85,18 @@ kept of it is a hash (Argon2id).
 
 {CODES}"""
 )
-@click.argument("name")
-@click.option("--role", type=_ROLES, required=True, help="What it may do.")
-@organization_option("the whole gateway")
+@request_options(NewAccount, password="")
 @_PASSWORD_STDIN
 @config_option
-def add(name: str, role: str, organizations: tuple[str, ...], config: str | None, *, password_stdin: bool) -> None:
+def add(request: NewAccount, config: str | None, *, password_stdin: bool) -> None:
     """See its help."""
-    given = asked_password("--password-stdin", from_stdin=password_stdin)
-    made = door(config)(new_user, name, role=Role(role), password=given, organizations=organizations or None)
-    click.echo(f"{made.name}: added, {made.role.value} of {_of(made.organizations)}", err=True)
+    request = replace(
+        request,
+        password=asked_password("--password-stdin", from_stdin=password_stdin),
+        organizations=request.organizations or None,
+    )
+    made = client(config).call(add_user, request).value
+    click.echo(f"{made.name}: added, {_access(made)}", err=True)
 
 
 @user.command(
@@ -91,34 +107,34 @@ Any change ends all sessions of the user. The last owner who can log in stays on
 
 {CODES}""",
 )
-@click.argument("name")
-@click.option("--role", type=_ROLES, help="What it may do.")
-@organization_option("what it has")
+@request_options(AccountChange, enabled=UNSET, password=UNSET)
 @click.option("--all-organizations", is_flag=True, help="The whole gateway again.")
 @click.option("--enable/--disable", "enabled", default=None, help="Whether it can log in; tokens it made go with it.")
 @click.option("--password", is_flag=True, help="Ask for a new password, twice.")
 @_PASSWORD_STDIN
 @config_option
-def set_(name: str, organizations: tuple[str, ...], config: str | None, *, enabled: bool | None, **wish: Any) -> None:
+def set_(
+    request: AccountChange,
+    config: str | None,
+    *,
+    all_organizations: bool,
+    enabled: bool | None,
+    password: bool,
+    password_stdin: bool,
+) -> None:
     """See its help."""
-    everywhere = wish["all_organizations"]
-    if organizations and everywhere:
+    if all_organizations and request.organizations is not UNSET:
         fail(BAD_INPUT, "--organization names some, --all-organizations means every one: write one of them")
-    wanted: tuple[str, ...] | Keep | None = None if everywhere else organizations or KEEP
-    asked = wish["password"] or wish["password_stdin"]
-    if wanted is KEEP and enabled is None and not (wish["role"] or asked):
+    changes: dict[str, Any] = {"organizations": None} if all_organizations else {}
+    if enabled is not None:
+        changes["enabled"] = enabled
+    if password or password_stdin:
+        changes["password"] = asked_password("--password-stdin", from_stdin=password_stdin)
+    if not changes and request.role is UNSET and request.organizations is UNSET:
         fail(BAD_INPUT, "say what is to be different: --role, --organization, --enable, --disable, --password, ...")
-    password = asked_password("--password-stdin", from_stdin=wish["password_stdin"]) if asked else None
-    one = door(config)(
-        user_set,
-        name,
-        role=Role(wish["role"]) if wish["role"] else None,
-        organizations=wanted,
-        enabled=enabled,
-        password=password,
-    )
-    state = f"{one.role.value} of {_of(one.organizations)}, {'enabled' if one.enabled else 'disabled'}"
-    click.echo(f"{one.name}: {state}{', password set' if asked else ''}", err=True)
+    one = client(config).call(set_user, replace(request, **changes))
+    state = f"{_access(one)}, {'enabled' if one.enabled else 'disabled'}"
+    click.echo(f"{one.name}: {state}{', password set' if 'password' in changes else ''}", err=True)
 
 
 @user.command(
@@ -126,30 +142,31 @@ def set_(name: str, organizations: tuple[str, ...], config: str | None, *, enabl
 
 {CODES}"""
 )
-@click.argument("name")
+@request_options(RemoveUser)
 @config_option
-def remove(name: str, config: str | None) -> None:
+def remove(request: RemoveUser, config: str | None) -> None:
     """See its help."""
-    ended = door(config)(remove_user, name)
-    tokens = f", and its API tokens: {', '.join(ended)}" if ended else ""
-    click.echo(f"{name}: removed{tokens}", err=True)
+    removed = client(config).call(remove_user, request)
+    tokens = f", and its API tokens: {', '.join(removed.tokens)}" if removed.tokens else ""
+    click.echo(f"{request.name}: removed{tokens}", err=True)
 
 
 @user.command()
-@click.argument("name")
+@request_options(ListSessions)
 @click.option("--end", is_flag=True, help="End them: the user has to log in anew.")
 @config_option
 @json_option
-def sessions(name: str, config: str | None, *, end: bool, as_json: bool) -> None:
+def sessions(request: ListSessions, config: str | None, *, end: bool, as_json: bool) -> None:
     """Where user NAME is logged in. Exit codes: 0 done (also if nowhere), 2 no such user, 3 not readable."""
-    there = door(config)
+    gateway = client(config)
     if end:
-        click.echo(f"{name}: {there(end_sessions, name)} session(s) ended", err=True)
-    found = there(sessions_of, name)
+        ended = gateway.call(end_sessions, EndSessions(name=request.name)).ended
+        click.echo(f"{request.name}: {ended} session(s) ended", err=True)
+    left = list(every(gateway.call, list_sessions, request))
     if as_json:
-        print_json([session_record(one) for one in found])
+        print_json(left)
     elif not end:
-        rows = [(one.id, moment(one.created), moment(one.last_seen), one.address, one.agent) for one in found]
+        rows = [(one.id, moment(one.created), moment(one.last_seen), one.address, one.agent) for one in left]
         print_table(_SESSION_COLUMNS, rows)
 
 
@@ -161,9 +178,9 @@ def setup(config: str | None, *, as_json: bool) -> None:
 
     One that was printed before ends. Exit codes: 0 done, 1 there is an owner already, 2 wrong use, 3 not writable.
     """
-    with opened(config) as its:
-        code = its.accounts.setup_code()
-        url = setup_url(its.gateway.settings, code)
+    settings = settings_of(config)
+    code = client(config).call(make_setup_code, MakeSetupCode()).code
+    url = setup_url(settings, code)
     if as_json:
         print_json({"code": code, "url": url})
         return
@@ -171,5 +188,6 @@ def setup(config: str | None, *, as_json: bool) -> None:
     click.echo(url)
 
 
-def _of(organizations: frozenset[str] | None) -> str:
-    return "the whole gateway" if organizations is None else of_organizations(organizations)
+def _access(one: Account) -> str:
+    whole = one.organizations is None
+    return f"{one.role.value} of {'the whole gateway' if whole else organizations_text(one.organizations)}"

@@ -12,18 +12,33 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.manage.access.records import LogInRefused, Session
-from gatepost.manage.pages.account_forms import end_session, field_errors, refused_fields
+from gatepost.manage.pages.account_forms import demand_same, field_errors
 from gatepost.manage.pages.entrance import entered
-from gatepost.manage.pages.guard import accounts_of, actor_of, gateway_of, not_there
+from gatepost.manage.pages.guard import accounts_of, context_of, not_there
 from gatepost.manage.pages.pages import render, see_other
+from gatepost.manage.pages.places import number_of
 from gatepost.manage.pages.relying_party import rp_id
-from gatepost.manage.use_cases.accounts import recording, refusing, set_user
+from gatepost.manage.use_cases.accounts import refusing
+from gatepost.manage.use_cases.execution import execute, recording_refusals
+from gatepost.manage.use_cases.own_account import (
+    EndOwnSessions,
+    ListOwnSessions,
+    SetOwnPassword,
+    end_own_sessions,
+    list_own_sessions,
+    set_own_password,
+)
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.web.record import address_of, note_throttled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
     from starlette.responses import Response
+
+    from gatepost.manage.use_cases.users import AccountSession
 
 
 def _account(request: Request) -> Response:
@@ -31,28 +46,38 @@ def _account(request: Request) -> Response:
 
 
 def _page(request: Request, session: Session, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
-    accounts, name = accounts_of(request), session.user.name
-    known: dict[str, Any] = {"errors": {}, "passkeys_here": bool(rp_id(request))}
+    known: dict[str, Any] = {"errors": {}, "passkeys_here": bool(rp_id(request)), "limits": limits(SetOwnPassword)}
     with refusing():
-        more: dict[str, Any] = {"sessions": accounts.sessions_of(name), "passkeys": accounts.passkeys_of(name)}
+        passkeys = accounts_of(request).passkeys_of(session.user.name)
     return render(
-        request, "accounts/account.html", status, user=session.user, here=session.id, **known | context, **more
+        request,
+        "accounts/account.html",
+        status,
+        user=session.user,
+        here=session.id,
+        sessions=_open_sessions(request),
+        passkeys=passkeys,
+        **known | context,
     )
+
+
+def _open_sessions(request: Request) -> Sequence[AccountSession]:
+    return execute(list_own_sessions, context_of(request), ListOwnSessions()).items
 
 
 def _password(request: Request) -> Response:
     session = _own(request)
-    form, accounts, by = request.state.form, accounts_of(request), actor_of(request)
-    name, password = session.user.name, form.get("password", "")
+    form, name = request.state.form, session.user.name
     if session.user.issuer:
         raise not_there("Your password is kept by the issuer where you log in.")
+    context = context_of(request)
     try:
         with refusing():
-            accounts.check_password(name, form.get("old", ""), address_of(request.scope))
-        with recording(accounts, by, "user-set", name):
-            if password != form.get("again", ""):
-                raise refused_fields({"again": "the two passwords differ"})
-            user = set_user(gateway_of(request), accounts, name, password=password, by=by)
+            accounts_of(request).check_password(name, form.get("old", ""), address_of(request.scope))
+        with recording_refusals(set_own_password, context, name=name):
+            demand_same(form.get("password", ""), form.get("again", ""))
+        changed = SetOwnPassword(password=form.get("password", ""), agent=request.headers.get("user-agent", ""))
+        secret = execute(set_own_password, context, changed).secret
     except LogInRefused as refused:
         if refused.wait:
             note_throttled(request.scope)
@@ -61,22 +86,23 @@ def _password(request: Request) -> Response:
         return _page(request, session, status, errors={"old": text})
     except Refusal as refusal:
         return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
-    with refusing():  # all sessions ended with the old password; this one goes on as another
-        secret = accounts.start_session(user, by.address, request.headers.get("user-agent", ""))
     said = "Your password was changed, and you were logged out everywhere else."
     return entered(request, secret, see_other(request, "/account", said))
 
 
 def _sessions(request: Request) -> Response:
     session = _own(request)
-    accounts, by, name = accounts_of(request), actor_of(request), session.user.name
-    if said := end_session(request, name):
+    if text := request.state.form.get("session", ""):
+        number = number_of(text)
+        ended = 0 if number is None else _ended(request, [number])
+        said = "The session was ended." if ended else "There is no such session any more."
         return see_other(request, "/account", said)
-    with refusing():
-        ended = sum(
-            accounts.end_session_of(name, one.id, by=by) for one in accounts.sessions_of(name) if one.id != session.id
-        )
+    ended = _ended(request, [one.id for one in _open_sessions(request) if one.id != session.id])
     return see_other(request, "/account", f"You were logged out everywhere else ({ended}).")
+
+
+def _ended(request: Request, sessions: list[int]) -> int:
+    return execute(end_own_sessions, context_of(request), EndOwnSessions(sessions=sessions)).ended
 
 
 def _own(request: Request) -> Session:

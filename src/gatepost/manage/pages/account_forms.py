@@ -1,6 +1,6 @@
 """What the forms of accounts, users and tokens have in common.
 
-Errors beside fields, the organizations that were chosen, a session that is ended.
+Errors beside fields, the organizations that were chosen.
 """
 
 from __future__ import annotations
@@ -8,10 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gatepost.manage.pages.guard import accounts_of, actor_of
-from gatepost.manage.pages.places import number_of
 from gatepost.manage.pages.texts import sentence
-from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.errors import FieldError
 
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.datastructures import ImmutableMultiDict
-    from starlette.requests import Request
 
 
 ALL: Final = "all"
@@ -42,20 +38,23 @@ def chosen_organizations(form: Form) -> list[str] | None:
     return [name for text in form.getlist("organizations") for name in _BETWEEN.split(text) if name]
 
 
-def reach_of(organizations: frozenset[str] | None) -> str:
+def reach_of(organizations: list[str] | None) -> str:
     """What is chosen in the form for that."""
     return ALL if organizations is None else SOME
 
 
-def end_session(request: Request, name: str) -> str:
-    """End the session of a user that the form names by its id; what to say, "" if it names none and so means all."""
-    number: str = request.state.form.get("session", "")
-    if not number:
-        return ""
-    known = number_of(number)
-    with refusing():
-        ended = known is not None and accounts_of(request).end_session_of(name, known, by=actor_of(request))
-    return "The session was ended." if ended else "There is no such session any more."
+def demand_same(password: str, again: str) -> None:
+    """Raise Refusal (INPUT) if they differ."""
+    if password != again:
+        raise refused_fields({"again": "the two passwords differ"})
+
+
+def octets(text: str) -> bytes:
+    """The id of a passkey in a form; b"" for what is none."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
 
 
 def field_errors(refusal: Refusal) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Who did what: a list with filters, and a page for each deed and each change with what was before and after.
+"""Who did what: a list with filters, and a page for each event and each change with what was before and after.
 
 For everyone, as far as they see the organizations (`manage.use_cases.audit`).
 """
@@ -12,25 +12,20 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from gatepost.manage.access.actions import ACTIONS, present
-from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import DeedFilter, Outcome
+from gatepost.manage.access.records import Outcome
 from gatepost.manage.pages import places
+from gatepost.manage.pages.account_forms import field_errors
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import accounts_of, gateway_of, not_there, who
+from gatepost.manage.pages.guard import context_of, executing, gateway_of, not_there, who
 from gatepost.manage.pages.pages import render
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.values import cut
-from gatepost.manage.use_cases.accounts import deed_record
-from gatepost.manage.use_cases.audit import (
-    AuditPlace,
-    audit,
-    audit_entry_record,
-    deed,
-    deed_differences,
-    every_entry,
-)
+from gatepost.manage.use_cases.audit import ListAudit, ShowAuditEvent, differences, get_audit_event, list_audit
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.declaration import Items
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import version_changes, version_record
-from gatepost.manage.use_cases.times import moment
+from gatepost.manage.use_cases.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,76 +38,46 @@ if TYPE_CHECKING:
 
 _SIZE: Final = 50
 _SHOWN: Final = 200  # changes of a page
-_COLUMNS = ("at", "who", "address", "action", "organization", "subject", "outcome", "deed", "version", "detail")
+_COLUMNS = ("at", "who", "address", "action", "organization", "subject", "outcome", "event", "version", "detail")
+_FILTERS: Final = ("who", "action", "organization", "outcome", "since", "until")
 
 
 def _list(request: Request) -> Response:
-    gateway, accounts, principal = gateway_of(request), accounts_of(request), who(request)
-    wanted, errors = _wanted(request)
-    if not errors and (
-        found := exported(
+    given = {name: request.query_params.get(name, "").strip() for name in _FILTERS}
+    filters: dict[str, Any] = {name: text for name, text in given.items() if text}
+    errors: dict[str, str] = {}
+    try:
+        file = exported(
             request,
             "audit",
             _COLUMNS,
-            lambda: map(audit_entry_record, every_entry(gateway, accounts, principal, wanted)),
+            lambda: map(msgspec.to_builtins, every(executing(request), list_audit, ListAudit(**filters))),
         )
-    ):
-        return found
-    rows, after = (
-        ([], None) if errors else audit(gateway, accounts, principal, wanted, limit=_SIZE, before=_place(request))
-    )
+        if file:
+            return file
+        after = request.query_params.get("before", "")
+        page = execute(list_audit, context_of(request), ListAudit(**filters, limit=_SIZE, after=after))
+    except Refusal as refusal:
+        errors, page = field_errors(refusal), Items(())
     return render(
         request,
         "accounts/audit.html",
         422 if errors else 200,
-        rows=rows,
-        after=f"{after.deed}-{after.version}" if after else "",
-        given={name: request.query_params.get(name, "") for name in ("who", "outcome", "since", "until")}
-        | {"action": wanted.action},
+        rows=page.items,
+        after=page.after or "",
+        given=given | {"action": present(given["action"])},
         actions=ACTIONS,
         outcomes=list(Outcome),
         errors=errors,
-        links_users=principal.may(Scope.OWNER),
     )
 
 
-def _wanted(request: Request) -> tuple[DeedFilter, dict[str, str]]:
-    """What is asked for, and what of it cannot be read."""
-    query = request.query_params
-    errors: dict[str, str] = {}
-    times: dict[str, Any] = {}
-    for name in ("since", "until"):
-        try:
-            times[name] = moment(query[name].strip()) if query.get(name, "").strip() else 0.0
-        except ValueError as error:
-            errors[name] = str(error)
-    outcome = query.get("outcome", "")
-    if outcome and outcome not in set(Outcome):
-        errors["outcome"] = f"must be one of {', '.join(Outcome)}"
-        outcome = ""
-    wanted = DeedFilter(
-        who=query.get("who", "").strip(),
-        action=present(query.get("action", "").strip()),
-        organization=query.get("organization", "").strip() or None,
-        outcome=Outcome(outcome) if outcome else None,
-        **times,
-    )
-    return wanted, errors
-
-
-def _place(request: Request) -> AuditPlace:
-    """Where the page begins; the newest, for what no page gave."""
-    of_deeds, _, of_versions = request.query_params.get("before", "").partition("-")
-    one, version = places.number_of(of_deeds), places.number_of(of_versions)
-    return AuditPlace() if one is None or version is None else AuditPlace(one, version)
-
-
-def _deed(request: Request) -> Response:
-    one = deed(accounts_of(request), who(request), _number(request))
+def _event(request: Request) -> Response:
+    entry = execute(get_audit_event, context_of(request), ShowAuditEvent(event=_number(request)))
     if request.query_params.get("format") == "json":
-        return JSONResponse(deed_record(one))
-    shown = [(name, _text(value)) for name, value in one.detail.items() if name not in {"before", "after"}]
-    return render(request, "accounts/deed.html", deed=one, changes=_shown(deed_differences(one)), detail=shown)
+        return JSONResponse(msgspec.to_builtins(entry))
+    shown = [(name, _text(value)) for name, value in entry.detail.items() if name not in {"before", "after"}]
+    return render(request, "accounts/audit_event.html", event=entry, changes=_shown(differences(entry)), detail=shown)
 
 
 def _version(request: Request) -> Response:
@@ -144,6 +109,6 @@ def _text(value: Any) -> str:
 
 ROUTES = [
     Route("/audit", _list),
-    Route("/audit/deeds/{number}", _deed),
+    Route("/audit/events/{number}", _event),
     Route("/audit/versions/{number}", _version),
 ]

@@ -1,6 +1,6 @@
 """Forms that bring certificates in and take them away: add, request, renew by ACME, remove.
 
-A private key that was pasted goes to the store and nowhere else: no page, message, log or record of deeds holds it, and
+A private key that was pasted goes to the store and nowhere else: no page, message, log or audit event holds it, and
 a form that is shown again is shown without it.
 """
 

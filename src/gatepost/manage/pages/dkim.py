@@ -1,7 +1,7 @@
 """DKIM keys: all of them, one with its record and what to do next, and the form that makes one or takes one in.
 
 What the DNS has is looked up after the page is there, when htmx asks for the rows again, or a link does. A private key
-that was pasted goes to the store and nowhere else: no page, message, log or record of deeds holds it.
+that was pasted goes to the store and nowhere else: no page, message, log or record of audit events holds it.
 """
 
 from __future__ import annotations

@@ -43,12 +43,12 @@ def who(request: Request) -> Principal:
 
 
 def actor_of(request: Request) -> Actor:
-    """Who asks, for the record of deeds."""
+    """Who asks, for the audit."""
     return Actor(who(request).name, address_of(request.scope))
 
 
 def accounts_of(request: Request) -> Accounts:
-    """Users, tokens, sessions and deeds."""
+    """Users, tokens, sessions and audit events."""
     accounts: Accounts = request.app.state.accounts
     return accounts
 

@@ -1,6 +1,6 @@
 """Coming in by OpenID Connect: to the issuer, and back from it. What is checked is in `manage.use_cases.issuer_login`.
 
-The person is told no more than that it did not work; the record of deeds says why.
+The person is told no more than that it did not work; the audit says why.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _end(request: Request) -> Response:
             raise IssuerLogInFailed("nobody began it in this browser, or too long ago")  # noqa: TRY301 - one way out
         found = end(gateway, ticket, request.query_params, time.time())
         agent = request.headers.get("user-agent", "")
-        secret = accounts.log_in_vouched(found.person, address_of(request.scope), agent, proved=found.proved)
+        secret = accounts.log_in_by_issuer(found.person, address_of(request.scope), agent, proved=found.proved)
         accounts.forgive(attempt)
     except IssuerLogInFailed as failed:
         if failed.busy:

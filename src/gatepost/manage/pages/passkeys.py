@@ -19,12 +19,14 @@ from starlette.routing import Route
 
 from gatepost.manage.access.records import Actor, LogInRefused, Outcome, Passkey
 from gatepost.manage.pages import tickets
+from gatepost.manage.pages.account_forms import octets
 from gatepost.manage.pages.confirmation import ask_again
 from gatepost.manage.pages.entrance import entered, local_target
-from gatepost.manage.pages.guard import accounts_of, actor_of, not_there
+from gatepost.manage.pages.guard import accounts_of, context_of, not_there
 from gatepost.manage.pages.pages import see_other
 from gatepost.manage.pages.relying_party import origin, rp_id
-from gatepost.manage.use_cases.accounts import recording, refusing
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.own_account import AddOwnPasskey, RemoveOwnPasskey, add_own_passkey, remove_own_passkey
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.web.record import address_of, note_throttled
 
@@ -123,25 +125,20 @@ def _make(request: Request) -> Response:
     except (WebAuthnException, LogInRefused, *_MALFORMED):
         answer = see_other(request, "/account", f"{_REFUSED} Try again.", "fail")
     else:
-        key = Passkey(
-            found.credential_id,
-            name,
-            form.get("passkey_name", ""),
-            found.credential_public_key,
-            found.sign_count,
-            0.0,
-            0.0,
+        made = AddOwnPasskey(
+            id=found.credential_id,
+            name=form.get("passkey_name", ""),
+            public_key=found.credential_public_key,
+            sign_count=found.sign_count,
         )
-        answer = _kept(request, key)
+        answer = _kept(request, made)
     tickets.forget(answer, _MAKE)
     return answer
 
 
-def _kept(request: Request, key: Passkey) -> Response:
-    accounts, by = accounts_of(request), actor_of(request)
+def _kept(request: Request, passkey: AddOwnPasskey) -> Response:
     try:
-        with recording(accounts, by, "passkey-add", key.user), refusing():
-            made = accounts.add_passkey(key, by=by)
+        made = execute(add_own_passkey, context_of(request), passkey)
     except Refusal as refusal:
         text = "; ".join(one.message for one in refusal.errors) or refusal.text
         return see_other(request, "/account", f"The passkey was not kept: {text}.", "fail")
@@ -149,17 +146,12 @@ def _kept(request: Request, key: Passkey) -> Response:
 
 
 def _remove(request: Request) -> Response:
-    session = _own(request)
+    _own(request)
     if asked := ask_again(request, "/account"):
         return asked
-    accounts, by = accounts_of(request), actor_of(request)
-    try:
-        credential = bytes.fromhex(request.state.form.get("passkey", ""))
-    except ValueError:
-        credential = b""
-    with recording(accounts, by, "passkey-remove", session.user.name), refusing():
-        gone = accounts.remove_passkey(session.user.name, credential, by=by)
-    return see_other(request, "/account", f"The passkey {gone.name} was removed.")
+    passkey = octets(request.state.form.get("passkey", ""))
+    removed = execute(remove_own_passkey, context_of(request), RemoveOwnPasskey(passkey=passkey))
+    return see_other(request, "/account", f"The passkey {removed.name} was removed.")
 
 
 def _log_in_options(request: Request) -> Response:
@@ -199,7 +191,7 @@ def _told(request: Request, refused: LogInRefused) -> tuple[dict[str, str], HTTP
 
 
 def _verified(request: Request, party: str) -> tuple[Passkey, int]:
-    """The passkey that signed, and its counter. Raises LogInRefused, with a deed."""
+    """The passkey that signed, and its counter. Raises LogInRefused, with an audit event."""
     import webauthn  # noqa: PLC0415 - an extra
     from webauthn.helpers.exceptions import WebAuthnException  # noqa: PLC0415 - an extra
 

@@ -8,19 +8,31 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.account_forms import Form, chosen_organizations, field_errors, refused_fields
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import accounts_of, actor_of, gateway_of, not_there
+from gatepost.manage.pages.guard import context_of, executing, not_there
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
-from gatepost.manage.use_cases.accounts import add_token, new_token_errors, recording, refusing, token_record
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.pages import Selection
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import ahead
+from gatepost.manage.use_cases.tokens import (
+    ListTokens,
+    NewApiToken,
+    RemoveToken,
+    add_token,
+    list_tokens,
+    new_token_errors,
+    remove_token,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +40,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.access.records import Token
+    from gatepost.manage.use_cases.tokens import ApiToken
 
 
 _COLUMNS = ("name", "scopes", "organizations", "created", "expires", "made_by", "made_by_user", "last_used")
@@ -45,10 +57,9 @@ _EXPIRIES = (("30d", "30 days"), ("90d", "90 days"), ("365d", "One year"), ("", 
 def _list(request: Request) -> Response:
     demand_owner(request)
     q = request.query_params.get("q", "")
-    with refusing():
-        tokens = [one for one in accounts_of(request).tokens() if q.lower() in one.name]
-    if found := exported(request, "tokens", _COLUMNS, lambda: map(token_record, tokens)):
-        return found
+    tokens = [one for one in every(executing(request), list_tokens, ListTokens()) if q.lower() in one.name]
+    if file := exported(request, "tokens", _COLUMNS, lambda: map(msgspec.to_builtins, tokens)):
+        return file
     page = Selection(q=q, limit=SIZE, offset=offset_of(request)).page(0, tokens)
     return render(request, "accounts/tokens.html", tokens=page.rows, foot=foot(page, "tokens"), q=q)
 
@@ -59,39 +70,37 @@ def _new(request: Request) -> Response:
         return asked
     if request.method == "GET":
         return _new_page(request, expires="90d")
-    form, accounts, by = request.state.form, accounts_of(request), actor_of(request)
-    name = form.get("name", "").strip()
+    form, context = request.state.form, context_of(request)
     try:
-        with recording(accounts, by, "token-add", name):
-            secret = add_token(gateway_of(request), accounts, name, by=by, **_wanted(form))
+        with recording_refusals(add_token, context, name=form.get("name", "").strip()):
+            token = _new_token(form)
+        made = execute(add_token, context, token).value
     except Refusal as refusal:
         given = {name: form.get(name, "") for name in ("name", "reach", "expires")}
         given |= {"scopes": form.getlist("scopes"), "chosen": form.getlist("organizations")}
         return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal), **given)
-    return render(request, "accounts/token_made.html", HTTPStatus.CREATED, name=name.lower(), secret=secret)
+    return render(request, "accounts/token_made.html", HTTPStatus.CREATED, name=made.name, secret=made.token)
 
 
-def _wanted(form: Form) -> dict[str, Any]:
-    """Raises Refusal (INPUT)."""
+def _new_token(form: Form) -> NewApiToken:
+    """The token of a form. Raises Refusal (INPUT) with all errors."""
     errors: dict[str, str] = {}
-    found: dict[str, Any] = {"expires": None}
+    token = NewApiToken(name=form.get("name", "").strip(), scopes=[], expires=form.get("expires", "").strip() or None)
     try:
-        found["scopes"] = [Scope(one) for one in form.getlist("scopes")]
+        token.scopes = [Scope(one) for one in form.getlist("scopes")]
     except ValueError:
         errors["scopes"] = f"choose of {', '.join(Scope)}"
     try:
-        found["organizations"] = chosen_organizations(form)
+        token.organizations = chosen_organizations(form)
     except Refusal as refusal:
         errors |= field_errors(refusal)
-    if text := form.get("expires", "").strip():
-        try:
-            found["expires"] = ahead(text)
-        except ValueError as error:
-            errors["expires"] = str(error)
+    try:
+        ahead(token.expires or "0s")
+    except ValueError as error:
+        errors["expires"] = str(error)
     if errors:
-        others = new_token_errors(form.get("name", ""), found.get("scopes", [Scope.READ]))
-        raise refused_fields({one.path: one.message for one in others} | errors)
-    return found
+        raise refused_fields({one.path: one.message for one in new_token_errors(token)} | errors)
+    return token
 
 
 def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
@@ -105,7 +114,7 @@ def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: A
         "known_scopes": _SCOPES,
         "expiries": _EXPIRIES,
     }
-    return render(request, "accounts/token_new.html", status, **{**known, **context})
+    return render(request, "accounts/token_new.html", status, limits=limits(NewApiToken), **{**known, **context})
 
 
 def _remove(request: Request) -> Response:
@@ -115,19 +124,16 @@ def _remove(request: Request) -> Response:
         return asked
     if request.method == "GET":
         return render(request, "accounts/token_remove.html", token=token)
-    accounts, by = accounts_of(request), actor_of(request)
-    with recording(accounts, by, "token-remove", token.name), refusing():
-        accounts.remove_token(token.name, by=by)
+    execute(remove_token, context_of(request), RemoveToken(name=token.name))
     return see_other(request, "/tokens", f"Token {token.name} was removed, and is refused from now on.")
 
 
-def _token(request: Request) -> Token:
+def _token(request: Request) -> ApiToken:
     name = request.path_params["name"].lower()
-    with refusing():
-        found = next((one for one in accounts_of(request).tokens() if one.name == name), None)
-    if found is None:
-        raise not_there("There is no such token.")
-    return found
+    for one in every(executing(request), list_tokens, ListTokens()):
+        if one.name == name:
+            return one
+    raise not_there("There is no such token.")
 
 
 ROUTES = [

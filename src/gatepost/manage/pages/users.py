@@ -1,7 +1,6 @@
 """Users: the list, a new one, and one with its role, its password and its sessions. For owners.
 
-Every change is a deed that `manage.access.accounts` keeps, and a refused one, too. A person proves again who they are
-before a form is shown (`manage.pages.confirmation`).
+A person proves again who they are before a form is shown (`manage.pages.confirmation`).
 """
 
 from __future__ import annotations
@@ -9,25 +8,53 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Role
 from gatepost.manage.pages.account_forms import (
     Form,
     chosen_organizations,
-    end_session,
+    demand_same,
     field_errors,
+    octets,
     reach_of,
     refused_fields,
 )
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import accounts_of, actor_of, gateway_of, not_there, who
+from gatepost.manage.pages.guard import accounts_of, context_of, executing, or_not_there, who
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
-from gatepost.manage.use_cases.accounts import add_user, new_user_errors, recording, refusing, set_user, user_record
+from gatepost.manage.pages.places import number_of
+from gatepost.manage.use_cases.accounts import refusing
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.pages import Selection
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.request_values import limits
+from gatepost.manage.use_cases.tokens import ListTokens, list_tokens
+from gatepost.manage.use_cases.users import (
+    AccountChange,
+    EndSessions,
+    EndUserSession,
+    ListSessions,
+    ListUsers,
+    NewAccount,
+    RemovePasskey,
+    RemoveUser,
+    ShowUser,
+    add_user,
+    end_sessions,
+    end_user_session,
+    get_user,
+    list_sessions,
+    list_users,
+    new_user_errors,
+    remove_passkey,
+    remove_user,
+    set_user,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +62,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.access.records import User
+    from gatepost.manage.use_cases.users import Account
 
 
 _COLUMNS = ("name", "role", "organizations", "enabled", "created", "last_login", "issuer")
@@ -54,10 +81,9 @@ ROLES = (
 def _list(request: Request) -> Response:
     demand_owner(request)
     q = request.query_params.get("q", "")
-    with refusing():
-        users = [one for one in accounts_of(request).users() if q.lower() in one.name]
-    if found := exported(request, "users", _COLUMNS, lambda: map(user_record, users)):
-        return found
+    users = [one for one in every(executing(request), list_users, ListUsers()) if q.lower() in one.name]
+    if file := exported(request, "users", _COLUMNS, lambda: map(msgspec.to_builtins, users)):
+        return file
     page = Selection(q=q, limit=SIZE, offset=offset_of(request)).page(0, users)
     return render(request, "accounts/users.html", users=page.rows, foot=foot(page, "users"), q=q)
 
@@ -68,24 +94,33 @@ def _new(request: Request) -> Response:
         return asked
     if request.method == "GET":
         return _new_page(request)
-    form, accounts, by = request.state.form, accounts_of(request), actor_of(request)
-    name, password = form.get("name", "").strip(), form.get("password", "")
+    form, context = request.state.form, context_of(request)
+    name = form.get("name", "").strip()
     try:
-        with recording(accounts, by, "user-add", name):
-            role, organizations = _access(form, name, password)
-            user = add_user(
-                gateway_of(request), accounts, name, role=role, password=password, organizations=organizations, by=by
-            )
+        with recording_refusals(add_user, context, name=name):
+            made = _new_account(form, name)
+        user = execute(add_user, context, made).value
     except Refusal as refusal:
-        given = {"role": form.get("role", ""), "reach": form.get("reach", ""), "chosen": form.getlist("organizations")}
         errors = field_errors(refusal)
-        return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, errors=errors, **given)
+        return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, errors=errors, **_given_access(form))
     return see_other(request, f"/users/{user.name}", f"User {user.name} was added.")
+
+
+def _new_account(form: Form, name: str) -> NewAccount:
+    """The user of a form. Raises Refusal (INPUT) with all errors."""
+    password = form.get("password", "")
+    access, errors = _access(form)
+    if password != form.get("again", ""):
+        errors["again"] = "the two passwords differ"
+    made = NewAccount(name=name, password=password, **{"role": Role.AUDITOR} | access)
+    if errors:
+        raise refused_fields({one.path: one.message for one in new_user_errors(made)} | errors)
+    return made
 
 
 def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
     known: dict[str, Any] = {"name": "", "role": "", "reach": "", "chosen": [], "errors": {}, "roles": ROLES}
-    return render(request, "accounts/user_new.html", status, **known | context)
+    return render(request, "accounts/user_new.html", status, limits=limits(NewAccount), **known | context)
 
 
 def _one(request: Request) -> Response:
@@ -95,75 +130,86 @@ def _one(request: Request) -> Response:
         return asked
     if request.method == "GET":
         return _page(request, user)
-    form, accounts, by = request.state.form, accounts_of(request), actor_of(request)
+    form, context = request.state.form, context_of(request)
     try:
-        with recording(accounts, by, "user-set", user.name):
-            change: dict[str, Any] = {"enabled": form.get("enabled") == "on"}
-            if not user.issuer:
-                change["role"], change["organizations"] = _access(form)
-            set_user(gateway_of(request), accounts, user.name, by=by, **change)
+        with recording_refusals(set_user, context, name=user.name):
+            access, errors = ({}, {}) if user.issuer else _access(form)
+            if errors:
+                raise refused_fields(errors)
+        execute(set_user, context, AccountChange(name=user.name, enabled=form.get("enabled") == "on", **access))
     except Refusal as refusal:
-        given = {"role": form.get("role", ""), "reach": form.get("reach", ""), "chosen": form.getlist("organizations")}
-        return _page(request, user, errors=field_errors(refusal), enabled="enabled" in form, **given)
+        return _page(request, user, errors=field_errors(refusal), enabled="enabled" in form, **_given_access(form))
     return _done(request, user, f"User {user.name} was changed; it logs in anew.")
 
 
-def _page(request: Request, user: User, **context: Any) -> Response:
-    accounts = accounts_of(request)
+def _page(request: Request, user: Account, **context: Any) -> Response:
     known: dict[str, Any] = {
         "role": user.role.value,
         "reach": reach_of(user.organizations),
-        "chosen": sorted(user.organizations or ()),
+        "chosen": user.organizations or (),
         "enabled": user.enabled,
         "errors": {},
         "password_errors": {},
     }
     with refusing():
-        more: dict[str, Any] = {
-            "sessions": accounts.sessions_of(user.name),
-            "passkeys": accounts.passkeys_of(user.name),
-            "tokens": [one.name for one in accounts.tokens() if one.maker == user.name],
-        }
+        passkeys = accounts_of(request).passkeys_of(user.name)
     known |= context
     wrong = known["errors"] or known["password_errors"]
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK
-    return render(request, "accounts/user.html", status, user=user, roles=ROLES, **known, **more)
+    return render(
+        request,
+        "accounts/user.html",
+        HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK,
+        user=user,
+        roles=ROLES,
+        limits=limits(AccountChange),
+        sessions=list(every(executing(request), list_sessions, ListSessions(name=user.name))),
+        passkeys=passkeys,
+        tokens=_tokens(request, user),
+        **known,
+    )
+
+
+def _tokens(request: Request, user: Account) -> list[str]:
+    """Those that end with the user."""
+    tokens = every(executing(request), list_tokens, ListTokens())
+    return [one.name for one in tokens if one.made_by_user == user.name]
 
 
 def _password(request: Request) -> Response:
-    def change(user: User) -> str:
-        form, accounts, by = request.state.form, accounts_of(request), actor_of(request)
+    def change(user: Account) -> str:
+        form, context = request.state.form, context_of(request)
         password = form.get("password", "")
-        with recording(accounts, by, "user-set", user.name):
-            _demand_same(password, form.get("again", ""))
-            set_user(gateway_of(request), accounts, user.name, by=by, password=password)
+        with recording_refusals(set_user, context, name=user.name):
+            demand_same(password, form.get("again", ""))
+        execute(set_user, context, AccountChange(name=user.name, password=password))
         return f"{user.name} has a new password, and is logged out everywhere."
 
     return _changed(request, change)
 
 
 def _sessions(request: Request) -> Response:
-    def change(user: User) -> str:
-        if said := end_session(request, user.name):
-            return said
-        with refusing():
-            accounts_of(request).end_sessions_of(user.name, by=actor_of(request))
+    def change(user: Account) -> str:
+        if text := request.state.form.get("session", ""):
+            number = number_of(text)
+            one = None if number is None else EndUserSession(name=user.name, session=number)
+            is_ended = one and execute(end_user_session, context_of(request), one).ended
+            return "The session was ended." if is_ended else "There is no such session any more."
+        execute(end_sessions, context_of(request), EndSessions(name=user.name))
         return f"{user.name} is logged out everywhere."
 
     return _changed(request, change)
 
 
 def _passkeys(request: Request) -> Response:
-    def change(user: User) -> str:
-        accounts, by = accounts_of(request), actor_of(request)
-        with recording(accounts, by, "passkey-remove", user.name), refusing():
-            gone = accounts.remove_passkey(user.name, _octets(request.state.form.get("passkey", "")), by=by)
-        return f"The passkey {gone.name} was removed."
+    def change(user: Account) -> str:
+        passkey = octets(request.state.form.get("passkey", ""))
+        removed = execute(remove_passkey, context_of(request), RemovePasskey(name=user.name, passkey=passkey))
+        return f"The passkey {removed.name} was removed."
 
     return _changed(request, change)
 
 
-def _changed(request: Request, change: Callable[[User], str]) -> Response:
+def _changed(request: Request, change: Callable[[Account], str]) -> Response:
     """Do what a form beside the main one asks for. change: returns what to say, may raise Refusal."""
     demand_owner(request)
     user = _user(request)
@@ -176,7 +222,7 @@ def _changed(request: Request, change: Callable[[User], str]) -> Response:
     return _done(request, user, said)
 
 
-def _done(request: Request, user: User, said: str) -> Response:
+def _done(request: Request, user: Account, said: str) -> Response:
     """Whoever changed themselves has no session any more."""
     with refusing():
         gone = request.state.session is not None and accounts_of(request).user(who(request).name) is None
@@ -188,59 +234,42 @@ def _remove(request: Request) -> Response:
     user = _user(request)
     if asked := ask_again(request, f"/users/{user.name}/remove"):
         return asked
-    accounts, by, error = accounts_of(request), actor_of(request), ""
+    error = ""
     if request.method == "POST":
         try:
-            with recording(accounts, by, "user-remove", user.name), refusing():
-                accounts.remove_user(user.name, by=by)
+            execute(remove_user, context_of(request), RemoveUser(name=user.name))
         except Refusal as refusal:
             error = refusal.text
         else:
             return see_other(request, "/users", f"User {user.name} was removed.")
-    with refusing():
-        tokens = [one.name for one in accounts.tokens() if one.maker == user.name]
     status = HTTPStatus.CONFLICT if error else HTTPStatus.OK
+    tokens = _tokens(request, user)
     return render(request, "accounts/user_remove.html", status, user=user, tokens=tokens, error=error)
 
 
-def _user(request: Request) -> User:
-    with refusing():
-        found = accounts_of(request).user(request.path_params["name"])
-    if found is None:
-        raise not_there("There is no such user.")
-    return found
+def _user(request: Request) -> Account:
+    with or_not_there("There is no such user."):
+        return execute(get_user, context_of(request), ShowUser(name=request.path_params["name"]))
 
 
-def _access(form: Form, name: str = "", password: str | None = None) -> tuple[Role, list[str] | None]:
-    """The role and organizations of a form; a new user has a password, too. Raises Refusal (INPUT) with all errors."""
+def _access(form: Form) -> tuple[dict[str, Any], dict[str, str]]:
+    """Role and organizations of a form, as far as they can be read, and what is wrong with them."""
+    access: dict[str, Any] = {}
     errors: dict[str, str] = {}
-    role, organizations = Role.AUDITOR, None
     try:
-        role = Role(form.get("role", ""))
+        access["role"] = Role(form.get("role", ""))
     except ValueError:
         errors["role"] = "choose a role"
     try:
-        organizations = chosen_organizations(form)
+        access["organizations"] = chosen_organizations(form)
     except Refusal as refusal:
         errors |= field_errors(refusal)
-    if password is not None and password != form.get("again", ""):
-        errors["again"] = "the two passwords differ"
-    if not errors:
-        return role, organizations
-    others = new_user_errors(name, role, password) if password is not None else ()
-    raise refused_fields({one.path: one.message for one in others} | errors)
+    return access, errors
 
 
-def _demand_same(password: str, again: str) -> None:
-    if password != again:
-        raise refused_fields({"again": "the two passwords differ"})
-
-
-def _octets(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        return b""
+def _given_access(form: Form) -> dict[str, Any]:
+    """What was chosen, to be shown again."""
+    return {"role": form.get("role", ""), "reach": form.get("reach", ""), "chosen": form.getlist("organizations")}
 
 
 ROUTES = [

@@ -1,8 +1,8 @@
 """What the audit keeps of calls: every one that is not safe, whether it was done or refused, so that none is forgotten.
 
 `manage.rest.serving` calls it after each. What a use case keeps itself is not kept twice: users and tokens are written
-with their deed, changes of resources are in the history, and what `web` refuses is on record there
-(`manage.web.record`). A dry run that was allowed is no deed.
+with their audit event, changes of resources are in the history, and what `web` refuses is on record there
+(`manage.web.record`). A dry run that was allowed is no audit event.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.access.records import Actor, Outcome
 from gatepost.manage.rest.endpoint import Reach, Told
-from gatepost.manage.use_cases.audit import CHANGE
+from gatepost.manage.use_cases.execution import CHANGE
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:

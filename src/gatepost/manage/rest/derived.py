@@ -82,10 +82,8 @@ def _body(case: UseCase[Any, Any]) -> type[msgspec.Struct] | Document | None:
 
 
 def _part(case: UseCase[Any, Any], names: Collection[str], suffix: str) -> type[msgspec.Struct]:
-    """A struct of some of the request's fields; the request itself, if that is all of them."""
+    """A struct of some of the request's fields."""
     fields = [one for one in msgspec.structs.fields(case.request) if one.name in names]
-    if len(fields) == len(case.field_types) and not suffix:
-        return case.request
     return msgspec.defstruct(
         case.request.__name__ + suffix,
         [_field(one) for one in fields],

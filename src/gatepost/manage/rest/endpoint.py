@@ -74,8 +74,8 @@ class Asked:
 
     path: the values in the path's braces. query, body: as the endpoint declares them; body is None where there is none,
     and plain values where it is a Document. expected: the version that must still be in force for a change, None if
-    any will do (`If-Match: *`). dry_run: say what would change, change nothing. accounts: users, tokens and deeds. by:
-    who asks, for the record of deeds. told: what `manage.rest.audit` keeps of the call, to which a handler may add.
+    any will do (`If-Match: *`). dry_run: say what would change, change nothing. accounts: users, tokens and the audit.
+    by: who asks, for the audit. told: what `manage.rest.audit` keeps of the call, to which a handler may add.
     """
 
     principal: Principal

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.manage.rest import (
-    accounts,
     checks,
     dkim,
     domain_verification,
@@ -84,7 +83,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *mailbox_passwords.ENDPOINTS,
     *dkim.ENDPOINTS,
     *checks.ENDPOINTS,
-    *accounts.ENDPOINTS,
 )
 
 ROUTES = routes(ENDPOINTS)

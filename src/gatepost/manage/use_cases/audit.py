@@ -1,51 +1,45 @@
-"""Who did what: the deeds of accounts and the changes of resources as one list, the newest first.
+"""Who did what: audit events and the changes of resources as one list, the newest first.
 
-Deeds are in `access.db`, changes in the history of the configuration; each row says of which of the two it is, and
+Events are in `access.db`, changes in the history of the configuration; each entry says of which of the two it is, and
 leads to what was before and after. What belongs to organizations is there for who sees them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from gatepost.manage.access.records import DeedFilter, Outcome
-from gatepost.manage.use_cases.accounts import refusing
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.records import AuditFilter, Outcome
+from gatepost.manage.use_cases.accounts import ShortText, refusing
+from gatepost.manage.use_cases.cursors import cursor
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.differences import FieldChange
+from gatepost.manage.use_cases.execution import CHANGE
+from gatepost.manage.use_cases.paging import After, Limit, position
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.times import moment, read_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from gatepost.manage.access.accounts import Accounts
-    from gatepost.manage.access.actions import Action
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.access.records import Deed
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.access.records import AuditEvent
+    from gatepost.manage.use_cases.context import Context
     from gatepost.store.changes import Version
 
 
-CHANGE: Final[Action] = "change"
-"""The action of a row that is a change of resources, and of a deed that is one which was refused."""
-_AT_ONCE: Final = 500
+type _Time = Annotated[str, Meta(max_length=100)]
+type _Number = Annotated[int, Meta(ge=0, lt=2**62)]
 
 
-class AuditPlace(NamedTuple):
-    """Where a page begins: before the deed and the version of these numbers, 0 for the newest of each."""
+class AuditEntry(msgspec.Struct):
+    """What somebody did or tried, or a change of resources. at: seconds since 1970.
 
-    deed: int = 0
-    version: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """A row. deed, version: which of the two it is; the other is 0. organizations: of a change, how many.
-
-    organization: "" is the gateway itself, or several organizations. subject, detail: as the deed has them; of a change
-    the note that its author gave.
+    event, version: which of the two it is, by its number; the other is null. who: "" is a log-in with a name that
+    nobody has. address: "" is the command line. organization: "" is the gateway itself, or several organizations.
+    organizations: of a change, how many. detail: of a change the note that its author gave.
     """
 
     at: float
@@ -55,62 +49,93 @@ class AuditEntry:
     organization: str
     subject: str
     outcome: Outcome
-    deed: int = 0
+    event: int | None
+    version: int | None
+    organizations: int | None
+    detail: dict[str, Any]
+
+
+class ListAudit(msgspec.Struct, kw_only=True):
+    """Which of them; what is empty does not matter."""
+
+    who: Annotated[ShortText, Meta(description='Only what this user, token ("token NAME") or account did.')] = ""
+    action: Annotated[ShortText, Meta(description="Only this action, such as log-in or user-set.")] = ""
+    organization: Annotated[
+        ShortText | None, Meta(description="Only in this organization; empty: the gateway itself.")
+    ] = None
+    subject: Annotated[ShortText, Meta(description="Only what is about this.")] = ""
+    outcome: Annotated[Outcome | None, Meta(description="Only what ended so.")] = None
+    since: Annotated[_Time, Meta(description="From then on: 2h, 7d, or a date.")] = ""
+    until: Annotated[_Time, Meta(description="Before then.")] = ""
+    changes: Annotated[bool, Meta(description="With changes of resources.")] = True
+    before: Annotated[int, Meta(ge=0, lt=2**62, description="Only events of smaller numbers, without changes.")] = 0
+    limit: Limit = 100
+    after: After = ""
+
+
+class _Place(NamedTuple):
+    """Where a page begins: before the event and the version of these numbers, 0 for the newest of each."""
+
+    event: int = 0
     version: int = 0
-    organizations: int = 0
-    detail: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def audit(  # noqa: PLR0913 - which of them, and how many
-    gateway: Gateway,
-    accounts: Accounts,
-    who: Principal,
-    wanted: DeedFilter,
-    *,
-    limit: int = 50,
-    before: AuditPlace = AuditPlace(),  # noqa: B008 - it is immutable
-    changes: bool = True,
-) -> tuple[list[AuditEntry], AuditPlace | None]:
-    """A page, and where the one behind it begins, None on the last. limit: 1 to 999. changes: of resources, too.
-
-    Raises Refusal (UNREADABLE).
-    """
-    most = limit + 1
-    with refusing():
-        deeds = _deeds(accounts, who, wanted, most, before.deed)
-    versions = _changes(gateway, who, wanted, most, before.version) if changes else []
-    found = list(islice(merge(deeds, versions, key=lambda one: -one.at), most))
-    shown = found[:limit]
-    if len(found) <= limit:
-        return shown, None
-    last_deed = next((one.deed for one in reversed(shown) if one.deed), before.deed)
-    last_version = next((one.version for one in reversed(shown) if one.version), before.version)
-    return shown, AuditPlace(last_deed, last_version)
-
-
-def every_entry(gateway: Gateway, accounts: Accounts, who: Principal, wanted: DeedFilter) -> Iterator[AuditEntry]:
-    """All of it, read some at a time. Raises Refusal (UNREADABLE)."""
-    place: AuditPlace | None = AuditPlace()
-    while place is not None:
-        found, place = audit(gateway, accounts, who, wanted, limit=_AT_ONCE, before=place)
-        yield from found
+@use_case(
+    "GET /audit/events",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="audit",
+    commands=("audit",),
+    pages=("/audit",),
+)
+def list_audit(context: Context, request: ListAudit) -> Items[AuditEntry]:
+    """Who did what, and every change of resources, the newest first."""
+    wanted = AuditFilter(
+        who=request.who,
+        action=request.action,
+        subject=request.subject,
+        organization=request.organization,
+        outcome=request.outcome,
+        since=_time("since", request.since),
+        until=_time("until", request.until),
+    )
+    place = _Place(*position(request.after, tuple[_Number, _Number])) if request.after else _Place(request.before)
+    limit = min(request.limit, 999)
+    events = _events(context, wanted, limit + 1, place.event)
+    changes = _changes(context, wanted, limit + 1, place.version) if request.changes else []
+    entries = list(islice(merge(events, changes, key=lambda one: -one.at), limit + 1))
+    shown = entries[:limit]
+    if len(entries) <= limit:
+        return Items(shown)
+    last_event = next((one.event for one in reversed(shown) if one.event), place.event)
+    last_version = next((one.version for one in reversed(shown) if one.version), place.version)
+    return Items(shown, cursor((last_event, last_version)))
 
 
-def deed(accounts: Accounts, who: Principal, number: int) -> Deed:
-    """One deed. Raises Refusal (MISSING) if it is not there, or not to be seen."""
-    with refusing():
-        found = accounts.deeds(who, limit=1, before=number + 1) if 0 < number < 2**62 else []
+class ShowAuditEvent(msgspec.Struct, kw_only=True):
+    """event: its number."""
+
+    event: int
+
+
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="audit", pages=("/audit/events/{number}",))
+def get_audit_event(context: Context, request: ShowAuditEvent) -> AuditEntry:
+    """One event, as far as its organization is seen."""
+    number = request.event
+    found = []
+    if 0 < number < 2**62:
+        with refusing():
+            found = context.accounts.audit_events(context.principal, limit=1, before=number + 1)
     if not found or found[0].id != number:
-        raise Refusal(Kind.MISSING, f"there is no deed {number}; they are kept for 400 days")
-    return found[0]
+        raise Refusal(Kind.MISSING, f"there is no audit event {number}; they are kept for 400 days")
+    return _entry(found[0])
 
 
-def deed_differences(one: Deed) -> list[FieldChange]:
-    """What a deed changed, field by field, where it says what was before or after."""
-    detail = one.detail
-    if "before" not in detail and "after" not in detail:
+def differences(entry: AuditEntry) -> list[FieldChange]:
+    """What an event changed, field by field, where it says what was before or after."""
+    if "before" not in entry.detail and "after" not in entry.detail:
         return []
-    before, after = (_table(detail.get(key)) for key in ("before", "after"))
+    before, after = (_table(entry.detail.get(key)) for key in ("before", "after"))
     found = []
     for name in {**before, **after}:
         was, now = before.get(name), after.get(name)
@@ -120,58 +145,67 @@ def deed_differences(one: Deed) -> list[FieldChange]:
     return found
 
 
-def audit_entry_record(one: AuditEntry) -> dict[str, Any]:
-    """For JSON. at: seconds since 1970. deed or version is null."""
-    return {
-        "at": one.at,
-        "who": one.who,
-        "address": one.address,
-        "action": one.action,
-        "organization": one.organization,
-        "subject": one.subject,
-        "outcome": one.outcome.value,
-        "deed": one.deed or None,
-        "version": one.version or None,
-        "organizations": one.organizations or None,
-        "detail": dict(one.detail),
-    }
+def _time(field: str, text: str) -> float:
+    return read_time(moment, field, text) if text else 0.0
 
 
-def _deeds(accounts: Accounts, who: Principal, wanted: DeedFilter, most: int, before: int) -> list[AuditEntry]:
-    return [
-        AuditEntry(
-            *(one.at, one.who, one.address, one.action, one.organization, one.subject, one.outcome),
-            deed=one.id,
-            detail=one.detail,
-        )
-        for one in accounts.deeds(who, wanted, limit=most, before=before)
-    ]
+def _events(context: Context, wanted: AuditFilter, limit: int, before: int) -> list[AuditEntry]:
+    with refusing():
+        return [
+            _entry(one) for one in context.accounts.audit_events(context.principal, wanted, limit=limit, before=before)
+        ]
 
 
-def _changes(gateway: Gateway, who: Principal, wanted: DeedFilter, most: int, before: int) -> list[AuditEntry]:
+def _entry(event: AuditEvent) -> AuditEntry:
+    return AuditEntry(
+        event.at,
+        event.who,
+        event.address,
+        event.action,
+        event.organization,
+        event.subject,
+        event.outcome,
+        event.id,
+        None,
+        None,
+        dict(event.detail),
+    )
+
+
+def _changes(context: Context, wanted: AuditFilter, limit: int, before: int) -> list[AuditEntry]:
     if wanted.action not in {"", CHANGE} or wanted.outcome not in {None, Outcome.DONE} or wanted.organization == "":
         return []
     if wanted.subject:  # which they have not
         return []
-    names = who.organizations
+    names = context.principal.organizations
     if wanted.organization:
-        names = frozenset({wanted.organization}) if who.sees(wanted.organization) else frozenset()
-    with gateway.config() as store:
-        found = store.versions(
-            names=names, author=wanted.who, since=wanted.since, until=wanted.until, before=before, limit=most
+        is_seen = context.principal.sees(wanted.organization)
+        names = frozenset({wanted.organization}) if is_seen else frozenset()
+    with context.config() as store:
+        versions = store.versions(
+            names=names, author=wanted.who, since=wanted.since, until=wanted.until, before=before, limit=limit
         )
-    return [_change(one) for one in found]
+    return [_change(one) for one in versions]
 
 
-def _change(one: Version) -> AuditEntry:
-    several = len(one.names) > 1
+def _change(version: Version) -> AuditEntry:
     return AuditEntry(
-        *(one.at, one.author, "", CHANGE, "" if several else one.names[0], f"version {one.version}", Outcome.DONE),
-        version=one.version,
-        organizations=len(one.names),
-        detail={"note": one.note} if one.note else {},
+        version.at,
+        version.author,
+        "",
+        CHANGE,
+        "" if len(version.names) > 1 else version.names[0],
+        f"version {version.version}",
+        Outcome.DONE,
+        None,
+        version.version,
+        len(version.names) or None,
+        {"note": version.note} if version.note else {},
     )
 
 
 def _table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+USE_CASES = (list_audit, get_audit_event)

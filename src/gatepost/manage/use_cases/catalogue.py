@@ -8,6 +8,7 @@ from gatepost.manage.use_cases import (
     acme_orders,
     acme_renewal,
     alarms,
+    audit,
     certificate_intake,
     certificate_removal,
     certificate_requests,
@@ -25,13 +26,16 @@ from gatepost.manage.use_cases import (
     explain_past,
     flows,
     issuer_trials,
+    own_account,
     partner,
     queue,
     rehearsal,
     reports,
     status,
     tls_reports,
+    tokens,
     trace,
+    users,
     validation_runs,
 )
 
@@ -70,4 +74,8 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *changeover_steps.USE_CASES,
     *acme_orders.USE_CASES,
     *acme_renewal.USE_CASES,
+    *users.USE_CASES,
+    *own_account.USE_CASES,
+    *tokens.USE_CASES,
+    *audit.USE_CASES,
 )

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from gatepost.manage.access.claims_mapping import vouched
+from gatepost.manage.access.claims_mapping import map_claims
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.openid import OpenId, OpenIdFailed
 from gatepost.net.lookups.validator import ValidatorError
@@ -26,7 +26,7 @@ from gatepost.pki.certificates.vault import VaultError, read_secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from gatepost.manage.access.issuer_rows import Vouched
+    from gatepost.manage.access.issuer_rows import IssuerIdentity
     from gatepost.manage.use_cases.gateway import Gateway
 
 
@@ -112,7 +112,7 @@ def end(gateway: Gateway, ticket: Ticket, answer: Mapping[str, str], now: float)
     proved = float(proved) if isinstance(proved, int | float) and 0 < proved <= now + 60 else 0.0
     if ticket.again and now - proved > _FRESH:
         raise IssuerLogInFailed("the person did not prove anew who they are (auth_time)")
-    person: Vouched | str = vouched(oidc, claims)
+    person: IssuerIdentity | str = map_claims(oidc, claims)
     if isinstance(person, str):
         raise IssuerLogInFailed(person)
     return Returned(person, min(proved, now))

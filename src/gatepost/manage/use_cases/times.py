@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
@@ -56,6 +60,14 @@ def time_text(at: float | None) -> str:
         return datetime.fromtimestamp(at, UTC).isoformat() if at else ""
     except (ValueError, OverflowError, OSError) as error:
         raise Refusal(Kind.INPUT, str(error)) from error
+
+
+def read_time(read: Callable[[str], float], field: str, text: str) -> float:
+    """The same for a field of a request. read: `moment` or `ahead`. Raises Refusal (INPUT)."""
+    try:
+        return read(text)
+    except ValueError as error:
+        raise Refusal(Kind.INPUT, "Nothing was done.", [FieldError(field, str(error))]) from None
 
 
 def stamp(seconds: float) -> str:

@@ -34,7 +34,7 @@ _REMEMBERED: Final = 1000
 
 
 def address_of(scope: Scope) -> str:
-    """Of the other side, as records of deeds keep it."""
+    """Of the other side, as the audit keeps it."""
     client: tuple[str, int] | None = scope.get("client")
     return client[0] if client else ""
 

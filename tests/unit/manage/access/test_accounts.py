@@ -10,7 +10,7 @@ import pytest
 
 from gatepost.manage.access import accounts as module
 from gatepost.manage.access.principal import Principal, Role, Scope
-from gatepost.manage.access.records import AccountError, Actor, DeedFilter, LogInRefused, Outcome, Why
+from gatepost.manage.access.records import AccountError, Actor, AuditFilter, LogInRefused, Outcome, Why
 from gatepost.store.interface import StoreFailure
 
 MINUTE = 60.0
@@ -18,9 +18,10 @@ GATEWAY = Principal("ann", frozenset({Scope.OWNER}))
 WEB = Actor("ann", "192.0.2.1")
 
 
-def deeds(place, **wanted):
+def audit_events(place, **wanted):
     return [
-        (one.who, one.action, one.subject, one.outcome) for one in place.accounts.deeds(GATEWAY, DeedFilter(**wanted))
+        (one.who, one.action, one.subject, one.outcome)
+        for one in place.accounts.audit_events(GATEWAY, AuditFilter(**wanted))
     ]
 
 
@@ -59,18 +60,18 @@ def test_users(place):
     assert accounts.set_user("bob", by=WEB, role=Role.OPERATOR) == changed
     assert accounts.remove_user("bob", by=WEB) == []
     assert accounts.users() == [ann]
-    assert deeds(place) == [
+    assert audit_events(place) == [
         ("ann", "user-remove", "bob", "done"),
         ("ann", "user-set", "bob", "done"),
         ("root", "user-add", "bob", "done"),
         ("root", "user-add", "ann", "done"),
     ]
-    [change] = accounts.deeds(GATEWAY, DeedFilter(action="user-set"))
+    [change] = accounts.audit_events(GATEWAY, AuditFilter(action="user-set"))
     assert (change.detail["before"]["role"], change.detail["after"]["role"]) == ("auditor", "operator")
     assert change.address == "192.0.2.1"
 
 
-def test_what_is_refused_leaves_no_deed(place):
+def test_what_is_refused_leaves_no_event(place):
     place.user()
     for act in (
         place.user,
@@ -81,7 +82,7 @@ def test_what_is_refused_leaves_no_deed(place):
     ):
         with pytest.raises(AccountError):
             act()
-    assert len(deeds(place)) == 1
+    assert len(audit_events(place)) == 1
     assert place.log_in()
 
 
@@ -104,7 +105,7 @@ def test_passwords_are_nowhere(place):
     found = b"".join(one.read_bytes() for one in place.path.parent.iterdir())
     assert place.word.encode() not in found
     assert b"another good password" not in found
-    assert "argon2" not in repr(place.accounts.deeds(GATEWAY))
+    assert "argon2" not in repr(place.accounts.audit_events(GATEWAY))
 
 
 # logging in
@@ -121,7 +122,7 @@ def test_logging_in_and_out(place):
     place.accounts.end_session(secret, address=place.here)
     place.accounts.end_session(secret)
     assert place.accounts.session(secret) is None
-    assert deeds(place)[:2] == [("ann", "log-out", "", "done"), ("ann", "log-in", "", "done")]
+    assert audit_events(place)[:2] == [("ann", "log-out", "", "done"), ("ann", "log-in", "", "done")]
 
 
 @pytest.mark.parametrize("name", ["ann", "off", "eve", "", "ann\0", "x" * 5000, "\ud800"])
@@ -130,14 +131,14 @@ def test_nobody_learns_which_names_there_are(place, monkeypatch, name):
     place.user("off", Role.AUDITOR)
     place.accounts.set_user("off", by=WEB, enabled=False)
     tried = []
-    keeper = place.accounts._doorkeeper
+    keeper = place.accounts._rate_limiter
     fits = keeper.fits
     monkeypatch.setattr(keeper, "fits", lambda *given: tried.append(given) or fits(*given))
     with pytest.raises(LogInRefused) as caught:
         place.log_in(name, place.word if name != "ann" else "wrong")
     assert (str(caught.value), caught.value.wait, len(tried)) == ("the name or the password is wrong", 0.0, 1)
     who = name if name in {"ann", "off"} else ""  # people type passwords where names belong
-    assert deeds(place)[0] == (who, "log-in", "", "refused")
+    assert audit_events(place)[0] == (who, "log-in", "", "refused")
 
 
 @pytest.mark.parametrize("name", ["ann", "eve"])
@@ -146,11 +147,11 @@ def test_guessing_is_slowed_for_every_name_alike(place, name):
     for _ in range(6):
         with pytest.raises(LogInRefused):
             place.log_in(name, "wrong")
-    kept = len(deeds(place))
+    kept = len(audit_events(place))
     with pytest.raises(LogInRefused) as caught:
         place.log_in(name)
     assert caught.value.wait == 10
-    assert len(deeds(place)) == kept
+    assert len(audit_events(place)) == kept
     place.log_in("ann", address="198.51.100.1")
     place.ticks.now += 10
     place.log_in("ann")
@@ -269,7 +270,7 @@ def test_a_full_disk_logs_nobody_out(place, monkeypatch):
     place.clock.now += 5 * MINUTE
     assert place.accounts.session(secret)
     assert place.accounts.token(token)
-    monkeypatch.setattr(module.deed_rows, "write", full)
+    monkeypatch.setattr(module.audit_rows, "write", full)
     with pytest.raises(StoreFailure, match="full"):
         place.log_in()
     assert len(place.accounts.sessions_of("ann")) == 1
@@ -287,7 +288,7 @@ def test_ending_sessions_from_a_list(place):
     assert place.accounts.end_sessions_of("Ann", by=WEB, keep=here) == 1
     assert place.accounts.end_sessions_of("ann", by=WEB, keep=here) == 0
     assert [bool(place.accounts.session(one)) for one in (here, bobs)] == [True, True]
-    assert deeds(place, action="session-end") == [("ann", "session-end", "ann", "done")] * 2
+    assert audit_events(place, action="session-end") == [("ann", "session-end", "ann", "done")] * 2
 
 
 # API tokens
@@ -303,7 +304,7 @@ def test_tokens(place):
     assert place.accounts.token("gp_nonsense") is None
     place.accounts.remove_token("backup", by=WEB)
     assert place.accounts.token(secret) is None
-    assert deeds(place)[0] == ("ann", "token-remove", "backup", "done")
+    assert audit_events(place)[0] == ("ann", "token-remove", "backup", "done")
     found = b"".join(one.read_bytes() for one in place.path.parent.iterdir())
     assert secret.encode() not in found
 
@@ -341,7 +342,7 @@ def test_the_first_owner(place):
         place.accounts.use_setup_code(code, "eve", place.word)
     with pytest.raises(AccountError, match="an owner already"):
         place.accounts.setup_code()
-    assert deeds(place, action="setup") == [("ann", "setup", "ann", "done")]
+    assert audit_events(place, action="setup") == [("ann", "setup", "ann", "done")]
 
 
 def test_of_two_who_use_a_code_at_once_one_wins(place):
@@ -354,7 +355,7 @@ def test_of_two_who_use_a_code_at_once_one_wins(place):
 
 
 def test_no_password_is_worked_at_for_who_has_no_code(place, monkeypatch):
-    monkeypatch.setattr(place.accounts._doorkeeper, "hashed", lambda _: pytest.fail("worked"))
+    monkeypatch.setattr(place.accounts._rate_limiter, "hashed", lambda _: pytest.fail("worked"))
     with pytest.raises(AccountError, match="does not hold"):
         place.accounts.use_setup_code("A" * 43, "ann", place.word)
 
@@ -371,17 +372,17 @@ def test_an_owner_made_otherwise_ends_the_code(place, made):
     assert not place.accounts.is_setup_code(code)
 
 
-# deeds
+# events
 
 
 def test_recording(place):
     place.accounts.record(
         WEB, "queue-drop", organization="contoso", subject="7Q", outcome=Outcome.REFUSED, detail={"n": 1}
     )
-    [found] = place.accounts.deeds(GATEWAY)
+    [found] = place.accounts.audit_events(GATEWAY)
     assert (found.who, found.address, found.organization, found.detail) == ("ann", "192.0.2.1", "contoso", {"n": 1})
-    assert place.accounts.deeds(Principal("t", frozenset(Scope), frozenset({"fabrikam"}))) == []
-    assert place.accounts.deeds(GATEWAY, limit=1, before=found.id) == []
+    assert place.accounts.audit_events(Principal("t", frozenset(Scope), frozenset({"fabrikam"}))) == []
+    assert place.accounts.audit_events(GATEWAY, limit=1, before=found.id) == []
 
 
 def test_pruning(place):
@@ -393,7 +394,7 @@ def test_pruning(place):
     place.accounts.record(WEB, "old")
     place.clock.now += 401 * 86_400
     place.log_in()
-    assert [action for _, action, *_ in deeds(place)] == ["log-in"]
+    assert [action for _, action, *_ in audit_events(place)] == ["log-in"]
 
 
 def test_many_threads(place):
@@ -405,7 +406,7 @@ def test_many_threads(place):
         for at in range(10):
             assert place.accounts.session(secret)
             assert place.accounts.token(token)
-            place.accounts.record(WEB, f"deed {at}")
+            place.accounts.record(WEB, f"event {at}")
 
     assert at_once(*[work] * 6) == [None] * 6
-    assert len(place.accounts.deeds(GATEWAY, limit=1000)) == 63
+    assert len(place.accounts.audit_events(GATEWAY, limit=1000)) == 63

@@ -4,10 +4,10 @@ import datetime as dt
 
 import pytest
 
-from gatepost.manage.access import audit_rows as deed_rows
+from gatepost.manage.access import audit_rows
 from gatepost.manage.access.actions import RENAMED
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import Deed, DeedFilter, Outcome
+from gatepost.manage.access.records import AuditEvent, AuditFilter, Outcome
 
 DAY = 86_400.0
 NOW = 1_795_528_800.0
@@ -21,11 +21,11 @@ def rows(place):
 
 
 def write(rows, at=NOW, who="ann", action="queue-drop", **rest):
-    deed_rows.write(rows, Deed(0, at, who, "192.0.2.1", action, **rest))
+    audit_rows.write(rows, AuditEvent(0, at, who, "192.0.2.1", action, **rest))
 
 
 def find(rows, principal=GATEWAY, limit=100, before=0, **wanted):
-    return deed_rows.find(rows, principal, DeedFilter(**wanted), limit, before)
+    return audit_rows.find(rows, principal, AuditFilter(**wanted), limit, before)
 
 
 def kept(rows, detail):
@@ -33,10 +33,10 @@ def kept(rows, detail):
     return find(rows)[0].detail
 
 
-def test_a_deed(rows):
+def test_a_event(rows):
     write(rows, organization="contoso", subject="7Q", outcome=Outcome.FAILED, detail={"why": "gone"})
     [found] = find(rows)
-    assert found == Deed(
+    assert found == AuditEvent(
         found.id, NOW, "ann", "192.0.2.1", "queue-drop", "contoso", "7Q", Outcome.FAILED, {"why": "gone"}
     )
 
@@ -126,13 +126,13 @@ def test_details_are_bounded_and_without_secrets(rows, detail, found):
 
 
 def test_texts_are_bounded(rows):
-    deed_rows.write(rows, Deed(0, NOW, *("x" * 9999,) * 5))
+    audit_rows.write(rows, AuditEvent(0, NOW, *("x" * 9999,) * 5))
     [found] = find(rows)
     assert len(found.who + found.address + found.action + found.organization + found.subject) == 1024
 
 
 def test_what_strangers_can_fill_is_bounded(rows, monkeypatch):
-    monkeypatch.setattr(deed_rows, "_REFUSED", 3)
+    monkeypatch.setattr(audit_rows, "_REFUSED", 3)
     write(rows, who="", action="done")
     for at in range(6):
         write(rows, NOW + at, who="", action="log-in", outcome=Outcome.REFUSED)
@@ -145,11 +145,11 @@ def test_what_strangers_can_fill_is_bounded(rows, monkeypatch):
 
 
 def test_deeds_are_kept_for_400_days_and_a_wrong_clock_costs_few(rows):
-    assert deed_rows.prune(rows, NOW) == 0
+    assert audit_rows.prune(rows, NOW) == 0
     for age in (450, 441, 410, 401, 399, 0):
         write(rows, NOW - age * DAY)
-    assert deed_rows.prune(rows, NOW) == 2
-    assert deed_rows.prune(rows, NOW) == 2
-    assert deed_rows.prune(rows, NOW) == 0
-    assert deed_rows.prune(rows, NOW + 4000 * DAY) == 1
+    assert audit_rows.prune(rows, NOW) == 2
+    assert audit_rows.prune(rows, NOW) == 2
+    assert audit_rows.prune(rows, NOW) == 0
+    assert audit_rows.prune(rows, NOW + 4000 * DAY) == 1
     assert [round((NOW - one.at) / DAY) for one in find(rows)] == [0]

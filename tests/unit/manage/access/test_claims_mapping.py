@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.access.claims_mapping import vouched
-from gatepost.manage.access.issuer_rows import Vouched
+from gatepost.manage.access.claims_mapping import map_claims
+from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
 from gatepost.settings.oidc import GroupRole, Oidc
 
@@ -29,7 +29,9 @@ def test_the_roles_are_the_same():
     [(["staff", "help"], Role.OPERATOR, {"contoso"}), (["help", "owners"], Role.OWNER, None)],
 )
 def test_the_first_group_of_the_settings_counts(groups, role, organizations):
-    assert vouched(OIDC, CLAIMS | {"groups": groups}) == Vouched(OIDC.issuer, "4711", "wendy", role, organizations)
+    assert map_claims(OIDC, CLAIMS | {"groups": groups}) == IssuerIdentity(
+        OIDC.issuer, "4711", "wendy", role, organizations
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,4 +47,4 @@ def test_the_first_group_of_the_settings_counts(groups, role, organizations):
     ],
 )
 def test_who_does_not_come_in(claims, why):
-    assert why in vouched(OIDC, CLAIMS | claims)
+    assert why in map_claims(OIDC, CLAIMS | claims)

@@ -23,13 +23,13 @@ def database(path):
     found.close()
 
 
-def deeds(database):
+def audit_events(database):
     with database.reading() as connection:
-        return connection.execute("SELECT count(*) FROM deed").get
+        return connection.execute("SELECT count(*) FROM audit_event").get
 
 
 def insert(connection):
-    connection.execute("INSERT INTO deed VALUES (NULL, 1, '', '', '', '', '', 'done', '{}')")
+    connection.execute("INSERT INTO audit_event VALUES (NULL, 1, '', '', '', '', '', 'done', '{}')")
 
 
 def test_only_its_owner_may_read_it(database, path):
@@ -45,7 +45,7 @@ def test_it_stays(database, path):
     with database.changing() as connection:
         insert(connection)
     other = AccessDatabase(path)
-    assert deeds(other) == 1
+    assert audit_events(other) == 1
     other.close()
 
 
@@ -58,7 +58,7 @@ def test_what_raises_changes_nothing(database):
     for error in (ValueError("no"), apsw.FullError("disk full")):
         with pytest.raises((ValueError, StoreFailure)):
             change(error)
-    assert deeds(database) == 0
+    assert audit_events(database) == 0
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_what_cannot_be_opened(tmp_path):
 def test_every_wait_ends(database, monkeypatch):
     monkeypatch.setattr(module, "_WAIT", 0.01)
     with database.reading(), pytest.raises(StoreFailure, match="busy"):
-        deeds(database)
+        audit_events(database)
     database.forget()
-    assert deeds(database) == 0
+    assert audit_events(database) == 0
 
 
 def test_threads_take_turns(database):
@@ -107,7 +107,7 @@ def test_threads_take_turns(database):
         one.start()
     for one in threads:
         one.join()
-    assert deeds(database) == 80
+    assert audit_events(database) == 80
 
 
 def test_what_was_removed_is_not_in_the_files(database, path):
@@ -117,3 +117,29 @@ def test_what_was_removed_is_not_in_the_files(database, path):
         connection.execute("DELETE FROM setup")
     database.forget()
     assert not [one for one in path.parent.iterdir() if b"remarkable-octets" in one.read_bytes()]
+
+
+def test_audit_events_of_an_older_file_are_kept(path):
+    """Schema 2 called them deeds."""
+    AccessDatabase(path).close()
+    older = apsw.Connection(str(path))
+    older.execute(
+        "ALTER TABLE audit_event RENAME TO deed; DROP INDEX audit_event_at; DROP INDEX audit_event_of;"
+        "DROP INDEX audit_event_refused; CREATE INDEX deed_at ON deed (at);"
+        "CREATE INDEX deed_of ON deed (organization, id);"
+        "CREATE INDEX deed_refused ON deed (who, action, id) WHERE outcome <> 'done'; PRAGMA user_version = 2"
+    )
+    for number in range(3):
+        older.execute("INSERT INTO deed VALUES (NULL, ?, 'ann', '', 'log-in', '', '', 'done', '{}')", (number,))
+    older.execute("DELETE FROM deed WHERE id = 3")
+    older.close()
+    for _ in range(2):
+        database = AccessDatabase(path)
+        with database.changing() as connection:
+            insert(connection)
+            rows = connection.execute("SELECT id, who FROM audit_event ORDER BY id").fetchall()
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+        database.close()
+    assert rows == [(1, "ann"), (2, "ann"), (4, ""), (5, "")], "a number never comes again"
+    assert not {name for name in names if "deed" in name}
+    assert {"audit_event_at", "audit_event_of", "audit_event_refused"} <= names

@@ -2,21 +2,21 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.access.issuer_rows import Vouched
+from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import AccountError, DeedFilter, LogInRefused, Outcome, Why
+from gatepost.manage.access.records import AccountError, AuditFilter, LogInRefused, Outcome, Why
 
 ISSUER = "https://login.example"
-WENDY = Vouched(ISSUER, "4711", "Wendy", Role.ADMINISTRATOR, None)
+WENDY = IssuerIdentity(ISSUER, "4711", "Wendy", Role.ADMINISTRATOR, None)
 
 
 def come_in(place, who=WENDY, proved=0.0):
-    return place.accounts.session(place.accounts.log_in_vouched(who, place.here, "Firefox", proved=proved))
+    return place.accounts.session(place.accounts.log_in_by_issuer(who, place.here, "Firefox", proved=proved))
 
 
 def refused(place):
     owner = place.accounts.user("ann").principal
-    return [one.detail["why"] for one in place.accounts.deeds(owner, DeedFilter(outcome=Outcome.REFUSED))]
+    return [one.detail["why"] for one in place.accounts.audit_events(owner, AuditFilter(outcome=Outcome.REFUSED))]
 
 
 def test_a_person_is_made_a_user_and_changed_as_the_issuer_says(place):
@@ -30,9 +30,9 @@ def test_a_person_is_made_a_user_and_changed_as_the_issuer_says(place):
     assert (again.user.name, again.user.role, again.user.organizations) == ("wendy", Role.OPERATOR, {"contoso"})
     assert again.confirmed == 5.0
     assert [one.name for one in place.accounts.users()] == ["ann", "wendy"]
-    deeds = place.accounts.deeds(place.accounts.user("ann").principal)
-    assert [one.action for one in deeds][:4] == ["log-in", "user-set", "log-in", "user-add"]
-    assert deeds[1].detail["before"]["role"] == "administrator"
+    events = place.accounts.audit_events(place.accounts.user("ann").principal)
+    assert [one.action for one in events][:4] == ["log-in", "user-set", "log-in", "user-add"]
+    assert events[1].detail["before"]["role"] == "administrator"
 
 
 @pytest.mark.parametrize(

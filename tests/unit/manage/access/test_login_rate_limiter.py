@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from gatepost.manage.access import login_rate_limiter as module
-from gatepost.manage.access.login_rate_limiter import Doorkeeper
+from gatepost.manage.access.login_rate_limiter import LoginRateLimiter
 from gatepost.manage.access.records import LogInRefused
 from gatepost.policy.logins.passwords import argon2_hash
 from gatepost.store.interface import StoreFailure
@@ -27,7 +27,7 @@ def clock():
 
 @pytest.fixture
 def keeper(clock):
-    return Doorkeeper(clock)
+    return LoginRateLimiter(clock)
 
 
 def failures(keeper, name, address, times, usual=""):

@@ -41,9 +41,9 @@ def test_a_counter_that_does_not_grow_is_a_copy(place, before, after, fits):
         return
     with pytest.raises(LogInRefused):
         come_in(place, made, after)
-    deed = place.accounts.deeds(place.accounts.user("ann").principal)[0]
-    assert (deed.who, deed.action, deed.outcome) == ("ann", "log-in", Outcome.REFUSED)
-    assert "copy" in deed.detail["why"]
+    event = place.accounts.audit_events(place.accounts.user("ann").principal)[0]
+    assert (event.who, event.action, event.outcome) == ("ann", "log-in", Outcome.REFUSED)
+    assert "copy" in event.detail["why"]
 
 
 def test_whom_it_does_not_let_in(place):

@@ -4,8 +4,8 @@ from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import (
     AccountError,
     Actor,
-    Deed,
-    DeedFilter,
+    AuditEvent,
+    AuditFilter,
     LogInRefused,
     Outcome,
     Session,
@@ -33,5 +33,5 @@ def test_errors():
 
 def test_what_is_usual():
     assert Actor("root") == ("root", "")
-    assert Deed(0, 1.0, "ann", "", "log-in").outcome is Outcome.DONE
-    assert DeedFilter().organization is None
+    assert AuditEvent(0, 1.0, "ann", "", "log-in").outcome is Outcome.DONE
+    assert AuditFilter().organization is None

@@ -33,7 +33,7 @@ def audited(home):
         (("--before", "3"), ["queue-drop", "log-in"]),
     ],
 )
-def test_deeds(audited, words, actions):
+def test_events(audited, words, actions):
     assert [one["action"] for one in audited.json("audit", *words)] == actions
     assert [one["action"] for one in audited.table("audit", *words)] == actions
 

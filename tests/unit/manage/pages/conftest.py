@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlencode
 import pytest
 from tests.unit.manage.calls import add_entry
 
-from gatepost.manage.access import login_rate_limiter as doorkeeper
+from gatepost.manage.access import login_rate_limiter as limiter
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
 from gatepost.manage.access.records import Actor
@@ -174,14 +174,14 @@ class Person:
 WORD = "correct horse battery"
 
 
-_hashed_once = cache(doorkeeper.argon2_hash)
+_hashed_once = cache(limiter.argon2_hash)
 """A hash takes a tenth of a second, as it is to: one of each password is enough for all tests."""
 
 
 @pytest.fixture
 def person(centre, monkeypatch):
     """Log somebody in: person("tim", Role.AUDITOR, ["fabrikam"]). ago: seconds since they proved who they are."""
-    monkeypatch.setattr(doorkeeper, "argon2_hash", _hashed_once)
+    monkeypatch.setattr(limiter, "argon2_hash", _hashed_once)
 
     def log_in(name="ann", role=Role.OWNER, organizations=None, ago=0.0):
         accounts, by = centre.accounts, Actor("root", "")

@@ -13,7 +13,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 @pytest.fixture
 def told(centre):
-    """A deed of each organization and one of the gateway, beside what the fixtures did."""
+    """An audit event of each organization and one of the gateway, beside what the fixtures did."""
     by = Actor("kim", "192.0.2.7")
     for organization in ("contoso", "fabrikam", ""):
         detail = {"reason": f"kanarie {organization} {SCRIPT}", "before": {"a": 1}, "after": {"a": SCRIPT, "b": 2}}
@@ -22,7 +22,7 @@ def told(centre):
 
 
 def numbers(centre, who="owner"):
-    return {row["subject"]: row["deed"] for row in centre.get("/audit?format=json&action=queue+drop", who).json}
+    return {row["subject"]: row["event"] for row in centre.get("/audit?format=json&action=queue+drop", who).json}
 
 
 def test_everybody_sees_what_was_done_to_theirs(told):
@@ -35,17 +35,17 @@ def test_everybody_sees_what_was_done_to_theirs(told):
 
 def test_a_deed_with_what_was_before_and_after(told):
     number = numbers(told)["of-contoso"]
-    page = told.get(f"/audit/deeds/{number}")
+    page = told.get(f"/audit/events/{number}")
     assert page.status == 200
     assert "kanarie contoso" in page.words
     assert SCRIPT not in page.text
-    assert told.get(f"/audit/deeds/{number}?format=json").json["subject"] == "of-contoso"
+    assert told.get(f"/audit/events/{number}?format=json").json["subject"] == "of-contoso"
     for form in ("", "?format=json"):
-        assert told.get(f"/audit/deeds/{number}{form}", "tenant").status == 404
+        assert told.get(f"/audit/events/{number}{form}", "tenant").status == 404
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "²", "9" * 18, "9" * 19, "9" * 5000, "1e3", ""])
-@pytest.mark.parametrize("what", ["deeds", "versions"])
+@pytest.mark.parametrize("what", ["events", "versions"])
 def test_what_is_not_there(told, what, number):
     assert told.get(f"/audit/{what}/{number}").status == 404
 
@@ -64,13 +64,17 @@ QUERIES = [
     ("until=x", 422),
     ("outcome=odd", 422),
     ("outcome=refused", 200),
-    ("who=" + "a" * 5000, 200),
+    ("who=" + "a" * 500, 200),
+    ("who=" + "a" * 5000, 422),
     ("action=%00", 200),
-    ("before=1-1", 200),
-    ("before=" + "9" * 40 + "-1", 200),
-    ("before=x", 200),
     ("since=0001-01-01&until=9999-12-31", 200),
 ]
+
+
+@pytest.mark.parametrize("before", ["1-1", "9" * 40, "x"])
+def test_where_no_page_begins(told, before):
+    page = told.get(f"/audit?before={before}")
+    assert (page.status, "is no cursor of this list" in page.text) == (422, True)
 
 
 @pytest.mark.parametrize(("query", "status"), QUERIES)
@@ -84,7 +88,7 @@ def test_pages_follow_each_other_and_none_is_twice(told, monkeypatch):
     seen, address = [], "/audit"
     for _ in range(20):
         page = told.get(address)
-        seen += re.findall(r'href="(/audit/(?:deeds|versions)/\d+)[^"]*"', page.text)
+        seen += re.findall(r'href="(/audit/(?:events|versions)/\d+)[^"]*"', page.text)
         following = re.search(r'rel="next" href="([^"]*)"', page.text)
         if following is None:
             break

@@ -42,9 +42,9 @@ def test_an_authority_is_asked_once_however_often_it_is_clicked(asking):
     (job,) = asking.gateway.kept(Jobs).recent(OWNER, RenewalSubject)
     assert job.wait(20)
     assert f"No certificate for {HOST}" in asking.get("/certificates/acme").words
-    deeds = [one for one in asking.accounts.deeds(OWNER) if one.action == "certificate-renew"]
-    assert {(str(one.outcome), one.subject) for one in deeds} == {("failed", HOST)}
-    assert "cannot be reached" in deeds[0].detail["result"]
+    events = [one for one in asking.accounts.audit_events(OWNER) if one.action == "certificate-renew"]
+    assert {(str(one.outcome), one.subject) for one in events} == {("failed", HOST)}
+    assert "cannot be reached" in events[0].detail["result"]
 
 
 def test_who_may_not_and_what_is_not_there(asking):
@@ -57,5 +57,5 @@ def test_who_may_not_and_what_is_not_there(asking):
 def test_a_form_without_a_certificate_says_what_to_paste(asking):
     answer = asking.post("/certificates/add", chain="  ", label="a")
     assert (answer.status, "Paste the certificate, from -----BEGIN CERTIFICATE----- on" in answer.words) == (422, True)
-    (event,) = [one for one in asking.accounts.deeds(OWNER) if one.action == "certificate-add"]
+    (event,) = [one for one in asking.accounts.audit_events(OWNER) if one.action == "certificate-add"]
     assert str(event.outcome) == "refused"

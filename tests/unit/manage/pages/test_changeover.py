@@ -37,9 +37,9 @@ def state(centre, one):
     return stored(centre.gateway, one.id).entry.state
 
 
-def deeds(centre):
+def audit_events(centre):
     """What was done or tried, the newest last."""
-    found = [one for one in centre.accounts.deeds(OWNER) if one.action.startswith("certificate-")]
+    found = [one for one in centre.accounts.audit_events(OWNER) if one.action.startswith("certificate-")]
     return [(one.action, str(one.outcome), one.subject) for one in reversed(found)]
 
 
@@ -220,13 +220,13 @@ def test_a_look_without_a_script_ends_on_the_page(pair):
     answer = pair.post(f"{pair.path}/gates")
     assert answer.headers["location"] == f"{pair.path}/changeover#gates"
     assert said(answer) == ("warn", "A gate could not be looked at."), "no nameserver answers here"
-    assert deeds(pair)[-1] == ("certificate-look", "done", pair.new.id)
+    assert audit_events(pair)[-1] == ("certificate-look", "done", pair.new.id)
     assert "A gate could not be looked at." in pair.get(f"{pair.path}/changeover").words
 
 
 def test_a_look_that_is_followed_is_on_record_too(pair, green):
     pair.get(f"{pair.path}/gates")
-    assert deeds(pair)[-1] == ("certificate-look", "done", pair.new.id)
+    assert audit_events(pair)[-1] == ("certificate-look", "done", pair.new.id)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_red_gate_refuses_and_a_reason_overrides_and_is_kept(pair, green):
     assert refused.status == 422
     assert "A gate is red, so that nothing was switched: mend it, or give a reason." in refused.words
     assert state(pair, pair.new) is State.NEXT
-    assert deeds(pair)[-1] == ("certificate-switch", "refused", pair.new.id)
+    assert audit_events(pair)[-1] == ("certificate-switch", "refused", pair.new.id)
     answer = pair.post(f"{pair.path}/switch", when="now", reason=f"agreed {MARKUP}")
     assert said(answer) == ("warn", f"{HOST} is current. New sessions see it within two seconds.")
     assert (state(pair, pair.new), state(pair, pair.old)) == (State.CURRENT, State.DEPRECATED)
@@ -347,7 +347,7 @@ def test_there_and_back_and_its_end(pair, green):
     pair.post(f"{new}/switch")
     assert said(pair.post(f"{old}/withdraw", reason="stolen")) == ("pass", f"{HOST} is retired, and its key is gone.")
     assert said(pair.post(f"{old}/stage"))[0] == "fail", "it cannot come back"
-    assert [one[:2] for one in deeds(pair)[-5:]] == [
+    assert [one[:2] for one in audit_events(pair)[-5:]] == [
         ("certificate-roll-back", "done"),
         ("certificate-roll-back", "refused"),
         ("certificate-switch", "done"),

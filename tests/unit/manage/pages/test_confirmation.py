@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gatepost.manage.access.issuer_rows import Vouched
+from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
 
 from .conftest import Person
@@ -75,9 +75,9 @@ def test_without_the_token_of_the_form(ann):
 
 def test_who_logs_in_elsewhere_proves_it_there(centre):
     """A person of an issuer has no password here that could be asked for, nor guessed."""
-    vouched = Vouched("https://login.example", "4711", "wendy", Role.OWNER, None)
+    vouched = IssuerIdentity("https://login.example", "4711", "wendy", Role.OWNER, None)
     long_ago = time.time() - AGES
-    wendy = Person(centre, centre.accounts.log_in_vouched(vouched, "127.0.0.1", "Firefox", proved=long_ago))
+    wendy = Person(centre, centre.accounts.log_in_by_issuer(vouched, "127.0.0.1", "Firefox", proved=long_ago))
     page = wendy.get("/confirm?next=%2Fusers")
     assert "Log in again at https://login.example" in page.words
     assert 'type="password"' not in page.text

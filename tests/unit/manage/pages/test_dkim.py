@@ -33,10 +33,10 @@ def added(centre, **form):
     )
 
 
-def deeds(centre):
+def audit_events(centre):
     return [
         (one.action, str(one.outcome), one.organization, one.subject)
-        for one in centre.accounts.deeds(OWNER)
+        for one in centre.accounts.audit_events(OWNER)
         if "dkim" in one.action
     ]
 
@@ -69,7 +69,7 @@ def test_a_key_is_made_shown_let_sign_retired_and_removed(sealing, seen):
     assert state(sealing) == "retired"
     assert sealing.post(KEY, do="remove").headers["location"] == "/dkim"
     assert sealing.stored("dkim_key", NAME) is None
-    assert deeds(sealing) == [
+    assert audit_events(sealing) == [
         ("dkim-rotate", "done", "contoso", NAME),
         ("dkim-rotate", "refused", "contoso", NAME),
         ("dkim-add", "done", "contoso", NAME),
@@ -147,7 +147,7 @@ def test_a_private_key_is_brought_in(sealing, seen):
     assert "no private key in PEM form" in sealing.post(KEY, do="import", key="x").words
     assert sealing.post(KEY, do="import", key=PEM).status == 303
     assert sealing.get("/dkim?format=json").json[0]["private_key"] == "sealed"
-    assert deeds(sealing) == [("dkim-import", "done", "contoso", NAME)]
+    assert audit_events(sealing) == [("dkim-import", "done", "contoso", NAME)]
 
 
 def test_tenants_and_readers(sealing):

@@ -46,8 +46,8 @@ def entries(answer):
     return [one for segment in answer.json["segments"] for one in segment["entries"] if "organization" in one]
 
 
-def deeds(centre):
-    return [one for one in centre.accounts.deeds(OWNER) if one.action.startswith("evidence-")]
+def audit_events(centre):
+    return [one for one in centre.accounts.audit_events(OWNER) if one.action.startswith("evidence-")]
 
 
 def test_a_gateway_without_a_log(centre):
@@ -164,18 +164,18 @@ def test_without_the_extra_there_is_no_pdf(centre, monkeypatch):
 
 def test_who_took_what_along_is_on_record(centre, log):
     centre.get(f"{EXPORT}?organization=contoso&message={'m' * 3000}&form=csv", "reader")
-    (deed,) = deeds(centre)
-    assert (deed.action, deed.who, deed.organization, deed.subject) == (
+    (event,) = audit_events(centre)
+    assert (event.action, event.who, event.organization, event.subject) == (
         "evidence-export", "token reader", "contoso", "csv",
     )  # fmt: skip
-    assert len(deed.detail["message"]) == 1000
+    assert len(event.detail["message"]) == 1000
 
 
 def test_one_export_at_a_time(centre, log):
     with evidence._exporting:
         answer = centre.get(EXPORT)
     assert (answer.status, "Another export is being made" in answer.words) == (409, True)
-    assert deeds(centre) == []
+    assert audit_events(centre) == []
     assert centre.get(EXPORT).status == 200
 
 
@@ -197,7 +197,7 @@ def test_a_disk_without_room_is_said_and_stands_in_nobodys_way(centre, log, monk
         answer = centre.get(EXPORT)
     assert answer.status == 503
     assert "Make room (TMPDIR), then try again" in answer.words
-    assert deeds(centre) == []
+    assert audit_events(centre) == []
     assert centre.get(EXPORT).status == 200, "the next one is not refused"
 
 
@@ -242,7 +242,7 @@ def test_who_reads_has_it_verified_and_that_is_on_record(centre, log):
     answer = centre.post(f"{PAGE}/verify", "reader", organization="contoso")
     assert answer.headers["location"] == f"{PAGE}?organization=contoso"
     assert verification.started == 1
-    assert [one.action for one in deeds(centre)] == ["evidence-verify"]
+    assert [one.action for one in audit_events(centre)] == ["evidence-verify"]
     centre.tokens["blind"] = centre.accounts.add_token("blind", [Scope.QUEUE], by=Actor("", ""))
     assert centre.post(f"{PAGE}/verify", "blind").status == 403
     assert verification.started == 1

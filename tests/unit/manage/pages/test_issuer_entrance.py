@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
-from gatepost.manage.access.records import Actor, DeedFilter, Outcome
+from gatepost.manage.access.records import Actor, AuditFilter, Outcome
 from gatepost.manage.pages.routes import HANDLERS, ROUTES
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.web.application import application
@@ -44,9 +44,9 @@ def trusting(centre, tmp_path):
 
 def why(centre):
     """Of refused log-ins, the newest first."""
-    deeds = centre.accounts.deeds(ANN, DeedFilter(action="log-in"))
-    assert all(deed.outcome is Outcome.REFUSED and deed.who == "" for deed in deeds)
-    return [deed.detail["why"] for deed in deeds]
+    events = centre.accounts.audit_events(ANN, AuditFilter(action="log-in"))
+    assert all(event.outcome is Outcome.REFUSED and event.who == "" for event in events)
+    return [event.detail["why"] for event in events]
 
 
 @pytest.mark.parametrize("path", ["/login/issuer", "/login/issuer/answer?code=x&state=y"])

@@ -99,8 +99,8 @@ def test_a_check_that_is_done(centre, found, tls):
     assert "b.example" in centre.get("/check").words
     record = centre.get(f"{path}?format=json").json
     assert (record["done"], record["id"], record["result"]["target"]) == (True, path.rpartition("/")[2], "b.example")
-    (deed,) = [one for one in centre.accounts.deeds(OWNER) if one.action == "check-partner"]
-    assert (deed.subject, deed.who) == ("b.example", "token owner")
+    (event,) = [one for one in centre.accounts.audit_events(OWNER) if one.action == "check-partner"]
+    assert (event.subject, event.who) == ("b.example", "token owner")
 
 
 def test_words_of_strangers_are_text_everywhere(centre, found):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
-from gatepost.manage.access.records import DeedFilter, Outcome, Passkey
+from gatepost.manage.access.records import AuditFilter, Outcome, Passkey
 from gatepost.manage.pages.passkeys import _Used
 
 HERE = {"authorization": "", "sec_fetch_site": "same-origin"}
@@ -64,23 +64,23 @@ def test_what_nobody_signed(centre, credential):
         answer = centre.post("/login/passkey", headers=HERE | given, credential=credential)
         assert (answer.status, answer.json) == (422, {"error": "The passkey was not accepted."})
         assert "__Host-gatepost=" not in answer.headers.get("set-cookie", "")
-    deeds = centre.accounts.deeds(ANN, DeedFilter(action="log-in"))
-    assert [deed.outcome for deed in deeds] == [Outcome.REFUSED] * 2
-    assert "no key at all" not in repr(deeds)
+    events = centre.accounts.audit_events(ANN, AuditFilter(action="log-in"))
+    assert [event.outcome for event in events] == [Outcome.REFUSED] * 2
+    assert "no key at all" not in repr(events)
 
 
 def test_whose_passkey_it_was_is_on_record(centre):
     centre.post("/login/passkey", headers=HERE, credential=KNOWN)
     centre.post("/login/passkey", headers=HERE, credential='{"id": "AAAA"}')
-    assert [deed.who for deed in centre.accounts.deeds(ANN, DeedFilter(action="log-in"))] == ["", "ann"]
+    assert [event.who for event in centre.accounts.audit_events(ANN, AuditFilter(action="log-in"))] == ["", "ann"]
 
 
 def test_whoever_fails_often_is_not_even_tried(centre):
     answers = [centre.post("/login/passkey", headers=HERE, credential=KNOWN) for _ in range(9)]
     assert [one.status for one in answers] == [422] * 6 + [429] * 3
     assert "wait 10 s" in answers[-1].json["error"]
-    assert len(centre.accounts.deeds(ANN, DeedFilter(action="log-in"))) == 6
-    (kept,) = centre.accounts.deeds(ANN, DeedFilter(action="request"))
+    assert len(centre.accounts.audit_events(ANN, AuditFilter(action="log-in"))) == 6
+    (kept,) = centre.accounts.audit_events(ANN, AuditFilter(action="request"))
     assert kept.detail["why"] == "too many log-ins failed before, and it has to wait"
     assert centre.post("/login", headers=HERE, name="ann", password="x" * 20).status == 429, "as for passwords"
 

@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import ImmutableMultiDict
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import Actor, DeedFilter, Outcome
+from gatepost.manage.access.records import Actor, AuditFilter, Outcome
 from gatepost.manage.pages.queue import DONE, _asked
 from gatepost.manage.use_cases.queue import QueueAction
 from gatepost.manage.use_cases.refusal import Refusal
@@ -117,9 +117,9 @@ def test_content_is_for_who_may_act_on_all_of_it_and_is_put_on_record(centre, wa
     assert statuses["owner"] == [200, 200, 200]
     assert statuses["reader"] == statuses["tenant"] == [403, 403, 403]
     assert statuses["operator"] == [404, 200, 404], "what came to contoso, too, is not fabrikam's to read"
-    deeds = centre.accounts.deeds(OWNER, DeedFilter(action="queue-content", outcome=Outcome.DONE))
-    assert [one.subject for one in deeds if one.who.endswith("op")] == [second]
-    assert len(deeds) == 5, "the message of both is on record for each of them"
+    events = centre.accounts.audit_events(OWNER, AuditFilter(action="queue-content", outcome=Outcome.DONE))
+    assert [one.subject for one in events if one.who.endswith("op")] == [second]
+    assert len(events) == 5, "the message of both is on record for each of them"
 
 
 def test_a_header_section_is_shown_to_who_may_act_on_all_of_it_and_put_on_record(centre, waiting):
@@ -127,10 +127,10 @@ def test_a_header_section_is_shown_to_who_may_act_on_all_of_it_and_put_on_record
     scopes = [Scope.READ, Scope.QUEUE]
     centre.tokens["operator"] = centre.accounts.add_token("op", scopes, by=Actor("", ""), organizations=["fabrikam"])
     assert [centre.get(f"/queue/{both}?header", who).status for who in ("reader", "operator", "tenant")] == [200] * 3
-    assert centre.accounts.deeds(OWNER, DeedFilter(action="queue-header")) == []
+    assert centre.accounts.audit_events(OWNER, AuditFilter(action="queue-header")) == []
     assert centre.get(f"/queue/{both}?header").status == 200
-    deeds = centre.accounts.deeds(OWNER, DeedFilter(action="queue-header"))
-    assert {one.organization for one in deeds} == {"contoso", "fabrikam"}
+    events = centre.accounts.audit_events(OWNER, AuditFilter(action="queue-header"))
+    assert {one.organization for one in events} == {"contoso", "fabrikam"}
 
 
 def act(centre, who="owner", *pairs, confirm=False, **form):
@@ -150,8 +150,8 @@ def test_what_is_ticked_is_held_and_put_on_record(centre, waiting):
     answer = act(centre, "owner", ("messages", first), action="hold", which="ticked", back="/queue?state=held")
     assert (answer.status, answer.headers["location"]) == (303, "/queue?state=held")
     assert states(centre)[first] == "held"
-    (deed,) = centre.accounts.deeds(OWNER, DeedFilter(action="queue-hold"))
-    assert (deed.organization, deed.subject, deed.detail) == ("contoso", first, {"deliveries": 1})
+    (event,) = centre.accounts.audit_events(OWNER, AuditFilter(action="queue-hold"))
+    assert (event.organization, event.subject, event.detail) == ("contoso", first, {"deliveries": 1})
 
 
 def test_nobody_acts_on_what_is_anothers(centre, waiting):
@@ -177,8 +177,8 @@ def test_nothing_is_dropped_without_a_reason(centre, waiting):
     )
     assert answer.headers["location"] == "/queue", "its own page is gone"
     assert first not in states(centre)
-    deed, refused = centre.accounts.deeds(OWNER, DeedFilter(action="queue-drop"))
-    assert deed.detail == {"reason": "a loop", "deliveries": 1}
+    event, refused = centre.accounts.audit_events(OWNER, AuditFilter(action="queue-drop"))
+    assert event.detail == {"reason": "a loop", "deliveries": 1}
     assert (refused.outcome, refused.subject) == (Outcome.REFUSED, first)
 
 
@@ -198,5 +198,5 @@ def test_a_text_that_cannot_be_sent_changes_nothing(centre, waiting):
     answer = act(centre, "owner", ("messages", waiting[0]), action="return", which="ticked", text="a\r\nBcc: x@y")
     assert answer.status == 422
     assert waiting[0] in states(centre)
-    (deed,) = centre.accounts.deeds(OWNER, DeedFilter(action="queue-return"))
-    assert deed.outcome is Outcome.REFUSED
+    (event,) = centre.accounts.audit_events(OWNER, AuditFilter(action="queue-return"))
+    assert event.outcome is Outcome.REFUSED

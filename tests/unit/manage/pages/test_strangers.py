@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
-from gatepost.manage.access.records import DeedFilter, Outcome
+from gatepost.manage.access.records import AuditFilter, Outcome
 from gatepost.manage.pages.entrance import local_target
 
 ROOT = Principal("root", ROLES[Role.OWNER])
@@ -87,9 +87,9 @@ def test_nothing_tells_who_there_is(centre, ann, name, password):
     assert answer.status == 422
     assert "__Host-gatepost=" not in answer.headers.get("set-cookie", "")
     assert answer.words.replace(name or "-", "-") == log_in(centre, "somebody", "else").words.replace("somebody", "-")
-    deeds = centre.accounts.deeds(ROOT, DeedFilter(action="log-in", outcome=Outcome.REFUSED))
-    assert len(deeds) == 2
-    assert not password or password not in repr(deeds)
+    events = centre.accounts.audit_events(ROOT, AuditFilter(action="log-in", outcome=Outcome.REFUSED))
+    assert len(events) == 2
+    assert not password or password not in repr(events)
 
 
 def test_guessing_is_slowed_for_the_right_word_too(centre, ann):
@@ -160,7 +160,7 @@ def test_a_set_up_code_that_does_not_hold_is_on_record(centre):
         assert answer.status == 422
         assert "does not hold" in answer.words
     assert accounts.users() == []
-    (kept,) = accounts.deeds(ROOT, DeedFilter(action="request"))
+    (kept,) = accounts.audit_events(ROOT, AuditFilter(action="request"))
     assert (kept.subject, kept.detail["why"]) == ("POST /setup", "its set-up code does not hold")
     code = accounts.setup_code()
     assert centre.post("/setup", headers=HERE, code=code, **form).status == 303

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
-from gatepost.manage.access.records import DeedFilter, Outcome
+from gatepost.manage.access.records import AuditFilter, Outcome
 from gatepost.manage.pages.tokens import _SCOPES
 
 ROOT = Principal("root", ROLES[Role.OWNER])
@@ -53,8 +53,8 @@ def test_a_secret_is_shown_once(centre, ann):
     assert secret not in str(answer.headers)
     for path in ("/tokens", "/tokens?format=json", "/tokens?format=csv", "/tokens/backup/remove"):
         assert secret not in ann.get(path).text
-    (deed,) = centre.accounts.deeds(ROOT, DeedFilter(action="token-add", who="ann"))
-    assert (deed.subject, deed.outcome, secret in repr(deed)) == ("backup", Outcome.DONE, False)
+    (event,) = centre.accounts.audit_events(ROOT, AuditFilter(action="token-add", who="ann"))
+    assert (event.subject, event.outcome, secret in repr(event)) == ("backup", Outcome.DONE, False)
 
 
 # what is otherwise -> how many fields are wrong

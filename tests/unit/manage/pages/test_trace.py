@@ -74,7 +74,7 @@ def test_the_evidence_of_a_message_is_of_organizations_that_are_seen(both, logs)
         answer = both.get(f"/trace/{MESSAGE}/evidence", who)
         shown = [one for segment in answer.json["segments"] for one in segment["entries"] if isinstance(one, dict)]
         assert {one["organization"] for one in shown if "organization" in one} == organizations
-    actions = [one.action for one in both.accounts.deeds(OWNER)]
+    actions = [one.action for one in both.accounts.audit_events(OWNER)]
     assert actions.count("evidence-export") == 2
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
-from gatepost.manage.access.records import Actor, DeedFilter, Outcome
+from gatepost.manage.access.records import Actor, AuditFilter, Outcome
 from gatepost.manage.pages.users import ROLES as SHOWN
 
 WORD, AGES = "correct horse battery", 1200.0
@@ -27,8 +27,10 @@ def ann(person):
     return person("ann")
 
 
-def deeds(centre, action):
-    return [(one.who, one.subject, one.outcome) for one in centre.accounts.deeds(ROOT, DeedFilter(action=action))]
+def audit_events(centre, action):
+    return [
+        (one.who, one.subject, one.outcome) for one in centre.accounts.audit_events(ROOT, AuditFilter(action=action))
+    ]
 
 
 def test_every_role_can_be_chosen():
@@ -78,7 +80,7 @@ def test_one_is_added(centre, ann):
     assert (answer.status, answer.headers["location"]) == (303, "/users/tim")
     user = centre.accounts.user("tim")
     assert (user.role, user.organizations) == (Role.OPERATOR, frozenset({"fabrikam"}))
-    assert deeds(centre, "user-add")[0] == ("ann", "tim", Outcome.DONE)
+    assert audit_events(centre, "user-add")[0] == ("ann", "tim", Outcome.DONE)
     centre.accounts.check_password("tim", WORD, "127.0.0.1")
 
 
@@ -107,7 +109,7 @@ def test_what_is_wrong_is_said_at_once_and_nobody_is_made(centre, ann, changes, 
     assert ("There is a problem" if count == 1 else f"There are {count} problems") in answer.words
     assert WORD not in answer.text
     assert [one.name for one in centre.accounts.users()] == ["ann", "bob"]
-    assert {outcome for *_, outcome in deeds(centre, "user-add")[:1]} == {Outcome.REFUSED}
+    assert {outcome for *_, outcome in audit_events(centre, "user-add")[:1]} == {Outcome.REFUSED}
 
 
 def test_one_is_changed_and_logs_in_anew(centre, ann, person):

@@ -5,9 +5,11 @@ import time
 import pytest
 
 from gatepost.manage.access.principal import Principal, Role, Scope
-from gatepost.manage.access.records import Actor, DeedFilter, Outcome
-from gatepost.manage.rest.accounts import ENDPOINTS
+from gatepost.manage.access.records import Actor, AuditFilter, Outcome
+from gatepost.manage.rest.derived import endpoint_of
+from gatepost.manage.use_cases import audit, tokens, users
 
+ENDPOINTS = [endpoint_of(one) for one in (*users.USE_CASES, *tokens.USE_CASES, *audit.USE_CASES) if one.path]
 WORD = "correct horse battery"
 ANN = {"name": "Ann", "role": "owner", "password": WORD}
 
@@ -21,7 +23,7 @@ def api(api_of, gateway):
 
 
 def refused(api):
-    return api.accounts.deeds(api.who, DeedFilter(outcome=Outcome.REFUSED))
+    return api.accounts.audit_events(api.who, AuditFilter(outcome=Outcome.REFUSED))
 
 
 def test_a_user_from_its_making_to_its_end(api):
@@ -61,8 +63,8 @@ def test_a_user_from_its_making_to_its_end(api):
         ("POST", "/tokens", {"name": "one", "scopes": []}, "invalid", ["scopes"]),
         ("POST", "/tokens", {"name": "one", "scopes": ["read"], "expires": "soon"}, "invalid", ["expires"]),
         ("DELETE", "/tokens/one", None, "missing", []),
-        ("GET", "/audit?since=yesterday", None, "invalid", ["query.since"]),
-        ("GET", "/audit?after=W10", None, "invalid", ["query.after"]),
+        ("GET", "/audit/events?since=yesterday", None, "invalid", ["query.since"]),
+        ("GET", "/audit/events?after=W10", None, "invalid", ["query.after"]),
     ],
 )
 def test_what_is_refused(api, method, path, body, problem, paths):
@@ -83,9 +85,9 @@ def test_what_is_refused(api, method, path, body, problem, paths):
 )
 def test_what_is_refused_is_on_record(api, method, path, body, action):
     api.call(method, path, body)
-    (deed,) = refused(api)
-    assert (deed.who, deed.address, deed.action) == ("ann", "127.0.0.1", action)
-    assert "short" not in str(deed.detail)
+    (event,) = refused(api)
+    assert (event.who, event.address, event.action) == ("ann", "127.0.0.1", action)
+    assert "short" not in str(event.detail)
 
 
 def test_a_token_and_its_secret(api):
@@ -115,7 +117,7 @@ def test_who_may_not(api):
     for scopes in ([Scope.READ], [Scope.CONNECTORS, Scope.QUEUE, Scope.CERTIFICATES, Scope.READ]):
         api.who = Principal("bob", frozenset(scopes))
         for endpoint in ENDPOINTS:
-            if endpoint.path == "/audit":
+            if endpoint.path == "/audit/events":
                 continue
             path = endpoint.path.replace("{name}", "ann")
             assert api.call(endpoint.method, path, {} if endpoint.body else None).problem == "forbidden"
@@ -124,22 +126,22 @@ def test_who_may_not(api):
 def test_the_audit_a_page_at_a_time(api):
     api.call("POST", "/users", ANN)
     api.call("DELETE", "/users/nobody")
-    whole = api.call("GET", "/audit").json["items"]
-    assert [(one["action"], one["outcome"], bool(one["deed"])) for one in whole] == [
+    whole = api.call("GET", "/audit/events").json["items"]
+    assert [(one["action"], one["outcome"], bool(one["event"])) for one in whole] == [
         ("user-remove", "refused", True),
         ("user-add", "done", True),
         ("change", "done", False),
     ]
     assert whole[2]["organizations"] == 2
-    pages, url = [], "/audit?limit=1"
+    pages, url = [], "/audit/events?limit=1"
     while url:
         page = api.call("GET", url).json
         pages += page["items"]
         url = (page["next"] or "").removeprefix("/api/v1")
     assert pages == whole
-    assert [one["action"] for one in api.call("GET", "/audit?action=change").json["items"]] == ["change"]
-    assert [one["action"] for one in api.call("GET", "/audit?outcome=refused").json["items"]] == ["user-remove"]
+    assert [one["action"] for one in api.call("GET", "/audit/events?action=change").json["items"]] == ["change"]
+    assert [one["action"] for one in api.call("GET", "/audit/events?outcome=refused").json["items"]] == ["user-remove"]
     api.who = Principal("tina", frozenset({Scope.READ}), frozenset({"contoso"}))
-    (seen,) = api.call("GET", "/audit?since=1h&until=2100-01-01").json["items"]
+    (seen,) = api.call("GET", "/audit/events?since=1h&until=2100-01-01").json["items"]
     assert (seen["organization"], seen["organizations"]) == ("contoso", 1)
-    assert api.call("GET", "/audit?organization=fabrikam").json["items"] == []
+    assert api.call("GET", "/audit/events?organization=fabrikam").json["items"] == []

@@ -88,5 +88,5 @@ def test_the_account_is_forgotten(api):
     assert api.call("GET", "/acme").json["certificates"][0]["failures"] == 1
     assert api.call("DELETE", "/acme/account").json == {"directory": NOWHERE}
     assert api.call("GET", "/acme").json["certificates"][0]["failures"] == 0
-    deed = api.accounts.deeds(OWNER)[0]
-    assert (deed.action, deed.subject) == ("certificate-acme-forget", NOWHERE)
+    event = api.accounts.audit_events(OWNER)[0]
+    assert (event.action, event.subject) == ("certificate-acme-forget", NOWHERE)

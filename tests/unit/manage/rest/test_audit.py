@@ -9,11 +9,13 @@ import pytest
 
 from gatepost.manage.access.actions import ACTIONS
 from gatepost.manage.access.principal import Principal, Role, Scope
-from gatepost.manage.access.records import Actor, DeedFilter, Outcome
-from gatepost.manage.rest import audit as deeds
+from gatepost.manage.access.records import Actor, AuditFilter, Outcome
+from gatepost.manage.rest import audit as events
 from gatepost.manage.rest.endpoint import SAFE, Endpoint, Reach
 from gatepost.manage.rest.routes import ENDPOINTS
-from gatepost.manage.use_cases.audit import AuditPlace, audit
+from gatepost.manage.use_cases.audit import ListAudit, list_audit
+from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.execution import execute
 from gatepost.pki.certificates.directories import WatchedDirectories
 from gatepost.pki.certificates.dkim_keys import made_key
 from gatepost.policy.connectors.values import DkimAlgorithm
@@ -210,7 +212,7 @@ def asked(scene, name):
 
 
 def newest(api):
-    found, _ = audit(api.gateway, api.accounts, OWNER, DeedFilter(), limit=1, before=AuditPlace())
+    found = execute(list_audit, Context(api.gateway, OWNER, lambda: api.accounts), ListAudit(limit=1)).items
     return found[0] if found else None
 
 
@@ -260,18 +262,18 @@ def test_what_was_refused_is_on_record(api):
             path = path.replace(f"{{{key}}}", "contoso" if key == "organization" else "nothing")
         refused = api.call(one.method, f"{path}?wrong=1", {} if one.body else None, headers={"if-match": "*"})
         assert refused.status == 422
-        deed = api.accounts.deeds(OWNER, DeedFilter(outcome=Outcome.REFUSED))[0]
-        told = deeds.told_of(one, {key: "contoso" if key == "organization" else "nothing" for key in one.path_names})
-        assert (deed.who, deed.address, deed.action) == ("ann", "127.0.0.1", told.action)
-        assert (deed.organization, deed.subject) == (told.organization, told.subject)
-        assert "query.wrong" in deed.detail["why"]
-    assert len(api.accounts.deeds(OWNER, limit=1000)) == len(UNSAFE)
+        event = api.accounts.audit_events(OWNER, AuditFilter(outcome=Outcome.REFUSED))[0]
+        told = events.told_of(one, {key: "contoso" if key == "organization" else "nothing" for key in one.path_names})
+        assert (event.who, event.address, event.action) == ("ann", "127.0.0.1", told.action)
+        assert (event.organization, event.subject) == (told.organization, told.subject)
+        assert "query.wrong" in event.detail["why"]
+    assert len(api.accounts.audit_events(OWNER, limit=1000)) == len(UNSAFE)
 
 
 def test_each_has_a_name_in_the_audit():
     for one in ENDPOINTS:
         if one.is_kept:
-            named = deeds.told_of(one, dict.fromkeys(one.path_names, "x")).action
+            named = events.told_of(one, dict.fromkeys(one.path_names, "x")).action
             assert named in ACTIONS
             assert named != "request", f"{one.method} {one.path} has no name of its own"
 
@@ -279,16 +281,16 @@ def test_each_has_a_name_in_the_audit():
 # ------------------------------------------------------------------------------------------------ what is kept
 
 
-def deeds_of(api):
-    return api.accounts.deeds(OWNER)
+def events_of(api):
+    return api.accounts.audit_events(OWNER)
 
 
 def test_a_switch_says_what_was_before_and_after(scene):
     api = scene.api
     api.call("POST", f"/certificates/{scene.new}/switch", {"force": "a drill"})
-    deed = deeds_of(api)[0]
-    assert (deed.action, deed.subject) == ("certificate-switch", scene.new)
-    detail = deed.detail
+    event = events_of(api)[0]
+    assert (event.action, event.subject) == ("certificate-switch", scene.new)
+    detail = event.detail
     assert (detail["before"][f"{scene.new} state"], detail["after"][f"{scene.new} state"]) == ("next", "current")
     assert (detail["before"][f"{scene.old} state"], detail["after"][f"{scene.old} state"]) == ("current", "deprecated")
     assert detail["after"][f"{scene.new} current_from"].endswith("Z")
@@ -301,9 +303,9 @@ def test_gates_that_are_closed_are_told_with_the_whole_look(scene):
     assert answer.problem == "conflict"
     assert answer.json["gates"]["certificate"]["id"] == scene.new
     assert answer.json["gates"]["findings"]
-    deed = deeds_of(scene.api)[0]
-    assert (deed.action, deed.subject, deed.outcome) == ("certificate-switch", scene.new, Outcome.REFUSED)
-    assert "gates." in deed.detail["why"]
+    event = events_of(scene.api)[0]
+    assert (event.action, event.subject, event.outcome) == ("certificate-switch", scene.new, Outcome.REFUSED)
+    assert "gates." in event.detail["why"]
 
 
 def test_no_key_is_in_it(scene):
@@ -312,21 +314,21 @@ def test_no_key_is_in_it(scene):
     scene.api.call("POST", "/certificates", {"chain": chain, "key": f"x{key}"})
     lines = [line for line in key.splitlines() if len(line) > 40 and "-----" not in line]
     assert len(lines) > 1
-    assert not [line for line in lines if line in str([one.detail for one in deeds_of(scene.api)])]
+    assert not [line for line in lines if line in str([one.detail for one in events_of(scene.api)])]
 
 
-def test_dry_runs_are_no_deeds(scene):
+def test_dry_runs_are_no_events(scene):
     api = scene.api
-    before = deeds_of(api)
+    before = events_of(api)
     assert api.call("POST", f"/certificates/{scene.new}/switch?dry_run=true", {"force": "x"}).status == 200
     assert api.call("DELETE", f"/certificates/{scene.old}?dry_run=true").problem == "conflict"
     assert api.call("POST", "/queue/actions?dry_run=true", {"action": "drop", "all": True}).status == 200
-    assert deeds_of(api) == before
+    assert events_of(api) == before
 
 
 def test_each_organization_has_its_part_of_an_action(scene):
     scene.api.call("POST", "/queue/actions", {"action": "hold", "all": True, "reason": "why"})
-    found = {one.organization: one.detail for one in deeds_of(scene.api) if one.action == "queue-hold"}
+    found = {one.organization: one.detail for one in events_of(scene.api) if one.action == "queue-hold"}
     assert found == {
         "contoso": {"reason": "why", "deliveries": 2},
         "fabrikam": {"reason": "why", "deliveries": 1},
@@ -338,7 +340,7 @@ def test_what_web_keeps_is_not_kept_twice(api):
     api.who = Principal("token x", frozenset({Scope.READ}), frozenset({"fabrikam"}))
     assert api.call("DELETE", "/certificates/x").problem == "forbidden"
     assert api.call("DELETE", "/organizations/contoso/mailboxes/x").problem == "missing"
-    assert deeds_of(api) == []
+    assert events_of(api) == []
 
 
 def thing(method="POST", **more):
@@ -352,16 +354,16 @@ def test_a_failure_is_told_apart_from_a_refusal(api_of):
 
     api = api_of(thing(handler=broken))
     assert api.call("POST", "/things").problem == "internal"
-    (deed,) = deeds_of(api)
-    assert (deed.action, deed.outcome) == ("request", Outcome.FAILED)
-    assert "swordfish" not in str(deed.detail)
+    (event,) = events_of(api)
+    assert (event.action, event.outcome) == ("request", Outcome.FAILED)
+    assert "swordfish" not in str(event.detail)
 
 
 def test_a_safe_call_is_kept_if_it_has_an_action(api_of):
     for more, count in (({}, 0), ({"action": "evidence-export"}, 1)):
         api = api_of(thing("GET", **more))
         api.call("GET", "/things")
-        assert len(deeds_of(api)) == count
+        assert len(events_of(api)) == count
 
 
 def test_an_audit_that_cannot_be_written_hides_no_success(api_of, monkeypatch, caplog):

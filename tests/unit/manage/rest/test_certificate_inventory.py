@@ -53,8 +53,8 @@ def ask(rest, query="", **body):
     return rest.call("POST", f"{REQUESTS}{query}", {"names": [NAME], **body})
 
 
-def deeds(rest):
-    return [(one.action, str(one.outcome), one.subject) for one in reversed(rest.accounts.deeds(OWNER))]
+def audit_events(rest):
+    return [(one.action, str(one.outcome), one.subject) for one in reversed(rest.accounts.audit_events(OWNER))]
 
 
 # who may ask
@@ -165,7 +165,7 @@ def test_a_key_is_made_and_stays(rest):
     rest.who = READER
     shown = rest.call("GET", f"{REQUESTS}/{made['id'].upper()}").json
     assert shown == answer.json
-    assert deeds(rest)[-1] == ("certificate-request", "done", made["id"])
+    assert audit_events(rest)[-1] == ("certificate-request", "done", made["id"])
 
 
 def test_a_dry_run_makes_none(rest):
@@ -195,7 +195,7 @@ def test_what_is_wrong_is_said_by_field(rest, body, paths):
     answer = ask(rest, **body)
     assert (answer.problem, answer.paths) == ("invalid", paths)
     assert rest.call("GET", "/certificate_inventory").json["requests"] == []
-    assert deeds(rest)[-1][:2] == ("certificate-request", "refused")
+    assert audit_events(rest)[-1][:2] == ("certificate-request", "refused")
 
 
 def test_an_organization_that_there_is_not(rest):
@@ -276,9 +276,9 @@ def test_where_changeovers_stand(rest):
     assert [one["id"] for one in item["replaces"]] == [old.id]
     assert (item["gates"]["light"], item["traffic"], item["roll_back_until"]) == ("unknown", None, None)
     assert {one["id"] for one in answer.json["certificates"]} == {old.id, new.id}
-    assert deeds(rest)[-1][:2] == ("certificate-look", "done")
-    (deed,) = rest.accounts.deeds(OWNER)[:1]
-    assert deed.detail["looked_at"] == [new.id]
+    assert audit_events(rest)[-1][:2] == ("certificate-look", "done")
+    (event,) = rest.accounts.audit_events(OWNER)[:1]
+    assert event.detail["looked_at"] == [new.id]
 
 
 def test_one_that_is_named(rest):

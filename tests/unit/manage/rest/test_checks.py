@@ -68,8 +68,8 @@ def test_a_check_that_is_done(rest, finds):
     assert answer.headers["location"] == f"/api/v1/checks/{found['id']}"
     rest.who = READER
     assert rest.call("GET", f"/checks/{found['id']}").json == found
-    (deed,) = rest.accounts.deeds(OWNER)
-    assert (deed.action, str(deed.outcome), deed.subject) == ("check-partner", "done", "b.example")
+    (event,) = rest.accounts.audit_events(OWNER)
+    assert (event.action, str(event.outcome), event.subject) == ("check-partner", "done", "b.example")
 
 
 def test_a_check_that_runs_is_waited_for_as_long_as_is_asked(rest, finds):

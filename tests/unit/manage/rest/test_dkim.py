@@ -60,7 +60,7 @@ def listed(rest, query=""):
 
 def actions(rest):
     who = Principal("olga", frozenset({Scope.OWNER}))
-    return [(one.action, str(one.outcome)) for one in rest.accounts.deeds(who)]
+    return [(one.action, str(one.outcome)) for one in rest.accounts.audit_events(who)]
 
 
 def test_a_key_is_made_and_let_sign(rest, seen):

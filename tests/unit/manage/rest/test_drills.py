@@ -31,8 +31,8 @@ def test_a_drill_is_held_stays_and_is_kept(api):
     assert api.call("GET", f"{PATH}/{state['id']}").json == state
     last = api.call("GET", LAST).json["drill"]
     assert last == state["result"] | {"recorded": True}
-    (deed,) = [one for one in api.accounts.deeds(OWNER) if one.action == "connector-drill"]
-    assert (deed.who, deed.organization) == ("token contoso", "contoso")
+    (event,) = [one for one in api.accounts.audit_events(OWNER) if one.action == "connector-drill"]
+    assert (event.who, event.organization) == ("token contoso", "contoso")
 
     api.who = READER
     assert api.call("GET", LAST).json["drill"]["sha256"] == last["sha256"]

@@ -121,8 +121,8 @@ def test_who_may_ask_about_whom(api):
 def test_it_is_on_record_without_a_certificate(api):
     chain, _ = ROOT.issue(["mail.bank.example"])
     ask(api, certificate=chain.decode())
-    (deed,) = [one for one in api.accounts.deeds(OWNER) if one.action == "explain"]
-    assert (deed.subject, deed.detail) == (ANN, {"from": BANK, "live": False})
+    (event,) = [one for one in api.accounts.audit_events(OWNER) if one.action == "explain"]
+    assert (event.subject, event.detail) == (ANN, {"from": BANK, "live": False})
 
 
 @pytest.mark.parametrize(

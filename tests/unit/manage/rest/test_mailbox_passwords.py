@@ -32,7 +32,7 @@ def test_it_is_set_and_removed_and_nowhere_to_be_seen(api, caplog):
     removed = api.call("DELETE", PATH)
     assert removed.json == {"address": "ann@contoso.example", "can_log_in": False}
     assert stored(api) is None
-    second, first = api.accounts.deeds(OWNER)
+    second, first = api.accounts.audit_events(OWNER)
     assert {one.action for one in (first, second)} == {"mailbox-password"}
     assert (first.who, first.organization, first.subject) == ("token contoso", "contoso", "ANN@contoso.example")
     assert (first.detail, second.detail) == ({}, {"removed": True})
@@ -61,5 +61,5 @@ def test_what_is_refused(api, path, body, status, paths):
     answer = api.call("PUT", path, body)
     assert (answer.status, answer.paths) == (status, paths)
     assert WORD not in answer.body.decode()
-    assert WORD not in str([one.detail for one in api.accounts.deeds(OWNER)])
+    assert WORD not in str([one.detail for one in api.accounts.audit_events(OWNER)])
     assert stored(api) is None

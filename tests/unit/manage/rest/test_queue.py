@@ -77,7 +77,7 @@ def private(api, queued):
 
 
 def reads(api):
-    return [one for one in api.accounts.deeds(OWNER, limit=100) if one.action == "queue-content"]
+    return [one for one in api.accounts.audit_events(OWNER, limit=100) if one.action == "queue-content"]
 
 
 def test_the_content_is_a_file_and_who_read_it_is_on_record(api, private):
@@ -87,10 +87,10 @@ def test_the_content_is_a_file_and_who_read_it_is_on_record(api, private):
     assert answer.headers["content-type"] == "message/rfc822"
     assert answer.headers["content-disposition"] == f'attachment; filename="{private}.eml"'
     assert answer.headers["cache-control"] == "no-store"
-    (deed,) = reads(api)
-    assert (deed.who, deed.organization, deed.subject) == ("token contoso", "contoso", private)
-    assert deed.outcome is Outcome.DONE
-    assert "merger" not in str(deed.detail)
+    (event,) = reads(api)
+    assert (event.who, event.organization, event.subject) == ("token contoso", "contoso", private)
+    assert event.outcome is Outcome.DONE
+    assert "merger" not in str(event.detail)
     api.who = OWNER
     api.call("GET", f"/queue/{private.upper()}/content")
     assert {one.organization for one in reads(api)} == {"contoso", "fabrikam"}, "mail of both was read"

@@ -46,12 +46,12 @@ def test_a_hook(api):
     ]
     given = api.call("POST", HOOKS, {"hook": "av", "message": base64.b64encode(b"Subject: private\r\n\r\n").decode()})
     assert [one["message"] for one in given.json["trials"]] == ["message"]
-    deeds = api.accounts.deeds(OWNER)
-    assert [(one.action, one.who, one.organization, one.subject) for one in deeds] == [
+    events = api.accounts.audit_events(OWNER)
+    assert [(one.action, one.who, one.organization, one.subject) for one in events] == [
         ("hook-check", "token contoso", "contoso", "av"),
         ("hook-check", "token contoso", "contoso", "AV"),
     ]
-    assert "private" not in str([one.detail for one in deeds])
+    assert "private" not in str([one.detail for one in events])
 
 
 def test_an_issuer(api):
@@ -59,9 +59,9 @@ def test_an_issuer(api):
     found = api.call("POST", ISSUERS, {"issuer": "idp", "token": SECRET}).json
     assert (found["keys"], found["token"]) == ([], None)
     assert "private_issuers" in found["failure"]
-    (deed,) = api.accounts.deeds(OWNER)
-    assert (deed.action, deed.subject) == ("issuer-check", "idp")
-    assert SECRET not in str(deed.detail)
+    (event,) = api.accounts.audit_events(OWNER)
+    assert (event.action, event.subject) == ("issuer-check", "idp")
+    assert SECRET not in str(event.detail)
 
 
 @pytest.mark.parametrize(("who", "status"), [(OTHER, 404), (READER, 403), (None, 401)])
@@ -85,7 +85,7 @@ def test_who_may_not_asks_nobody(api, who, status):
 def test_what_is_not_asked(api, path, body, status, paths):
     answer = api.call("POST", path, body)
     assert (answer.status, answer.paths) == (status, paths)
-    assert api.accounts.deeds(OWNER)[0].outcome is Outcome.REFUSED
+    assert api.accounts.audit_events(OWNER)[0].outcome is Outcome.REFUSED
 
 
 def test_trials_are_among_the_runs(api, monkeypatch):

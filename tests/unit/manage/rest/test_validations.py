@@ -24,8 +24,8 @@ def test_a_connector_is_tried_and_the_result_stays(api):
     assert state["result"]["direction"] == "inbound"
     assert begun.headers["location"] == f"/api/v1{PATH}/{state['id']}"
     assert api.call("GET", f"{PATH}/{state['id']}").json == state
-    (deed,) = [one for one in api.accounts.deeds(OWNER) if one.action == "connector-validate"]
-    assert (deed.who, deed.organization) == ("token contoso", "contoso")
+    (event,) = [one for one in api.accounts.audit_events(OWNER) if one.action == "connector-validate"]
+    assert (event.who, event.organization) == ("token contoso", "contoso")
 
 
 def test_a_client_that_would_come(api):
@@ -94,10 +94,10 @@ def test_what_is_not_stored_is_tried_of_ones_own_alone(api):
     body = {"connector": "new", "resources": {"organization": {"contoso": fields}}}
     state = api.call("POST", f"{PATH}?wait=25", body).json
     assert (state["done"], state["trouble"], state["result"]["connector"]) == (True, "", "new")
-    assert api.accounts.deeds(OWNER)[0].detail["draft"] is True
+    assert api.accounts.audit_events(OWNER)[0].detail["draft"] is True
     assert api.call("POST", PATH, {"connector": "new"}).status == 404, "it was stored nowhere"
 
     theirs = {"connector": "new", "resources": {"organization": {"fabrikam": fields}}}
     assert api.call("POST", PATH, theirs).status == 404
     assert api.call("POST", "/organizations/fabrikam/validations", theirs).status == 404
-    assert [one for one in api.accounts.deeds(OWNER, limit=9) if one.organization == "fabrikam"] == []
+    assert [one for one in api.accounts.audit_events(OWNER, limit=9) if one.organization == "fabrikam"] == []

@@ -2,111 +2,177 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.access.principal import Role, Scope
-from gatepost.manage.access.records import Actor
-from gatepost.manage.use_cases.accounts import (
-    add_token,
-    add_user,
-    deed_record,
-    open_accounts,
-    refusing,
-    session_record,
-    set_user,
-    token_record,
-    user_record,
+from gatepost.manage.access.principal import Principal, Role, Scope
+from gatepost.manage.access.records import Actor, Outcome
+from gatepost.manage.use_cases.accounts import open_accounts, refusing
+from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.own_account import (
+    AddOwnPasskey,
+    EndOwnSessions,
+    ListOwnSessions,
+    RemoveOwnPasskey,
+    SetOwnPassword,
+    add_own_passkey,
+    end_own_sessions,
+    list_own_sessions,
+    remove_own_passkey,
+    set_own_password,
 )
-from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.settings.loader import load
-from gatepost.store.changes import ConfigStore
+from gatepost.manage.use_cases.tokens import ListTokens, NewApiToken, add_token, list_tokens
+from gatepost.manage.use_cases.users import (
+    AccountChange,
+    EndUserSession,
+    ListSessions,
+    MakeSetupCode,
+    NewAccount,
+    RemovePasskey,
+    add_user,
+    end_user_session,
+    list_sessions,
+    make_setup_code,
+    remove_passkey,
+    set_user,
+)
 from gatepost.store.interface import StoreFailure
 
 WORD = "correct horse battery"
-ROOT = Actor("root")
-
-
-@pytest.fixture
-def gateway(tmp_path):
-    file = tmp_path / "gatepost.toml"
-    file.write_text(f'[server]\nhostname = "mx.gate.example"\ndata_dir = "{tmp_path}/data"\n')
-    found = Gateway(load(str(file), {}))
-    store = ConfigStore(found.data / "config.db")
-    store.apply({"organization": {"contoso": {}, "fabrikam": {}}}, author="test")
-    store.close()
-    return found
+ROOT = Principal("root", frozenset({Scope.OWNER}))
+ANN = Principal("ann", frozenset({Scope.READ}))
+OWNER = Principal("ann", frozenset({Scope.OWNER}))
+BOB = NewAccount(name="bob", role=Role.AUDITOR, password=WORD, organizations=["contoso"])
 
 
 @pytest.fixture
 def accounts(gateway):
+    with gateway.config() as store:
+        store.apply({"organization": {"contoso": {}, "fabrikam": {}}}, author="test")
     with open_accounts(gateway) as found:
-        add_user(gateway, found, "ann", role=Role.OWNER, password=WORD, by=ROOT)
         yield found
 
 
-def test_users(gateway, accounts):
-    bob = add_user(gateway, accounts, "bob", role=Role.AUDITOR, password=WORD, organizations=["contoso"], by=ROOT)
-    assert user_record(bob) == {
-        "name": "bob",
-        "role": "auditor",
-        "organizations": ["contoso"],
-        "enabled": True,
-        "created": bob.created,
-        "last_login": None,
-        "issuer": None,
-    }
-    both = set_user(gateway, accounts, "bob", organizations=["fabrikam", "contoso"], by=ROOT)
-    assert user_record(both)["organizations"] == ["contoso", "fabrikam"]
-    assert set_user(gateway, accounts, "bob", enabled=False, by=ROOT).organizations == both.organizations
-    assert set_user(gateway, accounts, "bob", organizations=None, by=ROOT).organizations is None
+@pytest.fixture
+def run(gateway, accounts):
+    """Execute a use case, as root if nobody else is named."""
+
+    def executed(case, request, principal=ROOT, **more):
+        return execute(case, Context(gateway, principal, lambda: accounts, "192.0.2.7", **more), request)
+
+    executed(add_user, NewAccount(name="ann", role=Role.OWNER, password=WORD))
+    return executed
 
 
-def test_sessions_and_deeds(accounts):
+def test_users(run):
+    made = run(add_user, BOB)
+    assert made.location == "/users/bob"
+    assert (made.value.organizations, made.value.last_login, made.value.issuer) == (["contoso"], None, None)
+    both = run(set_user, AccountChange(name="bob", organizations=["fabrikam", "contoso"]))
+    assert both.organizations == ["contoso", "fabrikam"]
+    assert run(set_user, AccountChange(name="bob", enabled=False)).organizations == both.organizations
+    assert run(set_user, AccountChange(name="bob", organizations=None)).organizations is None
+
+
+def test_sessions(run, accounts):
     secret = accounts.log_in("ann", WORD, "192.0.2.1", "Firefox")
-    session = accounts.session(secret)
-    record = session_record(session)
-    assert (record["user"], record["address"], record["agent"]) == ("ann", "192.0.2.1", "Firefox")
-    assert secret not in repr(record)
-    assert session.csrf not in repr(record)
-    newest = accounts.deeds(session.principal)[0]
-    assert deed_record(newest) == {
-        "id": newest.id, "at": newest.at, "who": "ann", "address": "192.0.2.1", "action": "log-in", "organization": "",
-        "subject": "", "outcome": "done", "detail": {},
-    }  # fmt: skip
+    (session,) = run(list_sessions, ListSessions(name="Ann")).items
+    assert (session.user, session.address, session.agent) == ("ann", "192.0.2.1", "Firefox")
+    assert secret not in repr(session)
+    ended = [run(end_user_session, EndUserSession(name="ann", session=session.id)).ended for _ in range(2)]
+    assert ended == [1, 0]
 
 
-def test_tokens(gateway, accounts):
-    secret = add_token(gateway, accounts, "t", scopes=[Scope.READ], organizations=["contoso"], by=Actor("ann", "::1"))
-    [token] = accounts.tokens()
-    assert token_record(token) == {
-        "name": "t", "scopes": ["read"], "organizations": ["contoso"], "created": token.created, "expires": None,
-        "made_by": "ann", "made_by_user": "ann", "last_used": None,
-    }  # fmt: skip
+def test_tokens(run, accounts):
+    secret = run(add_token, NewApiToken(name="T", scopes=[Scope.READ], organizations=["contoso"]), OWNER).value.token
+    (token,) = run(list_tokens, ListTokens()).items
+    assert (token.name, token.scopes, token.organizations) == ("t", [Scope.READ], ["contoso"])
+    assert (token.expires, token.last_used) == (None, None)
     assert accounts.token(secret).organizations == {"contoso"}
 
 
-def test_organizations_must_be_there(gateway, accounts):
-    acts = (
-        lambda: add_user(gateway, accounts, "b", role=Role.AUDITOR, password=WORD, organizations=["x", "y"], by=ROOT),
-        lambda: set_user(gateway, accounts, "ann", organizations=["x", "contoso", "y"], by=ROOT),
-        lambda: add_token(gateway, accounts, "t", scopes=[Scope.READ], organizations=["x", "y"], by=ROOT),
-    )
-    for act in acts:
-        with pytest.raises(Refusal) as caught:
-            act()
-        assert caught.value.kind is Kind.INPUT
-        assert [one.message for one in caught.value.errors] == [
-            f"there is no organization {name!r}; there are: contoso, fabrikam" for name in ("x", "y")
-        ]
-    assert len(accounts.users()) == 1
-    assert accounts.tokens() == []
+@pytest.mark.parametrize(
+    ("case", "request_"),
+    [
+        (add_user, NewAccount(name="b", role=Role.AUDITOR, password=WORD, organizations=["x", "y"])),
+        (set_user, AccountChange(name="ann", organizations=["x", "contoso", "y"])),
+        (add_token, NewApiToken(name="t", scopes=[Scope.READ], organizations=["x", "y"])),
+    ],
+)
+def test_organizations_must_be_there(run, accounts, case, request_):
+    with pytest.raises(Refusal) as caught:
+        run(case, request_)
+    assert caught.value.kind is Kind.INPUT
+    assert [one.message for one in caught.value.errors] == [
+        f"there is no organization {name!r}; there are: contoso, fabrikam" for name in ("x", "y")
+    ]
+    newest = accounts.audit_events(ROOT)[0]
+    assert (newest.action, newest.subject, newest.outcome) == (case.action, request_.name, Outcome.REFUSED)
+    assert set(newest.detail) == {"why"}
+    assert (len(accounts.users()), accounts.tokens()) == (1, [])
+
+
+def test_ones_own_account_is_for_whoever_is_logged_in(run, accounts):
+    first, second = (accounts.log_in("ann", WORD, "192.0.2.1", "Firefox") for _ in range(2))
+    ids = [one.id for one in run(list_own_sessions, ListOwnSessions(), ANN).items]
+    assert run(end_own_sessions, EndOwnSessions(sessions=[*ids[:1], 4711]), ANN).ended == 1
+    assert [accounts.session(one) is None for one in (first, second)] == [False, True]
+    started = run(set_own_password, SetOwnPassword(password=f"{WORD} new", agent="Firefox"), ANN)
+    assert accounts.session(first) is None
+    assert accounts.session(started.secret).user.name == "ann"
+    assert started.secret not in repr(started)
+    made = run(add_own_passkey, AddOwnPasskey(id=b"1", name="phone", public_key=b"k", sign_count=0), ANN)
+    assert made.name == "phone"
+    assert run(remove_own_passkey, RemoveOwnPasskey(passkey=b"1"), ANN).name == "phone"
+
+
+@pytest.mark.parametrize(
+    ("case", "request_"),
+    [
+        (set_own_password, SetOwnPassword(password="short")),
+        (remove_own_passkey, RemoveOwnPasskey(passkey=b"2")),
+        (add_own_passkey, AddOwnPasskey(id=b"", name="", public_key=b"", sign_count=0)),
+    ],
+)
+def test_what_is_refused_of_ones_own_is_recorded_by_ones_name(run, accounts, case, request_):
+    with pytest.raises(Refusal):
+        run(case, request_, ANN)
+    newest = accounts.audit_events(ROOT)[0]
+    assert (newest.who, newest.action, newest.subject, newest.outcome) == ("ann", case.action, "ann", Outcome.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("case", "request_"),
+    [
+        (add_own_passkey, AddOwnPasskey(id=b"1", name="phone", public_key=b"k", sign_count=0)),
+        (remove_own_passkey, RemoveOwnPasskey(passkey=b"1")),
+        (remove_passkey, RemovePasskey(name="ann", passkey=b"1")),
+        (add_user, BOB),
+        (set_user, AccountChange(name="ann", enabled=False)),
+    ],
+)
+def test_a_session_must_be_confirmed(run, case, request_):
+    with pytest.raises(Refusal) as caught:
+        run(case, request_, is_confirmed=False)
+    assert caught.value.kind is Kind.FORBIDDEN
+
+
+def test_an_owner_removes_the_passkey_of_another(run):
+    run(add_own_passkey, AddOwnPasskey(id=b"1", name="phone", public_key=b"k", sign_count=0), ANN)
+    assert run(remove_passkey, RemovePasskey(name="ann", passkey=b"1")).name == "phone"
+
+
+def test_a_setup_code_is_for_a_gateway_without_an_owner(run):
+    with pytest.raises(Refusal) as caught:
+        run(make_setup_code, MakeSetupCode())
+    assert caught.value.kind is Kind.CONFLICT
 
 
 @pytest.mark.parametrize(
     ("act", "kind"),
     [
-        (lambda accounts: accounts.remove_user("eve", by=ROOT), Kind.MISSING),
-        (lambda accounts: accounts.remove_user("ann", by=ROOT), Kind.CONFLICT),
-        (lambda accounts: accounts.set_user("ann", password="short", by=ROOT), Kind.INPUT),
+        (lambda accounts: accounts.remove_user("eve", by=Actor("root")), Kind.MISSING),
+        (lambda accounts: accounts.set_user("eve", enabled=False, by=Actor("root")), Kind.MISSING),
+        (lambda accounts: accounts.set_user("ann", password="short", by=Actor("root")), Kind.INPUT),
     ],
 )
 def test_errors_become_refusals(accounts, act, kind):
@@ -117,6 +183,7 @@ def test_errors_become_refusals(accounts, act, kind):
 
 
 def test_what_cannot_be_read_is_a_refusal(gateway):
+    gateway.data.mkdir()
     (gateway.data / "access.db").write_bytes(b"no database" * 1000)
     with pytest.raises(Refusal) as caught, open_accounts(gateway):
         pytest.fail("it opened")

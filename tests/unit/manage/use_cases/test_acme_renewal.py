@@ -134,7 +134,7 @@ def test_what_was_asked_for_is_on_record(centre, accounts):
     renewed(centre, accounts=accounts, name=HOST, staging="https://127.0.0.1:2/x")
     with pytest.raises(Refusal):
         renewed(centre, accounts=accounts, name="b.example")
-    refused, trial, nothing, failed = accounts.deeds(ANN)
+    refused, trial, nothing, failed = accounts.audit_events(ANN)
     assert {one.action for one in (refused, trial, nothing, failed)} == {"certificate-renew"}
     assert (failed.outcome, failed.subject) == (Outcome.FAILED, HOST)
     assert failed.detail["result"].startswith(f"{NOWHERE} cannot be reached")

@@ -6,15 +6,9 @@ import pytest
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Role, Scope
-from gatepost.manage.access.records import Actor, DeedFilter, Outcome
-from gatepost.manage.use_cases.audit import (
-    AuditPlace,
-    audit,
-    audit_entry_record,
-    deed,
-    deed_differences,
-    every_entry,
-)
+from gatepost.manage.access.records import Actor, Outcome
+from gatepost.manage.use_cases.audit import ListAudit, ShowAuditEvent, differences, get_audit_event, list_audit
+from gatepost.manage.use_cases.client import LocalClient, every
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 
 EVERYBODY = Principal("ann", frozenset(Scope))
@@ -24,7 +18,7 @@ ROOT = Actor("root")
 
 @pytest.fixture
 def accounts(gateway):
-    """Ten deeds and ten versions, one by one."""
+    """Ten audit events and ten versions, one by one."""
     with closing(Accounts(gateway.data / "access.db")) as found:
         for number in range(10):
             found.record(ROOT, "queue-drop", organization="contoso" if number % 2 else "", subject=str(number))
@@ -35,68 +29,86 @@ def accounts(gateway):
         yield found
 
 
-def test_deeds_and_changes_are_one_list_by_time(gateway, accounts):
-    found = list(every_entry(gateway, accounts, EVERYBODY, DeedFilter()))
-    assert [(one.version or one.deed, bool(one.version)) for one in found] == [
+def listed(gateway, principal=EVERYBODY, **wanted):
+    return list(every(LocalClient(gateway, principal).call, list_audit, ListAudit(**wanted)))
+
+
+def test_events_and_changes_are_one_list_by_time(gateway, accounts):
+    found = listed(gateway)
+    assert [(one.version or one.event, bool(one.version)) for one in found] == [
         (number, is_change) for number in range(10, 0, -1) for is_change in (True, False)
     ]
-    newest = audit_entry_record(found[0])
-    assert (newest["organization"], newest["organizations"], newest["subject"]) == ("", 2, "version 10")
-    assert newest["detail"] == {"note": "note 9"}
+    newest = found[0]
+    assert (newest.organization, newest.organizations, newest.subject) == ("", 2, "version 10")
+    assert (newest.event, newest.detail) == (None, {"note": "note 9"})
     assert (found[2].organization, found[2].who, found[2].outcome) == ("fabrikam", "ann", Outcome.DONE)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 19, 20, 50])
 def test_pages_repeat_and_hide_nothing(gateway, accounts, limit):
-    place, found = AuditPlace(), []
-    while place is not None:
-        page, place = audit(gateway, accounts, EVERYBODY, DeedFilter(), limit=limit, before=place)
-        assert 0 < len(page) <= limit
-        found += page
-    assert found == list(every_entry(gateway, accounts, EVERYBODY, DeedFilter()))
+    client, found, after = LocalClient(gateway, EVERYBODY), [], ""
+    while after is not None:
+        page = client.call(list_audit, ListAudit(limit=limit, after=after))
+        assert 0 < len(page.items) <= limit
+        found += page.items
+        after = page.after
+    assert found == listed(gateway)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "deeds", "changes"),
+    ("wanted", "events", "changes"),
     [
-        (DeedFilter(action="change"), 0, 10),
-        (DeedFilter(action="queue-drop"), 10, 0),
-        (DeedFilter(outcome=Outcome.REFUSED), 0, 0),
-        (DeedFilter(outcome=Outcome.DONE), 10, 10),
-        (DeedFilter(organization="contoso"), 5, 5),
-        (DeedFilter(organization=""), 5, 0),
-        (DeedFilter(who="ann"), 0, 10),
-        (DeedFilter(since=4e9), 0, 0),
-        (DeedFilter(until=1.0), 0, 0),
+        ({"action": "change"}, 0, 10),
+        ({"action": "queue-drop"}, 10, 0),
+        ({"outcome": Outcome.REFUSED}, 0, 0),
+        ({"outcome": Outcome.DONE}, 10, 10),
+        ({"organization": "contoso"}, 5, 5),
+        ({"organization": ""}, 5, 0),
+        ({"who": "ann"}, 0, 10),
+        ({"subject": "3"}, 1, 0),
+        ({"since": "2100-01-01"}, 0, 0),
+        ({"until": "1970-01-02"}, 0, 0),
+        ({"changes": False}, 10, 0),
+        ({"changes": False, "before": 4}, 3, 0),
     ],
 )
-def test_what_is_asked_for(gateway, accounts, wanted, deeds, changes):
-    found = list(every_entry(gateway, accounts, EVERYBODY, wanted))
-    assert (sum(1 for one in found if one.deed), sum(1 for one in found if one.version)) == (deeds, changes)
+def test_what_is_asked_for(gateway, accounts, wanted, events, changes):
+    found = listed(gateway, **wanted)
+    assert (sum(1 for one in found if one.event), sum(1 for one in found if one.version)) == (events, changes)
+
+
+@pytest.mark.parametrize("field", ["since", "until", "after"])
+def test_what_cannot_be_read(gateway, accounts, field):
+    with pytest.raises(Refusal) as refused:
+        LocalClient(gateway, EVERYBODY).call(list_audit, ListAudit(**{field: "soon"}))
+    assert [one.path for one in refused.value.errors] == [field]
 
 
 def test_who_sees_some_organizations_sees_no_more(gateway, accounts):
-    found = list(every_entry(gateway, accounts, TINA, DeedFilter()))
+    found = listed(gateway, TINA)
     assert {one.organization for one in found} == {"contoso"}
     assert {one.organizations for one in found if one.version} == {1}
-    assert list(every_entry(gateway, accounts, TINA, DeedFilter(organization="fabrikam"))) == []
+    assert listed(gateway, TINA, organization="fabrikam") == []
 
 
-def test_one_deed_as_far_as_one_sees(accounts):
-    assert deed(accounts, EVERYBODY, 3).subject == "2"
-    assert deed(accounts, TINA, 2).subject == "1"
-    for who, number in ((TINA, 3), (EVERYBODY, 11), (EVERYBODY, 0), (EVERYBODY, 2**70)):
+def test_one_event_as_far_as_one_sees(gateway, accounts):
+    def event(principal, number):
+        return LocalClient(gateway, principal).call(get_audit_event, ShowAuditEvent(event=number))
+
+    assert event(EVERYBODY, 3).subject == "2"
+    assert event(TINA, 2).subject == "1"
+    for principal, number in ((TINA, 3), (EVERYBODY, 11), (EVERYBODY, 0), (EVERYBODY, 2**62)):
         with pytest.raises(Refusal) as refused:
-            deed(accounts, who, number)
+            event(principal, number)
         assert refused.value.kind is Kind.MISSING
 
 
-def test_what_a_deed_changed(accounts):
+def test_what_an_event_changed(gateway, accounts):
     accounts.add_user("tom", Role.OPERATOR, "correct horse battery", by=ROOT)
     accounts.set_user("tom", role=Role.AUDITOR, by=ROOT)
     accounts.remove_user("tom", by=ROOT)
-    removed, changed, added, other = accounts.deeds(EVERYBODY, limit=4)
-    assert [str(one) for one in deed_differences(changed)] == ['~ role: "operator" -> "auditor"']
-    assert {one.sign for one in deed_differences(added)} == {"+"}
-    assert {one.sign for one in deed_differences(removed)} == {"-"}
-    assert deed_differences(other) == []
+    removed, changed, added, other = listed(gateway, changes=False)[:4]
+    assert [str(one) for one in differences(changed)] == ['~ role: "operator" -> "auditor"']
+    assert {one.sign for one in differences(added)} == {"+"}
+    assert {one.sign for one in differences(removed)} == {"-"}
+    assert differences(other) == []

@@ -120,9 +120,9 @@ def test_it_is_kept_and_recorded(base, accounts):
         with pytest.raises(Refusal) as refused:
             shown(base, state.id, who, organization)
         assert refused.value.kind is Kind.MISSING
-    (deed,) = accounts.deeds(OWNER)
-    assert (deed.action, deed.organization, deed.subject) == ("connector-drill", "contoso", state.connector)
-    assert deed.detail == {"outcome": "failed", "sha256": state.held.sha256}
+    (event,) = accounts.audit_events(OWNER)
+    assert (event.action, event.organization, event.subject) == ("connector-drill", "contoso", state.connector)
+    assert event.detail == {"outcome": "failed", "sha256": state.held.sha256}
 
 
 def test_one_that_cannot_be_held_says_why(base, accounts, monkeypatch):
@@ -134,7 +134,7 @@ def test_one_that_cannot_be_held_says_why(base, accounts, monkeypatch):
     with pytest.raises(Refusal, match="outbound connector 'Both' of contoso: the machine is busy") as refused:
         _ = state.held
     assert refused.value.kind is Kind.UNREADABLE
-    assert accounts.deeds(OWNER)[0].detail == {"outcome": "not held"}
+    assert accounts.audit_events(OWNER)[0].detail == {"outcome": "not held"}
 
 
 def test_what_was_changed_is_not_believed(base):

@@ -66,13 +66,16 @@ def run(gateway, accounts):
 
 
 def events(accounts):
-    return [(one.action, one.organization, one.subject, one.outcome, dict(one.detail)) for one in accounts.deeds(OWNER)]
+    return [
+        (one.action, one.organization, one.subject, one.outcome, dict(one.detail))
+        for one in accounts.audit_events(OWNER)
+    ]
 
 
 def test_a_success_is_recorded_with_who_and_where(run, accounts):
     assert run(declared(), TENANT) == Poked("x")
     assert events(accounts) == [("queue-hold", "contoso", "x", Outcome.DONE, {})]
-    (event,) = accounts.deeds(OWNER)
+    (event,) = accounts.audit_events(OWNER)
     assert (event.who, event.address) == ("tim", "192.0.2.1")
 
 

@@ -63,8 +63,8 @@ def validated(base, who=OWNER, watch=lambda _: None, **fields):
     return follow(started(base, who, **fields), lambda identity: shown(base, identity, who), watch)
 
 
-def deeds(accounts):
-    return [one for one in accounts.deeds(OWNER) if one.action == "connector-validate"]
+def audit_events(accounts):
+    return [one for one in accounts.audit_events(OWNER) if one.action == "connector-validate"]
 
 
 def test_it_shows_its_tasks_is_kept_and_recorded(base, accounts):
@@ -77,9 +77,9 @@ def test_it_shows_its_tasks_is_kept_and_recorded(base, accounts):
     assert job.version > 3, "resolving, connecting, and the end"
     chosen = choose_connector(base.directory().resources, "bank-out")
     assert last_validation(base, chosen) == state.record
-    (deed,) = deeds(accounts)
-    assert (deed.who, deed.organization, deed.subject) == ("ann", "contoso", chosen.label)
-    assert deed.detail == {"outcome": "not-validated", "draft": False}
+    (event,) = audit_events(accounts)
+    assert (event.who, event.organization, event.subject) == ("ann", "contoso", chosen.label)
+    assert event.detail == {"outcome": "not-validated", "draft": False}
 
 
 def test_who_sees_the_organization_sees_it(base):
@@ -104,7 +104,10 @@ def test_what_cannot_be_tried_is_refused_at_once_or_ends_it(base, accounts):
         started(base, recipients=["bob"], wait=20.0)
     assert [error.path for error in refused.value.errors] == ["recipients"]
     outbound = "outbound connector 'bank-out' of contoso"
-    assert [(one.outcome, one.subject) for one in deeds(accounts)] == [("refused", outbound), ("refused", outbound)]
+    assert [(one.outcome, one.subject) for one in audit_events(accounts)] == [
+        ("refused", outbound),
+        ("refused", outbound),
+    ]
     state = validated(base, recipients=["bob"])
     assert state.trouble.startswith("recipients: 'bob' is not a mail address")
     with pytest.raises(Refusal) as refused:
@@ -121,8 +124,8 @@ def test_one_that_takes_too_long_says_so(base, accounts, monkeypatch):
     with pytest.raises(Refusal, match="not done after 180 seconds") as refused:
         _ = state.record
     assert refused.value.kind is Kind.UNREADABLE
-    (deed,) = deeds(accounts)
-    assert deed.detail["outcome"] == "stopped"
+    (event,) = audit_events(accounts)
+    assert event.detail["outcome"] == "stopped"
 
 
 def test_what_is_not_stored_is_not_kept(base):
@@ -143,4 +146,4 @@ def test_a_connector_of_others_is_not_there(base, accounts):
     with pytest.raises(Refusal) as refused:
         started(base, STRANGER)
     assert refused.value.kind is Kind.MISSING
-    assert deeds(accounts) == [], "whoever asks in a loop must not fill the audit"
+    assert audit_events(accounts) == [], "whoever asks in a loop must not fill the audit"

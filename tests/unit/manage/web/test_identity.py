@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Role, Scope
-from gatepost.manage.access.records import Actor, DeedFilter, Outcome
+from gatepost.manage.access.records import Actor, AuditFilter, Outcome
 from gatepost.manage.web.forms import FormBody
 from gatepost.manage.web.identity import COOKIE, Identity, is_open
 from gatepost.manage.web.record import Record
@@ -106,9 +106,9 @@ def test_a_change_comes_from_a_page_of_ours(ask, app, accounts, secret, headers,
     paths = ["/queue/actions", "/login", "/api/v1/x"]
     statuses = [ask(app, path, "POST", headers=headers | token | cookie(secret), state={}).status for path in paths]
     assert statuses == [200 if taken else 403] * 3
-    deeds = accounts.deeds(accounts.user("ann").principal, DeedFilter(action="request"))
+    events = accounts.audit_events(accounts.user("ann").principal, AuditFilter(action="request"))
     refused = [] if taken else [(f"POST {path}", Outcome.REFUSED) for path in reversed(paths)]
-    assert [(deed.subject, deed.outcome) for deed in deeds] == refused
+    assert [(event.subject, event.outcome) for event in events] == refused
 
 
 @pytest.mark.parametrize("field", [True, False])

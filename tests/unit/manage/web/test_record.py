@@ -31,8 +31,8 @@ def tried(accounts):
 
         recording = app or Record(answer, accounts=accounts)
         assert ask(recording, "/x", "POST", client=client, state={}).status == status
-        deeds = accounts.deeds(accounts.user("ann").principal)
-        found = [one for one in deeds if one.action == "request"]
+        events = accounts.audit_events(accounts.user("ann").principal)
+        found = [one for one in events if one.action == "request"]
         return [(one.who, one.address, one.subject, one.outcome, one.detail["why"]) for one in found]
 
     return tried
@@ -67,8 +67,8 @@ def test_a_path_into_an_organization_that_is_not_seen_is_on_record(ask, accounts
         await send({"type": "http.response.body", "body": b""})
 
     ask(Record(answer, accounts=accounts), "/connectors/contoso", state={})
-    deeds = [one for one in accounts.deeds(accounts.user("ann").principal) if one.action == "request"]
-    assert [(one.who, one.organization) for one in deeds] == ([("tina", "")] if kept else [])
+    events = [one for one in accounts.audit_events(accounts.user("ann").principal) if one.action == "request"]
+    assert [(one.who, one.organization) for one in events] == ([("tina", "")] if kept else [])
 
 
 def test_unknown_tokens_are_kept_once_a_minute_for_each_address(ask, tried, accounts, monkeypatch):
@@ -102,7 +102,7 @@ def test_the_same_refusal_is_kept_once_a_minute_and_others_at_once(ask, accounts
     for path, later in asked:
         now[0] += later
         assert ask(app, path, "POST", client="192.0.2.1", state={}).status == 403
-    kept = [(one.subject, one.detail["why"]) for one in accounts.deeds(accounts.user("ann").principal)[:-1]]
+    kept = [(one.subject, one.detail["why"]) for one in accounts.audit_events(accounts.user("ann").principal)[:-1]]
     assert kept == [("POST /a", "why"), ("POST /a", "other"), ("POST /b", "why"), ("POST /a", "why")]
 
 

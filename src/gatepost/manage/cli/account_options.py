@@ -1,0 +1,19 @@
+"""What `gatepost user` and `token` share: their exit codes, and how organizations are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+CODES = (
+    "Exit codes: 0 done, 1 its state does not allow it, 2 wrong input, with every error by field, 3 not readable or "
+    "writable."
+)
+
+
+def organizations_text(names: Sequence[str] | None) -> str:
+    """For a table: "(all)" is the whole gateway."""
+    return "(all)" if names is None else ", ".join(names)

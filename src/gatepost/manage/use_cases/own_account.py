@@ -1,0 +1,156 @@
+"""One's own account: the password, sessions and passkeys of whoever is logged in. Only pages have it.
+
+The page has proved who the person is (`requires_reauth`, or the present password).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gatepost.manage.access.records import Passkey
+from gatepost.manage.use_cases.accounts import refusing
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.users import (
+    AccountSession,
+    PasskeyNamed,
+    Password,
+    SessionsEnded,
+    session_shown,
+)
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.context import Context
+
+
+class SetOwnPassword(msgspec.Struct, kw_only=True):
+    """password: 12 to 1000 characters. agent: what the browser is."""
+
+    password: Password
+    agent: str = ""
+
+
+class SessionStarted(msgspec.Struct):
+    """secret: of the session, for a cookie."""
+
+    secret: str
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return "SessionStarted()"
+
+
+@use_case(
+    scope=None,
+    visibility=Visibility.SEEN,
+    tag="users",
+    action="user-set",
+    self_audited=True,
+    pages=("/account/password",),
+)
+def set_own_password(context: Context, request: SetOwnPassword) -> SessionStarted:
+    """Change one's own password, which ends all of one's sessions but the one that begins."""
+    name = context.principal.name
+    context.audit.describe(subject=name)
+    with refusing():
+        user = context.accounts.set_user(name, password=request.password, by=context.actor)
+        return SessionStarted(context.accounts.start_session(user, context.address, request.agent))
+
+
+class ListOwnSessions(msgspec.Struct, kw_only=True):
+    """All of them."""
+
+
+@use_case(
+    scope=None,
+    visibility=Visibility.SEEN,
+    tag="users",
+    pages=("/account", "/account/password", "/account/sessions"),
+)
+def list_own_sessions(context: Context, request: ListOwnSessions) -> Items[AccountSession]:  # noqa: ARG001 - all
+    """Where one is logged in."""
+    with refusing():
+        return Items([session_shown(one) for one in context.accounts.sessions_of(context.principal.name)])
+
+
+class EndOwnSessions(msgspec.Struct, kw_only=True):
+    """sessions: their ids."""
+
+    sessions: list[int]
+
+
+@use_case(
+    scope=None,
+    visibility=Visibility.SEEN,
+    tag="users",
+    action="session-end",
+    self_audited=True,
+    pages=("/account/sessions",),
+)
+def end_own_sessions(context: Context, request: EndOwnSessions) -> SessionsEnded:
+    """End sessions of one's own."""
+    name = context.principal.name
+    context.audit.describe(subject=name)
+    with refusing():
+        ended = [context.accounts.end_session_of(name, one, by=context.actor) for one in request.sessions]
+    return SessionsEnded(sum(ended))
+
+
+class AddOwnPasskey(msgspec.Struct, kw_only=True):
+    """What an authenticator made, which the page has verified. id: the authenticator's. public_key: COSE (RFC 9052)."""
+
+    id: bytes
+    name: str
+    public_key: bytes
+    sign_count: int
+
+
+@use_case(
+    scope=None,
+    visibility=Visibility.SEEN,
+    tag="users",
+    requires_reauth=True,
+    action="passkey-add",
+    self_audited=True,
+    pages=("/account/passkeys",),
+)
+def add_own_passkey(context: Context, request: AddOwnPasskey) -> PasskeyNamed:
+    """Keep a passkey with which one logs in."""
+    name = context.principal.name
+    context.audit.describe(subject=name)
+    made = Passkey(request.id, name, request.name, request.public_key, request.sign_count, 0.0, 0.0)
+    with refusing():
+        return PasskeyNamed(context.accounts.add_passkey(made, by=context.actor).name)
+
+
+class RemoveOwnPasskey(msgspec.Struct, kw_only=True):
+    """passkey: the authenticator's id."""
+
+    passkey: bytes
+
+
+@use_case(
+    scope=None,
+    visibility=Visibility.SEEN,
+    tag="users",
+    requires_reauth=True,
+    action="passkey-remove",
+    self_audited=True,
+    pages=("/account/passkeys/remove",),
+)
+def remove_own_passkey(context: Context, request: RemoveOwnPasskey) -> PasskeyNamed:
+    """Remove a passkey of one's own."""
+    name = context.principal.name
+    context.audit.describe(subject=name)
+    with refusing():
+        return PasskeyNamed(context.accounts.remove_passkey(name, request.passkey, by=context.actor).name)
+
+
+USE_CASES = (
+    set_own_password,
+    list_own_sessions,
+    end_own_sessions,
+    add_own_passkey,
+    remove_own_passkey,
+)

@@ -1,0 +1,172 @@
+"""API tokens, for owners. A token's secret is in the result that made it, and in no other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access import token_rows
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.records import AccountError
+from gatepost.manage.use_cases.accounts import (
+    KnownName,
+    NewName,
+    Organizations,
+    ShortText,
+    demand_organizations,
+    names_of,
+    organizations_option,
+    refusing,
+)
+from gatepost.manage.use_cases.declaration import Cli, Items, Reply, Visibility, use_case
+from gatepost.manage.use_cases.paging import Paging, page_of
+from gatepost.manage.use_cases.times import ahead, read_time
+
+if TYPE_CHECKING:
+    from gatepost.manage.access.records import Token
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.policy.connectors.errors import FieldError
+
+
+class ApiToken(msgspec.Struct):
+    """A token without its secret. made_by_user: with whom it ends; null was made on the command line."""
+
+    name: str
+    scopes: list[Scope]
+    organizations: list[str] | None
+    created: float
+    expires: float | None
+    made_by: str
+    made_by_user: str | None
+    last_used: float | None
+
+
+class ListTokens(Paging, kw_only=True):
+    """All of them, by name."""
+
+
+@use_case(
+    "GET /tokens",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="tokens",
+    commands=("token list",),
+    pages=(
+        "/tokens",
+        "/tokens/{name}/remove",
+        "/users/{name}",
+        "/users/{name}/passkeys",
+        "/users/{name}/password",
+        "/users/{name}/remove",
+        "/users/{name}/sessions",
+    ),
+)
+def list_tokens(context: Context, request: ListTokens) -> Items[ApiToken]:
+    """The API tokens."""
+    with refusing():
+        tokens = context.accounts.tokens()
+    return page_of(tokens, lambda one: one.name, request, _shown)
+
+
+class NewApiToken(msgspec.Struct, kw_only=True):
+    """A token to be made. organizations: null is the whole gateway. expires: "90d" or a date; null is never.
+
+    One that is made with a token has no more than that one, and ends no later.
+    """
+
+    name: NewName
+    scopes: Annotated[list[Scope], Meta(max_length=20), Cli(option="scope", help="What it may do; several times.")]
+    organizations: Annotated[Organizations | None, organizations_option("the whole gateway")] = None
+    expires: Annotated[ShortText | None, Cli(help="When it ends: 90d, or a date. Without it never.")] = None
+
+
+class ApiTokenMade(msgspec.Struct):
+    """The secret of a token, which cannot be had again."""
+
+    name: str
+    token: str
+
+
+@use_case(
+    "POST /tokens",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="tokens",
+    status=201,
+    requires_reauth=True,
+    action="token-add",
+    self_audited=True,
+    commands=("token add",),
+    pages=("/tokens/-/add",),
+)
+def add_token(context: Context, request: NewApiToken) -> Reply[ApiTokenMade]:
+    """Add an API token."""
+    context.audit.describe(subject=request.name)
+    expires = None if request.expires is None else read_time(ahead, "expires", request.expires)
+    demand_organizations(context, request.organizations)
+    with refusing():
+        secret = context.accounts.add_token(
+            request.name,
+            request.scopes,
+            organizations=request.organizations,
+            expires=expires,
+            by=context.actor,
+        )
+    return Reply(ApiTokenMade(request.name.strip().lower(), secret))
+
+
+def new_token_errors(request: NewApiToken) -> tuple[FieldError, ...]:
+    """What is wrong with the fields of a new token, for a form that has other errors, too."""
+    try:
+        token_rows.drafted(request.name, request.scopes, None, None, 0.0)
+    except AccountError as error:
+        return error.errors
+    return ()
+
+
+class RemoveToken(msgspec.Struct, kw_only=True):
+    """Which one."""
+
+    name: KnownName
+
+
+class ApiTokenRemoved(msgspec.Struct):
+    """A token that is refused from now on."""
+
+    name: str
+
+
+@use_case(
+    "DELETE /tokens/{name}",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="tokens",
+    requires_reauth=True,
+    action="token-remove",
+    self_audited=True,
+    commands=("token remove",),
+    pages=("/tokens/{name}/remove",),
+)
+def remove_token(context: Context, request: RemoveToken) -> ApiTokenRemoved:
+    """Remove an API token."""
+    with refusing():
+        context.accounts.remove_token(request.name, by=context.actor)
+    return ApiTokenRemoved(request.name.lower())
+
+
+def _shown(token: Token) -> ApiToken:
+    return ApiToken(
+        token.name,
+        sorted(token.scopes),
+        names_of(token.organizations),
+        token.created,
+        token.expires,
+        token.made_by,
+        token.maker or None,
+        token.last_used or None,
+    )
+
+
+USE_CASES = (list_tokens, add_token, remove_token)

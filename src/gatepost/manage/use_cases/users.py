@@ -1,0 +1,388 @@
+"""Users of the admin centre and their sessions, for owners.
+
+A change that was made is recorded with it, in one transaction (`manage.access.accounts`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from gatepost.manage.access import user_rows
+from gatepost.manage.access.principal import Role, Scope
+from gatepost.manage.access.records import KEEP, AccountError
+from gatepost.manage.use_cases.accounts import (
+    KnownName,
+    NewName,
+    Organizations,
+    demand_organizations,
+    names_of,
+    organizations_option,
+    refusing,
+)
+from gatepost.manage.use_cases.declaration import Items, Reply, Visibility, use_case
+from gatepost.manage.use_cases.paging import Paging, page_of
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+
+if TYPE_CHECKING:
+    from gatepost.manage.access.records import Session, User
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.policy.connectors.errors import FieldError
+
+
+type Password = Annotated[str, Meta(max_length=2000)]
+
+
+class Account(msgspec.Struct):
+    """A user. Times: seconds since 1970, null is never. organizations: null is the whole gateway.
+
+    issuer: of OpenID Connect, where the user logs in; null has a password here.
+    """
+
+    name: str
+    role: Role
+    organizations: list[str] | None
+    enabled: bool
+    created: float
+    last_login: float | None
+    issuer: str | None
+
+
+class AccountSession(msgspec.Struct):
+    """Where a user is logged in. Times: seconds since 1970."""
+
+    id: int
+    user: str
+    created: float
+    last_seen: float
+    address: str
+    agent: str
+
+
+class ListUsers(Paging, kw_only=True):
+    """All of them, by name."""
+
+
+@use_case(
+    "GET /users",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="users",
+    commands=("user list",),
+    pages=("/users",),
+)
+def list_users(context: Context, request: ListUsers) -> Items[Account]:
+    """The users."""
+    with refusing():
+        users = context.accounts.users()
+    return page_of(users, lambda one: one.name, request, _account)
+
+
+class NewAccount(msgspec.Struct, kw_only=True):
+    """A user to be made. password: 12 to 1000 characters. organizations: null is the whole gateway."""
+
+    name: NewName
+    role: Annotated[Role, Meta(description="What it may do.")]
+    password: Password
+    organizations: Annotated[Organizations | None, organizations_option("the whole gateway")] = None
+
+
+@use_case(
+    "POST /users",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="users",
+    status=201,
+    requires_reauth=True,
+    action="user-add",
+    self_audited=True,
+    commands=("user add",),
+    pages=("/users/-/add",),
+)
+def add_user(context: Context, request: NewAccount) -> Reply[Account]:
+    """Add a user."""
+    context.audit.describe(subject=request.name)
+    demand_organizations(context, request.organizations)
+    with refusing():
+        user = context.accounts.add_user(
+            request.name,
+            request.role,
+            request.password,
+            organizations=request.organizations,
+            by=context.actor,
+        )
+    return Reply(_account(user), location=f"/users/{user.name}")
+
+
+def new_user_errors(request: NewAccount) -> tuple[FieldError, ...]:
+    """What is wrong with the fields of a new user, for a form that has other errors, too."""
+    try:
+        user_rows.drafted(request.name, request.role, request.password, None)
+    except AccountError as error:
+        return error.errors
+    return ()
+
+
+class ShowUser(msgspec.Struct, kw_only=True):
+    """One of them."""
+
+    name: KnownName
+
+
+@use_case(
+    "GET /users/{name}",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="users",
+    pages=(
+        "/users/{name}",
+        "/users/{name}/passkeys",
+        "/users/{name}/password",
+        "/users/{name}/remove",
+        "/users/{name}/sessions",
+    ),
+)
+def get_user(context: Context, request: ShowUser) -> Account:
+    """A user."""
+    return _account(_known(context, request.name))
+
+
+class AccountChange(msgspec.Struct, kw_only=True):
+    """What becomes different; what is left out stays. organizations: null is the whole gateway."""
+
+    name: KnownName
+    role: Annotated[Role, Meta(description="What it may do.")] | UnsetType = UNSET
+    organizations: Annotated[Organizations | UnsetType | None, organizations_option("what it has")] = UNSET
+    enabled: bool | UnsetType = UNSET
+    password: Password | UnsetType = UNSET
+
+
+@use_case(
+    "PATCH /users/{name}",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="users",
+    requires_reauth=True,
+    action="user-set",
+    self_audited=True,
+    commands=("user set",),
+    pages=("/users/{name}", "/users/{name}/password"),
+)
+def set_user(context: Context, request: AccountChange) -> Account:
+    """Change a user, whose sessions end."""
+    organizations = request.organizations
+    if isinstance(organizations, list):
+        demand_organizations(context, organizations)
+    with refusing():
+        user = context.accounts.set_user(
+            request.name,
+            role=_given(request.role),
+            organizations=KEEP if isinstance(organizations, UnsetType) else organizations,
+            enabled=_given(request.enabled),
+            password=_given(request.password),
+            by=context.actor,
+        )
+    return _account(user)
+
+
+class RemoveUser(msgspec.Struct, kw_only=True):
+    """Which one."""
+
+    name: KnownName
+
+
+class AccountRemoved(msgspec.Struct):
+    """A user that was removed, and the tokens that ended with it."""
+
+    name: str
+    tokens: list[str]
+
+
+@use_case(
+    "DELETE /users/{name}",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="users",
+    requires_reauth=True,
+    action="user-remove",
+    self_audited=True,
+    commands=("user remove",),
+    pages=("/users/{name}/remove",),
+)
+def remove_user(context: Context, request: RemoveUser) -> AccountRemoved:
+    """Remove a user, its sessions and its tokens."""
+    with refusing():
+        return AccountRemoved(request.name.lower(), context.accounts.remove_user(request.name, by=context.actor))
+
+
+class ListSessions(Paging, kw_only=True):
+    """Those of one user."""
+
+    name: KnownName
+
+
+@use_case(
+    "GET /users/{name}/sessions",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="users",
+    commands=("user sessions",),
+    pages=("/users/{name}", "/users/{name}/passkeys", "/users/{name}/password", "/users/{name}/sessions"),
+)
+def list_sessions(context: Context, request: ListSessions) -> Items[AccountSession]:
+    """Where a user is logged in."""
+    user = _known(context, request.name)
+    with refusing():
+        sessions = context.accounts.sessions_of(user.name)
+    return page_of(sessions, lambda one: str(one.id), request, session_shown)
+
+
+class EndSessions(msgspec.Struct, kw_only=True):
+    """Of whom."""
+
+    name: KnownName
+
+
+class SessionsEnded(msgspec.Struct):
+    """How many."""
+
+    ended: int
+
+
+@use_case(
+    "DELETE /users/{name}/sessions",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="users",
+    requires_reauth=True,
+    action="session-end",
+    self_audited=True,
+    commands=("user sessions",),
+    pages=("/users/{name}/sessions",),
+)
+def end_sessions(context: Context, request: EndSessions) -> SessionsEnded:
+    """Log a user out everywhere."""
+    user = _known(context, request.name)
+    with refusing():
+        return SessionsEnded(context.accounts.end_sessions_of(user.name, by=context.actor))
+
+
+class EndUserSession(msgspec.Struct, kw_only=True):
+    """session: its id."""
+
+    name: KnownName
+    session: int
+
+
+@use_case(
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="users",
+    requires_reauth=True,
+    action="session-end",
+    self_audited=True,
+    pages=("/users/{name}/sessions",),
+)
+def end_user_session(context: Context, request: EndUserSession) -> SessionsEnded:
+    """End one session of a user."""
+    context.audit.describe(subject=request.name)
+    with refusing():
+        ended = context.accounts.end_session_of(request.name, request.session, by=context.actor)
+    return SessionsEnded(int(ended))
+
+
+class RemovePasskey(msgspec.Struct, kw_only=True):
+    """passkey: the authenticator's id."""
+
+    name: KnownName
+    passkey: bytes
+
+
+class PasskeyNamed(msgspec.Struct):
+    """A passkey that was made or removed."""
+
+    name: str
+
+
+@use_case(
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="users",
+    requires_reauth=True,
+    action="passkey-remove",
+    self_audited=True,
+    pages=("/users/{name}/passkeys",),
+)
+def remove_passkey(context: Context, request: RemovePasskey) -> PasskeyNamed:
+    """Remove a passkey of a user."""
+    context.audit.describe(subject=request.name)
+    with refusing():
+        return PasskeyNamed(context.accounts.remove_passkey(request.name, request.passkey, by=context.actor).name)
+
+
+class MakeSetupCode(msgspec.Struct, kw_only=True):
+    """Nothing to choose."""
+
+
+class SetupCode(msgspec.Struct):
+    """code: makes the first owner, once, within 30 minutes."""
+
+    code: str
+
+
+@use_case(scope=Scope.OWNER, visibility=Visibility.GATEWAY, tag="users", commands=("user setup",))
+def make_setup_code(context: Context, request: MakeSetupCode) -> SetupCode:  # noqa: ARG001 - there is nothing to choose
+    """Make a new one-time code for the first owner.
+
+    One that was given out before ends.
+    """
+    with refusing():
+        return SetupCode(context.accounts.setup_code())
+
+
+def session_shown(session: Session) -> AccountSession:
+    """No secret is in it."""
+    return AccountSession(
+        session.id, session.user.name, session.created, session.last_seen, session.address, session.agent
+    )
+
+
+def _account(user: User) -> Account:
+    return Account(
+        user.name,
+        user.role,
+        names_of(user.organizations),
+        user.enabled,
+        user.created,
+        user.last_login or None,
+        user.issuer or None,
+    )
+
+
+def _known(context: Context, name: str) -> User:
+    """Raises Refusal (MISSING)."""
+    with refusing():
+        user = context.accounts.user(name)
+    if user is None:
+        raise Refusal(Kind.MISSING, f"there is no user {name[:100]!r}; `gatepost user list` has them")
+    return user
+
+
+def _given[T](value: T | UnsetType) -> T | None:
+    return None if isinstance(value, UnsetType) else value
+
+
+USE_CASES = (
+    list_users,
+    add_user,
+    get_user,
+    set_user,
+    remove_user,
+    list_sessions,
+    end_sessions,
+    end_user_session,
+    remove_passkey,
+    make_setup_code,
+)
