@@ -17,11 +17,13 @@ from gatepost import __version__
 from gatepost.manage.remote.connection import BLANK, PREFIX, Connection
 from gatepost.manage.use_cases.declaration import DOCUMENT, File, Items, Reply
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.request_values import plain
 
 if TYPE_CHECKING:
     from gatepost.manage.remote.address import Address
     from gatepost.manage.remote.connection import Answer
     from gatepost.manage.use_cases.declaration import UseCase
+    from gatepost.policy.connectors.directory import Directory
 
 
 _BRACES = re.compile(r"\{(\w+)(:path)?\}")
@@ -38,6 +40,12 @@ class RemoteClient:
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+    def directory(self) -> Directory:
+        """See `Client`."""
+        from gatepost.manage.remote.resources import fetched_directory  # noqa: PLC0415 - mail needs no resources
+
+        return fetched_directory(self._connection)
 
     def call[R: msgspec.Struct, A](
         self, case: UseCase[R, A], request: R, *, dry_run: bool = False, expected: int | None = None
@@ -65,7 +73,7 @@ class RemoteClient:
 
 def _given(request: msgspec.Struct) -> dict[str, tuple[str, Any]]:
     """(name in JSON, value) of each field that has not its default, by name."""
-    values = msgspec.to_builtins(request)
+    values = plain(request)
     given = {}
     for one in msgspec.structs.fields(request):
         value = values[one.encode_name]

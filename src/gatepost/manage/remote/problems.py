@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Kind, Overtaken, Refusal
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -33,10 +33,6 @@ _REDIRECTS: Final = range(300, 400)
 _TYPES: Final = "application/problem+json"
 
 
-class Overtaken(Refusal):
-    """The version that a change was made from is not in force any more."""
-
-
 def refusal_of(url: str, status: int, headers: Mapping[str, str], content: bytes) -> Refusal:
     """The refusal that an answer is; control characters in its texts are "?". headers: by lower-case names."""
     if status in _REDIRECTS:
@@ -49,7 +45,7 @@ def refusal_of(url: str, status: int, headers: Mapping[str, str], content: bytes
     detail = _harmless(str(document.get("detail") or document.get("title") or f"it answers {status}"))
     errors = _errors(document.get("errors"))
     if status == _PRECONDITION:
-        return Overtaken(Kind.CONFLICT, detail, errors)
+        return Overtaken(detail, errors)
     kind = _kind(document.get("refusal")) or _KINDS.get(status, Kind.UNREADABLE)
     if kind in {Kind.FORBIDDEN, Kind.UNREADABLE}:
         detail = f"{url}: {detail}{_later(headers)}"

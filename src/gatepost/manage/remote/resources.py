@@ -12,12 +12,11 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from gatepost.manage.remote.problems import Overtaken
 from gatepost.manage.remote.times import time_text
 from gatepost.manage.use_cases.change import NOTHING, TRIES, Wish, outcome_of
 from gatepost.manage.use_cases.choice import choose_organization, choose_part, owner_of
 from gatepost.manage.use_cases.gateway import Gateway
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Kind, Overtaken, Refusal
 from gatepost.manage.use_cases.resources import domain_of, organization_set, part_added, part_removed, part_set
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.errors import ResourceErrors
@@ -38,6 +37,18 @@ if TYPE_CHECKING:
 _PLURALS = {"mailbox": "mailboxes"}
 
 
+def fetched_directory(connection: Connection) -> Directory:
+    """The resources of another gateway. Raises Refusal."""
+    answer = connection.get("/resources")
+    try:
+        # How wide a network may be was checked there, against the settings there.
+        found = parse({"organization": answer.value["organization"]}, prefixes=PrefixLimits(0, 0))
+    except ResourceErrors as errors:
+        text = f"{connection.url}: its resources cannot be used by this version of the command: {errors}"
+        raise Refusal(Kind.UNREADABLE, text) from errors
+    return Directory(found, int(answer.etag.strip('"').removeprefix("v")))
+
+
 class FetchedGateway(Gateway):
     """A gateway of which we have the resources, and nothing else: no settings, and no files."""
 
@@ -45,14 +56,7 @@ class FetchedGateway(Gateway):
         answer = connection.get("/resources")
         self.etag = answer.etag
         self.tables: dict[str, dict[str, Any]] = answer.value["organization"]
-        version = int(answer.etag.strip('"').removeprefix("v"))
-        try:
-            # How wide a network may be was checked there, against the settings there.
-            found = parse({"organization": self.tables}, prefixes=PrefixLimits(0, 0))
-        except ResourceErrors as errors:
-            text = f"{connection.url}: its resources cannot be used by this version of the command: {errors}"
-            raise Refusal(Kind.UNREADABLE, text) from errors
-        self._found = Directory(found, version)
+        self._found = fetched_directory(connection)
 
     def directory(self) -> Directory:
         """As they were when they were fetched."""

@@ -23,7 +23,7 @@ from gatepost.manage.use_cases.differences import changes_of, changes_record, di
 from gatepost.manage.use_cases.domain_proof import pending_notes
 from gatepost.manage.use_cases.granting import granting
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Kind, Overtaken, Refusal
 from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
@@ -288,7 +288,7 @@ def _pending(store: ConfigStore, who: Principal, made: _Made) -> Iterator[str]:
 
 def _overtaken(version: int, expected: int) -> Refusal:
     text = f"the configuration is at version {version}, not {expected}: look again, then change it"
-    return Refusal(Kind.CONFLICT, text)
+    return Overtaken(text)
 
 
 # ------------------------------------------------------------------------------------------------ what is said of it

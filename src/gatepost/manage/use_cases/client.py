@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from gatepost.manage.use_cases.choice import visible
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.paging import MAX_ITEMS
+from gatepost.policy.connectors.directory import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,9 @@ class Client(Protocol):
         Raises Refusal.
         """
 
+    def directory(self) -> Directory:
+        """The resources in force, as far as the caller sees them: to find what a name means. Raises Refusal."""
+
     def close(self) -> None:
         """End the connection, and close what was opened."""
 
@@ -50,6 +55,13 @@ class LocalClient:
         """See `Client`."""
         context = Context(self._gateway, self._principal, self._open, dry_run=dry_run, expected=expected)
         return execute(case, context, request)
+
+    def directory(self) -> Directory:
+        """See `Client`."""
+        found = self._gateway.directory()
+        if self._principal.is_of_gateway:
+            return found
+        return Directory(visible(found.resources, self._principal), found.version)
 
     def close(self) -> None:
         """See `Client`."""

@@ -62,6 +62,13 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
         return f"{self.text} ({' or '.join(map(named, self.options))})" if self.options else self.text
 
 
+class Overtaken(Refusal):
+    """The version that a change was made from is not in force any more."""
+
+    def __init__(self, text: str, errors: Iterable[FieldError] = ()) -> None:
+        super().__init__(Kind.CONFLICT, text, errors)
+
+
 class Busy(Refusal):
     """Too much of the kind is under way, in this process or of who asks: the same may be done a little later.
 

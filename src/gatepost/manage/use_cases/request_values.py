@@ -5,6 +5,7 @@ msgspec ends at the first error; here each field is converted by itself. Used by
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,7 @@ _TYPES: Final = {
 }
 _WORDS = re.compile(r"[\w-]+(\|[\w-]+)+")
 _DAY: Final = r"\d{4}-\d{2}-\d{2}"
+_NOT_JSON: Final = (dt.datetime, dt.date, dt.time)
 
 
 class WrongFields(Exception):  # noqa: N818 - it is several errors, and says so
@@ -65,7 +67,13 @@ def body_value[T: msgspec.Struct](kind: type[T], given: Mapping[str, Any]) -> T:
 
 def checked[T: msgspec.Struct](request: T) -> T:
     """A request that was built in Python, within the limits of its type. Raises WrongFields."""
-    return _converted(type(request), msgspec.to_builtins(request), "", [], strict=True)
+    return _converted(type(request), plain(request), "", [], strict=True)
+
+
+def plain(request: msgspec.Struct) -> dict[str, Any]:
+    """The fields as JSON has them, by name. Times, which TOML has and JSON has not, stay in a `Document` as they are."""
+    values: dict[str, Any] = msgspec.to_builtins(request, builtin_types=_NOT_JSON)
+    return values
 
 
 def limits(kind: type[msgspec.Struct]) -> dict[str, int]:
