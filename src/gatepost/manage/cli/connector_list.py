@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from gatepost.manage.cli.chosen import connector_options
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import SHOW_CODES
 from gatepost.manage.cli.part_view import show_part, view_options
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.choice import choose_connector
-from gatepost.manage.use_cases.connectors import ConnectorSelection, connector_record, connectors
-from gatepost.manage.use_cases.resources import seen
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.connectors import ListConnectors, connector_record, list_connectors
 from gatepost.manage.use_cases.times import stamp as moment
 
 _COLUMNS = ("status", "direction", "name", "organization", "from", "to", "domains", "demands", "validated")
@@ -25,13 +25,15 @@ _COLUMNS = ("status", "direction", "name", "organization", "from", "to", "domain
 @click.option("--direction", type=click.Choice(["inbound", "outbound"]), help="Only these.")
 @config_option
 @json_option
-def list_(organization: str, direction: str | None, config: str | None, as_json: bool) -> None:
+def list_(
+    organization: str, direction: Literal["inbound", "outbound"] | None, config: str | None, as_json: bool
+) -> None:
     """Connectors: whom they stand between, what they demand, and how the last `connector validate` ended.
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
     """
-    selection = ConnectorSelection(organization, direction=direction or "")
-    rows = [connector_record(row) for row in door(config)(connectors, selection).rows]
+    request = ListConnectors(organization=organization, direction=direction or "")
+    rows = [connector_record(one) for one in every(client(config), list_connectors, request)]
     if as_json:
         print_json(rows)
     else:
@@ -47,7 +49,7 @@ def list_(organization: str, direction: str | None, config: str | None, as_json:
 @json_option
 def show(name: str, organization: str, direction: str | None, config: str | None, **form: Any) -> None:
     """One connector."""
-    show_part(choose_connector(door(config)(seen), name, organization, direction).part, **form)
+    show_part(choose_connector(client(config).directory().resources, name, organization, direction).part, **form)
 
 
 def _validated(row: dict[str, Any]) -> str:

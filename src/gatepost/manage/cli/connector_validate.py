@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import textwrap
-import time
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -16,13 +15,14 @@ import click
 from gatepost.analysis.checks.tasks import Outcome, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
 from gatepost.manage.cli.chosen import connector_options
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.door import door
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.resources import applied, read_document
 from gatepost.manage.cli.tables import print_dialogue, print_json, printable
 from gatepost.manage.cli.times import MOMENT
-from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resource_cases import ApplyResources
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.validation import MOST_PEM, Trial
 from gatepost.manage.use_cases.validation_runs import Wanted, validated
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.analysis.checks.tasks import Task
-    from gatepost.manage.cli.door import Door
 
 
 _MARKS = {
@@ -150,7 +149,7 @@ def validate(
     """
     verbose: bool = asked.pop("verbose")
     asked_there = door(config)
-    document = None if draft is None else _draft(asked_there, draft)
+    document = None if draft is None else _draft(config, draft)
     wanted = Wanted(name, organization, direction, _Asked(**asked).trial, document)
     try:
         record = asked_there(validated, wanted, _progress)
@@ -167,10 +166,11 @@ def validate(
     sys.exit(_STATUS[Outcome(record["outcome"])])
 
 
-def _draft(door: Door, file: Path) -> dict[str, Any]:
+def _draft(config: str | None, file: Path) -> dict[str, Any]:
     """The organizations of a file, which can be applied; ends the command with every error if they cannot."""
     document = read_document(file)
-    print_warnings(applied(file, door, Wish(author(), dry_run=True, since=time.time()), document), standing=True)
+    request = ApplyResources(document=document, since="")
+    print_warnings(applied(file, client(config), request, dry_run=True), standing=True)
     return document
 
 

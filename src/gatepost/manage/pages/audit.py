@@ -16,7 +16,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import DeedFilter, Outcome
 from gatepost.manage.pages import places
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import accounts_of, gateway_of, not_there, who
+from gatepost.manage.pages.guard import accounts_of, context_of, gateway_of, not_there, who
 from gatepost.manage.pages.pages import render
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.values import cut
@@ -29,7 +29,8 @@ from gatepost.manage.use_cases.audit import (
     deed_differences,
     every_entry,
 )
-from gatepost.manage.use_cases.history import version_changes, version_record
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.history import GetVersion, get_version
 from gatepost.manage.use_cases.times import moment
 
 if TYPE_CHECKING:
@@ -116,10 +117,11 @@ def _deed(request: Request) -> Response:
 
 
 def _version(request: Request) -> Response:
-    change, changes = version_changes(gateway_of(request), who(request), _number(request))
+    change = execute(get_version, context_of(request), GetVersion(version=str(_number(request))))
     if request.query_params.get("format") == "json":
-        return JSONResponse(version_record(change, changes))
-    return render(request, "accounts/version.html", change=change, changes=_shown(changes[:_SHOWN]), total=len(changes))
+        return JSONResponse(msgspec.to_builtins(change))
+    changes = _shown(change.changes[:_SHOWN])
+    return render(request, "accounts/version.html", change=change, changes=changes, total=len(change.changes))
 
 
 def _number(request: Request) -> int:

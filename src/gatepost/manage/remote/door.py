@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
 
 
-OF_RESOURCES: Final = frozenset(
-    {"listings.domains", "listings.mailboxes", "listings.organizations", "resources.organization", "resources.part",
-     "resources.seen"}
-)  # fmt: skip
+OF_RESOURCES: Final = frozenset({"resources.seen"})
 """Functions of `administration` that read resources and nothing else."""
 
 _EVERYTHING = Principal("", frozenset({Scope.OWNER}))  # what the token does not see was not fetched

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases import alarms, status
+from gatepost.manage.use_cases import (
+    alarms,
+    connectors,
+    dkim,
+    dkim_changes,
+    domain_verification,
+    history,
+    mailbox_passwords,
+    part_cases,
+    resource_cases,
+    status,
+    ungranted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,4 +27,13 @@ if TYPE_CHECKING:
 USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *status.USE_CASES,
     *alarms.USE_CASES,
+    *resource_cases.USE_CASES,
+    *history.USE_CASES,
+    *part_cases.USE_CASES,
+    *domain_verification.USE_CASES,
+    *ungranted.USE_CASES,
+    *mailbox_passwords.USE_CASES,
+    *connectors.USE_CASES,
+    *dkim.USE_CASES,
+    *dkim_changes.USE_CASES,
 )

@@ -6,23 +6,30 @@ Used by lists and pages. One page of many thousand connectors costs what its row
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
 
 from gatepost.analysis.checks.records import VALIDATIONS, kept_when, last, record_path
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.choice import chosen_organizations, visible
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.manage.use_cases.verdicts import recent_verdicts
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
 from gatepost.policy.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.choice import Chosen
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.pages import Page
     from gatepost.policy.connectors.records import Organization
@@ -50,13 +57,30 @@ class ConnectorSelection(Selection):
     sort: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectorRow:
-    """A connector.
+class ListConnectors(Paging, kw_only=True):
+    """Which connectors; empty fields match all."""
 
-    status: "enabled", "rehearsal" or "disabled". mode: "enforce" or "rehearse". sender, receiver: whom it stands
-    between. domains: whose mail it holds for. demands: in words. validated: how the last validation ended, with "at"
-    (seconds since 1970), "outcome" and "configuration" (a version), None if it never was.
+    organization: Annotated[str, Meta(max_length=1000, description="Only of this one.")] = ""
+    direction: Annotated[
+        Literal["", "inbound", "outbound"],
+        Meta(description="Only these; empty for both."),
+    ] = ""
+    status: Annotated[Literal["", "enabled", "rehearsal", "disabled"], Meta(description="Only those.")] = ""
+    q: Annotated[str, Meta(max_length=1000, description="What the name or a domain holds, in any case.")] = ""
+
+
+class ConnectorValidated(msgspec.Struct):
+    """How the last validation ended. at: seconds since 1970. configuration: the version that was tried."""
+
+    at: float | None
+    outcome: str | None
+    configuration: int | None
+
+
+class ConnectorEntry(msgspec.Struct):
+    """A connector: whom it stands between, whose mail it holds for, what it demands, how it was validated last.
+
+    status: enabled, rehearsal or disabled. mode: enforce or rehearse. validated: null if it never was.
     """
 
     status: str
@@ -64,14 +88,34 @@ class ConnectorRow:
     name: str
     organization: str
     mode: str
-    sender: str
-    receiver: str
+    sender: str = msgspec.field(name="from")
+    receiver: str = msgspec.field(name="to")
     domains: list[str]
     demands: list[str]
-    validated: dict[str, Any] | None
+    validated: ConnectorValidated | None
 
 
-def connectors(gateway: Gateway, who: Principal, selection: ConnectorSelection | None = None) -> Page[ConnectorRow]:
+@use_case(
+    "GET /connectors",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="connectors",
+    versioned=True,
+    may_404=True,
+    commands=("connector list",),
+)
+def list_connectors(context: Context, request: ListConnectors) -> Items[ConnectorEntry]:
+    """Connectors of all organizations: what they demand, how they were validated."""
+    selection = ConnectorSelection(request.organization, request.q, direction=request.direction, status=request.status)
+    found = connectors(context.gateway, context.principal, selection)
+
+    def identity(one: ConnectorEntry) -> str:
+        return f"{one.direction} {one.organization} {one.name}"
+
+    return page_of(found.rows, identity, request, lambda one: one, found.version)
+
+
+def connectors(gateway: Gateway, who: Principal, selection: ConnectorSelection | None = None) -> Page[ConnectorEntry]:
     """Connectors in the order that is wanted, else of their organizations, inbound ones first.
 
     Raises Refusal (MISSING) if there is no such organization. By verdicts it waits for the trace to be counted.
@@ -84,12 +128,12 @@ def connectors(gateway: Gateway, who: Principal, selection: ConnectorSelection |
     return page.holding(rows)
 
 
-def connector_row(gateway: Gateway, chosen: Chosen) -> ConnectorRow:
+def connector_row(gateway: Gateway, chosen: Chosen) -> ConnectorEntry:
     """The row of one connector, as lists have it."""
     return _row(gateway.data, chosen.organization, chosen.direction, chosen.connector)
 
 
-def connector_record(row: ConnectorRow) -> dict[str, Any]:
+def connector_record(row: ConnectorEntry) -> dict[str, Any]:
     """For machines, as `gatepost connector list --json` has it."""
     return {
         "status": row.status,
@@ -100,7 +144,7 @@ def connector_record(row: ConnectorRow) -> dict[str, Any]:
         "to": row.receiver,
         "domains": ", ".join(row.domains),
         "demands": ", ".join(row.demands),
-        "validated": row.validated,
+        "validated": None if row.validated is None else msgspec.structs.asdict(row.validated),
     }
 
 
@@ -161,10 +205,10 @@ SORTS: Final = (*_BY, "validated", "verdicts")
 """By what connectors can be put in order: columns of a row, the time of the last validation, failed and passed mail."""
 
 
-def _row(data: Path, owner: Organization, direction: str, one: Connector) -> ConnectorRow:
+def _row(data: Path, owner: Organization, direction: str, one: Connector) -> ConnectorEntry:
     sender, receiver = _ends((owner, direction, one))
     validated = last(record_path(data, VALIDATIONS, owner.name, direction, one.name))
-    return ConnectorRow(
+    return ConnectorEntry(
         status=_status(one),
         direction=direction,
         name=one.name,
@@ -174,8 +218,12 @@ def _row(data: Path, owner: Organization, direction: str, one: Connector) -> Con
         receiver=receiver,
         domains=_scope(one),
         demands=_demands(one),
-        validated=validated and {key: validated.get(key) for key in ("at", "outcome", "configuration")},
+        validated=_validated(validated) if validated else None,
     )
+
+
+def _validated(record: Mapping[str, Any]) -> ConnectorValidated:
+    return ConnectorValidated(record.get("at"), record.get("outcome"), record.get("configuration"))
 
 
 def _status(connector: Connector) -> str:
@@ -226,3 +274,6 @@ def _outbound_demands(connector: OutboundConnector) -> list[str]:
         connector.sign is ContentProtection.SMIME and "signed (S/MIME)",
     ]
     return [text for text in found if text]
+
+
+USE_CASES = (list_connectors,)

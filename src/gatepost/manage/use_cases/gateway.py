@@ -7,7 +7,6 @@ it on a thread from an event loop.
 
 from __future__ import annotations
 
-import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import RLock
@@ -25,7 +24,6 @@ from gatepost.manage.use_cases.verdicts import TraceVerdicts
 from gatepost.manage.use_cases.verifying import Verifying
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS
-from gatepost.policy.logins.throttle import Throttle
 from gatepost.store.changes import ConfigStore
 from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
@@ -45,10 +43,9 @@ class Gateway:
     """settings: of the server. data: its data directory.
 
     verdicts, counts, hours: what its connectors did, and how mail was protected, by the trace. verifying: of its
-    evidence log. renewing: its certificates, by ACME. behind: answers that take
-    longer than a page may. gates: turns at looking at those of a changeover. proofs, proof_lookups: turns at
-    looking up TXT records that prove domains, and how often one was. sights: what the DNS was seen to say of our own
-    domains. listening: its listeners. resolving: its nameservers.
+    evidence log. renewing: its certificates, by ACME. behind: answers that take longer than a page may. gates: turns at
+    looking at those of a changeover. sights: what the DNS was seen to say of our own domains. listening: its listeners.
+    resolving: its nameservers.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -58,8 +55,6 @@ class Gateway:
         self.listening = Listening(settings)
         self.resolving = Resolving(settings)
         self.gates = ConcurrencyLimit(4, 2, "other looks at gates are under way: look again when one of them has ended")
-        self.proofs = ConcurrencyLimit(4, 1, "other domains are being looked up: try again when that has ended")
-        self.proof_lookups = Throttle(time.monotonic, free=5, longest=300.0)
         self.sights = Sights()
         self.counts = ReportCounts(self.data / "trace")
         self.hours = TraceHours(self.data / "trace")

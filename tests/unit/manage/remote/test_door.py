@@ -10,7 +10,7 @@ import pytest
 import gatepost.manage.remote
 from gatepost.manage.remote.address import Address
 from gatepost.manage.remote.door import OF_RESOURCES, RemoteDoor
-from gatepost.manage.use_cases import listings, status
+from gatepost.manage.use_cases import status
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import seen
 
@@ -62,7 +62,6 @@ def test_functions_of_resources_exist(name):
 
 def test_what_reads_resources_reads_what_was_fetched(door, there):
     assert door(seen) == seen(there.api.gateway, OWNER)
-    assert door(listings.mailboxes) == listings.mailboxes(there.api.gateway, OWNER)
 
 
 def test_what_has_no_counterpart_is_refused(door):
