@@ -10,9 +10,13 @@ import click
 import pytest
 
 from gatepost.manage.cli import main
+from gatepost.manage.pages.connector import DIRECTIONS
+from gatepost.manage.pages.kinds import KindPage
 from gatepost.manage.pages.routes import ROUTES
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.catalogue import USE_CASES
+from gatepost.manage.use_cases.part_cases import PARTS
+from gatepost.manage.use_cases.parts import INBOUND, KINDS, OUTBOUND, PartKind
 
 CASES = {one.name: one for one in USE_CASES}
 
@@ -34,20 +38,44 @@ def names_of(code):
             yield from names_of(one)
 
 
-def used_by(function):
+CONNECTORS = (INBOUND, OUTBOUND)
+VERBS = ("add", "set", "put", "remove")  # of the table PARTS, which has the use cases of each kind
+
+
+def kinds_of(place, function, name=""):
+    """The kinds of parts that a command or page is about, where it takes its use cases from PARTS."""
+    if place.startswith(("connector ", "/connectors")):
+        return [KINDS[f"{name}_connector"]] if name in DIRECTIONS else CONNECTORS
+    found = []
+    while isinstance(function, partial):
+        found += [page.kind for page in function.keywords.values() if isinstance(page, KindPage)]
+        function = function.func
+    cells = (cell.cell_contents for cell in inspect.unwrap(function).__closure__ or ())
+    return [*found, *(one for one in cells if isinstance(one, PartKind))]
+
+
+def used_by(function, kinds=()):
     """The use cases that a function, or one that it calls in the same interface, speaks of."""
     used, seen, left = set(), set(), [function]
     while left:
-        one = inspect.unwrap(left.pop())
+        one = left.pop()
         while isinstance(one, partial):
+            left += [each for value in one.keywords.values() if isinstance(value, tuple) for each in value]
             one = one.func
+        one = inspect.unwrap(one)
         if not isinstance(one, FunctionType) or one in seen:
             continue
         seen.add(one)
         cells = [cell.cell_contents for cell in one.__closure__ or ()]
         left += [value for value in cells if isinstance(value, FunctionType | partial)]
-        for name in names_of(one.__code__):
+        names = set(names_of(one.__code__))
+        spoken = [*kinds, *(known for name in names if isinstance(known := one.__globals__.get(name), PartKind))]
+        if "PARTS" in names:
+            used |= {getattr(PARTS[kind.key], verb).name for kind in spoken for verb in VERBS if verb in names}
+        for name in names:
             known = one.__globals__.get(name)
+            if isinstance(known, dict):
+                left += [value for value in known.values() if isinstance(value, FunctionType)]
             if name in CASES and (known is None or known is CASES[name]):
                 used.add(name)
             elif isinstance(known, FunctionType) and known.__module__.startswith(
@@ -62,14 +90,14 @@ def used_by(function):
 def found(functions):
     """{use case: where it is used}."""
     places = {name: set() for name in CASES}
-    for place, function in functions:
-        for name in used_by(function):
-            places[name].add(place)
+    for place, function, *name in functions:
+        for used in used_by(function, kinds_of(place, function, *name)):
+            places[used].add(place)
     return places
 
 
 COMMANDS = found(commands(main))
-PAGES = found((one.path, one.endpoint) for one in ROUTES)
+PAGES = found((one.path, one.endpoint, one.name) for one in ROUTES)
 
 
 @pytest.mark.parametrize("name", CASES)

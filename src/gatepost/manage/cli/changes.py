@@ -8,19 +8,18 @@ import click
 
 from gatepost.manage.cli.blast_radius import print_radius
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.change import outcome_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.change import Outcome
+    from gatepost.manage.use_cases.changing import ChangeOutcome
     from gatepost.manage.use_cases.differences import FieldChange
 
 
 _OLD_WARNINGS = 20
 
 
-def report(outcome: Outcome, *, as_json: bool, standing: bool = False) -> None:
+def report(outcome: ChangeOutcome, *, as_json: bool, standing: bool = False) -> None:
     """Print what changed, or would and what that would do, and the version that is in force now.
 
     standing: also what was to be thought about before the change.
@@ -29,12 +28,12 @@ def report(outcome: Outcome, *, as_json: bool, standing: bool = False) -> None:
     for text in outcome.notes:
         click.echo(f"note: {text}", err=True)
     if as_json:
-        print_json(outcome_record(outcome))
+        print_json(outcome)
         return
     print_changes(outcome.changes)
-    if outcome.radius is not None:
+    if (radius := outcome.radius) is not None:
         click.echo("")
-        print_radius(outcome.radius)
+        print_radius(radius)
         click.echo("")
     if not outcome.changes:
         click.echo(f"nothing to change; version {outcome.version} is in force")
@@ -50,7 +49,7 @@ def print_changes(changes: Sequence[FieldChange]) -> None:
         click.echo(printable(change))
 
 
-def print_warnings(outcome: Outcome, *, standing: bool) -> None:
+def print_warnings(outcome: ChangeOutcome, *, standing: bool) -> None:
     """What to think about because of a change, and with standing also what was so before."""
     for text in outcome.warnings:
         click.echo(f"warning: {text}", err=True)

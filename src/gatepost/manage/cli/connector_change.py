@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from gatepost.manage.cli.chosen import connector_options
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.edit import Asked, change_options, edit
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.edit import Asked, change_options, edit, part_added, part_removed, part_set
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, WORDS_HELP
 from gatepost.manage.use_cases.choice import choose_connector
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
-from gatepost.manage.use_cases.resources import PartName, add_part, remove_part, seen, set_part
+from gatepost.manage.use_cases.resources import PartName
 
 _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 
@@ -33,9 +33,10 @@ _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 @change_options
 @config_option
 @json_option
-def add(direction: str, name: str, words: tuple[str, ...], organization: str, **asked: Any) -> None:
+def add(direction: str, name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
     """A new connector."""
-    edit(Asked(**asked), add_part, PartName(_KINDS[direction], organization, name), words)
+    asked = Asked(**given)
+    edit(asked, part_added(asked, PartName(_KINDS[direction], organization, name), words))
 
 
 @click.command(
@@ -48,10 +49,10 @@ def add(direction: str, name: str, words: tuple[str, ...], organization: str, **
 @change_options
 @config_option
 @json_option
-def set_(name: str, words: tuple[str, ...], organization: str, direction: str | None, **asked: Any) -> None:
+def set_(name: str, words: tuple[str, ...], organization: str, direction: str | None, **given: Any) -> None:
     """Other fields."""
-    wanted = Asked(**asked)
-    edit(wanted, set_part, _chosen(wanted, name, organization, direction), words)
+    asked = Asked(**given)
+    edit(asked, part_set(asked, _chosen(asked, name, organization, direction), words))
 
 
 @click.command(
@@ -63,13 +64,13 @@ def set_(name: str, words: tuple[str, ...], organization: str, direction: str | 
 @change_options
 @config_option
 @json_option
-def remove(name: str, organization: str, direction: str | None, **asked: Any) -> None:
+def remove(name: str, organization: str, direction: str | None, **given: Any) -> None:
     """No more connector."""
-    wanted = Asked(**asked)
-    edit(wanted, remove_part, _chosen(wanted, name, organization, direction))
+    asked = Asked(**given)
+    edit(asked, part_removed(asked, _chosen(asked, name, organization, direction)))
 
 
 def _chosen(asked: Asked, name: str, organization: str, direction: str | None) -> PartName:
     """Which of the two kinds is meant, and whose."""
-    part = choose_connector(door(asked.config)(seen), name, organization, direction).part
+    part = choose_connector(client(asked.config).directory().resources, name, organization, direction).part
     return PartName(part.kind, part.organization.name, part.name)

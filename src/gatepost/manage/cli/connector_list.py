@@ -52,4 +52,4 @@ def show(name: str, organization: str, direction: str | None, config: str | None
 
 def _validated(row: dict[str, Any]) -> str:
     found = row["validated"]
-    return f"{found.outcome} {moment(found.at or 0)}" if found else "never"
+    return f"{found['outcome']} {moment(found['at'] or 0)}" if found else "never"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import textwrap
-import time
 from itertools import groupby
 from pathlib import Path
 from shutil import get_terminal_size
@@ -17,15 +16,14 @@ from gatepost.analysis.checks.tasks import Outcome, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
 from gatepost.manage.cli.chosen import connector_options
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.resources import applied, read_document
 from gatepost.manage.cli.tables import print_dialogue, print_json, printable
-from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.choice import choose_connector
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resource_cases import ApplyResources
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.validation import MOST_PEM
 from gatepost.manage.use_cases.validation_runs import (
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gatepost.analysis.checks.tasks import Task
-    from gatepost.manage.cli.door import Door
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.validation_runs import Record, ValidationState
 
@@ -105,7 +102,7 @@ def validate(request: ValidateConnector, draft: Path | None, config: str | None,
     Exit codes: 0 validated, 1 not validated, 2 wrong use or bad input, 3 could not tell.
     """
     run = client(config)
-    document = None if draft is None else _draft(door(config), draft)
+    document = None if draft is None else _draft(config, draft)
     named = (asked["name"], asked["organization"], asked["direction"])
     chosen = choose_connector(_resources(run, document), *named)
     wanted = replace(
@@ -153,10 +150,11 @@ def _resources(run: Client, draft: Mapping[str, Any] | None) -> Resources:
     return Resources((*drafted, *(one for one in stored.organizations if one.name not in names)))
 
 
-def _draft(door: Door, file: Path) -> dict[str, Any]:
+def _draft(config: str | None, file: Path) -> dict[str, Any]:
     """The organizations of a file, which can be applied; ends the command with every error if they cannot."""
     document = read_document(file)
-    print_warnings(applied(file, door, Wish(author(), dry_run=True, since=time.time()), document), standing=True)
+    request = ApplyResources(document=document, since="")
+    print_warnings(applied(file, client(config), request, dry_run=True), standing=True)
     return document
 
 

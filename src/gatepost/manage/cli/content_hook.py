@@ -10,14 +10,12 @@ import click
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.door import door
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.choice import choose_part, chosen_organizations
 from gatepost.manage.use_cases.content_trials import TryHook, try_hook
 from gatepost.manage.use_cases.parts import HOOK
-from gatepost.manage.use_cases.resources import seen
 from gatepost.node.privileges import as_caller
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import Mode
@@ -45,8 +43,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
     """
-    resources = door(config)(seen)
-    owners = chosen_organizations(resources, organization)
+    owners = chosen_organizations(client(config).directory().resources, organization)
     rows: list[tuple[Any, ...]] = [
         (
             _status(one),

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import asdict
 
 from gatepost.analysis.checks.dkim_record import Seen
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.dkim_add import add, key_in
 from gatepost.manage.cli.dkim_rotate import rotate
-from gatepost.manage.cli.door import door
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.dkim import KeySelection, dkim_key, dkim_keys, import_key, key_record
+from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.dkim import ImportDkimKey, ListSigningKeys, import_dkim_key, list_signing_keys
 from gatepost.manage.use_cases.parts import DKIM
 from gatepost.policy.connectors.values import DkimState
 
@@ -49,15 +52,16 @@ def list_(organization: str, domain: str, config: str | None, *, check: bool, as
     Exit codes: 0 done (also if there are none), with --check: every record of a key that is not retired is as it should
     be; 1 with --check: one is not; 2 no such organization, 3 not readable, with --check: could not tell.
     """
-    found = door(config)(dkim_keys, KeySelection(organization, domain=domain), check=check)
+    request = ListSigningKeys(organization=organization, domain=domain, check=check)
+    found = list(every(client(config).call, list_signing_keys, request))
     columns = (*_COLUMNS, "record") if check else _COLUMNS
-    rows = [key_record(one) | ({"record": str(one.sight)} if one.sight else {}) for one in found]
+    rows = [asdict(one) | ({"record": str(one.sight)} if one.sight else {}) for one in found]
     shown = [{column: row[column] for column in columns} for row in rows]
     if as_json:
         print_json(shown)
     else:
         print_table(columns, [tuple(row.values()) for row in shown])
-    sys.exit(_status(one.sight for one in found if one.sight and one.key.state is not DkimState.RETIRED))
+    sys.exit(_status(one.sight for one in found if one.sight and one.state != DkimState.RETIRED))
 
 
 @dkim.command("record")
@@ -72,16 +76,20 @@ def record(name: str, organization: str, config: str | None, *, check: bool, as_
     Exit codes: 0 printed, with --check: verifiers find it; 1 with --check: it is missing, or another one is there; 2
     there is no such key, or its public half is not known; 3 not readable, with --check: could not tell.
     """
-    found = door(config)(dkim_key, name, organization, check=check)
-    key = found.key
+    through = client(config)
+    part = choose_part(through.directory().resources, DKIM, name, organization)
+    owner, key = part.organization.name, part.record
     if not key.public_key:
-        label = f"{DKIM.label} {key.name!r} of {found.organization}"
-        fail(BAD_INPUT, f"{label} does not say its public_key; set it: gatepost dkim set {key.name} public_key=...")
+        fail(
+            BAD_INPUT, f"{part.label} does not say its public_key; set it: gatepost dkim set {key.name} public_key=..."
+        )
+    request = ListSigningKeys(organization=owner, domain=key.domain, selector=key.selector, check=check)
+    (found,) = through.call(list_signing_keys, request).items
     if as_json:
-        row = key_record(found)
+        row = asdict(found)
         print_json({one: row[one] for one in ("name", "text", "zone", *(("record", "why") if check else ()))})
     else:
-        click.echo(key.record.zone_line(key.name))
+        click.echo(found.zone)
         if found.sight:
             click.echo(printable(found.sight), err=True)
     sys.exit(_status([found.sight] if found.sight else []))
@@ -99,8 +107,11 @@ def import_(name: str, file: Path, organization: str, config: str | None) -> Non
 
     Exit codes: 0 done, 2 there is no such key, or FILE has not its private half; 3 not writable.
     """
-    stored = door(config)(import_key, name, organization, key_in(file), str(file))
-    click.echo(f"{stored}: private key sealed; a running gateway uses it within ten seconds", err=True)
+    through, pem = client(config), key_in(file).decode("ascii", "replace")
+    part = choose_part(through.directory().resources, DKIM, name, organization)
+    named = {"organization": part.organization.name, "domain": part.record.domain, "selector": part.record.selector}
+    stored = through.call(import_dkim_key, ImportDkimKey(key=pem, **named))
+    click.echo(f"{stored.name}: private key sealed; a running gateway uses it within ten seconds", err=True)
 
 
 dkim.add_command(add)

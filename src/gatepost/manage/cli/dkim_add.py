@@ -8,11 +8,18 @@ from typing import Any
 import click
 
 from gatepost.manage.cli.changes import report
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import Asked, change_options
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.dkim_changes import NewKey, add_key
+from gatepost.manage.use_cases.dkim_changes import (
+    LeaveDkimKey,
+    MakeDkimKey,
+    key_domain,
+    key_owner,
+    leave_dkim_key,
+    make_dkim_key,
+)
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.files import CertificateFileError, load_key
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService
@@ -50,24 +57,29 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
     asked = Asked(**{name: given.pop(name) for name in Asked.__slots__})
     if given["leave_key"] and file is None:
         fail(BAD_INPUT, "--leave-key: name the file with --key")
-    new = NewKey(
-        domain,
-        organization,
-        given["selector"],
-        DkimAlgorithm(given["algorithm"]),
-        DkimService(given["service"]),
-        given["current"],
-        pem=b"" if file is None else key_in(file),
-        source=str(file or ""),
-        key_file=str(file.absolute()) if file is not None and given["leave_key"] else "",
-    )
-    added = door(asked.config)(add_key, new, asked.wish)
-    report(added.outcome, as_json=asked.as_json)
+    through = client(asked.config)
+    domain = key_domain(domain)
+    fields: dict[str, Any] = {
+        "organization": key_owner(through.directory().resources, organization, domain).name,
+        "domain": domain,
+        "selector": given["selector"],
+        "algorithm": given["algorithm"],
+        "service_type": given["service"],
+        "key": "" if file is None else key_in(file).decode("ascii", "replace"),
+        "current": given["current"],
+        **asked.fields,
+    }
+    if file is not None and given["leave_key"]:
+        request = LeaveDkimKey(key_file=str(file.absolute()), **fields)
+        added = through.call(leave_dkim_key, request, dry_run=asked.dry_run).value
+    else:
+        added = through.call(make_dkim_key, MakeDkimKey(**fields), dry_run=asked.dry_run).value
+    report(added, as_json=asked.as_json)
     if asked.dry_run:
         return  # the key is gone with the command
     if not asked.as_json:
         click.echo(added.zone)
-    if not new.current:
+    if not given["current"]:
         of = split_key_name(added.name)[1]
         click.echo(f"note: put this record into the zone, then: gatepost dkim rotate {of}", err=True)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.mta_sts import published_policy
+from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, get_mta_sts_policy
+from gatepost.manage.use_cases.parts import DOMAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from gatepost.manage.use_cases.mta_sts import MtaStsPolicy, PublicationFinding
 
 
 @click.command("mta-sts")
@@ -38,46 +42,50 @@ def mta_sts(name: str, organization: str, config: str | None, *, check: bool, pr
     Exit codes: 0 there is a policy, with --check also: senders find it and may obey it; 1 there is none, or with
     --check: something is wrong with it; 2 no such domain, 3 not readable, or with --check: could not tell.
     """
-    found = door(config)(published_policy, name, organization, check=check, private=check and private)
-    findings = found["findings"]
+    through = client(config)
+    part = choose_part(through.directory().resources, DOMAIN, name, organization)
+    request = GetMtaStsPolicy(
+        organization=part.organization.name, domain=part.name, check=check, private=check and private
+    )
+    found = through.call(get_mta_sts_policy, request)
+    findings = found.findings
     if as_json:
         print_json(found)
     else:
         _print(found)
         _print_findings(findings)
-        for note in found["notes"]:
+        for note in found.notes:
             click.echo(f"note: {printable(note)}", err=True)
-    sys.exit(_status(findings) if check else 0 if found["published"] else NO)
+    sys.exit(_status(findings) if check else 0 if found.published else NO)
 
 
-def _print(found: Mapping[str, Any]) -> None:
-    domain = printable(found["domain"])
-    if not found["published"]:
+def _print(found: MtaStsPolicy) -> None:
+    domain = printable(found.domain)
+    if not found.published:
         begin = f"gatepost domain set {domain} mta_sts=testing"
         click.echo(f"{domain} has no policy; begin with one that demands nothing: {begin}", err=True)
         return
-    click.echo(f"{printable(found['url'])} is to answer:\n")
-    for line in found["policy"].splitlines():
+    click.echo(f"{printable(found.url)} is to answer:\n")
+    for line in found.policy.splitlines():
         click.echo(f"  {printable(line)}")
     click.echo("\nThe zone needs (A and AAAA records do as well as the CNAME, and any address for reports):\n")
-    for line in found["zone"]:
+    for line in found.zone:
         click.echo(f"  {printable(line)}")
-    click.echo(f"\nserved at    {printable(found['served_at']) or '-'}")
-    click.echo(f"certificate  {printable(found['certificate']) or '-'}")
+    click.echo(f"\nserved at    {printable(found.served_at) or '-'}")
+    click.echo(f"certificate  {printable(found.certificate) or '-'}")
 
 
-def _print_findings(findings: Sequence[Mapping[str, str]]) -> None:
+def _print_findings(findings: Sequence[PublicationFinding]) -> None:
     from gatepost.analysis.checks.partner_report import Finding, Mark, Stage  # noqa: PLC0415 - only --check needs them
     from gatepost.manage.cli.check_text import print_findings  # noqa: PLC0415
 
     if findings:
         click.echo()
         print_findings(
-            Finding(Stage(one["stage"]), Mark(one["verdict"]), one["text"], one["evidence"], one["fix"])
-            for one in findings
+            Finding(Stage(one.stage), Mark(one.verdict), one.text, one.evidence, one.fix) for one in findings
         )
 
 
-def _status(findings: Sequence[Mapping[str, str]]) -> int:
-    verdicts = {one["verdict"] for one in findings}
+def _status(findings: Sequence[PublicationFinding]) -> int:
+    verdicts = {one.verdict for one in findings}
     return NO if "fail" in verdicts else UNKNOWN if "unknown" in verdicts else 0

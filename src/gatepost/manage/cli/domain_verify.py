@@ -6,14 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.edit import Asked, change_options, edit
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.edit import Asked, change, change_options
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.domain_verification import domain_verification, verify_domain
+from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.domain_verification import (
+    GetDomainVerification,
+    VerifyDomain,
+    get_domain_verification,
+    verify_domain,
+)
+from gatepost.manage.use_cases.parts import DOMAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from gatepost.manage.use_cases.domain_verification import DomainVerification
 
 
 @click.command()
@@ -35,22 +42,26 @@ def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> 
     Exit codes: 0 verified, 1 the record is not there, 2 no such domain, or another organization has accepted the
     domain, or one that overlaps it, 3 the DNS does not answer, or not readable or writable.
     """
+    asked_for = Asked(**asked)
+    through = client(asked_for.config)
+    part = choose_part(through.directory().resources, DOMAIN, name, organization)
+    owner, name = part.organization.name, part.name
     if not only_record:
-        edit(Asked(**asked), verify_domain, name, organization)
-        if not asked["dry_run"]:
+        change(asked_for, verify_domain, VerifyDomain(organization=owner, domain=name, **asked_for.fields))
+        if not asked_for.dry_run:
             click.echo(f"{printable(name)} is verified", err=True)
         return
-    found = door(asked["config"])(domain_verification, name, organization)
-    if asked["as_json"]:
+    found = through.call(get_domain_verification, GetDomainVerification(organization=owner, domain=name))
+    if asked_for.as_json:
         print_json(found)
     else:
-        click.echo(printable(found["zone"]))
+        click.echo(printable(found.zone))
         tell_pending(found)
 
 
-def tell_pending(found: Mapping[str, Any]) -> None:
-    """Say beside the output that a domain is not verified, if it is not. found: as `domain_verification` has it."""
-    if not found["verified"]:
-        domain = printable(found["domain"])
+def tell_pending(found: DomainVerification) -> None:
+    """Say beside the output that a domain is not verified, if it is not."""
+    if not found.verified:
+        domain = printable(found.domain)
         click.echo(f"{domain} is pending, and no mail is taken in for it. Put its TXT record into the zone:", err=True)
-        click.echo(f"  {printable(found['zone'])}\nThen: gatepost domain verify {domain}", err=True)
+        click.echo(f"  {printable(found.zone)}\nThen: gatepost domain verify {domain}", err=True)

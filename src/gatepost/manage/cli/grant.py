@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.options import NO, author, config_option, fail, json_option
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.ungranted import Value, grant_value, ungranted_values
+from gatepost.manage.use_cases.ungranted import GrantValue, ListUngranted, grant_value, list_ungranted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from gatepost.manage.use_cases.ungranted import UngrantedValue
 
 
 _COLUMNS = ("organization", "resource", "name", "field", "value", "effect")
@@ -33,13 +33,13 @@ def grant() -> None:
 @grant.command("list")
 @config_option
 @json_option
-def list_ungranted(config: str | None, as_json: bool) -> None:
+def list_(config: str | None, as_json: bool) -> None:
     """Values without a grant, and what effect they have.
 
     A file or socket has none. A host that a tenant wrote is called at public addresses only, and at those of [network]
     tenants_may_reach; most need no grant. Exit codes: 0 done (also if there is nothing), 2 wrong use, 3 not readable.
     """
-    found = door(config)(ungranted_values)
+    found = client(config).call(list_ungranted, ListUngranted()).values
     if as_json:
         print_json(found)
     else:
@@ -47,16 +47,11 @@ def list_ungranted(config: str | None, as_json: bool) -> None:
 
 
 @grant.command("add")
-@click.argument("organization")
-@click.argument("resource")
-@click.argument("name")
-@click.argument("field")
-@click.argument("value")
-@click.option("--note", default="", help="Why, for the history.")
+@request_options(GrantValue)
 @click.option("--dry-run", is_flag=True, help="Check it; change nothing.")
 @config_option
 @json_option
-def add(note: str, config: str | None, *, dry_run: bool, as_json: bool, **where: str) -> None:
+def add(request: GrantValue, config: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Grant one value as it stands, named as `gatepost grant list` has it.
 
     Such as: gatepost grant add contoso outbound_connector hq smart_hosts 10.0.0.5. Look at the whole resource first: a
@@ -65,7 +60,7 @@ def add(note: str, config: str | None, *, dry_run: bool, as_json: bool, **where:
     Exit codes: 0 granted, 1 no such value without a grant, 2 wrong use, 3 not readable or writable.
     """
     try:
-        done = door(config)(grant_value, Value(**where), Wish(author(), note, dry_run))
+        done = client(config).call(grant_value, request, dry_run=dry_run).value
     except Refusal as refusal:
         if refusal.kind is not Kind.MISSING:
             raise
@@ -73,10 +68,9 @@ def add(note: str, config: str | None, *, dry_run: bool, as_json: bool, **where:
     if as_json:
         print_json(done)
         return
-    version = done["version"]
-    click.echo("it can be granted; nothing was changed" if dry_run else f"granted, version {version}", err=True)
+    click.echo("it can be granted; nothing was changed" if dry_run else f"granted, version {done.version}", err=True)
 
 
-def _row(one: Mapping[str, Any]) -> tuple[object, ...]:
-    *place, _ = _COLUMNS
-    return *(one[key] for key in place), _EFFECTS.get(one["effect"], one["effect"])
+def _row(one: UngrantedValue) -> tuple[object, ...]:
+    effect = _EFFECTS.get(one.effect, one.effect)
+    return one.organization, one.resource, one.name, one.field, one.value, effect

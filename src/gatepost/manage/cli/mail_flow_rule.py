@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.choice import chosen_organizations
 from gatepost.manage.use_cases.parts import RULE
-from gatepost.manage.use_cases.resources import seen
 from gatepost.policy.connectors.values import ContentProtection, Mode
 
 if TYPE_CHECKING:
@@ -36,8 +35,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
     """
-    resources = door(config)(seen)
-    owners = chosen_organizations(resources, organization)
+    owners = chosen_organizations(client(config).directory().resources, organization)
     rows: list[tuple[Any, ...]] = [
         (_status(one), one.priority, one.name, owner.name, _conditions(one), _actions(one))
         for owner in owners

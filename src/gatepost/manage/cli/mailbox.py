@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.mailbox_password import password
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.listings import MailboxRow, MailboxSelection, mailboxes
+from gatepost.manage.use_cases.listings import MailboxRow, MailboxSelection, mailbox_rows
 from gatepost.manage.use_cases.parts import MAILBOX
 
 
@@ -25,7 +25,7 @@ def mailbox() -> None:
 @json_option
 def list_(organization: str, domain: str, config: str | None, as_json: bool) -> None:
     """Mailboxes. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
-    rows = door(config)(mailboxes, MailboxSelection(organization, domain=domain)).rows
+    rows = mailbox_rows(client(config).directory().resources, MailboxSelection(organization, domain=domain)).rows
     if as_json:
         print_json([row._asdict() for row in rows])
     else:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail
 from gatepost.manage.cli.password_prompt import asked_password
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.choice import choose_part
-from gatepost.manage.use_cases.mailbox_passwords import set_mailbox_password
+from gatepost.manage.use_cases.mailbox_passwords import (
+    MailboxPassword,
+    RemoveMailboxPassword,
+    remove_mailbox_password,
+    set_mailbox_password,
+)
 from gatepost.manage.use_cases.parts import MAILBOX
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resources import seen
 
 
 @click.command()
@@ -31,15 +35,20 @@ def password(address: str, organization: str, config: str | None, *, from_stdin:
     Exit codes: 0 done, 2 there is no such mailbox, or the password is too short or too long, 3 not readable or
     writable.
     """
-    go = door(config)
+    through = client(config)
     if from_stdin and remove:
         fail(BAD_INPUT, "--stdin sets a password, --remove removes it: write one of them")
-    choose_part(go(seen), MAILBOX, address, organization)  # before somebody types a password in vain
-    given = None if remove else asked_password("--stdin", from_stdin=from_stdin)
+    # before somebody types a password in vain
+    part = choose_part(through.directory().resources, MAILBOX, address, organization)
+    named = {"organization": part.organization.name, "address": part.name}
     try:
-        name = go(set_mailbox_password, address, given, organization)
+        if remove:
+            changed = through.call(remove_mailbox_password, RemoveMailboxPassword(**named))
+        else:
+            given = asked_password("--stdin", from_stdin=from_stdin)
+            changed = through.call(set_mailbox_password, MailboxPassword(password=given, **named))
     except Refusal as refusal:
         if refusal.kind is not Kind.INPUT:
             raise
         fail(BAD_INPUT, printable(refusal.text))
-    click.echo(f"{name}: password {'removed' if remove else 'set'}", err=True)
+    click.echo(f"{changed.address}: password {'removed' if remove else 'set'}", err=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.door import door
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.oauth_check import check
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.choice import chosen_organizations
 from gatepost.manage.use_cases.parts import ISSUER
-from gatepost.manage.use_cases.resources import seen
 
 _COLUMNS = ("status", "name", "organization", "issuer", "audiences", "username_claim", "required_scopes")
 
@@ -27,8 +26,7 @@ def issuer() -> None:
 @json_option
 def list_(organization: str, config: str | None, as_json: bool) -> None:
     """OAuth issuers. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
-    resources = door(config)(seen)
-    owners = chosen_organizations(resources, organization)
+    owners = chosen_organizations(client(config).directory().resources, organization)
     rows = [
         (
             "enabled" if one.enabled else "disabled",

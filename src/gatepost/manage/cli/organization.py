@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.edit import Asked, change_options, edit
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.edit import Asked, Made, change_options, edit, patch_of
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, SHOW_CODES, WORDS_HELP
 from gatepost.manage.cli.part_view import show_organization, view_options
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases import resources
-from gatepost.manage.use_cases.listings import OrganizationRow, organizations
+from gatepost.manage.use_cases.choice import choose_organization
+from gatepost.manage.use_cases.listings import OrganizationRow, organization_rows
+from gatepost.manage.use_cases.part_record import own_table
+from gatepost.manage.use_cases.resource_cases import (
+    AddOrganization,
+    RemoveOrganization,
+    SetOrganization,
+    add_organization,
+    remove_organization,
+    set_organization,
+)
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.connectors.records import Organization
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.model import Resources
 
 
 @click.group()
@@ -26,7 +40,7 @@ def organization() -> None:
 @json_option
 def list_(config: str | None, as_json: bool) -> None:
     """Organizations, and how much each has. Exit codes: 0 done (also if there are none), 3 not readable."""
-    rows = door(config)(organizations).rows
+    rows = organization_rows(client(config).directory().resources).rows
     if as_json:
         print_json([row._asdict() for row in rows])
     else:
@@ -44,7 +58,7 @@ def list_(config: str | None, as_json: bool) -> None:
 @json_option
 def show(name: str, config: str | None, **form: Any) -> None:
     """One organization."""
-    show_organization(door(config)(resources.organization, name), **form)
+    show_organization(choose_organization(client(config).directory().resources, name), **form)
 
 
 @organization.command(
@@ -57,9 +71,16 @@ def show(name: str, config: str | None, **form: Any) -> None:
 @change_options
 @config_option
 @json_option
-def add(name: str, words: tuple[str, ...], **asked: Any) -> None:
+def add(name: str, words: tuple[str, ...], **given: Any) -> None:
     """A new organization."""
-    edit(Asked(**asked), resources.add_organization, name, words)
+    asked = Asked(**given)
+
+    def make(_: Resources) -> Made:
+        table, errors = _own(words, {})
+        request = AddOrganization(document={"name": name} | table, **asked.fields)
+        return Made(add_organization, request, errors)
+
+    edit(asked, make)
 
 
 @organization.command("set", help=f"Change an organization's own fields.\n\n{WORDS_HELP}\n\n{CODES}")
@@ -68,9 +89,24 @@ def add(name: str, words: tuple[str, ...], **asked: Any) -> None:
 @change_options
 @config_option
 @json_option
-def set_(name: str, words: tuple[str, ...], **asked: Any) -> None:
+def set_(name: str, words: tuple[str, ...], **given: Any) -> None:
     """Other fields."""
-    edit(Asked(**asked), resources.set_organization, name, words)
+    asked = Asked(**given)
+
+    def make(resources: Resources) -> Made:
+        patch, errors = _own(words, own_table(choose_organization(resources, name)))
+        return Made(set_organization, SetOrganization(organization=name, document=patch, **asked.fields), errors)
+
+    edit(asked, make)
+
+
+def _own(words: tuple[str, ...], before: dict[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
+    """The merge patch that words make of an organization's own table, and what is wrong with the words."""
+    patch, errors = patch_of(Organization, before, words)
+    if "name" in patch:
+        del patch["name"]
+        errors.append(FieldError("name", "cannot be changed: file names and queued mail have it; add another one"))
+    return patch, errors
 
 
 @organization.command(
@@ -82,6 +118,12 @@ def set_(name: str, words: tuple[str, ...], **asked: Any) -> None:
 @change_options
 @config_option
 @json_option
-def remove(name: str, **asked: Any) -> None:
+def remove(name: str, **given: Any) -> None:
     """No more organization."""
-    edit(Asked(**asked), resources.remove_organization, name)
+    asked = Asked(**given)
+
+    def make(resources: Resources) -> Made:
+        choose_organization(resources, name)
+        return Made(remove_organization, RemoveOrganization(organization=name, **asked.fields))
+
+    edit(asked, make)

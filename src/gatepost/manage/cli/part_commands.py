@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.domain_verify import tell_pending
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.edit import Asked, change_options, edit
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.edit import Asked, change_options, edit, part_added, part_removed, part_set
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_view import show_part, view_options
-from gatepost.manage.use_cases.domain_verification import domain_verification
-from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.resources import PartName, add_part, part, remove_part, set_part
+from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.manage.use_cases.parts import PartKind
+    from gatepost.manage.use_cases.client import Client
+    from gatepost.manage.use_cases.parts import Part, PartKind
 
 
 CODES = (
@@ -40,12 +39,20 @@ type _Command = Callable[..., Any]
 _ORGANIZATION = click.option("--organization", default="", help="Needed where there are several it could be.")
 
 
-def add_commands(group: click.Group, kind: PartKind, *, example: str = "", removed: str = "") -> None:
+def add_commands(
+    group: click.Group,
+    kind: PartKind,
+    *,
+    example: str = "",
+    removed: str = "",
+    then: Callable[[Client, Part], None] | None = None,
+) -> None:
     """Put the four commands into a group.
 
-    example: words for `add`, "" where the group has its own. removed: what happens, or does not, on removal.
+    example: words for `add`, "" where the group has its own. removed: what happens, or does not, on removal. then: done
+    after a part was shown.
     """
-    _add_show(group, kind)
+    _add_show(group, kind, then)
     if example:
         _add_add(group, kind, example)
     _add_set(group, kind)
@@ -60,7 +67,7 @@ def _name_argument(kind: PartKind) -> Callable[[_Command], _Command]:
     return click.argument("name", metavar="ADDRESS" if kind.identity == "address" else "NAME")
 
 
-def _add_show(group: click.Group, kind: PartKind) -> None:
+def _add_show(group: click.Group, kind: PartKind, then: Callable[[Client, Part], None] | None) -> None:
     @group.command("show", help=f"Every field of {_a(kind)}, written or default.\n\n{SHOW_CODES}")
     @_name_argument(kind)
     @_ORGANIZATION
@@ -68,11 +75,11 @@ def _add_show(group: click.Group, kind: PartKind) -> None:
     @config_option
     @json_option
     def show(name: str, organization: str, config: str | None, **form: Any) -> None:
-        go = door(config)
-        found = go(part, PartName(kind, organization, name))
+        through = client(config)
+        found = choose_part(through.directory().resources, kind, name, organization)
         show_part(found, **form)
-        if kind is DOMAIN and not found.record.verified:
-            tell_pending(go(domain_verification, found.name, found.organization.name))
+        if then is not None:
+            then(through, found)
 
 
 def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
@@ -85,8 +92,9 @@ def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
     @change_options
     @config_option
     @json_option
-    def add(name: str, words: tuple[str, ...], organization: str, **asked: Any) -> None:
-        edit(Asked(**asked), add_part, PartName(kind, organization, name), words)
+    def add(name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
+        asked = Asked(**given)
+        edit(asked, part_added(asked, PartName(kind, organization, name), words))
 
 
 def _add_set(group: click.Group, kind: PartKind) -> None:
@@ -97,8 +105,9 @@ def _add_set(group: click.Group, kind: PartKind) -> None:
     @change_options
     @config_option
     @json_option
-    def set_(name: str, words: tuple[str, ...], organization: str, **asked: Any) -> None:
-        edit(Asked(**asked), set_part, PartName(kind, organization, name), words)
+    def set_(name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
+        asked = Asked(**given)
+        edit(asked, part_set(asked, PartName(kind, organization, name), words))
 
 
 def _add_remove(group: click.Group, kind: PartKind, removed: str) -> None:
@@ -108,5 +117,6 @@ def _add_remove(group: click.Group, kind: PartKind, removed: str) -> None:
     @change_options
     @config_option
     @json_option
-    def remove(name: str, organization: str, **asked: Any) -> None:
-        edit(Asked(**asked), remove_part, PartName(kind, organization, name))
+    def remove(name: str, organization: str, **given: Any) -> None:
+        asked = Asked(**given)
+        edit(asked, part_removed(asked, PartName(kind, organization, name)))

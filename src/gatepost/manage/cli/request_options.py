@@ -93,6 +93,8 @@ def _parameter(one: msgspec.structs.FieldInfo, marker: Cli) -> Callable[[Any], A
     if marker.argument:
         settings.setdefault("metavar", one.name.upper() if one.required else f"[{one.name.upper()}]")
         multiple = settings.pop("multiple", False)
+        if one.required:
+            settings.setdefault("metavar", one.name.upper() + "..." * multiple)
         return click.argument(_PREFIX + one.name, nargs=-1 if multiple else 1, **settings)
     text = marker.help or description
     return click.option(_option(one, marker), _PREFIX + one.name, help=text or None, **settings)

@@ -12,19 +12,22 @@ import click
 import tomlkit
 
 from gatepost.manage.cli.changes import report
-from gatepost.manage.cli.door import door
-from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, json_option
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json
-from gatepost.manage.cli.times import MOMENT
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.cli.times import MOMENT_TEXT
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resources import apply_document
-from gatepost.manage.use_cases.resources import document as stored_document
+from gatepost.manage.use_cases.resource_cases import (
+    ApplyResources,
+    ExportResources,
+    apply_resources,
+    export_resources,
+)
 from gatepost.node.privileges import as_caller
 
 if TYPE_CHECKING:
-    from gatepost.manage.cli.door import Door
-    from gatepost.manage.use_cases.change import Outcome
+    from gatepost.manage.use_cases.changing import ChangeOutcome
+    from gatepost.manage.use_cases.client import Client
 
 
 @click.command()
@@ -40,14 +43,14 @@ if TYPE_CHECKING:
 @click.option("--note", default="", help="Why, for the history.")
 @click.option(
     "--since",
-    type=MOMENT,
+    type=MOMENT_TEXT,
     default="7d",
     show_default=True,
     help="With --dry-run: the mail since then is decided again, to see what would have been different.",
 )
 @config_option
 @json_option
-def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: float, as_json: bool) -> None:
+def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: str, as_json: bool) -> None:
     """Make the organizations in FILE exactly what it says; other organizations stay as they are.
 
     A running gateway takes the change up within two seconds. With --dry-run nothing is changed, and besides the changes
@@ -57,8 +60,8 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
     named by file and line or field, and nothing changed; 3 the configuration could not be written, or with --dry-run
     not be compared.
     """
-    wish = Wish(author(), note, dry_run, since)
-    report(applied(source, door(config), wish), as_json=as_json, standing=True)
+    request = ApplyResources(document=read_document(source), note=note, since=since)
+    report(applied(source, client(config), request, dry_run=dry_run), as_json=as_json, standing=True)
 
 
 @click.command()
@@ -66,18 +69,18 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
 @json_option
 def export(config: str | None, as_json: bool) -> None:
     """Print all resources in force as `gatepost apply` takes them. Exit codes: 0 done, 2 settings, 3 unreadable."""
-    _, document = door(config)(stored_document)
+    found = client(config).call(export_resources, ExportResources()).value
+    document = found if found["organization"] else {}
     if as_json:
         print_json(document)
     else:
         click.echo(tomlkit.dumps(document), nl=False)
 
 
-def applied(source: Path, through: Door, wish: Wish, document: dict[str, Any] | None = None) -> Outcome:
-    """What becomes of the resources by a file; ends the command with every error there is. document: what is in it."""
-    given = read_document(source) if document is None else document
+def applied(source: Path, through: Client, request: ApplyResources, *, dry_run: bool) -> ChangeOutcome:
+    """What becomes of the resources by a file; ends the command with every error there is."""
     try:
-        return through(apply_document, given, wish)
+        return through.call(apply_resources, request, dry_run=dry_run).value
     except Refusal as refusal:
         if refusal.kind is not Kind.INPUT:
             raise

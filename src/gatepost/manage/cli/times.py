@@ -31,5 +31,19 @@ class _Ahead(_Moment):
         return ahead(text)
 
 
+class _MomentText(click.ParamType[str]):
+    """The same as it was written, for whoever reads it later."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            moment(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
 MOMENT = _Moment()
+MOMENT_TEXT = _MomentText()
 AHEAD = _Ahead()

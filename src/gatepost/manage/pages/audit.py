@@ -16,7 +16,7 @@ from gatepost.manage.access.records import Outcome
 from gatepost.manage.pages import places
 from gatepost.manage.pages.account_forms import field_errors
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, gateway_of, not_there, who
+from gatepost.manage.pages.guard import context_of, executing, not_there
 from gatepost.manage.pages.pages import render
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.values import cut
@@ -24,7 +24,7 @@ from gatepost.manage.use_cases.audit import ListAudit, ShowAuditEvent, differenc
 from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.declaration import Items
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.history import version_changes, version_record
+from gatepost.manage.use_cases.history import GetVersion, get_version
 from gatepost.manage.use_cases.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -81,10 +81,11 @@ def _event(request: Request) -> Response:
 
 
 def _version(request: Request) -> Response:
-    change, changes = version_changes(gateway_of(request), who(request), _number(request))
+    change = execute(get_version, context_of(request), GetVersion(version=str(_number(request))))
     if request.query_params.get("format") == "json":
-        return JSONResponse(version_record(change, changes))
-    return render(request, "accounts/version.html", change=change, changes=_shown(changes[:_SHOWN]), total=len(changes))
+        return JSONResponse(msgspec.to_builtins(change))
+    changes = _shown(change.changes[:_SHOWN])
+    return render(request, "accounts/version.html", change=change, changes=changes, total=len(change.changes))
 
 
 def _number(request: Request) -> int:

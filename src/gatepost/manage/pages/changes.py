@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec.structs import asdict
 from starlette.routing import Route
 
 from gatepost.manage.pages import places
 from gatepost.manage.pages.editor import words_of
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import gateway_of, not_there, who
+from gatepost.manage.pages.guard import context_of, gateway_of, not_there, who
 from gatepost.manage.pages.pages import render
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.places import organization_path, version_path
 from gatepost.manage.pages.texts import sentence
 from gatepost.manage.pages.values import cut
-from gatepost.manage.use_cases.history import change_record, change_summary, history, version_changes, version_record
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.history import GetVersion, change_summary, get_version, history, history_entry
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def _list(request: Request) -> Response:
         left, place = _EXPORTED, before
         while left > 0:
             found = history(gateway, principal, organization=organization, limit=min(left, _SIZE), before=place)
-            yield from map(change_record, found)
+            yield from map(asdict, map(history_entry, found))
             if len(found) < _SIZE:
                 return
             left, place = left - len(found), found[-1].version
@@ -70,12 +73,13 @@ def _version(request: Request) -> Response:
     if version is None:
         raise not_there("There is no such version.")
     try:
-        change, changes = version_changes(gateway_of(request), who(request), version)
+        change = execute(get_version, context_of(request), GetVersion(version=str(version)))
     except Refusal as refusal:
         if refusal.kind is not Kind.MISSING:
             raise
         raise not_there(f"{sentence(refusal.text)}.") from refusal
-    if file := exported(request, f"version-{version}", _FIELDS, lambda: version_record(change, changes)["changes"]):
+    changes = change.changes
+    if file := exported(request, f"version-{version}", _FIELDS, lambda: map(msgspec.to_builtins, changes)):
         return file
     told = fitting(map(_told, changes), _SHOWN)
     return render(request, "history/version.html", change=change, changes=told, more=len(changes) - len(told))

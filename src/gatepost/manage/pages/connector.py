@@ -19,16 +19,15 @@ from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_par
 from gatepost.manage.pages.places import connector_path, edit_path, part_path, trace_path, version_path
 from gatepost.manage.pages.tasks import task_items
 from gatepost.manage.pages.texts import sentence
-from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.choice import choose_connector, visible
 from gatepost.manage.use_cases.connectors import connector_row
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import part_history
+from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml
 from gatepost.manage.use_cases.parts import RULE, Part
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
-from gatepost.manage.use_cases.resources import PartName, remove_part, set_part
 from gatepost.manage.use_cases.trace import SearchTrace, search_trace_events
 from gatepost.manage.use_cases.validation import last_validation
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
@@ -177,19 +176,22 @@ _LATER: Final[dict[str, Callable[[Request, Chosen], Any]]] = {"mail": _mail, "re
 def _act(request: Request) -> Response:
     """A switch was pressed."""
     chosen = chosen_of(request)
-    principal = needs(request, Scope.CONNECTORS, chosen.organization.name)
-    gateway, part = gateway_of(request), chosen.part
-    named = PartName(part.kind, part.organization.name, part.name)
-    wish = Wish(principal.name, request.state.form.get("note", "")[:500])
+    needs(request, Scope.CONNECTORS, chosen.organization.name)
+    cases, context = PARTS[chosen.part.kind.key], context_of(request)
+    named = {
+        "organization": chosen.organization.name,
+        "name": chosen.part.name,
+        "note": request.state.form.get("note", "")[:500],
+    }
     do = request.state.form.get("do", "")
     try:
         if do == "remove":
-            remove_part(gateway, principal, named, wish)
+            execute(cases.remove, context, RemovePart(**named))
             return see_other(request, "/connectors", f"{sentence(chosen.label)} was removed.")
         if do not in _SWITCHES:
             raise not_there(f"There is nothing to do by the name {do!r}.")
         fields, said = _SWITCHES[do]
-        outcome = set_part(gateway, principal, named, fields, wish)
+        outcome = execute(cases.set, context, SetPart(document=fields, **named)).value
     except Refusal as refusal:
         status = HTTPStatus.CONFLICT if refusal.kind is Kind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
         errors = "; ".join(map(str, refusal.errors))

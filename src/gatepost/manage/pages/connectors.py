@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.analysis.rehearsal.verdicts import Verdicts
-    from gatepost.manage.use_cases.connectors import ConnectorRow
+    from gatepost.manage.use_cases.connectors import ConnectorEntry
     from gatepost.manage.use_cases.gateway import Gateway
 
 
@@ -79,19 +79,18 @@ def _list(request: Request) -> Response:
     )
 
 
-def counted(gateway: Gateway, rows: Sequence[ConnectorRow]) -> dict[ConnectorKey, Verdicts]:
+def counted(gateway: Gateway, rows: Sequence[ConnectorEntry]) -> dict[ConnectorKey, Verdicts]:
     """What the trace of the last seven days says of these connectors."""
     return recent_verdicts(gateway, [ConnectorKey(row.organization, row.direction, row.name) for row in rows])
 
 
-def _records(rows: Sequence[ConnectorRow], verdicts: dict[ConnectorKey, Verdicts]) -> Iterator[dict[str, Any]]:
+def _records(rows: Sequence[ConnectorEntry], verdicts: dict[ConnectorKey, Verdicts]) -> Iterator[dict[str, Any]]:
     for row in rows:
         found = verdicts[ConnectorKey(row.organization, row.direction, row.name)]
         record = connector_record(row) | {"mode": row.mode}
-        validated = row.validated or {}
         yield record | {
-            "validated": validated.get("outcome"),
-            "validated_at": validated.get("at"),
+            "validated": row.validated.outcome if row.validated else None,
+            "validated_at": row.validated.at if row.validated else None,
             "passed_7d": found.passed,
             "failed_7d": found.failed,
         }

@@ -9,38 +9,48 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from msgspec.structs import asdict
 from starlette.routing import Route
 
 from gatepost.analysis.checks.dkim_record import Seen
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import Outcome
 from gatepost.manage.pages.certificate_forms import errors_of
 from gatepost.manage.pages.editor import told_changes
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import accounts_of, actor_of, gateway_of, needs, needs_scope, not_there, who
+from gatepost.manage.pages.guard import context_of, gateway_of, needs, needs_scope, not_there, who
 from gatepost.manage.pages.kinds import MAIL_TABS
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.places import named_path, version_path
 from gatepost.manage.pages.texts import sentence
-from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.choice import visible
 from gatepost.manage.use_cases.dkim import (
     MISSING,
     SEALED,
+    ImportDkimKey,
     KeyRow,
     KeySelection,
     dkim_key,
     dkim_keys,
-    import_key,
-    key_record,
+    import_dkim_key,
     looked_at,
+    signing_key,
 )
-from gatepost.manage.use_cases.dkim_changes import NewKey, NotPublished, Rotation, add_key, rotate_keys
+from gatepost.manage.use_cases.dkim_changes import (
+    MakeDkimKey,
+    NotPublished,
+    RotateDkimKeys,
+    key_domain,
+    key_owner,
+    make_dkim_key,
+    rotate_dkim_keys,
+)
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import part_history
+from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.parts import DKIM
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resources import PartName, part, remove_part, set_part
+from gatepost.manage.use_cases.resources import PartName, part
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
 
 if TYPE_CHECKING:
@@ -49,7 +59,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.access.actions import Action
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.gateway import Gateway
 
@@ -88,7 +97,7 @@ def _list(request: Request) -> Response:
     rows = dkim_keys(gateway, principal, selection)
 
     def records() -> Iterator[dict[str, Any]]:
-        yield from map(key_record, rows[:MOST])
+        yield from map(asdict, map(signing_key, rows[:MOST]))
 
     if file := exported(request, "dkim-keys", _COLUMNS, records):
         return file
@@ -202,62 +211,46 @@ def _acted(request: Request, row: KeyRow) -> Response:
         return _shown(request, row, HTTPStatus.CONFLICT, _Said(sentence(refusal.text), refusal.errors))
 
 
-def _wish(request: Request) -> Wish:
-    return Wish(who(request).name, request.state.form.get("note", "").strip()[:_NOTE])
+def _note(request: Request) -> str:
+    return str(request.state.form.get("note", "")).strip()[:_NOTE]
 
 
 def _rotate(request: Request, row: KeyRow) -> Response:
     key, reason = row.key, request.state.form.get("reason", "").strip()[:_NOTE]
     if key.state is DkimState.CURRENT:  # it was asked for twice
         return see_other(request, _path(row), f"{key.name} signs already.", "info")
-    rotation = Rotation(key.domain, key.selector, row.organization, reason)
-    try:
-        outcome = rotate_keys(gateway_of(request), who(request), rotation, _wish(request))
-    except Refusal as refusal:
-        why = [str(one) for one in refusal.errors] or refusal.text
-        _record(request, "dkim-rotate", row, {"why": why, "force": reason}, Outcome.REFUSED)
-        raise
-    _record(request, "dkim-rotate", row, {"force": reason, "version": outcome.version})
+    rotation = RotateDkimKeys(
+        organization=row.organization, domain=key.domain, selector=key.selector, force=reason, note=_note(request)
+    )
+    outcome = execute(rotate_dkim_keys, context_of(request), rotation).value
     said = f"{key.name} signs from now on. Leave the record of the key before in the DNS for a week."
     return _said(request, _path(row), said, outcome.warnings)
 
 
 def _retire(request: Request, row: KeyRow) -> Response:
-    named = PartName(DKIM, row.organization, row.key.name)
-    outcome = set_part(gateway_of(request), who(request), named, {"state": str(DkimState.RETIRED)}, _wish(request))
+    state = {"state": str(DkimState.RETIRED)}
+    asked = SetPart(organization=row.organization, name=row.key.name, document=state, note=_note(request))
+    outcome = execute(PARTS[DKIM.key].set, context_of(request), asked).value
     said = f"{row.key.name} signs no more. Leave its record in the DNS for a week, then remove it."
     return _said(request, _path(row), said, outcome.warnings)
 
 
 def _remove(request: Request, row: KeyRow) -> Response:
-    named = PartName(DKIM, row.organization, row.key.name)
-    outcome = remove_part(gateway_of(request), who(request), named, _wish(request))
+    asked = RemovePart(organization=row.organization, name=row.key.name, note=_note(request))
+    outcome = execute(PARTS[DKIM.key].remove, context_of(request), asked).value
     said = f"{row.key.name} was removed, and its private key destroyed. Take its record out of the zone."
     return _said(request, "/dkim", said, outcome.warnings)
 
 
 def _import(request: Request, row: KeyRow) -> Response:
-    pem = request.state.form.get("key", "").strip().encode()
-    import_key(gateway_of(request), who(request), row.key.name, row.organization, pem, "the pasted key")
-    _record(request, "dkim-import", row, {})
+    key, pem = row.key, request.state.form.get("key", "").strip()
+    asked = ImportDkimKey(organization=row.organization, domain=key.domain, selector=key.selector, key=pem)
+    execute(import_dkim_key, context_of(request), asked)
     return see_other(request, _path(row), "The private key is sealed; the gateway uses it within ten seconds.")
 
 
 def _said(request: Request, path: str, text: str, warnings: Sequence[str]) -> Response:
     return see_other(request, path, " ".join([text, *map(sentence, warnings)]), "warn" if warnings else "pass")
-
-
-def _record(
-    request: Request, action: Action, row: KeyRow, detail: dict[str, Any], outcome: Outcome = Outcome.DONE
-) -> None:
-    accounts_of(request).record(
-        actor_of(request),
-        action,
-        outcome=outcome,
-        organization=row.organization,
-        subject=row.key.name,
-        detail=detail,
-    )
 
 
 _ACTIONS: Final[dict[str, Callable[[Request, KeyRow], Response]]] = {
@@ -272,39 +265,33 @@ _ACTIONS: Final[dict[str, Callable[[Request, KeyRow], Response]]] = {
 
 
 def _new(request: Request) -> Response:
-    principal, gateway = needs_scope(request, Scope.CONNECTORS), gateway_of(request)
+    needs_scope(request, Scope.CONNECTORS)
     if request.method == "GET":
         query = request.query_params
         asked = {"domain": query.get("domain", ""), "organization": query.get("organization", "")}
         return _form_page(request, asked)
     form = request.state.form
-    new = NewKey(
-        form.get("domain", "").strip(),
-        form.get("organization", ""),
-        form.get("selector", "").strip(),
-        _one_of(DkimAlgorithm, form.get("algorithm", ""), DkimAlgorithm.RSA_SHA256),
-        _one_of(DkimService, form.get("service_type", ""), DkimService.ALL),
-        current=form.get("current") == "on",
-        pem=form.get("key", "").strip().encode(),
-        source="the pasted key",
-    )
+    given: dict[str, Any] = {
+        "selector": form.get("selector", "").strip(),
+        "algorithm": _one_of(DkimAlgorithm, form.get("algorithm", ""), DkimAlgorithm.RSA_SHA256).value,
+        "service_type": _one_of(DkimService, form.get("service_type", ""), DkimService.ALL).value,
+        "current": form.get("current") == "on",
+        "note": _note(request),
+    }
+    seen = visible(gateway_of(request).directory().resources, who(request))
     try:
-        added = add_key(gateway, principal, new, _wish(request))
+        domain = key_domain(form.get("domain", "").strip())
+        owner = key_owner(seen, form.get("organization", ""), domain).name
+        new = MakeDkimKey(organization=owner, domain=domain, key=form.get("key", "").strip(), **given)
+        added = execute(make_dkim_key, context_of(request), new).value
     except Refusal as refusal:
         if refusal.kind is Kind.UNREADABLE:
             raise
-        known: dict[str, Any] = {name: form.get(name, "") for name in ("domain", "organization", "selector", "note")}
-        known |= {"algorithm": str(new.algorithm), "service_type": str(new.service_type), "current": new.current}
+        known = given | {name: form.get(name, "") for name in ("domain", "organization", "note")}
         return _form_page(request, known, _errors(refusal))
-    owner = next(
-        one.name
-        for one in visible(gateway.directory().resources, principal).organizations
-        if any(key.name == added.name for key in one.dkim_keys)
-    )
-    row = dkim_key(gateway, principal, added.name, owner)
-    _record(request, "dkim-add", row, {"current": new.current, "brought": bool(new.pem)})
     said = "It signs from now on." if new.current else "Put its record into the zone, then let it sign."
-    return _said(request, _path(row), f"{added.name} was added. {said}", added.outcome.warnings)
+    path = named_path(DKIM, owner, added.name)
+    return _said(request, path, f"{added.name} was added. {said}", added.warnings)
 
 
 def _one_of[T](kind: Callable[[str], T], text: str, usual: T) -> T:

@@ -10,17 +10,18 @@ which asks for it. Used by `resources`, `organizations`.
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from gatepost.manage.pages.fields import errors_by_field, label_of, questions, texts_of, values_of
-from gatepost.manage.pages.guard import gateway_of, who
+from gatepost.manage.pages.guard import context_of, gateway_of, who
 from gatepost.manage.pages.merge import merge
 from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.manage.pages.values import in_words
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.trust_anchors import anchors_label
 
@@ -33,12 +34,31 @@ if TYPE_CHECKING:
 
     from gatepost.manage.pages.fields import Question
     from gatepost.manage.use_cases.blast_radius import Radius
-    from gatepost.manage.use_cases.change import Outcome
+    from gatepost.manage.use_cases.changing import ChangeOutcome, ChangeRequest
+    from gatepost.manage.use_cases.declaration import Reply, UseCase
     from gatepost.manage.use_cases.history import PartChange
 
 
-_WEEK: Final = 7 * 86_400.0
+_WEEK: Final = "7d"
 _TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeOptions:
+    """How a form is sent. since: from when on mail is decided again, "" for none. expected: as in `Context`."""
+
+    note: str
+    dry_run: bool = False
+    since: str = ""
+    expected: int | None = None
+
+
+def sent(
+    request: Request, case: UseCase[Any, Reply[ChangeOutcome]], asked: ChangeRequest, options: ChangeOptions
+) -> ChangeOutcome:
+    """Make a change as a form is sent. Raises Refusal."""
+    asked = msgspec.structs.replace(asked, note=options.note, since=options.since)
+    return execute(case, context_of(request, dry_run=options.dry_run, expected=options.expected), asked).value
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +77,7 @@ class Edited:
     trail: Sequence[tuple[str, str]]
     model: type[BaseModel]
     stored: Callable[[], dict[str, Any] | None]
-    change: Callable[[str, dict[str, Any], Wish], Outcome]
+    change: Callable[[str, dict[str, Any], ChangeOptions], ChangeOutcome]
     done: Callable[[str], str]
     identity: str
     fixed: tuple[str, ...] = ()
@@ -102,15 +122,15 @@ def _sent(
             rows = _conflict_rows(edited, conflicts, before or {}, theirs, given)
             return _form(request, edited, asked, given, stored, conflict=rows, kept=kept, status=HTTPStatus.CONFLICT)
     values = values_of(asked, given)
-    wish = Wish(who(request).name, given.get("note", "").strip()[:500])
+    options = ChangeOptions(given.get("note", "").strip()[:500])
     try:
         if (do := request.state.form.get("do")) in {"preview", "effects"}:
-            name, wish = given.get(edited.identity, "").strip(), replace(wish, dry_run=True)
-            decided = _decided(request, edited, name, values, wish) if do == "effects" else None
+            name, options = given.get(edited.identity, "").strip(), replace(options, dry_run=True)
+            decided = _decided(request, edited, name, values, options) if do == "effects" else None
             # A part that asks until it is decided shows nothing else.
-            effects = edited.change(name, values, wish) if do == "preview" or not is_partial(request) else None
+            effects = edited.change(name, values, options) if do == "preview" or not is_partial(request) else None
             return _form(request, edited, asked, given, stored, effects=effects, decided=decided, kept=kept)
-        outcome = _changed(request, edited, given, stored, values, wish)
+        outcome = _changed(request, edited, given, stored, values, options)
     except Refusal as refusal:
         if refusal.kind in {Kind.UNREADABLE, Kind.MISSING}:
             raise
@@ -119,14 +139,16 @@ def _sent(
     return _saved(request, edited, given, outcome, kept)
 
 
-def _decided(request: Request, edited: Edited, name: str, values: dict[str, Any], wish: Wish) -> Radius | str | None:
+def _decided(
+    request: Request, edited: Edited, name: str, values: dict[str, Any], options: ChangeOptions
+) -> Radius | str | None:
     """What it would have done to the mail of a week; PENDING while that is worked out, None if it touches none."""
     gateway = gateway_of(request)
     told = json.dumps([name, values], sort_keys=True, default=str)
     question = "effects", who(request), request.url.path, told, gateway.directory().version
 
     def work() -> Radius | None:
-        return edited.change(name, values, replace(wish, since=time.time() - _WEEK)).radius
+        return edited.change(name, values, replace(options, since=_WEEK)).radius
 
     found = gateway.behind.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
     return PENDING if found is None else found.value
@@ -142,8 +164,8 @@ def _changed(
     given: Mapping[str, str],
     stored: dict[str, Any] | None,
     values: dict[str, Any],
-    wish: Wish,
-) -> Outcome:
+    options: ChangeOptions,
+) -> ChangeOutcome:
     """Change it if it is what was looked at, whatever else was changed meanwhile. Raises _Overtaken."""
     name = given.get(edited.identity, "").strip()
     for left in reversed(range(_TRIES)):
@@ -151,7 +173,7 @@ def _changed(
         if edited.stored() != stored:
             raise _Overtaken
         try:
-            return edited.change(name, values, replace(wish, expected=version))
+            return edited.change(name, values, replace(options, expected=version))
         except Refusal as refusal:
             if refusal.kind is not Kind.CONFLICT or not left:
                 raise
@@ -159,7 +181,7 @@ def _changed(
 
 
 def _saved(
-    request: Request, edited: Edited, given: Mapping[str, str], outcome: Outcome, kept: Sequence[str]
+    request: Request, edited: Edited, given: Mapping[str, str], outcome: ChangeOutcome, kept: Sequence[str]
 ) -> Response:
     path = edited.done(given.get(edited.identity, "").strip())
     if not outcome.changes:

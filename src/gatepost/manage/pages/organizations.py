@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.editor import Edited, edit
+from gatepost.manage.pages.editor import ChangeOptions, Edited, edit, sent
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import gateway_of, needs, not_there, or_not_there, who
+from gatepost.manage.pages.guard import context_of, gateway_of, needs, not_there, or_not_there, who
 from gatepost.manage.pages.kinds import KIND_PAGES
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
 from gatepost.manage.pages.places import organization_path
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.choice import visible
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import PartChange, differences_of, history
-from gatepost.manage.use_cases.listings import OrganizationRow, organizations
+from gatepost.manage.use_cases.listings import OrganizationRow, organization_rows
 from gatepost.manage.use_cases.pages import Selection
 from gatepost.manage.use_cases.part_record import (
     fields_of,
@@ -28,7 +29,15 @@ from gatepost.manage.use_cases.part_record import (
 )
 from gatepost.manage.use_cases.parts import KINDS
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resources import add_organization, organization, remove_organization, set_organization
+from gatepost.manage.use_cases.resource_cases import (
+    AddOrganization,
+    RemoveOrganization,
+    SetOrganization,
+    add_organization,
+    remove_organization,
+    set_organization,
+)
+from gatepost.manage.use_cases.resources import organization
 from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
@@ -37,23 +46,24 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.change import Outcome
+    from gatepost.manage.use_cases.changing import ChangeOutcome
 
 
 _SHOWN = 200  # parts of which the whole file of an organization is shown on its page
 
 
 def _list(request: Request) -> Response:
-    gateway, principal = gateway_of(request), who(request)
+    principal = who(request)
+    resources = visible(gateway_of(request).directory().resources, principal)
     wanted = request.query_params.get("q", "").strip()
 
     def records() -> Iterator[dict[str, Any]]:
-        for row in organizations(gateway, principal, Selection(q=wanted, limit=MOST)).rows:
+        for row in organization_rows(resources, Selection(q=wanted, limit=MOST)).rows:
             yield row._asdict()
 
     if file := exported(request, "organizations", OrganizationRow._fields, records):
         return file
-    page = organizations(gateway, principal, Selection("", wanted, SIZE, offset_of(request)))
+    page = organization_rows(resources, Selection("", wanted, SIZE, offset_of(request)))
     return render(
         request,
         "organizations/list.html",
@@ -103,7 +113,7 @@ def _shown(request: Request, one: Organization, status: HTTPStatus = HTTPStatus.
 
 def _remove(request: Request) -> Response:
     one = _one(request)
-    principal = needs(request, Scope.CONNECTORS)
+    needs(request, Scope.CONNECTORS)
     form = request.state.form
     if form.get("do") != "remove":
         raise not_there("There is nothing of that name to do.")
@@ -111,9 +121,8 @@ def _remove(request: Request) -> Response:
         text = f"The name was not written as it is, so nothing was removed: write {one.name}."
         return _shown(request, one, HTTPStatus.UNPROCESSABLE_ENTITY, text)
     try:
-        outcome = remove_organization(
-            gateway_of(request), principal, one.name, Wish(principal.name, form.get("note", "").strip()[:500])
-        )
+        asked = RemoveOrganization(organization=one.name, note=form.get("note", "").strip()[:500])
+        outcome = execute(remove_organization, context_of(request), asked).value
     except Refusal as refusal:
         if refusal.kind is Kind.UNREADABLE:
             raise
@@ -130,8 +139,8 @@ def _edit(request: Request) -> Response:
     def stored() -> dict[str, Any] | None:
         return own_table(organization(gateway, principal, one.name))
 
-    def change(_: str, values: dict[str, Any], wish: Wish) -> Outcome:
-        return set_organization(gateway, principal, one.name, values, wish)
+    def change(_: str, values: dict[str, Any], options: ChangeOptions) -> ChangeOutcome:
+        return sent(request, set_organization, SetOrganization(organization=one.name, document=values), options)
 
     def changes() -> Sequence[PartChange]:
         found = history(gateway, principal, organization=one.name)
@@ -154,12 +163,11 @@ def _edit(request: Request) -> Response:
 
 
 def _new(request: Request) -> Response:
-    principal = needs(request, Scope.CONNECTORS)
-    gateway = gateway_of(request)
+    needs(request, Scope.CONNECTORS)
 
-    def change(name: str, values: dict[str, Any], wish: Wish) -> Outcome:
+    def change(name: str, values: dict[str, Any], options: ChangeOptions) -> ChangeOutcome:
         fields = {key: value for key, value in values.items() if key != "name" and value is not None}
-        return add_organization(gateway, principal, name, fields, wish)
+        return sent(request, add_organization, AddOrganization(document={"name": name, **fields}), options)
 
     trail = (("Organizations", "/organizations"), ("Add an organization", ""))
     edited = Edited(

@@ -16,8 +16,9 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import gateway_of, needs_scope
 from gatepost.manage.pages.pages import is_partial, link, render
+from gatepost.manage.use_cases.choice import visible
 from gatepost.manage.use_cases.dns_checks import sight_record
-from gatepost.manage.use_cases.listings import domains
+from gatepost.manage.use_cases.listings import domain_rows
 from gatepost.manage.use_cases.pages import Selection
 from gatepost.manage.use_cases.publication import publication_of, publication_record, shown_certificates
 from gatepost.manage.use_cases.refusal import Refusal
@@ -48,7 +49,7 @@ def _index(request: Request) -> Response:
     gateway, query = gateway_of(request), request.query_params
     number = max(1, int(text)) if (text := query.get("page", ""))[:6].isdecimal() and len(text) < 7 else 1
     selection = Selection(query.get("organization", ""), query.get("q", "")[:253], _ROWS, (number - 1) * _ROWS)
-    page = domains(gateway, principal, selection)
+    page = domain_rows(visible(gateway.directory().resources, principal), selection)
     servers = shown_certificates(gateway) if principal.is_of_gateway else ()
     behind = selection.offset > page.offset  # who takes page after page as files reads on until one is empty
     wanted = () if behind and wants_file(request) else page.rows

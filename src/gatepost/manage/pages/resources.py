@@ -9,38 +9,45 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.account_forms import refused_fields
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of
-from gatepost.manage.pages.editor import Edited, edit, told_changes
+from gatepost.manage.pages.editor import ChangeOptions, Edited, edit, sent, told_changes
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import gateway_of, needs, not_there, or_not_there, who
+from gatepost.manage.pages.guard import context_of, gateway_of, needs, not_there, or_not_there, who
 from gatepost.manage.pages.kinds import KIND_PAGES, KindPage, status_of
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
 from gatepost.manage.pages.places import edit_path, list_path, named_path, part_path, version_path
-from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.choice import visible
-from gatepost.manage.use_cases.domain_verification import domain_verification, verify_domain
+from gatepost.manage.use_cases.choice import owner_of, visible
+from gatepost.manage.use_cases.domain_verification import (
+    GetDomainVerification,
+    VerifyDomain,
+    get_domain_verification,
+    verify_domain,
+)
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import part_history
 from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resources import PartName, add_part, part, parts, remove_part, set_part
+from gatepost.manage.use_cases.resources import PartName, domain_of, part, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.change import Outcome
+    from gatepost.manage.use_cases.changing import ChangeOutcome
+    from gatepost.manage.use_cases.domain_verification import DomainVerification
     from gatepost.manage.use_cases.history import PartChange
     from gatepost.manage.use_cases.parts import Part, PartKind
 
@@ -97,15 +104,20 @@ def _part(request: Request, kind: PartKind) -> Part:
         return part(gateway_of(request), who(request), PartName(kind, given["organization"], given["name"]))
 
 
-def _view(request: Request, page: KindPage) -> Response:
+def _view(request: Request, page: KindPage, more: _More | None = None) -> Response:
     one = _part(request, page.kind)
     if request.method == "POST":
-        return _removed(request, page, one)
-    return _shown(request, page, one)
+        return _acted(request, page, one, more)
+    return _shown(request, page, one, more)
 
 
 def _shown(
-    request: Request, page: KindPage, one: Part, status: HTTPStatus = HTTPStatus.OK, error: str = ""
+    request: Request,
+    page: KindPage,
+    one: Part,
+    more: _More | None,
+    status: HTTPStatus = HTTPStatus.OK,
+    error: str = "",
 ) -> Response:
     wanted = request.query_params.get("part", "")
     return render(
@@ -125,41 +137,53 @@ def _shown(
         edit=edit_path(one),
         here=part_path(one),
         error=error,
-        proof=_proof(request, one),
+        proof=more.proof(request, one) if more else None,
     )
 
 
-def _proof(request: Request, one: Part) -> dict[str, Any] | None:
+def _proof(request: Request, one: Part) -> DomainVerification | None:
     """The record to publish for a domain that is pending."""
-    if one.kind is not DOMAIN or one.record.verified:
+    if one.record.verified:
         return None
-    return domain_verification(gateway_of(request), who(request), one.name, one.organization.name)
+    asked = GetDomainVerification(organization=one.organization.name, domain=one.name)
+    return execute(get_domain_verification, context_of(request), asked)
 
 
 def _verified(request: Request, page: KindPage, one: Part) -> Response:
-    principal = who(request)
+    asked = VerifyDomain(organization=one.organization.name, domain=one.name)
     try:
-        outcome = verify_domain(gateway_of(request), principal, one.name, one.organization.name, Wish(principal.name))
+        outcome = execute(verify_domain, context_of(request), asked).value
     except Refusal as refusal:
-        return _shown(request, page, one, HTTPStatus.CONFLICT, "\n".join([refusal.text, *map(str, refusal.errors)]))
+        text = "\n".join([refusal.text, *map(str, refusal.errors)])
+        return _shown(request, page, one, _DOMAIN, HTTPStatus.CONFLICT, text)
     text = " ".join([f"{one.name} is verified.", *outcome.warnings])
     return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
 
 
-def _removed(request: Request, page: KindPage, one: Part) -> Response:
-    principal = needs(request, Scope.CONNECTORS, one.organization.name)
-    if request.state.form.get("do") == "verify" and one.kind is DOMAIN:
-        return _verified(request, page, one)
+class _More(NamedTuple):
+    """What one kind has beside the others. proof: the record to publish, None for nothing."""
+
+    proof: Callable[[Request, Part], DomainVerification | None]
+    verify: Callable[[Request, KindPage, Part], Response]
+
+
+_DOMAIN: Final = _More(_proof, _verified)
+
+
+def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> Response:
+    needs(request, Scope.CONNECTORS, one.organization.name)
+    if request.state.form.get("do") == "verify" and more:
+        return more.verify(request, page, one)
     if request.state.form.get("do") != "remove":
         raise not_there("There is nothing of that name to do.")
-    named = PartName(one.kind, one.organization.name, one.name)
-    wish = Wish(principal.name, request.state.form.get("note", "").strip()[:500])
+    note = request.state.form.get("note", "").strip()[:500]
+    asked = RemovePart(organization=one.organization.name, name=one.name, note=note)
     try:
-        outcome = remove_part(gateway_of(request), principal, named, wish)
+        outcome = execute(PARTS[one.kind.key].remove, context_of(request), asked).value
     except Refusal as refusal:
         if refusal.kind is Kind.UNREADABLE:
             raise
-        return _shown(request, page, one, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+        return _shown(request, page, one, more, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
     label = one.label[:1].upper() + one.label[1:]
     text = " ".join([f"{label} was removed.", *outcome.warnings])
     return see_other(request, list_path(page.kind), text, "warn" if outcome.warnings else "pass")
@@ -178,8 +202,9 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
     def stored() -> dict[str, Any] | None:
         return table_of(part(gateway, principal, named).record)
 
-    def change(_: str, values: dict[str, Any], wish: Wish) -> Outcome:
-        return set_part(gateway, principal, named, values, wish)
+    def change(_: str, values: dict[str, Any], options: ChangeOptions) -> ChangeOutcome:
+        asked = SetPart(organization=owner, name=name, document=values)
+        return sent(request, PARTS[one.kind.key].set, asked, options)
 
     def done(given: str) -> str:
         return named_path(one.kind, owner, given)
@@ -222,12 +247,14 @@ def _new(request: Request, page: KindPage) -> Response:
     if chosen:
         needs(request, Scope.CONNECTORS, chosen)
 
-    def change(name: str, values: dict[str, Any], wish: Wish) -> Outcome:
+    def change(name: str, values: dict[str, Any], options: ChangeOptions) -> ChangeOutcome:
         fields = {key: value for key, value in values.items() if key != kind.identity and value is not None}
         owner = request.state.form.get("organization", "")
         if not owner and len(owners) > 1 and "@" not in name:  # an address says by its domain whose it is
             raise refused_fields({"organization": "choose whose it is"})
-        return add_part(gateway, principal, PartName(kind, owner, name), fields, wish)
+        owner = owner_of(visible(gateway.directory().resources, principal), owner, domain_of(kind, name)).name
+        asked = AddPart(organization=owner, document={kind.identity: name, **fields})
+        return sent(request, PARTS[kind.key].add, asked, options)
 
     def done(name: str) -> str:
         owner = request.state.form.get("organization", "")
@@ -263,7 +290,11 @@ ROUTES = [
         for path, handler, methods in (
             ("", _list, ["GET"]),
             ("/new", _new, ["GET", "POST"]),
-            ("/view/{organization}/{name:path}", _view, ["GET", "POST"]),
+            (
+                "/view/{organization}/{name:path}",
+                partial(_view, more=_DOMAIN if page.kind is DOMAIN else None),
+                ["GET", "POST"],
+            ),
             ("/edit/{organization}/{name:path}", _edit, ["GET", "POST"]),
         )
     ),

@@ -28,6 +28,8 @@ from gatepost.manage.pages.tasks import task_items
 from gatepost.manage.pages.validation import ended, live, refused_fields, request_of
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.choice import choose_connector, visible
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.part_cases import PARTS, AddPart
 from gatepost.manage.use_cases.part_record import part_command, part_toml
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import PartName, add_part
@@ -240,22 +242,23 @@ def _review(request: Request, draft: Draft, owner: Organization) -> dict[str, An
 def _effects(request: Request, draft: Draft, owner: Organization) -> dict[str, Any]:
     """What it would do to the mail of a week; this is kept, and so without all the resources."""
     outcome = _added(request, draft, owner, Wish(who(request).name, dry_run=True, since=time.time() - _WEEK))
-    part = _chosen(outcome, draft, owner).part
+    part = _chosen(outcome.after, draft, owner).part
     kept = replace(outcome, after=Resources())
     return {"outcome": kept, "command": part_command(part), "toml": part_toml(part)}
 
 
-def _added(request: Request, draft: Draft, owner: Organization, wish: Wish, mode: str = "enforce") -> Outcome:
+def _added(request: Request, draft: Draft, owner: Organization, wish: Wish) -> Outcome:
+    """The resources as they would be with it; wish: a dry run."""
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one
     named = PartName(scenario.kind, owner.name, draft["name"])
-    return add_part(gateway_of(request), who(request), named, table_of(draft, mode), wish)
+    return add_part(gateway_of(request), who(request), named, table_of(draft), wish)
 
 
-def _chosen(outcome: Outcome, draft: Draft, owner: Organization) -> Chosen:
+def _chosen(resources: Resources, draft: Draft, owner: Organization) -> Chosen:
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one
-    return choose_connector(outcome.after, draft["name"], owner.name, scenario.direction)
+    return choose_connector(resources, draft["name"], owner.name, scenario.direction)
 
 
 def _key(request: Request, draft: Draft, owner: Organization) -> str:
@@ -280,7 +283,7 @@ def _given(request: Request) -> tuple[Draft, Organization]:
 
 def _candidate(request: Request, draft: Draft, owner: Organization, wanted: ValidateConnector) -> Candidate:
     outcome = _added(request, draft, owner, Wish(who(request).name, dry_run=True))
-    chosen = _chosen(outcome, draft, owner)
+    chosen = _chosen(outcome.after, draft, owner)
     key = _key(request, draft, owner)
 
     def keep(record: dict[str, Any]) -> str:
@@ -317,24 +320,25 @@ def _save(request: Request) -> Response:
         return _page(request, draft, owner, "save", errors={"mode": "Choose how it is saved."})
     if _left(request, draft, owner):
         return _page(request, draft, owner, "save", errors={"": "Something is missing yet: nothing was saved."})
-    wish = Wish(who(request).name, request.state.form.get("note", "")[:500])
+    table = table_of(draft, mode) | {"name": draft["name"]}
+    asked = AddPart(organization=owner.name, document=table, note=request.state.form.get("note", "")[:500])
     try:
-        outcome = _added(request, draft, owner, wish, mode)
+        outcome = execute(PARTS[scenario.kind.key].add, context_of(request), asked).value
     except Refusal as refusal:
         if refusal.kind is Kind.UNREADABLE:
             raise
         return _page(request, draft, owner, "save", errors=_errors(refusal))
-    _keep_trial(request, draft, owner, outcome)
+    _keep_trial(request, draft, owner, outcome.version)
     text = " ".join([f"Connector {draft['name']} was saved as version {outcome.version}.", *outcome.warnings])
     path = connector_path(owner.name, scenario.direction, draft["name"])
     return see_other(request, link(path, made="yes"), text, "warn" if outcome.warnings else "pass")
 
 
-def _keep_trial(request: Request, draft: Draft, owner: Organization, outcome: Outcome) -> None:
+def _keep_trial(request: Request, draft: Draft, owner: Organization, version: int) -> None:
     """What the draft was tried with holds for the connector that it became."""
     if record := _TRIED.of(_key(request, draft, owner)):
-        kept = record | {"configuration": outcome.version}
-        keep_validation(gateway_of(request), _chosen(outcome, draft, owner), kept)
+        gateway, kept = gateway_of(request), record | {"configuration": version}
+        keep_validation(gateway, _chosen(gateway.directory().resources, draft, owner), kept)
 
 
 def _errors(refusal: Refusal) -> dict[str, str]:

@@ -9,12 +9,6 @@ import msgspec
 
 from gatepost.manage.rest import (
     checks,
-    dkim,
-    domain_verification,
-    grants,
-    mailbox_passwords,
-    parts,
-    resources,
 )
 from gatepost.manage.rest.derived import endpoint_of
 from gatepost.manage.rest.endpoint import Endpoint, Reach
@@ -76,12 +70,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters={"kind": "The last part of the type."},
     ),
     *(endpoint_of(one) for one in USE_CASES if one.path),
-    *resources.ENDPOINTS,
-    *parts.ENDPOINTS,
-    *domain_verification.ENDPOINTS,
-    *grants.ENDPOINTS,
-    *mailbox_passwords.ENDPOINTS,
-    *dkim.ENDPOINTS,
     *checks.ENDPOINTS,
 )
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.analysis.checks.named_files import named_files, unusable
-from gatepost.manage.use_cases.blast_radius import Radius, find_radius, radius_of, radius_record
+from gatepost.manage.use_cases.blast_radius import Radius, find_radius
 from gatepost.manage.use_cases.choice import visible
-from gatepost.manage.use_cases.differences import changes_of, changes_record, differences
+from gatepost.manage.use_cases.differences import differences
 from gatepost.manage.use_cases.domain_proof import pending_notes
 from gatepost.manage.use_cases.granting import granting
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned
@@ -144,27 +144,6 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
             break
     outcome = _outcome(gateway, who, wish, made, (version, changes, lacking))
     return replace(outcome, notes=[*pending, *outcome.notes])
-
-
-def outcome_record(outcome: Outcome) -> dict[str, Any]:
-    """For machines. Warnings and notes are not in it, since commands say them beside it."""
-    found = {"version": outcome.version, "dry_run": outcome.dry_run, "changes": changes_record(outcome.changes)}
-    return found if outcome.radius is None else found | {"blast_radius": radius_record(outcome.radius)}
-
-
-def outcome_of(record: Mapping[str, Any]) -> Outcome:
-    """What a call of REST says that a change did: `outcome_record` with warnings, standing ones and notes."""
-    radius = record["blast_radius"]
-    return Outcome(
-        version=record["version"],
-        dry_run=record["dry_run"],
-        changes=changes_of(record["changes"]),
-        warnings=record["warnings"],
-        standing=record["standing"],
-        notes=record["notes"],
-        after=Resources(),
-        radius=None if radius is None else radius_of(radius),
-    )
 
 
 # ------------------------------------------------------------------------------------------------ what it becomes

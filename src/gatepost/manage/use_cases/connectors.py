@@ -24,7 +24,7 @@ from gatepost.policy.connectors.records import InboundConnector, OutboundConnect
 from gatepost.policy.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gatepost.manage.access.principal import Principal
@@ -57,27 +57,6 @@ class ConnectorSelection(Selection):
     sort: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectorRow:
-    """A connector.
-
-    status: "enabled", "rehearsal" or "disabled". mode: "enforce" or "rehearse". sender, receiver: whom it stands
-    between. domains: whose mail it holds for. demands: in words. validated: how the last validation ended, with "at"
-    (seconds since 1970), "outcome" and "configuration" (a version), None if it never was.
-    """
-
-    status: str
-    direction: str
-    name: str
-    organization: str
-    mode: str
-    sender: str
-    receiver: str
-    domains: list[str]
-    demands: list[str]
-    validated: dict[str, Any] | None
-
-
 class ListConnectors(Paging, kw_only=True):
     """Which connectors; empty fields match all."""
 
@@ -89,7 +68,7 @@ class ListConnectors(Paging, kw_only=True):
     q: Annotated[str, Meta(max_length=1000, description="What the name or a domain holds, in any case.")] = ""
 
 
-class ConnectorValidated(msgspec.Struct, frozen=True):
+class ConnectorValidated(msgspec.Struct):
     """How the last validation ended. at: seconds since 1970. configuration: the version that was tried."""
 
     at: float | None
@@ -97,7 +76,7 @@ class ConnectorValidated(msgspec.Struct, frozen=True):
     configuration: int | None
 
 
-class ConnectorEntry(msgspec.Struct, frozen=True):
+class ConnectorEntry(msgspec.Struct):
     """A connector: whom it stands between, whose mail it holds for, what it demands, how it was validated last.
 
     status: enabled, rehearsal or disabled. mode: enforce or rehearse. validated: null if it never was.
@@ -127,32 +106,15 @@ class ConnectorEntry(msgspec.Struct, frozen=True):
 def list_connectors(context: Context, request: ListConnectors) -> Items[ConnectorEntry]:
     """Connectors of all organizations: what they demand, how they were validated."""
     selection = ConnectorSelection(request.organization, request.q, direction=request.direction, status=request.status)
-    page = connectors(context.gateway, context.principal, selection)
-    return page_of(page.rows, _identity, request, _entry, page.version)
+    found = connectors(context.gateway, context.principal, selection)
+
+    def identity(one: ConnectorEntry) -> str:
+        return f"{one.direction} {one.organization} {one.name}"
+
+    return page_of(found.rows, identity, request, lambda one: one, found.version)
 
 
-def _identity(row: ConnectorRow) -> str:
-    """What tells it from others of the list."""
-    return f"{row.direction} {row.organization} {row.name}"
-
-
-def _entry(row: ConnectorRow) -> ConnectorEntry:
-    validated = None if row.validated is None else ConnectorValidated(**row.validated)
-    return ConnectorEntry(
-        status=row.status,
-        direction=row.direction,
-        name=row.name,
-        organization=row.organization,
-        mode=row.mode,
-        sender=row.sender,
-        receiver=row.receiver,
-        domains=row.domains,
-        demands=row.demands,
-        validated=validated,
-    )
-
-
-def connectors(gateway: Gateway, who: Principal, selection: ConnectorSelection | None = None) -> Page[ConnectorRow]:
+def connectors(gateway: Gateway, who: Principal, selection: ConnectorSelection | None = None) -> Page[ConnectorEntry]:
     """Connectors in the order that is wanted, else of their organizations, inbound ones first.
 
     Raises Refusal (MISSING) if there is no such organization. By verdicts it waits for the trace to be counted.
@@ -165,12 +127,12 @@ def connectors(gateway: Gateway, who: Principal, selection: ConnectorSelection |
     return page.holding(rows)
 
 
-def connector_row(gateway: Gateway, chosen: Chosen) -> ConnectorRow:
+def connector_row(gateway: Gateway, chosen: Chosen) -> ConnectorEntry:
     """The row of one connector, as lists have it."""
     return _row(gateway.data, chosen.organization, chosen.direction, chosen.connector)
 
 
-def connector_record(row: ConnectorRow | ConnectorEntry) -> dict[str, Any]:
+def connector_record(row: ConnectorEntry) -> dict[str, Any]:
     """For machines, as `gatepost connector list --json` has it."""
     return {
         "status": row.status,
@@ -181,7 +143,7 @@ def connector_record(row: ConnectorRow | ConnectorEntry) -> dict[str, Any]:
         "to": row.receiver,
         "domains": ", ".join(row.domains),
         "demands": ", ".join(row.demands),
-        "validated": row.validated,
+        "validated": None if row.validated is None else msgspec.structs.asdict(row.validated),
     }
 
 
@@ -242,10 +204,10 @@ SORTS: Final = (*_BY, "validated", "verdicts")
 """By what connectors can be put in order: columns of a row, the time of the last validation, failed and passed mail."""
 
 
-def _row(data: Path, owner: Organization, direction: str, one: Connector) -> ConnectorRow:
+def _row(data: Path, owner: Organization, direction: str, one: Connector) -> ConnectorEntry:
     sender, receiver = _ends((owner, direction, one))
     validated = last(record_path(data, VALIDATIONS, owner.name, direction, one.name))
-    return ConnectorRow(
+    return ConnectorEntry(
         status=_status(one),
         direction=direction,
         name=one.name,
@@ -255,8 +217,12 @@ def _row(data: Path, owner: Organization, direction: str, one: Connector) -> Con
         receiver=receiver,
         domains=_scope(one),
         demands=_demands(one),
-        validated=validated and {key: validated.get(key) for key in ("at", "outcome", "configuration")},
+        validated=_validated(validated) if validated else None,
     )
+
+
+def _validated(record: Mapping[str, Any]) -> ConnectorValidated:
+    return ConnectorValidated(record.get("at"), record.get("outcome"), record.get("configuration"))
 
 
 def _status(connector: Connector) -> str:

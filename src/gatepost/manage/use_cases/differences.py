@@ -6,19 +6,21 @@ Used by `change` and `history`, and by whatever prints changes. No I/O.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.policy.connectors.trust_anchors import anchors_label
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 
-class FieldChange(NamedTuple):
-    """One field that is added (+), removed (-) or changed (~); path as errors write it. Values as JSON has them."""
+class FieldChange(msgspec.Struct, frozen=True):
+    """One field that is added (+), removed (-) or changed (~)."""
 
     sign: str
-    path: str
+    path: str = msgspec.field(name="field")
     before: Any
     after: Any
 
@@ -39,16 +41,6 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any
             changes.append(FieldChange("-", path, before.get("display_name", ""), None))
         _compare(path, before or {}, after or {}, changes)
     return changes
-
-
-def changes_record(changes: Sequence[FieldChange]) -> list[dict[str, Any]]:
-    """For machines."""
-    return [{"sign": one.sign, "field": one.path, "before": one.before, "after": one.after} for one in changes]
-
-
-def changes_of(record: Sequence[Mapping[str, Any]]) -> list[FieldChange]:
-    """What `changes_record` made this of."""
-    return [FieldChange(one["sign"], one["field"], one["before"], one["after"]) for one in record]
 
 
 def _compare(path: str, before: Any, after: Any, changes: list[FieldChange]) -> None:

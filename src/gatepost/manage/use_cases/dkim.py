@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
 
 from gatepost.analysis.checks.dkim_record import RecordSight, Seen, seen_record
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.choice import choose_part, chosen_organizations, visible
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.history import history
 from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import DKIM, Part
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resolving import resolver_of
@@ -21,11 +27,13 @@ from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import DkimState
+from gatepost.protocols.dkim.record import key_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.net.lookups.dns import Resolver
     from gatepost.policy.connectors.dkim_key import DkimKey
@@ -38,6 +46,67 @@ _ORDER: Final = tuple(DkimState)
 _AT_ONCE: Final = 16  # questions to the DNS
 _STEP: Final = 10
 _WITHIN: Final = 100  # changes of an organization that are looked through
+_CHECKED: Final = 100  # keys that are looked for in the DNS for one page
+
+type Pem = Annotated[str, Meta(max_length=20_000)]
+
+
+class ListSigningKeys(Paging, kw_only=True):
+    """Which keys; empty fields match all."""
+
+    organization: Annotated[str, Meta(max_length=1000, description="Only of this one.")] = ""
+    domain: Annotated[str, Meta(max_length=253, description="Only of this domain.")] = ""
+    q: Annotated[str, Meta(max_length=1000, description="What the name holds, in any case.")] = ""
+    selector: Annotated[str, Meta(max_length=200, description="Only this one.")] = ""
+    state: Annotated[Literal["", "next", "current", "retired"], Meta(description="Only those.")] = ""
+    check: Annotated[
+        bool,
+        Meta(description=f"Ask the DNS for their records, and the history since when; {_CHECKED} on a page at most."),
+    ] = False
+
+
+class SigningKey(msgspec.Struct):
+    """A key, and where its private half is: "sealed", "missing", or the path of its file.
+
+    text, zone: its TXT record, "" where the public half is not known. With check, record: published, missing, differs
+    or unknown, and why; since: when it came to be in its state, seconds since 1970, null if that is too long ago.
+    """
+
+    organization: str
+    name: str
+    domain: str
+    selector: str
+    state: str
+    algorithm: str
+    service_type: str
+    since: float | None
+    private_key: str
+    public_key: str
+    text: str
+    zone: str
+    record: str | None
+    why: str
+
+    @property
+    def sight(self) -> RecordSight | None:
+        """What the DNS has of it, None if it was not asked."""
+        return None if self.record is None else RecordSight(Seen(self.record), self.why)
+
+
+class ImportDkimKey(msgspec.Struct, kw_only=True):
+    """key: the private key, PEM."""
+
+    organization: Annotated[str, Meta(description="Whose it is.")]
+    domain: Annotated[str, Meta(description="An accepted domain of the organization, or one below it.")]
+    selector: Annotated[str, Meta(description="Of the key.")]
+    key: Pem
+
+
+class PrivateKeyStored(msgspec.Struct):
+    """name: of the key whose private half is sealed now, or with dry_run would be."""
+
+    name: str
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +135,59 @@ class KeyRow(NamedTuple):
     private: str
     since: float | None = None
     sight: RecordSight | None = None
+
+
+@use_case(
+    "GET /dkim_keys",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="dkim keys",
+    may_404=True,
+    commands=("dkim list", "dkim record"),
+)
+def list_signing_keys(context: Context, request: ListSigningKeys) -> Items[SigningKey]:
+    """DKIM keys of all organizations: their records, where the private halves are, what the DNS has."""
+    selection = KeySelection(
+        request.organization, request.q, domain=request.domain, selector=request.selector, state=request.state
+    )
+    rows = dkim_keys(context.gateway, context.principal, selection)
+    paging = Paging(limit=min(request.limit, _CHECKED), after=request.after) if request.check else request
+    page = page_of(rows, lambda row: f"{row.organization}/{row.key.name}", paging, lambda row: row)
+    found = looked_at(context.gateway, context.principal, page.items) if request.check else page.items
+    return Items([signing_key(row) for row in found], page.after)
+
+
+@use_case(
+    "POST /organizations/{organization}/domains/{domain}/dkim_keys/{selector}/private_key",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="dkim keys",
+    dry_run=True,
+    action="dkim-import",
+    commands=("dkim import",),
+    pages=("/dkim/view/{organization}/{name:path}",),
+)
+def import_dkim_key(context: Context, request: ImportDkimKey) -> PrivateKeyStored:
+    """Seal the private half of a DKIM key that is there.
+
+    For resources that were exported elsewhere, without their private keys.
+    """
+    name = key_name(request.selector, request.domain)
+    context.audit.describe(subject=name)
+    part = choose_part(visible(context.directory().resources, context.principal), DKIM, name, request.organization)
+    pem = request.key.encode()
+    signer, key = signer_of(pem), part.record
+    if signer.algorithm is not key.algorithm or key.public_key not in {signer.public_key, ""}:
+        text = f"the key has not the private half of {part.label}: algorithm or public_key differ"
+        raise Refusal(Kind.INPUT, text, [FieldError("key", "is not the private half of this key")])
+    with store_and_vault(context.gateway, keys=True) as (store, vault):
+        try:
+            content = DkimKeys(store, vault).sealed(part.organization.name, part.name, pem)
+        except DkimKeyError as error:
+            raise Refusal(Kind.INPUT, str(error)) from error
+        if not context.dry_run:
+            store.apply({}, author=context.principal.name, content=content)
+    return PrivateKeyStored(part.name, context.dry_run)
 
 
 def dkim_keys(
@@ -124,56 +246,35 @@ def look(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]]) -> list[Reco
         return asyncio.run(ask())
 
 
-def key_record(row: KeyRow) -> dict[str, Any]:
-    """For machines. text, zone: of the TXT record, "" where the public half is not known. record: as it was seen."""
+def signing_key(row: KeyRow) -> SigningKey:
+    """The same as calls have it."""
     key, record = row.key, row.key.record
-    return {
-        "organization": row.organization,
-        "name": key.name,
-        "domain": key.domain,
-        "selector": key.selector,
-        "state": str(key.state),
-        "algorithm": str(key.algorithm),
-        "service_type": str(key.service_type),
-        "since": row.since,
-        "private_key": row.private,
-        "public_key": key.public_key,
-        "text": record.text if key.public_key else "",
-        "zone": record.zone_line(key.name) if key.public_key else "",
-        "record": str(row.sight.seen) if row.sight else None,
-        "why": row.sight.why if row.sight else "",
-    }
+    return SigningKey(
+        organization=row.organization,
+        name=key.name,
+        domain=key.domain,
+        selector=key.selector,
+        state=str(key.state),
+        algorithm=str(key.algorithm),
+        service_type=str(key.service_type),
+        since=row.since,
+        private_key=row.private,
+        public_key=key.public_key,
+        text=record.text if key.public_key else "",
+        zone=record.zone_line(key.name) if key.public_key else "",
+        record=str(row.sight.seen) if row.sight else None,
+        why=row.sight.why if row.sight else "",
+    )
 
 
-def import_key(  # noqa: PLR0913 - all that says which key, and whence
-    gateway: Gateway, who: Principal, name: str, organization: str, pem: bytes, source: str, *, dry_run: bool = False
-) -> str:
-    """Seal a private key as that of a key that the resources have already, whose name is returned.
-
-    source: where the private key is from, for errors.
-    Raises Refusal: MISSING, INPUT if it is not the private half of that key or no master key is set, UNREADABLE.
-    """
-    part = choose_part(visible(gateway.directory().resources, who), DKIM, name, organization)
-    signer, key = signer_of(pem, source), part.record
-    if signer.algorithm is not key.algorithm or key.public_key not in {signer.public_key, ""}:
-        text = f"{source} has not the private half of {part.label}: algorithm or public_key differ"
-        raise Refusal(Kind.INPUT, text, [FieldError("key", "is not the private half of this key")])
-    with store_and_vault(gateway, keys=True) as (store, vault):
-        try:
-            content = DkimKeys(store, vault).sealed(part.organization.name, part.name, pem)
-        except DkimKeyError as error:
-            raise Refusal(Kind.INPUT, str(error)) from error
-        if not dry_run:
-            store.apply({}, author=who.name, content=content)
-    return part.name
-
-
-def signer_of(pem: bytes, source: str) -> Any:
+def signer_of(pem: bytes) -> Any:
     """What signs with a private key. Raises Refusal (INPUT) if nothing can."""
     try:
         return read_key(pem)
     except DkimKeyError as error:
-        raise Refusal(Kind.INPUT, f"{source}: {error}; {NOTHING}", [FieldError("key", str(error))]) from error
+        raise Refusal(
+            Kind.INPUT, f"the key cannot be used: {error}; {NOTHING}", [FieldError("key", str(error))]
+        ) from error
 
 
 def _rows(gateway: Gateway, found: Sequence[Part]) -> list[KeyRow]:
@@ -216,3 +317,6 @@ def _since(gateway: Gateway, who: Principal, owner: str, names: set[str]) -> dic
 def _states(table: dict[str, Any] | None) -> dict[str, str]:
     keys = (table or {}).get(DKIM.key, ())
     return {str(one.get("name")).lower(): str(one.get("state", DkimState.NEXT)) for one in keys}
+
+
+USE_CASES = (list_signing_keys, import_dkim_key)

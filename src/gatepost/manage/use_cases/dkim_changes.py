@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import quote
+
+from msgspec import Meta
 
 from gatepost.analysis.checks.dkim_record import Seen
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
-from gatepost.manage.use_cases.choice import choose_part, chosen_organizations, owner_of, visible
-from gatepost.manage.use_cases.dkim import look, signer_of
+from gatepost.manage.use_cases.changing import ChangeOutcome, ChangeRequest, fields_of, options_of, replied
+from gatepost.manage.use_cases.choice import choose_organization, choose_part, chosen_organizations, owner_of, visible
+from gatepost.manage.use_cases.declaration import Reply, Visibility, use_case
+from gatepost.manage.use_cases.dkim import Pem, look, signer_of
 from gatepost.manage.use_cases.parts import DKIM, Part
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import part_added, part_set
@@ -26,51 +32,66 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gatepost.analysis.checks.dkim_record import RecordSight
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.change import Outcome, Wish
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.model import Resources
     from gatepost.policy.connectors.records import Organization
 
 
+_TAG: Final = "dkim keys"
+_PATH: Final = "/organizations/{organization}/domains/{domain}/dkim_keys"
+_CHANGE: Final[dict[str, Any]] = {
+    "scope": Scope.CONNECTORS,
+    "visibility": Visibility.ORGANIZATION,
+    "tag": _TAG,
+    "dry_run": True,
+    "guarded": True,
+    "versioned": True,
+}
 _LETTER: Final = {DkimAlgorithm.RSA_SHA256: "r", DkimAlgorithm.ED25519_SHA256: "e"}
 
 
-@dataclass(frozen=True, slots=True)
-class NewKey:
+type _Owner = Annotated[str, Meta(description="Whose it is.")]
+type _Domain = Annotated[str, Meta(description="An accepted domain of the organization, or one below it.")]
+type _Selector = Annotated[str, Meta(max_length=200)]
+
+
+class MakeDkimKey(ChangeRequest, kw_only=True):
     """A key that is wanted.
 
-    organization: "" is the one that accepts the domain, or one above it. selector: "" is made of the month. algorithm:
-    of a key that is made. pem: a private key that is there already, b"" to make one; source: where that is from, for
-    errors. key_file: where it stays, and nothing of it is stored. current: let it sign at once.
+    selector: "" is made of the month. key: a private key that is there already, PEM; "" to make one, with the
+    algorithm. service_type tlsrpt: it signs TLS reports only. current: let it sign at once, without a look at the DNS.
     """
 
-    domain: str
-    organization: str = ""
-    selector: str = ""
-    algorithm: DkimAlgorithm = DkimAlgorithm.RSA_SHA256
-    service_type: DkimService = DkimService.ALL
+    organization: _Owner
+    domain: _Domain
+    selector: _Selector = ""
+    algorithm: Literal["rsa-sha256", "ed25519-sha256"] = "rsa-sha256"
+    service_type: Literal["*", "tlsrpt"] = "*"
+    key: Pem = ""
     current: bool = False
-    pem: bytes = b""
-    source: str = ""
-    key_file: str = ""
 
 
-class AddedKey(NamedTuple):
-    """What came of it. name: of the key. zone: the line that the DNS needs; with a dry run that of a key now gone."""
+class LeaveDkimKey(MakeDkimKey, kw_only=True):
+    """A key that stays in its file. key_file: its path. key: what is in it."""
 
-    outcome: Outcome
-    name: str
-    zone: str
+    key_file: str
 
 
-class Rotation(NamedTuple):
-    """Which next keys are to sign. selector: "" for every one of the domain. force: why, though records lack."""
+class RotateDkimKeys(ChangeRequest, kw_only=True):
+    """selector: only the next key of this one. force: why, though a record is not seen in the DNS."""
 
-    domain: str
-    selector: str = ""
-    organization: str = ""
-    force: str = ""
+    organization: _Owner
+    domain: _Domain
+    selector: _Selector = ""
+    force: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class KeyAdded(ChangeOutcome):
+    """What it did. name: of the key. zone: the line that the DNS needs; of a dry run that of a key that is gone."""
+
+    name: str = ""
+    zone: str = ""
 
 
 class NotPublished(Refusal):
@@ -86,70 +107,113 @@ class NotPublished(Refusal):
         super().__init__(Kind.UNREADABLE if unknown else Kind.CONFLICT, text, errors, options=["force"])
 
 
-def add_key(gateway: Gateway, who: Principal, new: NewKey, wish: Wish) -> AddedKey:
-    """Make a key for a domain, or take one in; it is next until it is let sign, unless it is to be current.
+@use_case(
+    f"POST {_PATH}",
+    status=201,
+    action="dkim-add",
+    commands=("dkim add",),
+    pages=("/dkim/new",),
+    **_CHANGE,
+)
+def make_dkim_key(context: Context, request: MakeDkimKey) -> Reply[KeyAdded]:
+    """Make a DKIM key, or take one in, and say what the DNS needs.
 
-    Raises Refusal: INPUT for a wrong domain or key, or without a master key; BLOCKED if the name is taken; and as
-    `change`.
+    The private half is sealed. It is next, and signs once it is rotated to.
     """
-    domain = key_domain(new.domain)
-    pem = new.pem or made_key(new.algorithm)
-    signer = signer_of(pem, new.source or "the key")
-    fields = _fields(new, str(signer.algorithm), signer.public_key)
+    return _added(context, request)
+
+
+@use_case(
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    dry_run=True,
+    action="dkim-add",
+    commands=("dkim add",),
+)
+def leave_dkim_key(context: Context, request: LeaveDkimKey) -> Reply[KeyAdded]:
+    """Take in a DKIM key whose private half stays in its file, on the gateway's machine."""
+    context.audit.describe(organization=request.organization, subject=request.domain)
+    return _added(context, request, request.key_file)
+
+
+def _added(context: Context, request: MakeDkimKey, key_file: str = "") -> Reply[KeyAdded]:
+    """Raises Refusal as `change`, INPUT also for a wrong domain or key or without a master key, BLOCKED for a name."""
+    gateway, owner = context.gateway, request.organization
+    context.audit.describe(current=request.current, brought=bool(request.key))
+    domain = key_domain(request.domain)
+    pem = request.key.encode() or made_key(DkimAlgorithm(request.algorithm))
+    signer = signer_of(pem)
+    fields = _fields(request, str(signer.algorithm), signer.public_key, key_file)
     names: list[str] = []
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        owner = key_owner(resources, new.organization, domain)
-        name = key_name(new.selector or _selector(owner, domain, signer.algorithm), domain)
-        added = part_added(DKIM, owner.name, name, fields, draft)
+        organization = choose_organization(resources, owner)
+        name = key_name(request.selector or _selector(organization, domain, signer.algorithm), domain)
+        added = part_added(DKIM, owner, name, fields, draft)
         names[:] = [DKIM.one_form(name)]
-        if not new.key_file and not wish.dry_run:
-            added.content = _sealed(gateway, resources.organizations, (owner.name, names[0]), pem)
+        if not key_file and not context.dry_run:
+            added.content = _sealed(gateway, resources.organizations, (owner, names[0]), pem)
         return added
 
-    outcome = change(gateway, who, step, wish)
+    outcome = change(gateway, context.principal, step, options_of(context, request))
     if signer.bits < RSA_BITS and signer.algorithm is DkimAlgorithm.RSA_SHA256:
         weak = f"an RSA key of {signer.bits} bits is weak; {RSA_BITS} are usual (RFC 8301)"
         outcome = replace(outcome, warnings=[weak, *outcome.warnings])
-    record = KeyRecord(signer.public_key, KEY_TYPES[signer.algorithm], (str(new.service_type),))
-    return AddedKey(outcome, names[0], record.zone_line(names[0]))
+    context.audit.describe(subject=names[0])
+    zone = KeyRecord(signer.public_key, KEY_TYPES[signer.algorithm], (request.service_type,)).zone_line(names[0])
+    location = f"/organizations/{quote(owner, safe='')}/dkim_keys/{quote(names[0], safe='')}"
+    return Reply(KeyAdded(**fields_of(outcome), name=names[0], zone=zone), outcome.version, location)
 
 
-def rotate_keys(gateway: Gateway, who: Principal, rotation: Rotation, wish: Wish) -> Outcome:
-    """Let next keys of a domain sign and retire the current ones of the same kind, in one step.
+@use_case(
+    f"POST {_PATH}/rotate",
+    action="dkim-rotate",
+    commands=("dkim rotate",),
+    pages=("/dkim/view/{organization}/{name:path}",),
+    **_CHANGE,
+)
+def rotate_dkim_keys(context: Context, request: RotateDkimKeys) -> Reply[ChangeOutcome]:
+    """Let the next DKIM keys of a domain sign, and retire the current ones.
 
-    Raises NotPublished; Refusal: INPUT if there is no next key, or several of which one can sign, CONFLICT if a
-    private key cannot be opened; and as `change`.
+    Refused (409) while a record is missing or another, or (503) cannot be looked up, unless force says why; errors has
+    what is wrong by name of the key. Asks the DNS, for some seconds.
     """
-    parts = _next(visible(gateway.directory().resources, who), rotation)
-    _check_private(gateway, parts)
-    if not rotation.force:
-        _check_records(gateway, parts)
-    note = "; ".join(filter(None, (wish.note, f"forced: {rotation.force}" if rotation.force else "")))
+    force = request.force.strip()
+    context.audit.describe(force=force)
+    parts = _next(visible(context.directory().resources, context.principal), request)
+    _check_private(context.gateway, parts)
+    if not force:
+        _check_records(context.gateway, parts)
+    options = options_of(context, request)
+    note = "; ".join(filter(None, (options.note, f"forced: {force}" if force else "")))
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         done = Edit((parts[0].organization.name,), f"organization.{parts[0].organization.name}")
         for part in parts:
             found = choose_part(resources, DKIM, part.name, part.organization.name)
             for other in _current_like(found):
-                part_set(other, [f"state={DkimState.RETIRED}"], draft)
-            done = part_set(found, [f"state={DkimState.CURRENT}"], draft)
+                part_set(other, {"state": str(DkimState.RETIRED)}, draft)
+            done = part_set(found, {"state": str(DkimState.CURRENT)}, draft)
         return done
 
-    return change(gateway, who, step, replace(wish, note=note))
+    outcome = change(context.gateway, context.principal, step, replace(options, note=note))
+    context.audit.describe(version=outcome.version)
+    return replied(outcome)
 
 
 # ------------------------------------------------------------------------------------------------ a new key
 
 
-def _fields(new: NewKey, algorithm: str, public_key: str) -> list[str]:
-    return [
-        f"algorithm={algorithm}",
-        f"public_key={public_key}",
-        *([f"state={DkimState.CURRENT}"] if new.current else []),
-        *([f"service_type={new.service_type}"] if new.service_type is not DkimService.ALL else []),
-        *([f"key_file={new.key_file}"] if new.key_file else []),
-    ]
+def _fields(new: MakeDkimKey, algorithm: str, public_key: str, key_file: str) -> dict[str, str]:
+    fields = {
+        "algorithm": algorithm,
+        "public_key": public_key,
+        "state": str(DkimState.CURRENT) if new.current else "",
+        "service_type": "" if new.service_type == str(DkimService.ALL) else new.service_type,
+        "key_file": key_file,
+    }
+    return {name: value for name, value in fields.items() if value}
 
 
 def key_domain(text: str) -> str:
@@ -196,7 +260,14 @@ def _sealed(
 # ------------------------------------------------------------------------------------------------ rotation
 
 
-def _next(resources: Resources, rotation: Rotation) -> list[Part]:
+def keys_owner(resources: Resources, organization: str, domain: str) -> Organization:
+    """Whose keys of a domain are: of who has some already, else of who accepts the domain. Raises Refusal."""
+    owners = chosen_organizations(resources, organization)
+    found = next((one for one in owners if any(key.domain == domain.lower() for key in one.dkim_keys)), None)
+    return found or key_owner(resources, organization, domain)
+
+
+def _next(resources: Resources, rotation: RotateDkimKeys) -> list[Part]:
     """The keys that are to sign. Raises Refusal if there are none, or several of which only one can."""
     domain, selector = rotation.domain.lower(), rotation.selector.lower()
     found = [
@@ -242,3 +313,6 @@ def _check_records(gateway: Gateway, parts: Sequence[Part]) -> None:
     wrong = [(part, sight) for part, sight in zip(parts, sights, strict=True) if sight.seen is not Seen.PUBLISHED]
     if wrong:
         raise NotPublished(wrong)
+
+
+USE_CASES = (make_dkim_key, leave_dkim_key, rotate_dkim_keys)

@@ -7,27 +7,36 @@ and by the page of a domain.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
+from gatepost.manage.use_cases.changing import ChangeOutcome, ChangeRequest, options_of, replied
 from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
+from gatepost.manage.use_cases.declaration import Reply, Visibility, use_case
 from gatepost.manage.use_cases.domain_proof import domain_proof
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
 from gatepost.manage.use_cases.resources import seen
+from gatepost.policy.logins.throttle import Throttle
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from dns.rdata import Rdata
     from dns.rdtypes.txtbase import TXTBase
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.change import Outcome, Wish
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.domain_proof import DomainProof
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.parts import Part
     from gatepost.policy.connectors.model import Resources
+    from gatepost.settings.model import Settings
 
 
 _SECONDS: Final = 30.0  # for one record, however slow its nameservers are
@@ -35,34 +44,89 @@ _SHOWN: Final = 5
 _WIDTH: Final = 100
 
 
-def domain_verification(gateway: Gateway, who: Principal, name: str, organization: str = "") -> dict[str, Any]:
-    """Whether a domain is verified, and the record that proves it. Asks nobody.
+type _Owner = Annotated[str, Meta(description="Whose it is.")]
+type _Domain = Annotated[str, Meta(description='An accepted domain of the organization, or "*.domain".')]
 
-    Raises Refusal: MISSING if there is no such domain, INPUT if it could be several, UNREADABLE.
+
+class GetDomainVerification(msgspec.Struct, kw_only=True):
+    """An accepted domain."""
+
+    organization: _Owner
+    domain: _Domain
+
+
+class VerifyDomain(ChangeRequest, kw_only=True):
+    """An accepted domain that is pending."""
+
+    organization: _Owner
+    domain: _Domain
+
+
+class ProofRecord(msgspec.Struct):
+    """A TXT record. name: where it stands. text: what it says."""
+
+    name: str
+    text: str
+
+
+class DomainVerification(msgspec.Struct):
+    """Whether a domain is verified, and the record that proves it. zone: the same as a line of a zone file."""
+
+    organization: str
+    domain: str
+    verified: bool
+    record: ProofRecord
+    zone: str
+
+
+class ProofLookups:
+    """Bounds look-ups of TXT records: how many at a time, and how often one."""
+
+    def __init__(self, _: Settings) -> None:
+        self.limit = ConcurrencyLimit(4, 1, "other domains are being looked up: try again when that has ended")
+        self.throttle = Throttle(time.monotonic, free=5, longest=300.0)
+
+
+@use_case(
+    "GET /organizations/{organization}/domains/{domain}/verification",
+    scope=Scope.READ,
+    visibility=Visibility.ORGANIZATION,
+    tag="accepted domains",
+    commands=("domain show", "domain verify"),
+    pages=("/domains/view/{organization}/{name:path}",),
+)
+def get_domain_verification(context: Context, request: GetDomainVerification) -> DomainVerification:
+    """Whether an accepted domain is verified, and the TXT record that proves it."""
+    part = _part(context, request)
+    proof = _proof(context.gateway, part)
+    record = ProofRecord(proof.name, proof.text)
+    return DomainVerification(part.organization.name, part.name, part.record.verified, record, proof.zone_line)
+
+
+@use_case(
+    "POST /organizations/{organization}/domains/{domain}/verify",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="accepted domains",
+    dry_run=True,
+    guarded=True,
+    versioned=True,
+    action="domain-verify",
+    commands=("domain verify",),
+    pages=("/domains/view/{organization}/{name:path}",),
+)
+def verify_domain(context: Context, request: VerifyDomain) -> Reply[ChangeOutcome]:
+    """Look for the TXT record of a pending domain, and verify the domain if it is there.
+
+    Refused (409) while the record is not there, with what was seen, or (503) if the DNS does not answer. Asks the DNS,
+    for some seconds.
     """
-    part = choose_part(seen(gateway, who), DOMAIN, name, organization)
-    proof = _proof(gateway, part)
-    return {
-        "organization": part.organization.name,
-        "domain": part.name,
-        "verified": part.record.verified,
-        "record": {"name": proof.name, "text": proof.text},
-        "zone": proof.zone_line,
-    }
-
-
-def verify_domain(gateway: Gateway, who: Principal, name: str, organization: str, wish: Wish) -> Outcome:
-    """Look for the record of a pending domain, and verify the domain if it is there. Takes seconds.
-
-    Raises Refusal: MISSING if there is no such domain; CONFLICT if the record is not there, with what was seen; INPUT
-    if it could be several, or another organization's verified domain overlaps; UNREADABLE if the DNS does not answer,
-    or a file cannot be read; Busy if too many look-ups are under way, or the domain was looked up too often.
-    """
-    part = choose_part(seen(gateway, who), DOMAIN, name, organization)
-    proof = _proof(gateway, part)
+    part = _part(context, request)
+    proof = _proof(context.gateway, part)
     if not part.record.verified:
-        _found(gateway, who, part, proof)
-    wish = wish if wish.note else replace(wish, note=f"verified by its TXT record at {proof.name}")
+        _found(context, part, proof)
+    options = options_of(context, request)
+    options = options if options.note else replace(options, note=f"verified by its TXT record at {proof.name}")
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         current = choose_part(resources, DOMAIN, part.name, part.organization.name)
@@ -72,7 +136,13 @@ def verify_domain(gateway: Gateway, who: Principal, name: str, organization: str
         path = f"organization.{owner}.accepted_domain[{place}] {current.name!r}"
         return Edit((owner,), path, names=(current.name,), proven=(current.name,))
 
-    return change(gateway, who, step, wish)
+    outcome = change(context.gateway, context.principal, step, options)
+    context.audit.describe(version=outcome.version)
+    return replied(outcome)
+
+
+def _part(context: Context, request: GetDomainVerification | VerifyDomain) -> Part:
+    return choose_part(seen(context.gateway, context.principal), DOMAIN, request.domain, request.organization)
 
 
 def _proof(gateway: Gateway, part: Part) -> DomainProof:
@@ -83,22 +153,23 @@ def _proof(gateway: Gateway, part: Part) -> DomainProof:
         raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {failure}") from failure
 
 
-def _found(gateway: Gateway, who: Principal, part: Part, proof: DomainProof) -> None:
+def _found(context: Context, part: Part, proof: DomainProof) -> None:
     """Raises Refusal if the record is not there."""
     key = f"{part.organization.name}/{part.name}"
-    throttle = gateway.proof_lookups
+    lookups = context.kept(ProofLookups)
+    throttle = lookups.throttle
     if (wait := throttle.wait(key)) > 0:
         raise Busy(
             f"{proof.name} was looked up several times: the next look-up may be in {wait:.0f} s", round(wait) + 1
         )
     throttle.charge(key)
-    with gateway.proofs.slot(who.name):
-        texts = _looked_up(gateway, proof.name)
+    with lookups.limit.slot(context.principal.name):
+        texts = _looked_up(context.settings, proof.name)
     if proof.text in texts:
         throttle.forgive(key, everything=True)
         return
     shown = ", ".join(ascii(one[:_WIDTH]) for one in texts[:_SHOWN])
-    owner = f", or write verified=true if you know whose {part.name} is" if who.is_of_gateway else ""
+    owner = f", or write verified=true if you know whose {part.name} is" if context.principal.is_of_gateway else ""
     text = (
         f"{part.name} is not verified: TXT {proof.name} was looked up, and it has {shown or 'no record'}. Put into the "
         f"zone: {proof.zone_line} - and try again once your nameservers and the gateway's resolver show it{owner}; "
@@ -109,13 +180,13 @@ def _found(gateway: Gateway, who: Principal, part: Part, proof: DomainProof) -> 
     )
 
 
-def _looked_up(gateway: Gateway, name: str) -> list[str]:
+def _looked_up(settings: Settings, name: str) -> list[str]:
     """The texts of the TXT records of a name, [] if it has none. Raises Refusal (INPUT, UNREADABLE)."""
     from gatepost.manage.use_cases.resolving import resolver_of  # noqa: PLC0415 - what it imports takes long
     from gatepost.net.lookups.question import LookupFailed  # noqa: PLC0415
 
     async def ask() -> list[str]:
-        async with resolver_of(gateway.settings) as resolver, asyncio.timeout(_SECONDS):
+        async with resolver_of(settings) as resolver, asyncio.timeout(_SECONDS):
             answer = await resolver.query(name, "TXT")
         return [_text(one) for one in answer.records]
 
@@ -131,3 +202,6 @@ def _looked_up(gateway: Gateway, name: str) -> list[str]:
 
 def _text(record: Rdata) -> str:
     return b"".join(cast("TXTBase", record).strings).decode("ascii", "replace")
+
+
+USE_CASES = (get_domain_verification, verify_domain)

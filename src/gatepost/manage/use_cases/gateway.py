@@ -7,20 +7,17 @@ it on a thread from an event loop.
 
 from __future__ import annotations
 
-import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.use_cases.behind import Behind
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.dns_checks import Sights
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS
-from gatepost.policy.logins.throttle import Throttle
 from gatepost.store.changes import ConfigStore
 from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
@@ -38,15 +35,12 @@ _WORTH: Final = 20.0  # an answer that took a second to find is good enough for 
 class Gateway:
     """settings: of the server. data: its data directory.
 
-    proofs, proof_lookups: a limit for TXT records that prove domains, and how often one was looked up. sights: what the
-    DNS was seen to say of our own domains. Both go to `kept`, with their use cases.
+    sights: what the DNS was seen to say of our own domains; it goes to `kept`, with its use case.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
-        self.proofs = ConcurrencyLimit(4, 1, "other domains are being looked up: try again when that has ended")
-        self.proof_lookups = Throttle(time.monotonic, free=5, longest=300.0)
         self.sights = Sights()
         self._directory: Directory | None = None
         self._kept: dict[Any, Any] = {}

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import re
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from gatepost.manage.use_cases.differences import changes_record, differences
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.cursors import cursor
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.differences import FieldChange, differences
+from gatepost.manage.use_cases.paging import Paging, position
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.grants import GRANT
 
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.differences import FieldChange
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.parts import Part
     from gatepost.store.changes import Change
@@ -42,6 +49,86 @@ def history(
             for change in store.history("organization", name, limit, before=before)
         ]
     return sorted(found, key=lambda one: -one.version)[:limit]
+
+
+class ListHistory(Paging, kw_only=True):
+    """Of the history."""
+
+    organization: Annotated[str, Meta(description="Only changes of this one.")] = ""
+
+
+class GetVersion(msgspec.Struct, kw_only=True):
+    """One version. version: a number from 1 on."""
+
+    version: str
+
+
+class HistoryEntry(msgspec.Struct):
+    """What one version changed in one organization. at: seconds since 1970. changes: how many fields.
+
+    summary: which parts.
+    """
+
+    version: int
+    at: float
+    author: str
+    organization: str
+    note: str
+    changes: int
+    summary: str
+
+
+class HistoryVersion(msgspec.Struct):
+    """What one version changed. at: seconds since 1970."""
+
+    version: int
+    at: float
+    author: str
+    note: str
+    changes: list[FieldChange]
+
+
+class _Place(msgspec.Struct, array_like=True):
+    """A version, and how many of its changes were shown."""
+
+    version: Annotated[int, Meta(ge=1, lt=2**62)]
+    seen: Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+@use_case("GET /history", scope=Scope.READ, visibility=Visibility.SEEN, tag="resources", commands=("history",))
+def list_history(context: Context, request: ListHistory) -> Items[HistoryEntry]:
+    """Who changed the resources, when and why, the newest first."""
+    # A version may have changed several organizations, and a page may end between them.
+    after = position(request.after, _Place) if request.after else None
+    seen = after.seen if after else 0
+    end = seen + request.limit
+    found = history(
+        context.gateway,
+        context.principal,
+        organization=request.organization,
+        limit=end + 1,
+        before=after.version + 1 if after else 0,
+    )
+    last = found[:end][-1].version if found else 0
+    behind = cursor(_Place(last, sum(one.version == last for one in found[:end]))) if len(found) > end else None
+    return Items([history_entry(one) for one in found[seen:end]], behind)
+
+
+@use_case(
+    "GET /history/{version}",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="resources",
+    commands=("history show",),
+    pages=("/history/{version}", "/audit/versions/{number}"),
+)
+def get_version(context: Context, request: GetVersion) -> HistoryVersion:
+    """What a version changed."""
+    text = request.version
+    if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:20]) < 2**63:
+        raise Refusal(Kind.MISSING, f"There is no version {text!r}; a version is a number from 1 on.")
+    change, changes = version_changes(context.gateway, context.principal, int(text))
+    return HistoryVersion(change.version, change.at, change.author, change.note, changes)
 
 
 class PartChange(NamedTuple):
@@ -121,35 +208,17 @@ def change_summary(change: Change) -> str:
     return ", ".join(_counted(differences_of(change)))
 
 
-def change_record(change: Change) -> dict[str, Any]:
-    """For machines. changes: how many fields. summary: which."""
-    return {
-        "version": change.version,
-        "at": change.at,
-        "author": change.author,
-        "organization": change.name,
-        "note": change.note,
-        "changes": len(differences_of(change)),
-        "summary": change_summary(change),
-    }
-
-
-def history_records(
-    gateway: Gateway, who: Principal, *, organization: str = "", limit: int = 20
-) -> list[dict[str, Any]]:
-    """`history`, for machines."""
-    return [change_record(one) for one in history(gateway, who, organization=organization, limit=limit)]
-
-
-def version_record(change: Change, changes: Sequence[FieldChange]) -> dict[str, Any]:
-    """The same of what `version_changes` says, with each field before and after."""
-    head = {"version": change.version, "at": change.at, "author": change.author, "note": change.note}
-    return head | {"changes": changes_record(changes)}
-
-
-def version_records(gateway: Gateway, who: Principal, version: int) -> dict[str, Any]:
-    """`version_changes`, for machines. Raises Refusal (MISSING)."""
-    return version_record(*version_changes(gateway, who, version))
+def history_entry(change: Change) -> HistoryEntry:
+    """The same as a list has it."""
+    return HistoryEntry(
+        version=change.version,
+        at=change.at,
+        author=change.author,
+        organization=change.name,
+        note=change.note,
+        changes=len(differences_of(change)),
+        summary=change_summary(change),
+    )
 
 
 def _counted(changes: Sequence[FieldChange]) -> list[str]:
@@ -168,3 +237,6 @@ def _place(path: str) -> str:
     rest = path.split(".", 2)[2]
     found = _NAMED.match(rest)
     return found[0] if found else rest
+
+
+USE_CASES = (list_history, get_version)

@@ -6,15 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from gatepost.manage.use_cases.choice import visible
 from gatepost.manage.use_cases.pages import Selection
 from gatepost.manage.use_cases.parts import DOMAIN, MAILBOX
-from gatepost.manage.use_cases.resources import parts
+from gatepost.manage.use_cases.resources import ALL, parts_in
 
 if TYPE_CHECKING:
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.pages import Page
+    from gatepost.policy.connectors.model import Resources
     from gatepost.policy.connectors.records import AcceptedDomain, Organization
 
 
@@ -62,16 +60,14 @@ class MailboxSelection(Selection):
         return self.domain.lower() in {"", name.rpartition("@")[2].lower()} and Selection.names(self, name)
 
 
-def organizations(gateway: Gateway, who: Principal, selection: Selection | None = None) -> Page[OrganizationRow]:
-    """The organizations that who asks sees."""
-    selection, directory = selection or Selection(), gateway.directory()
-    rows = [_organization(one) for one in visible(directory.resources, who).organizations if selection.names(one.name)]
-    return selection.page(directory.version, rows)
+def organization_rows(resources: Resources, selection: Selection = ALL) -> Page[OrganizationRow]:
+    """The organizations."""
+    return selection.page(0, [_organization(one) for one in resources.organizations if selection.names(one.name)])
 
 
-def domains(gateway: Gateway, who: Principal, selection: Selection | None = None) -> Page[DomainRow]:
+def domain_rows(resources: Resources, selection: Selection = ALL) -> Page[DomainRow]:
     """Accepted domains. Raises Refusal (MISSING) if there is no such organization."""
-    page = parts(gateway, who, DOMAIN, selection or Selection())
+    page = parts_in(resources, DOMAIN, selection)
     owners = {part.organization.name: part.organization for part in page.rows}
     populations = {name: _populations(owner) for name, owner in owners.items()}
     return page.holding(
@@ -90,9 +86,9 @@ def domain_status(domain: AcceptedDomain) -> str:
     return "verified" if domain.verified else "pending"
 
 
-def mailboxes(gateway: Gateway, who: Principal, selection: Selection | None = None) -> Page[MailboxRow]:
+def mailbox_rows(resources: Resources, selection: Selection = ALL) -> Page[MailboxRow]:
     """Mailboxes. Raises Refusal (MISSING) if there is no such organization."""
-    page = parts(gateway, who, MAILBOX, selection or Selection())
+    page = parts_in(resources, MAILBOX, selection)
     return page.holding(
         [
             MailboxRow(one.address, one.delivery, one.aliases, one.forwarding_smtp_address, part.organization.name)

@@ -6,11 +6,16 @@ Used by `gatepost mailbox password` and over REST.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from msgspec import Meta
 
 from gatepost.mail.inbound.credentials import content_name, make_credential
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.parts import MAILBOX
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import seen
@@ -18,24 +23,80 @@ from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.logins.passwords import PasswordError
 
 if TYPE_CHECKING:
-    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.parts import Part
 
 
-def set_mailbox_password(
-    gateway: Gateway, who: Principal, address: str, password: str | None, organization: str = ""
-) -> str:
-    """Set it, or with None remove it, at once; the address as the mailbox has it. Sessions that are logged in go on.
+_PATH: Final = "/organizations/{organization}/mailbox_passwords/{address:path}"
 
-    Raises Refusal: MISSING if there is no such mailbox, INPUT for a password that cannot be one and if it could be
-    several mailboxes, BLOCKED if its domain is pending or disputed, UNREADABLE.
+type _Owner = Annotated[str, Meta(description="Whose mailbox it is.")]
+type _Address = Annotated[str, Meta(description="Of the mailbox.")]
+
+
+class MailboxPassword(msgspec.Struct, kw_only=True):
+    """password: 8 to 256 characters, after they were prepared (RFC 4013)."""
+
+    organization: _Owner
+    address: _Address
+    password: Annotated[str, Meta(max_length=4096)]
+
+
+class RemoveMailboxPassword(msgspec.Struct, kw_only=True):
+    """The password of a mailbox."""
+
+    organization: _Owner
+    address: _Address
+
+
+class PasswordChanged(msgspec.Struct):
+    """address: as the mailbox has it. can_log_in: whether it has a password now."""
+
+    address: str
+    can_log_in: bool
+
+
+@use_case(
+    f"PUT {_PATH}",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="mailboxes",
+    action="mailbox-password",
+    commands=("mailbox password",),
+)
+def set_mailbox_password(context: Context, request: MailboxPassword) -> PasswordChanged:
+    """Set the password with which a mailbox's owner submits mail.
+
+    It counts for the next log-in; sessions that are logged in go on.
     """
-    part = choose_part(seen(gateway, who), MAILBOX, address, organization)
-    _counts(gateway, part)
+    return PasswordChanged(_changed(context, request, request.password), can_log_in=True)
+
+
+@use_case(
+    f"DELETE {_PATH}",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="mailboxes",
+    action="mailbox-password",
+    commands=("mailbox password",),
+)
+def remove_mailbox_password(context: Context, request: RemoveMailboxPassword) -> PasswordChanged:
+    """Remove the password of a mailbox: nobody can log in to it then."""
+    context.audit.describe(removed=True)
+    return PasswordChanged(_changed(context, request, None), can_log_in=False)
+
+
+def _changed(context: Context, request: MailboxPassword | RemoveMailboxPassword, password: str | None) -> str:
+    """The address as the mailbox has it.
+
+    Raises Refusal: MISSING if there is no such mailbox, INPUT for a password that cannot be one, BLOCKED if its domain
+    is pending or disputed, UNREADABLE.
+    """
+    part = choose_part(seen(context.gateway, context.principal), MAILBOX, request.address, request.organization)
+    _counts(context.gateway, part)
     data = None if password is None else _encoded(password, part.organization.name)
-    with gateway.config() as store:
-        store.apply({}, author=who.name, content={content_name(part.name): data})
+    with context.config() as store:
+        store.apply({}, author=context.principal.name, content={content_name(part.name): data})
     return part.name
 
 
@@ -55,3 +116,6 @@ def _encoded(password: str, organization: str) -> bytes:
         return make_credential(password, organization, time.time()).encode()
     except PasswordError as error:
         raise Refusal(Kind.INPUT, f"{error}; {NOTHING}", [FieldError("password", str(error))]) from error
+
+
+USE_CASES = (set_mailbox_password, remove_mailbox_password)

@@ -10,9 +10,14 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.reach import may_reach_inside
 from gatepost.manage.use_cases.refusal import Kind, Refusal
@@ -34,8 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.analysis.checks.partner_report import Finding
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.parts import Part
     from gatepost.net.identity import ServerIdentity
     from gatepost.protocols.mtasts.publish import Publication
@@ -80,20 +84,71 @@ def reports_line(domain: str) -> str:
     return f'{tlsrpt.record_name(domain)}. IN TXT "v=TLSRPTv1; rua=mailto:postmaster@{domain}"'
 
 
-def published_policy(
-    gateway: Gateway, who: Principal, name: str, organization: str = "", *, check: bool = False, private: bool = False
-) -> dict[str, Any]:
-    """What is published for an accepted domain, as `policy_record` has it. check: and what a sender finds; seconds.
+class GetMtaStsPolicy(msgspec.Struct, kw_only=True):
+    """What is to be found out."""
 
-    private: as `check_policy`. Raises Refusal: MISSING if there is no such domain, INPUT if it could be several,
-    FORBIDDEN for private to who may not reach what is not of the public internet, and as `policy_of`, `check_policy`.
+    organization: Annotated[str, Meta(description="Name of the organization.")]
+    domain: Annotated[str, Meta(description="Name of the accepted domain.")]
+    check: Annotated[bool, Meta(description="Also look at it as a sender would, which takes up to half a minute.")] = (
+        False
+    )
+    private: Annotated[
+        bool, Meta(description="With check: the policy host may be at an address that is not public.")
+    ] = False
+
+
+class PublicationFinding(msgspec.Struct):
+    """verdict: pass, info, warn, fail or unknown. fix: what to do."""
+
+    stage: str
+    verdict: str
+    text: str
+    evidence: str
+    fix: str
+
+
+class MtaStsPolicy(msgspec.Struct):
+    """The MTA-STS policy of a domain, as `gatepost domain mta-sts --json` prints it (RFC 8461).
+
+    published: whether there is one. policy: its text, "" for none. record: name, text and id of the
+    TXT record, which changes with the policy; {} for none. zone: lines that the DNS needs. served_at: address of our
+    server of policies, "" if it is off. certificate: the one that serves it. notes: what to mend. findings: what a
+    sender finds, where it was asked for.
     """
-    part = choose_part(seen(gateway, who), DOMAIN, name, organization)
-    if private and not (gateway.settings.outbound.private_policy_hosts or may_reach_inside(who)):
+
+    organization: str
+    domain: str
+    published: bool
+    mode: str
+    policy: str
+    url: str
+    record: dict[str, str]
+    zone: list[str]
+    served_at: str
+    certificate: str
+    notes: list[str]
+    findings: list[PublicationFinding]
+
+
+@use_case(
+    "GET /organizations/{organization}/domains/{domain}/mta_sts",
+    scope=Scope.READ,
+    visibility=Visibility.ORGANIZATION,
+    tag="checks",
+    commands=("domain mta-sts",),
+)
+def get_mta_sts_policy(context: Context, request: GetMtaStsPolicy) -> MtaStsPolicy:
+    """The MTA-STS policy of an accepted domain, and whether senders find it.
+
+    `private` is for who may make connectors for the whole gateway.
+    """
+    who, settings = context.principal, context.settings
+    part = choose_part(seen(context.gateway, who), DOMAIN, request.domain, request.organization)
+    if request.private and not (settings.outbound.private_policy_hosts or may_reach_inside(who)):
         text = "the gateway goes to addresses that are not public for who may make connectors for all of it only"
         raise Refusal(Kind.FORBIDDEN, text)
-    policy = policy_of(gateway.settings, part)
-    return policy_record(policy, check_policy(gateway.settings, policy, private=private) if check else ())
+    policy = policy_of(settings, part)
+    return policy_record(policy, check_policy(settings, policy, private=request.private) if request.check else ())
 
 
 def policy_of(settings: Settings, part: Part) -> Policy:
@@ -143,25 +198,23 @@ def check_policy(settings: Settings, policy: Policy, *, private: bool = False) -
         raise Refusal(Kind.INPUT, f"[dns]: {error}") from error
 
 
-def policy_record(policy: Policy, findings: Sequence[Finding]) -> dict[str, Any]:
-    """As JSON shows it. The keys do not change."""
+def policy_record(policy: Policy, findings: Sequence[Finding]) -> MtaStsPolicy:
+    """The same as calls have it."""
     found = policy.found
-    return {
-        "organization": policy.organization,
-        "domain": policy.domain,
-        "published": found is not None,
-        "mode": str(found.policy.mode) if found else "",
-        "policy": found.policy.text if found else "",
-        "url": found.url if found else "",
-        "record": {"name": record_name(policy.domain), "text": found.record.text, "id": found.record.id}
-        if found
-        else {},
-        "zone": policy.zone,
-        "served_at": policy.served_at,
-        "certificate": policy.certificate,
-        "notes": policy.notes(checked=bool(findings)),
-        "findings": [finding_record(one) for one in findings],
-    }
+    return MtaStsPolicy(
+        organization=policy.organization,
+        domain=policy.domain,
+        published=found is not None,
+        mode=str(found.policy.mode) if found else "",
+        policy=found.policy.text if found else "",
+        url=found.url if found else "",
+        record={"name": record_name(policy.domain), "text": found.record.text, "id": found.record.id} if found else {},
+        zone=policy.zone,
+        served_at=policy.served_at,
+        certificate=policy.certificate,
+        notes=policy.notes(checked=bool(findings)),
+        findings=[PublicationFinding(**finding_record(one)) for one in findings],
+    )
 
 
 def finding_record(finding: Finding) -> dict[str, str]:
@@ -204,3 +257,6 @@ def _presented(settings: Settings) -> list[ServerIdentity]:
     with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
         inventory = Inventory(store, Vault.of(settings.store.master_key))
         return presented(inventory, settings_identities(inventory, pairs))
+
+
+USE_CASES = (get_mta_sts_policy,)

@@ -76,7 +76,7 @@ def checked[T: msgspec.Struct](request: T) -> T:
 
 
 def plain(request: msgspec.Struct) -> dict[str, Any]:
-    """The fields as JSON has them, by name. Times, which only TOML has, stay as they are in a `Document`."""
+    """The fields as JSON has them, by name; the times of TOML in a `Document` as they are."""
     values: dict[str, Any] = msgspec.to_builtins(request, builtin_types=_NOT_JSON)
     return values
 

@@ -1,16 +1,15 @@
-"""The resources: looked at and changed, all at once or one by one. Every door changes resources by a function of these.
+"""The resources: found, and changed all at once or one by one. The use cases of `resource_cases`, `part_cases` use it.
 
 A principal that sees only some organizations finds and changes those, and makes and removes none. Fields are given as
-`key=value` words, as people type them, or as values by key, as JSON has them; see `assignments`.
+values by key, as JSON has them; see `assignments`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gatepost.manage.use_cases.assignments import assign, merge
+from gatepost.manage.use_cases.assignments import merge
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
 from gatepost.manage.use_cases.choice import choose_organization, choose_part, chosen_organizations, owner_of, visible
 from gatepost.manage.use_cases.pages import Selection
@@ -18,12 +17,8 @@ from gatepost.manage.use_cases.parts import OUTBOUND, Part, PartKind
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.errors import FieldError, unknown_key
 from gatepost.policy.connectors.records import Organization
-from gatepost.store.administration import Administration
-from gatepost.store.interface import QueueFilter, StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.change import Outcome, Wish
     from gatepost.manage.use_cases.gateway import Gateway
@@ -32,7 +27,6 @@ if TYPE_CHECKING:
 
 
 ALL = Selection()
-_COUNTED = 1000
 
 
 class PartName(NamedTuple):
@@ -43,18 +37,10 @@ class PartName(NamedTuple):
     name: str
 
 
-type Fields = Sequence[str] | Mapping[str, Any]
-"""`key=value` words, or values by key."""
+type Fields = Mapping[str, Any]
+"""Values by key: a merge patch (RFC 7396) of what is there, or a table."""
 
 # ------------------------------------------------------------------------------------------------ looking
-
-
-def document(gateway: Gateway, who: Principal) -> tuple[int, dict[str, Any]]:
-    """The version in force, and its resources as `apply_document` takes them."""
-    with gateway.config() as store:
-        version, found = store.load()
-    named = {name: table for name, table in found.get("organization", {}).items() if who.sees(name)}
-    return version, {"organization": named} if named else {}
 
 
 def seen(gateway: Gateway, who: Principal) -> Resources:
@@ -70,11 +56,16 @@ def organization(gateway: Gateway, who: Principal, name: str) -> Organization:
 def parts(gateway: Gateway, who: Principal, kind: PartKind, selection: Selection = ALL) -> Page[Part]:
     """Parts of a kind, in the order of their organizations. Raises Refusal (MISSING) if that is not there."""
     directory = gateway.directory()
-    owners = chosen_organizations(visible(directory.resources, who), selection.organization)
+    return parts_in(visible(directory.resources, who), kind, selection, directory.version)
+
+
+def parts_in(resources: Resources, kind: PartKind, selection: Selection = ALL, version: int = 0) -> Page[Part]:
+    """The same of resources at hand, which have that version."""
+    owners = chosen_organizations(resources, selection.organization)
     found = [
         Part(kind, owner, record) for owner in owners for record in kind.of(owner) if selection.names(kind.name(record))
     ]
-    return selection.page(directory.version, found)
+    return selection.page(version, found)
 
 
 def part(gateway: Gateway, who: Principal, named: PartName) -> Part:
@@ -91,7 +82,7 @@ def _chosen(resources: Resources, named: PartName) -> Part:
 
 def apply_document(gateway: Gateway, who: Principal, given: Mapping[str, Any], wish: Wish) -> Outcome:
     """Make the organizations that the document has exactly what it says; others stay as they are."""
-    named, strange = _named(given)
+    named, strange = organizations_in(given)
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         for name in named:
@@ -103,7 +94,7 @@ def apply_document(gateway: Gateway, who: Principal, given: Mapping[str, Any], w
     return change(gateway, who, step, wish, whole=True)
 
 
-def _named(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
+def organizations_in(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
     """The organizations of a document, and what it must not have. Raises Refusal (INPUT) if they are no table."""
     named = given.get("organization", {})
     if not isinstance(named, dict):
@@ -111,103 +102,6 @@ def _named(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
     return named, [
         FieldError(str(key), unknown_key(str(key), ["organization"])) for key in given if key != "organization"
     ]
-
-
-def put_document(gateway: Gateway, who: Principal, given: Mapping[str, Any], wish: Wish) -> Outcome:
-    """Make the resources exactly what the document says: organizations that it does not have are removed.
-
-    Only for who sees the whole gateway; raises Refusal (INPUT) for others.
-    """
-    if not who.is_of_gateway:
-        raise Refusal(Kind.INPUT, f"all resources are changed by whoever administers the gateway itself; {NOTHING}")
-    named, strange = _named(given)
-
-    def step(_: Resources, draft: dict[str, Any]) -> Edit:
-        edit = Edit(tuple({**draft, **named}), errors=strange)
-        draft.clear()
-        draft.update(named)
-        return edit
-
-    return change(gateway, who, step, wish, whole=True)
-
-
-# ------------------------------------------------------------------------------------------------ organizations
-
-
-def add_organization(gateway: Gateway, who: Principal, name: str, fields: Fields, wish: Wish) -> Outcome:
-    """A new organization. Raises Refusal: BLOCKED if there is one, MISSING to who sees only some organizations."""
-
-    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        if resources.organization(name):
-            text = f"there is an organization {name!r} already; change it with `gatepost organization set`"
-            raise Refusal(Kind.BLOCKED, text)
-        _of_gateway(who, resources, name)
-        draft[name] = {}
-        return organization_set(name, fields, draft)
-
-    return change(gateway, who, step, wish)
-
-
-def set_organization(gateway: Gateway, who: Principal, name: str, fields: Fields, wish: Wish) -> Outcome:
-    """Change an organization's own fields; its parts stay."""
-
-    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        choose_organization(resources, name)
-        return organization_set(name, fields, draft)
-
-    return change(gateway, who, step, wish)
-
-
-def put_organization(gateway: Gateway, who: Principal, name: str, table: Mapping[str, Any], wish: Wish) -> Outcome:
-    """Make an organization, new or not, exactly what its table says, with all its parts."""
-    return apply_document(gateway, who, {"organization": {name: dict(table)}}, wish)
-
-
-def remove_organization(gateway: Gateway, who: Principal, name: str, wish: Wish) -> Outcome:
-    """Remove an organization with all its parts; a warning says how much mail of it is queued."""
-
-    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        choose_organization(resources, name)
-        _of_gateway(who, resources, name)
-        del draft[name]
-        return Edit((name,), f"organization.{name}")
-
-    outcome = change(gateway, who, step, wish)
-    return replace(outcome, warnings=[*_queued(gateway, name), *outcome.warnings])
-
-
-def _queued(gateway: Gateway, name: str) -> list[str]:
-    """What is in the queue has nowhere to go without its organization."""
-    try:
-        queue = Administration(gateway.data / "queue", gateway.data / "trace")
-        queued = queue.entries(QueueFilter(organization=name, limit=_COUNTED))
-    except StoreFailure as failure:
-        return [f"whether {name} has mail in the queue is not known: {failure}"]
-    if not queued:
-        return []
-    number = f"{len(queued)} or more" if len(queued) == _COUNTED else len(queued)
-    text = (
-        f"{number} deliveries of {name} are queued; without it they wait and go back to their senders when they "
-        "expire, unless another organization accepts the recipients"
-    )
-    return [text]
-
-
-def _of_gateway(who: Principal, resources: Resources, name: str) -> None:
-    """Refuse to make and remove organizations for who sees only some."""
-    if not who.is_of_gateway:
-        choose_organization(resources, name)
-        raise Refusal(Kind.INPUT, f"{name} is removed by whoever administers the gateway itself; {NOTHING}")
-
-
-def organization_set(name: str, fields: Fields, draft: dict[str, Any]) -> Edit:
-    """Change an organization's own fields in the draft."""
-    table = draft[name]
-    errors = _fill(Organization, table, fields)
-    if "name" in table:
-        del table["name"]
-        errors.append(FieldError("name", "cannot be changed: file names and queued mail have it; add another one"))
-    return Edit((name,), f"organization.{name}", errors=errors)
 
 
 # ------------------------------------------------------------------------------------------------ parts
@@ -261,6 +155,16 @@ def remove_part(gateway: Gateway, who: Principal, named: PartName, wish: Wish) -
 # ------------------------------------------------------------------------------------------------ steps
 
 
+def organization_set(name: str, fields: Fields, draft: dict[str, Any]) -> Edit:
+    """Change an organization's own fields in the draft."""
+    table = draft[name]
+    errors = merge(Organization, table, fields)
+    if "name" in table:
+        del table["name"]
+        errors.append(FieldError("name", "cannot be changed: file names and queued mail have it; add another one"))
+    return Edit((name,), f"organization.{name}", errors=errors)
+
+
 def part_added(kind: PartKind, owner: str, name: str, fields: Fields, draft: dict[str, Any]) -> Edit:
     """Append a part to the organization `owner` of the draft."""
     there: list[dict[str, Any]] = draft[owner].setdefault(kind.key, [])
@@ -269,7 +173,7 @@ def part_added(kind: PartKind, owner: str, name: str, fields: Fields, draft: dic
         change_it = f"change it with `gatepost {kind.command} set`"
         raise Refusal(Kind.BLOCKED, f"{owner} has the {kind.label} {name!r} already; {change_it}; {NOTHING}")
     table: dict[str, Any] = {kind.identity: name}
-    errors = _fill(kind.model, table, fields)
+    errors = merge(kind.model, table, fields)
     if table.get(kind.identity) != name:
         errors.append(FieldError(kind.identity, f"is given twice; leave {kind.identity}= out"))
         table[kind.identity] = name
@@ -281,7 +185,7 @@ def part_set(part: Part, fields: Fields, draft: dict[str, Any]) -> Edit:
     """Change a part in the draft, and the name of a connector where mail flow rules have it."""
     kind, owner = part.kind, part.organization.name
     table: dict[str, Any] = draft[owner][kind.key][part.place]
-    errors = _fill(kind.model, table, fields)
+    errors = merge(kind.model, table, fields)
     name = table.get(kind.identity)
     for rule in _naming(part, draft[owner]) if name else ():
         rule["route_via_connector"] = name
@@ -299,10 +203,6 @@ def part_removed(part: Part, draft: dict[str, Any]) -> Edit:
     if not draft[owner][kind.key]:
         del draft[owner][kind.key]
     return Edit((owner,), f"organization.{owner}", needed=needed)
-
-
-def _fill(model: type[Any], table: dict[str, Any], fields: Fields) -> list[FieldError]:
-    return merge(model, table, fields) if isinstance(fields, Mapping) else assign(model, table, fields)
 
 
 def _naming(part: Part, table: dict[str, Any]) -> list[dict[str, Any]]:

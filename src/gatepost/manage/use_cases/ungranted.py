@@ -1,28 +1,67 @@
 """Values of resources that no owner of the gateway granted, and granting one of them as it stands.
 
 What the owner writes is granted with the change (`granting`); what somebody else wrote is granted here, one value by
-name, so that nothing is granted in passing. Used by `gatepost grant` and over REST.
+name, so that nothing is granted in passing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.changing import Note  # noqa: TC001 - msgspec reads it
+from gatepost.manage.use_cases.declaration import Cli, Reply, Visibility, use_case
+from gatepost.manage.use_cases.refusal import Kind, Overtaken, Refusal
 from gatepost.policy.connectors import grants
 from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, Grant, Ungranted
 from gatepost.store.changes import ConfigConflict
 
 if TYPE_CHECKING:
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.change import Wish
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context
 
 
-class Value(NamedTuple):
-    """One value where it stands. resource: the key of the list, such as "outbound_connector"."""
+type _Text = Annotated[str, Meta(max_length=32_768), Cli(argument=True)]
+
+
+class ListUngranted(msgspec.Struct, kw_only=True):
+    """All of them."""
+
+
+class GrantValue(msgspec.Struct, kw_only=True):
+    """A value where it stands, to the letter. resource: such as outbound_connector. name: of a mailbox its address."""
+
+    organization: _Text
+    resource: _Text
+    name: _Text
+    field: _Text
+    value: _Text
+    note: Note = ""
+
+
+class UngrantedValue(msgspec.Struct):
+    """A value where it stands. effect: none (a file or socket), or bounded (a host: [network] tenants_may_reach)."""
+
+    organization: str
+    resource: str
+    name: str
+    field: str
+    value: str
+    effect: str
+
+
+class UngrantedValues(msgspec.Struct):
+    """All of them, in the order of the resources."""
+
+    values: list[UngrantedValue]
+
+
+class GrantedValue(msgspec.Struct):
+    """A value where it stands, to the letter. resource: such as outbound_connector. name: of a mailbox its address."""
 
     organization: str
     resource: str
@@ -31,46 +70,73 @@ class Value(NamedTuple):
     value: str
 
 
-def ungranted_values(gateway: Gateway, who: Principal) -> list[dict[str, Any]]:
-    """All of them, for machines. effect: what they have without a grant. Raises Refusal (FORBIDDEN, UNREADABLE)."""
-    _of_gateway(who)
-    return [_record(one) for one in grants.ungranted(gateway.directory().resources)]
+class GrantOutcome(msgspec.Struct):
+    """version: the one in force now."""
+
+    version: int
+    dry_run: bool
+    granted: GrantedValue
 
 
-def grant_value(gateway: Gateway, who: Principal, wanted: Value, wish: Wish) -> dict[str, Any]:
-    """Grant a value as it stands; the version in force then.
+@use_case(
+    "GET /grants/missing",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.GATEWAY,
+    tag="grants",
+    commands=("grant list",),
+)
+def list_ungranted(context: Context, request: ListUngranted) -> UngrantedValues:  # noqa: ARG001 - all
+    """Files, sockets and hosts in resources that no owner of the gateway granted."""
+    return UngrantedValues([_value(one) for one in grants.ungranted(context.directory().resources)])
 
-    Raises Refusal: FORBIDDEN; MISSING if no such value is there without a grant; CONFLICT; UNREADABLE.
+
+@use_case(
+    "POST /grants",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.GATEWAY,
+    tag="grants",
+    dry_run=True,
+    guarded=True,
+    versioned=True,
+    may_404=True,
+    action="grant-add",
+    commands=("grant add",),
+)
+def grant_value(context: Context, request: GrantValue) -> Reply[GrantOutcome]:
+    """Grant one of them as it stands.
+
+    The value must stand there to the letter. 404 if it does not, or is granted already.
     """
-    _of_gateway(who)
-    grant = Grant(wanted.resource, wanted.name.lower(), wanted.field, wanted.value)
-    with gateway.config() as store:
+    owner = request.organization
+    context.audit.describe(organization=owner, subject=request.name)
+    grant = Grant(request.resource, request.name.lower(), request.field, request.value)
+    with context.config() as store:
         version, stored = store.load(*STORED_KINDS)
-        if wish.expected is not None and wish.expected != version:
-            raise Refusal(Kind.CONFLICT, f"the configuration is at version {version}, not {wish.expected}: look again")
-        resources = gateway.understood(store, version, stored).resources
-        if (wanted.organization, grant) not in [(one.organization, one.grant) for one in grants.ungranted(resources)]:
+        if context.expected is not None and context.expected != version:
+            raise Overtaken(f"the configuration is at version {version}, not {context.expected}: look again")
+        resources = context.gateway.understood(store, version, stored).resources
+        if (owner, grant) not in [(one.organization, one.grant) for one in grants.ungranted(resources)]:
             text = (
-                f"{wanted.field} of the {wanted.resource} {wanted.name!r} of {wanted.organization!r} does not name "
-                f"{wanted.value!r} without a grant; `gatepost grant list` has all that do; {NOTHING}"
+                f"{request.field} of the {request.resource} {request.name!r} of {owner!r} does not name "
+                f"{request.value!r} without a grant; `gatepost grant list` has all that do; {NOTHING}"
             )
             raise Refusal(Kind.MISSING, text)
-        if not wish.dry_run:
-            document = grants.with_grant(stored[GRANT][wanted.organization], grant)
-            change = {GRANT: {wanted.organization: document}}
+        if not context.dry_run:
+            change = {GRANT: {owner: grants.with_grant(stored[GRANT][owner], grant)}}
             try:
-                version = store.apply(change, author=wish.author, note=wish.note, expected=version)
+                version = store.apply(change, author=context.principal.name, note=request.note, expected=version)
             except ConfigConflict as conflict:
                 raise Refusal(Kind.CONFLICT, f"{conflict}; {NOTHING}") from conflict
-    return {"version": version, "dry_run": wish.dry_run, "granted": wanted._asdict()}
+    detail: dict[str, Any] = {"version": version, request.field: request.value}
+    context.audit.describe(**detail)
+    granted = GrantedValue(owner, request.resource, request.name, request.field, request.value)
+    return Reply(GrantOutcome(version, context.dry_run, granted), version)
 
 
-def _record(one: Ungranted) -> dict[str, Any]:
+def _value(one: Ungranted) -> UngrantedValue:
     effect = "none" if one.access is Access.MACHINE else "bounded"
     resource, name, field, value = one.grant
-    return Value(one.organization, resource, name, field, value)._asdict() | {"effect": effect}
+    return UngrantedValue(one.organization, resource, name, field, value, effect)
 
 
-def _of_gateway(who: Principal) -> None:
-    if not who.is_of_gateway:
-        raise Refusal(Kind.FORBIDDEN, "Grants are the gateway owner's, and you see some organizations only.")
+USE_CASES = (list_ungranted, grant_value)

@@ -148,8 +148,13 @@ def test_for_machines(home):
     ]
     assert home.config() == (0, {})
     assert first.pop("blast_radius")["recipients"] == ["*", "fabrikam.example"]
-    assert json.loads(apply(home, FABRIKAM, "--json").stdout) == first | {"version": 1, "dry_run": False}
-    assert json.loads(apply(home, FABRIKAM, "--json").stdout) == {"version": 1, "dry_run": False, "changes": []}
+    assert json.loads(apply(home, FABRIKAM, "--json").stdout) == first | {
+        "version": 1,
+        "dry_run": False,
+        "blast_radius": None,
+    }
+    again = json.loads(apply(home, FABRIKAM, "--json").stdout)
+    assert (again["version"], again["dry_run"], again["changes"]) == (1, False, [])
 
 
 WRONG = """

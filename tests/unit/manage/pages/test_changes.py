@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.manage.use_cases.calls import set_organization
 
+from gatepost.manage.access.principal import Principal
 from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.resources import set_organization
 
 from .conftest import OWNER
 
@@ -11,9 +12,12 @@ from .conftest import OWNER
 @pytest.fixture
 def long(centre):
     """Thirty changes more."""
+    bob = Principal("bob <b>", OWNER.scopes)
     for number in range(30):
-        wish = Wish("bob <b>", f"note {number}")
-        set_organization(centre.gateway, OWNER, "contoso", {"display_name": f"C{number}"}, wish)
+        wish = Wish(bob.name, f"note {number}")
+        set_organization(
+            centre.gateway, Principal("bob <b>", OWNER.scopes), "contoso", {"display_name": f"C{number}"}, wish
+        )
     return centre
 
 

@@ -70,8 +70,8 @@ def test_a_key_is_made_shown_let_sign_retired_and_removed(sealing, seen):
     assert sealing.post(KEY, do="remove").headers["location"] == "/dkim"
     assert sealing.stored("dkim_key", NAME) is None
     assert audit_events(sealing) == [
-        ("dkim-rotate", "done", "contoso", NAME),
-        ("dkim-rotate", "refused", "contoso", NAME),
+        ("dkim-rotate", "done", "contoso", "contoso.example"),
+        ("dkim-rotate", "refused", "contoso", "contoso.example"),
         ("dkim-add", "done", "contoso", NAME),
     ]
 
@@ -147,7 +147,10 @@ def test_a_private_key_is_brought_in(sealing, seen):
     assert "no private key in PEM form" in sealing.post(KEY, do="import", key="x").words
     assert sealing.post(KEY, do="import", key=PEM).status == 303
     assert sealing.get("/dkim?format=json").json[0]["private_key"] == "sealed"
-    assert audit_events(sealing) == [("dkim-import", "done", "contoso", NAME)]
+    assert audit_events(sealing) == [
+        ("dkim-import", "done", "contoso", NAME),
+        ("dkim-import", "refused", "contoso", NAME),
+    ]
 
 
 def test_tenants_and_readers(sealing):

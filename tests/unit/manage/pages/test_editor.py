@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from gatepost.manage.pages import editor, resources
+from gatepost.manage.pages import editor
+from gatepost.manage.use_cases import resources
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.parts import KINDS
 from gatepost.manage.use_cases.resources import PartName, set_part

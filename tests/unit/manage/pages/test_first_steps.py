@@ -1,15 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.manage.use_cases.calls import add_organization, remove_organization
 
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.parts import DOMAIN, MAILBOX
-from gatepost.manage.use_cases.resources import (
-    PartName,
-    add_organization,
-    add_part,
-    remove_organization,
-)
+from gatepost.manage.use_cases.resources import PartName, add_part
 
 from .conftest import OWNER
 

@@ -7,7 +7,7 @@ import tomlkit
 
 from gatepost.analysis.checks.dkim_record import RecordSight, Seen
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.dkim import ENDPOINTS
+from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases import dkim
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.dkim_keys import made_key

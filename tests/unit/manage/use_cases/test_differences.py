@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from gatepost.manage.use_cases.differences import FieldChange, changes_record, differences
+from gatepost.manage.use_cases.differences import FieldChange, differences
 
 CONTOSO = {
     "display_name": "Contoso",
@@ -85,6 +86,6 @@ def test_other_organizations_are_not_looked_at():
 
 def test_a_record_has_what_json_has():
     change = FieldChange("~", "organization.contoso.comment", "a", None)
-    assert changes_record([change]) == [
+    assert msgspec.to_builtins([change]) == [
         {"sign": "~", "field": "organization.contoso.comment", "before": "a", "after": None}
     ]

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import asdict
 
 from gatepost.analysis.checks.dkim_record import RecordSight, Seen
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import dkim
 from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.dkim import KeySelection, dkim_key, dkim_keys, import_key, key_record, looked_at
-from gatepost.manage.use_cases.dkim_changes import NewKey, add_key
+from gatepost.manage.use_cases.dkim import KeySelection, dkim_key, dkim_keys, looked_at, signing_key
 from gatepost.manage.use_cases.parts import DKIM
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import PartName, set_part
 from gatepost.pki.certificates.dkim_keys import made_key
 from gatepost.policy.connectors.values import DkimAlgorithm
+
+from .calls import import_key, make_key
 
 ANN = Principal("ann", frozenset({Scope.OWNER}))
 WISH = Wish("ann")
@@ -35,7 +37,7 @@ def seen(monkeypatch):
 
 
 def add(gateway, selector, domain="contoso.example", **more):
-    return add_key(gateway, ANN, NewKey(domain, selector=selector, **{"algorithm": ED} | more), WISH)
+    return make_key(gateway, ANN, domain, WISH, "contoso", selector=selector, **more)
 
 
 def test_keys_come_in_the_order_of_domain_state_and_name(sealed):
@@ -84,13 +86,13 @@ def test_a_key_whose_public_half_is_not_known_is_not_looked_up(sealed, seen):
         store.apply({"organization": {"contoso": table}}, author="ann")
     row = dkim_key(sealed, ANN, NAME, check=True)
     assert (row.private, row.sight.seen) == ("missing", Seen.UNKNOWN)
-    assert key_record(row)["zone"] == ""
+    assert signing_key(row).zone == ""
     assert seen == []
 
 
 def test_as_a_record(sealed):
     add(sealed, "a")
-    record = key_record(dkim_key(sealed, ANN, NAME))
+    record = asdict(signing_key(dkim_key(sealed, ANN, NAME)))
     assert record["zone"] == f'{NAME}. IN TXT "{record["text"]}"'
     assert record["text"].startswith("v=DKIM1; k=ed25519; p=")
     del record["zone"], record["text"], record["public_key"]
@@ -110,19 +112,21 @@ def test_as_a_record(sealed):
 
 
 def test_a_private_key_that_fits_is_brought_in(sealed):
-    public = dkim.signer_of(PEM, "x").public_key
+    public = dkim.signer_of(PEM).public_key
     with sealed.config() as store:
         _, found = store.load()
         keys = [{"name": NAME, "algorithm": str(ED), "public_key": public}]
         store.apply({"organization": {"contoso": found["organization"]["contoso"] | {"dkim_key": keys}}}, author="ann")
     with pytest.raises(Refusal, match="has not the private half") as refused:
-        import_key(sealed, ANN, NAME, "", made_key(ED), "k.pem")
+        import_key(sealed, ANN, "contoso.example", "a", made_key(ED))
     assert [error.path for error in refused.value.errors] == ["key"]
-    with pytest.raises(Refusal, match=r"k\.pem: there is no private key in PEM form.*nothing was changed"):
-        import_key(sealed, ANN, NAME, "", b"x", "k.pem")
-    assert import_key(sealed, ANN, NAME, "", PEM, "k.pem", dry_run=True) == NAME
+    with pytest.raises(
+        Refusal, match=r"the key cannot be used: there is no private key in PEM form.*nothing was changed"
+    ):
+        import_key(sealed, ANN, "contoso.example", "a", b"x")
+    assert import_key(sealed, ANN, "contoso.example", "a", PEM, dry_run=True).name == NAME
     assert dkim_key(sealed, ANN, NAME).private == "missing"
-    assert import_key(sealed, ANN, NAME, "contoso", PEM, "k.pem") == NAME
+    assert import_key(sealed, ANN, "contoso.example", "a", PEM).name == NAME
     assert dkim_key(sealed, ANN, NAME).private == "sealed"
 
 

@@ -7,10 +7,12 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import dkim
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.dkim import dkim_keys
-from gatepost.manage.use_cases.dkim_changes import NewKey, NotPublished, Rotation, add_key, key_owner, rotate_keys
+from gatepost.manage.use_cases.dkim_changes import NotPublished, key_owner
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.certificates.dkim_keys import made_key
-from gatepost.policy.connectors.values import DkimAlgorithm, DkimService
+from gatepost.policy.connectors.values import DkimAlgorithm
+
+from .calls import make_key, rotate
 
 ANN = Principal("ann", frozenset({Scope.OWNER}))
 WISH = Wish("ann", "yearly")
@@ -31,7 +33,7 @@ def seen(monkeypatch):
 
 
 def add(gateway, selector="", **more):
-    return add_key(gateway, ANN, NewKey(DOMAIN, selector=selector, **{"algorithm": ED} | more), WISH)
+    return make_key(gateway, ANN, DOMAIN, WISH, "contoso", selector=selector, **more)
 
 
 def states(gateway):
@@ -39,25 +41,24 @@ def states(gateway):
 
 
 def test_a_key_is_next_and_says_what_the_dns_needs(sealed):
-    added = add(sealed, "S1", service_type=DkimService.TLS_REPORTS)
+    added = add(sealed, "S1", service_type="tlsrpt")
     assert added.name == f"s1._domainkey.{DOMAIN}"
     assert added.zone.startswith(f'{added.name}. IN TXT "v=DKIM1; k=ed25519; s=tlsrpt; p=')
-    assert added.outcome.version == 2
+    assert added.version == 2
     assert states(sealed) == {"s1": "next"}
 
 
 def test_a_dry_run_keeps_nothing(sealed):
-    new = NewKey(DOMAIN, algorithm=ED)
-    added = add_key(sealed, ANN, new, Wish("ann", dry_run=True, since=0.0))
-    assert added.outcome.changes
+    added = make_key(sealed, ANN, DOMAIN, Wish("ann", dry_run=True))
+    assert added.changes
     assert added.name.endswith(f"e._domainkey.{DOMAIN}")
     assert states(sealed) == {}
 
 
 def test_one_that_is_there_is_taken_in_and_may_sign_at_once(sealed):
-    pem = made_key(ED)
-    add(sealed, "a", pem=pem, source="pasted", current=True)
-    add(sealed, "b", pem=pem, source="/etc/k.pem", key_file="/etc/k.pem")
+    pem = made_key(ED).decode()
+    add(sealed, "a", key=pem, current=True)
+    add(sealed, "b", key=pem, key_file="/etc/k.pem")
     assert states(sealed) == {"a": "current", "b": "next"}
     assert [row.private for row in dkim_keys(sealed, ANN)] == ["/etc/k.pem", "sealed"]
 
@@ -65,16 +66,16 @@ def test_one_that_is_there_is_taken_in_and_may_sign_at_once(sealed):
 @pytest.mark.parametrize(
     ("new", "kind", "why", "paths"),
     [
-        (NewKey("con toso"), Kind.INPUT, "is not a domain", ["domain"]),
-        (NewKey("other.example", algorithm=ED), Kind.INPUT, "no organization accepts other.example", []),
-        (NewKey(DOMAIN, "nobody", algorithm=ED), Kind.MISSING, "there is no organization", []),
-        (NewKey(DOMAIN, selector="a b", algorithm=ED), Kind.INPUT, "1 error", ["name"]),
-        (NewKey(DOMAIN, pem=b"x", source="pasted"), Kind.INPUT, "pasted: there is no private key", ["key"]),
+        ({"domain": "con toso"}, Kind.INPUT, "is not a domain", ["domain"]),
+        ({"organization": "nobody"}, Kind.MISSING, "there is no organization", []),
+        ({"selector": "a b"}, Kind.INPUT, "1 error", ["name"]),
+        ({"key": "x"}, Kind.INPUT, "the key cannot be used: there is no private key", ["key"]),
+        ({"selector": "a" * 201}, Kind.INPUT, "Nothing was done", ["selector"]),
     ],
 )
 def test_what_cannot_be_is_refused_by_field(sealed, new, kind, why, paths):
     with pytest.raises(Refusal, match=why) as refused:
-        add_key(sealed, ANN, new, WISH)
+        make_key(sealed, ANN, options=WISH, **{"domain": DOMAIN, "organization": "contoso"} | new)
     assert refused.value.kind is kind
     assert [error.path for error in refused.value.errors] == paths
 
@@ -89,8 +90,8 @@ def test_without_a_master_key_nothing_is_made(gateway, sealed):
 
 def test_a_tenant_makes_keys_of_its_own_domains_alone(sealed):
     eve = Principal("eve", frozenset({Scope.CONNECTORS}), frozenset({"fabrikam"}))
-    with pytest.raises(Refusal, match="no organization accepts"):
-        add_key(sealed, eve, NewKey(DOMAIN, algorithm=ED), WISH)
+    with pytest.raises(Refusal, match="There is no organization 'contoso'"):
+        make_key(sealed, eve, DOMAIN, WISH, "contoso")
 
 
 def test_the_owner_is_the_nearest_above(sealed):
@@ -103,20 +104,20 @@ def test_a_rotation_waits_for_its_record_unless_there_is_a_reason(sealed, seen):
     add(sealed, "old", current=True)
     add(sealed, "new")
     with pytest.raises(NotPublished) as refused:
-        rotate_keys(sealed, ANN, Rotation(DOMAIN), WISH)
+        rotate(sealed, ANN, DOMAIN, WISH)
     assert (refused.value.kind, refused.value.options) == (Kind.CONFLICT, ("force",))
     (error,) = refused.value.errors
     assert error.path == f"new._domainkey.{DOMAIN}"
     assert error.message.startswith("missing: why; the zone needs: new._domainkey.")
     seen["new"] = Seen.UNKNOWN
     with pytest.raises(NotPublished) as refused:
-        rotate_keys(sealed, ANN, Rotation(DOMAIN), WISH)
+        rotate(sealed, ANN, DOMAIN, WISH)
     assert refused.value.kind is Kind.UNREADABLE
     seen["new"] = Seen.PUBLISHED
-    rotate_keys(sealed, ANN, Rotation(DOMAIN.upper()), WISH)
+    rotate(sealed, ANN, DOMAIN.upper(), WISH)
     assert states(sealed) == {"new": "current", "old": "retired"}
     add(sealed, "third")
-    rotate_keys(sealed, ANN, Rotation(DOMAIN, "third", "contoso", "at night"), WISH)
+    rotate(sealed, ANN, DOMAIN, WISH, selector="third", force="at night")
     assert states(sealed) == {"third": "current", "old": "retired", "new": "retired"}
     with sealed.config() as store:
         assert store.history("organization", limit=1)[0].note == "yearly; forced: at night"
@@ -124,20 +125,20 @@ def test_a_rotation_waits_for_its_record_unless_there_is_a_reason(sealed, seen):
 
 def test_which_key_must_be_clear(sealed, seen):
     with pytest.raises(Refusal, match="has no next key yet"):
-        rotate_keys(sealed, ANN, Rotation(DOMAIN), WISH)
+        rotate(sealed, ANN, DOMAIN, WISH)
     add(sealed, "a")
     add(sealed, "b")
     with pytest.raises(Refusal, match="several next keys of one algorithm") as refused:
-        rotate_keys(sealed, ANN, Rotation(DOMAIN, force="x"), WISH)
+        rotate(sealed, ANN, DOMAIN, WISH, force="x")
     assert refused.value.options == ("selector",)
     with pytest.raises(Refusal, match="no next key with the selector c"):
-        rotate_keys(sealed, ANN, Rotation(DOMAIN, "c"), WISH)
+        rotate(sealed, ANN, DOMAIN, WISH, selector="c")
 
 
 def test_a_key_that_cannot_be_opened_does_not_sign(sealed, seen):
-    add(sealed, "a", pem=made_key(ED), source="x", key_file="/nowhere/key.pem")
+    add(sealed, "a", key=made_key(ED).decode(), key_file="/nowhere/key.pem")
     with pytest.raises(Refusal, match="nothing was changed") as refused:
-        rotate_keys(sealed, ANN, Rotation(DOMAIN, force="x"), WISH)
+        rotate(sealed, ANN, DOMAIN, WISH, force="x")
     assert refused.value.kind is Kind.CONFLICT
 
 
@@ -150,4 +151,4 @@ def test_a_weak_key_is_told_of(sealed):
     )
 
     weak = generate_private_key(65537, 1024).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # noqa: S505 - it is the weak one
-    assert "an RSA key of 1024 bits is weak" in add(sealed, "a", pem=weak, source="x").outcome.warnings[0]
+    assert "an RSA key of 1024 bits is weak" in add(sealed, "a", key=weak.decode()).warnings[0]

@@ -6,11 +6,11 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.domain_verification import domain_verification, verify_domain
-from gatepost.manage.use_cases.mailbox_passwords import set_mailbox_password
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
 from gatepost.manage.use_cases.resources import PartName, add_part, apply_document, put_part, set_part
+
+from .calls import get_verification, set_mailbox_password, verify
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"fabrikam"}))
@@ -34,25 +34,25 @@ def refusal(function, *given):
 @pytest.mark.parametrize("how", [add_part, put_part])
 def test_a_tenants_domain_is_pending_and_the_note_has_its_record(base, how):
     outcome = how(base, TENANT, NEW, {"type": "internal-relay", "verified": True}, WISH)
-    found = domain_verification(base, TENANT, "NEW.test")
-    assert (found["verified"], found["record"]["name"]) == (False, "_gatepost.new.test")
-    assert any(found["zone"] in note for note in outcome.notes)
+    found = get_verification(base, TENANT, "NEW.test")
+    assert (found.verified, found.record.name) == (False, "_gatepost.new.test")
+    assert any(found.zone in note for note in outcome.notes)
     assert any("it is pending" in text for text in outcome.warnings)
     assert not base.directory().accepts("fabrikam", "new.test")
-    assert refusal(set_mailbox_password, base, TENANT, "x@new.test", None).kind is Kind.MISSING
+    assert refusal(set_mailbox_password, base, TENANT, "x@new.test", None, "fabrikam").kind is Kind.MISSING
 
 
 def test_whose_organizations_it_is_not_finds_nothing(base):
-    assert refusal(domain_verification, base, TENANT, "contoso.example").kind is Kind.MISSING
-    assert refusal(verify_domain, base, TENANT, "contoso.example", "", WISH).kind is Kind.MISSING
+    assert refusal(get_verification, base, TENANT, "contoso.example").kind is Kind.MISSING
+    assert refusal(verify, base, TENANT, "contoso.example", "fabrikam", WISH).kind is Kind.MISSING
 
 
 def test_what_cannot_be_looked_up_is_not_verified_and_is_slowed_down(base):
     add_part(base, TENANT, NEW, {}, WISH)
     for _ in range(6):
-        failed = refusal(verify_domain, base, TENANT, "new.test", "", WISH)
+        failed = refusal(verify, base, TENANT, "new.test", "fabrikam", WISH)
         assert (failed.kind, failed.text.startswith("TXT _gatepost.new.test could not")) == (Kind.UNREADABLE, True)
-    slowed = refusal(verify_domain, base, TENANT, "new.test", "", WISH)
+    slowed = refusal(verify, base, TENANT, "new.test", "fabrikam", WISH)
     assert isinstance(slowed, Busy)
     assert slowed.again > 0
     assert not base.directory().accepts("fabrikam", "new.test")
@@ -60,10 +60,10 @@ def test_what_cannot_be_looked_up_is_not_verified_and_is_slowed_down(base):
 
 def test_the_owner_writes_it_and_who_verified_a_verified_one_changes_nothing(base):
     add_part(base, TENANT, NEW, {}, WISH)
-    set_part(base, OWNER, NEW, ["verified=true"], WISH)
+    set_part(base, OWNER, NEW, {"verified": True}, WISH)
     assert base.directory().accepts("fabrikam", "new.test")
     version = base.directory().version
-    assert verify_domain(base, TENANT, "new.test", "", WISH).changes == []
+    assert verify(base, TENANT, "new.test", "fabrikam", WISH).changes == []
     assert base.directory().version == version
 
 

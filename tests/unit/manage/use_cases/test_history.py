@@ -4,23 +4,20 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.history import (
-    change_record,
+    HistoryEntry,
     change_summary,
     differences_of,
     history,
+    history_entry,
     version_changes,
-    version_record,
 )
 from gatepost.manage.use_cases.parts import MAILBOX
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resources import (
-    PartName,
-    add_part,
-    apply_document,
-    remove_organization,
-    set_organization,
-)
+from gatepost.manage.use_cases.resources import PartName, add_part, apply_document
+
+from .calls import remove_organization, set_organization, version_record
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ}), frozenset({"fabrikam", "gone"}))
@@ -68,27 +65,21 @@ def test_a_change_in_words(changed):
     assert change_summary(found[2]) == "mailbox['a.b@contoso.example'] added"
     assert change_summary(found[1]) == "added"
     assert [str(one) for one in differences_of(found[4])] == ['+ organization.contoso.display_name: "C"']
-    assert change_record(found[3]) | {"at": 0} == {
-        "version": 3,
-        "at": 0,
-        "author": "liz",
-        "organization": "fabrikam",
-        "note": "as the bank asks",
-        "changes": 3,
-        "summary": 'cleartext changed, outbound_connector["it\'s"] changed',
-    }
+    assert history_entry(found[3]) == HistoryEntry(
+        version=3,
+        at=found[3].at,
+        author="liz",
+        organization="fabrikam",
+        note="as the bank asks",
+        changes=3,
+        summary='cleartext changed, outbound_connector["it\'s"] changed',
+    )
 
 
 def test_one_version_with_each_field_before_and_after(changed):
-    change, fields = version_changes(changed, TENANT, 3)
-    record = version_record(change, fields)
-    assert (record["version"], record["author"], record["note"]) == (3, "liz", "as the bank asks")
-    assert record["changes"][0] == {
-        "sign": "+",
-        "field": "organization.fabrikam.cleartext",
-        "before": None,
-        "after": "never",
-    }
+    record = version_record(changed, TENANT, 3)
+    assert (record.version, record.author, record.note) == (3, "liz", "as the bank asks")
+    assert record.changes[0] == FieldChange("+", "organization.fabrikam.cleartext", None, "never")
     _, fields = version_changes(changed, TENANT, 1)
     assert {one.path.split(".")[1] for one in fields} == {"fabrikam", "gone"}
     _, fields = version_changes(changed, OWNER, 1)

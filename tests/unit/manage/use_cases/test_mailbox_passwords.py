@@ -5,10 +5,11 @@ import pytest
 from gatepost.mail.inbound.credentials import Credential, content_name
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.mailbox_passwords import set_mailbox_password
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.policy.logins.passwords import verify
+
+from .calls import set_mailbox_password
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 STRANGER = Principal("sid", frozenset({Scope.CONNECTORS}), frozenset({"fabrikam"}))
@@ -31,12 +32,12 @@ def stored(base):
 
 
 def test_it_is_set_changed_and_removed(base):
-    assert set_mailbox_password(base, OWNER, "ANN@contoso.example", WORD) == "Ann@contoso.example"
+    assert set_mailbox_password(base, OWNER, "ANN@contoso.example", WORD).address == "Ann@contoso.example"
     assert stored(base).organization == "contoso"
     assert verify(WORD, stored(base).argon2)
     set_mailbox_password(base, OWNER, "ann@contoso.example", "another word", "contoso")
     assert verify("another word", stored(base).argon2)
-    assert set_mailbox_password(base, OWNER, "ann@contoso.example", None) == "Ann@contoso.example"
+    assert set_mailbox_password(base, OWNER, "ann@contoso.example", None).address == "Ann@contoso.example"
     assert stored(base) is None
 
 

@@ -4,17 +4,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import tomlkit
+from msgspec.structs import asdict, replace
 
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.mta_sts import (
+    GetMtaStsPolicy,
     check_policy,
     finding_record,
+    get_mta_sts_policy,
     policy_of,
     policy_record,
-    published_policy,
     reports_line,
 )
 from gatepost.manage.use_cases.parts import DOMAIN
@@ -105,7 +108,7 @@ def test_without_a_policy_nothing_is_published(serving):
     found = policy(serving(domain={"name": "contoso.example"}))
     assert (found.found, found.zone, found.problems, found.notes(checked=False)) == (None, [], (), [])
     record = policy_record(found, ())
-    assert (record["published"], record["mode"], record["policy"], record["record"]) == (False, "", "", {})
+    assert (record.published, record.mode, record.policy, record.record) == (False, "", "", {})
 
 
 def test_remarks_are_notes_unless_the_findings_have_them(serving):
@@ -133,8 +136,8 @@ def test_a_sender_that_gets_no_answer_cannot_tell(serving):
     assert findings
     assert "pass" not in {str(one.verdict) for one in findings}
     record = policy_record(found, findings)
-    assert record["findings"] == [finding_record(one) for one in findings]
-    assert (record["mode"], record["url"]) == ("enforce", f"https://{POLICY}/.well-known/mta-sts.txt")
+    assert [asdict(one) for one in record.findings] == [finding_record(one) for one in findings]
+    assert (record.mode, record.url) == ("enforce", f"https://{POLICY}/.well-known/mta-sts.txt")
 
 
 def test_anchors_that_cannot_be_read(serving, tmp_path):
@@ -161,13 +164,18 @@ TENANT = Principal("tim", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({
 STRANGER = Principal("sid", frozenset({Scope.READ}), frozenset({"fabrikam"}))
 
 
+def published_policy(gateway, who, domain, organization="contoso", **more):
+    request = GetMtaStsPolicy(organization=organization, domain=domain, **more)
+    return LocalClient(gateway, who).call(get_mta_sts_policy, request)
+
+
 def test_what_a_door_asks_for(serving):
     gateway = serving(HOST, POLICY)
     found = published_policy(gateway, TENANT, "CONTOSO.example")
     assert found == policy_record(policy(gateway), ())
-    looked = published_policy(gateway, OWNER, "contoso.example", "contoso", check=True, private=True)
-    assert looked["findings"]
-    assert {**looked, "findings": [], "notes": []} == {**found, "notes": []}
+    looked = published_policy(gateway, OWNER, "contoso.example", check=True, private=True)
+    assert looked.findings
+    assert replace(looked, findings=[], notes=[]) == replace(found, notes=[])
 
 
 @pytest.mark.parametrize(
@@ -186,4 +194,4 @@ def test_what_a_door_does_not_get(serving, who, words, kind):
 
 def test_where_all_is_private_everybody_may_look_there(serving):
     gateway = serving(HOST, POLICY, outbound={"private_policy_hosts": True})
-    assert published_policy(gateway, TENANT, "contoso.example", check=True, private=True)["findings"]
+    assert published_policy(gateway, TENANT, "contoso.example", check=True, private=True).findings

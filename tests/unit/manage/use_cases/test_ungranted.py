@@ -1,19 +1,26 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import asdict
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.history import version_records
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resources import apply_document, document
-from gatepost.manage.use_cases.ungranted import Value, grant_value, ungranted_values
+from gatepost.manage.use_cases.resources import apply_document
+
+from .calls import document, grant_value, ungranted_values, version_record
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"fabrikam"}))
 WISH = Wish("ann")
 OUT = {"name": "HQ", "recipient_domains": ["b.example"], "smart_hosts": ["10.0.0.1"]}
-HOST = Value("fabrikam", "outbound_connector", "HQ", "smart_hosts", "10.0.0.1")
+HOST = {
+    "organization": "fabrikam",
+    "resource": "outbound_connector",
+    "name": "HQ",
+    "field": "smart_hosts",
+    "value": "10.0.0.1",
+}
 
 
 @pytest.fixture
@@ -26,24 +33,24 @@ def base(gateway):
 
 def test_the_owner_grants_one_value_as_it_stands(base):
     (found,) = ungranted_values(base, OWNER)
-    assert found == HOST._asdict() | {"name": "hq", "effect": "bounded"}
+    assert asdict(found) == HOST | {"name": "hq", "effect": "bounded"}
     version, exported = document(base, OWNER)
     apply_document(base, OWNER, exported, WISH)
     assert ungranted_values(base, OWNER) == [found]
-    assert grant_value(base, OWNER, HOST, Wish("ann", dry_run=True))["version"] == version
+    assert grant_value(base, OWNER, HOST, Wish("ann", dry_run=True)).version == version
     assert ungranted_values(base, OWNER) == [found]
     done = grant_value(base, OWNER, HOST, Wish("ann", "asked for", expected=version))
-    assert done == {"version": version + 1, "dry_run": False, "granted": HOST._asdict()}
+    assert (done.version, done.dry_run, asdict(done.granted)) == (version + 1, False, HOST)
     assert ungranted_values(base, OWNER) == []
     with pytest.raises(Refusal, match="granted what stood in resources already"):
-        version_records(base, OWNER, version + 1)
+        version_record(base, OWNER, version + 1)
 
 
 def test_a_file_without_a_grant_has_no_effect(base):
     with base.config() as store:
         hidden = OUT | {"trust_anchors": "/etc/passwd"}
         store.apply({"organization": {"fabrikam": {"outbound_connector": [hidden]}}}, author="nobody")
-    assert [(one["field"], one["effect"]) for one in ungranted_values(base, OWNER)] == [
+    assert [(one.field, one.effect) for one in ungranted_values(base, OWNER)] == [
         ("smart_hosts", "bounded"), ("trust_anchors", "none"),
     ]  # fmt: skip
 
@@ -52,8 +59,8 @@ def test_a_file_without_a_grant_has_no_effect(base):
     ("who", "value", "wish", "kind"),
     [
         (TENANT, HOST, WISH, Kind.FORBIDDEN),
-        (OWNER, HOST._replace(value="10.0.0.2"), WISH, Kind.MISSING),
-        (OWNER, HOST._replace(organization="other"), WISH, Kind.MISSING),
+        (OWNER, HOST | {"value": "10.0.0.2"}, WISH, Kind.MISSING),
+        (OWNER, HOST | {"organization": "other"}, WISH, Kind.MISSING),
         (OWNER, HOST, Wish("ann", expected=1), Kind.CONFLICT),
     ],
 )

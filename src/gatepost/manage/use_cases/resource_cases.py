@@ -1,0 +1,301 @@
+"""The resources as a whole, and organizations, as use cases: shown, applied, added, replaced, changed and removed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.change import Edit, change
+from gatepost.manage.use_cases.changing import ChangeOutcome, ChangeRequest, options_of, replied
+from gatepost.manage.use_cases.choice import choose_organization, visible
+from gatepost.manage.use_cases.declaration import Document, Items, Reply, Visibility, use_case
+from gatepost.manage.use_cases.paging import Paging, page_of
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resource_tables import Defaults, shown, text_in
+from gatepost.manage.use_cases.resources import apply_document, organization_set, organizations_in
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.connectors.records import Organization
+from gatepost.store.administration import Administration
+from gatepost.store.interface import QueueFilter, StoreFailure
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.policy.connectors.model import Resources
+
+
+_COUNTED = 1000
+_MEGABYTE: Final = 1024 * 1024
+_TAG: Final = "organizations"
+_ALL: Final = Document(Organization, named=True)
+_ONE: Final = Document(Organization)
+_PARTS: Final = frozenset(name for name, info in Organization.model_fields.items() if info.alias is not None)
+_CHANGE: Final[dict[str, Any]] = {
+    "scope": Scope.CONNECTORS,
+    "dry_run": True,
+    "guarded": True,
+    "versioned": True,
+    "max_body": 32 * _MEGABYTE,
+}
+
+type _Organization = Annotated[str, Meta(description="Its name, as the heading of a resource file has it.")]
+
+
+class ExportResources(msgspec.Struct, kw_only=True):
+    """All that the caller sees."""
+
+
+class ApplyResources(ChangeRequest, kw_only=True):
+    """document: organizations by name, below the key "organization"."""
+
+    document: dict[str, Any]
+
+
+@use_case(
+    "GET /resources",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="resources",
+    versioned=True,
+    result_document=_ALL,
+    commands=("export",),
+)
+def export_resources(context: Context, request: ExportResources) -> Reply[dict[str, Any]]:  # noqa: ARG001 - all
+    """All resources, as a resource file has them."""
+    with context.config() as store:
+        version, found = store.load()
+    named = {name: table for name, table in found.get("organization", {}).items() if context.principal.sees(name)}
+    return Reply({"organization": named}, version)
+
+
+@use_case(
+    "PATCH /resources",
+    visibility=Visibility.SEEN,
+    tag="resources",
+    body=_ALL,
+    commands=("apply", "connector validate"),
+    **_CHANGE,
+)
+def apply_resources(context: Context, request: ApplyResources) -> Reply[ChangeOutcome]:
+    """Apply.
+
+    As `gatepost apply`: the organizations in the document become exactly what it says, others stay as they are.
+    """
+    options = options_of(context, request)
+    return replied(apply_document(context.gateway, context.principal, request.document, options))
+
+
+@use_case("PUT /resources", visibility=Visibility.GATEWAY, tag="resources", body=_ALL, **_CHANGE)
+def replace_resources(context: Context, request: ApplyResources) -> Reply[ChangeOutcome]:
+    """Replace all resources.
+
+    Organizations that are not in the document are removed.
+    """
+    named, strange = organizations_in(request.document)
+
+    def step(_: Resources, draft: dict[str, Any]) -> Edit:
+        edit = Edit(tuple({**draft, **named}), errors=strange)
+        draft.clear()
+        draft.update(named)
+        return edit
+
+    return replied(change(context.gateway, context.principal, step, options_of(context, request), whole=True))
+
+
+# ------------------------------------------------------------------------------------------------ organizations
+
+
+class ListOrganizations(Paging, kw_only=True):
+    """Organizations."""
+
+    defaults: Defaults = False
+
+
+class GetOrganization(msgspec.Struct, kw_only=True):
+    """One organization."""
+
+    organization: _Organization
+    defaults: Defaults = False
+
+
+class AddOrganization(ChangeRequest, kw_only=True):
+    """A new organization. document: its table, with its name and all its parts."""
+
+    document: dict[str, Any]
+
+
+class PutOrganization(ChangeRequest, kw_only=True):
+    """An organization, new or not. document: its table, with all its parts."""
+
+    organization: _Organization
+    document: dict[str, Any]
+
+
+class SetOrganization(ChangeRequest, kw_only=True):
+    """A change of an organization. document: a merge patch of its own fields (RFC 7396)."""
+
+    organization: _Organization
+    document: dict[str, Any]
+
+
+class RemoveOrganization(ChangeRequest, kw_only=True):
+    """An organization that is to go."""
+
+    organization: _Organization
+
+
+@use_case(
+    "GET /organizations",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag=_TAG,
+    versioned=True,
+    result_document=_ONE,
+)
+def list_organizations(context: Context, request: ListOrganizations) -> Items[dict[str, Any]]:
+    """The organizations, without their parts."""
+    directory = context.directory()
+    found = visible(directory.resources, context.principal).organizations
+
+    def table(one: Organization) -> dict[str, Any]:
+        return shown(one, defaults=request.defaults, without=_PARTS)
+
+    return page_of(found, lambda one: one.name, request, table, directory.version)
+
+
+@use_case("POST /organizations", visibility=Visibility.GATEWAY, tag=_TAG, body=_ONE, status=201,
+          commands=("organization add",), pages=("/organizations/new",), **_CHANGE)  # fmt: skip
+def add_organization(context: Context, request: AddOrganization) -> Reply[ChangeOutcome]:
+    """Add an organization."""
+    name = text_in(request.document, "name")
+    fields = {key: value for key, value in request.document.items() if key != "name"}
+
+    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
+        if resources.organization(name):
+            text = f"there is an organization {name!r} already; change it with `gatepost organization set`"
+            raise Refusal(Kind.BLOCKED, text)
+        draft[name] = {}
+        return organization_set(name, fields, draft)
+
+    outcome = change(context.gateway, context.principal, step, options_of(context, request))
+    return replied(outcome, location=_location(name))
+
+
+@use_case(
+    "GET /organizations/{organization}",
+    scope=Scope.READ,
+    visibility=Visibility.ORGANIZATION,
+    tag=_TAG,
+    versioned=True,
+    result_document=_ONE,
+)
+def get_organization(context: Context, request: GetOrganization) -> Reply[dict[str, Any]]:
+    """An organization with all its parts."""
+    directory = context.directory()
+    found = visible(directory.resources, context.principal).organization(request.organization)
+    if found is None:
+        raise Refusal(Kind.MISSING, f"There is no organization {request.organization!r}.")
+    return Reply(shown(found, defaults=request.defaults), directory.version)
+
+
+@use_case(
+    "PUT /organizations/{organization}",
+    visibility=Visibility.ORGANIZATION,
+    tag=_TAG,
+    body=Document(Organization, nameless=True),
+    may_create=True,
+    **_CHANGE,
+)
+def put_organization(context: Context, request: PutOrganization) -> Reply[ChangeOutcome]:
+    """Make an organization exactly this, with all its parts."""
+    name, table = request.organization, dict(request.document)
+    if table.pop("name", name) != name:
+        wrong = FieldError("name", "cannot be changed: file names and queued mail have it; leave it out")
+        raise Refusal(Kind.INPUT, "1 error(s); nothing was done.", [wrong])
+    is_new = context.directory().resources.organization(name) is None
+    document, options = {"organization": {name: table}}, options_of(context, request)
+    outcome = apply_document(context.gateway, context.principal, document, options)
+    return replied(outcome, location=_location(name) * is_new, created=is_new)
+
+
+@use_case(
+    "PATCH /organizations/{organization}",
+    visibility=Visibility.ORGANIZATION,
+    tag=_TAG,
+    body=Document(Organization, whole=False),
+    commands=("organization set",),
+    pages=("/organizations/edit/{name}",),
+    **_CHANGE,
+)
+def set_organization(context: Context, request: SetOrganization) -> Reply[ChangeOutcome]:
+    """Change an organization's own fields.
+
+    A merge patch (RFC 7396): null goes back to the default. Parts are changed one by one.
+    """
+    name = request.organization
+
+    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
+        choose_organization(resources, name)
+        return organization_set(name, request.document, draft)
+
+    return replied(change(context.gateway, context.principal, step, options_of(context, request)))
+
+
+@use_case(
+    "DELETE /organizations/{organization}",
+    visibility=Visibility.GATEWAY,
+    tag=_TAG,
+    commands=("organization remove",),
+    pages=("/organizations/view/{name}",),
+    **_CHANGE,
+)
+def remove_organization(context: Context, request: RemoveOrganization) -> Reply[ChangeOutcome]:
+    """Remove an organization with all its parts."""  # a warning says how much mail of it is queued
+    name = request.organization
+
+    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
+        choose_organization(resources, name)
+        del draft[name]
+        return Edit((name,), f"organization.{name}")
+
+    outcome = change(context.gateway, context.principal, step, options_of(context, request))
+    return replied(replace(outcome, warnings=[*_queued(context.gateway, name), *outcome.warnings]))
+
+
+def _location(name: str) -> str:
+    return f"/organizations/{quote(name, safe='')}"
+
+
+def _queued(gateway: Gateway, name: str) -> list[str]:
+    """What is in the queue has nowhere to go without its organization."""
+    try:
+        queue = Administration(gateway.data / "queue", gateway.data / "trace")
+        queued = queue.entries(QueueFilter(organization=name, limit=_COUNTED))
+    except StoreFailure as failure:
+        return [f"whether {name} has mail in the queue is not known: {failure}"]
+    if not queued:
+        return []
+    number = f"{len(queued)} or more" if len(queued) == _COUNTED else len(queued)
+    text = (
+        f"{number} deliveries of {name} are queued; without it they wait and go back to their senders when they "
+        "expire, unless another organization accepts the recipients"
+    )
+    return [text]
+
+
+USE_CASES = (
+    export_resources,
+    apply_resources,
+    replace_resources,
+    list_organizations,
+    add_organization,
+    get_organization,
+    put_organization,
+    set_organization,
+    remove_organization,
+)
