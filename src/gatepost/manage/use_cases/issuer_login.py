@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-import threading
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from gatepost.manage.access.claims_mapping import map_claims
+from gatepost.manage.access.slots import Slots
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.openid import OpenId, OpenIdFailed
 from gatepost.net.lookups.validator import ValidatorError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
 
 
-_AT_A_TIME: Final = threading.BoundedSemaphore(4)
+_SLOTS: Final = Slots(4)
 _GOOD_FOR: Final = 600.0  # seconds that a person has at the issuer
 _FRESH: Final = 300.0  # seconds since a person proved it there, where that was asked for
 _LONGEST: Final = 4096
@@ -130,11 +130,11 @@ def _asked[T](gateway: Gateway, ask: Callable[[OpenId], Coroutine[Any, Any, T]])
         finally:
             await resolver.close()
 
-    if not _AT_A_TIME.acquire(timeout=1.0):
+    if not _SLOTS.acquire("", 1.0):
         raise IssuerLogInFailed("too many others log in just now", busy=True)
     try:
         return asyncio.run(work())
     except (OpenIdFailed, VaultError, ValidatorError, ValueError) as failed:
         raise IssuerLogInFailed(str(failed)) from None
     finally:
-        _AT_A_TIME.release()
+        _SLOTS.release("")

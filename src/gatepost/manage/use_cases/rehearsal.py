@@ -53,7 +53,7 @@ class RehearsalQuestion(msgspec.Struct, kw_only=True):
     rule: Annotated[
         bool, Meta(description="The name is that of a mail flow rule."), Cli(help="NAME is that of a mail flow rule.")
     ] = False
-    since: Annotated[TimeText, Cli(help="From then on: 2h, 7d or a date. Default: 30d.")] = "30d"
+    since: Annotated[TimeText, Cli(metavar="TIME", help="From then on: 2h, 7d or a date. Default: 30d.")] = "30d"
     replay: Annotated[
         bool,
         Meta(description="Decide all mail of that time again, as if the connector had been enforced."),

@@ -85,7 +85,7 @@ class ValidateConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
         _Text, Cli(option="to", metavar="ADDRESS", help="Inbound: the recipient. Default: anybody here.")
     ] = ""
     since: Annotated[
-        TimeText, Cli(option="within", help="Inbound: how far back mail counts as seen. Default: 30d.")
+        TimeText, Cli(option="within", metavar="TIME", help="Inbound: how far back mail counts as seen. Default: 30d.")
     ] = "30d"
     resources: dict[str, Any] | None = None
     wait: Annotated[Wait, InQuery()] = 20.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from base64 import urlsafe_b64encode
 from hashlib import sha256
@@ -16,6 +15,7 @@ from support.issuer import CONFIGURATION, Issuer
 from support.pki import Pki
 
 from gatepost.manage.access.principal import Role
+from gatepost.manage.access.slots import Slots
 from gatepost.manage.use_cases import issuer_login
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.issuer_login import IssuerLogInFailed, begin, end
@@ -207,8 +207,11 @@ def test_a_secret_that_is_not_there(gateway, tmp_path):
 
 
 def test_more_than_are_served_at_once_are_told_to_wait(gateway, monkeypatch):
-    monkeypatch.setattr(issuer_login, "_AT_A_TIME", threading.BoundedSemaphore(1))
-    with issuer_login._AT_A_TIME, pytest.raises(IssuerLogInFailed) as failed:
+    slots = Slots(1)
+    monkeypatch.setattr(issuer_login, "_SLOTS", slots)
+    assert slots.acquire("")
+    with pytest.raises(IssuerLogInFailed) as failed:
         begin(gateway, BACK, "/", time.time(), again=False)
+    slots.release("")
     assert failed.value.busy
     assert begin(gateway, BACK, "/", time.time(), again=False), "a place that was taken is given back"
