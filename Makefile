@@ -33,7 +33,7 @@ demo: env ## a gateway and a partner on loopback, five messages, what happened t
 
 test: check unit coverage system ## everything that must hold before a commit (ten minutes on two cores)
 
-test-all: check unit coverage system-all pythons ## the same with all that takes long, as continuous integration runs it
+test-all: check unit coverage system-all pythons ## the same with all that takes long: every other system test with real processes, other Pythons
 
 check: format lint types imports ## the checks that run no code of ours
 
