@@ -76,6 +76,8 @@ def test_files_that_others_renew_are_noticed_and_no_session_is_dropped(
     with RawClient(mx.port) as living:
         living.greet()
         living.starttls()
+        # worker 0 records what it finds, and another one may have greeted before
+        wait_until(lambda: f"found in {chain}" in mx.log(), "the first is in the inventory", timeout=8)
         renew(second, chain, key)
         # both workers: a client meets either of them
         wait_until(lambda: {presented(mx.port) for _ in range(12)} == {second.sha256}, "it is presented", timeout=8)

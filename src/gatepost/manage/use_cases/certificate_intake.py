@@ -171,6 +171,7 @@ class Watched(msgspec.Struct):
     tag=_TAG,
     status=201,
     dry_run=True,
+    may_404=True,
     action="certificate-add",
     commands=("certificate add",),
     pages=("/certificates/add",),

@@ -99,6 +99,7 @@ class RequestMade(msgspec.Struct):
     tag=_TAG,
     status=201,
     dry_run=True,
+    may_404=True,
     action="certificate-request",
     commands=("certificate request",),
     pages=("/certificates/requests/new",),

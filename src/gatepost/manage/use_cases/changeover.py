@@ -284,7 +284,7 @@ def look_at_changeovers(context: Context, request: LookAtChangeovers) -> Changeo
     context.audit.describe(looked_at=[one.entry.id for one in found])
     entries = found[0].entries.values() if found else listing(context.gateway).entries
     now = found[0].now if found else time.time()
-    return Changeovers(now, [_changeover(one) for one in found], [certificate_of(one, now) for one in entries])
+    return Changeovers(now, [changeover_of(one) for one in found], [certificate_of(one, now) for one in entries])
 
 
 def looks(context: Context, number: str = "") -> list[Look]:
@@ -425,7 +425,8 @@ def _after(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[s
 # as JSON
 
 
-def _changeover(found: Look) -> Changeover:
+def changeover_of(found: Look) -> Changeover:
+    """The look as REST and `--json` show it."""
     entry, entries, report, traffic, _, now = found
     return Changeover(
         certificate=certificate_of(entry, now),

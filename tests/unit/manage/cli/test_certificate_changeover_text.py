@@ -8,10 +8,10 @@ import pytest
 
 from gatepost.analysis.checks.changeover_watch import Traffic
 from gatepost.analysis.checks.gates import MAX_TEXT, Gate, GateFinding, GateReport
-from gatepost.analysis.checks.gates_partners import Partner
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.certificate_changeover_text import print_gates, print_partners, print_status
-from gatepost.manage.use_cases.changeover import Look
+from gatepost.manage.use_cases.certificate_shapes import certificate_of, gates_of_report
+from gatepost.manage.use_cases.changeover import Look, NoticePartner, changeover_of
 from gatepost.pki.certificates.entry import Purpose, State
 
 NOW = 1_795_521_600.0  # 2026-11-24T12:00:00Z
@@ -26,7 +26,7 @@ def status(capsys, one, *others, findings=None, traffic=None):
     """The lines about a certificate; the table first, then an empty one."""
     known = {each.id: each for each in (one, *others)}
     report = GateReport(one, NOW, tuple(findings)) if findings is not None else None
-    print_status(Look(one, known, report, traffic, (), NOW))
+    print_status(changeover_of(Look(one, known, report, traffic, (), NOW)))
     return capsys.readouterr().out.splitlines()
 
 
@@ -35,7 +35,7 @@ def table(lines):
 
 
 def gates(capsys, entry, *findings):
-    print_gates(GateReport(entry, NOW, findings))
+    print_gates(gates_of_report(GateReport(entry, NOW, findings)), certificate_of(entry))
     return capsys.readouterr().out.splitlines()
 
 
@@ -149,15 +149,17 @@ def test_any_terminal_can_show_it(monkeypatch, entry, encoding):
     with monkeypatch.context() as patched:
         patched.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
         one = entry("new")
-        print_status(Look(one, {one.id: one}, GateReport(one, NOW, (finding(Mark.PASS),)), None, (), NOW))
-        print_gates(GateReport(one, NOW, (finding(Mark.PASS),)))
+        report = GateReport(one, NOW, (finding(Mark.PASS),))
+        print_status(changeover_of(Look(one, {one.id: one}, report, None, (), NOW)))
+        print_gates(gates_of_report(report), certificate_of(one))
         sys.stdout.flush()
     text = raw.getvalue().decode(encoding)
     assert f"SHA-256\t{one.leaf.sha256[:32]}{'…' if encoding == 'utf-8' else '...'}\n" in text
 
 
 def test_partners_are_told_beside_the_text_for_them(capsys):
-    print_partners([Partner("bank.example", ("connector 'a'", "3 messages")), Partner("b.example", ("x",), told=True)])
+    known = NoticePartner("bank.example", ["connector 'a'", "3 messages"], told=False)
+    print_partners([known, NoticePartner("b.example", ["x"], told=True)])
     out, err = capsys.readouterr()
     assert out == "", "standard output has the text alone"
     assert err.splitlines() == ["TO TELL  bank.example  (connector 'a'; 3 messages)", "told     b.example  (x)"]
@@ -171,7 +173,7 @@ def test_names_of_strangers_do_nothing_to_a_terminal(capsys, entry):
     bad = finding(Mark.FAIL, HOSTILE, evidence=f"seen {HOSTILE}", fix=HOSTILE)
     lines = status(capsys, one, findings=[bad], traffic=(Traffic(), Traffic(domains={HOSTILE})))
     lines += gates(capsys, one, bad)
-    print_partners([Partner(HOSTILE, (HOSTILE,))])
+    print_partners([NoticePartner(HOSTILE, [HOSTILE], told=False)])
     lines += capsys.readouterr().err.splitlines()
     assert all(char.isprintable() or char == "\t" for line in lines for char in line)
     assert max(line.count("\t") for line in lines) == 1

@@ -47,6 +47,11 @@ def test_one_comes_in_and_its_key_never_out(rest):
     assert rest.call("GET", "/certificates/0123456789").problem == "missing"
 
 
+def test_an_organization_that_there_is_not(rest):
+    assert add(rest, client=True, organization="nobody", label="x").problem == "missing"
+    assert rest.call("GET", "/certificates").json["items"] == []
+
+
 def test_pages(rest):
     numbers = {add(rest).json["certificate"]["id"] for _ in range(3)}
     found, url = set(), "/certificates?limit=2"

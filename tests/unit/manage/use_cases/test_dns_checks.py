@@ -4,11 +4,11 @@ import time
 from dataclasses import replace
 
 import pytest
+from tests.unit.manage.calls import add_entry
 
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import dns_checks as sights
-from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate
 from gatepost.manage.use_cases.dns_checks import KEPT, Key, Sight, Sights, sight_record
 from gatepost.manage.use_cases.publication import publication_of
 from gatepost.manage.use_cases.refusal import Kind, Refusal
@@ -87,8 +87,7 @@ def test_a_pattern_of_domains_without_certificates_has_nothing_to_look_at(stored
 
 def test_the_key_of_each_certificate_is_looked_for_at_its_host(stored, root):
     for name in ("mx.gate.example", "mx.gate.example", "other.example"):
-        chain, key = root.issue([name])
-        add_certificate(stored, OWNER, NewCertificate(chain, "chain", key, "key"))
+        add_entry(stored, root, name)
     found = publication_of(stored, OWNER, "*.branch.example")
     keys = sights._keys(found)
     assert (list(keys), len(keys["mx.gate.example"])) == (["mx.gate.example"], 2)

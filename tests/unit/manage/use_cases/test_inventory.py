@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 import tomlkit
+from tests.unit.manage.calls import add_entry
 
-from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.inventory import (
     check_client,
@@ -19,13 +18,7 @@ from gatepost.pki.certificates.entry import Origin, Purpose
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.settings.loader import load
 
-ANN = Principal("ann", frozenset({Scope.OWNER}))
 NAME = "mx.gate.example"
-
-
-def added(gateway, root, name=NAME, **more):
-    chain, key = root.issue([name])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
 
 
 @pytest.mark.parametrize(("keys", "seals"), [(True, True), (False, False)])
@@ -73,7 +66,7 @@ def test_certificates_of_the_settings_are_listed_though_the_gateway_never_ran(tm
 # what is stored of a certificate
 @pytest.mark.parametrize("document", [{}, {"state": "unheard-of"}, {"leaf": 7}, {"leaf": {}}, 7])
 def test_an_entry_that_this_version_cannot_read(sealed, root, document):
-    entry = added(sealed, root)
+    entry = add_entry(sealed, root)
     with sealed.config() as store:
         stored = store.load("certificate")[1]["certificate"][entry.id]
         changed = stored | document if document and document != 7 else document
@@ -84,8 +77,8 @@ def test_an_entry_that_this_version_cannot_read(sealed, root, document):
 
 
 def test_one_goes_by_an_id_a_thumbprint_or_a_label(sealed, root):
-    entry = added(sealed, root)
-    client = added(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
+    entry = add_entry(sealed, root)
+    client = add_entry(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
     with inventory_of(sealed, keys=False) as inventory:
         found = listed_certificates(inventory, sealed)
     assert choose_certificate(found, entry.id) == entry
