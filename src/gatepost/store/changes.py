@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -60,9 +61,12 @@ CREATE TABLE content (
 _MOST = "organization"
 _NEWEST = "change INDEXED BY change_version"
 _TRIES = 5
+_KEPT = 8  # connections that wait for their next use; threads at work have one each
 _LAST = 2**63 - 1  # the largest number that SQLite has
 # The newest change is of the newest version: to look for the greatest one would read all of them.
 _IN_FORCE = "SELECT ifnull((SELECT version FROM change ORDER BY id DESC LIMIT 1), 0)"
+
+type _FileId = tuple[int, int] | None
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -288,14 +292,20 @@ class ConfigStore:
         self._connection.close()
 
     def _make_tables(self, path: Path) -> None:
+        if self._is_current():  # asked without the lock that whoever writes just now holds
+            return
         with exclusively(self._connection):
             self._make_tables_once(path)
 
+    def _is_current(self) -> bool:
+        version, application = self._connection.pragma("user_version"), self._connection.pragma("application_id")
+        return bool(version == _SCHEMA_VERSION and application == _APPLICATION_ID)
+
     def _make_tables_once(self, path: Path) -> None:
+        if self._is_current():  # by another process a moment ago
+            return
         version = self._connection.pragma("user_version")
         ours = self._connection.pragma("application_id") == _APPLICATION_ID
-        if version == _SCHEMA_VERSION and ours:
-            return
         if version in {1, 2} and ours:
             lacking = (_CONTENT if version == 1 else "") + _BY_VERSION
             self._connection.execute(f"{lacking} PRAGMA user_version = {_SCHEMA_VERSION}")
@@ -351,6 +361,59 @@ class ConfigStore:
             after = None if value is None else _encode(value).decode()
             if before != after:
                 yield kind, name, before, after
+
+
+class ConfigStores:
+    """Stores of one file for the threads of a process: each use has one to itself, which is kept for the next use.
+
+    A file that was replaced is opened anew. Not to be used on both sides of a fork, as nothing of SQLite.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept: deque[tuple[_FileId, ConfigStore]] = deque()
+
+    @contextlib.contextmanager
+    def store(self) -> Iterator[ConfigStore]:
+        """One that nobody else has meanwhile. Raises StoreFailure."""
+        file, store = self._take() or self._open()
+        try:
+            yield store
+        except BaseException:
+            store.close()
+            raise
+        if len(self._kept) < _KEPT:
+            self._kept.append((file, store))
+        else:
+            store.close()
+
+    def close(self) -> None:
+        """Close what is kept."""
+        while self._kept:
+            self._kept.pop()[1].close()
+
+    def _take(self) -> tuple[_FileId, ConfigStore] | None:
+        there = _file(self._path)
+        with contextlib.suppress(IndexError):  # nothing is kept, or another thread took it
+            while True:
+                file, store = self._kept.pop()
+                if file == there:
+                    return file, store
+                store.close()
+        return None
+
+    def _open(self) -> tuple[_FileId, ConfigStore]:
+        before = _file(self._path)  # so that one that is replaced meanwhile is known as the old one
+        store = ConfigStore(self._path)
+        return before or _file(self._path), store
+
+
+def _file(path: Path) -> _FileId:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _document(text: str | None) -> dict[str, Any] | None:

@@ -7,8 +7,8 @@ from contextlib import closing
 import apsw
 import pytest
 
-from gatepost.store import schema
-from gatepost.store.changes import ConfigConflict, ConfigStore, on_newest
+from gatepost.store import changes, schema
+from gatepost.store.changes import ConfigConflict, ConfigStore, ConfigStores, on_newest
 from gatepost.store.interface import StoreFailure
 
 CONTOSO = {"display_name": "Contoso", "accepted_domain": [{"name": "contoso.example"}]}
@@ -298,6 +298,64 @@ def test_a_file_that_another_process_keeps_busy(path, busy):
     busy.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreFailure, match=r"config\.db: .*locked"):
         ConfigStore(path)
+
+
+def test_a_store_that_is_there_is_opened_and_read_while_somebody_writes(path, config, monkeypatch):
+    monkeypatch.setattr(schema, "PATIENCE_MS", 0)  # who waits fails
+    config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    with closing(apsw.Connection(str(path))) as writer:
+        writer.execute("BEGIN IMMEDIATE; INSERT INTO content VALUES ('a', x'00')")
+        with closing(ConfigStore(path)) as other:
+            assert other.load() == (1, {"organization": {"contoso": CONTOSO}})
+        writer.execute("ROLLBACK")
+
+
+@pytest.fixture
+def stores(path):
+    with closing(ConfigStores(path)) as stores:
+        yield stores
+
+
+def test_a_store_is_kept_for_the_next_use(stores):
+    with stores.store() as first:
+        first.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    with stores.store() as second:
+        assert second is first
+        assert second.version() == 1
+
+
+def test_two_uses_at_a_time_have_two_stores_which_see_each_others_changes(stores):
+    with stores.store() as one, stores.store() as other:
+        assert other is not one
+        assert other.version() == 0
+        one.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+        assert other.version() == 1
+
+
+def test_a_store_whose_use_failed_is_not_kept(stores):
+    with pytest.raises(KeyError), stores.store() as first:
+        raise KeyError
+    with stores.store() as second:
+        assert second is not first
+
+
+def test_a_file_that_was_replaced_is_opened_anew(stores, path):
+    with stores.store() as first:
+        first.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    for one in path.parent.iterdir():
+        one.rename(path.parent / f"old-{one.name}")
+    with stores.store() as second:
+        assert second.version() == 0
+
+
+def test_only_some_stores_are_kept(stores, monkeypatch):
+    monkeypatch.setattr(changes, "_KEPT", 1)
+    with stores.store() as one, stores.store():
+        pass
+    with stores.store() as again:
+        assert again is not one
+    with pytest.raises(apsw.ConnectionClosedError):
+        one.version()
 
 
 def test_content_that_cannot_be_stored_now(path, busy):

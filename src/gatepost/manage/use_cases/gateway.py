@@ -7,7 +7,7 @@ it on a thread from an event loop.
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +18,7 @@ from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS
-from gatepost.store.changes import ConfigStore
+from gatepost.store.changes import ConfigStores
 from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
 
 
 _WORTH: Final = 20.0  # an answer that took a second to find is good enough for so many
@@ -41,6 +42,7 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
+        self._stores = ConfigStores(self.data / "config.db")
         self.sights = Sights()
         self._directory: Directory | None = None
         self._kept: dict[Any, Any] = {}
@@ -57,9 +59,9 @@ class Gateway:
 
     @contextmanager
     def config(self) -> Iterator[ConfigStore]:
-        """The configuration store, closed afterwards. Raises Refusal (UNREADABLE) if it cannot be opened or fails."""
+        """The configuration store, for this use alone. Raises Refusal (UNREADABLE) if it cannot be opened or fails."""
         try:
-            with closing(ConfigStore(self.data / "config.db")) as store:
+            with self._stores.store() as store:
                 yield store
         except StoreFailure as failure:
             raise Refusal(Kind.UNREADABLE, f"{self.data}: {failure}") from failure
