@@ -12,7 +12,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo test test-all check format lint types imports unit pythons system system-all coverage mutants fuzz-rest \
-	next-hops peers lock docs bench clean
+	next-hops peers lock docs figures bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -81,6 +81,9 @@ peers: ## (root, Debian 13) install what the system tests run against
 
 lock: env ## renew the hash-pinned locks from pyproject.toml
 	@$(BIN)/python scripts/lock.py
+
+figures: env ## count the source into docs/figures.md
+	@$(BIN)/python scripts/figures.py
 
 docs: env ## renew the generated pages under docs/
 	@$(BIN)/python scripts/docs.py

@@ -1,0 +1,124 @@
+"""Count what there is of the source, and print it; `make figures` writes docs/figures.md.
+
+Code lines are those with code on them: no blank line, no comment, no docstring. A class counts as twice there if two
+modules define a public class of one name.
+
+    .venv/bin/python scripts/figures.py [--print]
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import sys
+import tokenize
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "gatepost"
+PAGE = ROOT / "docs" / "figures.md"
+SHORT = 40
+PATH = ("mail/", "protocols/smtp/", "store/", "events/")
+"""Rooms and packages that a message passes."""
+
+
+@dataclass
+class Figures:
+    """Of one room, or of all. classes: modules by the name of a public class."""
+
+    files: int = 0
+    lines: int = 0
+    imports: int = 0
+    short: int = 0
+    classes: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+
+def code_lines(text: str, tree: ast.Module) -> set[int]:
+    """The numbers of lines that hold code."""
+    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in skipped:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return lines
+
+
+def import_lines(tree: ast.Module) -> int:
+    """How many lines imports take."""
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return sum((node.end_lineno or node.lineno) - node.lineno + 1 for node in nodes)
+
+
+def counted() -> dict[str, Figures]:
+    """By room."""
+    rooms: dict[str, Figures] = defaultdict(Figures)
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).as_posix()
+        text = path.read_text()
+        tree = ast.parse(text)
+        of_room = rooms[name.partition("/")[0] if "/" in name else "gatepost"]
+        lines = len(code_lines(text, tree))
+        of_room.files += 1
+        of_room.lines += lines
+        of_room.imports += import_lines(tree)
+        of_room.short += path.name != "__init__.py" and len(text.splitlines()) < SHORT
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                of_room.classes[node.name].add(name)
+    return rooms
+
+
+def page(rooms: dict[str, Figures]) -> str:
+    """docs/figures.md."""
+    total = Figures()
+    for one in rooms.values():
+        total.files += one.files
+        total.lines += one.lines
+        total.imports += one.imports
+        total.short += one.short
+        for name, modules in one.classes.items():
+            total.classes[name] |= modules
+    rows = [_row(name, one) for name, one in sorted(rooms.items(), key=lambda item: -item[1].lines)]
+    twice = {name: modules for name, modules in total.classes.items() if len(modules) > 1}
+    on_path = Counter({name: sum(one.startswith(PATH) for one in modules) for name, modules in twice.items()})
+    met = sorted(name for name, count in on_path.items() if count > 1)
+    return "\n".join(
+        [
+            "# Figures\n",
+            "The source, as `make figures` counts it. Code lines hold no blank line, comment or docstring.\n",
+            "| room | files | code lines | lines of imports | files under 40 lines |",
+            "|---|--:|--:|--:|--:|",
+            *rows,
+            _row("**all**", total),
+            "",
+            f"Imports are {total.imports / total.lines:.0%} of the code lines. {len(twice)} public class names stand in "
+            f"more than one module, {len(met)} of them in more than one on the path of a message"
+            + (f" ({', '.join(f'`{name}`' for name in met)})." if met else "."),
+            "",
+        ]
+    )
+
+
+def _row(name: str, one: Figures) -> str:
+    return f"| {name} | {one.files} | {one.lines:,} | {one.imports:,} | {one.short} |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Count the source; writes docs/figures.md.")
+    parser.add_argument("--print", action="store_true", help="only print them")
+    text = page(counted())
+    if parser.parse_args().print:
+        sys.stdout.write(text)
+    else:
+        PAGE.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
