@@ -98,7 +98,7 @@ def page(rooms: dict[str, Figures]) -> str:
             _row("**all**", total),
             "",
             f"Imports are {total.imports / total.lines:.0%} of the code lines. {len(twice)} public class names stand in "
-            f"more than one module, {len(met)} of them in more than one on the path of a message"
+            f"several modules, {len(met)} of them in several on the path of a message"
             + (f" ({', '.join(f'`{name}`' for name in met)})." if met else "."),
             "",
         ]
