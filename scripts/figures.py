@@ -97,7 +97,7 @@ def page(rooms: dict[str, Figures]) -> str:
             *rows,
             _row("**all**", total),
             "",
-            f"Imports are {total.imports / total.lines:.0%} of the code lines. {len(twice)} public class names stand in "
+            f"Imports are {total.imports / total.lines:.0%} of the code lines. {len(twice)} public class names are in "
             f"several modules, {len(met)} of them in several on the path of a message"
             + (f" ({', '.join(f'`{name}`' for name in met)})." if met else "."),
             "",
