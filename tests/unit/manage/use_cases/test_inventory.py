@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 import tomlkit
+from tests.unit.manage.calls import add_entry
 
-from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.certificate_intake import NewCertificate, add_certificate
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.inventory import (
     check_client,
@@ -19,13 +18,11 @@ from gatepost.pki.certificates.entry import Origin, Purpose
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.settings.loader import load
 
-ANN = Principal("ann", frozenset({Scope.OWNER}))
 NAME = "mx.gate.example"
 
 
 def added(gateway, root, name=NAME, **more):
-    chain, key = root.issue([name])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
+    return add_entry(gateway, root, name, **more)
 
 
 @pytest.mark.parametrize(("keys", "seals"), [(True, True), (False, False)])
