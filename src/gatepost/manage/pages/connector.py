@@ -28,6 +28,7 @@ from gatepost.manage.use_cases.part_record import fields_of, part_command, part_
 from gatepost.manage.use_cases.parts import RULE, Part
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
+from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.trace import SearchTrace, search_trace_events
 from gatepost.manage.use_cases.validation import last_validation
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
@@ -146,7 +147,7 @@ def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
         asked.direction = "inbound" if chosen.direction == "inbound" else "outbound"
         return _shown_report(execute(show_rehearsal, context, asked))
 
-    found = gateway.behind.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    found = gateway.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
     return PENDING if found is None else found.value | {"at": found.at}
 
 

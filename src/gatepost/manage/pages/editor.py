@@ -23,6 +23,7 @@ from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_par
 from gatepost.manage.pages.values import in_words
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.policy.connectors.trust_anchors import anchors_label
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _decided(
     def work() -> Radius | None:
         return edited.change(name, values, replace(options, since=_WEEK)).radius
 
-    found = gateway.behind.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    found = gateway.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
     return PENDING if found is None else found.value
 
 

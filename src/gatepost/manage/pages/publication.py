@@ -14,13 +14,20 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import gateway_of, needs_scope
+from gatepost.manage.pages.guard import context_of, gateway_of, needs_scope
 from gatepost.manage.pages.pages import is_partial, link, render
 from gatepost.manage.use_cases.choice import visible
-from gatepost.manage.use_cases.dns_checks import sight_record
+from gatepost.manage.use_cases.dns_checks import Sights, sight_record
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.listings import domain_rows
 from gatepost.manage.use_cases.pages import Selection
-from gatepost.manage.use_cases.publication import publication_of, publication_record, shown_certificates
+from gatepost.manage.use_cases.publication import (
+    GetPublication,
+    publication_of,
+    publication_record,
+    see_publication,
+    shown_certificates,
+)
 from gatepost.manage.use_cases.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -54,7 +61,7 @@ def _index(request: Request) -> Response:
     behind = selection.offset > page.offset  # who takes page after page as files reads on until one is empty
     wanted = () if behind and wants_file(request) else page.rows
     found = [publication_of(gateway, principal, row.name, row.organization, servers) for row in wanted]
-    rows = [(one, gateway.sights.known(one), _path(one)) for one in found]
+    rows = [(one, gateway.kept(Sights).known(one), _path(one)) for one in found]
     if query.get("format") == "json":
         return _json([_record(one, sight) for one, sight, _ in rows])
     if file := exported(request, "publication", _COLUMNS, lambda: _lines(found)):
@@ -73,7 +80,7 @@ def _index(request: Request) -> Response:
 def _domain(request: Request) -> Response:
     found = _found(request)
     looks = request.query_params.get("look") == "now"
-    sight = _look(request, found) if looks else gateway_of(request).sights.known(found)
+    sight = _look(request, found) if looks else gateway_of(request).kept(Sights).known(found)
     if request.query_params.get("format") == "json":
         return _json(_record(found, sight))
     if file := exported(request, f"publication-{found.domain}", _COLUMNS, lambda: _lines([found])):
@@ -107,16 +114,16 @@ def _found(request: Request) -> Publication:
     return publication_of(gateway_of(request), principal, request.path_params["name"], organization)
 
 
-def _look(request: Request, found: Publication) -> Sight | str:
+def _look(request: Request, found: Publication) -> Sight | str | None:
     """What is there now, or why that cannot be told."""
-    gateway = gateway_of(request)
-    known = gateway.sights.known(found)
-    if known is not None and request.query_params.get("look") != "now":
-        return known
-    try:
-        return gateway.sights.look(gateway, found)
-    except Refusal as refusal:
-        return refusal.text
+    sights = gateway_of(request).kept(Sights)
+    if sights.known(found) is None or request.query_params.get("look") == "now":
+        asked = GetPublication(organization=found.organization, domain=found.domain)
+        try:
+            execute(see_publication, context_of(request), asked)
+        except Refusal as refusal:
+            return refusal.text
+    return sights.known(found)
 
 
 def _path(found: Publication) -> str:
@@ -125,7 +132,10 @@ def _path(found: Publication) -> str:
 
 def _record(found: Publication, sight: Sight | str | None) -> dict[str, Any]:
     seen = sight_record(sight) if sight is not None and not isinstance(sight, str) else None
-    return publication_record(found) | {"seen": seen, "page": link(_path(found), organization=found.organization)}
+    return msgspec.to_builtins(publication_record(found)) | {
+        "seen": seen,
+        "page": link(_path(found), organization=found.organization),
+    }
 
 
 def _lines(found: Sequence[Publication]) -> Iterator[dict[str, str]]:

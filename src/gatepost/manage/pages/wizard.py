@@ -32,6 +32,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart
 from gatepost.manage.use_cases.part_record import part_command, part_toml
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resources import PartName, add_part
 from gatepost.manage.use_cases.validation import keep_validation
 from gatepost.manage.use_cases.validation_runs import (
@@ -234,7 +235,7 @@ def _review(request: Request, draft: Draft, owner: Organization) -> dict[str, An
         gateway = gateway_of(request)
         question = "wizard effects", who(request), _key(request, draft, owner), gateway.directory().version
         patience = PATIENCE if is_partial(request) else LONG_PATIENCE
-        found = gateway.behind.of(question, partial(_effects, request, draft, owner), patience)
+        found = gateway.kept(ReportCounts).answers.of(question, partial(_effects, request, draft, owner), patience)
         given["effects"] = PENDING if found is None else found.value
     return given
 

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.manage.rest import (
-    checks,
-)
 from gatepost.manage.rest.derived import endpoint_of
 from gatepost.manage.rest.endpoint import Endpoint, Reach
 from gatepost.manage.rest.openapi import document
@@ -70,7 +67,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters={"kind": "The last part of the type."},
     ),
     *(endpoint_of(one) for one in USE_CASES if one.path),
-    *checks.ENDPOINTS,
 )
 
 ROUTES = routes(ENDPOINTS)

@@ -35,6 +35,7 @@ from gatepost.manage.use_cases import (
     own_account,
     part_cases,
     partner,
+    publication,
     queue,
     rehearsal,
     reports,
@@ -96,4 +97,5 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *mailbox_passwords.USE_CASES,
     *dkim.USE_CASES,
     *dkim_changes.USE_CASES,
+    *publication.USE_CASES,
 )

@@ -17,6 +17,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.choice import choose_part, chosen_organizations, visible
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.dns_checks import Sights
 from gatepost.manage.use_cases.history import history
 from gatepost.manage.use_cases.pages import Selection
 from gatepost.manage.use_cases.paging import Paging, page_of
@@ -242,7 +243,7 @@ def look(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]]) -> list[Reco
 
     if not sought:
         return []
-    with gateway.sights.slot():
+    with gateway.kept(Sights).slot():
         return asyncio.run(ask())
 
 

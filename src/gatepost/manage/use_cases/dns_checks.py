@@ -11,17 +11,23 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from gatepost.analysis.checks import own_records as records
+from gatepost.analysis.checks.own_hosts import OwnHosts
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
+from gatepost.manage.use_cases.mta_sts import PublicationFinding, check_policy, finding_record
+from gatepost.manage.use_cases.resolving import resolver_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from gatepost.analysis.checks.partner_report import Finding
-    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.publication import Publication
     from gatepost.net.lookups.dns import Resolver
+    from gatepost.settings.model import Settings
 
 
 KEPT: Final = 900.0
@@ -61,10 +67,27 @@ class Sight:
         return max((str(one.verdict) for one in found), key=_WEIGHT.index, default="unknown")
 
 
-class Sights:
-    """The looks of one process. For any thread."""
+class SectionSight(msgspec.Struct):
+    """What was seen of a section; the gravest verdict counts."""
 
-    def __init__(self) -> None:
+    key: str
+    verdict: str
+    findings: list[PublicationFinding]
+
+
+class PublicationSight(msgspec.Struct):
+    """What the DNS says of a domain. at: seconds since 1970."""
+
+    at: float
+    verdict: str
+    sections: list[SectionSight]
+
+
+class Sights:
+    """The looks of one process, got by `Context.kept`. For any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._known: dict[tuple[str, str], Sight] = {}
         self._lock = Lock()
         self._limit = ConcurrencyLimit(_AT_A_TIME, _AT_A_TIME, _BUSY)
@@ -76,10 +99,10 @@ class Sights:
         fresh = sight is not None and time.time() - sight.at < KEPT and sight.zone == found.zone
         return sight if fresh else None
 
-    def look(self, gateway: Gateway, found: Publication) -> Sight:
+    def look(self, found: Publication) -> Sight:
         """Look now. Raises Busy; Refusal (INPUT) if no resolver can be made."""
         with self.slot():
-            findings = _findings(gateway, found)
+            findings = _findings(self._settings, found)
         sight = Sight(time.time(), found.zone, findings)
         with self._lock:
             if len(self._known) >= _MOST:
@@ -92,44 +115,29 @@ class Sights:
         return self._limit.slot("", _PATIENCE)
 
 
-def sight_record(sight: Sight) -> dict[str, Any]:
-    """For machines."""
-    from gatepost.manage.use_cases.mta_sts import finding_record  # noqa: PLC0415 - as below
-
-    return {
-        "at": sight.at,
-        "verdict": sight.level(),
-        "sections": [
-            {
-                "key": str(key),
-                "verdict": sight.level(key),
-                "findings": [finding_record(one) for one in some],
-            }
-            for key, some in sight.findings.items()
-        ],
-    }
+def sight_record(sight: Sight) -> PublicationSight:
+    """The same as calls have it."""
+    sections = [
+        SectionSight(key, sight.level(key), [PublicationFinding(**finding_record(one)) for one in some])
+        for key, some in sight.findings.items()
+    ]
+    return PublicationSight(sight.at, sight.level(), sections)
 
 
-def _findings(gateway: Gateway, found: Publication) -> Findings:
-    from gatepost.manage.use_cases.mta_sts import check_policy  # noqa: PLC0415 - every command has a gateway, few look
-    from gatepost.manage.use_cases.resolving import resolver_of  # noqa: PLC0415
-
+def _findings(settings: Settings, found: Publication) -> Findings:
     async def ask() -> Findings:
-        async with resolver_of(gateway.settings) as resolver:
-            return await _asked(gateway, found, resolver)
+        async with resolver_of(settings) as resolver:
+            return await _asked(settings.server.hostname, found, resolver)
 
     findings = asyncio.run(ask())
     if found.policy is not None:
-        told = check_policy(gateway.settings, found.policy)
+        told = check_policy(settings, found.policy)
         findings[Key.MTA_STS] = tuple(one for one in told if one.stage != "tls-rpt")
     return {key: findings[key] for key in Key if key in findings}
 
 
-async def _asked(gateway: Gateway, found: Publication, resolver: Resolver) -> Findings:
-    from gatepost.analysis.checks import own_records as records  # noqa: PLC0415 - as above
-    from gatepost.analysis.checks.own_hosts import OwnHosts  # noqa: PLC0415
-
-    own = OwnHosts(resolver, gateway.settings.server.hostname)
+async def _asked(hostname: str, found: Publication, resolver: Resolver) -> Findings:
+    own = OwnHosts(resolver, hostname)
     keys = _keys(found)
     hosts = asyncio.gather(*(records.check_tlsa(host, keys.get(host, ()), own) for host in found.hosts if keys))
     if found.policy is None:

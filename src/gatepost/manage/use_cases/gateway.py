@@ -10,12 +10,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from gatepost.manage.use_cases.behind import Behind
-from gatepost.manage.use_cases.dns_checks import Sights
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS
 from gatepost.store.changes import ConfigStores
@@ -30,24 +27,16 @@ if TYPE_CHECKING:
     from gatepost.store.changes import ConfigStore
 
 
-_WORTH: Final = 20.0  # an answer that took a second to find is good enough for so many
-
-
 class Gateway:
-    """settings: of the server. data: its data directory.
-
-    sights: what the DNS was seen to say of our own domains; it goes to `kept`, with its use case.
-    """
+    """settings: of the server. data: its data directory."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
         self._stores = ConfigStores(self.data / "config.db")
-        self.sights = Sights()
         self._directory: Directory | None = None
         self._kept: dict[Any, Any] = {}
         self._keeping = RLock()  # what is made may need what else is kept
-        self.behind = Behind(self.kept(ReportCounts).counting, worth=_WORTH)
 
     def kept[T](self, kind: Callable[[Settings], T]) -> T:
         """The one instance of a class in this process, made of the settings on first use."""

@@ -9,10 +9,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.choice import choose_part, visible
-from gatepost.manage.use_cases.dns_checks import Key
+from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.dns_checks import Key, PublicationSight, Sights, sight_record
 from gatepost.manage.use_cases.mta_sts import policy_of, reports_line
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Kind, Refusal
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.mta_sts import Policy
     from gatepost.manage.use_cases.parts import Part
@@ -74,6 +80,67 @@ class Publication:
         return "\n".join(record.line for section in self.sections for record in section.records)
 
 
+class GetPublication(msgspec.Struct, kw_only=True):
+    """Of which domain."""
+
+    organization: Annotated[str, Meta(description="Name of the organization.")]
+    domain: Annotated[str, Meta(description="Name of the accepted domain.")]
+
+
+class PublishedRecord(msgspec.Struct):
+    """A line of a zone."""
+
+    line: str
+    note: str
+
+
+class PublicationSection(msgspec.Struct):
+    """key: mx, tlsa, mta-sts, tls-rpt, dkim or spf. none: why there is nothing to publish, "" if there is."""
+
+    key: str
+    title: str
+    why: str
+    none: str
+    records: list[PublishedRecord]
+
+
+class DomainPublication(msgspec.Struct):
+    """What a domain is to publish. zone: all lines."""
+
+    organization: str
+    domain: str
+    hosts: list[str]
+    zone: str
+    sections: list[PublicationSection]
+
+
+@use_case(
+    "GET /organizations/{organization}/domains/{domain}/publication",
+    scope=Scope.READ,
+    visibility=Visibility.ORGANIZATION,
+    tag="checks",
+)
+def get_publication(context: Context, request: GetPublication) -> DomainPublication:
+    """What an accepted domain is to publish in the DNS."""
+    return publication_record(_publication(context, request))
+
+
+@use_case(
+    "GET /organizations/{organization}/domains/{domain}/publication/seen",
+    scope=Scope.READ,
+    visibility=Visibility.ORGANIZATION,
+    tag="checks",
+    pages=("/domains/{name}/publish", "/domains/{name}/publish/sight"),
+)
+def see_publication(context: Context, request: GetPublication) -> PublicationSight:
+    """What the DNS says of an accepted domain now."""
+    return sight_record(context.kept(Sights).look(_publication(context, request)))
+
+
+def _publication(context: Context, request: GetPublication) -> Publication:
+    return publication_of(context.gateway, context.principal, request.domain, request.organization)
+
+
 def publication_of(
     gateway: Gateway, who: Principal, name: str, organization: str = "", servers: Sequence[Entry] | None = None
 ) -> Publication:
@@ -94,24 +161,15 @@ def publication_of(
     return Publication(part.organization.name, part.name, hosts, policy, keys, tuple(sections))
 
 
-def publication_record(found: Publication) -> dict[str, Any]:
-    """For machines."""
-    return {
-        "organization": found.organization,
-        "domain": found.domain,
-        "hosts": list(found.hosts),
-        "zone": found.zone,
-        "sections": [
-            {
-                "key": str(one.key),
-                "title": one.title,
-                "why": one.why,
-                "none": one.none,
-                "records": [{"line": record.line, "note": record.note} for record in one.records],
-            }
-            for one in found.sections
-        ],
-    }
+def publication_record(found: Publication) -> DomainPublication:
+    """The same as calls have it."""
+    sections = [
+        PublicationSection(
+            one.key, one.title, one.why, one.none, [PublishedRecord(record.line, record.note) for record in one.records]
+        )
+        for one in found.sections
+    ]
+    return DomainPublication(found.organization, found.domain, list(found.hosts), found.zone, sections)
 
 
 def _hosts(gateway: Gateway, part: Part) -> tuple[str, ...]:
@@ -200,3 +258,6 @@ def _spf(domain: str, hosts: tuple[str, ...]) -> Section:
     )
     mechanisms = " ".join(f"a:{host}" for host in hosts)
     return Section(Key.SPF, "SPF", why, (Record(f'{domain}. IN TXT "v=spf1 {mechanisms} ~all"'),))
+
+
+USE_CASES = (get_publication, see_publication)

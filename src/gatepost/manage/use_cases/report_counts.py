@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_WORTH: Final = 20.0  # an answer that took a second to find is good enough for so many
 _KEPT: Final = 4  # questions whose sums are kept: some ten megabytes each where there are many partners
 
 
@@ -62,12 +63,13 @@ class _Sums:
 class ReportCounts:
     """The counts of one trace, got by `Context.kept`. For any thread.
 
-    fresh: seconds for which a count is good enough. counting: held while somebody counts, who
-    is the only one.
+    fresh: seconds for which a count is good enough. counting: held while somebody counts, who is the only one.
+    answers: whatever else is worked out behind pages, in turn with the counting.
     """
 
     def __init__(self, settings: Settings, fresh: float = FRESH) -> None:
         self.counting = Lock()
+        self.answers = Behind(self.counting, worth=_WORTH)
         self._directory = Path(settings.server.data_dir) / "trace"
         self._behind = Behind(self.counting, kept=_KEPT, fresh=fresh)
         self._sums: OrderedDict[Question, _Sums] = OrderedDict()

@@ -8,10 +8,9 @@ import pytest
 
 from gatepost.analysis.checks.partner_report import Finding, Mark, PartnerCheck, PolicyKind, Row, Stage
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.checks import ENDPOINTS
 from gatepost.manage.rest.derived import endpoint_of
-from gatepost.manage.use_cases import partner
-from gatepost.manage.use_cases.dns_checks import Key, Sight
+from gatepost.manage.use_cases import partner, publication
+from gatepost.manage.use_cases.dns_checks import Key, Sight, Sights
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import Target
 from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
@@ -40,7 +39,7 @@ def rest(api_of, gateway):
     store = ConfigStore(gateway.data / "config.db")
     store.apply({"organization": RESOURCES}, author="ann")
     store.close()
-    return api_of(*ENDPOINTS, *map(endpoint_of, partner.USE_CASES))
+    return api_of(*map(endpoint_of, (*partner.USE_CASES, *publication.USE_CASES)))
 
 
 @pytest.fixture
@@ -216,11 +215,11 @@ def test_what_the_dns_says(rest):
     }
     asked = []
 
-    def look(gateway, found):
+    def look(found):
         asked.append(found.domain)
         return Sight(7.0, found.zone, said)
 
-    rest.gateway.sights = SimpleNamespace(look=look)
+    rest.gateway._kept[Sights] = SimpleNamespace(look=look)
     found = rest.call("GET", f"{AT}/seen").json
     assert (found["at"], found["verdict"], asked) == (7.0, "fail", ["contoso.example"])
     (section,) = found["sections"]
@@ -236,7 +235,7 @@ def test_a_look_that_cannot_be_made(rest, refusal, problem, status):
     def look(*_):
         raise refusal
 
-    rest.gateway.sights = SimpleNamespace(look=look)
+    rest.gateway._kept[Sights] = SimpleNamespace(look=look)
     answer = rest.call("GET", f"{AT}/seen")
     assert (answer.problem, answer.status) == (problem, status)
     assert ("retry-after" in answer.headers) is (status == 429)

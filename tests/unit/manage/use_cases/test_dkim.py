@@ -8,6 +8,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import dkim
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.dkim import KeySelection, dkim_key, dkim_keys, looked_at, signing_key
+from gatepost.manage.use_cases.dns_checks import Sights
 from gatepost.manage.use_cases.parts import DKIM
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import PartName, set_part
@@ -133,7 +134,7 @@ def test_a_private_key_that_fits_is_brought_in(sealed):
 def test_only_so_many_looks_run_at_a_time(sealed, seen, monkeypatch):
     add(sealed, "a")
     monkeypatch.setattr("gatepost.manage.use_cases.dns_checks._PATIENCE", 0.01)
-    held = [sealed.sights.slot() for _ in range(4)]
+    held = [sealed.kept(Sights).slot() for _ in range(4)]
     for one in held:
         one.__enter__()
     with pytest.raises(Refusal) as refused:

@@ -66,22 +66,22 @@ def test_every_mark_has_its_weight():
 
 def test_a_look_where_nothing_answers_knows_nothing_and_is_kept(stored):
     found = publication_of(stored, OWNER, "contoso.example")
-    assert stored.sights.known(found) is None
+    assert stored.kept(Sights).known(found) is None
     begun = time.time()
-    sight = stored.sights.look(stored, found)
+    sight = stored.kept(Sights).look(found)
     assert begun <= sight.at <= time.time()
-    assert stored.sights.known(found) is sight
+    assert stored.kept(Sights).known(found) is sight
     assert list(sight.findings) == [Key.MX, Key.MTA_STS, Key.TLS_RPT, Key.DKIM, Key.SPF]
     assert len(sight.findings[Key.DKIM]) == 1, "a retired key is not looked for"
     assert sight.level(Key.MX) == "unknown"
     record = sight_record(sight)
-    assert [one["key"] for one in record["sections"]] == ["mx", "mta-sts", "tls-rpt", "dkim", "spf"]
-    assert all(one["findings"] for one in record["sections"])
-    assert "pass" not in {one["verdict"] for one in record["sections"]}
+    assert [one.key for one in record.sections] == ["mx", "mta-sts", "tls-rpt", "dkim", "spf"]
+    assert all(one.findings for one in record.sections)
+    assert "pass" not in {one.verdict for one in record.sections}
 
 
 def test_a_pattern_of_domains_without_certificates_has_nothing_to_look_at(stored):
-    sight = stored.sights.look(stored, publication_of(stored, TENANT, "*.branch.example"))
+    sight = stored.kept(Sights).look(publication_of(stored, TENANT, "*.branch.example"))
     assert (sight.findings, sight.level()) == ({}, "unknown")
 
 
@@ -91,41 +91,41 @@ def test_the_key_of_each_certificate_is_looked_for_at_its_host(stored, root):
     found = publication_of(stored, OWNER, "*.branch.example")
     keys = sights._keys(found)
     assert (list(keys), len(keys["mx.gate.example"])) == (["mx.gate.example"], 2)
-    sight = stored.sights.look(stored, found)
+    sight = stored.kept(Sights).look(found)
     assert (list(sight.findings), sight.level()) == ([Key.TLSA], "unknown")
     assert sights._keys(publication_of(stored, TENANT, "*.branch.example")) == {}
 
 
 def test_what_is_old_or_of_other_records_is_not_known(stored, monkeypatch):
     found = publication_of(stored, TENANT, "*.branch.example")
-    sight = stored.sights.look(stored, found)
-    assert stored.sights.known(replace(found, sections=())) is None
-    assert stored.sights.known(replace(found, organization="fabrikam")) is None
-    assert stored.sights.known(found) is sight
+    sight = stored.kept(Sights).look(found)
+    assert stored.kept(Sights).known(replace(found, sections=())) is None
+    assert stored.kept(Sights).known(replace(found, organization="fabrikam")) is None
+    assert stored.kept(Sights).known(found) is sight
     monkeypatch.setattr(sights.time, "time", lambda: sight.at + KEPT)
-    assert stored.sights.known(found) is None
+    assert stored.kept(Sights).known(found) is None
 
 
 def test_what_is_kept_is_bounded(stored, monkeypatch):
     monkeypatch.setattr(sights, "_MOST", 2)
     found = publication_of(stored, TENANT, "*.branch.example")
     for number in range(5):
-        stored.sights.look(stored, replace(found, domain=f"*.{number}.example"))
-    assert len(stored.sights._known) <= 2
+        stored.kept(Sights).look(replace(found, domain=f"*.{number}.example"))
+    assert len(stored.kept(Sights)._known) <= 2
 
 
 def test_too_many_at_a_time_are_told_to_wait_and_the_place_is_given_back(stored, monkeypatch):
     monkeypatch.setattr(sights, "_PATIENCE", 0.01)
-    many = Sights()
+    many = Sights(stored.settings)
     found = publication_of(stored, TENANT, "*.branch.example")
     for _ in range(sights._AT_A_TIME):
         many._limit.take("")
     with pytest.raises(Refusal) as refused:
-        many.look(stored, found)
+        many.look(found)
     assert refused.value.kind is Kind.CONFLICT
     many._limit.release("")
     for _ in range(3):
-        many.look(stored, found)
+        many.look(found)
     assert many.known(found) is not None
 
 
@@ -134,9 +134,9 @@ def test_a_look_that_fails_gives_its_place_back(stored, monkeypatch):
         raise Refusal(Kind.INPUT, "[dns]: no resolver")
 
     monkeypatch.setattr(sights, "_findings", failing)
-    many = Sights()
+    many = Sights(stored.settings)
     found = publication_of(stored, TENANT, "*.branch.example")
     for _ in range(2 * sights._AT_A_TIME):
         with pytest.raises(Refusal, match="no resolver"):
-            many.look(stored, found)
+            many.look(found)
     assert many.known(found) is None

@@ -50,7 +50,7 @@ def test_every_record_follows_from_resources_and_settings(stored):
     assert 'contoso.example. IN TXT "v=spf1 a:mx2.gate.example a:mx.gate.example ~all"' in lines
     assert [line.split(".")[0] for line in lines if "_domainkey" in line] == ["current", "next"]
     record = publication_record(found)
-    assert [one["key"] for one in record["sections"]] == ["mx", "tlsa", "mta-sts", "tls-rpt", "dkim", "spf"]
+    assert [one.key for one in record.sections] == ["mx", "tlsa", "mta-sts", "tls-rpt", "dkim", "spf"]
 
 
 def test_what_is_not_there_is_said(stored):
