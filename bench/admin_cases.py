@@ -99,7 +99,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "/history/{version}": ("/history/{applied}", "/history/{version}"),
     "/account": ("/account",),
     "/audit": ("/audit", "/audit?who=user77", "/audit?action=user-set", "/audit?outcome=refused", "/audit?who=nobody",
-               "/audit?organization=tenant7", "/audit?until=1d", "/audit?before={event}-{before}"),
+               "/audit?organization=tenant7", "/audit?until=1d"),
     "/audit/events/{number}": ("/audit/events/{event}",),
     "/audit/versions/{number}": ("/audit/versions/{applied}", "/audit/versions/{version}"),
     "/confirm": ("/confirm",),

@@ -215,7 +215,7 @@ def _queue(gateway: Gateway, _: Accounts, sizes: Sizes) -> dict[str, str]:
     for shard in range(2):
         folder = gateway.data / "queue" / str(shard)
         make_directory(folder)
-        new_id = IdSource(shard)
+        new_id = IdSource(shard, clock=time.time)
         with contextlib.closing(open_database(folder / QUEUE_FILE, StoreSettings())) as connection:
             make_queue_tables(connection, folder / QUEUE_FILE)
             left = sizes.deliveries // 2 - most

@@ -234,7 +234,7 @@ def test_what_a_tenant_does_not_see_others_do(world: World) -> None:
 def _state(world: World) -> list[Any]:
     """Whatever a tenant might have changed."""
     token = world.centre.token(name=f"state-{len(_states)}")
-    paths = ("resources", "queue", "users", "certificates", "audit?action=token-add&who=tina")
+    paths = ("resources", "queue", "users", "certificates", "audit/events?action=token-add&who=tina")
     _states.append([world.centre.call(f"/api/v1/{path}", token)[2] for path in paths])
     return _states[-1]
 

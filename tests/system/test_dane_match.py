@@ -76,7 +76,7 @@ def _serve(stack: ExitStack, path: Path, leaf: Leaf, above: bytes) -> Served:
         command += ["-cert_chain", path]
     child = Child([*command, "-www"], path.with_suffix(".log"))
     stack.callback(child.stop)
-    child.wait_ready(lambda: "CONNECT" in _client(port, []) or "onnection" in _client(port, []))
+    child.wait_ready(lambda: "CONNECTION ESTABLISHED" in _client(port, []))
     certificates = x509.load_pem_x509_certificates(leaf.certificate.read_bytes() + above)
     return Served(port, tuple(each.public_bytes(Encoding.DER) for each in certificates))
 

@@ -188,8 +188,9 @@ def _evidence(request: Request) -> Response:
     found = _events(request, message)
     since, until = time_text(found[0].at - _AROUND), time_text(found[-1].at + _AROUND)
     export = execute(open_export, context_of(request), OpenExport(message=message, since=since, until=until))
-    file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - it is closed when it is sent
+    file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed once it is sent
     if not export.write(file).entries:
+        file.close()
         text = f"the evidence log has nothing of {message[:100]}: is it kept ([evidence] enabled)?"
         raise not_there(text)
     file.seek(0)

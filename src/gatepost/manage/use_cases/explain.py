@@ -77,7 +77,7 @@ class ExplainQuestion(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, 
     ] = ""
     certificate: Annotated[str, Meta(max_length=MAX_PEM)] = ""
     tls: Annotated[
-        Literal["", "TLSv1.2", "TLSv1.3", "none"],
+        Literal["", "TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3", "none"],
         Cli(help="What the session is under. Default: TLSv1.3 with a certificate, none (in clear) without."),
     ] = ""
     header: Annotated[
