@@ -38,7 +38,7 @@ from gatepost.pki.certificates.inventory import entry_from
 from gatepost.protocols.tlsrpt.received import ReceivedPolicy, ReceivedReport
 from gatepost.settings.loader import load
 from gatepost.store.changes import ConfigStore
-from gatepost.store.received_reports import RECEIVED_FILE, Kept, keep_report
+from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
 from gatepost.store.rows import delivery_row, message_row
 from gatepost.store.schema import QUEUE_FILE, StoreSettings, make_directory, make_queue_tables, open_database
 from gatepost.store.trace import write_events
@@ -341,7 +341,7 @@ def _reports(gateway: Gateway, _: Accounts, sizes: Sizes) -> dict[str, str]:
     policy = ReceivedPolicy("sts", "own0.example", 1000, 0, (), (), ())
     begin = now // _DAY * _DAY
     report = ReceivedReport("Reporter", "tls@reporter.example", "r", begin, begin + _DAY - 1, (policy,), 0)
-    keep_report(gateway.data, Kept(now, "https 192.0.2.1", report))
+    keep_report(gateway.data, StoredReport(now, "https 192.0.2.1", report))
     with contextlib.closing(apsw.Connection(str(gateway.data / RECEIVED_FILE))) as connection, connection:
         for number in range(2, sizes.reports + 2):
             day = begin - number // 100 * _DAY

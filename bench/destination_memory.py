@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gatepost.mail.outbound.destination_history import DestinationMemory
-from gatepost.policy.decisions.destination_history import DestinationName, Session
+from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
 
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / DESTINATIONS_FILE
         names = [DestinationName("contoso", f"d{number}.example") for number in range(DESTINATIONS)]
-        session = Session("mx.example", Achieved(TlsLevel.AUTHENTICATED), time.time(), "TLSv1.3")
+        session = SeenSession("mx.example", Achieved(TlsLevel.AUTHENTICATED), time.time(), "TLSv1.3")
         noted = {name: [(session, False)] for name in names}
         file = DestinationFile(path)
         begin = time.perf_counter()

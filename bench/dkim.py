@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.mail.model.message import Message, Recipient
 from gatepost.mail.outbound.body import MessageBody
-from gatepost.mail.outbound.content import Departure
+from gatepost.mail.outbound.content import OutgoingMessage
 from gatepost.mail.outbound.dkim import DkimSigning
 from gatepost.pki.certificates.dkim_keys import DkimKeys, made_key, read_key
 from gatepost.pki.certificates.vault import Vault
@@ -93,7 +93,7 @@ async def measure(store: ConfigStore) -> None:
         recipient = Recipient("bob@b.example")
         ((route, _),) = RoutePlanner(known, "default").routes("contoso", [recipient], reverse_path="")
         message = Message(1, "contoso", 0.0, "ann@contoso.example", direction="originating")
-        departure = Departure(known, "contoso", message, [recipient], route)
+        departure = OutgoingMessage(known, "contoso", message, [recipient], route)
         row = []
         for size in SIZES.values():
             octets = content(size)

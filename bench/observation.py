@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from gatepost.events.counts import EventMeter, count_session
-from gatepost.events.delivery_problems import Hardships
-from gatepost.events.log_lines import Addresses, EventLines, Style
+from gatepost.events.delivery_problems import DeliveryProblems
+from gatepost.events.log_lines import AddressDetail, EventLines, Style
 from gatepost.events.metrics.counts import Counts
 from gatepost.events.spans import Span, SpanReader
 from gatepost.events.stream import EventFeed
@@ -107,10 +107,10 @@ def readers() -> dict[str, Callable[[list[Any]], None]]:
 
     return {
         "counts": EventMeter(Counts()),
-        "alarms": Hardships(),
-        "spans": SpanReader(1000, Addresses.FULL, lambda _: None),
-        "spans, made and encoded by the library too": SpanReader(1000, Addresses.FULL, encode),
-        **{f"lines {style}": EventLines(style, Addresses.FULL, write) for style in Style},
+        "alarms": DeliveryProblems(),
+        "spans": SpanReader(1000, AddressDetail.FULL, lambda _: None),
+        "spans, made and encoded by the library too": SpanReader(1000, AddressDetail.FULL, encode),
+        **{f"lines {style}": EventLines(style, AddressDetail.FULL, write) for style in Style},
     }
 
 

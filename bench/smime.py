@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gatepost.mail.outbound import smime, smime_decryption
 from gatepost.mail.outbound.body import MessageBody
-from gatepost.mail.outbound.in_memory_transform import Workbench
+from gatepost.mail.outbound.in_memory_transform import InMemoryTransform
 from gatepost.net.tasks import spawn
 from gatepost.pki.smime.decryption import Opener
-from gatepost.pki.smime.signing import Signer
+from gatepost.pki.smime.signing import SmimeSigner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -72,9 +72,9 @@ async def timed(title: str, work: Awaitable[MessageBody]) -> MessageBody:
 async def main(size: int) -> None:
     one = certificate()
     with tempfile.TemporaryDirectory() as folder:
-        bench = Workbench(Path(folder), 1 << 30)
+        bench = InMemoryTransform(Path(folder), 1 << 30)
         encrypt = partial(smime._make, signer=None, certificates=[one], told={})
-        both = partial(smime._make, signer=Signer(one, KEY), certificates=[one], told={})
+        both = partial(smime._make, signer=SmimeSigner(one, KEY), certificates=[one], told={})
         decrypt = partial(smime_decryption._make, openers=[Opener(one, KEY)], hostname="mx", told={})
         made = await timed("encrypt", bench.made(body_of(size), encrypt))
         await timed("sign, encrypt", bench.made(body_of(size), both))

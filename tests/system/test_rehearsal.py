@@ -19,7 +19,7 @@ from support.process import wait_until
 from support.scenes import blind_context, connector, contoso, message, send
 from support.sink import Behaviour
 
-from gatepost.analysis.rehearsal.decision import Outcome
+from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.analysis.rehearsal.replay import decide_again
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.directory import Directory
@@ -353,13 +353,13 @@ def _decided_again(server: Gateway, resources: Mapping[str, Any], *, since: floa
         if row.event == "DELIVER":
             continue
         again = decide_again(row, directory)
-        expected = {"RECEIVE": Outcome.ACCEPTED, "REFUSE": Outcome.REFUSED, "SEND": Outcome.DELIVERED}.get(
-            row.event, Outcome.HELD if row.result_type else Outcome.DELIVERED
+        expected = {"RECEIVE": Effect.ACCEPTED, "REFUSE": Effect.REFUSED, "SEND": Effect.DELIVERED}.get(
+            row.event, Effect.HELD if row.result_type else Effect.DELIVERED
         )
         assert (again.outcome, again.connector, again.requirement) == (expected, row.connector, row.requirement), row
-        if expected is Outcome.REFUSED:
+        if expected is Effect.REFUSED:
             assert again.reply == row.reply.partition(" [")[0]
-        if expected is Outcome.HELD:
+        if expected is Effect.HELD:
             assert again.result_type == row.result_type
 
 

@@ -22,14 +22,14 @@ from support.process import free_port, wait_until
 from support.scenes import ALICE, STRANGER, connector, contoso, message, send
 
 from gatepost.manage.cli import main
-from gatepost.policy.decisions.destination_history import DestinationName, Session
+from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
-from gatepost.store.received_reports import Kept, keep_report
+from gatepost.store.received_reports import StoredReport, keep_report
 from gatepost.store.sent_reports import SentReports
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
 from gatepost.store.trace_files import day_of
@@ -187,8 +187,8 @@ def remote(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Remot
 def _seed(data: Path) -> None:
     """What takes days to come about: memory of destinations, counted sessions, reports of others and of ours."""
     now = time.time()
-    well = (Session("mx.example", Achieved(TlsLevel.AUTHENTICATED, MxLevel.NONE), now - 8e5, "TLSv1.3"), False)
-    ill = (Session("mx.example", Achieved(TlsLevel.NONE, MxLevel.NONE), now - 9e4), False)
+    well = (SeenSession("mx.example", Achieved(TlsLevel.AUTHENTICATED, MxLevel.NONE), now - 8e5, "TLSv1.3"), False)
+    ill = (SeenSession("mx.example", Achieved(TlsLevel.NONE, MxLevel.NONE), now - 9e4), False)
     with closing(DestinationFile(data / DESTINATIONS_FILE)) as file:
         fallen = {DestinationName(one, "fallen.example"): (well, ill) for one in ("contoso", "fabrikam")}
         fallen[DestinationName("contoso", "weak.example")] = (well, ill)
@@ -202,7 +202,7 @@ def _seed(data: Path) -> None:
     failures = (ReceivedFailure("certificate-expired", 3, "127.0.0.2", "mx.contoso.example"),)
     reported = ReceivedPolicy("sts", "contoso.example", 7, 3, failures=failures)
     report = ReceivedReport("Big Mail", "tls@big.example", "1", now - 5e3, now, (reported,))
-    keep_report(data, Kept(now, "https 192.0.2.1", report))
+    keep_report(data, StoredReport(now, "https 192.0.2.1", report))
     SentReports(data).plan(day, [("bank.example", now + 3600), ("good.example", now + 3600)])
 
 

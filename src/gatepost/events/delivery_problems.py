@@ -25,7 +25,7 @@ _OUTCOMES: Final = DELIVERED | _WAITING | {"FAIL", "EXPIRE"}
 
 
 @dataclass(frozen=True, slots=True)
-class Failing:
+class FailingPartner:
     """A partner to which deliveries under a requirement are deferred, as TLS falls short of it.
 
     name: of the connector, or the domain where none applies. domain: of the recipients. wanted: the requirement as the
@@ -45,7 +45,7 @@ class Failing:
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
+class DowngradedDestination:
     """A destination that protects less than it was seen to do.
 
     was, now: as the trace prints levels. held: so mail waits.
@@ -61,7 +61,7 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class Untold:
+class UnsentNotice:
     """A message that failed for a recipient and waits, as no notice for its sender could be made.
 
     message: its queue id. recipient: that it did not reach. failed: the reply by which it failed. last: the last try,
@@ -78,11 +78,14 @@ class Untold:
 type _Key = tuple[str, str, str]
 
 
-class Hardships:
+class DeliveryProblems:
     """failing, dropped, untold: what an earlier process of this worker knew. changed: since last set to False."""
 
     def __init__(
-        self, failing: Iterable[Failing] = (), dropped: Iterable[Dropped] = (), untold: Iterable[Untold] = ()
+        self,
+        failing: Iterable[FailingPartner] = (),
+        dropped: Iterable[DowngradedDestination] = (),
+        untold: Iterable[UnsentNotice] = (),
     ) -> None:
         self.changed = False
         self._failing = {(one.organization, one.name, one.domain): one for one in failing}
@@ -90,17 +93,17 @@ class Hardships:
         self._untold = {(one.message, one.recipient): one for one in untold}
 
     @property
-    def failing(self) -> tuple[Failing, ...]:
+    def failing(self) -> tuple[FailingPartner, ...]:
         """Partners with which TLS falls short."""
         return tuple(self._failing.values())
 
     @property
-    def dropped(self) -> tuple[Dropped, ...]:
+    def dropped(self) -> tuple[DowngradedDestination, ...]:
         """Destinations that protect less than before."""
         return tuple(self._dropped.values())
 
     @property
-    def untold(self) -> tuple[Untold, ...]:
+    def untold(self) -> tuple[UnsentNotice, ...]:
         """Messages that failed and whose senders could not be told."""
         return tuple(self._untold.values())
 
@@ -125,7 +128,7 @@ class Hardships:
         drop = event.detail.get("protection_drop")
         if drop is not None and (key in self._dropped or len(self._dropped) < _MOST):
             held = event.event == "HOLD"
-            self._dropped[key] = Dropped(*key, drop["was"], drop["now"], event.at, held)
+            self._dropped[key] = DowngradedDestination(*key, drop["was"], drop["now"], event.at, held)
             self.changed = True
 
     def _learn_untold(self, event: TraceEvent) -> None:
@@ -137,7 +140,7 @@ class Hardships:
             if self._untold and self._untold.pop(key, None) is not None:
                 self.changed = True
         elif key in self._untold or len(self._untold) < _MOST:
-            self._untold[key] = Untold(event.organization, *key, failed[:_LONG], event.at)
+            self._untold[key] = UnsentNotice(event.organization, *key, failed[:_LONG], event.at)
             self.changed = True
 
     def _delivered(self, key: _Key, event: TraceEvent) -> None:
@@ -150,7 +153,7 @@ class Hardships:
         before = self._failing.get(key)
         if before is None and len(self._failing) >= _MOST:
             return
-        self._failing[key] = Failing(
+        self._failing[key] = FailingPartner(
             *key,
             event.requirement[:_LONG],
             event.at,

@@ -57,7 +57,7 @@ class Style(StrEnum):
     LOGFMT = "logfmt"
 
 
-class Addresses(StrEnum):
+class AddressDetail(StrEnum):
     """How much of mail addresses is in the log."""
 
     FULL = "full"
@@ -74,7 +74,7 @@ class EventLines:
     def __init__(
         self,
         style: Style,
-        addresses: Addresses,
+        addresses: AddressDetail,
         write: Callable[[list[str]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -148,7 +148,7 @@ class EventLines:
 
     def _pairs(self, event: TraceEvent, recipients: int) -> dict[str, Any]:
         """The keys of a line, without those that say nothing."""
-        full, detail = self._addresses is Addresses.FULL, event.detail
+        full, detail = self._addresses is AddressDetail.FULL, event.detail
         pairs: dict[str, Any] = {
             "event": event.event.lower(),
             "session": event.session,
@@ -178,7 +178,7 @@ class EventLines:
         about = [f"message {event.message}"] if event.message else []
         about += [f"session {event.session}"] if event.session else []
         about += [event.peer_address] if event.event in {"RECEIVE", "REFUSE"} else []
-        if self._addresses is not Addresses.NONE:
+        if self._addresses is not AddressDetail.NONE:
             to = pairs.get("to", "<>") if event.recipient else ""
             about.append(f"<{pairs['from'].strip('<>')}>" + (f" -> <{to}>" if to else ""))
         said = f"{word}: {' '.join(about)}: {pairs.get('reply', '')}"
@@ -189,11 +189,11 @@ class EventLines:
         return self._head(event.at, said + extra)
 
 
-def address_shown(address: str, addresses: Addresses) -> str:
+def address_shown(address: str, addresses: AddressDetail) -> str:
     """As much of a mail address as may be told, "<>" for none and "" if nothing may."""
-    if addresses is Addresses.FULL:
+    if addresses is AddressDetail.FULL:
         return clean(address, _ADDRESS) or "<>"
-    if addresses is Addresses.NONE:
+    if addresses is AddressDetail.NONE:
         return ""
     return f"@{clean(address.rpartition('@')[2], _NAME)}" if "@" in address else "<>"
 

@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.counts import DELIVERED
-from gatepost.events.log_lines import Addresses, address_shown, clean, codes_of
+from gatepost.events.log_lines import AddressDetail, address_shown, clean, codes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,7 +71,7 @@ class SpanReader:
     def __init__(
         self,
         sample: int,
-        addresses: Addresses,
+        addresses: AddressDetail,
         write: Callable[[list[Span]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -123,7 +123,7 @@ def is_sampled(trace_id: int, sample: int) -> bool:
     return bool(trace_id) and (trace_id & ((1 << 56) - 1)) * 1000 >> 56 < sample
 
 
-def spans_of(group: Sequence[TraceEvent], addresses: Addresses) -> Iterator[Span]:
+def spans_of(group: Sequence[TraceEvent], addresses: AddressDetail) -> Iterator[Span]:
     """The spans of what one message or one attempt brought about.
 
     An arrival is one, each refusal one, an attempt one for each sort of outcome; and the attempt after which recipients
@@ -144,7 +144,7 @@ def spans_of(group: Sequence[TraceEvent], addresses: Addresses) -> Iterator[Span
             yield _queued(done, addresses)
 
 
-def _received(group: Sequence[TraceEvent], addresses: Addresses) -> Span:
+def _received(group: Sequence[TraceEvent], addresses: AddressDetail) -> Span:
     """The arrival in the site is the first span; on the way from one node to another, a message arrives again."""
     first, trace_id = group[0], trace_of(group[0])
     at, again = _nanoseconds(first.at), "handover" in first.detail
@@ -153,13 +153,13 @@ def _received(group: Sequence[TraceEvent], addresses: Addresses) -> Span:
     return Span("smtp.receive", SpanKind.SERVER, trace_id, *ids, at, at, attributes)
 
 
-def _refused(event: TraceEvent, addresses: Addresses) -> Span:
+def _refused(event: TraceEvent, addresses: AddressDetail) -> Span:
     at, failure = _nanoseconds(event.at), _reply(event, addresses)
     attributes = _about([event], addresses) | _client(event) | _hop(event, "client") | _error(event)
     return Span("smtp.refuse", SpanKind.SERVER, trace_of(event), 0, 0, at, at, attributes, failure)
 
 
-def _attempted(group: Sequence[TraceEvent], addresses: Addresses) -> Span:
+def _attempted(group: Sequence[TraceEvent], addresses: AddressDetail) -> Span:
     first, trace_id = group[0], trace_of(group[0])
     failed, local = first.event in _FAILED, first.event == "DELIVER"
     attributes = _about(group, addresses)
@@ -178,14 +178,14 @@ def _attempted(group: Sequence[TraceEvent], addresses: Addresses) -> Span:
     )
 
 
-def _queued(group: Sequence[TraceEvent], addresses: Addresses) -> Span:
+def _queued(group: Sequence[TraceEvent], addresses: AddressDetail) -> Span:
     first, trace_id = group[0], trace_of(group[0])
     begin = _nanoseconds(first.at - first.detail["delay"])
     about = {name: value for name, value in _about(group, addresses).items() if name in _OF_QUEUE}
     return Span("queue", SpanKind.INTERNAL, trace_id, 0, arrival_of(trace_id), begin, _nanoseconds(first.at), about)
 
 
-def _about(group: Sequence[TraceEvent], addresses: Addresses) -> dict[str, Value]:
+def _about(group: Sequence[TraceEvent], addresses: AddressDetail) -> dict[str, Value]:
     """What is known of the mail, whoever the other side is."""
     first = group[0]
     attributes: dict[str, Value] = {
@@ -255,9 +255,9 @@ def _error(event: TraceEvent) -> dict[str, Value]:
     return {"error.type": clean(named, _NAME) or "_OTHER"}
 
 
-def _reply(event: TraceEvent, addresses: Addresses) -> str:
+def _reply(event: TraceEvent, addresses: AddressDetail) -> str:
     """A reply's text may hold addresses: without leave to tell them all, only its codes are told."""
-    return clean(event.reply if addresses is Addresses.FULL else codes_of(event.reply), _TEXT)
+    return clean(event.reply if addresses is AddressDetail.FULL else codes_of(event.reply), _TEXT)
 
 
 def _nanoseconds(seconds: float) -> int:

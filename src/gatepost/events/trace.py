@@ -1,6 +1,6 @@
 """Rows of the message trace, made where something is decided: one row per recipient and event (exchange.md §12).
 
-`mail.inbound.session` and `mail.outbound.attempt` call this with what they know; `store.trace` keeps the rows.
+`mail.inbound.session` and `mail.outbound.deliverer` call this with what they know; `store.trace` keeps the rows.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.trust_anchors import anchors_label
@@ -16,7 +16,7 @@ from gatepost.policy.connectors.trust_anchors import anchors_label
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatepost.mail.model.delivery_result import Fate, Outcome
+    from gatepost.mail.model.delivery_result import DeliveryResult, RecipientResult
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.policy.decisions.decision import InboundVerdict
@@ -117,7 +117,7 @@ def received_event(
         | _submitted(message)
         | _handed_over(message)
         | _header_change(message)
-        | _tls_asked(message)
+        | _tls_requested(message)
         | said,
     )
 
@@ -165,7 +165,7 @@ def _header_change(message: Message) -> dict[str, Any]:
     return {key: message.inbound[key] for key in ("headers", "internal") if key in message.inbound}
 
 
-def _tls_asked(message: Message) -> dict[str, str]:
+def _tls_requested(message: Message) -> dict[str, str]:
     """What the message itself asks of TLS (RFC 8689)."""
     if message.require_tls:
         return {"requiretls": "asked for"}
@@ -209,29 +209,31 @@ def _why(verdict: InboundVerdict, reply: Reply) -> dict[str, str]:
     return {"why": verdict.reasons[-1]} if verdict.reasons and reply is verdict.reply else {}
 
 
-def outcome_events(delivery: Delivery, outcome: Outcome, next_at: float, now: float) -> list[TraceEvent]:
+def outcome_events(delivery: Delivery, outcome: DeliveryResult, next_at: float, now: float) -> list[TraceEvent]:
     """What one attempt did, a row for each recipient. next_at: of the next attempt, 0 if there is none."""
     spent = {"seconds": round(outcome.seconds, 3)} if outcome.seconds else {}
     times = {"delay": round(max(0.0, now - delivery.message.received), 3), **spent}
-    return [_outcome_event(delivery, fate, times, next_at, now) for fate in outcome.fates]
+    return [_outcome_event(delivery, result, times, next_at, now) for result in outcome.results]
 
 
-def _outcome_event(delivery: Delivery, fate: Fate, times: dict[str, float], next_at: float, now: float) -> TraceEvent:
+def _outcome_event(
+    delivery: Delivery, result: RecipientResult, times: dict[str, float], next_at: float, now: float
+) -> TraceEvent:
     """times: delay, since the message was accepted; seconds, that the attempt took."""
-    message, detail = delivery.message, fate.detail | times
+    message, detail = delivery.message, result.detail | times
     tls: dict[str, Any] = detail.pop("tls", {})
     detail["attempt"] = delivery.attempts
-    if fate.sort in {Sort.DEFERRED, Sort.HELD}:
+    if result.disposition in {Disposition.DEFERRED, Disposition.HELD}:
         detail["next_attempt"] = next_at
     return TraceEvent(
         at=now,
-        event=_event_name(fate),
+        event=_event_name(result),
         message=format_id(message.id),
         organization=delivery.organization,
         direction=message.direction,
         session=message.session,
         sender=message.reverse_path,
-        recipient=fate.recipient.address,
+        recipient=result.recipient.address,
         message_id=message.message_id,
         subject=message.subject,
         size=message.size,
@@ -243,20 +245,20 @@ def _outcome_event(delivery: Delivery, fate: Fate, times: dict[str, float], next
         tls_version=tls.get("version", ""),
         tls_group=tls.get("group", ""),
         tls=tls,
-        reply=fate.reply.text,
+        reply=result.reply.text,
         result_type=detail.pop("result_type", ""),
         detail=detail,
     )
 
 
-def _event_name(fate: Fate) -> str:
-    if fate.sort is Sort.DELIVERED:
-        return "DELIVER" if "mailbox" in fate.detail else "SEND"
-    if fate.sort is Sort.DEFERRED:
+def _event_name(result: RecipientResult) -> str:
+    if result.disposition is Disposition.DELIVERED:
+        return "DELIVER" if "mailbox" in result.detail else "SEND"
+    if result.disposition is Disposition.DEFERRED:
         return "DEFER"
-    if fate.sort is Sort.HELD:
+    if result.disposition is Disposition.HELD:
         return "HOLD"
-    return "EXPIRE" if fate.detail.get("expired") else "FAIL"
+    return "EXPIRE" if result.detail.get("expired") else "FAIL"
 
 
 def _inbound_level(tls: dict[str, Any]) -> str:

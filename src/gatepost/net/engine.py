@@ -17,7 +17,7 @@ from OpenSSL import SSL, crypto
 from gatepost.net import openssl_private as private
 from gatepost.net.certificate import end_point_binding, key_kind
 from gatepost.net.identity import Credentials, IdentityError, ServerIdentity, by_server_name, read_identity
-from gatepost.net.ocsp_stapling import Staples
+from gatepost.net.ocsp_stapling import StapledResponses
 from gatepost.net.sessions import MAX_AGE, ChainMemory, SessionCache
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tls.profile import group_name, iana_name, version_name
@@ -72,13 +72,13 @@ class TlsFailure(Exception):  # noqa: N818 - an outcome of a handshake, not a fa
 class ServerContext:
     """What makes server sessions. Built by `server_context`, never changed: new certificates are a new context.
 
-    staples: what is stapled, by the SHA-256 thumbprint of the certificate presented; may be changed at any time.
+    stapled: what is stapled, by the SHA-256 thumbprint of the certificate presented; may be changed at any time.
     """
 
-    __slots__ = ("_all", "_base", "_keys", "_period", "chains", "profile", "staples")
+    __slots__ = ("_all", "_base", "_keys", "_period", "chains", "profile", "stapled")
 
     def __init__(
-        self, base: SSL.Context, profile: Profile, staples: Staples, others: Iterable[SSL.Context] = ()
+        self, base: SSL.Context, profile: Profile, stapled: StapledResponses, others: Iterable[SSL.Context] = ()
     ) -> None:
         """others: what SNI may choose in the place of base."""
         self._base = base
@@ -87,7 +87,7 @@ class ServerContext:
         self._keys: dict[int, str] = {}
         self.chains = ChainMemory()
         self.profile = profile
-        self.staples = staples
+        self.stapled = stapled
 
     def engine(self, *, server_name: str = "", session_key: str = "") -> Engine:
         """An engine for one connection. The parameters are the client's and have no meaning here.
@@ -385,13 +385,13 @@ def server_context(
         raise ValueError("a server needs a certificate")
     default, groups = by_server_name([read_identity(identity) for identity in identities])
     made: dict[tuple[int, ...], SSL.Context] = {}
-    staples = Staples()
+    stapled = StapledResponses()
 
     def built(group: list[Credentials]) -> SSL.Context:
         key = tuple(map(id, group))
         if key not in made:
             made[key] = _server_base(group, profile, ask_client_certificate=ask_client_certificate)
-            made[key].set_ocsp_server_callback(staples.of)
+            made[key].set_ocsp_server_callback(stapled.of)
         return made[key]
 
     base = built(default)
@@ -400,7 +400,7 @@ def server_context(
     if others:
         names = set(groups)
         base.set_tlsext_servername_callback(lambda connection: _choose(connection, names, others))
-    return ServerContext(base, profile, staples, others.values())
+    return ServerContext(base, profile, stapled, others.values())
 
 
 def _choose(connection: SSL.Connection, names: set[str], others: dict[str, SSL.Context]) -> None:

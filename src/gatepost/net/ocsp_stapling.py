@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from OpenSSL import SSL
 
 
-class Staples:
+class StapledResponses:
     """Responses by the SHA-256 thumbprint of their certificate, lower-case hexadecimal, DER."""
 
     __slots__ = ("_responses", "_thumbprints")

@@ -43,7 +43,7 @@ class RevocationError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RevocationStatus:
     """What one source says of one certificate.
 
     status: "unknown" is only said by OCSP: the responder does not know the certificate. reason: RFC 5280 section
@@ -60,7 +60,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class RevocationUrls:
     """Where a certificate says that its status is to be had. crl, ocsp: http addresses, at most four each.
 
     unusable: other places (ldap, https, other issuers' lists) in words; "" if there are none.
@@ -71,7 +71,7 @@ class Published:
     unusable: str = ""
 
 
-def published(certificate: x509.Certificate) -> Published:
+def published(certificate: x509.Certificate) -> RevocationUrls:
     """The CRL distribution points and OCSP responders of a certificate. Never raises.
 
     https is left out: to check its certificate another list would be needed (RFC 5280 section 8).
@@ -80,7 +80,7 @@ def published(certificate: x509.Certificate) -> Published:
     with quietly():
         lists = _http(_list_places(certificate, unusable), unusable)
         responders = _http(_responders(certificate), unusable)
-    return Published(lists, responders, ", ".join(unusable)[:300])
+    return RevocationUrls(lists, responders, ", ".join(unusable)[:300])
 
 
 def _http(places: Iterable[str], unusable: list[str]) -> tuple[str, ...]:
@@ -158,7 +158,7 @@ class RevocationList:
         """Raises RevocationError unless the list holds at `now`."""
         _check_times(self.this_update, self.next_update, now, "the list")
 
-    def standing(self, certificate: x509.Certificate, now: float) -> Standing:
+    def standing(self, certificate: x509.Certificate, now: float) -> RevocationStatus:
         """What the list says of a certificate of its issuer at `now`. Raises RevocationError."""
         self.check_times(now)
         if self._scope is not None:
@@ -166,12 +166,12 @@ class RevocationList:
         serial = _shortened(certificate.serial_number)
         place = bisect_left(self._serials, serial)
         if place == len(self._serials) or self._serials[place] != serial:
-            return Standing("good", self.next_update)
+            return RevocationStatus("good", self.next_update)
         reason = _REASONS[self._reasons[place]]
         if reason is x509.ReasonFlags.remove_from_crl:
-            return Standing("good", self.next_update)
+            return RevocationStatus("good", self.next_update)
         said = "" if reason is x509.ReasonFlags.unspecified else str(reason.value)
-        return Standing("revoked", self.next_update, said, float(self._dates[place]))
+        return RevocationStatus("revoked", self.next_update, said, float(self._dates[place]))
 
 
 def read_list(der: bytes, issuer: x509.Certificate) -> RevocationList:
@@ -297,7 +297,7 @@ def ocsp_request(certificate: x509.Certificate, issuer: x509.Certificate) -> byt
             raise RevocationError(f"no OCSP request can be made for the certificate: {failure}"[:300]) from failure
 
 
-def read_response(der: bytes, certificate: x509.Certificate, issuer: x509.Certificate, now: float) -> Standing:
+def read_response(der: bytes, certificate: x509.Certificate, issuer: x509.Certificate, now: float) -> RevocationStatus:
     """What an OCSP response says of a certificate at `now`. Raises RevocationError.
 
     It must be signed by the issuer, or by a certificate in the response that the issuer made for this (id-kp-
@@ -361,7 +361,7 @@ def _is_responder(response: ocsp.OCSPResponse, certificate: x509.Certificate) ->
 
 def _statement(
     response: ocsp.OCSPResponse, certificate: x509.Certificate, issuer: x509.Certificate, now: float
-) -> Standing:
+) -> RevocationStatus:
     for number, single in enumerate(response.responses):
         if number >= _MAX_SINGLES:
             break
@@ -382,17 +382,17 @@ def _is_about(single: ocsp.OCSPSingleResponse, certificate: x509.Certificate, is
     return (ours.issuer_name_hash, ours.issuer_key_hash) == (single.issuer_name_hash, single.issuer_key_hash)
 
 
-def _read_single(single: ocsp.OCSPSingleResponse, ends: float) -> Standing:
+def _read_single(single: ocsp.OCSPSingleResponse, ends: float) -> RevocationStatus:
     match single.certificate_status:
         case ocsp.OCSPCertStatus.GOOD:
-            return Standing("good", ends)
+            return RevocationStatus("good", ends)
         case ocsp.OCSPCertStatus.REVOKED:
             reason = single.revocation_reason
             moment = single.revocation_time_utc
             said = str(reason.value) if reason and reason is not x509.ReasonFlags.unspecified else ""
-            return Standing("revoked", ends, said, moment.timestamp() if moment else 0.0)
+            return RevocationStatus("revoked", ends, said, moment.timestamp() if moment else 0.0)
         case _:
-            return Standing("unknown", ends)
+            return RevocationStatus("unknown", ends)
 
 
 def _check_times(begin: float, end: float, now: float, what: str) -> None:

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.alarms.webhook import CONTENT_TYPE, LEAST_SECRET, post_body, signed_headers
-from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.pki.certificates.vault import VaultError, read_secret
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class AlarmPost:
             return False
         return True
 
-    def _request(self, body: bytes, headers: tuple[tuple[str, str], ...]) -> Request:
-        return Request(
+    def _request(self, body: bytes, headers: tuple[tuple[str, str], ...]) -> HttpRequest:
+        return HttpRequest(
             self._alarms.webhook,
             _LIMIT,
             _TIMEOUT,

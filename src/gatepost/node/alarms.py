@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.alarms.mail_flow import MailFacts
     from gatepost.analysis.checks.own_certificates import OwnCertificates
     from gatepost.node.alarm_post import AlarmPost
-    from gatepost.node.certificate_manager import CertificateKeeper
+    from gatepost.node.certificate_manager import CertificateManager
     from gatepost.node.owner_mail import OwnerMail
     from gatepost.pki.certificates.entry import Entry
     from gatepost.policy.connectors.directory import Directory
@@ -64,7 +64,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Scene:
+class _CheckContext:
     """What is to be judged: certificates by id, what the resources make of them, accepted domains.
 
     version: of the store, as the certificates were read.
@@ -83,7 +83,7 @@ class _Scene:
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
-class AlarmKeeper:
+class AlarmMonitor:
     """world: looks at it. directory: in force. mail: to the owner. clock: seconds since 1970.
 
     find: what mail shows, called on a thread; None asks nobody. trouble: why no nameserver answers, "" if one does.
@@ -94,7 +94,7 @@ class AlarmKeeper:
         self,
         settings: Settings,
         resources: ConfigStore,
-        keeper: CertificateKeeper,
+        certificates: CertificateManager,
         world: OwnCertificates,
         directory: Callable[[], Directory],
         *,
@@ -106,7 +106,7 @@ class AlarmKeeper:
     ) -> None:
         self._settings = settings
         self._resources = resources
-        self._keeper = keeper
+        self._certificates = certificates
         self._world = world
         self._directory = directory
         self._mail = mail
@@ -183,51 +183,51 @@ class AlarmKeeper:
     async def _round(self, now: float, *, changed: bool) -> None:
         """Look if that is due, judge, tell. What cannot be stored is tried again at the next round."""
         self._version, self._judged = self._directory().version, now
-        scene = self._scene(now)
-        if scene is None:
+        context = self._context(now)
+        if context is None:
             return
-        if changed and scene.version != self._version:
+        if changed and context.version != self._version:
             self._version = -1  # it grew this very moment: again at the next tick
             return
         memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
-        if self._is_due(memory, scene, now):
+        if self._is_due(memory, context, now):
             if now < self._rest_until:
                 self._version = -1
                 return
-            memory = await self._look(memory, scene, now)
-        await self._judge(memory, scene, now)
+            memory = await self._look(memory, context, now)
+        await self._judge(memory, context, now)
 
-    def _scene(self, now: float) -> _Scene | None:
+    def _context(self, now: float) -> _CheckContext | None:
         directory = self._directory()
         organizations = directory.organizations
         try:
-            version, entries = self._keeper.inventory.entries()
+            version, entries = self._certificates.inventory.entries()
         except ValueError as error:
             _log.error("certificates are not looked after: %s", error)
             return None
         scope = scope_of(organizations, self._settings)
         domains = tuple(domain.name for one in organizations for domain in one.accepted_domains)
-        return _Scene(version, connector_files(organizations, now) | entries, scope, domains)
+        return _CheckContext(version, connector_files(organizations, now) | entries, scope, domains)
 
     @staticmethod
-    def _is_due(memory: Memory, scene: _Scene, now: float) -> bool:
-        if not watched(scene.entries, scene.scope):
+    def _is_due(memory: Memory, context: _CheckContext, now: float) -> bool:
+        if not watched(context.entries, context.scope):
             return False
-        if memory.seen != scene.digest or now < memory.looked:
+        if memory.seen != context.digest or now < memory.looked:
             return True
         uneasy = memory.troubles or memory.unknown or memory.standing
         return now >= memory.looked + (_LOOK_AGAIN if uneasy else _LOOK)
 
-    async def _look(self, memory: Memory, scene: _Scene, now: float) -> Memory:
+    async def _look(self, memory: Memory, context: _CheckContext, now: float) -> Memory:
         begun = time.monotonic()
-        found = await self._world.observe(self._chains(scene), self._keeper.presented, scene.domains, now=now)
+        found = await self._world.observe(self._chains(context), self._certificates.presented, context.domains, now=now)
         self._observed = found
         self._rest_until = now + _REST * (time.monotonic() - begun)
-        return replace(remember(memory, found, scene.entries, now=now), seen=scene.digest)
+        return replace(remember(memory, found, context.entries, now=now), seen=context.digest)
 
-    def _chains(self, scene: _Scene) -> dict[str, bytes]:
+    def _chains(self, context: _CheckContext) -> dict[str, bytes]:
         found = {}
-        for entry in sorted(watched(scene.entries, scene.scope), key=lambda one: one.state is not State.CURRENT):
+        for entry in sorted(watched(context.entries, context.scope), key=lambda one: one.state is not State.CURRENT):
             with suppress(CertificateFileError):
                 found[entry.id] = self._chain(entry)
         return found
@@ -235,14 +235,14 @@ class AlarmKeeper:
     def _chain(self, entry: Entry) -> bytes:
         """Raises CertificateFileError."""
         try:
-            return self._keeper.inventory.chain_pem(entry)
+            return self._certificates.inventory.chain_pem(entry)
         except CertificateFileError:
-            return self._keeper.inventory.identity(entry).chain_pem
+            return self._certificates.inventory.identity(entry).chain_pem
 
-    async def _judge(self, memory: Memory, scene: _Scene, now: float) -> None:
-        entries, scope = scene.entries, scene.scope
+    async def _judge(self, memory: Memory, context: _CheckContext, now: float) -> None:
+        entries, scope = context.entries, context.scope
         renewals = failing_renewals(self._settings, self._resources, scope)
-        observed = replace(self._observed, staples=self._keeper.stapled(), renewals=renewals)
+        observed = replace(self._observed, stapled=self._certificates.stapled(), renewals=renewals)
         found = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
         directory = self._directory()
         found = (*domain_conflicts(directory.disputes), *found, *judge_grants(directory.resources))
@@ -256,7 +256,7 @@ class AlarmKeeper:
     def _files(self, now: float) -> tuple[Alarm, ...]:
         """Of the resources in force those that name a file or a label that cannot be used. For a thread."""
         named = named_files(self._directory().resources.organizations)
-        told = ((one, unusable(one, self._keeper.clients.find, now)) for one in named)
+        told = ((one, unusable(one, self._certificates.clients.find, now)) for one in named)
         return tuple(file_alarm(one, why) for one, why in told if why)
 
     async def _tell_of(
@@ -302,9 +302,9 @@ class AlarmKeeper:
 def _tell(news: News) -> None:
     alarm = news.alarm
     match news.event:
-        case course.Event.CLEARED:
+        case course.AlarmEvent.CLEARED:
             _log.info("alarm over: %s [%s]", alarm.title, alarm.key)
-        case course.Event.RAISED | course.Event.REPEATED:
-            again = "alarm" if news.event is course.Event.RAISED else "alarm, still"
+        case course.AlarmEvent.RAISED | course.AlarmEvent.REPEATED:
+            again = "alarm" if news.event is course.AlarmEvent.RAISED else "alarm, still"
             text, todo = "%s: %s. %s To do: %s [%s]", f"{alarm.fix} {'; '.join(alarm.lines)}".strip()
             _log.log(_LEVELS[alarm.severity], text, again, alarm.title, alarm.detail, todo, alarm.key)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks.own_certificates import OwnCertificates
 from gatepost.analysis.reports.mail_facts import MailFactFinder
-from gatepost.analysis.reports.tlsrpt_intake import Intake
+from gatepost.analysis.reports.tlsrpt_intake import ReportImport
 from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.content import ContentHooks
@@ -24,9 +24,9 @@ from gatepost.mail.inbound.registry import SessionRegistry
 from gatepost.mail.inbound.service import InboundService, SessionLimits
 from gatepost.mail.inbound.session import Session
 from gatepost.mail.inbound.stamp import Stamp
-from gatepost.mail.outbound.attempt import MX_PORT, Deliverer, DeliveryServices
 from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.outbound.contexts import ClientContexts
+from gatepost.mail.outbound.deliverer import MX_PORT, Deliverer, DeliveryServices
 from gatepost.mail.outbound.destination_history import DestinationMemory
 from gatepost.mail.outbound.hop import HopOpener
 from gatepost.mail.outbound.mailbox import Maildirs
@@ -52,8 +52,8 @@ from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.own_addresses import OwnAddresses
 from gatepost.net.tasks import spawn
 from gatepost.node.alarm_post import AlarmPost
-from gatepost.node.alarms import AlarmKeeper
-from gatepost.node.certificate_manager import CertificateKeeper, vault_of
+from gatepost.node.alarms import AlarmMonitor
+from gatepost.node.certificate_manager import CertificateManager, vault_of
 from gatepost.node.content import SecretContent, content_steps
 from gatepost.node.evidence import EvidenceLog
 from gatepost.node.observation import Observation
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
-    from gatepost.mail.model.delivery_result import Outcome
+    from gatepost.mail.model.delivery_result import DeliveryResult
     from gatepost.mail.model.message import Delivery
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.stream import Stream
@@ -135,7 +135,7 @@ class Assembly:
         self._taking: asyncio.Task[object] | None = None
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self._resolver = configured_resolver(settings.dns)
-        self.keeper = CertificateKeeper(settings, self._resources, HttpClient(self._resolver), self._resolver)
+        self.certificates = CertificateManager(settings, self._resources, HttpClient(self._resolver), self._resolver)
         self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings)), settings)
         self._prepare_lookups()
         self._prepare_delivery()
@@ -237,11 +237,11 @@ class Assembly:
         for deliverer in self._deliverers:
             deliverer.use(current.directory)
         self._dkim.forget()
-        self._present(self.keeper.present)
+        self._present(self.certificates.present)
 
     def reload(self) -> None:
         """Read certificates, keys and trust anchors again; those in use stay if a new one cannot be used."""
-        if not self._present(self.keeper.reload):
+        if not self._present(self.certificates.reload):
             return  # what was read before stays, all of it
         self._contexts.clear()
         self._anchors.cache_clear()
@@ -276,7 +276,7 @@ class Assembly:
         await self._revocation.close()
         self._logins.close()
         await self._issuer_keys.close()
-        self.keeper.close()
+        self.certificates.close()
         self.alarms.close()
         if self.report_sending is not None:
             await self.report_sending.close()
@@ -298,7 +298,7 @@ class Assembly:
     def report_intake(self) -> ReportIntake:
         """Who takes in TLS reports of others, in one worker for all."""
         data = Path(self._settings.server.data_dir)
-        intake = Intake(data, self._settings.tls_reports.days)
+        intake = ReportImport(data, self._settings.tls_reports.days)
         return ReportIntake(intake, lambda: self._snapshots.current.directory, self._maildirs.path)
 
     # how the parts are made
@@ -343,7 +343,7 @@ class Assembly:
     def _manager(self, store: SqliteStore, deliverer: Deliverer) -> QueueManager:
         queue, trace = self._settings.queue, self._observation.along(store)
 
-        def settled(delivery: Delivery, outcome: Outcome, next_at: float) -> None:
+        def settled(delivery: Delivery, outcome: DeliveryResult, next_at: float) -> None:
             trace(outcome_events(delivery, outcome, next_at, time.time()))
 
         return QueueManager(
@@ -372,7 +372,7 @@ class Assembly:
             paused=queue.paused,
         )
 
-    def _alarms(self, store: SqliteStore, manager: QueueManager) -> AlarmKeeper:
+    def _alarms(self, store: SqliteStore, manager: QueueManager) -> AlarmMonitor:
         server = self._settings.server
 
         def directory() -> Directory:
@@ -380,10 +380,10 @@ class Assembly:
 
         world = OwnCertificates(self._resolver, hostname=server.hostname, anchors=self._settings.tls.trust_anchors)
         mail = OwnerMail(store, manager.offer, server.hostname, directory, self._expiration)
-        return AlarmKeeper(
+        return AlarmMonitor(
             self._settings,
             self._resources,
-            self.keeper,
+            self.certificates,
             world,
             directory,
             mail=mail,
@@ -416,12 +416,12 @@ class Assembly:
             trace=self._observation.along(store),
             judge_client=self._judge_client,
             expiration=self._expiration,
-            tls=self.keeper.tls,
+            tls=self.certificates.tls,
             extensions=extensions_of(
                 ListenerRole.MX,
                 smtp_limits,
                 self._snapshots.current.directory,
-                has_certificate=self.keeper.tls is not None,
+                has_certificate=self.certificates.tls is not None,
             ),
             smtp_limits=smtp_limits,
             session_limits=SessionLimits(
@@ -450,7 +450,7 @@ class Assembly:
     def _offer(self) -> None:
         limits = self._settings.limits.smtp()
         for role, service in self._services.items():
-            tls = self._credentials.tls if role is ListenerRole.INTERNAL else self.keeper.tls
+            tls = self._credentials.tls if role is ListenerRole.INTERNAL else self.certificates.tls
             service.tls = tls
             service.extensions = extensions_of(role, limits, service.directory, has_certificate=tls is not None)
 
@@ -484,7 +484,11 @@ class Assembly:
 
     def _client_identity(self, organization: str, label: str, now: float) -> ServerIdentity:
         """What we present as a client: between nodes the node's own certificate, else one of the organization's."""
-        return self.keeper.clients.find(organization, label, now) if organization else self._credentials.identity(now)
+        return (
+            self.certificates.clients.find(organization, label, now)
+            if organization
+            else self._credentials.identity(now)
+        )
 
     async def _check_revocation(self, chain: ChainVerdict) -> Revocation:
         return await self._revocation.check(chain, now=time.time())

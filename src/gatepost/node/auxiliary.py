@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Host(Protocol):
+class AuxiliaryProcess(Protocol):
     """What is served."""
 
     async def start(self) -> None:
@@ -39,7 +39,7 @@ class Host(Protocol):
         """Accept no more, and let open connections end for at most `seconds`."""
 
 
-def run_beside(make: Callable[[], Host], lifeline: int, *, drain: float, what: str) -> int:
+def run_auxiliary(make: Callable[[], AuxiliaryProcess], lifeline: int, *, drain: float, what: str) -> int:
     """Serve until told to end; the exit status. lifeline: reads end-of-file when the supervisor is gone.
 
     Whatever it cannot start for, it is started again: mail is never stopped for it. what: is served, for the log.
@@ -50,7 +50,7 @@ def run_beside(make: Callable[[], Host], lifeline: int, *, drain: float, what: s
         return runner.run(_run(make, lifeline, drain, what))
 
 
-async def _run(make: Callable[[], Host], lifeline: int, drain: float, what: str) -> int:
+async def _run(make: Callable[[], AuxiliaryProcess], lifeline: int, drain: float, what: str) -> int:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.checks.changeover import Gatekeeper
+from gatepost.analysis.checks.changeover import GateChecker
 from gatepost.analysis.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, ScheduledSwitches
 from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.identity import IdentityError
@@ -47,7 +47,7 @@ STAPLE_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
-class CertificateKeeper:
+class CertificateManager:
     """tls: what a listener presents, None if there is no certificate. inventory, clients: for who looks at them.
 
     client: asks authorities; resolver: what the DNS says of us. Raises CertificateFileError if what is to be presented
@@ -65,7 +65,7 @@ class CertificateKeeper:
         self._site = Renewal(
             SiteStore(resources, vault_of(settings)), settings.server.hostname, settings.site.node_lifetime
         )
-        gatekeeper = Gatekeeper(settings, self.inventory, resolver, client, self._stapler)
+        gatekeeper = GateChecker(settings, self.inventory, resolver, client, self._stapler)
         self._switches = ScheduledSwitches(resources, self.inventory, gatekeeper, settings.limits.prefixes())
         self._renewing: asyncio.Task[object] | None = None
         self._identities = self._found()
@@ -108,13 +108,13 @@ class CertificateKeeper:
     def staple(self) -> None:
         """Staple the responses that are kept and hold: in every worker, every minute."""
         if self.tls is not None:
-            self.tls.staples.replace(self._stapler.kept(self._identities, time.time()))
+            self.tls.stapled.replace(self._stapler.kept(self._identities, time.time()))
 
     def duties(self) -> list[tuple[float, Callable[[], object]]]:
         """What worker 0 does again and again: seconds between two times, and the work, which must not block."""
         return [
             (WATCH_SECONDS, self._look),
-            (STAPLE_SECONDS, self._renew_staples),
+            (STAPLE_SECONDS, self._renew_stapled),
             (ACME_SECONDS, self._acme.look),
             (RENEWAL_SECONDS, self._site.look),
             (SWITCH_SECONDS, self._switches.switch_due),
@@ -129,7 +129,7 @@ class CertificateKeeper:
         if self._renewing is not None:
             self._renewing.cancel()
 
-    def _renew_staples(self) -> None:
+    def _renew_stapled(self) -> None:
         if self._renewing is None or self._renewing.done():
             self._renewing = spawn(self._renew(), "ocsp staples")
 
@@ -159,7 +159,7 @@ class CertificateKeeper:
                 raise CertificateFileError(str(error)) from error
             _log.error("a current certificate is not presented: %s", error)  # the others are, all the same
             return self._context(good)
-        made.staples.replace(self._stapler.kept(identities, time.time()))
+        made.stapled.replace(self._stapler.kept(identities, time.time()))
         return made
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
-from gatepost.node.auxiliary import run_beside
-from gatepost.node.http_session import Answer, HttpSession
+from gatepost.node.auxiliary import run_auxiliary
+from gatepost.node.http_session import HttpSession, Response
 from gatepost.pki.acme.challenges import token_answer
 from gatepost.store.changes import ConfigStore
 
@@ -36,7 +36,7 @@ _METHODS: Final = frozenset({b"GET", b"HEAD"})
 
 def run_challenge_host(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
     """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
-    return run_beside(
+    return run_auxiliary(
         lambda: ChallengeHost(settings, sockets), lifeline, drain=settings.server.drain, what="ACME challenges"
     )
 
@@ -69,8 +69,8 @@ class ChallengeHost:
     def _accept(self, stream: Stream) -> None:
         HttpSession(stream, self._answer, time.time).begin(None)
 
-    def _answer(self, request: h11.Request, _: str) -> Answer:
+    def _answer(self, request: h11.Request, _: str) -> Response:
         if request.method not in _METHODS:
-            return Answer(HTTPStatus.METHOD_NOT_ALLOWED)
+            return Response(HTTPStatus.METHOD_NOT_ALLOWED)
         found = token_answer(self._store, request.target.decode("latin-1"))
-        return Answer(HTTPStatus.NOT_FOUND) if found is None else Answer(HTTPStatus.OK, found, _CONTENT_TYPE)
+        return Response(HTTPStatus.NOT_FOUND) if found is None else Response(HTTPStatus.OK, found, _CONTENT_TYPE)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.mail.outbound.content import ContentSteps
 from gatepost.mail.outbound.dkim import DkimSigning
-from gatepost.mail.outbound.in_memory_transform import Workbench
+from gatepost.mail.outbound.in_memory_transform import InMemoryTransform
 from gatepost.mail.outbound.organization_headers import OrganizationHeaders
 from gatepost.mail.outbound.smime import SmimeProtection
 from gatepost.mail.outbound.smime_decryption import SmimeDecryption
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def content_steps(settings: Settings, resources: ConfigStore, dkim: DkimKeys) -> ContentSteps:
     """All steps. Nothing but these changes what was accepted. dkim: the private keys that sign."""
-    bench = Workbench(Path(settings.server.data_dir) / "made", settings.smime.max_size)
+    bench = InMemoryTransform(Path(settings.server.data_dir) / "made", settings.smime.max_size)
     store = SmimeStore(resources, vault_of(settings))
     protection = SmimeProtection(store, bench, time.time)
     decryption = SmimeDecryption(store, bench, settings.server.hostname)

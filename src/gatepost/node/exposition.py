@@ -38,7 +38,7 @@ _OPEN: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class MetricSources:
     """What is to be served. now: seconds since 1970. gauges: found out by who asks; None of depth: not to be had."""
 
     now: float
@@ -53,7 +53,7 @@ class Known:
         return [one for one in self.workers if self.now < one.at + FRESH]
 
 
-def exposed(known: Known, accept: str) -> tuple[bytes, str]:
+def exposed(known: MetricSources, accept: str) -> tuple[bytes, str]:
     """The body and its media type: OpenMetrics for who asks for it, else the text format 0.0.4."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(known))
@@ -63,7 +63,7 @@ def exposed(known: Known, accept: str) -> tuple[bytes, str]:
 
 
 class _Families(Collector):
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: MetricSources) -> None:
         self._known = known
 
     def collect(self) -> Iterator[Family]:
@@ -104,7 +104,7 @@ def _histograms(workers: Iterable[WorkerFigures]) -> dict[str, dict[Series, Hist
     return found
 
 
-def _gauges(known: Known) -> dict[str, dict[Series, float]]:
+def _gauges(known: MetricSources) -> dict[str, dict[Series, float]]:
     found: dict[str, dict[Series, float]] = defaultdict(lambda: defaultdict(float))
     for worker in known.alive:
         for (name, *labels), value in worker.gauges:

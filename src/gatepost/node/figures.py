@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from gatepost.events.delivery_problems import Hardships
+    from gatepost.events.delivery_problems import DeliveryProblems
     from gatepost.events.metrics.counts import Series
 
 
-_EVERY: Final = 1.0  # seconds between two writes while metrics are served
-_SELDOM: Final = 5.0  # and while they are not: only what alarms look at, if it changed
+_INTERVAL: Final = 1.0  # seconds between two writes while metrics are served
+_UNWATCHED: Final = 5.0  # and while they are not: only what alarms look at, if it changed
 _COMPLAIN: Final = 300.0
 _BUCKETS: Final = {one.name: one.buckets for one in metrics.CATALOGUE if one.buckets}
 
@@ -52,48 +52,48 @@ class Figures:
         self._written = 0.0
         self._complained = -_COMPLAIN
         self.before = read_figures(directory, worker)
-        self._hardships: Hardships | None = None
+        self._problems: DeliveryProblems | None = None
 
     def follow(self, *sources: Counts, lost: Mapping[Series, Callable[[], int]] | None = None) -> None:
         """Add who counts."""
         self._sources += sources
         self._lost |= lost or {}
 
-    def watch(self, hardships: Hardships) -> None:
+    def watch(self, problems: DeliveryProblems) -> None:
         """What alarms look at; it is written whether metrics are served or not."""
-        self._hardships = hardships
+        self._problems = problems
 
     def look(self) -> None:
         """Write the file if it is time."""
         now = self._clock()
-        due = now >= self._written + (_EVERY if self._served else _SELDOM) or now < self._written
-        changed = self._hardships is not None and self._hardships.changed
+        due = now >= self._written + (_INTERVAL if self._served else _UNWATCHED) or now < self._written
+        changed = self._problems is not None and self._problems.changed
         if due and (self._served or changed):
             self.write(now)
 
     def last(self) -> None:
         """Write the file at the end: the worker does nothing any more."""
         self.gauges = {}
-        if self._served or (self._hardships is not None and self._hardships.changed):
+        if self._served or (self._problems is not None and self._problems.changed):
             self.write(self._clock())
 
     def write(self, now: float) -> None:
         """Write the file now."""
         self._written = now
-        if self._hardships is not None:
-            self._hardships.changed = False
+        if self._problems is not None:
+            self._problems.changed = False
         try:
             write_figures(self._directory, self._made(now))
         except OSError as error:
-            if self._hardships is not None:
-                self._hardships.changed = True
+            if self._problems is not None:
+                self._problems.changed = True
             if now >= self._complained + _COMPLAIN:
                 self._complained = now
                 _log.error("what this worker counts cannot be written: %s", error)
 
     def _made(self, now: float) -> WorkerFigures:
         numbers, histograms = self._sums()
-        known = self._hardships
+        known = self._problems
         return WorkerFigures(
             self._worker,
             os.getpid(),

@@ -30,7 +30,7 @@ MAX_REQUEST: Final = 8192
 _PLAIN: Final = "text/plain"
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """A status and the body, of this media type if the status is 200; any other has its phrase if none is given.
 
     fields: more of the head.
@@ -51,7 +51,7 @@ class HttpSession:
     __slots__ = ("_body", "_clock", "_head", "_http", "_limit", "_request", "_respond", "_stream", "_timer")
 
     def __init__(
-        self, stream: Stream, respond: Callable[[h11.Request, str], Answer], clock: Callable[[], float]
+        self, stream: Stream, respond: Callable[[h11.Request, str], Response], clock: Callable[[], float]
     ) -> None:
         self._stream = stream
         self._respond = respond
@@ -80,15 +80,15 @@ class HttpSession:
             while self._take(self._http.next_event()):
                 pass
         except h11.RemoteProtocolError as error:
-            self._send(Answer(refusal_of(error)))
+            self._send(Response(refusal_of(error)))
 
     def body_limit(self, request: h11.Request, server_name: str) -> int:  # noqa: ARG002 - for who takes bodies
         """How many octets of the request's body are read before it is answered; 0: it is answered at once."""
         return 0
 
-    def body_answer(self, request: h11.Request, body: bytes) -> Answer:  # noqa: ARG002 - for who takes bodies
+    def body_answer(self, request: h11.Request, body: bytes) -> Response:  # noqa: ARG002 - for who takes bodies
         """The answer to a request whose body was read."""
-        return Answer(HTTPStatus.METHOD_NOT_ALLOWED)
+        return Response(HTTPStatus.METHOD_NOT_ALLOWED)
 
     def _take(self, event: object) -> bool:
         """One event of the protocol; whether there may be another that is of interest."""
@@ -98,7 +98,7 @@ class HttpSession:
             case h11.Data() if self._request is not None:
                 self._body += event.data
                 if len(self._body) > self._limit:
-                    self._send(Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
+                    self._send(Response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
                     return False
                 return True
             case h11.EndOfMessage() if self._request is not None:
@@ -126,7 +126,7 @@ class HttpSession:
     def _expired(self) -> None:
         self._stream.abort(Loss(LossKind.TIMEOUT, "the client was too slow"))
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: Response) -> None:
         good = answer.status is HTTPStatus.OK
         body = answer.body if good or answer.body else f"{answer.status.phrase}\r\n".encode("ascii")
         head = [("Content-Type", answer.content_type if good else _PLAIN), ("Content-Length", str(len(body)))]

@@ -24,9 +24,9 @@ from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, decoded
 from gatepost.events.metrics import catalogue as metrics
 from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
-from gatepost.node.auxiliary import run_beside
-from gatepost.node.exposition import Known, exposed
-from gatepost.node.http_session import Answer, HttpSession
+from gatepost.node.auxiliary import run_auxiliary
+from gatepost.node.exposition import MetricSources, exposed
+from gatepost.node.http_session import HttpSession, Response
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.lifecycle import names_of
@@ -60,7 +60,7 @@ _log = logging.getLogger(__name__)
 
 def run_metrics_host(settings: Settings, sockets: Sequence[socket.socket], workers: int, lifeline: int) -> int:
     """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
-    return run_beside(
+    return run_auxiliary(
         lambda: MetricsHost(settings, sockets, workers), lifeline, drain=settings.server.drain, what="metrics"
     )
 
@@ -75,7 +75,7 @@ class MetricsHost:
         self._store = ConfigStore(self._data / "config.db")
         self._inventory = Inventory(self._store, None)
         self._pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
-        self._known: Known | None = None
+        self._known: MetricSources | None = None
         self._slow: dict[Series, float] = {}
         self._slow_at = -_SLOWLY
         self._listener = Listener(
@@ -102,20 +102,20 @@ class MetricsHost:
     def _accept(self, stream: Stream) -> None:
         HttpSession(stream, self._answer, time.time).begin(None)
 
-    def _answer(self, request: h11.Request, _: str) -> Answer:
+    def _answer(self, request: h11.Request, _: str) -> Response:
         if request.method not in _METHODS:
-            return Answer(HTTPStatus.METHOD_NOT_ALLOWED)
+            return Response(HTTPStatus.METHOD_NOT_ALLOWED)
         match request.target.partition(b"?")[0]:
             case b"/metrics":
                 accept = dict(request.headers).get(b"accept", b"").decode("latin-1")
-                return Answer(HTTPStatus.OK, *exposed(self.known(), accept))
+                return Response(HTTPStatus.OK, *exposed(self.known(), accept))
             case b"/healthz":
-                return Answer(HTTPStatus.OK, b"ok\n")
+                return Response(HTTPStatus.OK, b"ok\n")
             case b"/readyz":
                 why = self._not_ready()
-                return Answer(HTTPStatus.SERVICE_UNAVAILABLE, why) if why else Answer(HTTPStatus.OK, b"ready\n")
+                return Response(HTTPStatus.SERVICE_UNAVAILABLE, why) if why else Response(HTTPStatus.OK, b"ready\n")
             case _:
-                return Answer(HTTPStatus.NOT_FOUND)
+                return Response(HTTPStatus.NOT_FOUND)
 
     def _not_ready(self) -> bytes:
         """Why mail should go to another gateway, b"" if it need not."""
@@ -125,11 +125,13 @@ class MetricsHost:
         down = (metrics.ALARMS.name, str(Kind.NAMESERVERS_DOWN))
         return b"no nameserver answers\n" if any(one[:2] == down for one in known.gauges or ()) else b""
 
-    def known(self) -> Known:
+    def known(self) -> MetricSources:
         """What is to be served, a second old at most."""
         now = time.time()
         if self._known is None or not self._known.now <= now < self._known.now + _KEPT:
-            self._known = Known(now, read_all(self._data / WORKERS_DIRECTORY), self._depth(), self._others(), _build())
+            self._known = MetricSources(
+                now, read_all(self._data / WORKERS_DIRECTORY), self._depth(), self._others(), _build()
+            )
         return self._known
 
     def _depth(self) -> Depth | None:

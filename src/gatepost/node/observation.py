@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from gatepost.events import log_lines as event_lines
 from gatepost.events.counts import EventMeter
-from gatepost.events.delivery_problems import Hardships
-from gatepost.events.log_lines import Addresses, EventLines, Style
+from gatepost.events.delivery_problems import DeliveryProblems
+from gatepost.events.log_lines import AddressDetail, EventLines, Style
 from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.metrics.counts import Counts
 from gatepost.events.spans import SpanReader
@@ -42,17 +42,17 @@ class Observation:
         self.served = bool(settings.metrics_address)
         self._figures = Figures(Path(settings.server.data_dir) / WORKERS_DIRECTORY, worker, served=self.served)
         before = self._figures.before
-        hardships = Hardships(before.failing, before.dropped, before.untold)
-        self._figures.watch(hardships)
+        problems = DeliveryProblems(before.failing, before.dropped, before.untold)
+        self._figures.watch(problems)
         self._figures.follow(self.counts)
-        readers: list[Callable[[Sequence[Sequence[TraceEvent]]], None]] = [hardships]
+        readers: list[Callable[[Sequence[Sequence[TraceEvent]]], None]] = [problems]
         if self.served:
             counts = Counts()
             self._figures.follow(counts)
             readers.append(EventMeter(counts))
         if event_lines.wanted():
             log = settings.log
-            lines = EventLines(Style(log.format), Addresses(log.addresses), write_lines)
+            lines = EventLines(Style(log.format), AddressDetail(log.addresses), write_lines)
             readers.append(lines)
             self._figures.follow(lost={(metrics.LINES_LEFT_OUT.name,): lambda: lines.left_out})
         self._close_spans = _nothing
@@ -86,7 +86,7 @@ class Observation:
         from gatepost.node.span_export import SpanExport  # noqa: PLC0415 - its libraries are an extra
 
         export = SpanExport(settings, worker)
-        reader = SpanReader(settings.otel.sample, Addresses(settings.log.addresses), export.put)
+        reader = SpanReader(settings.otel.sample, AddressDetail(settings.log.addresses), export.put)
         self._figures.follow(lost={(metrics.SPANS_DROPPED.name,): lambda: export.dropped + reader.left_out})
         self._close_spans = export.close
         return reader

@@ -18,7 +18,7 @@ from gatepost.net.identity import IdentityError
 from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
-from gatepost.node.auxiliary import run_beside
+from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.certificate_manager import vault_of
 from gatepost.node.policy_session import PolicySession, ReportsHere
 from gatepost.node.public_page import Page
@@ -31,7 +31,7 @@ from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
 from gatepost.policy.connectors.publication import publications
-from gatepost.protocols.mtasts.policy import Mode
+from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import CONTENT_TYPE, PATH
 from gatepost.protocols.tls.names import normalise
 from gatepost.protocols.tls.profile import PROFILES
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.stream import Stream
     from gatepost.node.public_page import Sites
-    from gatepost.protocols.mtasts.publish import Publication
+    from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
 
 
@@ -71,7 +71,7 @@ def run_policy_host(settings: Settings, sockets: Mapping[str, Sequence[socket.so
         "TLS reports": settings.tls_reports.address,
     }
     what = ", ".join(name for name, address in served.items() if address)
-    return run_beside(lambda: PolicyHost(settings, sockets), lifeline, drain=settings.server.drain, what=what)
+    return run_auxiliary(lambda: PolicyHost(settings, sockets), lifeline, drain=settings.server.drain, what=what)
 
 
 class PolicyHost:
@@ -87,7 +87,7 @@ class PolicyHost:
         self._inventory = Inventory(self._resources, vault_of(settings))
         self._identities, self._tls = self._certificates()
         self._version = self._snapshots.current.version
-        self._policies: dict[str, Publication] = {}
+        self._policies: dict[str, StsPublication] = {}
         self._table = TablePages(self._inventory, settings) if settings.certificate_table.address else None
         self._sites: dict[str, Sites] = {}
         inbox = ReportInbox(Path(settings.server.data_dir) / INBOX)
@@ -209,7 +209,7 @@ class PolicyHost:
         PolicySession(stream, lambda: self._sites.get(address, {}), time.time, reports).begin(self._tls)
 
 
-def _trouble(policies: dict[str, Publication], identities: Sequence[ServerIdentity], hostname: str) -> Iterator[str]:
+def _trouble(policies: dict[str, StsPublication], identities: Sequence[ServerIdentity], hostname: str) -> Iterator[str]:
     """Why senders could not fetch a policy, or not obey it: names that no certificate bears."""
     bare = [host for host in policies if not bearing(identities, host)]
     if bare:
@@ -219,7 +219,7 @@ def _trouble(policies: dict[str, Publication], identities: Sequence[ServerIdenti
             "without it; add a [[certificate]] with that name"
         )
     named = [
-        one.domain for one in policies.values() if one.policy.mode is Mode.ENFORCE and one.policy.matches(hostname)
+        one.domain for one in policies.values() if one.policy.mode is StsMode.ENFORCE and one.policy.matches(hostname)
     ]
     if named and not bearing(identities, hostname):
         yield (

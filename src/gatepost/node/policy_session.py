@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from gatepost.node.http_session import Answer, HttpSession
+from gatepost.node.http_session import HttpSession, Response
 from gatepost.node.report_inbox import REPORTS_PATH
 from gatepost.protocols.tls.names import normalise
 from gatepost.protocols.tlsrpt.received import MAX_PACKED
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
 _METHODS: Final = frozenset({b"GET", b"HEAD"})
 
 
-def answer(request: h11.Request, server_name: str, sites: Sites) -> Answer:
+def answer(request: h11.Request, server_name: str, sites: Sites) -> Response:
     """What a request gets. server_name: of the handshake (SNI), "" if there was none.
 
     A connection under another name than the request's is misdirected (RFC 9110 section 15.5.20): the client has checked
     a certificate for somebody else.
     """
     if not request.http_version.startswith(b"1."):
-        return Answer(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
-    host, path = _asked(request)
+        return Response(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+    host, path = _requested(request)
     if server_name and normalise(server_name) != host:
-        return Answer(HTTPStatus.MISDIRECTED_REQUEST)
+        return Response(HTTPStatus.MISDIRECTED_REQUEST)
     page = sites.get(host, {}).get(path)
     if page is None:
-        return Answer(HTTPStatus.NOT_FOUND)
+        return Response(HTTPStatus.NOT_FOUND)
     if request.method not in _METHODS:
-        return Answer(HTTPStatus.METHOD_NOT_ALLOWED)
+        return Response(HTTPStatus.METHOD_NOT_ALLOWED)
     if page.is_current(request.headers):
-        return Answer(HTTPStatus.NOT_MODIFIED, fields=page.fields)
-    return Answer(HTTPStatus.OK, page.body, page.kind, page.fields)
+        return Response(HTTPStatus.NOT_MODIFIED, fields=page.fields)
+    return Response(HTTPStatus.OK, page.body, page.kind, page.fields)
 
 
-def _asked(request: h11.Request) -> tuple[str, str]:
+def _requested(request: h11.Request) -> tuple[str, str]:
     """Host and path; a target in absolute form goes before the Host field (RFC 9112 section 3.2.2)."""
     host = next((value for name, value in request.headers if name == b"host"), b"").decode("latin-1")
     target = request.target.decode("latin-1")
@@ -91,11 +91,11 @@ class PolicySession(HttpSession):
         """A report's, if it is sent to where reports are taken."""
         if self._reports is None or request.method != b"POST" or not request.http_version.startswith(b"1."):
             return 0
-        host, path = _asked(request)
+        host, path = _requested(request)
         there = host == self._reports.host and path == REPORTS_PATH
         return MAX_PACKED if there and (not server_name or normalise(server_name) == host) else 0
 
-    def body_answer(self, request: h11.Request, body: bytes) -> Answer:  # noqa: ARG002 - its head says nothing of use
+    def body_answer(self, request: h11.Request, body: bytes) -> Response:  # noqa: ARG002 - its head says nothing of use
         """What became of a report."""
         assert self._reports is not None  # noqa: S101 - only then a body is read
-        return Answer(self._reports.inbox.put(body, self._peer) if body else HTTPStatus.BAD_REQUEST)
+        return Response(self._reports.inbox.put(body, self._peer) if body else HTTPStatus.BAD_REQUEST)

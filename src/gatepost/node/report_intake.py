@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gatepost.analysis.reports.tlsrpt_intake import Intake
+    from gatepost.analysis.reports.tlsrpt_intake import ReportImport
     from gatepost.policy.connectors.directory import Directory
 
 
@@ -25,7 +25,9 @@ INTAKE_SECONDS: Final = 30.0
 class ReportIntake:
     """directory: in force. maildir: the folder of a mailbox."""
 
-    def __init__(self, intake: Intake, directory: Callable[[], Directory], maildir: Callable[[str], Path]) -> None:
+    def __init__(
+        self, intake: ReportImport, directory: Callable[[], Directory], maildir: Callable[[str], Path]
+    ) -> None:
         self._intake = intake
         self._directory = directory
         self._maildir = maildir

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.reports.tlsrpt_sending import ReportSender, Ways
+from gatepost.analysis.reports.tlsrpt_sending import ReportSender, ReportTransports
 from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.tlsrpt.outgoing import Reporter
@@ -35,7 +35,7 @@ class ReportSending:
 
     def __init__(self, settings: Settings, resolver: Resolver, client: HttpClient, mail: ReportMailer) -> None:
         reports = settings.tls_reports
-        ways = Ways(resolver, client, mail, reports.post_timeout, settings.outbound.private_policy_hosts)
+        ways = ReportTransports(resolver, client, mail, reports.post_timeout, settings.outbound.private_policy_hosts)
         data = Path(settings.server.data_dir)
         self._sender = ReportSender(data, reporter_of(reports), ways, spread=reports.spread)
         self._running: asyncio.Task[None] | None = None

@@ -15,13 +15,13 @@ from gatepost.net.engine import server_context
 from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
-from gatepost.node.auxiliary import run_beside
+from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.site_session import SiteSession
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.worker import every
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import Vault, VaultError
-from gatepost.pki.site.enrollment import SiteDesk
+from gatepost.pki.site.enrollment import EnrollmentService
 from gatepost.pki.site.records import SiteError
 from gatepost.pki.site.site import Site
 from gatepost.pki.site.store import SiteStore
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 def run_site_host(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
     """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
-    return run_beside(lambda: SiteHost(settings, sockets), lifeline, drain=settings.server.drain, what="the site")
+    return run_auxiliary(lambda: SiteHost(settings, sockets), lifeline, drain=settings.server.drain, what="the site")
 
 
 class SiteHost:
@@ -63,7 +63,7 @@ class SiteHost:
         except VaultError as error:
             raise CertificateFileError(str(error)) from error
         self._site = Site(records)
-        self._desk = SiteDesk(self._site, settings.site.node_lifetime)
+        self._enrollment = EnrollmentService(self._site, settings.site.node_lifetime)
         self._tls: ServerContext | None = None
         self._root: str | None = None
         self._renew_at = 0.0
@@ -131,7 +131,7 @@ class SiteHost:
         if self._tls is None:
             stream.abort(Loss(LossKind.CLOSED, "there is no authority"))
         else:
-            SiteSession(stream, self._desk, time.time).begin(self._tls)
+            SiteSession(stream, self._enrollment, time.time).begin(self._tls)
 
 
 def _next_change(authorities: Sequence[SiteAuthority], now: float) -> float:

@@ -78,7 +78,7 @@ class _Worker:
             spawn(every(SWEEP_SECONDS, assembly.registry.sweep), "session sweep"),
             spawn(every(POLL_SECONDS, assembly.poll), "resources poll"),
             spawn(every(POLL_SECONDS, lambda: self._end_if_failed(assembly)), "store watch"),
-            spawn(every(STAPLE_SECONDS, assembly.keeper.staple), "stapling"),
+            spawn(every(STAPLE_SECONDS, assembly.certificates.staple), "stapling"),
         ]
         if assembly.observed:
             assembly.observe()
@@ -86,7 +86,7 @@ class _Worker:
         if self._place[0] == 0:  # one is enough for all
             periodic.append(spawn(every(REFRESH_SECONDS, assembly.refresh_policies), "policy refresh"))
             own = ((ALARM_SECONDS, assembly.alarms.tick), (HEADS_SECONDS, assembly.evidence.tick))
-            for pause, duty in (*assembly.keeper.duties(), *own):
+            for pause, duty in (*assembly.certificates.duties(), *own):
                 duty()  # not only after the first pause: what was missed while nothing ran is due now
                 periodic.append(spawn(every(pause, duty), "duty"))
             periodic.append(spawn(assembly.tell_validation(), "validation"))

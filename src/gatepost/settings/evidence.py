@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gatepost.events.evidence.entry import Addresses, MessageIds, Privacy
+from gatepost.events.evidence.entry import AddressPrivacy, MessageIds, Privacy
 from gatepost.policy.connectors.fields import Duration, Range, Record, Switch
 from gatepost.policy.connectors.units import format_duration
 
@@ -22,8 +22,8 @@ class Evidence(Record):
         default=34_560_000,
         description="How long, in whole days; at least a day, at most 30 years. The daily heads are kept for ever.",
     )
-    addresses: Addresses = Field(
-        default=Addresses.DOMAIN,
+    addresses: AddressPrivacy = Field(
+        default=AddressPrivacy.DOMAIN,
         description="What is kept of senders, recipients and users who logged in. domain: the domain alone. hash: and "
         "a hash, by which an address can be recognised by who knows it, or tries all there are. full: the whole "
         "address, what peers replied, and from where users sent.",

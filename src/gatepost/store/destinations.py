@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import msgspec
 
-from gatepost.policy.decisions.destination_history import DestinationName, Remembered, Session, seen, warned
+from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, seen, warned
 from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import StoreSettings, exclusively, make_directory, open_database
 
@@ -69,9 +69,9 @@ _INTERVAL = 1.0
 _LONGEST_WAIT = 60.0  # seconds between attempts while the file cannot be written
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_decode = msgspec.json.Decoder(Remembered).decode
+_decode = msgspec.json.Decoder(DestinationHistory).decode
 
-type _Noted = tuple[Session, bool]
+type _Noted = tuple[SeenSession, bool]
 
 
 class DestinationFile:
@@ -100,11 +100,11 @@ class DestinationFile:
             raise StoreFailure(f"{path}: {error}") from error
         self._connection.set_busy_timeout(timeout_ms)
 
-    def find(self, name: DestinationName) -> Remembered:
+    def find(self, name: DestinationName) -> DestinationHistory:
         """What is remembered of a destination; nothing of one that was never seen."""
         with self._reported():
             document: str | None = self._connection.execute(_READ, tuple(name)).get
-            return Remembered() if document is None else _decode(document)
+            return DestinationHistory() if document is None else _decode(document)
 
     def listed(
         self,
@@ -114,7 +114,7 @@ class DestinationFile:
         connector: str = "",
         limit: int = -1,
         after: DestinationName | None = None,
-    ) -> list[tuple[DestinationName, Remembered]]:
+    ) -> list[tuple[DestinationName, DestinationHistory]]:
         """The destinations that match, in order of their names; empty fields match all. limit: -1 for all.
 
         after: only those behind this name.
@@ -126,7 +126,9 @@ class DestinationFile:
             ).fetchall()
             return [(DestinationName(*row[:3]), _decode(row[3])) for row in rows]
 
-    def change(self, name: DestinationName, step: Callable[[Remembered], Remembered]) -> Remembered:
+    def change(
+        self, name: DestinationName, step: Callable[[DestinationHistory], DestinationHistory]
+    ) -> DestinationHistory:
         """Change what is remembered in one transaction that nobody else is in. Returns it."""
         with self._reported(), exclusively(self._connection):
             return self._change(name, step)
@@ -167,9 +169,11 @@ class DestinationFile:
             # Some more than must go, so that not every batch sorts them all.
             self._connection.execute(_TOO_MANY, (count - self._most + self._most // 100,))
 
-    def _change(self, name: DestinationName, step: Callable[[Remembered], Remembered]) -> Remembered:
+    def _change(
+        self, name: DestinationName, step: Callable[[DestinationHistory], DestinationHistory]
+    ) -> DestinationHistory:
         document: str | None = self._connection.execute(_READ, tuple(name)).get
-        before = Remembered() if document is None else _decode(document)
+        before = DestinationHistory() if document is None else _decode(document)
         after = step(before)
         if after is not before:
             self._connection.execute(_WRITE, (*name, after.at, _encode(after).decode()))
@@ -212,7 +216,7 @@ class DestinationStore:
             _log.error("the memory of destinations: %s", failure)
             return None
 
-    def find(self, name: DestinationName) -> Remembered:
+    def find(self, name: DestinationName) -> DestinationHistory:
         """What is remembered of a destination, this worker's sessions of the last moment included.
 
         Raises StoreFailure if it cannot be read: then nobody knows what is remembered.
@@ -229,7 +233,7 @@ class DestinationStore:
             self._failed = reading
             raise
 
-    def note(self, name: DestinationName, session: Session, *, told: bool = False) -> None:
+    def note(self, name: DestinationName, session: SeenSession, *, told: bool = False) -> None:
         """A session to be written within a second or so. told: the log was told that it does less than was seen."""
         with self._lock:
             if self._count >= _WAITING:
@@ -299,7 +303,7 @@ def _let_go(file: DestinationFile | None) -> DestinationFile | None:
     return None
 
 
-def _with(before: Remembered, noted: Sequence[_Noted]) -> Remembered:
+def _with(before: DestinationHistory, noted: Sequence[_Noted]) -> DestinationHistory:
     after = before
     for session, told in noted:
         after = seen(after, session)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gatepost.events.delivery_problems import Dropped, Failing, Untold  # noqa: TC001 - msgspec reads annotations
+from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice  # noqa: TC001 - msgspec reads annotations
 
 WORKERS_DIRECTORY = "workers"
 
@@ -33,9 +33,9 @@ class WorkerFigures(msgspec.Struct, omit_defaults=True):
     numbers: list[tuple[list[str], float]] = []
     histograms: list[tuple[list[str], list[int], float]] = []
     gauges: list[tuple[list[str], float]] = []
-    failing: tuple[Failing, ...] = ()
-    dropped: tuple[Dropped, ...] = ()
-    untold: tuple[Untold, ...] = ()
+    failing: tuple[FailingPartner, ...] = ()
+    dropped: tuple[DowngradedDestination, ...] = ()
+    untold: tuple[UnsentNotice, ...] = ()
 
 
 _decoder: Any = msgspec.json.Decoder(WorkerFigures)

@@ -68,7 +68,7 @@ _lists = msgspec.json.Decoder(list[list[Any]]).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredReport:
     """A report as it was kept. received: seconds since 1970. source: how it came: "mail FILE", "https ADDRESS"."""
 
     received: float
@@ -76,7 +76,7 @@ class Kept:
     report: ReceivedReport
 
 
-def keep_report(directory: Path, kept: Kept) -> bool:
+def keep_report(directory: Path, kept: StoredReport) -> bool:
     """Keep a report; False if the same reporter's report of this id is there already. Raises StoreFailure."""
     make_directory(directory)
     report = kept.report
@@ -96,7 +96,7 @@ def keep_report(directory: Path, kept: Kept) -> bool:
     return True
 
 
-def read_reports(directory: Path, since: float, until: float) -> Iterator[Kept]:
+def read_reports(directory: Path, since: float, until: float) -> Iterator[StoredReport]:
     """The reports about a time that lies between two times (seconds since 1970), oldest first. Raises StoreFailure."""
     path = directory / RECEIVED_FILE
     if not path.exists():
@@ -137,11 +137,11 @@ def _opened(directory: Path) -> Iterator[apsw.Connection]:
         connection.close()
 
 
-def _kept(rows: list[tuple[Any, ...]]) -> Kept:
+def _kept(rows: list[tuple[Any, ...]]) -> StoredReport:
     """One report by its rows: one for each policy, or one without any."""
     _, received, source, organization, contact, name, begin, end, left_out, *_ = rows[0]
     policies = tuple(_policy(*row[9:]) for row in rows if row[9] is not None)
-    return Kept(received, source, ReceivedReport(organization, contact, name, begin, end, policies, left_out))
+    return StoredReport(received, source, ReceivedReport(organization, contact, name, begin, end, policies, left_out))
 
 
 def _policy_row(policy: ReceivedPolicy) -> tuple[str | int, ...]:

@@ -1,7 +1,7 @@
 """The SQL of the queue's owner: what one group commit writes, and how rows become records again.
 
-`store.writer` collects the work of a commit into a `Plan` and executes it inside its transaction. Encoding happens
-before, on the event loop, so that a message no column can hold is refused alone and early.
+`store.writer` collects the work of a commit into a `CommitPlan` and executes it inside its transaction. Encoding
+happens before, on the event loop, so that a message no column can hold is refused alone and early.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class LeaseRequest:
         self.granted: list[Delivery] = []
 
 
-class Plan:
+class CommitPlan:
     """What one transaction writes, gathered by kind so that each statement runs over all of its rows at once.
 
     unlink: after `execute`, the big files whose messages are gone; remove them once it is committed.

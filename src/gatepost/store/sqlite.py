@@ -33,7 +33,7 @@ from gatepost.store.schema import (
 )
 from gatepost.store.space import allow_shrinking
 from gatepost.store.trace import TraceWriter
-from gatepost.store.work import Acceptance, Barrier, BringForward, Lease, Outcome
+from gatepost.store.work import AcceptanceWork, Barrier, BringForward, LeaseWork, SettlementWork
 from gatepost.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class SqliteStore:
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """See `Store.settle`."""
         self._refuse_if_failed()
-        for work in [Outcome(settlement, self._offer) for settlement in settlements]:
+        for work in [SettlementWork(settlement, self._offer) for settlement in settlements]:
             self._writer.put(work)
 
     async def flushed(self) -> None:
@@ -201,7 +201,7 @@ class SqliteStore:
         """See `Store.lease`."""
         self._refuse_if_failed()
         granted: asyncio.Future[list[Delivery]] = self._loop.create_future()
-        self._writer.put(Lease(rows.LeaseRequest(destination, limit, now), granted))
+        self._writer.put(LeaseWork(rows.LeaseRequest(destination, limit, now), granted))
         return await granted
 
     async def earliest(self, destination: str) -> float:
@@ -254,7 +254,7 @@ class SqliteStore:
         self, message: Message, deliveries: list[Delivery], body: Body, done: Callable[[StoreFailure | None], None]
     ) -> None:
         try:
-            work = Acceptance(message, deliveries, body, done)
+            work = AcceptanceWork(message, deliveries, body, done)
         except MessageUnstorable as failure:
             body.release()
             body.discard()

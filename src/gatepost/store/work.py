@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.store.bodies import Body
     from gatepost.store.interface import Settlement, StoreFailure
-    from gatepost.store.rows import LeaseRequest, Plan, Row
+    from gatepost.store.rows import CommitPlan, LeaseRequest, Row
 
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Work:
     def __init__(self) -> None:
         self.failure: StoreFailure | None = None
 
-    def collect(self, plan: Plan) -> None:
+    def collect(self, plan: CommitPlan) -> None:
         """Add what is to be written. On the writer thread; may happen more than once."""
 
     def finish(self) -> None:
@@ -64,7 +64,7 @@ def accept_rows(message: Message, deliveries: list[Delivery]) -> list[Row]:
     return rows
 
 
-class Acceptance(Work):
+class AcceptanceWork(Work):
     """A message to be queued. Its body is whole in memory, or durable in a file already."""
 
     __slots__ = ("_body", "_deliveries", "_done", "_message", "weight")
@@ -91,7 +91,7 @@ class Acceptance(Work):
             for delivery in deliveries:
                 delivery.body = whole
 
-    def collect(self, plan: Plan) -> None:
+    def collect(self, plan: CommitPlan) -> None:
         """The message, its deliveries and its body."""
         plan.messages.append(self._message)
         plan.deliveries += self._deliveries
@@ -108,7 +108,7 @@ class Acceptance(Work):
         self._done(self.failure)
 
 
-class Outcome(Work):
+class SettlementWork(Work):
     """A settlement. Nobody waits for it: should the process end before its commit, the delivery is made once more."""
 
     __slots__ = ("_deferred", "_notices", "_offer", "_settlement", "weight")
@@ -128,7 +128,7 @@ class Outcome(Work):
             self._notices.append((_message_row(message, None), accept_rows(message, deliveries), body))
             self.weight += len(body)
 
-    def collect(self, plan: Plan) -> None:
+    def collect(self, plan: CommitPlan) -> None:
         """The delivery goes or waits; the notices come."""
         if self._deferred is None:
             delivery = self._settlement.delivery
@@ -152,7 +152,7 @@ class Outcome(Work):
             self._offer(deliveries)
 
 
-class Lease(Work):
+class LeaseWork(Work):
     """A request for due deliveries. Granted only once their rows say so durably."""
 
     __slots__ = ("_future", "_request")
@@ -164,7 +164,7 @@ class Lease(Work):
         self._request = request
         self._future = future
 
-    def collect(self, plan: Plan) -> None:
+    def collect(self, plan: CommitPlan) -> None:
         """Ask."""
         plan.leases.append(self._request)
 
@@ -187,7 +187,7 @@ class BringForward(Work):
         super().__init__()
         self._latest = latest
 
-    def collect(self, plan: Plan) -> None:
+    def collect(self, plan: CommitPlan) -> None:
         """All of them."""
         plan.latest = self._latest
 

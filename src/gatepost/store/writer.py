@@ -21,7 +21,7 @@ import apsw
 from gatepost.events.metrics.catalogue import COMMIT_BATCH, COMMIT_SECONDS
 from gatepost.events.metrics.counts import Counts
 from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
-from gatepost.store.rows import Plan, take_notices
+from gatepost.store.rows import CommitPlan, take_notices
 from gatepost.store.schema import QUEUE_FILE
 from gatepost.store.space import NO_ROOM, Space, over_quota
 from gatepost.store.work import Barrier
@@ -236,7 +236,7 @@ class Writer:
 
     def _write(self, batch: list[Work]) -> list[int]:
         """One transaction for the batch; returns the big files that are no longer needed."""
-        plan = Plan()
+        plan = CommitPlan()
         for work in batch:
             work.collect(plan)
         try:
@@ -252,7 +252,7 @@ class Writer:
         def write() -> None:
             unlink.clear()
             for work in batch:
-                plan = Plan()
+                plan = CommitPlan()
                 work.collect(plan)
                 try:
                     with self._connection:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.events.delivery_problems import Dropped, Failing, Hardships, Untold
+from gatepost.events.delivery_problems import DeliveryProblems, DowngradedDestination, FailingPartner, UnsentNotice
 from gatepost.mail.model.trace_event import TraceEvent
 
 
@@ -25,10 +25,10 @@ def deferred(at=1.0, **fields):
 
 
 def test_a_run_of_attempts_until_one_is_delivered():
-    found = Hardships()
+    found = DeliveryProblems()
     found([[deferred(1.0), deferred(1.0)], [deferred(5.0, reply="450 y")], [event("RECEIVE"), event("FAIL")], []])
     assert found.failing == (
-        Failing(
+        FailingPartner(
             "contoso",
             "bank-out",
             "bank.example",
@@ -42,7 +42,7 @@ def test_a_run_of_attempts_until_one_is_delivered():
         ),
     )
     assert found.changed
-    again = Hardships(found.failing, found.dropped)
+    again = DeliveryProblems(found.failing, found.dropped)
     assert not again.changed
     again([[event("SEND", 9.0)]])
     assert (again.failing, again.changed) == ((), True)
@@ -50,16 +50,18 @@ def test_a_run_of_attempts_until_one_is_delivered():
 
 @pytest.mark.parametrize("fields", [{"result_type": ""}, {"requirement": "opportunistic"}, {"requirement": ""}])
 def test_what_is_no_forced_partner_or_no_fault_of_tls(fields):
-    found = Hardships()
+    found = DeliveryProblems()
     found([[deferred(**fields)]])
     assert (found.failing, found.changed) == ((), False)
 
 
 def test_a_drop_lasts_until_the_destination_does_better():
     drop = {"protection_drop": {"was": "none/encrypted", "since": 0.5, "now": "none/none"}}
-    found = Hardships()
+    found = DeliveryProblems()
     found([[event("SEND", 2.0, connector="", requirement="opportunistic", detail=drop)]])
-    assert found.dropped == (Dropped("contoso", "bank.example", "bank.example", "none/encrypted", "none/none", 2.0),)
+    assert found.dropped == (
+        DowngradedDestination("contoso", "bank.example", "bank.example", "none/encrypted", "none/none", 2.0),
+    )
     found([[event("HOLD", 3.0, connector="", detail=drop)]])
     assert found.dropped[0].held
     found([[event("SEND", 4.0, connector="")]])
@@ -67,7 +69,7 @@ def test_a_drop_lasts_until_the_destination_does_better():
 
 
 def test_partners_have_an_end_and_their_words_too():
-    found = Hardships()
+    found = DeliveryProblems()
     drop = {"protection_drop": {"was": "a", "now": "b"}}
     for number in range(600):
         found([[deferred(recipient=f"x@{number}.{'d' * 5000}", reply="r" * 10**5, detail=drop)]])
@@ -82,10 +84,10 @@ UNTOLD = {"failed": "550 5.1.1 Unknown"}
 
 @pytest.mark.parametrize("end", ["FAIL", "EXPIRE", "SEND", "DEFER"])
 def test_a_failure_without_a_notice_until_another_outcome(end):
-    found = Hardships()
+    found = DeliveryProblems()
     found([[event("DEFER", 2.0, detail=UNTOLD)], [event("RECEIVE", 2.5), event("FAIL", 3.0, recipient="d@b.example")]])
-    assert found.untold == (Untold("contoso", "1", "c@Bank.example", "550 5.1.1 Unknown", 2.0),)
-    again = Hardships(untold=found.untold)
+    assert found.untold == (UnsentNotice("contoso", "1", "c@Bank.example", "550 5.1.1 Unknown", 2.0),)
+    again = DeliveryProblems(untold=found.untold)
     again([[event("DEFER", 4.0, detail=UNTOLD)]])
     assert [one.last for one in again.untold] == [4.0]
     again.changed = False
@@ -94,7 +96,7 @@ def test_a_failure_without_a_notice_until_another_outcome(end):
 
 
 def test_failures_without_a_notice_have_an_end_and_their_words_too():
-    found = Hardships()
+    found = DeliveryProblems()
     for number in range(600):
         found([[event("DEFER", message=str(number), recipient="x" * 5000, detail={"failed": "y" * 5000})]])
     assert len(found.untold) == 500

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.events.log_lines import LOGGER, Addresses, EventLines, Style, logfmt, wanted
+from gatepost.events.log_lines import LOGGER, AddressDetail, EventLines, Style, logfmt, wanted
 from gatepost.mail.model.trace_event import TraceEvent
 
 GIVEN = {
@@ -43,7 +43,7 @@ REFUSED = event(
 )
 
 
-def lines(*groups, style=Style.JSON, addresses=Addresses.FULL, clock=lambda: 1.0):
+def lines(*groups, style=Style.JSON, addresses=AddressDetail.FULL, clock=lambda: 1.0):
     written = []
     EventLines(style, addresses, written.extend, clock)(groups)
     return written
@@ -138,7 +138,7 @@ def test_addresses_can_be_kept_out(style, addresses, there):
         [REFUSED],
         [event("FAIL", sender="", reply="550 <ann@contoso.example>")],
         style=style,
-        addresses=Addresses(addresses),
+        addresses=AddressDetail(addresses),
     )
     text = "\n".join(written)
     assert "ann@" not in text
@@ -186,7 +186,7 @@ def test_text_of_peers_neither_ends_a_line_nor_fills_the_log(style, sender, reci
 
 def test_a_flood_of_refusals_is_counted():
     now, written = [5.2], []
-    reader = EventLines(Style.TEXT, Addresses.FULL, written.extend, lambda: now[0])
+    reader = EventLines(Style.TEXT, AddressDetail.FULL, written.extend, lambda: now[0])
     reader([[REFUSED]] * 25)
     assert (len(written), reader.left_out) == (10, 15)
     now[0] = 6.0
@@ -199,7 +199,7 @@ def test_a_flood_of_refusals_is_counted():
 
 def test_the_note_is_as_the_lines_are():
     now, written = [5.2], []
-    reader = EventLines(Style.JSON, Addresses.FULL, written.extend, lambda: now[0])
+    reader = EventLines(Style.JSON, AddressDetail.FULL, written.extend, lambda: now[0])
     reader([[REFUSED]] * 11)
     now[0] = 7.0
     reader([[REFUSED]])

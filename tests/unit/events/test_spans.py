@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.events.log_lines import Addresses
+from gatepost.events.log_lines import AddressDetail
 from gatepost.events.spans import SpanKind, SpanReader, arrival_of, is_sampled, spans_of, trace_of
 from gatepost.mail.model.trace_event import TraceEvent
 
@@ -48,7 +48,7 @@ DEFERRED = event("DEFER", reply="450 4.7.5 no TLS for ann@contoso.example", resu
 REFUSED = event("REFUSE", message="", message_id="", reply="550 5.1.1 no such <ann@contoso.example>")
 
 
-def spans(*group, addresses=Addresses.FULL):
+def spans(*group, addresses=AddressDetail.FULL):
     return list(spans_of(group, addresses))
 
 
@@ -177,11 +177,11 @@ def test_a_port_is_no_part_of_an_address(peer, address, port):
 
 
 @pytest.mark.parametrize("group", [RECEIVED, SENT, DEFERRED, REFUSED])
-@pytest.mark.parametrize("addresses", Addresses)
+@pytest.mark.parametrize("addresses", AddressDetail)
 def test_addresses_are_told_as_in_the_log(group, addresses):
     said = repr(spans(group, addresses=addresses))
-    assert ("ann@contoso.example" in said) is (addresses is Addresses.FULL)
-    assert ("@contoso.example" in said) is (addresses is not Addresses.NONE)
+    assert ("ann@contoso.example" in said) is (addresses is AddressDetail.FULL)
+    assert ("@contoso.example" in said) is (addresses is not AddressDetail.NONE)
     assert "secret" not in said
 
 
@@ -229,17 +229,17 @@ def test_a_share_of_messages():
 
 def test_a_reader_makes_spans_of_all_that_is_sampled():
     written = []
-    reader = SpanReader(1000, Addresses.FULL, written.append)
+    reader = SpanReader(1000, AddressDetail.FULL, written.append)
     reader([[RECEIVED], [], [SENT], [event("DROP")]])
     reader([[event("DROP")]])
     assert [[one.name for one in batch] for batch in written] == [["smtp.receive", "smtp.send", "queue"]]
-    SpanReader(0, Addresses.FULL, written.append)([[RECEIVED]])
+    SpanReader(0, AddressDetail.FULL, written.append)([[RECEIVED]])
     assert len(written) == 1
 
 
 def test_refusals_are_bounded_and_mail_is_not():
     now, written = [1.0], []
-    reader = SpanReader(1000, Addresses.FULL, written.extend, lambda: now[0])
+    reader = SpanReader(1000, AddressDetail.FULL, written.extend, lambda: now[0])
     reader([[REFUSED] * 4, [REFUSED] * 10, [RECEIVED] * 2])
     assert [one.name for one in written] == ["smtp.refuse"] * 10 + ["smtp.receive"]
     assert reader.left_out == 4

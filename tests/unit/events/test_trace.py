@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from gatepost.events.trace import certificate_record, outcome_events, received_event, refused_event, tls_record
-from gatepost.mail.model.delivery_result import Fate, Outcome, Sort
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
@@ -240,21 +240,21 @@ def delivery(*recipients, **fields):
 
 
 FATES = [
-    (Sort.DELIVERED, {"host": "mx.b.example"}, "SEND"),
-    (Sort.DELIVERED, {"mailbox": "ann@contoso.example"}, "DELIVER"),
-    (Sort.DEFERRED, {}, "DEFER"),
-    (Sort.HELD, {}, "HOLD"),
-    (Sort.FAILED, {}, "FAIL"),
-    (Sort.FAILED, {"expired": False}, "FAIL"),
-    (Sort.FAILED, {"expired": True}, "EXPIRE"),
+    (Disposition.DELIVERED, {"host": "mx.b.example"}, "SEND"),
+    (Disposition.DELIVERED, {"mailbox": "ann@contoso.example"}, "DELIVER"),
+    (Disposition.DEFERRED, {}, "DEFER"),
+    (Disposition.HELD, {}, "HOLD"),
+    (Disposition.FAILED, {}, "FAIL"),
+    (Disposition.FAILED, {"expired": False}, "FAIL"),
+    (Disposition.FAILED, {"expired": True}, "EXPIRE"),
 ]
 
 
-@pytest.mark.parametrize(("sort", "detail", "name"), FATES)
-def test_the_events_that_an_attempt_may_be(sort, detail, name):
+@pytest.mark.parametrize(("disposition", "detail", "name"), FATES)
+def test_the_events_that_an_attempt_may_be(disposition, detail, name):
     tried = delivery("bob@b.example", attempts=2)
-    fate = Fate(tried.recipients[0], sort, Reply(250, "2.0.0", ("taken",)), detail)
-    (event,) = outcome_events(tried, Outcome([fate]), 900.0, 50.0)
+    result = RecipientResult(tried.recipients[0], disposition, Reply(250, "2.0.0", ("taken",)), detail)
+    (event,) = outcome_events(tried, DeliveryResult([result]), 900.0, 50.0)
     assert (event.event, event.at, event.recipient, event.reply) == (name, 50.0, "bob@b.example", "250 2.0.0 taken")
     assert event.detail["attempt"] == 2
     assert event.detail.get("next_attempt") == (900.0 if name in {"DEFER", "HOLD"} else None)
@@ -274,7 +274,9 @@ def test_what_the_attempt_knew_is_in_columns_and_the_rest_in_the_detail():
     }
     given = json.loads(json.dumps(detail))
     reply = Reply(450, "4.7.320", ("Certificate validation failure",))
-    outcome = Outcome([Fate(tried.recipients[0], Sort.DEFERRED, reply, given)], seconds=0.12501)
+    outcome = DeliveryResult(
+        [RecipientResult(tried.recipients[0], Disposition.DEFERRED, reply, given)], seconds=0.12501
+    )
     (event,) = outcome_events(tried, outcome, 9.0, 5.0)
     assert msgspec.to_builtins(event) == {
         "at": 5.0,
@@ -304,15 +306,18 @@ def test_what_the_attempt_knew_is_in_columns_and_the_rest_in_the_detail():
             "next_attempt": 9.0,
         },
     }
-    assert given == detail  # the fate is not eaten: a notice is written from it
+    assert given == detail  # the result is not eaten: a notice is written from it
 
 
 def test_each_recipient_has_a_row_of_its_own():
     tried = delivery("bob@b.example", "joe@b.example", "eve@b.example", attempts=1)
-    sorts = (Sort.DELIVERED, Sort.DEFERRED, Sort.FAILED)
+    sorts = (Disposition.DELIVERED, Disposition.DEFERRED, Disposition.FAILED)
     shared = {"host": "mx.b.example"}
-    fates = [Fate(one, sort, Reply(250, "", ("x",)), shared) for one, sort in zip(tried.recipients, sorts, strict=True)]
-    events = outcome_events(tried, Outcome(fates), 9.0, 5.0)
+    results = [
+        RecipientResult(one, disposition, Reply(250, "", ("x",)), shared)
+        for one, disposition in zip(tried.recipients, sorts, strict=True)
+    ]
+    events = outcome_events(tried, DeliveryResult(results), 9.0, 5.0)
     assert [(one.recipient, one.event, one.peer_host) for one in events] == [
         ("bob@b.example", "SEND", "mx.b.example"),
         ("joe@b.example", "DEFER", "mx.b.example"),
@@ -324,6 +329,9 @@ def test_the_organization_is_that_of_the_destination():
     tried = delivery("bob@b.example")
     tried.destination = "fabrikam/b.example"
     (event,) = outcome_events(
-        tried, Outcome([Fate(tried.recipients[0], Sort.FAILED, Reply(550, "", ("x",)), {})]), 0, 5
+        tried,
+        DeliveryResult([RecipientResult(tried.recipients[0], Disposition.FAILED, Reply(550, "", ("x",)), {})]),
+        0,
+        5,
     )
     assert event.organization == "fabrikam"

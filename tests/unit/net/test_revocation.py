@@ -14,9 +14,9 @@ from support.status_authority import HOUR, NOW, REVOKED, StatusAuthority
 
 from gatepost.net import revocation
 from gatepost.net.revocation import (
-    Published,
     RevocationError,
-    Standing,
+    RevocationStatus,
+    RevocationUrls,
     ocsp_request,
     published,
     read_list,
@@ -172,7 +172,7 @@ def test_a_large_list_takes_little_room() -> None:
     found = read_list(AUTHORITY.crl(entries), AUTHORITY.certificate)
     assert len(found) == 5001
     assert found.size < 14 * 5001 + 2000
-    assert found.standing(LEAF, TIME) == Standing("revoked", TIME + 3600, "cACompromise", REVOKED.timestamp())
+    assert found.standing(LEAF, TIME) == RevocationStatus("revoked", TIME + 3600, "cACompromise", REVOKED.timestamp())
 
 
 @pytest.mark.parametrize(
@@ -301,28 +301,28 @@ def point(**fields: Any) -> x509.DistributionPoint:
 
 RELATIVE = x509.RelativeDistinguishedName(list(AUTHORITY.name)[:1])
 PLACES = {
-    "nothing": ([], Published((), ())),
-    "one": ([point(full_name=at("http://a/"))], Published(("http://a/",), ())),
-    "spare": ([point(full_name=at("HTTP://a/") + at("http://b/"))], Published(("HTTP://a/", "http://b/"), ())),
+    "nothing": ([], RevocationUrls((), ())),
+    "one": ([point(full_name=at("http://a/"))], RevocationUrls(("http://a/",), ())),
+    "spare": ([point(full_name=at("HTTP://a/") + at("http://b/"))], RevocationUrls(("HTTP://a/", "http://b/"), ())),
     "two": (
         [point(full_name=at("http://a/")), point(full_name=at("http://b/"))],
-        Published(("http://a/", "http://b/"), ()),
+        RevocationUrls(("http://a/", "http://b/"), ()),
     ),
-    "ldap": ([point(full_name=at("ldap://a/"))], Published((), (), "ldap address")),
-    "https": ([point(full_name=at("https://a/"))], Published((), (), "https address")),
-    "directory name": ([point(full_name=[x509.DirectoryName(OTHER.name)])], Published((), ())),
-    "relative": ([point(relative_name=RELATIVE)], Published((), (), "distribution point without address")),
+    "ldap": ([point(full_name=at("ldap://a/"))], RevocationUrls((), (), "ldap address")),
+    "https": ([point(full_name=at("https://a/"))], RevocationUrls((), (), "https address")),
+    "directory name": ([point(full_name=[x509.DirectoryName(OTHER.name)])], RevocationUrls((), ())),
+    "relative": ([point(relative_name=RELATIVE)], RevocationUrls((), (), "distribution point without address")),
     "another issuer's": (
         [point(full_name=at("http://a/"), crl_issuer=[x509.DirectoryName(OTHER.name)])],
-        Published((), (), "list of another issuer or of some reasons only"),
+        RevocationUrls((), (), "list of another issuer or of some reasons only"),
     ),
     "some reasons": (
         [point(full_name=at("http://a/"), reasons=frozenset([Reason.key_compromise]))],
-        Published((), (), "list of another issuer or of some reasons only"),
+        RevocationUrls((), (), "list of another issuer or of some reasons only"),
     ),
     "many": (
         [point(full_name=at(f"http://{n}/")) for n in range(9)],
-        Published(tuple(f"http://{n}/" for n in range(4)), ()),
+        RevocationUrls(tuple(f"http://{n}/" for n in range(4)), ()),
     ),
 }
 
@@ -343,13 +343,13 @@ def test_responders_are_found_among_other_accesses() -> None:
             x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.DNSName("ocsp")),
         ]
     )
-    assert published(AUTHORITY.leaf(more=[(accesses, False)])) == Published((), ("http://ocsp/",), "https address")
+    assert published(AUTHORITY.leaf(more=[(accesses, False)])) == RevocationUrls((), ("http://ocsp/",), "https address")
 
 
 def test_distribution_points_that_cannot_be_read() -> None:
     broken = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.31"), b"\x30\x03\x02\x01\x01")
     leaf = AUTHORITY.leaf(more=[(broken, False)])
-    assert published(leaf) == Published((), (), "distribution points that cannot be read")
+    assert published(leaf) == RevocationUrls((), (), "distribution points that cannot be read")
 
 
 def test_nothing_of_this_depends_on_the_clock_of_the_machine() -> None:

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.alarm_state import Event, News, Post
-from gatepost.net.lookups.http import Fetched, HttpFailed
+from gatepost.analysis.alarms.alarm_state import AlarmEvent, News, Post
+from gatepost.net.lookups.http import HttpFailed, HttpResponse
 from gatepost.node.alarm_post import AlarmPost, webhook_secret
 from gatepost.pki.certificates.vault import VaultError
 
 SECRET = "a secret of thirty-two octets !!"
-POST = Post("id", 1.0, 1.0, (News(Event.RAISED, Alarm(Kind.QUEUE_AGE, Severity.ERROR, "", "t", "d", "f")),))
+POST = Post("id", 1.0, 1.0, (News(AlarmEvent.RAISED, Alarm(Kind.QUEUE_AGE, Severity.ERROR, "", "t", "d", "f")),))
 
 
 class Client:
@@ -39,7 +39,7 @@ def send(home, answer, **fields):
 
 
 ANSWERS = [
-    (Fetched(b"", "", ""), True),
+    (HttpResponse(b"", "", ""), True),
     (HttpFailed("status 204", temporary=False, status=204), True),
     (HttpFailed("status 503", temporary=True, status=503), False),
     (HttpFailed("no answer", temporary=True), False),
@@ -58,7 +58,7 @@ def test_what_the_receiver_says(home, answer, taken, caplog):
 
 
 def test_a_secret_that_is_gone_is_said_and_nothing_is_posted(home, caplog):
-    found, asked = send(home, Fetched(b"", "", ""), webhook_secret="env:NOWHERE_AT_ALL")
+    found, asked = send(home, HttpResponse(b"", "", ""), webhook_secret="env:NOWHERE_AT_ALL")
     assert (found, asked) == (False, [])
     assert "alarms are not posted: env:NOWHERE_AT_ALL" in caplog.text
 

@@ -14,8 +14,8 @@ import pytest
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, decoded
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.analysis.checks.certificate_alarms import ChainSeen, Observed, TlsaSeen, TlsaState
-from gatepost.events.delivery_problems import Failing
-from gatepost.node.alarms import AlarmKeeper
+from gatepost.events.delivery_problems import FailingPartner
+from gatepost.node.alarms import AlarmMonitor
 from gatepost.node.assembly import Assembly
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.store.changes import ConfigStore
@@ -61,16 +61,22 @@ class Played:
             return parts._snapshots.current.directory
 
         mail = OwnerMail(self.store, self.offered.extend, HOST, directory, lambda _: 3600.0)
-        self.keeper = AlarmKeeper(
-            self.settings, parts._resources, parts.keeper, self.world, directory, mail=mail, clock=lambda: self.now
+        self.certificates = AlarmMonitor(
+            self.settings,
+            parts._resources,
+            parts.certificates,
+            self.world,
+            directory,
+            mail=mail,
+            clock=lambda: self.now,
         )
-        self.keeper.tick()  # lets the start come first
+        self.certificates.tick()  # lets the start come first
 
     async def tick(self, later=0.0):
         self.now += later
-        self.keeper.tick()
-        if self.keeper._working is not None:
-            await self.keeper._working
+        self.certificates.tick()
+        if self.certificates._working is not None:
+            await self.certificates._working
 
     @property
     def memory(self):
@@ -96,7 +102,7 @@ def play(home):
         async def act():
             assembly = await Assembly.build(settings, 0, 1, [])
             try:
-                assembly.keeper._look()
+                assembly.certificates._look()
                 await assembly.refresh()
                 await scene(Played(assembly, settings, says))
             finally:
@@ -198,14 +204,14 @@ def test_one_look_ends_before_the_next_begins(play):
             return await plain(*arguments, **more)
 
         played.world.observe = slow
-        played.keeper.tick()
-        first = played.keeper._working
+        played.certificates.tick()
+        first = played.certificates._working
         played.now += DAY
-        played.keeper.tick()
-        assert played.keeper._working is first
+        played.certificates.tick()
+        assert played.certificates._working is first
         gate.set()
         await first
-        played.keeper.close()
+        played.certificates.close()
 
     play(scene)
 
@@ -213,7 +219,7 @@ def test_one_look_ends_before_the_next_begins(play):
 def test_revoked_is_critical_and_stays_while_nothing_is_known(play, caplog):
     async def scene(played):
         await played.assembly.refresh()
-        _, entries = played.assembly.keeper.inventory.entries()
+        _, entries = played.assembly.certificates.inventory.entries()
         (number,) = entries
         played.world.says = Observed(chains={number: ChainSeen(revoked="by its authority")}, tlsa=WELL.tlsa)
         await played.tick()
@@ -313,11 +319,11 @@ def test_what_is_stored_and_not_in_force_yet_is_not_judged(play, home):
         await played.assembly.refresh()
         store.apply({"organization": {"contoso": CONTOSO}}, author="test")  # after the look at the version, as it were
         store.close()
-        version = played.keeper._resources.version
-        played.keeper._resources.version = lambda: played.assembly._snapshots.current.version
+        version = played.certificates._resources.version
+        played.certificates._resources.version = lambda: played.assembly._snapshots.current.version
         await played.tick(1)
         assert played.world.asked == 1
-        played.keeper._resources.version = version
+        played.certificates._resources.version = version
         await played.assembly.refresh()
         await played.tick(1)
         assert played.world.asked == 1, "it is as it was at the last look"
@@ -376,7 +382,7 @@ class Post:
         return self.takes
 
 
-FAILING = Failing("contoso", "bank-out", "bank.example", "encrypted", 0.0, 0.0, 5, "certificate-expired")
+FAILING = FailingPartner("contoso", "bank-out", "bank.example", "encrypted", 0.0, 0.0, 5, "certificate-expired")
 
 
 def with_flow(played, facts, trouble=None):
@@ -387,10 +393,10 @@ def with_flow(played, facts, trouble=None):
     def directory():
         return parts._snapshots.current.directory
 
-    played.keeper = AlarmKeeper(
+    played.certificates = AlarmMonitor(
         played.settings,
         parts._resources,
-        parts.keeper,
+        parts.certificates,
         played.world,
         directory,
         mail=OwnerMail(played.store, played.offered.extend, HOST, directory, lambda _: 3600.0),
@@ -399,7 +405,7 @@ def with_flow(played, facts, trouble=None):
         post=post,
         clock=lambda: played.now,
     )
-    played.keeper.tick()
+    played.certificates.tick()
     return post
 
 

@@ -7,7 +7,7 @@ import pytest
 SCRIPT = """
 import logging, sys
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.node.auxiliary import run_beside
+from gatepost.node.auxiliary import run_auxiliary
 from gatepost.store.interface import StoreFailure
 
 logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout)
@@ -15,7 +15,7 @@ logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout)
 def make():
     raise {"store": StoreFailure, "certificate": CertificateFileError, "system": OSError}[sys.argv[1]]("it is broken")
 
-print("status", run_beside(make, 0, drain=1.0, what="small things"), flush=True)
+print("status", run_auxiliary(make, 0, drain=1.0, what="small things"), flush=True)
 """
 
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient
-from gatepost.node.certificate_manager import CertificateKeeper
+from gatepost.node.certificate_manager import CertificateManager
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Purpose, State, entry_id
 from gatepost.pki.certificates.inventory import entry_from
@@ -29,11 +29,11 @@ def kept(home, scene):
 
     async def run():
         store, resolver = ConfigStore(home.data / "config.db"), configured_resolver(settings.dns)
-        keeper = CertificateKeeper(settings, store, HttpClient(resolver), resolver)
+        certificates = CertificateManager(settings, store, HttpClient(resolver), resolver)
         try:
-            scene(keeper)
+            scene(certificates)
         finally:
-            keeper.close()
+            certificates.close()
             await resolver.close()
             store.close()
 
@@ -44,10 +44,10 @@ def held(home):
     return ServerIdentity(home.chain.read_bytes(), home.key.read_bytes())
 
 
-def add(keeper, identity, **fields):
+def add(certificates, identity, **fields):
     now = time.time()
     entry = replace(entry_from(identity, now=now), state=State.CURRENT, current_from=now, **fields)
-    keeper.inventory.add(entry, identity, author="ann")
+    certificates.inventory.add(entry, identity, author="ann")
     return entry
 
 
@@ -62,72 +62,72 @@ def weak():
 
 
 def test_a_renewal_is_presented_once_it_is_recorded(home):
-    def scene(keeper):
-        keeper._look()
-        first, before = held(home), keeper.tls
+    def scene(certificates):
+        certificates._look()
+        first, before = held(home), certificates.tls
         home.issue()
-        assert keeper.present()
-        assert (keeper.presented, keeper.tls) == ((first,), before)
-        keeper._look()
-        assert keeper.present()
-        assert keeper.presented == (held(home),)
-        assert keeper.tls is not before
+        assert certificates.present()
+        assert (certificates.presented, certificates.tls) == ((first,), before)
+        certificates._look()
+        assert certificates.present()
+        assert certificates.presented == (held(home),)
+        assert certificates.tls is not before
 
     kept(home, scene)
 
 
 def test_half_a_renewal_hinders_no_other_change(home):
-    def scene(keeper):
-        keeper._look()
+    def scene(certificates):
+        certificates._look()
         first, other = held(home), ServerIdentity(*OTHERS.issue(["other.example"]))
         home.key.write_bytes(other.key_pem)
-        add(keeper, other)
-        assert keeper.present()
-        assert set(keeper.presented) == {first, other}
+        add(certificates, other)
+        assert certificates.present()
+        assert set(certificates.presented) == {first, other}
 
     kept(home, scene)
 
 
 def test_sighup_takes_files_as_they_are_or_leaves_all_as_it_was(home, caplog):
-    def scene(keeper):
-        keeper._look()
+    def scene(certificates):
+        certificates._look()
         first = held(home)
         home.issue("another.example")
-        keeper._look()
-        assert keeper.present()
-        assert keeper.presented == (first,)
-        assert keeper.reload()
-        assert keeper.presented == (second := (held(home)),)
-        keeper._look()
-        assert str(keeper.inventory.find(entry_id(read_identity(second).leaf)).state) == "current"
+        certificates._look()
+        assert certificates.present()
+        assert certificates.presented == (first,)
+        assert certificates.reload()
+        assert certificates.presented == (second := (held(home)),)
+        certificates._look()
+        assert str(certificates.inventory.find(entry_id(read_identity(second).leaf)).state) == "current"
         home.key.write_bytes(first.key_pem)
-        assert not keeper.reload()
-        assert keeper.present()
-        assert keeper.presented == (second,)
+        assert not certificates.reload()
+        assert certificates.present()
+        assert certificates.presented == (second,)
 
     kept(home, scene)
     assert "certificates are kept as they were" in caplog.text
 
 
 def test_one_that_tls_refuses_does_not_stop_the_others(home, caplog):
-    def scene(keeper):
-        add(keeper, weak())
+    def scene(certificates):
+        add(certificates, weak())
         other = ServerIdentity(*OTHERS.issue(["other.example"]))
-        add(keeper, other)
-        before = keeper.tls
-        assert keeper.present()
-        assert keeper.tls is not before
+        add(certificates, other)
+        before = certificates.tls
+        assert certificates.present()
+        assert certificates.tls is not before
         assert "a current certificate is not presented: " in caplog.text
 
     kept(home, scene)
 
 
 def test_client_identities_are_no_business_of_listeners(home):
-    def scene(keeper):
+    def scene(certificates):
         client = ServerIdentity(*OTHERS.issue(["gate.contoso.example"]))
-        add(keeper, client, purpose=Purpose.CLIENT, organization="contoso", label="to-bank")
-        assert keeper.present()
-        assert keeper.presented == (held(home),)
-        assert keeper.clients.find("contoso", "to-bank", time.time()) == client
+        add(certificates, client, purpose=Purpose.CLIENT, organization="contoso", label="to-bank")
+        assert certificates.present()
+        assert certificates.presented == (held(home),)
+        assert certificates.clients.find("contoso", "to-bank", time.time()) == client
 
     kept(home, scene)

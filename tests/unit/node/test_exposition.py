@@ -4,7 +4,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as classic
 
 from gatepost.events.metrics.catalogue import ATTEMPT, CATALOGUE, RECIPIENTS
-from gatepost.node.exposition import FRESH, Known, exposed
+from gatepost.node.exposition import FRESH, MetricSources, exposed
 from gatepost.store.depth import Depth
 from gatepost.store.figures import WorkerFigures
 
@@ -35,7 +35,7 @@ def samples(known, accept=""):
 
 def test_sums_over_workers_and_what_those_that_live_do_now():
     gone = worker(2, at=NOW - FRESH)
-    found = samples(Known(NOW, [worker(0), worker(1), gone], Depth(1, 2, 3, NOW - 60, "o/d")))
+    found = samples(MetricSources(NOW, [worker(0), worker(1), gone], Depth(1, 2, 3, NOW - 60, "o/d")))
     assert found["gatepost_recipients_total", "incoming", "send"] == 6
     assert found["gatepost_connections", "inbound"] == 6
     assert (found["gatepost_attempt_seconds_count",], found["gatepost_attempt_seconds_sum",]) == (9, 15)
@@ -49,15 +49,15 @@ def test_sums_over_workers_and_what_those_that_live_do_now():
 
 
 def test_every_metric_is_there_from_the_first_moment():
-    body, kind = exposed(Known(NOW), "")
+    body, kind = exposed(MetricSources(NOW), "")
     assert kind == "text/plain; version=0.0.4; charset=utf-8"
     for one in CATALOGUE:
         assert f"# HELP {one.name} {one.help}\n# TYPE {one.name} " in body.decode()
-    assert samples(Known(NOW))["gatepost_trace_rows_dropped_total",] == 0
+    assert samples(MetricSources(NOW))["gatepost_trace_rows_dropped_total",] == 0
 
 
 def test_openmetrics_for_who_asks_for_it():
-    known = Known(NOW, [worker(0)], build=("1", "3", "4"))
+    known = MetricSources(NOW, [worker(0)], build=("1", "3", "4"))
     body, kind = exposed(known, "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
     assert kind.startswith("application/openmetrics-text; version=1.0.0")
     assert body.endswith(b"# EOF\n")
@@ -71,6 +71,6 @@ def test_series_of_another_version_are_left_out_and_no_label_breaks_the_format()
         histograms=[([ATTEMPT.name], [1, 2], 1.0), ([ATTEMPT.name, "x"], COUNTS, 1.0)],
         gauges=[(["gatepost_connections"], 1.0)],
     )
-    found = samples(Known(NOW, [odd]))
+    found = samples(MetricSources(NOW, [odd]))
     assert [key for key in found if key[0] == RECIPIENTS.name] == [(RECIPIENTS.name, "\\", 'a\n"')]
     assert not any(key[0] == "gatepost_connections" for key in found)

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.events.delivery_problems import Failing, Hardships
+from gatepost.events.delivery_problems import DeliveryProblems, FailingPartner
 from gatepost.events.metrics.counts import Counts
 from gatepost.node.figures import Figures
 from gatepost.store.figures import WorkerFigures, read_figures, write_figures
 
-FAILING = Failing("o", "n", "d", "encrypted", 1.0, 2.0, 3, "certificate-expired")
+FAILING = FailingPartner("o", "n", "d", "encrypted", 1.0, 2.0, 3, "certificate-expired")
 SERIES = ("gatepost_attempt_seconds",)
 BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
@@ -69,32 +69,32 @@ def test_buckets_of_another_version_are_left_behind(tmp_path, clock):
 
 def test_where_nobody_reads_metrics_the_file_tells_of_trouble_alone(tmp_path, clock):
     figures = Figures(tmp_path, 0, served=False, clock=clock)
-    hardships = Hardships((FAILING,))
-    figures.watch(hardships)
+    problems = DeliveryProblems((FAILING,))
+    figures.watch(problems)
     figures.look()
     figures.last()
     assert list(tmp_path.iterdir()) == []
-    hardships.changed = True
+    problems.changed = True
     figures.look()
     assert read_figures(tmp_path, 0).failing == (FAILING,)
-    hardships.changed = True
+    problems.changed = True
     clock.now += 1
     figures.look()
-    assert hardships.changed, "seldom is enough"
+    assert problems.changed, "seldom is enough"
     figures.last()
-    assert not hardships.changed
+    assert not problems.changed
 
 
 def test_a_full_disk_is_told_now_and_then_and_tried_again(tmp_path, clock, caplog):
     (tmp_path / "workers").write_text("in the way")
     figures = Figures(tmp_path / "workers", 0, served=True, clock=clock)
-    hardships = Hardships((FAILING,))
-    figures.watch(hardships)
+    problems = DeliveryProblems((FAILING,))
+    figures.watch(problems)
     for _ in range(5):
         clock.now += 10
         figures.look()
     assert caplog.text.count("cannot be written") == 1
-    assert hardships.changed
+    assert problems.changed
     (tmp_path / "workers").unlink()
     clock.now += 10
     figures.look()

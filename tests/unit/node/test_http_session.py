@@ -9,7 +9,7 @@ import pytest
 
 from gatepost.net import memory
 from gatepost.net.stream import LossKind
-from gatepost.node.http_session import Answer, HttpSession
+from gatepost.node.http_session import HttpSession, Response
 
 REQUEST = b"GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
@@ -31,7 +31,7 @@ async def talk(request, *, seconds=10.0, chunk=65536):
 
     def respond(event, name):
         asked.append((event.target, name))
-        return Answer(HTTPStatus.OK, b"body", "text/x", (("X-Field", "1"),))
+        return Response(HTTPStatus.OK, b"body", "text/x", (("X-Field", "1"),))
 
     near, far = memory.pair(chunk=chunk)
     client = Client()

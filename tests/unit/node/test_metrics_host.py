@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory, Standing, encoded
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.store.changes import ConfigStore
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
 from gatepost.store.schema import QUEUE_FILE
@@ -30,7 +30,7 @@ def serve(run, home):
     home.settings(metrics={})
     config = ConfigStore(home.data / "config.db")
     standing = Alarm(Kind.QUEUE_AGE, Severity.ERROR, "", "t", "d", "f")
-    config.apply({}, author="test", content={ALARMS_CONTENT: encoded(Memory((Standing(standing, 1.0),)))})
+    config.apply({}, author="test", content={ALARMS_CONTENT: encoded(Memory((AlarmStatus(standing, 1.0),)))})
     config.close()
     script = run(SCRIPT, home.file)
     return script, int(script.expect("port").split()[1])
@@ -62,7 +62,7 @@ def test_the_life_of_the_process(serve, home):
         time.sleep(0.2)
     config = ConfigStore(home.data / "config.db")
     down = Alarm(Kind.NAMESERVERS_DOWN, Severity.CRITICAL, "", "t", "d", "f")
-    config.apply({}, author="test", content={ALARMS_CONTENT: encoded(Memory((Standing(down, 1.0),)))})
+    config.apply({}, author="test", content={ALARMS_CONTENT: encoded(Memory((AlarmStatus(down, 1.0),)))})
     config.close()
     while ask(port, "/readyz")[1] != "no nameserver answers\n":
         assert time.monotonic() < deadline

@@ -15,13 +15,13 @@ from gatepost.net.stream import Endpoint, LossKind
 from gatepost.node.http_session import MAX_REQUEST
 from gatepost.node.policy_session import PolicySession, ReportsHere, answer
 from gatepost.node.public_page import Page, cached
-from gatepost.protocols.mtasts.policy import Mode
+from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import CONTENT_TYPE, PATH, publish
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.received import MAX_PACKED
 
 HOST = "mta-sts.a.example"
-POLICY = publish("a.example", Mode.ENFORCE, ["mx.a.example"], 86400).body
+POLICY = publish("a.example", StsMode.ENFORCE, ["mx.a.example"], 86400).body
 TABLE = cached("text/html", b"<p>", modified=1_700_000_000.9, seconds=60)
 SITES = {HOST: {PATH: Page(CONTENT_TYPE, POLICY)}, "mx.a.example": {"/certificates": TABLE}}
 GET = f"GET {PATH} HTTP/1.1\r\n".encode()

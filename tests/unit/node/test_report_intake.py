@@ -36,18 +36,20 @@ def test_mailboxes_that_are_marked_are_looked_into_one_at_a_time():
     intake = Slow()
 
     async def run():
-        keeper = ReportIntake(intake, lambda: Directory(parse(RESOURCES)), lambda address: Path("/mail") / address)
-        keeper.tick()
+        certificates = ReportIntake(
+            intake, lambda: Directory(parse(RESOURCES)), lambda address: Path("/mail") / address
+        )
+        certificates.tick()
         while not intake.calls:  # noqa: ASYNC110 - a thread, which knows no event of the loop
             await asyncio.sleep(0.01)
-        keeper.tick()  # the first is not done
+        certificates.tick()  # the first is not done
         await asyncio.sleep(0.05)
         assert len(intake.calls) == 1
         intake.free.set()
-        while not keeper._running.done():  # noqa: ASYNC110 - as above
+        while not certificates._running.done():  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
-        keeper.tick()
-        await keeper._running
+        certificates.tick()
+        await certificates._running
 
     asyncio.run(run())
     domains = {"contoso.example", "contoso.test", "fabrikam.example"}

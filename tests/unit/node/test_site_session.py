@@ -11,7 +11,7 @@ from gatepost.net.engine import client_context, server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.node.site_session import MAX_BODY, SiteSession
 from gatepost.pki.certificates.authority import Authority
-from gatepost.pki.site.records import Grant, JoinRefused, Refusal
+from gatepost.pki.site.records import JoinRefused, NodeGrant, SiteRefusal
 from gatepost.protocols.tls.profile import PROFILES
 
 HOST = "mx1.a.example"
@@ -29,7 +29,7 @@ class Desk:
 
     def answer(self, what, body, source, chain, now):
         self.asked.append((what, body, source, len(chain), now))
-        if isinstance(self.given, Refusal):
+        if isinstance(self.given, SiteRefusal):
             raise JoinRefused(self.given, "a secret reason")
         return self.given
 
@@ -51,11 +51,11 @@ class Client:
         self.loss.set_result(loss)
 
 
-async def talk(desk, *request, identity=None, chunk=65536):
+async def talk(enrollment, *request, identity=None, chunk=65536):
     near, far = memory.pair(chunk=chunk)
     client = Client(near, request)
     near.attach(client)
-    SiteSession(far, desk, lambda: 1_800_000_000.0).begin(SERVER)
+    SiteSession(far, enrollment, lambda: 1_800_000_000.0).begin(SERVER)
     near.start_tls(client_context(PROFILES["modern"], identity=identity))
     await asyncio.wait_for(client.loss, 10)
     return client.data
@@ -69,22 +69,22 @@ def post(path=b"/join", body=b"{}", **fields):
 @pytest.mark.parametrize("chunk", [1, 65536])
 @pytest.mark.parametrize("what", ["join", "renew"])
 def test_a_certificate_is_given(what, chunk):
-    desk = Desk(Grant("a-site", b"CERT", b"ROOTS"))
-    data = asyncio.run(talk(desk, post(f"/{what}".encode()), identity=NODE, chunk=chunk))
+    enrollment = Desk(NodeGrant("a-site", b"CERT", b"ROOTS"))
+    data = asyncio.run(talk(enrollment, post(f"/{what}".encode()), identity=NODE, chunk=chunk))
     head, _, body = data.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"Content-Type: application/json" in head
     assert body == b'{"site":"a-site","certificate":"CERT","roots":"ROOTS"}'
-    assert desk.asked == [(what, b"{}", "192.0.2.1", 1, 1_800_000_000.0)]
+    assert enrollment.asked == [(what, b"{}", "192.0.2.1", 1, 1_800_000_000.0)]
 
 
 def test_who_presents_no_certificate_has_no_chain():
-    desk = Desk(Grant("a-site", b"CERT", b"ROOTS"))
-    asyncio.run(talk(desk, post()))
-    assert desk.asked[0][3] == 0
+    enrollment = Desk(NodeGrant("a-site", b"CERT", b"ROOTS"))
+    asyncio.run(talk(enrollment, post()))
+    assert enrollment.asked[0][3] == 0
 
 
-@pytest.mark.parametrize("reason", Refusal)
+@pytest.mark.parametrize("reason", SiteRefusal)
 def test_a_refusal_is_one_word(reason):
     data = asyncio.run(talk(Desk(reason), post()))
     assert f"\r\nGatepost-Refusal: {reason}\r\n".lower() in data.decode().lower()
@@ -107,20 +107,20 @@ REQUESTS = {
 
 @pytest.mark.parametrize(("request_", "status"), REQUESTS.values(), ids=REQUESTS)
 def test_what_is_no_request_for_a_certificate(request_, status):
-    desk = Desk(Grant("a-site", b"CERT", b"ROOTS"))
-    data = asyncio.run(talk(desk, request_))
+    enrollment = Desk(NodeGrant("a-site", b"CERT", b"ROOTS"))
+    data = asyncio.run(talk(enrollment, request_))
     assert data.startswith(b"HTTP/1.1 " + status)
-    assert desk.asked == []
+    assert enrollment.asked == []
 
 
 def test_a_body_may_come_in_chunks():
-    desk = Desk(Grant("a-site", b"CERT", b"ROOTS"))
+    enrollment = Desk(NodeGrant("a-site", b"CERT", b"ROOTS"))
     head = b"POST /join HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    asyncio.run(talk(desk, head, b"1\r\n{\r\n", b"1\r\n}\r\n0\r\n\r\n"))
-    assert desk.asked[0][:2] == ("join", b"{}")
+    asyncio.run(talk(enrollment, head, b"1\r\n{\r\n", b"1\r\n}\r\n0\r\n\r\n"))
+    assert enrollment.asked[0][:2] == ("join", b"{}")
 
 
 def test_what_follows_is_not_read():
-    desk = Desk(Grant("a-site", b"CERT", b"ROOTS"))
-    asyncio.run(talk(desk, post() + post()))
-    assert len(desk.asked) == 1
+    enrollment = Desk(NodeGrant("a-site", b"CERT", b"ROOTS"))
+    asyncio.run(talk(enrollment, post() + post()))
+    assert len(enrollment.asked) == 1

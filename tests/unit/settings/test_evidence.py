@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from gatepost.events.evidence.entry import Addresses, MessageIds, Privacy
+from gatepost.events.evidence.entry import AddressPrivacy, MessageIds, Privacy
 from gatepost.settings.evidence import Evidence
 
 
@@ -11,12 +11,12 @@ def test_it_is_kept_unless_said_otherwise_and_sparing_with_data_of_persons():
     usual = Evidence()
     assert usual.enabled
     assert usual.keep == 400 * 86400
-    assert usual.privacy() == Privacy(Addresses.DOMAIN, MessageIds.FULL)
+    assert usual.privacy() == Privacy(AddressPrivacy.DOMAIN, MessageIds.FULL)
 
 
 def test_how_much_is_kept_of_persons_can_be_chosen():
     chosen = Evidence(addresses="hash", message_ids="hash", keep="3650d")
-    assert chosen.privacy() == Privacy(Addresses.HASH, MessageIds.HASH)
+    assert chosen.privacy() == Privacy(AddressPrivacy.HASH, MessageIds.HASH)
     assert chosen.keep == 3650 * 86400
 
 

@@ -7,9 +7,9 @@ import apsw
 import pytest
 
 from gatepost.policy.decisions.destination_history import (
+    DestinationHistory,
     DestinationName,
-    Remembered,
-    Session,
+    SeenSession,
     accept,
     best,
     seen,
@@ -26,7 +26,7 @@ NOW = 1_700_000_000.0
 
 
 def session(achieved=AUTH, at=NOW, host="mx1"):
-    return Session(host, achieved, at, "TLSv1.3" if achieved.tls else "")
+    return SeenSession(host, achieved, at, "TLSv1.3" if achieved.tls else "")
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ def written(path, name=PARTNER, count=1):
 
 
 def test_it_begins_empty(file):
-    assert file.find(PARTNER) == Remembered()
+    assert file.find(PARTNER) == DestinationHistory()
     assert file.listed() == []
     file.forget(PARTNER)
 
 
 def test_what_was_written_reads_back_the_same(file, path):
     file.write({PARTNER: [(session(), False), (session(CLEAR, NOW + 86400, "mx2"), True)]})
-    wanted = warned(seen(seen(Remembered(), session()), session(CLEAR, NOW + 86400, "mx2")), NOW + 86400)
+    wanted = warned(seen(seen(DestinationHistory(), session()), session(CLEAR, NOW + 86400, "mx2")), NOW + 86400)
     assert file.find(PARTNER) == wanted
     accepted = file.change(PARTNER, lambda before: accept(before, at=NOW, by="ann"))
     assert accepted.hosts["mx2"].accepted.by == "ann"
@@ -81,7 +81,7 @@ def test_what_was_written_reads_back_the_same(file, path):
 def test_one_destination_is_forgotten_and_others_stay(file):
     file.write({PARTNER: [(session(), False)], OTHER: [(session(), False)]})
     file.forget(PARTNER)
-    assert file.find(PARTNER) == Remembered()
+    assert file.find(PARTNER) == DestinationHistory()
     assert [name for name, _ in file.listed()] == [OTHER]
 
 
@@ -170,7 +170,7 @@ def test_what_is_no_memory_is_refused_and_left_alone(path, spoil):
 def test_a_failure_in_a_change_changes_nothing(file):
     file.write({PARTNER: [(session(), False)]})
     with pytest.raises(KeyError):
-        file.change(PARTNER, lambda before: Remembered({"mx2": before.hosts["mx9"]}))
+        file.change(PARTNER, lambda before: DestinationHistory({"mx2": before.hosts["mx9"]}))
     assert list(file.find(PARTNER).hosts) == ["mx1"]
 
 
@@ -185,7 +185,7 @@ def test_a_document_that_is_none_is_a_failure_not_an_empty_memory(file, path):
 
 
 def test_a_session_is_known_at_once_and_on_disk_soon(store, path):
-    assert store.find(PARTNER) == Remembered()
+    assert store.find(PARTNER) == DestinationHistory()
     store.note(PARTNER, session())
     assert best(store.find(PARTNER), NOW).achieved == AUTH
     store.note(PARTNER, session(CLEAR, NOW + 1), told=True)
@@ -259,7 +259,7 @@ def test_a_file_that_another_process_keeps_for_itself_holds_up_nobody(path, monk
     with pytest.raises(StoreFailure, match="tried again"):
         store.find(PARTNER)
     other.close()
-    assert found_at_last(store) == Remembered()
+    assert found_at_last(store) == DestinationHistory()
     store.close()
 
 
@@ -303,7 +303,7 @@ def test_a_change_that_changes_nothing_writes_nothing(file):
     file.write({PARTNER: [(session(), False)]})
     before = file.find(PARTNER)
     assert file.change(PARTNER, lambda one: one) == before
-    assert file.change(OTHER, lambda one: one) == Remembered()
+    assert file.change(OTHER, lambda one: one) == DestinationHistory()
     assert [name for name, _ in file.listed()] == [PARTNER]
 
 

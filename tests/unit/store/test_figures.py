@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.events.delivery_problems import Dropped, Failing
+from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner
 from gatepost.store.figures import WorkerFigures, read_all, read_figures, write_figures
 
 FIGURES = WorkerFigures(
@@ -14,8 +14,8 @@ FIGURES = WorkerFigures(
     [(["a", "x"], 2)],
     [(["h"], [1, 2], 0.5)],
     [(["g"], 1.5)],
-    (Failing("o", "n", "d", "encrypted", 1.0, 2.0, 3, "certificate-expired"),),
-    (Dropped("o", "n", "d", "was", "now", 1.0),),
+    (FailingPartner("o", "n", "d", "encrypted", 1.0, 2.0, 3, "certificate-expired"),),
+    (DowngradedDestination("o", "n", "d", "was", "now", 1.0),),
 )
 
 

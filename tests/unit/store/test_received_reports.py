@@ -7,7 +7,7 @@ import pytest
 
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.store.interface import StoreFailure
-from gatepost.store.received_reports import RECEIVED_FILE, Kept, forget_reports, keep_report, read_reports
+from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, forget_reports, keep_report, read_reports
 
 DAY = 86_400.0
 FAILED = ReceivedFailure("certificate-expired", 3, "192.0.2.1", "mx1.contoso.example", "", "192.0.2.9", "x", "y")
@@ -16,7 +16,9 @@ FAILED = ReceivedFailure("certificate-expired", 3, "192.0.2.1", "mx1.contoso.exa
 def kept(name="1", organization="Google Inc.", begin=DAY, policies=None):
     policies = (ReceivedPolicy("sts", "contoso.example", 10, 3, ("mode: enforce",), ("*.contoso.example",), (FAILED,)),
                 ReceivedPolicy("tlsa", "contoso.example", 5, 0)) if policies is None else policies  # fmt: skip
-    return Kept(2.5, "mail x", ReceivedReport(organization, "a@b.example", name, begin, begin + DAY - 1, policies, 2))
+    return StoredReport(
+        2.5, "mail x", ReceivedReport(organization, "a@b.example", name, begin, begin + DAY - 1, policies, 2)
+    )
 
 
 def test_what_is_kept_comes_back_once(tmp_path):

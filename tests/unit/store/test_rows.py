@@ -8,8 +8,8 @@ import pytest
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return
 from gatepost.store.interface import AdminNotice, DestinationWork, Settlement
 from gatepost.store.rows import (
+    CommitPlan,
     LeaseRequest,
-    Plan,
     big_size,
     body,
     deferred_row,
@@ -39,7 +39,7 @@ def delivery(number=8, *, message=7, **fields):
 
 def execute(queue, **fields):
     """Carry out a plan of these rows; what is to be unlinked."""
-    plan = Plan()
+    plan = CommitPlan()
     for name, value in fields.items():
         setattr(plan, name, value)
     with queue:

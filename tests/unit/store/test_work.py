@@ -8,8 +8,8 @@ import pytest
 
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.store.interface import MessageUnstorable, Settlement, StoreBusy, StoreFailure
-from gatepost.store.rows import LeaseRequest, Plan
-from gatepost.store.work import Acceptance, Barrier, BringForward, Lease, Outcome, Work, accept_rows
+from gatepost.store.rows import CommitPlan, LeaseRequest
+from gatepost.store.work import AcceptanceWork, Barrier, BringForward, LeaseWork, SettlementWork, Work, accept_rows
 
 LONE = "\ud800"  # half of a character: no column holds it
 
@@ -42,7 +42,7 @@ class Body:
 
 
 def test_a_piece_that_does_nothing():
-    work, plan = Work(), Plan()
+    work, plan = Work(), CommitPlan()
     work.collect(plan)
     work.finish()
     assert (work.weight, work.patient, work.urgent, work.failure) == (0, True, True, None)
@@ -64,14 +64,14 @@ def test_what_no_column_can_hold_is_refused_alone_and_early(deliveries, text):
     with pytest.raises(MessageUnstorable, match=text):
         accept_rows(message(), deliveries)
     with pytest.raises(MessageUnstorable):
-        Acceptance(message(), deliveries, Body(), print)
+        AcceptanceWork(message(), deliveries, Body(), print)
     with pytest.raises(MessageUnstorable):
-        Outcome(Settlement(delivery(), [], notices=[(message(), deliveries, b"")]), print)
+        SettlementWork(Settlement(delivery(), [], notices=[(message(), deliveries, b"")]), print)
 
 
 def test_a_message_that_no_column_can_hold():
     with pytest.raises(MessageUnstorable, match="message 7: "):
-        Acceptance(message(subject=LONE), [delivery()], Body(), print)
+        AcceptanceWork(message(subject=LONE), [delivery()], Body(), print)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_a_message_that_no_column_can_hold():
 )
 @pytest.mark.parametrize("failure", [None, StoreBusy("later")])
 def test_an_acceptance(body, big, bodies, weight, kept, failure):
-    told, one, plan = [], delivery(), Plan()
+    told, one, plan = [], delivery(), CommitPlan()
     body.said.clear()
-    work = Acceptance(one.message, [one], body, told.append)
+    work = AcceptanceWork(one.message, [one], body, told.append)
     work.collect(plan)
     work.failure = failure
     work.finish()
@@ -99,8 +99,8 @@ def test_an_acceptance(body, big, bodies, weight, kept, failure):
 
 
 def test_a_settlement_that_ends_a_delivery():
-    plan, offered = Plan(), []
-    work = Outcome(Settlement(delivery(), []), offered.append)
+    plan, offered = CommitPlan(), []
+    work = SettlementWork(Settlement(delivery(), []), offered.append)
     work.collect(plan)
     work.finish()
     assert (plan.finished, plan.deferred, offered) == ([(7, 8)], [], [])
@@ -108,11 +108,11 @@ def test_a_settlement_that_ends_a_delivery():
 
 
 def test_a_settlement_that_defers_and_tells_the_sender():
-    plan, offered = Plan(), []
+    plan, offered = CommitPlan(), []
     about = Message(20, "contoso", 2.0, "")
     notice = delivery(id=21, message=about)
     settlement = Settlement(delivery(), [Recipient("x@y.example")], 5.0, "451 later", [(about, [notice], b"notice")])
-    work = Outcome(settlement, offered.append)
+    work = SettlementWork(settlement, offered.append)
     work.collect(plan)
     assert (plan.finished, [row[0] for row in plan.deferred]) == ([], [5.0])
     assert ([row[0] for row in plan.messages], plan.bodies) == ([20], [(20, b"notice")])
@@ -127,7 +127,9 @@ def test_a_settlement_that_defers_and_tells_the_sender():
 @pytest.mark.parametrize(("failure", "said"), [(StoreBusy("busy"), True), (StoreFailure("gone"), False)])
 def test_a_settlement_that_was_not_written_offers_nothing(failure, said, caplog):
     offered, about = [], Message(20, "contoso", 2.0, "")
-    work = Outcome(Settlement(delivery(), [], notices=[(about, [delivery(message=about)], b"x")]), offered.append)
+    work = SettlementWork(
+        Settlement(delivery(), [], notices=[(about, [delivery(message=about)], b"x")]), offered.append
+    )
     work.failure = failure
     work.finish()
     assert offered == []
@@ -137,7 +139,7 @@ def test_a_settlement_that_was_not_written_offers_nothing(failure, said, caplog)
 @pytest.mark.parametrize("fields", [{"last_error": LONE}, {"remaining": [Recipient(LONE)]}])
 def test_a_settlement_that_no_column_can_hold(fields):
     with pytest.raises(MessageUnstorable, match="delivery 8: "):
-        Outcome(Settlement(delivery(), **{"remaining": [Recipient("x@y.example")], **fields}), print)
+        SettlementWork(Settlement(delivery(), **{"remaining": [Recipient("x@y.example")], **fields}), print)
 
 
 def answered(make, failure, *, done=False):
@@ -148,7 +150,7 @@ def answered(make, failure, *, done=False):
         if done:
             future.cancel()
         work = make(future)
-        plan = Plan()
+        plan = CommitPlan()
         work.collect(plan)
         work.failure = failure
         work.finish()
@@ -163,14 +165,14 @@ def answered(make, failure, *, done=False):
 def test_a_lease():
     request = LeaseRequest("contoso/partner.example", 5, 1.0)
     request.granted = [delivery()]
-    plan, granted = answered(lambda future: Lease(request, future), None)
+    plan, granted = answered(lambda future: LeaseWork(request, future), None)
     assert plan.leases == [request]
     assert granted is request.granted
-    assert answered(lambda future: Lease(request, future), StoreBusy("busy"))[1] == []
+    assert answered(lambda future: LeaseWork(request, future), StoreBusy("busy"))[1] == []
     gone = StoreFailure("gone")
-    assert answered(lambda future: Lease(request, future), gone)[1] is gone
-    assert isinstance(answered(lambda future: Lease(request, future), gone, done=True)[1], asyncio.CancelledError)
-    assert not Lease.patient
+    assert answered(lambda future: LeaseWork(request, future), gone)[1] is gone
+    assert isinstance(answered(lambda future: LeaseWork(request, future), gone, done=True)[1], asyncio.CancelledError)
+    assert not LeaseWork.patient
 
 
 def test_a_barrier():
@@ -181,7 +183,7 @@ def test_a_barrier():
 
 
 def test_deliveries_are_brought_forward():
-    plan, work = Plan(), BringForward(30.0)
+    plan, work = CommitPlan(), BringForward(30.0)
     work.collect(plan)
     work.finish()
     assert plan.latest == 30.0

@@ -32,7 +32,7 @@ _TRIES: Final = (10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)  # seconds until the ne
 _POST_LIFE: Final = _DAY
 
 
-class Event(StrEnum):
+class AlarmEvent(StrEnum):
     """What became of an alarm."""
 
     RAISED = "raised"
@@ -44,12 +44,12 @@ class Event(StrEnum):
 class News:
     """One line for the log."""
 
-    event: Event
+    event: AlarmEvent
     alarm: Alarm
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AlarmStatus:
     """An alarm that is not over. told: when the log said so last. mailed: when mail did, 0.0 if never."""
 
     alarm: Alarm
@@ -79,7 +79,7 @@ class Memory:
     not take yet, the oldest first.
     """
 
-    standing: tuple[Standing, ...] = ()
+    standing: tuple[AlarmStatus, ...] = ()
     cleared: tuple[Alarm, ...] = ()
     troubles: dict[str, Trouble] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict)
@@ -118,7 +118,7 @@ def advance(
     """
     before = {one.alarm.key: one for one in memory.standing}
     news: list[News] = []
-    standing: dict[str, Standing] = {}
+    standing: dict[str, AlarmStatus] = {}
     for alarm in list(found)[:_KEPT]:
         standing[alarm.key], event = _continued(before.get(alarm.key), alarm, now)
         if event is not None:
@@ -126,7 +126,7 @@ def advance(
     gone = [one for key, one in before.items() if key not in standing]
     standing |= {one.alarm.key: one for one in gone if undecided(one.alarm)}
     over = [one for one in gone if one.alarm.key not in standing]
-    news += [News(Event.CLEARED, one.alarm) for one in over]
+    news += [News(AlarmEvent.CLEARED, one.alarm) for one in over]
     lately = {key: at for key, at in memory.lately.items() if now < at + _DAY}
     lately |= {one.alarm.key: one.mailed for one in over if one.mailed and one.alarm.severity is Severity.CRITICAL}
     cleared = (*memory.cleared, *(one.alarm for one in over if one.mailed))[-_KEPT:]
@@ -135,15 +135,15 @@ def advance(
     return replace(memory, standing=tuple(standing.values()), cleared=cleared, lately=lately), tuple(news)
 
 
-def _continued(before: Standing | None, alarm: Alarm, now: float) -> tuple[Standing, Event | None]:
+def _continued(before: AlarmStatus | None, alarm: Alarm, now: float) -> tuple[AlarmStatus, AlarmEvent | None]:
     if before is None:
-        return Standing(replace(alarm, since=now), now), Event.RAISED
+        return AlarmStatus(replace(alarm, since=now), now), AlarmEvent.RAISED
     alarm = replace(alarm, since=before.alarm.since)
     said = before.alarm
     if (alarm.severity, alarm.step, alarm.lines) != (said.severity, said.step, said.lines):
-        return Standing(alarm, now), Event.RAISED  # a threshold was passed, or another thing is to be done
+        return AlarmStatus(alarm, now), AlarmEvent.RAISED  # a threshold was passed, or another thing is to be done
     if now >= before.told + _pause(alarm):
-        return Standing(alarm, now, before.mailed), Event.REPEATED
+        return AlarmStatus(alarm, now, before.mailed), AlarmEvent.REPEATED
     return replace(before, alarm=alarm), None
 
 

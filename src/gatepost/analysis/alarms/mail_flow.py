@@ -15,7 +15,7 @@ from gatepost.protocols.message.header_text import shown_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gatepost.events.delivery_problems import Dropped, Failing, Untold
+    from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice
 
 
 # Seconds without another failure: retries are an hour apart at most, as set out of the box.
@@ -49,11 +49,11 @@ class MailFacts:
     tls: by policy domain. resolver: why no nameserver answers, "" if one does.
     """
 
-    failing: tuple[Failing, ...] = ()
-    dropped: tuple[Dropped, ...] = ()
+    failing: tuple[FailingPartner, ...] = ()
+    dropped: tuple[DowngradedDestination, ...] = ()
     oldest: float | None = 0.0
     destination: str = ""
-    untold: tuple[Untold, ...] = ()
+    untold: tuple[UnsentNotice, ...] = ()
     tls: Mapping[str, Shares] | None = field(default_factory=dict)
     resolver: str = ""
 
@@ -133,7 +133,7 @@ def _resolver(facts: MailFacts) -> Iterator[Alarm]:
 
 
 def _untold(facts: MailFacts, now: float) -> Iterator[Alarm]:
-    by_organization: dict[str, dict[str, Untold]] = {}
+    by_organization: dict[str, dict[str, UnsentNotice]] = {}
     for one in sorted(facts.untold, key=lambda one: one.last):
         if now < one.last + _FORGOTTEN:
             by_organization.setdefault(one.organization, {})[one.message] = one
@@ -188,7 +188,7 @@ def _rising(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
         )
 
 
-def _latest[T: (Failing, Dropped)](found: Sequence[T]) -> list[T]:
+def _latest[T: (FailingPartner, DowngradedDestination)](found: Sequence[T]) -> list[T]:
     """One for each partner, as several workers see it: the one that saw it last."""
     latest: dict[str, T] = {}
     for one in sorted(found, key=lambda one: one.last):
@@ -196,11 +196,11 @@ def _latest[T: (Failing, Dropped)](found: Sequence[T]) -> list[T]:
     return list(latest.values())
 
 
-def _about(one: Failing | Dropped) -> str:
+def _about(one: FailingPartner | DowngradedDestination) -> str:
     return f"{one.organization}/{one.name}" if one.name == one.domain else f"{one.organization}/{one.name}/{one.domain}"
 
 
-def _named(one: Failing) -> str:
+def _named(one: FailingPartner) -> str:
     return f"the policy of {one.domain}" if one.name == one.domain else f"the connector {one.name}"
 
 

@@ -19,14 +19,14 @@ from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError, load_identity
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.policy.connectors.publication import publication
-from gatepost.protocols.mtasts.policy import Mode, covers
+from gatepost.protocols.mtasts.policy import StsMode, covers
 from gatepost.protocols.mtasts.publish import policy_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatepost.policy.connectors.records import AcceptedDomain, ClientCertificate, Organization
-    from gatepost.protocols.mtasts.publish import Publication
+    from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
 
@@ -47,11 +47,11 @@ def scope_of(organizations: Sequence[Organization], settings: Settings) -> Scope
     return Scope(tuple(names.values()), used, settings.acme.is_on)
 
 
-def _own_name(hostname: str, policies: Sequence[Publication]) -> WantedName:
+def _own_name(hostname: str, policies: Sequence[StsPublication]) -> WantedName:
     promised = [
         one.domain
         for one in policies
-        if one.policy.mode is Mode.ENFORCE and any(covers(pattern, hostname) for pattern in one.policy.mx)
+        if one.policy.mode is StsMode.ENFORCE and any(covers(pattern, hostname) for pattern in one.policy.mx)
     ]
     if promised:
         why = f"Senders that obey the MTA-STS policy of {promised[0]} do not deliver here."
@@ -59,7 +59,7 @@ def _own_name(hostname: str, policies: Sequence[Publication]) -> WantedName:
     return WantedName(hostname, "It is this server's own name, by which partners look for it.", Severity.WARNING)
 
 
-def _publications(domains: Sequence[AcceptedDomain], hostname: str) -> list[Publication]:
+def _publications(domains: Sequence[AcceptedDomain], hostname: str) -> list[StsPublication]:
     found = []
     for domain in domains:
         with suppress(ValueError):  # of resources that an older version stored; it is not served

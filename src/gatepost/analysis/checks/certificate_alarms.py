@@ -87,14 +87,14 @@ class TlsaSeen:
 class Observed:
     """What was learnt of the world. What a mapping does not hold could not be learnt.
 
-    chains: by certificate id. tlsa: by host name. staples: ids with a response to staple that holds, None if not known.
+    chains: by certificate id. tlsa: by host name. stapled: ids with a response to staple that holds, None if not known.
     renewals: why the renewal of a certificate fails, by id, None if not known. unknown: what could not be learnt and
     why, a sentence each.
     """
 
     chains: Mapping[str, ChainSeen] = field(default_factory=dict)
     tlsa: Mapping[str, TlsaSeen] = field(default_factory=dict)
-    staples: frozenset[str] | None = None
+    stapled: frozenset[str] | None = None
     renewals: Mapping[str, str] | None = None
     unknown: tuple[str, ...] = ()
 
@@ -196,7 +196,7 @@ def undecided(alarm: Alarm, entries: Mapping[str, Entry], scope: Scope, observed
             unsure = not observed.tlsa or bool(observed.unknown)  # else the host is ours no more
             return bool(_presented(entries)) and unsure and alarm.about not in observed.tlsa
         case Kind.STAPLE_MISSING:
-            return live and observed.staples is None
+            return live and observed.stapled is None
         case Kind.RENEWAL_FAILING:
             return live and observed.renewals is None
         case _:  # entries, configuration and what is remembered of endpoints say it all
@@ -223,8 +223,8 @@ def _of_certificate(
     yield from _changed(entry, entries, roots, now)
     if entry.purpose is Purpose.SERVER and not _has_next(entry, entries) and _next_is_missing(entry, scope, now):
         yield _alarm(Kind.NEXT_MISSING, Severity.WARNING, entry, texts.next_missing(entry, now))
-    wants_staple = entry.must_staple and observed.staples is not None and now > entry.since + _STAPLE_GRACE
-    if wants_staple and entry.id not in (observed.staples or ()):
+    wants_staple = entry.must_staple and observed.stapled is not None and now > entry.since + _STAPLE_GRACE
+    if wants_staple and entry.id not in (observed.stapled or ()):
         yield _alarm(Kind.STAPLE_MISSING, Severity.ERROR, entry, texts.no_staple(entry))
     if why := (observed.renewals or {}).get(entry.id, ""):
         yield _alarm(Kind.RENEWAL_FAILING, _renewal_severity(entry, now), entry, texts.renewal(entry, why, now))

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.checks.chain_answers import Asker, Question
-from gatepost.analysis.checks.chain_facts import Answer, ChainFacts, From, KeyFacts, Kind, Link, Result
+from gatepost.analysis.checks.chain_facts import ChainFacts, From, KeyFacts, Kind, Link, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import CertificateFile, ChainFileError
 from gatepost.analysis.checks.chain_path import choose_leaf, link, public_key
 from gatepost.analysis.checks.chain_report import ChainCheck
 from gatepost.analysis.checks.chain_stages import chain_findings
+from gatepost.analysis.checks.chain_urls import Question, UrlChecker
 from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly
 from gatepost.net.chain import judge
 from gatepost.net.path import MAX_PATH, climb
@@ -61,7 +61,7 @@ class ChainChecker:
         self._stores = stores
         self._private = private
         self._timeout = timeout
-        self._asker = Asker(client, timeout) if client is not None else None
+        self._asker = UrlChecker(client, timeout) if client is not None else None
 
     async def check(self, asked: ChainQuestion, *, now: float) -> ChainCheck:
         """All of it at `now`, seconds since 1970 UTC. Raises ChainFileError for a file that is no chain."""
@@ -157,7 +157,7 @@ class ChainChecker:
         asked = [replace(one.link, answers=found) for one, found in zip(questions, answers, strict=True)]
         return (*asked, *links[len(asked) :])
 
-    async def _answers(self, question: Question, end: float) -> tuple[Answer, ...]:
+    async def _answers(self, question: Question, end: float) -> tuple[UrlResult, ...]:
         one = question.link
         asks = [
             *((Kind.CRL, url) for url in one.published.crl),
@@ -165,7 +165,7 @@ class ChainChecker:
             *((Kind.ISSUER, url) for url in one.issuers),
         ]
         if self._asker is None:
-            return tuple(Answer(kind, url, Result.SKIPPED, "nothing was to be fetched") for kind, url in asks)
+            return tuple(UrlResult(kind, url, UrlStatus.SKIPPED, "nothing was to be fetched") for kind, url in asks)
         return tuple(await asyncio.gather(*(self._asker.ask(kind, url, question, end) for kind, url in asks)))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gatepost.analysis.checks.chain_file import CertificateFile
-    from gatepost.net.revocation import Published
+    from gatepost.net.revocation import RevocationUrls
     from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict
 
 
@@ -32,7 +32,7 @@ class Kind(StrEnum):
     ISSUER = "issuer"  # caIssuers of AIA (RFC 5280 section 4.2.2.1)
 
 
-class Result(StrEnum):
+class UrlStatus(StrEnum):
     """What came of asking an address."""
 
     GOOD = "good"  # and, for CRL and OCSP: not revoked
@@ -44,7 +44,7 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class UrlResult:
     """One address and what it gave. status: HTTP's, 0 if it did not answer. size: octets.
 
     seconds: until the whole answer was there. since, until: thisUpdate and nextUpdate, seconds since 1970; 0 if not
@@ -54,7 +54,7 @@ class Answer:
 
     kind: Kind
     url: str
-    result: Result
+    result: UrlStatus
     detail: str = ""
     seconds: float = 0.0
     size: int = 0
@@ -83,9 +83,9 @@ class Link:
     weak: str
     usages: frozenset[str] | None
     must_staple: bool
-    published: Published
+    published: RevocationUrls
     issuers: tuple[str, ...]
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[UrlResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

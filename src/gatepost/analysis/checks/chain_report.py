@@ -20,7 +20,7 @@ from gatepost.analysis.checks.partner_report import Mark
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.analysis.checks.chain_facts import Answer, ChainFacts, Link, Store
+    from gatepost.analysis.checks.chain_facts import ChainFacts, Link, Store, UrlResult
     from gatepost.protocols.tls.facts import CertificateFacts
 
 
@@ -218,7 +218,7 @@ def _link_record(one: Link) -> dict[str, Any]:
     }
 
 
-def _answer_record(answer: Answer) -> dict[str, Any]:
+def _answer_record(answer: UrlResult) -> dict[str, Any]:
     return {
         "kind": str(answer.kind),
         "url": answer.url,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.checks.chain_facts import From, Kind, Result
+from gatepost.analysis.checks.chain_facts import From, Kind, UrlStatus
 from gatepost.analysis.checks.chain_report import ChainFinding, Part, days_left, send_order, shown, title
 from gatepost.analysis.checks.chain_status import issuer_findings, revocation_findings, staple_findings
 from gatepost.analysis.checks.chain_stores import OWN
@@ -170,7 +170,7 @@ def _own_anchor(one: Link) -> ChainFinding:
 
 
 def _where(below: Link) -> str:
-    good = (one.url for one in below.answers if one.kind is Kind.ISSUER and one.result is Result.GOOD)
+    good = (one.url for one in below.answers if one.kind is Kind.ISSUER and one.result is UrlStatus.GOOD)
     return f"it is to be had at {shown(next(good, next(iter(below.issuers), '')))}"
 
 
@@ -181,7 +181,7 @@ def _unknown_issuer(top: Link) -> ChainFinding:
     if tried:
         evidence = "; ".join(f"{shown(one.url)}: {one.detail}" for one in tried)
         fix = f"Append it to the file; the certificate says that it is to be had at {shown(tried[0].url)}."
-        if any(one.result is Result.FORBIDDEN for one in tried):
+        if any(one.result is UrlStatus.FORBIDDEN for one in tried):
             fix += " It was not fetched, as that is in a private network, which only an authority of your own may name."
             options = ("private",)
     else:

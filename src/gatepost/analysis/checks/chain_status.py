@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.checks.chain_facts import Answer, Kind, Result
+from gatepost.analysis.checks.chain_facts import Kind, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_report import ChainFinding, Part, endpoint, shown, title
 from gatepost.analysis.checks.partner_report import Mark
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SLOW: Final = 3.0  # seconds: half of what many a server waits
 _LARGE: Final = 10 * 1024 * 1024  # octets: what many a server takes at most
-_SAID: Final = {Result.WRONG: "is of no use", Result.SKIPPED: "was not asked for"}
+_SAID: Final = {UrlStatus.WRONG: "is of no use", UrlStatus.SKIPPED: "was not asked for"}
 _WORD: Final = {Kind.CRL: "CRL", Kind.OCSP: "OCSP", Kind.ISSUER: "issuer"}
 
 
@@ -34,7 +34,7 @@ def revocation_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
         asked = [answer for answer in one.answers if answer.kind is not Kind.ISSUER]
         if not asked and (number == 0 or not one.self_issued) and not _is_anchor(facts, number):
             yield _nowhere(one)
-        told = any(answer.result in {Result.GOOD, Result.REVOKED} for answer in asked)
+        told = any(answer.result in {UrlStatus.GOOD, UrlStatus.REVOKED} for answer in asked)
         for answer in asked:
             yield _status(one, answer, told=told)
         if asked and one.published.unusable:
@@ -55,22 +55,22 @@ def _nowhere(one: Link) -> ChainFinding:
     return ChainFinding(Part.REVOCATION, Mark.INFO, text)
 
 
-def _status(one: Link, answer: Answer, *, told: bool) -> ChainFinding:
+def _status(one: Link, answer: UrlResult, *, told: bool) -> ChainFinding:
     """told: another address of this certificate, or this one, says what is to be known."""
-    if answer.result is Result.REVOKED:
+    if answer.result is UrlStatus.REVOKED:
         text = f"{title(one.facts)}, serial {one.facts.serial}, was {answer.detail}"
         fix = "Do not use it: have another one issued, with a new key."
         return ChainFinding(Part.REVOCATION, Mark.FAIL, text, f"says {shown(answer.url)}", fix)
-    if answer.result is Result.GOOD:
+    if answer.result is UrlStatus.GOOD:
         return _good(f"{_WORD[answer.kind]} of {title(one.facts)}: {shown(answer.url)}", answer)
-    verdict = Mark.WARN if told else Mark.FAIL if answer.result is Result.WRONG else Mark.UNKNOWN
+    verdict = Mark.WARN if told else Mark.FAIL if answer.result is UrlStatus.WRONG else Mark.UNKNOWN
     said = _SAID.get(answer.result, "could not be had")
     text = f"{_WORD[answer.kind]} of {title(one.facts)} {said}: {shown(answer.url)}"
-    options = ("private",) if answer.result is Result.FORBIDDEN else ()
+    options = ("private",) if answer.result is UrlStatus.FORBIDDEN else ()
     return ChainFinding(Part.REVOCATION, verdict, text, answer.detail, _what_to_do(one, answer), options)
 
 
-def _good(about: str, answer: Answer) -> ChainFinding:
+def _good(about: str, answer: UrlResult) -> ChainFinding:
     shown = f"{about}: not revoked; {_figures(answer)}"
     if answer.seconds > _SLOW:
         fix = "Partners may give up waiting. See whether a proxy or a firewall delays it, else ask the authority."
@@ -81,7 +81,7 @@ def _good(about: str, answer: Answer) -> ChainFinding:
     return ChainFinding(Part.REVOCATION, Mark.PASS, shown)
 
 
-def _figures(answer: Answer) -> str:
+def _figures(answer: UrlResult) -> str:
     until = f", next by {_minute(answer.until)}" if answer.until else ""
     since = f", of {_minute(answer.since)}" if answer.since else ""
     return f"HTTP 200, {answer.seconds * 1000:.0f} ms, {answer.size} bytes, signature good{since}{until}"
@@ -91,16 +91,16 @@ def _minute(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}Z"
 
 
-def _what_to_do(one: Link, answer: Answer) -> str:
+def _what_to_do(one: Link, answer: UrlResult) -> str:
     host = endpoint(answer.url) or shown(answer.url)
     match answer.result:
-        case Result.FORBIDDEN:
+        case UrlStatus.FORBIDDEN:
             return "A public authority names no address of a private network; if this one is your own, allow it."
-        case Result.SKIPPED:
+        case UrlStatus.SKIPPED:
             return "Complete the chain first."
-        case Result.UNREACHABLE if answer.status:
+        case UrlStatus.UNREACHABLE if answer.status:
             return f"The server at {host} is in trouble: try again later, then tell {one.facts.issuer}."
-        case Result.UNREACHABLE:
+        case UrlStatus.UNREACHABLE:
             return f"Let this machine out to {host} in the firewall, and try again. Partners have to reach it too."
         case _:
             return f"This is the authority's fault, or a proxy's: try from elsewhere, then tell {one.facts.issuer}."
@@ -110,7 +110,7 @@ def staple_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
     """Whether a server could staple an OCSP response, and whether it has to."""
     leaf = facts.path[0]
     answers = [one for one in leaf.answers if one.kind is Kind.OCSP]
-    good = next((one for one in answers if one.result is Result.GOOD), None)
+    good = next((one for one in answers if one.result is UrlStatus.GOOD), None)
     if leaf.must_staple:
         yield _must_staple(has_responder=bool(answers))
     if not answers:
@@ -121,13 +121,15 @@ def staple_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
         yield ChainFinding(Part.STAPLING, Mark.PASS, f"there is an OCSP response to staple: {_held(good)}")
     elif not facts.offline and (facts.staple or leaf.must_staple):
         text = "no OCSP response could be had that a server might staple"
-        verdict = Mark.FAIL if any(one.result in {Result.WRONG, Result.REVOKED} for one in answers) else Mark.UNKNOWN
+        verdict = (
+            Mark.FAIL if any(one.result in {UrlStatus.WRONG, UrlStatus.REVOKED} for one in answers) else Mark.UNKNOWN
+        )
         yield ChainFinding(
             Part.STAPLING, verdict, text, "; ".join(f"{shown(one.url)}: {one.detail}" for one in answers)
         )
 
 
-def _held(answer: Answer) -> str:
+def _held(answer: UrlResult) -> str:
     held = f"holds until {_minute(answer.until)}" if answer.until else "does not say how long it holds"
     return f"its signature is good, it {held}"
 
@@ -145,10 +147,10 @@ def issuer_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
     """Whether the issuers' certificates are to be had where the certificates say."""
     for one in facts.path:
         for answer in one.answers:
-            if answer.kind is not Kind.ISSUER or answer.result is Result.SKIPPED:
+            if answer.kind is not Kind.ISSUER or answer.result is UrlStatus.SKIPPED:
                 continue
             about = f"the issuer of {title(one.facts)}: {shown(answer.url)}"
-            if answer.result is Result.GOOD:
+            if answer.result is UrlStatus.GOOD:
                 text = f"{about}: HTTP 200, {answer.seconds * 1000:.0f} ms, {answer.size} bytes"
                 yield ChainFinding(Part.ISSUERS, Mark.PASS, text)
             else:

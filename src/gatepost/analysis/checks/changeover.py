@@ -22,8 +22,8 @@ from gatepost.analysis.checks import gates, gates_names, gates_partners, gates_r
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
 from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
 from gatepost.analysis.checks.chain_stores import RootStores
-from gatepost.analysis.checks.gates import Gate, GateFinding, GateReport
-from gatepost.analysis.checks.gates_tlsa import HostTlsa, Sighting
+from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
+from gatepost.analysis.checks.gates_tlsa import HostTlsa, TlsaObservation
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.dane import judge as judge_tlsa
@@ -56,11 +56,11 @@ if TYPE_CHECKING:
     from gatepost.pki.certificates.stapling import Stapler
     from gatepost.policy.connectors.records import Organization
     from gatepost.protocols.dane.match import DaneVerdict
-    from gatepost.protocols.mtasts.publish import Publication
+    from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
 
 
-type Told = Callable[[Gate, Sequence[GateFinding]], None]
+type Told = Callable[[GateCheck, Sequence[GateFinding]], None]
 """Is told of a gate that was looked at, and what was found there."""
 
 SEEN_SECONDS: Final = 30 * 86400.0
@@ -77,7 +77,7 @@ _RESOLVER_KEEPS: Final = 3600  # `net.lookups.dns` keeps nothing for longer, and
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class CheckContext:
     """What a look starts from. entries: all, by id. now: seconds since 1970. seen: as `seen_partners`, or None."""
 
     entries: Mapping[str, Entry]
@@ -86,7 +86,7 @@ class Scene:
     seen: Mapping[str, int] | None = None
 
 
-class Gatekeeper:
+class GateChecker:
     """Looks at gates. resolver, client: ask the world; stapler: has OCSP responses. For one event loop."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Gatekeeper:
         self._client = client
         self._stapler = stapler
 
-    async def look(self, entry: Entry, scene: Scene, tell: Told | None = None) -> GateReport:
+    async def look(self, entry: Entry, context: CheckContext, tell: Told | None = None) -> GateReport:
         """All gates, in at most a minute and a half. Partners are listed if the scene has what was seen of them.
 
         tell: called with each gate as soon as it was looked at, and what was found there.
@@ -107,42 +107,44 @@ class Gatekeeper:
         parts: list[list[GateFinding]] = []
         try:
             async with asyncio.timeout(_WHOLE):
-                await self._look(entry, scene, parts, tell)
+                await self._look(entry, context, parts, tell)
             found = [one for part in parts for one in part]
         except TimeoutError:
             found = [one for part in parts for one in part]
             text = f"looking at the gates was given up after {_WHOLE:.0f} seconds"
             found.append(
-                GateFinding(Gate.CHAIN, Mark.UNKNOWN, text, fix="See [dns], and what addresses do not answer.")
+                GateFinding(GateCheck.CHAIN, Mark.UNKNOWN, text, fix="See [dns], and what addresses do not answer.")
             )
-        return GateReport(entry, scene.now, gates.in_order(found), time.monotonic() - begun)
+        return GateReport(entry, context.now, gates.in_order(found), time.monotonic() - begun)
 
-    async def sight(self, entry: Entry, scene: Scene) -> list[GateFinding]:
+    async def sight(self, entry: Entry, context: CheckContext) -> list[GateFinding]:
         """Look at the TLSA records alone; since when they are there is remembered. Raises TimeoutError."""
         if entry.purpose is Purpose.CLIENT:
             return []
         async with asyncio.timeout(_WHOLE):
-            hosts = gates_names.our_hosts(entry, self._settings.server.hostname, await self._mail_hosts(scene))
-            return await self._tlsa(entry, scene, hosts)
+            hosts = gates_names.our_hosts(entry, self._settings.server.hostname, await self._mail_hosts(context))
+            return await self._tlsa(entry, context, hosts)
 
-    async def _look(self, entry: Entry, scene: Scene, parts: list[list[GateFinding]], tell: Told | None) -> None:
+    async def _look(
+        self, entry: Entry, context: CheckContext, parts: list[list[GateFinding]], tell: Told | None
+    ) -> None:
         """parts: is filled as answers come, each where it belongs."""
         identity, problem = self._identity(entry)
-        looks: list[tuple[tuple[Gate, ...], Awaitable[Iterable[GateFinding]]]] = [
-            ((Gate.KEY,), _at_once([gates.key_finding(problem)])),
-            ((Gate.CHAIN,), self._chain(entry, scene)),
-            ((Gate.NAMES, Gate.TLSA, Gate.REHEARSAL), self._names(entry, scene)),
+        looks: list[tuple[tuple[GateCheck, ...], Awaitable[Iterable[GateFinding]]]] = [
+            ((GateCheck.KEY,), _at_once([gates.key_finding(problem)])),
+            ((GateCheck.CHAIN,), self._chain(entry, context)),
+            ((GateCheck.NAMES, GateCheck.TLSA, GateCheck.REHEARSAL), self._names(entry, context)),
         ]
         if entry.purpose is Purpose.SERVER and identity is not None:
-            looks.append(((Gate.STAPLING,), self._staple(identity, scene.now)))
-            looks.append(((Gate.REHEARSAL,), self._rehearse(entry, identity, scene)))
-        if scene.seen is not None:
-            partners = gates_partners.partners_of(entry, scene.organizations, scene.seen)
-            looks.append(((Gate.PARTNERS,), _at_once(gates_partners.partner_findings(partners))))
+            looks.append(((GateCheck.STAPLING,), self._staple(identity, context.now)))
+            looks.append(((GateCheck.REHEARSAL,), self._rehearse(entry, identity, context)))
+        if context.seen is not None:
+            partners = gates_partners.partners_of(entry, context.organizations, context.seen)
+            looks.append(((GateCheck.PARTNERS,), _at_once(gates_partners.partner_findings(partners))))
         open_ = Counter(gate for gates_of, _ in looks for gate in gates_of)
         parts += [[] for _ in looks]
 
-        async def run(at: int, gates_of: Iterable[Gate], look: Awaitable[Iterable[GateFinding]]) -> None:
+        async def run(at: int, gates_of: Iterable[GateCheck], look: Awaitable[Iterable[GateFinding]]) -> None:
             parts[at] += await look
             open_.subtract(gates_of)
             for gate in gates_of:
@@ -163,17 +165,19 @@ class Gatekeeper:
 
     # the chain
 
-    async def _chain(self, entry: Entry, scene: Scene) -> list[GateFinding]:
+    async def _chain(self, entry: Entry, context: CheckContext) -> list[GateFinding]:
         try:
             stores = await asyncio.to_thread(RootStores.load, self._settings.tls.trust_anchors)
         except AnchorsError as error:
             return [
-                GateFinding(Gate.CHAIN, Mark.UNKNOWN, "the trust anchors of this gateway cannot be read", str(error))
+                GateFinding(
+                    GateCheck.CHAIN, Mark.UNKNOWN, "the trust anchors of this gateway cannot be read", str(error)
+                )
             ]
         full = ChainChecker(self._client, stores, timeout=_ADDRESS, private=True)  # the certificates are our own
-        check = await self._checked(entry, full, scene.now)
-        olds = self._olds(entry, scene)
-        current = await self._checked(olds[0], ChainChecker(None, stores), scene.now) if olds else None
+        check = await self._checked(entry, full, context.now)
+        olds = self._olds(entry, context)
+        current = await self._checked(olds[0], ChainChecker(None, stores), context.now) if olds else None
         return list(gates.chain_findings(entry, check, current))
 
     async def _checked(self, entry: Entry, checker: ChainChecker, now: float) -> ChainCheck | None:
@@ -190,61 +194,63 @@ class Gatekeeper:
             return self._inventory.identity(entry).chain_pem
 
     @staticmethod
-    def _olds(entry: Entry, scene: Scene) -> list[Entry]:
+    def _olds(entry: Entry, context: CheckContext) -> list[Entry]:
         """Those that it replaces; of one that is current already, those that it replaced."""
         if entry.state is State.NEXT:
-            return list(course.replaced(entry, scene.entries))
-        return [scene.entries[number] for number in entry.replaces if number in scene.entries]
+            return list(course.replaced(entry, context.entries))
+        return [context.entries[number] for number in entry.replaces if number in context.entries]
 
     # names, and what hangs on them
 
-    async def _names(self, entry: Entry, scene: Scene) -> list[GateFinding]:
+    async def _names(self, entry: Entry, context: CheckContext) -> list[GateFinding]:
         if entry.purpose is Purpose.CLIENT:
-            return list(gates_names.names_findings(entry, scene.entries, (), {}, ()))
-        hosts = await self._mail_hosts(scene)
-        policies = _policies(scene.organizations, self._settings.server.hostname)
+            return list(gates_names.names_findings(entry, context.entries, (), {}, ()))
+        hosts = await self._mail_hosts(context)
+        policies = _policies(context.organizations, self._settings.server.hostname)
         served = bool(self._settings.mta_sts.address)
         expected = gates_names.expected_names(self._settings.server.hostname, hosts, policies, served=served)
-        found = list(gates_names.names_findings(entry, scene.entries, expected, hosts, policies))
+        found = list(gates_names.names_findings(entry, context.entries, expected, hosts, policies))
         ours = gates_names.our_hosts(entry, self._settings.server.hostname, hosts)
-        return [*found, *await self._tlsa(entry, scene, ours), *self._demands(entry, scene, ours)]
+        return [*found, *await self._tlsa(entry, context, ours), *self._demands(entry, context, ours)]
 
-    async def _mail_hosts(self, scene: Scene) -> dict[str, tuple[str, ...] | str]:
+    async def _mail_hosts(self, context: CheckContext) -> dict[str, tuple[str, ...] | str]:
         """The MX hosts of each accepted domain, or why they cannot be had."""
         router = MailRouter(self._resolver, random.Random())  # noqa: S311 - shuffles equals
-        domains = [domain.name for one in scene.organizations for domain in one.accepted_domains][:_DOMAINS]
+        domains = [domain.name for one in context.organizations for domain in one.accepted_domains][:_DOMAINS]
         found = await asyncio.gather(*(_hosts_of(router, domain) for domain in domains))
         return dict(zip(domains, found, strict=True))
 
-    def _demands(self, entry: Entry, scene: Scene, hosts: Iterable[str]) -> list[GateFinding]:
-        demands = gates_rehearsal.demands_on(scene.organizations, (self._settings.server.hostname, *hosts))
+    def _demands(self, entry: Entry, context: CheckContext, hosts: Iterable[str]) -> list[GateFinding]:
+        demands = gates_rehearsal.demands_on(context.organizations, (self._settings.server.hostname, *hosts))
         try:
             chain = parse_file(self._chain_pem(entry), entry.id).certificates if demands else ()
         except (ChainFileError, CertificateFileError):  # the chain's own gate says so
             return []
         anchors = self._settings.tls.trust_anchors
-        return list(gates_rehearsal.demand_findings(entry, chain, demands, anchors, now=scene.now))
+        return list(gates_rehearsal.demand_findings(entry, chain, demands, anchors, now=context.now))
 
-    async def _tlsa(self, entry: Entry, scene: Scene, hosts: Mapping[str, bool]) -> list[GateFinding]:
-        seen = await asyncio.gather(*(self._host_tlsa(entry, scene, *host) for host in [*hosts.items()][:_HOSTS]))
-        before = _sightings(self._inventory.seen(entry))
-        after = {one.host: gates_tlsa.sight(before.get(one.host, Sighting()), one, now=scene.now) for one in seen}
+    async def _tlsa(self, entry: Entry, context: CheckContext, hosts: Mapping[str, bool]) -> list[GateFinding]:
+        seen = await asyncio.gather(*(self._host_tlsa(entry, context, *host) for host in [*hosts.items()][:_HOSTS]))
+        before = _observations(self._inventory.seen(entry))
+        after = {
+            one.host: gates_tlsa.observe(before.get(one.host, TlsaObservation()), one, now=context.now) for one in seen
+        }
         if entry.state is State.NEXT and after != before:
             self._remember(entry, {**before, **after})
-        return list(gates_tlsa.tlsa_findings(entry, seen, after, now=scene.now))
+        return list(gates_tlsa.tlsa_findings(entry, seen, after, now=context.now))
 
-    def _remember(self, entry: Entry, sightings: Mapping[str, Sighting]) -> None:
+    def _remember(self, entry: Entry, sightings: Mapping[str, TlsaObservation]) -> None:
         try:
             self._inventory.remember(entry, msgspec.json.encode(sightings))
         except StoreFailure:  # then it is seen for the first time once more
             return
 
-    async def _host_tlsa(self, entry: Entry, scene: Scene, host: str, takes_mail: bool) -> HostTlsa:  # noqa: FBT001 - as in a table
+    async def _host_tlsa(self, entry: Entry, context: CheckContext, host: str, takes_mail: bool) -> HostTlsa:  # noqa: FBT001 - as in a table
         lookup, ttl = await self._records(host)
         if lookup.status is not TlsaStatus.USABLE:
             return HostTlsa(host, lookup, ttl=ttl, takes_mail=takes_mail)
-        olds = self._olds(entry, scene)
-        own, other = (self._judged(one, lookup, scene.now) for one in (entry, olds[0] if olds else None))
+        olds = self._olds(entry, context)
+        own, other = (self._judged(one, lookup, context.now) for one in (entry, olds[0] if olds else None))
         return HostTlsa(host, lookup, own, other, ttl, takes_mail)
 
     def _judged(self, entry: Entry | None, lookup: TlsaLookup, now: float) -> DaneVerdict | None:
@@ -284,14 +290,14 @@ class Gatekeeper:
         kept = subject.thumbprint in self._stapler.kept([identity], now)
         return [gates.staple_finding(responder=bool(subject.urls), must=subject.must, kept=kept)]
 
-    async def _rehearse(self, entry: Entry, identity: ServerIdentity, scene: Scene) -> list[GateFinding]:
+    async def _rehearse(self, entry: Entry, identity: ServerIdentity, context: CheckContext) -> list[GateFinding]:
         currents = [
-            one for one in scene.entries.values() if one.state is State.CURRENT and one.purpose is Purpose.SERVER
+            one for one in context.entries.values() if one.state is State.CURRENT and one.purpose is Purpose.SERVER
         ]
         before = self._identities(sorted(currents, key=lambda one: -one.current_from))
-        stay = [one for one in course.after_switch(entry, scene.entries) if one.id != entry.id]
+        stay = [one for one in course.after_switch(entry, context.entries) if one.id != entry.id]
         after = [identity, *self._identities(stay)]
-        olds = course.replaced(entry, scene.entries) if entry.state is State.NEXT else ()
+        olds = course.replaced(entry, context.entries) if entry.state is State.NEXT else ()
         # Those first that the old ones bear: partners ask for them now, and another kind of key must not be all that
         # is left for one of them.
         borne = [name for one in (*olds, entry) for name in course.names_of(one) if not _is_special(name)]
@@ -301,7 +307,7 @@ class Gatekeeper:
             met_after = await asyncio.to_thread(gates_rehearsal.meet, after, names, profile)
             met_before = await asyncio.to_thread(gates_rehearsal.meet, before, names, profile) if before else ()
         except IdentityError as error:
-            return [GateFinding(Gate.REHEARSAL, Mark.FAIL, "it cannot be presented", str(error))]
+            return [GateFinding(GateCheck.REHEARSAL, Mark.FAIL, "it cannot be presented", str(error))]
         return list(gates_rehearsal.rehearsal_findings(entry, met_before, met_after))
 
     def _identities(self, entries: Iterable[Entry]) -> list[ServerIdentity]:
@@ -322,7 +328,7 @@ async def _hosts_of(router: MailRouter, domain: str) -> tuple[str, ...] | str:
     return tuple(dict.fromkeys(host.name for host in found.hosts))
 
 
-def _policies(organizations: Sequence[Organization], hostname: str) -> list[Publication]:
+def _policies(organizations: Sequence[Organization], hostname: str) -> list[StsPublication]:
     found = []
     for domain in joined.from_iterable(one.accepted_domains for one in organizations):
         try:
@@ -334,9 +340,9 @@ def _policies(organizations: Sequence[Organization], hostname: str) -> list[Publ
     return found
 
 
-def _sightings(kept: bytes) -> dict[str, Sighting]:
+def _observations(kept: bytes) -> dict[str, TlsaObservation]:
     try:
-        return msgspec.json.decode(kept, type=dict[str, Sighting]) if kept else {}
+        return msgspec.json.decode(kept, type=dict[str, TlsaObservation]) if kept else {}
     except msgspec.MsgspecError:
         return {}
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gatepost.net.lookups.dns import Resolver
     from gatepost.policy.connectors.addresses import AddressPolicy
-    from gatepost.policy.connectors.hook_index import AskedHook
+    from gatepost.policy.connectors.hook_index import ApplicableHook
 
 
 # Written in two parts, so that no scanner takes this file, or a copy of it, for what it looks for.
@@ -85,7 +85,7 @@ def _sample(hostname: str, now: float, name: str, content_type: str, content: st
 
 
 async def try_hook(
-    asked: AskedHook,
+    asked: ApplicableHook,
     messages: Mapping[str, tuple[bytes, bool | None]],
     hostname: str,
     resolver: Resolver,

@@ -1,6 +1,6 @@
 """Whether the mail of a domain takes a connector at all: a sound connector that mail goes past protects nobody.
 
-Pure; used by `analysis.checks.validation` and `analysis.checks.drill_scene`.
+Pure; used by `analysis.checks.validation` and `analysis.checks.drill_context`.
 """
 
 from __future__ import annotations

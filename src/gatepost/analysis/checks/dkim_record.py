@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.dkim.record import KeyRecord
 
 
-class Seen(StrEnum):
+class DkimObservation(StrEnum):
     """What the DNS has of a key."""
 
     PUBLISHED = "published"
@@ -30,26 +30,26 @@ class Seen(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordSight:
+class RecordCheck:
     """why: what is wrong with it, or why it cannot be told; "" if it is as it should be."""
 
-    seen: Seen
+    seen: DkimObservation
     why: str = ""
 
     def __str__(self) -> str:
         return f"{self.seen}: {self.why}" if self.why else str(self.seen)
 
 
-async def seen_record(resolver: Resolver, name: str, wanted: KeyRecord) -> RecordSight:
+async def seen_record(resolver: Resolver, name: str, wanted: KeyRecord) -> RecordCheck:
     """Whether verifiers find at `name` what they need for signatures made with the key of `wanted`."""
     try:
         answer = await resolver.query(name, "TXT")
     except LookupFailed as failed:
-        return RecordSight(Seen.UNKNOWN, failed.detail)
+        return RecordCheck(DkimObservation.UNKNOWN, failed.detail)
     found = parse_record([cast("TXTBase", record).strings for record in answer.records])
     if found is None:
-        return RecordSight(Seen.MISSING, f"there is no TXT record at {name}")
+        return RecordCheck(DkimObservation.MISSING, f"there is no TXT record at {name}")
     if isinstance(found, RecordError):
-        return RecordSight(Seen.DIFFERS, found.detail)
+        return RecordCheck(DkimObservation.DIFFERS, found.detail)
     why = found.lack(wanted)
-    return RecordSight(Seen.DIFFERS, why) if why else RecordSight(Seen.PUBLISHED)
+    return RecordCheck(DkimObservation.DIFFERS, why) if why else RecordCheck(DkimObservation.PUBLISHED)

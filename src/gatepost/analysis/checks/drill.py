@@ -1,6 +1,6 @@
 """Plays an attacker against one outbound connector, through the very code that delivers, and measures what left.
 
-Called by `manage.use_cases.drills`. `mail.outbound.attempt.Deliverer` runs with the real planner, opener, contexts,
+Called by `manage.use_cases.drills`. `mail.outbound.deliverer.Deliverer` runs with the real planner, opener, contexts,
 pool and policy. Three things stand in place of the world: every name resolves to loopback, every connection leads to a
 `analysis.checks.adversary`, and the drill's own authority stands for the trust anchors, so that a good certificate
 exists.
@@ -22,19 +22,19 @@ import dns.rdata
 
 from gatepost.analysis.checks.adversary import Adversary, Publisher
 from gatepost.analysis.checks.attacks import ATTACKER, DrillPki, attacks, control
+from gatepost.analysis.checks.drill_context import DrillImpossible, make_context
 from gatepost.analysis.checks.drill_report import Attempt, DrillReport, Played
-from gatepost.analysis.checks.drill_scene import DrillImpossible, set_scene
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.model.message import Delivery, Message, Recipient
-from gatepost.mail.outbound.attempt import Deliverer, DeliveryServices
 from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.outbound.contexts import ClientContexts
+from gatepost.mail.outbound.deliverer import Deliverer, DeliveryServices
 from gatepost.mail.outbound.hop import HopOpener
 from gatepost.mail.outbound.mailbox import Maildirs
 from gatepost.mail.outbound.pool import ConnectionPool
 from gatepost.net import dial
 from gatepost.net.anchors import AnchorsError, TrustAnchors
-from gatepost.net.lookups.dns import Answer, Resolver, Status
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, Resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.nameservers import Nameservers
@@ -45,8 +45,8 @@ from gatepost.policy.connectors.addresses import AddressPolicy
 if TYPE_CHECKING:
     from gatepost.analysis.checks.adversary import Seen
     from gatepost.analysis.checks.attacks import Attack, Shown
-    from gatepost.analysis.checks.drill_scene import Scene
-    from gatepost.mail.model.delivery_result import Fate
+    from gatepost.analysis.checks.drill_context import DrillContext
+    from gatepost.mail.model.delivery_result import RecipientResult
     from gatepost.net.stream import Stream
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import Organization, OutboundConnector
@@ -81,15 +81,15 @@ async def run_drill(
     directory: the stored resources. organization, connector: out of it; the connector may be disabled or in rehearsal.
     """
     marker = secrets.token_hex(8)
-    scene = set_scene(directory, organization, connector, profile=settings.tls.profile, marker=marker)
-    scene, anchors = _with_own_anchors(scene, settings.tls.trust_anchors)
+    context = make_context(directory, organization, connector, profile=settings.tls.profile, marker=marker)
+    context, anchors = _with_own_anchors(context, settings.tls.trust_anchors)
     at = time.time()
     try:
         async with asyncio.timeout(_SECONDS), Publisher() as publisher:
-            stage = _Stage(settings, scene, DrillPki(publisher), marker, asyncio.Semaphore(_AT_ONCE))
+            stage = _Stage(settings, context, DrillPki(publisher), marker, asyncio.Semaphore(_AT_ONCE))
             first, played = await _play(stage)
             anchors["drill"] = stage.pki.anchors.identity
-            return _meaning(DrillReport(scene, at, marker, anchors, first, bool(played), played))
+            return _meaning(DrillReport(context, at, marker, anchors, first, bool(played), played))
     except TimeoutError as failure:
         detail = f"the drill did not end within {_SECONDS:g} s; try again when the machine is less busy"
         raise DrillImpossible(detail) from failure
@@ -107,22 +107,22 @@ def _meaning(report: DrillReport) -> DrillReport:
     return report
 
 
-def _with_own_anchors(scene: Scene, usual: str) -> tuple[Scene, dict[str, str]]:
+def _with_own_anchors(context: DrillContext, usual: str) -> tuple[DrillContext, dict[str, str]]:
     """The trust anchors that the drill's own stand in for: SHA-256 by name, and a note if they cannot be read."""
     found: dict[str, str] = {}
     notes: list[str] = []
-    for name in {one or usual for one in getattr(scene.requirement, "anchors", ())}:
+    for name in {one or usual for one in getattr(context.requirement, "anchors", ())}:
         try:
             found[name] = TrustAnchors.load(name).identity
         except AnchorsError as error:
             found[name] = ""
             notes.append(f"the connector's own trust anchors cannot be read, REAL MAIL WAITS: {error}")
-    return replace(scene, notes=(*scene.notes, *notes)), found
+    return replace(context, notes=(*context.notes, *notes)), found
 
 
 async def _play(stage: _Stage) -> tuple[Played, tuple[Played, ...]]:
     """The control and the attacks; none if the control did not arrive."""
-    shown = [(attack, stage.pki.show(attack.credential, stage.scene.names)) for attack in _cast(stage.scene)]
+    shown = [(attack, stage.pki.show(attack.credential, stage.context.names)) for attack in _cast(stage.context)]
     first = await stage.play(*shown[0])
     attempt = first.decisive
     if not attempt.delivered or stage.marker.encode() not in attempt.seen.content:
@@ -132,9 +132,9 @@ async def _play(stage: _Stage) -> tuple[Played, tuple[Played, ...]]:
     return first, tuple(task.result() for task in tasks)
 
 
-def _cast(scene: Scene) -> list[Attack]:
+def _cast(context: DrillContext) -> list[Attack]:
     """The control first. All certificates are made before anything is played, so that revocations are published."""
-    return [control(), *attacks(scene.demand)]
+    return [control(), *attacks(context.demand)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class _Stage:
     """What all attacks of a drill have in common. slots: how many are played at once."""
 
     settings: Settings
-    scene: Scene
+    context: DrillContext
     pki: DrillPki
     marker: str
     slots: asyncio.Semaphore
@@ -157,11 +157,11 @@ class _Stage:
             for number in range(1, _ATTEMPTS + 1):
                 outcome = await deliverer.deliver(self._delivery(number))
                 pool.close()
-                (fate,) = outcome.fates
-                attempts.append(_attempt(number, fate, await adversary.take()))
+                (result,) = outcome.results
+                attempts.append(_attempt(number, result, await adversary.take()))
                 if attempts[-1].delivered or attempts[-1].seen.leaked:
                     break
-        return Played(attack, attack.promise(self.scene.demand), shown.facts, tuple(attempts))
+        return Played(attack, attack.promise(self.context.demand), shown.facts, tuple(attempts))
 
     def _deliverer(
         self, attack: Attack, adversary: Adversary, stack: AsyncExitStack
@@ -192,29 +192,29 @@ class _Stage:
             pool,
             profile=settings.tls.profile,
         )
-        return Deliverer(self.scene.directory, services), pool
+        return Deliverer(self.context.directory, services), pool
 
     def _delivery(self, number: int) -> Delivery:
         """The same message each time; it differs from any other of the world by its marker."""
-        scene = self.scene
+        context = self.context
         body = (
-            f"From: <{scene.sender}>\r\nTo: <{scene.recipient}>\r\nSubject: gatepost drill {self.marker}\r\n"
+            f"From: <{context.sender}>\r\nTo: <{context.recipient}>\r\nSubject: gatepost drill {self.marker}\r\n"
             f"Message-ID: <{self.marker}@drill.invalid>\r\n\r\n"
             f"The content of a drill ({self.marker}). Nobody but the control must ever see this line.\r\n"
         ).encode()
-        message = Message(1, scene.organization, time.time(), scene.sender, len(body), message_id=self.marker)
-        destination = f"{scene.organization}/{scene.recipient.partition('@')[2]}"
-        return Delivery(1, message, destination, [Recipient(scene.recipient)], attempts=number - 1, body=body)
+        message = Message(1, context.organization, time.time(), context.sender, len(body), message_id=self.marker)
+        destination = f"{context.organization}/{context.recipient.partition('@')[2]}"
+        return Delivery(1, message, destination, [Recipient(context.recipient)], attempts=number - 1, body=body)
 
 
-def _attempt(number: int, fate: Fate, seen: Seen) -> Attempt:
-    reply = fate.reply.text
+def _attempt(number: int, result: RecipientResult, seen: Seen) -> Attempt:
+    reply = result.reply.text
     return Attempt(
         number,
-        fate.sort is Sort.DELIVERED,
+        result.disposition is Disposition.DELIVERED,
         reply,
         _word(reply),
-        str(fate.detail.get("result_type", "")),
+        str(result.detail.get("result_type", "")),
         seen,
     )
 
@@ -232,7 +232,7 @@ class _Names:
     def __init__(self, *, redirected: bool) -> None:
         self._redirected = redirected
 
-    async def query(self, name: str, rdtype: str) -> Answer:
+    async def query(self, name: str, rdtype: str) -> DnsAnswer:
         """See `net.lookups.mx.Queries`."""
         match rdtype:
             case "MX":
@@ -243,8 +243,8 @@ class _Names:
             case "A":
                 return _answer(rdtype, _LOOPBACK, name)
             case _:
-                return Answer(Status.NO_DATA, (), False, 0, (name,))
+                return DnsAnswer(DnsStatus.NO_DATA, (), False, 0, (name,))
 
 
-def _answer(rdtype: str, text: str, *names: str) -> Answer:
-    return Answer(Status.OK, (dns.rdata.from_text("IN", rdtype, text),), False, 0, names)
+def _answer(rdtype: str, text: str, *names: str) -> DnsAnswer:
+    return DnsAnswer(DnsStatus.OK, (dns.rdata.from_text("IN", rdtype, text),), False, 0, names)

@@ -18,7 +18,7 @@ from gatepost.policy.decisions.requirement import Opportunistic
 if TYPE_CHECKING:
     from gatepost.analysis.checks.adversary import Seen
     from gatepost.analysis.checks.attacks import Attack
-    from gatepost.analysis.checks.drill_scene import Scene
+    from gatepost.analysis.checks.drill_context import DrillContext
     from gatepost.policy.connectors.records import OutboundConnector
     from gatepost.policy.decisions.requirement import Requirement
     from gatepost.protocols.tls.facts import CertificateFacts
@@ -126,7 +126,7 @@ class DrillReport:
     of the drill's own trust anchors, and of those that it stood in for.
     """
 
-    scene: Scene
+    context: DrillContext
     at: float
     marker: str
     anchors: dict[str, str]
@@ -162,7 +162,7 @@ class DrillReport:
     @property
     def rehearsing(self) -> bool:
         """Whether real mail is not protected yet."""
-        return self.scene.connector.mode is Mode.REHEARSE
+        return self.context.connector.mode is Mode.REHEARSE
 
     @property
     def verdict(self) -> str:
@@ -195,19 +195,19 @@ class DrillReport:
 
     def record(self) -> dict[str, Any]:
         """As evidence keeps it: nothing but text, whole numbers, truth values, lists and tables."""
-        scene = self.scene
+        context = self.context
         return {
             "at": datetime.fromtimestamp(self.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "configuration": scene.directory.version,
-            "organization": scene.organization,
-            "connector": scene.connector.name,
-            "resource": resource_of(scene.connector),
-            "requirement": requirement_record(scene.requirement),
-            "next_hops": [{"host": host, "requirement": describe(one)} for host, one in scene.demands],
+            "configuration": context.directory.version,
+            "organization": context.organization,
+            "connector": context.connector.name,
+            "resource": resource_of(context.connector),
+            "requirement": requirement_record(context.requirement),
+            "next_hops": [{"host": host, "requirement": describe(one)} for host, one in context.demands],
             "trust_anchors": self.anchors,
-            "notes": list(scene.notes),
-            "sender": scene.sender,
-            "recipient": scene.recipient,
+            "notes": list(context.notes),
+            "sender": context.sender,
+            "recipient": context.recipient,
             "marker": self.marker,
             "passed": self.passed,
             "verdict": self.verdict,

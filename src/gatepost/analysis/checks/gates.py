@@ -26,7 +26,7 @@ MAX_TEXT = 600
 """Characters of a finding that are shown."""
 
 
-class Gate(StrEnum):
+class GateCheck(StrEnum):
     """What is looked at, in the order in which it is told."""
 
     KEY = "key"
@@ -53,7 +53,7 @@ class GateFinding:
     until: seconds since 1970 at which waiting alone mends it, 0.0 if that does not.
     """
 
-    gate: Gate
+    gate: GateCheck
     verdict: Mark
     text: str
     evidence: str = ""
@@ -97,7 +97,7 @@ class GateReport:
     @property
     def unusable(self) -> str:
         """Why it cannot be presented whatever reason there is, "" if it can: without its key there is no handshake."""
-        found = (one for one in self.findings if one.gate is Gate.KEY and one.verdict is Mark.FAIL)
+        found = (one for one in self.findings if one.gate is GateCheck.KEY and one.verdict is Mark.FAIL)
         return next((f"{one.text}: {one.evidence}" for one in found), "")
 
     @property
@@ -114,8 +114,8 @@ def key_finding(problem: str) -> GateFinding:
             "See that store.master_key is the one of the gateway. If only the gateway has it (a systemd credential), "
             "let the gateway look: plan the switch for a time"
         )
-        return GateFinding(Gate.KEY, Mark.FAIL, "its private key cannot be opened here", problem, fix)
-    return GateFinding(Gate.KEY, Mark.PASS, "its private key can be opened here, and belongs to it")
+        return GateFinding(GateCheck.KEY, Mark.FAIL, "its private key cannot be opened here", problem, fix)
+    return GateFinding(GateCheck.KEY, Mark.PASS, "its private key can be opened here, and belongs to it")
 
 
 def staple_finding(*, responder: bool, must: bool, kept: bool) -> GateFinding:
@@ -124,14 +124,16 @@ def staple_finding(*, responder: bool, must: bool, kept: bool) -> GateFinding:
     must: it asks to be stapled always (RFC 7633).
     """
     if kept:
-        return GateFinding(Gate.STAPLING, Mark.PASS, "an OCSP response is at hand, and is stapled from the beginning")
+        return GateFinding(
+            GateCheck.STAPLING, Mark.PASS, "an OCSP response is at hand, and is stapled from the beginning"
+        )
     if not must:
         text = "no OCSP response could be had; clients look elsewhere" if responder else "it names no OCSP responder"
-        return GateFinding(Gate.STAPLING, Mark.WARN if responder else Mark.INFO, text)
+        return GateFinding(GateCheck.STAPLING, Mark.WARN if responder else Mark.INFO, text)
     fix = "Let this machine out to its responder, and look again: clients that obey must-staple refuse it without."
     if not responder:
         fix = "Have it issued without must-staple: it names no OCSP responder, so that nothing can be stapled."
-    return GateFinding(Gate.STAPLING, Mark.FAIL, "it must be stapled, and there is no OCSP response", fix=fix)
+    return GateFinding(GateCheck.STAPLING, Mark.FAIL, "it must be stapled, and there is no OCSP response", fix=fix)
 
 
 # Parts of a chain check that gates of their own look at.
@@ -148,7 +150,7 @@ def chain_findings(entry: Entry, check: ChainCheck | None, current: ChainCheck |
     current: of the certificate that is replaced, None if there is none.
     """
     if check is None:
-        yield GateFinding(Gate.CHAIN, Mark.FAIL, "its chain cannot be read", fix="Add it anew.")
+        yield GateFinding(GateCheck.CHAIN, Mark.FAIL, "its chain cannot be read", fix="Add it anew.")
         return
     known = {one.part for one in current.findings if one.verdict is Mark.FAIL} if current else set()
     for one in check.findings:
@@ -163,7 +165,7 @@ def chain_findings(entry: Entry, check: ChainCheck | None, current: ChainCheck |
 
 
 def _as_gate(one: ChainFinding) -> GateFinding:
-    return GateFinding(Gate.CHAIN, one.verdict, f"{one.part}: {one.text}", one.evidence, one.fix)
+    return GateFinding(GateCheck.CHAIN, one.verdict, f"{one.part}: {one.text}", one.evidence, one.fix)
 
 
 def gates_record(report: GateReport) -> dict[str, Any]:
@@ -195,4 +197,4 @@ def _finding_record(one: GateFinding) -> dict[str, Any]:
 
 def in_order(findings: Iterable[GateFinding]) -> tuple[GateFinding, ...]:
     """By gate, as they were found within one."""
-    return tuple(sorted(findings, key=lambda one: list(Gate).index(one.gate)))
+    return tuple(sorted(findings, key=lambda one: list(GateCheck).index(one.gate)))

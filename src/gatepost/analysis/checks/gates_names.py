@@ -9,18 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.checks.gates import Gate, GateFinding
+from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.lifecycle import after_switch, is_covered, lost_names, names_of
-from gatepost.protocols.mtasts.policy import Mode, covers
+from gatepost.protocols.mtasts.policy import StsMode, covers
 from gatepost.protocols.mtasts.publish import policy_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gatepost.pki.certificates.entry import Entry
-    from gatepost.protocols.mtasts.publish import Publication
+    from gatepost.protocols.mtasts.publish import StsPublication
 
 
 _SHOWN = 8
@@ -36,7 +36,7 @@ class Expected:
 
 
 def expected_names(
-    hostname: str, hosts: Mapping[str, Sequence[str] | str], policies: Sequence[Publication], *, served: bool
+    hostname: str, hosts: Mapping[str, Sequence[str] | str], policies: Sequence[StsPublication], *, served: bool
 ) -> tuple[Expected, ...]:
     """hosts: of the MX records of each accepted domain; a str is why they are not known. served: policies are."""
     found = {hostname: Expected(hostname, "the gateway's own name (server.hostname)", ours=True)}
@@ -44,7 +44,7 @@ def expected_names(
         for name in () if isinstance(names, str) else names:
             found.setdefault(name, Expected(name, f"an MX host of {domain}"))
     for policy in policies:
-        for pattern in policy.policy.mx if policy.policy.mode is not Mode.NONE else ():
+        for pattern in policy.policy.mx if policy.policy.mode is not StsMode.NONE else ():
             if not pattern.startswith("*."):
                 found.setdefault(pattern, Expected(pattern, f"named in the MTA-STS policy of {policy.domain}"))
         if served:
@@ -71,11 +71,11 @@ def names_findings(
     entries: Mapping[str, Entry],
     expected: Sequence[Expected],
     hosts: Mapping[str, Sequence[str] | str],
-    policies: Sequence[Publication],
+    policies: Sequence[StsPublication],
 ) -> Iterator[GateFinding]:
     """Everything there is to say about names. Of a client certificate there is nothing to cover."""
     if entry.purpose is Purpose.CLIENT:
-        yield GateFinding(Gate.NAMES, Mark.INFO, f"a client certificate, for {entry.label or entry.organization}")
+        yield GateFinding(GateCheck.NAMES, Mark.INFO, f"a client certificate, for {entry.label or entry.organization}")
         return
     before = [one for one in entries.values() if one.state is State.CURRENT and one.purpose is entry.purpose]
     after = after_switch(entry, entries)
@@ -84,19 +84,19 @@ def names_findings(
     if lost:
         shown = ", ".join(lost[:_SHOWN])
         fix = "Have it issued with all names, or add a certificate for those that are left out."
-        yield GateFinding(Gate.NAMES, Mark.FAIL, f"names of the current one are lost: {shown}", _borne(entry), fix)
+        yield GateFinding(GateCheck.NAMES, Mark.FAIL, f"names of the current one are lost: {shown}", _borne(entry), fix)
     for one in expected:
         if one not in covered and one.name not in lost:
             yield _uncovered(entry, one, lost=is_covered(one.name, before))
     if covered:
         shown = ", ".join(f"{one.name} ({one.why})" for one in covered[:_SHOWN])
-        yield GateFinding(Gate.NAMES, Mark.PASS, f"covered: {shown}", _borne(entry))
+        yield GateFinding(GateCheck.NAMES, Mark.PASS, f"covered: {shown}", _borne(entry))
     for domain, names in hosts.items():
         if isinstance(names, str):
             text = f"the MX hosts of {domain} cannot be looked up, so that it is not known whether they are covered"
             # What the current ones cover stays covered, or it is told above: then it is no worse than now.
             mark = Mark.UNKNOWN if lost or not before else Mark.WARN
-            yield GateFinding(Gate.NAMES, mark, text, names, "Try again; see [dns] in the settings.")
+            yield GateFinding(GateCheck.NAMES, mark, text, names, "Try again; see [dns] in the settings.")
     yield from _promised(after, hosts, policies)
 
 
@@ -109,26 +109,28 @@ def _borne(entry: Entry) -> str:
 def _uncovered(entry: Entry, one: Expected, *, lost: bool) -> GateFinding:
     fix = f"Have it issued with {one.name} as subjectAltName, or add a certificate for that name."
     if lost:
-        return GateFinding(Gate.NAMES, Mark.FAIL, f"{one.name} is not covered any more: {one.why}", _borne(entry), fix)
+        return GateFinding(
+            GateCheck.NAMES, Mark.FAIL, f"{one.name} is not covered any more: {one.why}", _borne(entry), fix
+        )
     if one.ours:
-        return GateFinding(Gate.NAMES, Mark.FAIL, f"{one.name} is not covered: {one.why}", _borne(entry), fix)
+        return GateFinding(GateCheck.NAMES, Mark.FAIL, f"{one.name} is not covered: {one.why}", _borne(entry), fix)
     text = f"{one.name} is not covered, neither now nor after: {one.why}"
-    return GateFinding(Gate.NAMES, Mark.WARN, text, fix=f"If that is this gateway: {fix[0].lower()}{fix[1:]}")
+    return GateFinding(GateCheck.NAMES, Mark.WARN, text, fix=f"If that is this gateway: {fix[0].lower()}{fix[1:]}")
 
 
 def _promised(
-    after: Sequence[Entry], hosts: Mapping[str, Sequence[str] | str], policies: Sequence[Publication]
+    after: Sequence[Entry], hosts: Mapping[str, Sequence[str] | str], policies: Sequence[StsPublication]
 ) -> Iterator[GateFinding]:
     """Senders that obey a policy deliver to the MX hosts that it allows, if their certificates bear those names."""
     for one in policies:
         names = hosts.get(one.domain, ())
-        if isinstance(names, str) or one.policy.mode is Mode.NONE:
+        if isinstance(names, str) or one.policy.mode is StsMode.NONE:
             continue
         allowed = [name for name in names if any(covers(pattern, name) for pattern in one.policy.mx)]
         if allowed and not any(is_covered(name, after) for name in allowed):
             text = (
                 f"no MX host that the MTA-STS policy of {one.domain} allows is covered: {', '.join(allowed[:_SHOWN])}"
             )
-            mark = Mark.FAIL if one.policy.mode is Mode.ENFORCE else Mark.WARN
+            mark = Mark.FAIL if one.policy.mode is StsMode.ENFORCE else Mark.WARN
             fix = "Have it issued with such a name, or senders that obey the policy deliver no more."
-            yield GateFinding(Gate.NAMES, mark, text, f"mode {one.policy.mode}", fix)
+            yield GateFinding(GateCheck.NAMES, mark, text, f"mode {one.policy.mode}", fix)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.checks.gates import Gate, GateFinding
+from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import certificate_facts
@@ -102,7 +102,7 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
         if "" not in names:  # a name is what makes the difference
             text += f", asking for {', '.join(list(names)[:_SHOWN])}"
             fix = "Have it issued with the name; what goes on to bear it has a key of another kind."
-        yield GateFinding(Gate.REHEARSAL, Mark.FAIL, text, worse[0].failure, fix)
+        yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, worse[0].failure, fix)
     misled = [
         one
         for one in after
@@ -110,19 +110,19 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
     ]
     for one in misled[:_SHOWN]:
         text = f"{one.client} asks for {one.name}, and would get a certificate without that name"
-        yield GateFinding(Gate.REHEARSAL, Mark.FAIL, text, fix="Have it issued with that name.")
+        yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, fix="Have it issued with that name.")
     got = [one for one in after if one.presented == entry.leaf.sha256]
     if not got:
         fix = (
             "Another current certificate stands before it: say that this one takes its place, too (`changeover stage`)."
         )
-        yield GateFinding(Gate.REHEARSAL, Mark.WARN, "no client would be shown it", fix=fix)
+        yield GateFinding(GateCheck.REHEARSAL, Mark.WARN, "no client would be shown it", fix=fix)
     elif not worse and not misled:
         shown = ", ".join(dict.fromkeys(one.client.removeprefix("a client of ") for one in got))
         none = dict.fromkeys(one.client.removeprefix("a client of ") for one in after if one.failure)
         text = f"handshakes with ourselves: none is worse than now; it is shown to {shown}"
         evidence = f"no handshake, now as then: {', '.join(none)}" if none else ""
-        yield GateFinding(Gate.REHEARSAL, Mark.PASS, text, evidence)
+        yield GateFinding(GateCheck.REHEARSAL, Mark.PASS, text, evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +161,16 @@ def demand_findings(
         if one.names and not any(matches(str(name), entry.leaf) for name in one.names):
             text = f"{one.label} sends here and would not accept it: it wants {' or '.join(map(str, one.names))}"
             fix = f"Change tls_domain there, or have it issued with that name (it is for {describe_names(entry.leaf)})."
-            yield GateFinding(Gate.REHEARSAL, Mark.FAIL, text, fix=fix)
+            yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, fix=fix)
             continue
         trusted = _trusted(chain, one.connector.trust_anchors or anchors, now)
         if trusted:
             text = f"{one.label} sends here and would not trust it"
             yield GateFinding(
-                Gate.REHEARSAL, Mark.FAIL, text, trusted, "Add its root to the connector's trust_anchors."
+                GateCheck.REHEARSAL, Mark.FAIL, text, trusted, "Add its root to the connector's trust_anchors."
             )
         else:
-            yield GateFinding(Gate.REHEARSAL, Mark.PASS, f"{one.label} sends here and accepts it")
+            yield GateFinding(GateCheck.REHEARSAL, Mark.PASS, f"{one.label} sends here and accepts it")
 
 
 def _trusted(chain: Sequence[bytes], anchors: str, now: float) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.checks.gates import Gate, GateFinding
+from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import State
 from gatepost.protocols.dane.publication import TlsaStatus
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class TlsaObservation:
     """What is remembered of a host's TLSA records. since: when a record for the next certificate was first seen.
 
     0.0: none is there. ttl: seconds for which senders may keep what was published before, the longest that was seen.
@@ -71,32 +71,32 @@ def tlsa_line(host: str, entry: Entry) -> str:
     return f"_25._tcp.{host}. IN TLSA 3 1 1 {entry.leaf.spki_sha256}"
 
 
-def sight(before: Sighting, seen: HostTlsa, *, now: float) -> Sighting:
+def observe(before: TlsaObservation, seen: HostTlsa, *, now: float) -> TlsaObservation:
     """What is to be remembered after a look. now: seconds since 1970."""
     if seen.lookup.status is TlsaStatus.FAILED:
         return before
     if not seen.is_there:
-        return Sighting(0.0, max(before.ttl, seen.ttl))
+        return TlsaObservation(0.0, max(before.ttl, seen.ttl))
     if before.since:
         return before
-    return Sighting(now, max(before.ttl, seen.ttl))
+    return TlsaObservation(now, max(before.ttl, seen.ttl))
 
 
 def tlsa_findings(
-    entry: Entry, seen: Sequence[HostTlsa], sightings: Mapping[str, Sighting], *, now: float
+    entry: Entry, seen: Sequence[HostTlsa], sightings: Mapping[str, TlsaObservation], *, now: float
 ) -> Iterator[GateFinding]:
     """Everything there is to say. sightings: by host, this look included."""
     if not any(one.takes_mail for one in seen):
         text = "neither the gateway's own name nor an MX host is covered by it: DANE is not concerned"
-        yield GateFinding(Gate.TLSA, Mark.INFO, text)
+        yield GateFinding(GateCheck.TLSA, Mark.INFO, text)
     for one in seen:
-        sighting = sightings.get(one.host, Sighting())
+        sighting = sightings.get(one.host, TlsaObservation())
         found = next_tlsa(entry, one, sighting, now) if entry.state is State.NEXT else own_tlsa(entry, one)
         if one.takes_mail or one.lookup.status is TlsaStatus.USABLE:
             yield found
 
 
-def next_tlsa(entry: Entry, seen: HostTlsa, sighting: Sighting, now: float) -> GateFinding:
+def next_tlsa(entry: Entry, seen: HostTlsa, sighting: TlsaObservation, now: float) -> GateFinding:
     """A certificate that is to become current."""
     found = _no_dane(entry, seen)
     if found is not None:
@@ -105,22 +105,24 @@ def next_tlsa(entry: Entry, seen: HostTlsa, sighting: Sighting, now: float) -> G
     if not seen.is_there:
         fix = f"Add this to the zone, beside what is there, and leave that: {add}"
         text = f"{seen.host} has TLSA records, and none is for it: senders that use DANE would not deliver"
-        return GateFinding(Gate.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
+        return GateFinding(GateCheck.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
     if seen.is_shared:
-        return GateFinding(Gate.TLSA, Mark.PASS, f"{seen.host}: one record is for both", _detail(seen.entry))
+        return GateFinding(GateCheck.TLSA, Mark.PASS, f"{seen.host}: one record is for both", _detail(seen.entry))
     if seen.other is not None and not seen.other.authenticated:
         text = (
             f"{seen.host}: a record for it is there, and none for the current one: senders that use DANE wait already"
         )
-        return GateFinding(Gate.TLSA, Mark.WARN, text, _detail(seen.other), "Switch now, or put the old record back.")
+        return GateFinding(
+            GateCheck.TLSA, Mark.WARN, text, _detail(seen.other), "Switch now, or put the old record back."
+        )
     if now < sighting.until:
         since, until = _minute(sighting.since), _minute(sighting.until)
         text = f"{seen.host}: a record for it was first seen at {since}; wait until {until}"
         evidence = f"senders may keep the records from before for {sighting.ttl} seconds"
         fix = f"Nothing but wait. The switch can be planned for {until.replace(' ', 'T')}."
-        return GateFinding(Gate.TLSA, Mark.FAIL, text, evidence, fix, until=sighting.until)
+        return GateFinding(GateCheck.TLSA, Mark.FAIL, text, evidence, fix, until=sighting.until)
     text = f"{seen.host}: a record for it was first seen at {_minute(sighting.since)}, long enough ago"
-    return GateFinding(Gate.TLSA, Mark.PASS, text, _detail(seen.entry))
+    return GateFinding(GateCheck.TLSA, Mark.PASS, text, _detail(seen.entry))
 
 
 def own_tlsa(entry: Entry, seen: HostTlsa) -> GateFinding:
@@ -131,12 +133,12 @@ def own_tlsa(entry: Entry, seen: HostTlsa) -> GateFinding:
     if not seen.is_there:
         text = f"{seen.host} has TLSA records, and none is for the current certificate: senders that use DANE wait"
         fix = f"Add this to the zone now, or roll back: {tlsa_line(seen.host, entry)}"
-        return GateFinding(Gate.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
+        return GateFinding(GateCheck.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
     if seen.other is not None and seen.other.authenticated and not seen.is_shared:
         text = f"{seen.host}: the record of the certificate before is still published"
         fix = f"Leave it for as long as you may want to roll back (24 hours), then remove it: {seen.other.matched}"
-        return GateFinding(Gate.TLSA, Mark.INFO, text, fix=fix)
-    return GateFinding(Gate.TLSA, Mark.PASS, f"{seen.host}: a record for it is published", _detail(seen.entry))
+        return GateFinding(GateCheck.TLSA, Mark.INFO, text, fix=fix)
+    return GateFinding(GateCheck.TLSA, Mark.PASS, f"{seen.host}: a record for it is published", _detail(seen.entry))
 
 
 def _no_dane(entry: Entry, seen: HostTlsa) -> GateFinding | None:
@@ -146,16 +148,18 @@ def _no_dane(entry: Entry, seen: HostTlsa) -> GateFinding | None:
         case TlsaStatus.FAILED:
             text = f"the TLSA records of {seen.host} cannot be looked up"
             fix = "Senders that use DANE deliver nothing while it is so. See the zone's signatures, and [dns]."
-            return GateFinding(Gate.TLSA, Mark.UNKNOWN, text, detail, fix)
+            return GateFinding(GateCheck.TLSA, Mark.UNKNOWN, text, detail, fix)
         case TlsaStatus.NONE:
             fix = f"Nothing has to be done. To begin with DANE, once it is current: {tlsa_line(seen.host, entry)}"
-            return GateFinding(Gate.TLSA, Mark.INFO, f"{seen.host} publishes no TLSA records", detail, fix)
+            return GateFinding(GateCheck.TLSA, Mark.INFO, f"{seen.host} publishes no TLSA records", detail, fix)
         case TlsaStatus.INSECURE:
-            return GateFinding(Gate.TLSA, Mark.INFO, f"{seen.host}: no DANE, as far as can be told from here", detail)
+            return GateFinding(
+                GateCheck.TLSA, Mark.INFO, f"{seen.host}: no DANE, as far as can be told from here", detail
+            )
         case TlsaStatus.UNUSABLE:
             text = f"{seen.host} has TLSA records that no sender can use"
             fix = f"Put one there that can be used: {tlsa_line(seen.host, entry)}"
-            return GateFinding(Gate.TLSA, Mark.WARN, text, detail, fix)
+            return GateFinding(GateCheck.TLSA, Mark.WARN, text, detail, fix)
         case TlsaStatus.USABLE:
             return None
 

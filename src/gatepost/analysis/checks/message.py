@@ -15,13 +15,13 @@ from gatepost.analysis.checks import advice
 from gatepost.analysis.checks.tasks import Task, TaskStatus, detail_of
 from gatepost.mail.outbound.failure import ConnectionEnded
 from gatepost.protocols.message.header_text import ascii_text, fold, format_date, host_text
-from gatepost.protocols.smtp.client.transaction import Transaction
+from gatepost.protocols.smtp.client.transaction import MailTransaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gatepost.mail.outbound.hop import OpenHop
-    from gatepost.protocols.smtp.client.transaction import Outcome
+    from gatepost.protocols.smtp.client.transaction import TransactionResult
 
 
 TEST_MESSAGE = "Test message"
@@ -72,7 +72,7 @@ async def send(message: TestMessage, opened: OpenHop) -> Task:
     async def chunks() -> AsyncIterator[bytes]:
         yield content
 
-    transaction = Transaction(
+    transaction = MailTransaction(
         reverse_path=message.sender,
         recipients=[(address, "", "") for address in message.recipients],
         size=len(content),
@@ -89,7 +89,7 @@ async def send(message: TestMessage, opened: OpenHop) -> Task:
     return _task(message, outcome, time.monotonic() - begun)
 
 
-def _task(message: TestMessage, outcome: Outcome, seconds: float) -> Task:
+def _task(message: TestMessage, outcome: TransactionResult, seconds: float) -> Task:
     first, *others = (f"{one.address}: {one.reply.text}" for one in outcome.recipients)
     refused = outcome.refused
     detail = detail_of(f"from {message.sender} to {first}", *others)

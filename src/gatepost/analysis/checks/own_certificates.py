@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.checks.certificate_alarms import ChainSeen, Endpoint, Observed, TlsaSeen, TlsaState
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
-from gatepost.analysis.checks.chain_facts import From, Kind, Result
+from gatepost.analysis.checks.chain_facts import From, Kind, UrlStatus
 from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
 from gatepost.analysis.checks.chain_report import send_order
 from gatepost.analysis.checks.chain_stores import RootStores
@@ -28,7 +28,7 @@ from gatepost.protocols.dane.publication import TlsaStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatepost.analysis.checks.chain_facts import Answer, ChainFacts
+    from gatepost.analysis.checks.chain_facts import ChainFacts, UrlResult
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
     from gatepost.protocols.dane.publication import TlsaLookup
@@ -38,7 +38,7 @@ _WHOLE: Final = 120.0  # seconds for everything
 _ADDRESS: Final = 10.0  # for one address of an authority
 _CHAINS: Final = 20
 _WORDS: Final = {Kind.CRL: "CRL", Kind.OCSP: "OCSP responder"}
-_TOLD: Final = frozenset({Result.GOOD, Result.REVOKED, Result.WRONG, Result.UNREACHABLE})
+_TOLD: Final = frozenset({UrlStatus.GOOD, UrlStatus.REVOKED, UrlStatus.WRONG, UrlStatus.UNREACHABLE})
 
 
 class OwnCertificates:
@@ -133,15 +133,15 @@ def _revoked(facts: ChainFacts) -> str | None:
     missing = False
     for one in facts.path:
         answers = [answer for answer in one.answers if answer.kind in _WORDS]
-        revoked = next((answer for answer in answers if answer.result is Result.REVOKED), None)
+        revoked = next((answer for answer in answers if answer.result is UrlStatus.REVOKED), None)
         if revoked is not None:
             return f"{one.facts.subject}, serial {one.facts.serial}: {revoked.detail} ({revoked.url})"
-        missing = missing or (bool(answers) and not any(answer.result is Result.GOOD for answer in answers))
+        missing = missing or (bool(answers) and not any(answer.result is UrlStatus.GOOD for answer in answers))
     return None if missing else ""
 
 
-def _endpoint(answer: Answer) -> Endpoint:
-    good = answer.result in {Result.GOOD, Result.REVOKED}
+def _endpoint(answer: UrlResult) -> Endpoint:
+    good = answer.result in {UrlStatus.GOOD, UrlStatus.REVOKED}
     return Endpoint(answer.url, _WORDS[answer.kind], "" if good else answer.detail or str(answer.result))
 
 

@@ -20,7 +20,7 @@ from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.mtasts.lint import LintKind, lint
 from gatepost.protocols.mtasts.publish import policy_host, record_name
-from gatepost.protocols.mtasts.record import Record, parse_record
+from gatepost.protocols.mtasts.record import StsRecord, parse_record
 from gatepost.protocols.tlsrpt import record as tlsrpt
 from gatepost.protocols.tlsrpt.result import ResultType
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from gatepost.net.lookups.dns import Resolver
     from gatepost.net.lookups.mtasts import PolicyHosts
-    from gatepost.protocols.mtasts.policy import Policy
-    from gatepost.protocols.mtasts.publish import Publication
+    from gatepost.protocols.mtasts.policy import StsPolicy
+    from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
 
 
@@ -48,14 +48,14 @@ class Seen:
     """
 
     domain: str
-    record: Record | RecordError | str | None
-    policy: Policy | StsFailure
+    record: StsRecord | RecordError | str | None
+    policy: StsPolicy | StsFailure
     hosts: tuple[str, ...] | str
-    reports: tlsrpt.Record | RecordError | str | None
+    reports: tlsrpt.TlsRptRecord | RecordError | str | None
 
 
 async def check_publication(
-    domain: str, publication: Publication | None, settings: Settings, resolver: Resolver, hosts: PolicyHosts
+    domain: str, publication: StsPublication | None, settings: Settings, resolver: Resolver, hosts: PolicyHosts
 ) -> tuple[Finding, ...]:
     """Look everything up and compare it with what we publish (None: nothing). Raises AnchorsError."""
     client = HttpClient(resolver, https_context(TrustAnchors.load(settings.tls.trust_anchors)))
@@ -96,7 +96,7 @@ async def _mail_hosts(resolver: Resolver, domain: str) -> tuple[str, ...] | str:
     return tuple(dict.fromkeys(host.name for host in found.hosts))
 
 
-def judge(publication: Publication | None, seen: Seen) -> Iterator[Finding]:
+def judge(publication: StsPublication | None, seen: Seen) -> Iterator[Finding]:
     """What it means that a sender finds this. Pure."""
     if publication is None:
         yield _unpublished(seen)
@@ -125,7 +125,7 @@ def _unpublished(seen: Seen) -> Finding:
 _NO_ANSWER = "whether the DNS announces a policy cannot be told"
 
 
-def _record(publication: Publication, found: Record | RecordError | str | None) -> Finding:
+def _record(publication: StsPublication, found: StsRecord | RecordError | str | None) -> Finding:
     fix = f"Here: put this into the zone: {publication.zone_line}"
     match found:
         case None:
@@ -135,14 +135,14 @@ def _record(publication: Publication, found: Record | RecordError | str | None) 
             return Finding(Stage.DNS, Mark.UNKNOWN, _NO_ANSWER, trouble[:_SHOWN])
         case RecordError(detail=detail):
             return Finding(Stage.DNS, Mark.FAIL, "the TXT record cannot be used", detail[:_SHOWN], fix)
-        case Record(id=known) if known != publication.record.id:
+        case StsRecord(id=known) if known != publication.record.id:
             text = "the TXT record has the id of another policy: senders that have one keep it until it expires"
             return Finding(Stage.DNS, Mark.FAIL, text, f"id {known}, not {publication.record.id}", fix)
         case _:
             return Finding(Stage.DNS, Mark.PASS, "the TXT record has the id of the policy", found.text)
 
 
-def _policy(publication: Publication, seen: Seen) -> Finding:
+def _policy(publication: StsPublication, seen: Seen) -> Finding:
     own, found = publication.policy, seen.policy
     if isinstance(found, StsFailure):
         mark, fix = _FAILURES[found.result_type]
@@ -175,14 +175,14 @@ _FAILURES = {
 }
 
 
-def _differences(own: Policy, found: Policy) -> str:
+def _differences(own: StsPolicy, found: StsPolicy) -> str:
     missing = [line for line in own.lines if line not in found.lines]
     strange = [line for line in found.lines if line not in own.lines]
     parts = [f"{word} {', '.join(lines)}" for word, lines in (("without", missing), ("with", strange)) if lines]
     return "; ".join(parts) or "its fields stand in another order"
 
 
-def _hosts(policy: Policy, hosts: Sequence[str] | str) -> Iterator[Finding]:
+def _hosts(policy: StsPolicy, hosts: Sequence[str] | str) -> Iterator[Finding]:
     """Whether the policy allows every MX host, and what else is unwise in it."""
     if isinstance(hosts, str):
         yield Finding(Stage.DNS, Mark.UNKNOWN, "the MX records cannot be looked up", hosts[:_SHOWN])
@@ -197,7 +197,7 @@ def _hosts(policy: Policy, hosts: Sequence[str] | str) -> Iterator[Finding]:
         yield Finding(Stage.MTA_STS, _LEVELS[one.level], one.text[:_SHOWN], "", fix)
 
 
-def reports_finding(found: tlsrpt.Record | RecordError | str | None) -> Finding:
+def reports_finding(found: tlsrpt.TlsRptRecord | RecordError | str | None) -> Finding:
     """What it means that senders are asked for reports so. found: as in `Seen`."""
     match found:
         case None:
@@ -207,5 +207,5 @@ def reports_finding(found: tlsrpt.Record | RecordError | str | None) -> Finding:
             return Finding(Stage.TLS_RPT, Mark.UNKNOWN, "whether there is a TLS-RPT record cannot be told", trouble)
         case RecordError(detail=detail):
             return Finding(Stage.TLS_RPT, Mark.WARN, "the TLS-RPT record cannot be used", detail[:_SHOWN])
-        case tlsrpt.Record(rua=rua):
+        case tlsrpt.TlsRptRecord(rua=rua):
             return Finding(Stage.TLS_RPT, Mark.PASS, "reports about TLS are asked for", ", ".join(rua)[:_SHOWN])

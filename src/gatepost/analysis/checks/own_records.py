@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, cast
 
-from gatepost.analysis.checks.dkim_record import Seen, seen_record
+from gatepost.analysis.checks.dkim_record import DkimObservation, seen_record
 from gatepost.analysis.checks.own_policy import reports_finding
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.lookups.mx import MailRouter
@@ -109,10 +109,10 @@ async def check_dkim(name: str, wanted: KeyRecord, resolver: Resolver) -> Findin
 
 
 _SIGHTS = {
-    Seen.PUBLISHED: (Mark.PASS, "the key is published", ""),
-    Seen.MISSING: (Mark.FAIL, "the key is not published", _PUBLISH),
-    Seen.DIFFERS: (Mark.FAIL, "what is published is not the key", _PUBLISH),
-    Seen.UNKNOWN: (Mark.UNKNOWN, "whether the key is published cannot be told", ""),
+    DkimObservation.PUBLISHED: (Mark.PASS, "the key is published", ""),
+    DkimObservation.MISSING: (Mark.FAIL, "the key is not published", _PUBLISH),
+    DkimObservation.DIFFERS: (Mark.FAIL, "what is published is not the key", _PUBLISH),
+    DkimObservation.UNKNOWN: (Mark.UNKNOWN, "whether the key is published cannot be told", ""),
 }
 
 

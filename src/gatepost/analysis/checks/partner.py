@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.hop import OpenHop
     from gatepost.net.lookups.mx import MailHosts
     from gatepost.protocols.dns.text_record import RecordError
-    from gatepost.protocols.tlsrpt.record import Record
+    from gatepost.protocols.tlsrpt.record import TlsRptRecord
     from gatepost.settings.model import Settings
 
 
@@ -189,7 +189,7 @@ class Checker:
             why = failed.detail.replace("; ", ", ")
             return f"no answer was proven by DNSSEC, and the root could not be asked for: {why}"
 
-    async def _reports(self, domain: str) -> Record | RecordError | str | None:
+    async def _reports(self, domain: str) -> TlsRptRecord | RecordError | str | None:
         try:
             return await report_record(self._resolver, domain)
         except LookupFailed as failed:

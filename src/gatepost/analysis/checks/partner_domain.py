@@ -14,8 +14,8 @@ from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.lookups.mx import MailHostsKind
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.mtasts.lint import LintKind, lint
-from gatepost.protocols.mtasts.policy import Mode
-from gatepost.protocols.tlsrpt.record import Record
+from gatepost.protocols.mtasts.policy import StsMode
+from gatepost.protocols.tlsrpt.record import TlsRptRecord
 from gatepost.protocols.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class DomainFacts:
     left_out: int = 0
     no_dnssec: str = ""
     sts: StsState | None = None
-    reports: Record | RecordError | str | None = None
+    reports: TlsRptRecord | RecordError | str | None = None
 
 
 def domain_findings(facts: DomainFacts) -> tuple[Finding, ...]:
@@ -118,7 +118,7 @@ def _sts(facts: DomainFacts) -> Iterator[Finding]:
         return
     patterns = f"{len(policy.mx)} MX pattern{'' if len(policy.mx) == 1 else 's'}"
     short = f"{policy.mode}, {patterns}, max_age {_days(policy.max_age)}, id {state.id}"
-    mark = Mark.PASS if policy.mode is Mode.ENFORCE else Mark.INFO
+    mark = Mark.PASS if policy.mode is StsMode.ENFORCE else Mark.INFO
     listed = ", ".join(policy.mx)[:_SHOWN]
     yield Finding(
         Stage.MTA_STS, mark, f"policy in mode {policy.mode}", f"mx {listed}"[:_SHOWN] if listed else "", "", short
@@ -154,7 +154,7 @@ def _reports(facts: DomainFacts) -> Iterator[Finding]:
         case RecordError(detail=detail):
             text = "the record that asks for reports about TLS cannot be used"
             yield Finding(Stage.TLS_RPT, Mark.WARN, text, detail[:_SHOWN], advice.TLS_RPT_INVALID, "invalid")
-        case Record(rua=rua, ignored=ignored):
+        case TlsRptRecord(rua=rua, ignored=ignored):
             short = f"rua={', '.join(rua)}"[:_SHOWN]
             yield Finding(Stage.TLS_RPT, Mark.PASS, "reports about TLS are asked for", short, "", short)
             if ignored:

@@ -60,7 +60,7 @@ class PolicyKind(StrEnum):
     DANE = "dane"
 
 
-class Outcome(StrEnum):
+class DeliveryForecast(StrEnum):
     """What would become of a message."""
 
     DELIVER = "deliver"  # over TLS, as the policy in force asks
@@ -110,13 +110,17 @@ class Row:
     looking: Stage | None = None
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> DeliveryForecast:
         """What a message would meet here."""
         if any(one.stops and one.verdict is Mark.FAIL for one in self.findings):
-            return Outcome.HOLD
+            return DeliveryForecast.HOLD
         if self.looking is not None or any(one.stops for one in self.findings):
-            return Outcome.UNKNOWN
-        return Outcome.DELIVER if self.facts is not None and self.facts.tls is not None else Outcome.CLEARTEXT
+            return DeliveryForecast.UNKNOWN
+        return (
+            DeliveryForecast.DELIVER
+            if self.facts is not None and self.facts.tls is not None
+            else DeliveryForecast.CLEARTEXT
+        )
 
     def cell(self, stage: Stage) -> Finding | None:
         """The gravest finding of a stage, None if there is none."""
@@ -143,21 +147,21 @@ class PartnerCheck:
         open_one = None
         for _, group in groupby(self.rows, lambda row: row.preference):
             rows = list(group)
-            for wanted in (Outcome.CLEARTEXT, Outcome.DELIVER):
+            for wanted in (DeliveryForecast.CLEARTEXT, DeliveryForecast.DELIVER):
                 if taken := next((row for row in rows if row.outcome is wanted), None):
                     return taken
-            open_one = open_one or next((row for row in rows if row.outcome is Outcome.UNKNOWN), None)
+            open_one = open_one or next((row for row in rows if row.outcome is DeliveryForecast.UNKNOWN), None)
         return open_one or next(iter(self.rows), None)
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> DeliveryForecast:
         """What would become of a message."""
         if any(one.stops and one.verdict is Mark.FAIL for one in self.findings):
-            return Outcome.HOLD
+            return DeliveryForecast.HOLD
         if any(one.stops for one in self.findings):
-            return Outcome.UNKNOWN
+            return DeliveryForecast.UNKNOWN
         row = self.deciding
-        return row.outcome if row is not None else Outcome.HOLD
+        return row.outcome if row is not None else DeliveryForecast.HOLD
 
     @property
     def counts(self) -> Counter[Mark]:

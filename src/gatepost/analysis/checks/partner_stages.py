@@ -21,7 +21,7 @@ from gatepost.net.stream import LossKind
 from gatepost.policy.connectors.names import SmartHost
 from gatepost.protocols.dane.publication import TlsaStatus
 from gatepost.protocols.mtasts.lint import LintKind, lint
-from gatepost.protocols.mtasts.policy import Mode
+from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
 
@@ -138,13 +138,13 @@ def row_so_far(host: HostFacts, reached: Reached) -> Row:
     """
     seen = reached.seen
     assert seen is not None  # noqa: S101 - see waiting_row for who was not reached yet
-    looking = _looking(seen)
+    looking = _lookup(seen)
     ended = [stage for stage in _STAGES if stage is not looking and (seen.ended or _is_before(stage, looking))]
     findings = tuple(one for stage in ended for one in _STAGES[stage](host, reached))
     return Row(host.name, host.preference, seen.hop.endpoint, policy_of(host), findings, reached.facts, looking=looking)
 
 
-def _looking(seen: Seen) -> Stage:
+def _lookup(seen: Seen) -> Stage:
     if seen.ended:
         return Stage.REVOCATION
     return Stage.CERTIFICATE if seen.over_tls else _OF_STEPS[seen.last]
@@ -418,10 +418,10 @@ def _mta_sts(host: HostFacts, reached: Reached) -> Iterator[Finding]:
         else:
             yield Finding(Stage.MTA_STS, Mark.INFO, "the domain has no MTA-STS policy", short="none")
         return
-    if policy.mode is Mode.NONE:
+    if policy.mode is StsMode.NONE:
         yield Finding(Stage.MTA_STS, Mark.INFO, "the policy is withdrawn (mode none)", short="mode none")
         return
-    enforced = policy.mode is Mode.ENFORCE
+    enforced = policy.mode is StsMode.ENFORCE
     mark, decides = (Mark.FAIL if enforced else Mark.WARN), policy_of(host) is PolicyKind.MTA_STS
     if not policy.matches(host.name):
         remark = next(one.text for one in lint(policy, [host.name]) if one.kind is LintKind.HOST_NOT_COVERED)

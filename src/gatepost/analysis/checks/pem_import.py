@@ -46,7 +46,7 @@ class PasswordNeeded(ChainFileError):  # noqa: N818 - it names what happened
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class PemSource:
     """What came in.
 
     source: what it is called in the text of an error. key_pem: the key, if it came apart (`key_of`). purpose: which end
@@ -61,7 +61,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class PemImport:
     """certificates: DER, leaf first, without the root. key_pem: its key, b"" if none came. notes: what was put right.
 
     warnings: what a partner may stumble over, and what to do.
@@ -73,7 +73,9 @@ class Intake:
     warnings: tuple[str, ...] = ()
 
 
-def taken_in(given: Given, *, known: Sequence[bytes] = (), anchors: TrustAnchors | None = None, now: float) -> Intake:
+def taken_in(
+    given: PemSource, *, known: Sequence[bytes] = (), anchors: TrustAnchors | None = None, now: float
+) -> PemImport:
     """Read the certificates, and the key if it is among them, and make them fit to be presented.
 
     known: certificates (DER) that may complete the chain. anchors: what partners are thought to trust; None leaves that
@@ -90,7 +92,7 @@ def taken_in(given: Given, *, known: Sequence[bytes] = (), anchors: TrustAnchors
         if key_pem:
             _usable(path, key_pem)
         notes = tuple(_notes(leaf, certificates, path))
-        return Intake(tuple(path), key_pem, notes, tuple(_warnings(path, anchors, given.purpose, now)))
+        return PemImport(tuple(path), key_pem, notes, tuple(_warnings(path, anchors, given.purpose, now)))
 
 
 def key_of(content: bytes, source: str, password: bytes | None = None) -> bytes:
@@ -125,7 +127,7 @@ def chain_pem_of(certificates: Sequence[bytes]) -> bytes:
     return b"".join(parse(der).public_bytes(Encoding.PEM) for der in certificates)
 
 
-def _read(given: Given) -> tuple[list[bytes], bytes]:
+def _read(given: PemSource) -> tuple[list[bytes], bytes]:
     """The certificates, DER, and the key, PEM, b"" if there is none."""
     if is_pkcs12(given.content):
         return _from_pkcs12(given)
@@ -134,7 +136,7 @@ def _read(given: Given) -> tuple[list[bytes], bytes]:
     return list(found.certificates), key
 
 
-def _from_pkcs12(given: Given) -> tuple[list[bytes], bytes]:
+def _from_pkcs12(given: PemSource) -> tuple[list[bytes], bytes]:
     source, password = given.source, given.password
     try:
         bundle = pkcs12.load_pkcs12(given.content, password)

@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.checks.changeover import Scene, apply_step
+from gatepost.analysis.checks.changeover import CheckContext, apply_step
 from gatepost.analysis.checks.gates import Light
 from gatepost.net.tasks import spawn
 from gatepost.pki.certificates import lifecycle as course
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
-    from gatepost.analysis.checks.changeover import Gatekeeper
+    from gatepost.analysis.checks.changeover import GateChecker
     from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Inventory
     from gatepost.policy.connectors.records import Organization
@@ -52,7 +52,7 @@ class ScheduledSwitches:
         self,
         resources: ConfigStore,
         inventory: Inventory,
-        gatekeeper: Gatekeeper,
+        gatekeeper: GateChecker,
         prefixes: PrefixLimits,
         *,
         clock: Callable[[], float] = time.time,
@@ -104,10 +104,10 @@ class ScheduledSwitches:
         self._staged = [one for one in entries.values() if one.state is State.NEXT]
 
     async def _sight(self) -> None:
-        scene = self._scene()
+        context = self._context()
         for entry in self._staged:
             try:
-                await self._gatekeeper.sight(entry, scene)
+                await self._gatekeeper.sight(entry, context)
             except TimeoutError:
                 _log.warning("the TLSA records for certificate %s could not be looked at in time", entry.id)
 
@@ -122,7 +122,7 @@ class ScheduledSwitches:
                 self._hold(entry, "a fault of the program, which the log has")
 
     async def _switch_one(self, entry: Entry) -> None:
-        report = await self._gatekeeper.look(entry, self._scene())
+        report = await self._gatekeeper.look(entry, self._context())
         if report.unusable or (report.light is not Light.GREEN and not entry.forced):
             self._hold(entry, report.unusable or report.reasons)
             return
@@ -152,9 +152,9 @@ class ScheduledSwitches:
 
         return bool(apply_step(self._inventory, wanted, self._inventory.entries, author=_AUTHOR, note=note))
 
-    def _scene(self) -> Scene:
+    def _context(self) -> CheckContext:
         _, entries = self._inventory.entries()
-        return Scene(entries, self._organizations(), self._clock())
+        return CheckContext(entries, self._organizations(), self._clock())
 
     def _organizations(self) -> Sequence[Organization]:
         try:

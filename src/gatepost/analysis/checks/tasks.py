@@ -42,7 +42,7 @@ class TaskStatus(StrEnum):
     WAITING = "waiting"
 
 
-class Outcome(StrEnum):
+class CheckResult(StrEnum):
     """What a check says as a whole. UNKNOWN: nothing speaks against it, but too little could be learnt."""
 
     VALIDATED = "validated"

@@ -16,8 +16,8 @@ from gatepost.analysis.checks.message import TEST_MESSAGE, TestMessage, send
 from gatepost.analysis.checks.probe import resolving
 from gatepost.analysis.checks.progress import UnderWay
 from gatepost.analysis.checks.tasks import (
+    CheckResult,
     HostReport,
-    Outcome,
     Task,
     TaskStatus,
     host_records,
@@ -109,16 +109,16 @@ class Validation:
         return [*((host, task) for host in self.hosts for task in host.tasks), *((None, task) for task in self.tasks)]
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> CheckResult:
         """NOT_VALIDATED if anything failed that is not our own doing; else UNKNOWN if anything was left open."""
         if not self.done:
-            return Outcome.UNKNOWN
+            return CheckResult.UNKNOWN
         failed = [task for _, task in self.all_tasks if task.status is TaskStatus.FAILED]
         if any(not task.ours for task in failed):
-            return Outcome.NOT_VALIDATED
+            return CheckResult.NOT_VALIDATED
         if failed or (self.hosts and not any(host.usable for host in self.hosts)):
-            return Outcome.UNKNOWN
-        return Outcome.VALIDATED
+            return CheckResult.UNKNOWN
+        return CheckResult.VALIDATED
 
     @property
     def verdict(self) -> str:
@@ -128,12 +128,12 @@ class Validation:
         counted = [task for _, task in self.all_tasks if task.status is not TaskStatus.SKIPPED]
         warned = sum(task.status is TaskStatus.WARNING for task in counted)
         match self.outcome:
-            case Outcome.VALIDATED:
+            case CheckResult.VALIDATED:
                 suffix = f", {warned} of them with a warning" if warned else ""
                 return f"validated: all {len(counted)} tasks succeeded{suffix}"
-            case Outcome.NOT_VALIDATED:
+            case CheckResult.NOT_VALIDATED:
                 return f"not validated: {self._first(ours=False)}"
-            case Outcome.UNKNOWN:
+            case CheckResult.UNKNOWN:
                 return f"could not tell: {self._first(ours=True) or 'no host could be reached from here'}"
 
     def _first(self, *, ours: bool) -> str:

@@ -46,7 +46,7 @@ class _Hop:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _RoutePlan:
     """Where mail for a pattern goes. pattern: "b.example", "*.b.example", "*" or an address. nexthop: "" for its MX."""
 
     pattern: str
@@ -68,7 +68,7 @@ class _Routing:
     log: Part
     policies: dict[str, Policy] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)  # keys of the policies that stand on some way
-    ways: list[_Way] = field(default_factory=list)
+    ways: list[_RoutePlan] = field(default_factory=list)
     unchanged: dict[str, str] = field(default_factory=dict)  # patterns whose entry says nothing, and where
 
 
@@ -117,7 +117,7 @@ def _read_transports(routing: _Routing, files: Files) -> None:
         if not entry.value or entry.value == ":":
             routing.unchanged[pattern] = entry.where
         elif not transport or _is_smtp(routing, transport):
-            routing.ways.append(_Way(pattern, nexthop.strip().lower(), entry.where))
+            routing.ways.append(_RoutePlan(pattern, nexthop.strip().lower(), entry.where))
         else:
             why = _NO_CONNECTOR.get(
                 transport, f"the transport {transport!r} of master.cf is none that sends by SMTP alone"
@@ -147,24 +147,24 @@ def _rest_of_the_world(routing: _Routing) -> None:
     for pattern, where in routing.unchanged.items():
         # As if there were no table (transport(5)): where a wider entry covers it, that would take its mail otherwise.
         if any(_covers(way.pattern, pattern) for way in routing.ways):
-            routing.ways.append(_Way(pattern, relayhost, where))
+            routing.ways.append(_RoutePlan(pattern, relayhost, where))
         else:
             routing.log.differs(
                 where, f"{pattern}: says nothing, and no wider entry takes its mail; nothing is written"
             )
     named = {way.pattern for way in routing.ways}
     if relayhost and "*" not in named:
-        routing.ways.append(_Way("*", relayhost, "relayhost"))
+        routing.ways.append(_RoutePlan("*", relayhost, "relayhost"))
         return
     if "*" in named:
         return
     for key, policy in routing.policies.items():
         pattern = _pattern(key, deep=False)
         if not key.startswith("[") and ":" not in key and pattern not in named:
-            routing.ways.append(_Way(pattern, "", policy.where))
+            routing.ways.append(_RoutePlan(pattern, "", policy.where))
     overall = global_policy(routing.config)
     if overall is None or overall.level not in {"none", "may", "dane"} or _certificate(routing.config):
-        routing.ways.append(_Way("*", "", "smtp_tls_security_level"))
+        routing.ways.append(_RoutePlan("*", "", "smtp_tls_security_level"))
 
 
 def _covers(wide: str, pattern: str) -> bool:
@@ -203,7 +203,7 @@ def _relabelled(label: str, finding: Finding) -> Finding:
     return Finding(label, finding.outcome, finding.setting, finding.detail)
 
 
-def _called(part: Part, way: _Way) -> str:
+def _called(part: Part, way: _RoutePlan) -> str:
     hosts = part.table.get("smart_hosts")
     if way.where == "relayhost":
         return "relayhost"
@@ -227,7 +227,7 @@ def _subdomains(part: Part, patterns: Collection[str]) -> None:
         )
 
 
-def _connector(routing: _Routing, way: _Way) -> Part:
+def _connector(routing: _Routing, way: _RoutePlan) -> Part:
     part = Part("outbound_connector", "")
     hops = [_hop(text) for text in re.split(r"[\s,]+", way.nexthop) if text]
     if None in hops:
@@ -253,7 +253,7 @@ def _connector(routing: _Routing, way: _Way) -> Part:
     return part
 
 
-def _demand(routing: _Routing, part: Part, policy: Policy | None, way: _Way, hops: Sequence[_Hop]) -> None:
+def _demand(routing: _Routing, part: Part, policy: Policy | None, way: _RoutePlan, hops: Sequence[_Hop]) -> None:
     if policy is None:
         part.refuse("smtp_tls_security_level: its level is not known; correct it")
         return
@@ -278,7 +278,7 @@ def _smart_host(hop: _Hop) -> str:
     return host if hop.port == 25 else f"{host}:{hop.port}"
 
 
-def _policy(routing: _Routing, way: _Way, hop: _Hop | None) -> Policy | None:
+def _policy(routing: _Routing, way: _RoutePlan, hop: _Hop | None) -> Policy | None:
     """The policy on a way, as Postfix finds it: by the next hop as it is written, then by the domains above it."""
     key = hop.text if hop else way.pattern.rpartition("@")[2].removeprefix("*")
     while key:

@@ -48,7 +48,7 @@ class ImportRefused(Exception):  # noqa: N818 - it is the answer, not a fault
     """Nothing can be read: the input is not what the import reads. The text says what, where, why, and what to do."""
 
 
-class Outcome(StrEnum):
+class ImportResult(StrEnum):
     """What became of a resource or of one of its settings."""
 
     CARRIED = "carried over"
@@ -65,7 +65,7 @@ class Finding:
     """
 
     resource: str
-    outcome: Outcome
+    outcome: ImportResult
     setting: str = ""
     detail: str = ""
 
@@ -87,11 +87,11 @@ class Part:
 
     def differs(self, setting: str, detail: str) -> None:
         """A setting is carried over, and something about it is not the same."""
-        self.findings.append(Finding(self.label, Outcome.DIFFERS, setting, detail))
+        self.findings.append(Finding(self.label, ImportResult.DIFFERS, setting, detail))
 
     def lost(self, setting: str, detail: str) -> None:
         """A setting is not carried over."""
-        self.findings.append(Finding(self.label, Outcome.LOST, setting, detail))
+        self.findings.append(Finding(self.label, ImportResult.LOST, setting, detail))
 
     def refuse(self, why: str) -> None:
         """The resource cannot be carried over at all. The first reason counts."""
@@ -112,7 +112,7 @@ class Imported:
     notes: dict[tuple[str, int], tuple[str, ...]]
     left_out: tuple[tuple[str, str, dict[str, Any]], ...]
 
-    def count(self, outcome: Outcome) -> int:
+    def count(self, outcome: ImportResult) -> int:
         """How many lines of the report say so."""
         return sum(finding.outcome is outcome for finding in self.findings)
 
@@ -229,11 +229,11 @@ def _imported(organization: str, parts: Sequence[Part]) -> Imported:
     for part in parts:
         if part.refused:
             why = f"{part.refused}{_CONSEQUENCES.get(part.kind, '')}"
-            findings.append(Finding(part.label, Outcome.LOST, "", why))
+            findings.append(Finding(part.label, ImportResult.LOST, "", why))
             left_out.append((part.kind, part.refused, part.table))
             continue
         if part.kind in places or part.table:
-            findings.append(Finding(part.label, Outcome.CARRIED))
+            findings.append(Finding(part.label, ImportResult.CARRIED))
         findings.extend(part.findings)
         lines = tuple(f"{one.outcome}: {one.setting}: {one.detail}" for one in part.findings)
         if part.kind in places:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.analysis.rehearsal import demands, replay
-from gatepost.analysis.rehearsal.decision import Outcome
+from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.analysis.rehearsal.recorded import INBOUND
 from gatepost.analysis.rehearsal.replay import Replay, RowReplay
 
@@ -228,7 +228,7 @@ def _domain(address: str) -> str:
 def _summary(decision: Decision) -> str:
     """A decision in a few words: "refused (connector 'lock', encrypted): 550 5.7.51 …"."""
     way = f"connector {decision.connector!r}" if decision.connector else "no connector"
-    said = decision.reply or (decision.why if decision.outcome is Outcome.UNKNOWN else "")
+    said = decision.reply or (decision.why if decision.outcome is Effect.UNKNOWN else "")
     text = f"{decision.outcome} ({way}{f', {decision.requirement}' if decision.requirement else ''})"
     return f"{text}: {said}" if said else text
 
@@ -244,7 +244,7 @@ class Comparison:
 
     def kinds(self, was: Decision, now: Decision) -> frozenset[Kind]:
         """None if a message fares the same, by the same connector and under the same requirement."""
-        if was.outcome is now.outcome is Outcome.REFUSED:
+        if was.outcome is now.outcome is Effect.REFUSED:
             return _SAME  # by whom and for what makes no difference to the mail
         found: set[Kind] = set()
         if (was.owner, was.connector) != (now.owner, now.connector) and (was.connector or now.connector):
@@ -270,17 +270,17 @@ _CHANGES = {"weaker": Kind.WEAKER, "stronger": Kind.STRONGER, "other": Kind.REQU
 
 
 def _outcomes(was: Decision, now: Decision) -> Kind | None:
-    if Outcome.UNKNOWN in {was.outcome, now.outcome}:
+    if Effect.UNKNOWN in {was.outcome, now.outcome}:
         return Kind.UNKNOWN if was.identity != now.identity or was.demand != now.demand else None
     return None if was.outcome is now.outcome else _OUTCOMES.get((was.outcome, now.outcome))
 
 
 _OUTCOMES = {
-    (Outcome.ACCEPTED, Outcome.REFUSED): Kind.REFUSED,
-    (Outcome.REFUSED, Outcome.ACCEPTED): Kind.ACCEPTED,
-    (Outcome.DELIVERED, Outcome.HELD): Kind.HELD,
-    (Outcome.DELIVERED, Outcome.RETURNED): Kind.RETURNED,
-    (Outcome.HELD, Outcome.RETURNED): Kind.RETURNED,
-    (Outcome.HELD, Outcome.DELIVERED): Kind.DELIVERED,
-    (Outcome.RETURNED, Outcome.DELIVERED): Kind.DELIVERED,
+    (Effect.ACCEPTED, Effect.REFUSED): Kind.REFUSED,
+    (Effect.REFUSED, Effect.ACCEPTED): Kind.ACCEPTED,
+    (Effect.DELIVERED, Effect.HELD): Kind.HELD,
+    (Effect.DELIVERED, Effect.RETURNED): Kind.RETURNED,
+    (Effect.HELD, Effect.RETURNED): Kind.RETURNED,
+    (Effect.HELD, Effect.DELIVERED): Kind.DELIVERED,
+    (Effect.RETURNED, Effect.DELIVERED): Kind.DELIVERED,
 }

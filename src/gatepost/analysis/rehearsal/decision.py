@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.requirement import Requirement
 
 
-class Outcome(StrEnum):
+class Effect(StrEnum):
     """What becomes of a message by a decision. UNKNOWN: the stored facts do not say."""
 
     ACCEPTED = "accepted"
@@ -38,7 +38,7 @@ class Decision:
     connector of every decision that is possible.
     """
 
-    outcome: Outcome
+    outcome: Effect
     owner: str = ""
     connector: str = ""
     requirement: str = ""
@@ -56,7 +56,7 @@ class Decision:
         return {(self.owner, self.connector), *self.others}
 
     @property
-    def identity(self) -> tuple[Outcome, str, str, str, str, str]:
+    def identity(self) -> tuple[Effect, str, str, str, str, str]:
         """What two decisions must have in common to be the same for a message; the words may differ."""
         return self.outcome, self.owner, self.connector, self.requirement, self.reply[:10], self.rehearsed_by
 
@@ -77,4 +77,4 @@ def settled(decisions: Iterable[Decision], missing: str) -> Decision:
     others = tuple((one.owner, one.connector) for one in found)
     owner, connector, requirement = ways.pop() if len(ways) == 1 else ("", "", "")
     demand = first.demand if all(one.demand == first.demand for one in found) else None
-    return Decision(Outcome.UNKNOWN, owner, connector, requirement, why=missing, demand=demand, others=others)
+    return Decision(Effect.UNKNOWN, owner, connector, requirement, why=missing, demand=demand, others=others)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gatepost.analysis.rehearsal.decision import Outcome
+from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.policy.decisions.requirement import Source
 from gatepost.store.trace_files import day_of
 
@@ -429,12 +429,12 @@ def _again(row: _Row, decision: Decision, owner: str, name: str) -> Seen | None:
     if not inbound:
         peer, host = row.peer_host or row.recipient.rpartition("@")[2].lower(), row.peer_address
     sample = row.message or row.session
-    if decision.outcome is Outcome.UNKNOWN:
+    if decision.outcome is Effect.UNKNOWN:
         concerned = (owner, name) in decision.ways
         return Seen(row.at, Judged.UNKNOWN, peer, host, sample, why=decision.why) if concerned else None
     if (decision.owner, decision.connector) != (owner, name):
         return None
-    if decision.outcome in {Outcome.ACCEPTED, Outcome.DELIVERED}:
+    if decision.outcome in {Effect.ACCEPTED, Effect.DELIVERED}:
         return Seen(row.at, Judged.PASSED, peer, host, sample)
     if inbound and not by_connector(decision.reply):
         return None

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.rehearsal.decision import Decision, Outcome, settled
+from gatepost.analysis.rehearsal.decision import Decision, Effect, settled
 from gatepost.analysis.rehearsal.recorded import NAMES_KEPT, session_facts
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.policy.decisions.forwarding import Returned
@@ -42,7 +42,7 @@ _SETS_OF_ANCHORS = 4
 def decide_session(event: TraceEvent, directory: Directory) -> Decision:
     """A RECEIVE or REFUSE row decided again: MAIL, then RCPT if a recipient was said."""
     if event.detail.get("basis") == NODE:
-        outcome, reply = (Outcome.ACCEPTED, "") if event.event == "RECEIVE" else (Outcome.REFUSED, event.reply)
+        outcome, reply = (Effect.ACCEPTED, "") if event.event == "RECEIVE" else (Effect.REFUSED, event.reply)
         why = "another node handed it over, and had asked the connectors"
         return Decision(outcome, event.organization, event.connector, event.requirement, reply, why=why)
     facts = session_facts(event)
@@ -50,7 +50,7 @@ def decide_session(event: TraceEvent, directory: Directory) -> Decision:
     if not names and not anchors:
         return _decide(event, facts, directory)
     if len(anchors) > _SETS_OF_ANCHORS:
-        return Decision(Outcome.UNKNOWN, why=_missing(names=names, anchors=anchors))
+        return Decision(Effect.UNKNOWN, why=_missing(names=names, anchors=anchors))
     possible = _possible(facts, directory, names=names, anchors=anchors)
     return settled((_decide(event, one, directory) for one in possible), _missing(names=names, anchors=anchors))
 
@@ -60,15 +60,15 @@ def _decide(event: TraceEvent, facts: SessionFacts, directory: Directory) -> Dec
         reverse_path = parse_path(f"<{event.sender}>", smtputf8=True)
         recipient = parse_path(f"<{event.recipient}>", smtputf8=True) if event.recipient else None
     except GrammarError as error:
-        return Decision(Outcome.UNKNOWN, why=f"the row's addresses cannot be read: {error}")
+        return Decision(Effect.UNKNOWN, why=f"the row's addresses cannot be read: {error}")
     if event.detail.get("basis") == LOGIN and not facts.user:
-        return Decision(Outcome.REFUSED, "", CONNECTOR, reply="a log-in failed", why="no configuration decides on that")
+        return Decision(Effect.REFUSED, "", CONNECTOR, reply="a log-in failed", why="no configuration decides on that")
     mail = decide_mail(directory, facts, reverse_path)
     if not mail.accepted:
         return _of_verdict(mail, "")
     if recipient is None:
         return Decision(
-            Outcome.UNKNOWN,
+            Effect.UNKNOWN,
             mail.organization,
             mail.connector,
             mail.requirement,
@@ -89,7 +89,7 @@ def _as_it_was_known(event: TraceEvent, recipient: Path) -> Path | Returned:
 
 def _of_verdict(verdict: InboundVerdict, owner: str) -> Decision:
     return Decision(
-        Outcome.ACCEPTED if verdict.accepted else Outcome.REFUSED,
+        Effect.ACCEPTED if verdict.accepted else Effect.REFUSED,
         owner or verdict.organization,
         verdict.connector,
         verdict.requirement,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
-from gatepost.analysis.rehearsal.decision import Decision, Outcome, settled
+from gatepost.analysis.rehearsal.decision import Decision, Effect, settled
 from gatepost.analysis.rehearsal.recorded import NAMES_KEPT, hop_facts
 from gatepost.mail.model.message import Recipient
 from gatepost.policy.connectors.mail_flow import Content
@@ -55,7 +55,7 @@ _OTHER_HOST = "the mail would go to a host that the row has not seen"
 _OTHER_OFFER = "other TLS versions or suites would be offered than in the handshake that the row tells of"
 
 
-class _Way(NamedTuple):
+class _RoutePlan(NamedTuple):
     """Where a route leads: the hop that the row has seen, or any of the route if it has seen none of them."""
 
     owner: str
@@ -63,7 +63,7 @@ class _Way(NamedTuple):
     hop: NextHop
     seen: bool
 
-    def decision(self, outcome: Outcome, why: str = "", *, reply: str = "", result_type: str = "") -> Decision:
+    def decision(self, outcome: Effect, why: str = "", *, reply: str = "", result_type: str = "") -> Decision:
         demand = self.hop.requirement
         return Decision(
             outcome, self.owner, self.connector, describe(demand), reply, result_type, why=why, demand=demand
@@ -82,7 +82,7 @@ class HopReplay:
         """One row of an attempt, decided again."""
         rules = self._header_rules(event)
         if len(rules) > _RULES:
-            return Decision(Outcome.UNKNOWN, why=f"more than {_RULES} mail flow rules ask for header fields")
+            return Decision(Effect.UNKNOWN, why=f"more than {_RULES} mail flow rules ask for header fields")
         fields = ", ".join(sorted({rule.header_name for rule in rules}))
         decisions = (self._decide(event, content) for content in _contents(event, rules))
         return settled(decisions, f"a mail flow rule asks for {fields}, which the trace does not keep")
@@ -108,11 +108,11 @@ class HopReplay:
         route = _route(self._planner, event, content)
         match route:
             case MailboxRoute():
-                return Decision(Outcome.DELIVERED, self._owner(event), why="it is delivered into a mailbox here")
+                return Decision(Effect.DELIVERED, self._owner(event), why="it is delivered into a mailbox here")
             case InternalRoute():  # pragma: no cover - the planner of a replay knows of no other node
-                return Decision(Outcome.UNKNOWN, self._owner(event), why=_OTHER_HOST)
+                return Decision(Effect.UNKNOWN, self._owner(event), why=_OTHER_HOST)
             case Unroutable():
-                outcome = Outcome.RETURNED if route.reply.permanent else Outcome.HELD
+                outcome = Effect.RETURNED if route.reply.permanent else Effect.HELD
                 return Decision(outcome, self._owner(event), reply=route.reply.text, why=route.detail)
             case LmtpRoute() | SmartHosts() | MxRoute():
                 return self._over(event, route, _route(self._then, event, content))
@@ -121,9 +121,9 @@ class HopReplay:
 
     def _handed_over(self, event: TraceEvent) -> Decision:
         """It went to the node where the organization lives, or waits for it: no connector or rule here has a say."""
-        outcome = {"SEND": Outcome.DELIVERED, "DEFER": Outcome.HELD}.get(event.event, Outcome.RETURNED)
+        outcome = {"SEND": Effect.DELIVERED, "DEFER": Effect.HELD}.get(event.event, Effect.RETURNED)
         why = "it is for the node where the organization lives, whatever connectors here say"
-        reply = "" if outcome is Outcome.DELIVERED else event.reply
+        reply = "" if outcome is Effect.DELIVERED else event.reply
         return Decision(outcome, self._owner(event), "", event.requirement, reply, event.result_type, why=why)
 
     def _over(self, event: TraceEvent, route: LmtpRoute | SmartHosts | MxRoute, then: Route) -> Decision:
@@ -133,14 +133,14 @@ class HopReplay:
         if hop is not None and isinstance(route, MxRoute) and not isinstance(then, MxRoute):
             hop = None  # whether a smart host is an MX of the domain as well, nobody asked
         owner = self._owner(event) if isinstance(route, LmtpRoute) else route.connector_owner
-        way = _Way(owner, connector, hop or _first(route), seen=hop is not None)
+        way = _RoutePlan(owner, connector, hop or _first(route), seen=hop is not None)
         facts = hop_facts(event)
         if facts is None:
-            return way.decision(Outcome.UNKNOWN, _NO_CONNECTION)
+            return way.decision(Effect.UNKNOWN, _NO_CONNECTION)
         if not way.seen:
-            return way.decision(Outcome.UNKNOWN, _OTHER_HOST)
+            return way.decision(Effect.UNKNOWN, _OTHER_HOST)
         if open_ := _published(event, route):
-            return way.decision(Outcome.UNKNOWN, open_)
+            return way.decision(Effect.UNKNOWN, open_)
         return _judged(event, way, facts, before)
 
 
@@ -225,15 +225,15 @@ def _port(endpoint: str) -> int:
 # ------------------------------------------------------------------------------------------------ judging again
 
 
-def _judged(event: TraceEvent, way: _Way, facts: HopFacts, before: NextHop | None) -> Decision:
+def _judged(event: TraceEvent, way: _RoutePlan, facts: HopFacts, before: NextHop | None) -> Decision:
     """What the hop that was seen is worth under the new requirement. before: the hop as it was then, if known."""
     demand = way.hop.requirement
     asked = before.requirement if before and describe(before.requirement) == event.requirement else None
     if not _same_offer(demand, asked):
         if facts.handshake_error:
-            return way.decision(Outcome.UNKNOWN, _OTHER_OFFER)
+            return way.decision(Effect.UNKNOWN, _OTHER_OFFER)
         if facts.tls is not None and (fits := _fits(demand, facts)) is not True:
-            return _below(way, facts) if fits is False else way.decision(Outcome.UNKNOWN, _OTHER_OFFER)
+            return _below(way, facts) if fits is False else way.decision(Effect.UNKNOWN, _OTHER_OFFER)
     unjudged = facts.tls is not None and facts.chain is None
     if isinstance(demand, Authenticated) and (unjudged or _judged_by(event, asked) != demand.anchors[0]):
         kept = _rehearsed(event, way, before)
@@ -246,7 +246,7 @@ def _judged(event: TraceEvent, way: _Way, facts: HopFacts, before: NextHop | Non
     return settled((_verdict(event, way, one) for one in _names_either_way(demand, facts)), missing)
 
 
-def _rehearsed(event: TraceEvent, way: _Way, before: NextHop | None) -> Decision | None:
+def _rehearsed(event: TraceEvent, way: _RoutePlan, before: NextHop | None) -> Decision | None:
     """What the rehearsal of this very requirement said of the hop, if there was one."""
     kept: Mapping[str, Any] | None = event.detail.get("rehearsal")
     demand = way.hop.requirement
@@ -255,9 +255,9 @@ def _rehearsed(event: TraceEvent, way: _Way, before: NextHop | None) -> Decision
     if kept.get("requirement") != describe(demand) or replace(before.rehearsed, sources=demand.sources) != demand:
         return None
     if kept["passed"]:
-        return way.decision(Outcome.DELIVERED)
+        return way.decision(Effect.DELIVERED)
     return way.decision(
-        Outcome.HELD, kept.get("detail", ""), reply=kept.get("message", ""), result_type=kept.get("result_type", "")
+        Effect.HELD, kept.get("detail", ""), reply=kept.get("message", ""), result_type=kept.get("result_type", "")
     )
 
 
@@ -289,22 +289,22 @@ def _bearing(leaf: CertificateFacts, demand: Authenticated) -> CertificateFacts:
     return replace(leaf, dns_names=(*leaf.dns_names, *wanted))
 
 
-def _verdict(event: TraceEvent, way: _Way, facts: HopFacts) -> Decision:
+def _verdict(event: TraceEvent, way: _RoutePlan, facts: HopFacts) -> Decision:
     demand = way.hop.requirement
     if isinstance(demand, Opportunistic) and facts.handshake_error and event.detail.get("attempt", 1) <= 1:
-        # What a later attempt may do in clear, a first one may not: see `mail.outbound.shipment.may_go_clear`.
+        # What a later attempt may do in clear, a first one may not: see `mail.outbound.delivery_attempt.may_go_clear`.
         demand = replace(demand, cleartext=Cleartext.ONLY_IF_NOT_OFFERED)
     shortfall = judge(demand, facts).shortfall
     if shortfall is None:
-        return way.decision(Outcome.DELIVERED)
+        return way.decision(Effect.DELIVERED)
     result = str(shortfall.result_type or "")
-    return way.decision(Outcome.HELD, shortfall.detail, reply=shortfall.message, result_type=result)
+    return way.decision(Effect.HELD, shortfall.detail, reply=shortfall.message, result_type=result)
 
 
-def _below(way: _Way, facts: HopFacts) -> Decision:
+def _below(way: _RoutePlan, facts: HopFacts) -> Decision:
     version = facts.tls.version if facts.tls else ""
     why = f"{facts.host} agreed to {version}, and TLS profile {way.hop.requirement.profile} asks for more"
-    return way.decision(Outcome.HELD, why, reply="TlsHandshakeFailed", result_type="validation-failure")
+    return way.decision(Effect.HELD, why, reply="TlsHandshakeFailed", result_type="validation-failure")
 
 
 def _same_offer(demand: Requirement, asked: Requirement | None) -> bool:

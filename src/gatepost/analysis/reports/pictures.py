@@ -42,7 +42,7 @@ _MOST_BLOCKED: Final = 5_000
 _ENDED: Final = frozenset({"FAIL", "EXPIRE"})
 
 
-class Outcome(IntEnum):
+class DayResult(IntEnum):
     """What can be seen of a domain's day at a glance, from best to worst."""
 
     NO_MAIL = 0
@@ -117,7 +117,7 @@ class HeatRow(NamedTuple):
 
     name: str
     carried: int
-    days: tuple[Outcome, ...]
+    days: tuple[DayResult, ...]
 
 
 class Blocked(NamedTuple):
@@ -206,7 +206,7 @@ class PictureCounter:
         if has_failed(kind):
             of_day.failures += rows
             self._hold(day, kind, rows)
-            outcome = Outcome.FAILED
+            outcome = DayResult.FAILED
         elif kind.event == "REFUSE":
             of_day.refused += rows
             return
@@ -260,7 +260,7 @@ class PictureCounter:
         for one in partners:
             worst = self._worst.get((one.name, direction))
             if one.direction is direction and worst is not None and any(worst):
-                rows.append(HeatRow(one.name, one.carried, tuple(map(Outcome, worst))))
+                rows.append(HeatRow(one.name, one.carried, tuple(map(DayResult, worst))))
                 if len(rows) == HEAT_ROWS:
                     break
         return tuple(rows)
@@ -272,10 +272,10 @@ def span(first: str, last: str) -> list[str]:
     return [(begin + timedelta(days=number)).isoformat() for number in range((end - begin).days + 1)]
 
 
-def _outcome(protection: Protection) -> Outcome:
+def _outcome(protection: Protection) -> DayResult:
     if protection is Protection.CLEARTEXT:
-        return Outcome.CLEARTEXT
-    return Outcome.ENCRYPTED if protection is Protection.ENCRYPTED else Outcome.VERIFIED
+        return DayResult.CLEARTEXT
+    return DayResult.ENCRYPTED if protection is Protection.ENCRYPTED else DayResult.VERIFIED
 
 
 def _shown(kind: HopKind, protection: Protection) -> ClientCertificate:

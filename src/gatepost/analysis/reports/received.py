@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy
-    from gatepost.store.received_reports import Kept
+    from gatepost.store.received_reports import StoredReport
 
 
 @dataclass(frozen=True, slots=True)
-class Wished:
+class ReportFilter:
     """Which reports; empty fields take all. domain: of a policy. reporter: a part of the organization's name.
 
     domains: policies of any of these; None for all.
@@ -28,7 +28,7 @@ class Wished:
     result: str = ""
     domains: frozenset[str] | None = None
 
-    def policies(self, kept: Kept) -> Iterator[ReceivedPolicy]:
+    def policies(self, kept: StoredReport) -> Iterator[ReceivedPolicy]:
         """Those of a report that are asked for."""
         if self.reporter.lower() in kept.report.organization.lower():
             yield from (one for one in kept.report.policies if self._takes(one.domain))
@@ -71,7 +71,7 @@ class FailedThere:
     here: SeenHere | None
 
 
-def reported(found: Iterable[Kept], wished: Wished) -> list[Reported]:
+def reported(found: Iterable[StoredReport], wished: ReportFilter) -> list[Reported]:
     """By reporter, policy domain and policy; most failures first."""
     sums: dict[tuple[str, str, str], Reported] = {}
     for kept in found:
@@ -87,7 +87,9 @@ def reported(found: Iterable[Kept], wished: Wished) -> list[Reported]:
     return sorted(chosen, key=lambda one: (-one.failed, -one.passed, one.reporter, one.domain))
 
 
-def failed_there(found: Iterable[Kept], wished: Wished, here: Mapping[tuple[str, str], int]) -> Iterator[FailedThere]:
+def failed_there(
+    found: Iterable[StoredReport], wished: ReportFilter, here: Mapping[tuple[str, str], int]
+) -> Iterator[FailedThere]:
     """Every failure that was reported. here: rows of our trace by event and peer address."""
     for kept in found:
         for policy in wished.policies(kept):

@@ -1,7 +1,7 @@
 """Takes in TLS reports that others send us: from mailboxes and from the folder of those that came over HTTPS.
 
-`node.report_intake` calls `Intake.take` now and then, on a thread. What is no report, or about no domain of ours, is
-said in the log, and its mail is left unread; nothing is ever deleted from a mailbox.
+`node.report_intake` calls `ReportImport.take` now and then, on a thread. What is no report, or about no domain of ours,
+is said in the log, and its mail is left unread; nothing is ever deleted from a mailbox.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gatepost.policy.connectors.names import parents
 from gatepost.protocols.tlsrpt.mail import MAX_MAIL, report_part
 from gatepost.protocols.tlsrpt.received import MAX_PACKED, ReportError, parse_report, unpack
 from gatepost.store.interface import StoreFailure
-from gatepost.store.received_reports import Kept, forget_reports, keep_report
+from gatepost.store.received_reports import StoredReport, forget_reports, keep_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -32,7 +32,7 @@ _DAY: Final = 86_400.0
 _log = logging.getLogger(__name__)
 
 
-class Intake:
+class ReportImport:
     """data: the data directory. days: for how many days reports are kept, 0 for ever. clock: seconds since 1970."""
 
     def __init__(self, data: Path, days: int, clock: Callable[[], float] = time.time) -> None:
@@ -80,7 +80,7 @@ class Intake:
         except ReportError as error:
             _log.warning("TLS reports: %s: %s", source, error)
             return False, False
-        if not keep_report(self._data, Kept(self._clock(), source, report)):
+        if not keep_report(self._data, StoredReport(self._clock(), source, report)):
             _log.info("TLS reports: %s is there already: %s of %s", source, report.report_id, report.organization)
             return True, False
         passed, failed = (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gatepost.analysis.reports.tlsrpt import report_object, summaries
-from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.protocols.dns.text_record import RecordError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gatepost.net.lookups.http import Fetched
+    from gatepost.net.lookups.http import HttpResponse
     from gatepost.net.lookups.mx import Queries
     from gatepost.protocols.tlsrpt.outgoing import Outgoing, Reporter
     from gatepost.store.sent_reports import SentReport
@@ -53,27 +53,27 @@ class NotSent(Exception):  # noqa: N818 - not an error of the program: it is wha
         self.ours = ours
 
 
-class MailWay(Protocol):
+class MailTransport(Protocol):
     """Queues a report as mail."""
 
     async def send(self, to: str, report: Outgoing) -> str:
         """The queue id. Raises NotSent, StoreFailure."""
 
 
-class WebWay(Protocol):
+class WebTransport(Protocol):
     """Asks HTTPS servers."""
 
-    async def fetch(self, request: Request) -> Fetched:
+    async def fetch(self, request: HttpRequest) -> HttpResponse:
         """Raises HttpFailed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class ReportTransports:
     """How reports go. timeout: seconds for one POST. private: whether to hosts at private addresses, too."""
 
     resolver: Queries
-    web: WebWay
-    mail: MailWay
+    web: WebTransport
+    mail: MailTransport
     timeout: float
     private: bool = False
 
@@ -88,7 +88,13 @@ class ReportSender:
     """data: the data directory. spread: seconds over which a day's reports go out. clock: seconds since 1970."""
 
     def __init__(
-        self, data: Path, reporter: Reporter, ways: Ways, *, spread: float, clock: Callable[[], float] = time.time
+        self,
+        data: Path,
+        reporter: Reporter,
+        ways: ReportTransports,
+        *,
+        spread: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._data = data
         self._reporter = reporter
@@ -171,7 +177,7 @@ class ReportSender:
     async def _posted(self, url: str, made: Outgoing) -> None:
         """Whatever the server says but 2xx may be over tomorrow; a private address is no place for reports. NotSent."""
         content = await asyncio.to_thread(lambda: made.content)
-        request = Request(
+        request = HttpRequest(
             url,
             _LIMIT,
             self._ways.timeout,

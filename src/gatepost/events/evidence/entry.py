@@ -37,7 +37,7 @@ class Kind(StrEnum):
     PRUNED = "pruned"
 
 
-class Addresses(StrEnum):
+class AddressPrivacy(StrEnum):
     """How much of a mail address is kept: all, its domain and a hash, or its domain."""
 
     FULL = "full"
@@ -56,7 +56,7 @@ class MessageIds(StrEnum):
 class Privacy:
     """What is kept of data of persons."""
 
-    addresses: Addresses = Addresses.DOMAIN
+    addresses: AddressPrivacy = AddressPrivacy.DOMAIN
     message_ids: MessageIds = MessageIds.FULL
 
 
@@ -246,7 +246,7 @@ def _protection(row: TraceRow) -> str:
 
 def _reply(reply: str, privacy: Privacy) -> str:
     """Replies of peers often repeat an address: where addresses are not kept whole, only the codes are."""
-    if privacy.addresses is Addresses.FULL:
+    if privacy.addresses is AddressPrivacy.FULL:
         return _text(reply)
     codes = reply.split(" ", 2)[:2]
     return " ".join(one[:9] for one in codes if one[:1].isdigit())
@@ -257,9 +257,9 @@ def _address(name: str, address: str, salt: str, privacy: Privacy) -> dict[str, 
     if not address:
         return {}
     kept = {f"{name}_domain": _text(address.rpartition("@")[2].lower() if "@" in address else "")}
-    if privacy.addresses is Addresses.FULL:
+    if privacy.addresses is AddressPrivacy.FULL:
         kept[name] = _text(address)
-    elif privacy.addresses is Addresses.HASH:
+    elif privacy.addresses is AddressPrivacy.HASH:
         kept[f"{name}_sha256"] = address_hash(salt, address)
     return kept
 
@@ -275,7 +275,7 @@ def _persons(row: TraceRow, salt: str, privacy: Privacy) -> dict[str, str]:
     user = str(row.detail.get("user", ""))
     if user:
         kept |= _address("user", user, salt, privacy) | {"mechanism": str(row.detail.get("mechanism", ""))}
-    if not user or privacy.addresses is Addresses.FULL:
+    if not user or privacy.addresses is AddressPrivacy.FULL:
         kept["peer_address"] = row.peer_address
     return kept
 

@@ -19,7 +19,7 @@ from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.rspamd import ask_rspamd
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.policy.connectors.values import HookType
-from gatepost.policy.decisions.content import Answer
+from gatepost.policy.decisions.content import ScanResult
 from gatepost.protocols.scanners.finding import UnusableAnswer
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.dns import Resolver
     from gatepost.policy.connectors.addresses import AddressPolicy
     from gatepost.policy.connectors.content_hook import ContentHook
-    from gatepost.policy.connectors.hook_index import AskedHook
-    from gatepost.protocols.scanners.finding import Finding
+    from gatepost.policy.connectors.hook_index import ApplicableHook
+    from gatepost.protocols.scanners.finding import ScanFinding
     from gatepost.protocols.scanners.rspamd import Described
 
 
@@ -80,7 +80,7 @@ class ContentHooks:
         """Read trust anchors again when they are needed."""
         self._clients.clear()
 
-    async def ask(self, hooks: Sequence[AskedHook], message: Examined) -> list[Answer]:
+    async def ask(self, hooks: Sequence[ApplicableHook], message: Examined) -> list[ScanResult]:
         """The answers of all hooks, in their order. Raises StoreFailure if the message cannot be read."""
         if len(hooks) == 1:
             return [await self._ask(hooks[0], message)]
@@ -91,21 +91,21 @@ class ContentHooks:
             raise failed.exceptions[0] from failed
         return [one.result() for one in asked]
 
-    async def _ask(self, asked: AskedHook, message: Examined) -> Answer:
+    async def _ask(self, asked: ApplicableHook, message: Examined) -> ScanResult:
         hook = asked.hook
         if message.size > hook.max_size:
-            return Answer(asked, too_large=True)
+            return ScanResult(asked, too_large=True)
         begun = self._clock()
         scanner = self._scanner(hook)
         try:
             finding = await self._within(scanner, asked, message)
         except UnusableAnswer as failure:
             self._tell(scanner, asked, str(failure))
-            return Answer(asked, failure=str(failure)[:300], milliseconds=self._since(begun))
+            return ScanResult(asked, failure=str(failure)[:300], milliseconds=self._since(begun))
         self._tell(scanner, asked, "")
-        return Answer(asked, finding, milliseconds=self._since(begun))
+        return ScanResult(asked, finding, milliseconds=self._since(begun))
 
-    async def _within(self, scanner: _Scanner, asked: AskedHook, message: Examined) -> Finding:
+    async def _within(self, scanner: _Scanner, asked: ApplicableHook, message: Examined) -> ScanFinding:
         """The answer within the hook's time, of which waiting for a connection is a part."""
         hook = asked.hook
         late = f"all {hook.connections} connections were in use for {hook.timeout:g} s"
@@ -116,7 +116,7 @@ class ContentHooks:
         except TimeoutError:
             raise UnusableAnswer(late) from None
 
-    async def _finding(self, asked: AskedHook, message: Examined) -> Finding:
+    async def _finding(self, asked: ApplicableHook, message: Examined) -> ScanFinding:
         hook = asked.hook
         content = message.content()
         tenants = self._tenants if ("address", hook.address) in hook.ungranted else None
@@ -146,7 +146,7 @@ class ContentHooks:
             scanner = self._scanners[key] = _Scanner(hook.connections)
         return scanner
 
-    def _tell(self, scanner: _Scanner, asked: AskedHook, failure: str) -> None:
+    def _tell(self, scanner: _Scanner, asked: ApplicableHook, failure: str) -> None:
         """A line in the log when a scanner begins to fail, and one when it answers again; not one a message."""
         if failure and not scanner.failing:
             scanner.failing = self._clock()

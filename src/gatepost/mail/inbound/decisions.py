@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.policy.decisions.forwarding import Target, Whence, relay_domain, returned, rewritten, targets_of
+from gatepost.policy.decisions.forwarding import MailOrigin, Target, relay_domain, returned, rewritten, targets_of
 from gatepost.policy.decisions.handover import decide_handed_mail, decide_handed_recipient
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 
@@ -56,4 +56,6 @@ def recipient_verdict(
     verdict = decide_recipient(directory, facts, path, back or recipient, attribution, first)
     if not verdict.accepted:
         return verdict, ()
-    return verdict, targets_of(directory, service.srs, path, back or recipient, now, Whence(verdict.attribution, nodes))
+    return verdict, targets_of(
+        directory, service.srs, path, back or recipient, now, MailOrigin(verdict.attribution, nodes)
+    )

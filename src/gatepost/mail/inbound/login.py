@@ -80,7 +80,7 @@ class Logins:
     def begin(
         self, mechanism: str, directory: Directory, peer_ip: str, bindings: Mapping[str, bytes]
     ) -> Login | TokenLogin:
-        """An exchange. bindings: see `Stream.channel_bindings`."""
+        """A exchange. bindings: see `Stream.channel_bindings`."""
         if mechanism in TOKEN_MECHANISMS:
             return TokenLogin(mechanism, directory, self._keys, self.addresses, peer_ip)
         return Login(self, mechanism, directory, peer_ip, bindings)

@@ -1,4 +1,4 @@
-"""How an exchange of AUTH ends, whatever the mechanism, and the replies that mechanisms share (RFC 4954 section 6).
+"""How a exchange of AUTH ends, whatever the mechanism, and the replies that mechanisms share (RFC 4954 section 6).
 
 Used by `mail.inbound.login` and `mail.inbound.token_login`; read by `mail.inbound.session`.
 """
@@ -18,7 +18,7 @@ MALFORMED: Final = Reply(501, "5.5.2", ("Authentication message is malformed",))
 
 @dataclass(frozen=True, slots=True)
 class LoginOutcome:
-    """How an exchange ended. user: the mailbox's address, "" if nobody is. reason: for us, without secrets.
+    """How a exchange ended. user: the mailbox's address, "" if nobody is. reason: for us, without secrets.
 
     error: a challenge that tells the client what is wrong; the reply follows when it has answered that.
     """

@@ -89,12 +89,14 @@ class Session:
         self._login: Login | TokenLogin | None = None
         self._failed_logins = 0
         self._refusals_kept = 0  # rows of the trace with the session's transcript
-        self._owed: Reply | None = None  # to a log-in whose error was sent as a challenge
+        self._pending_reply: Reply | None = None  # to a log-in whose error was sent as a challenge
         self._greeted_with = "HELO"
         self._lost = False
         self._committing = False
         self._held = False
-        self._unable_told = False  # one row of the trace a session: a client may repeat MAIL as often as it likes
+        self._said_cannot_accept = (
+            False  # one row of the trace a session: a client may repeat MAIL as often as it likes
+        )
         self._began = self._received = self._progressed = registry.clock()
         self._period_end, self._period_bytes = 0.0, 0
 
@@ -266,13 +268,13 @@ class Session:
         logins = self._service.logins
         assert logins is not None  # noqa: S101 - AUTH is offered only with them
         bindings = self._stream.channel_bindings()
-        self._owed = None
+        self._pending_reply = None
         self._login = logins.begin(event.mechanism, self._record.directory, self._stream.peer.host, bindings)
         self._login_step(event.response)
 
     def _login_step(self, response: bytes | None) -> None:
-        if self._owed is not None:  # whatever the client says to the error (RFC 7628 section 3.2.3)
-            self._core.refuse(self._owed)
+        if self._pending_reply is not None:  # whatever the client says to the error (RFC 7628 section 3.2.3)
+            self._core.refuse(self._pending_reply)
             return
         assert self._login is not None  # noqa: S101 - responses come only after AUTH
         answer = self._login.step(response)
@@ -298,21 +300,21 @@ class Session:
         reply = outcome.reply if self._failed_logins < _LOGINS else _TOO_MANY_LOGINS
         verdict = refused_login(self._record.directory, reply, outcome.reason)
         if outcome.error:
-            self._owed = reply
+            self._pending_reply = reply
             self._service.trace([self._refused(reply, "", "", verdict)])
             self._core.challenge(outcome.error)
         else:
             self._refuse(reply, "", "", verdict)
 
     def _on_mail(self, event: MailEvent) -> None:
-        unable = self._unable(event.parameters.size or 0)
-        if unable is not None and self._unable_told:
-            self._core.refuse(unable)
+        refusal = self._cannot_accept(event.parameters.size or 0)
+        if refusal is not None and self._said_cannot_accept:
+            self._core.refuse(refusal)
             return
         verdict = mail_verdict(self._record, event)
-        if unable is not None:
-            self._unable_told = True
-            self._refuse(unable, event.path.text, "", verdict)
+        if refusal is not None:
+            self._said_cannot_accept = True
+            self._refuse(refusal, event.path.text, "", verdict)
             return
         if not verdict.accepted:
             self._refuse(verdict.reply, event.path.text, "", verdict)
@@ -321,7 +323,7 @@ class Session:
         self._transaction = Transaction(self._service, self._record.facts, event)
         self._core.accept()
 
-    def _unable(self, size: int) -> Reply | None:
+    def _cannot_accept(self, size: int) -> Reply | None:
         """Why no message can be taken from anybody now."""
         store = self._service.store
         if self._registry.draining:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import jwt
 
 from gatepost.net.lookups.issuer_keys import KeysUnavailable
-from gatepost.policy.decisions.oauth import TokenVerdict, judge_claims, judge_type, voucher_of
+from gatepost.policy.decisions.oauth import TokenVerdict, judge_claims, judge_type, trusted_issuer
 
 if TYPE_CHECKING:
     from gatepost.net.lookups.issuer_keys import IssuerKeys
     from gatepost.net.lookups.jwks import IssuerKey
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.oauth import OauthIssuer
-    from gatepost.policy.decisions.oauth import Voucher
+    from gatepost.policy.decisions.oauth import TrustedIssuer
 
 
 _TRIED: Final = 8  # keys, for a token that does not say which
@@ -40,7 +40,7 @@ async def judge_token(directory: Directory, keys: IssuerKeys, token: str, authzi
         found = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError):
         return TokenVerdict("", "the token is no JWT; those that only their issuer can read are not taken")
-    voucher = voucher_of(directory, found["payload"])
+    voucher = trusted_issuer(directory, found["payload"])
     if voucher is None:
         return TokenVerdict("", "the token's issuer is none that the organization of its user trusts")
     verdict = _refused(voucher, found["header"], found["payload"])
@@ -50,7 +50,7 @@ async def judge_token(directory: Directory, keys: IssuerKeys, token: str, authzi
     return replace(verdict, reason=f"{voucher.label}: {verdict.reason}")
 
 
-def _refused(voucher: Voucher, header: dict[str, Any], claims: dict[str, Any]) -> TokenVerdict | None:
+def _refused(voucher: TrustedIssuer, header: dict[str, Any], claims: dict[str, Any]) -> TokenVerdict | None:
     """What needs no key to be wrong."""
     if header.get("alg") not in voucher.issuer.algorithms:
         return TokenVerdict("", "the token is signed by no algorithm that is taken")
@@ -59,7 +59,7 @@ def _refused(voucher: Voucher, header: dict[str, Any], claims: dict[str, Any]) -
 
 
 async def _verified(
-    voucher: Voucher, keys: IssuerKeys, token: str, header: dict[str, Any]
+    voucher: TrustedIssuer, keys: IssuerKeys, token: str, header: dict[str, Any]
 ) -> dict[str, Any] | TokenVerdict:
     """The claims behind a good signature; or what is wrong."""
     kid = header.get("kid", "")

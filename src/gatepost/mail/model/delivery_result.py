@@ -1,6 +1,6 @@
 """What one attempt to deliver may end in: a few values, the same for a mailbox, a smart host and an MX.
 
-Made by `mail.outbound.attempt`, read by `mail.queue.manager`, the trace and the DSNs.
+Made by `mail.outbound.deliverer`, read by `mail.queue.manager`, the trace and the DSNs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.smtp.replies import Reply
 
 
-class Sort(StrEnum):
+class Disposition(StrEnum):
     """What an attempt may mean for a recipient. HELD: deferred until an administrator acts, or it is time to say so."""
 
     DELIVERED = "delivered"
@@ -24,33 +24,33 @@ class Sort(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class RecipientResult:
     """What became of one recipient. reply: of the peer, or ours in the same form. detail: for the trace, JSON-able."""
 
     recipient: Recipient
-    sort: Sort
+    disposition: Disposition
     reply: Reply
     detail: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one attempt did: a fate for each recipient of the delivery.
+class DeliveryResult:
+    """What one attempt did: a result for each recipient of the delivery.
 
     destination_failed: no host answered for a single recipient, so that other mail for the destination on the same
     terms need not be tried now. next_hop_failed: nor other mail by the same hosts, as they talk to nobody. crowded:
     they turned connections away for now. seconds: that the attempt took, 0.0 if none was made.
     """
 
-    fates: list[Fate]
+    results: list[RecipientResult]
     destination_failed: bool = False
     next_hop_failed: bool = False
     crowded: bool = False
     seconds: float = 0.0
 
 
-def sort_of(reply: Reply) -> Sort:
+def disposition_of(reply: Reply) -> Disposition:
     """What a final reply means."""
     if reply.positive:
-        return Sort.DELIVERED
-    return Sort.FAILED if reply.permanent else Sort.DEFERRED
+        return Disposition.DELIVERED
+    return Disposition.FAILED if reply.permanent else Disposition.DEFERRED

@@ -1,6 +1,6 @@
 """Which deliveries of one message travel in one transaction though they are for different domains.
 
-Used by `mail.outbound.attempt`, which sends them, and `mail.outbound.next_hops`, by which the queue takes them out
+Used by `mail.outbound.deliverer`, which sends them, and `mail.outbound.next_hops`, by which the queue takes them out
 together. Recipients share a transaction if all that was decided for them is the same but their addresses: see
 `SharedTerms`. Nothing is joined here: who would have to meet another's demand as well is sent by itself.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.mail.outbound.destination_history import holds_below, remembered_as
 from gatepost.mail.outbound.hosts import by_mail_hosts, by_smart_hosts
-from gatepost.mail.outbound.sessions import WaySessions
+from gatepost.mail.outbound.sessions import RouteSessions
 from gatepost.mail.queue.hop_queue import BATCH_RECIPIENTS
 from gatepost.mail.queue.retry_decision import INTERNAL
 from gatepost.net.lookups.question import LookupFailed
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.mail.model.message import Delivery, Recipient
-    from gatepost.mail.outbound.attempt import DeliveryServices
-    from gatepost.mail.outbound.hosts import Way
+    from gatepost.mail.outbound.deliverer import DeliveryServices
+    from gatepost.mail.outbound.hosts import RoutePlan
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.destination_history import DestinationName
     from gatepost.policy.decisions.route import RoutePlanner
@@ -77,7 +77,7 @@ class SharedTerms(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DeliveryPlan:
     """Where one delivery goes; the rest is None where it cannot share a transaction.
 
     way: its sessions are counted for nobody yet.
@@ -85,7 +85,7 @@ class Plan:
 
     delivery: Delivery
     route: SmartHosts | MxRoute | None = None
-    way: Way | None = None
+    way: RoutePlan | None = None
     terms: SharedTerms | None = None
 
 
@@ -107,7 +107,7 @@ async def routes_of(
 
 async def plans(
     services: DeliveryServices, directory: Directory, planner: RoutePlanner, deliveries: Sequence[Delivery]
-) -> list[Plan]:
+) -> list[DeliveryPlan]:
     """One for each delivery of a message. What takes too long to look up is sent by itself: none waits for another."""
     tasks = [spawn(_planned(services, directory, planner, one), f"plan of {one.destination}") for one in deliveries]
     try:
@@ -116,29 +116,31 @@ async def plans(
         for task in tasks:
             task.cancel()
     return [
-        task.result() if task.done() and not task.cancelled() and task.exception() is None else Plan(delivery)
+        task.result() if task.done() and not task.cancelled() and task.exception() is None else DeliveryPlan(delivery)
         for task, delivery in zip(tasks, deliveries, strict=True)
     ]
 
 
-async def _planned(services: DeliveryServices, directory: Directory, planner: RoutePlanner, delivery: Delivery) -> Plan:
+async def _planned(
+    services: DeliveryServices, directory: Directory, planner: RoutePlanner, delivery: Delivery
+) -> DeliveryPlan:
     try:
         (route, recipients), *others = await routes_of(planner, delivery, MessageBody.stored(delivery, services.store))
         way = None if others else await _common_way(services, route, delivery)
     except (BodyUnreadable, LookupFailed):
-        return Plan(delivery)
+        return DeliveryPlan(delivery)
     if way is None or not isinstance(route, SmartHosts | MxRoute):
-        return Plan(delivery)
+        return DeliveryPlan(delivery)
     holds = holds_below(directory, route, delivery.organization, recipients)
     held_by = remembered_as(route, delivery.organization, recipients) if holds else None
-    return Plan(delivery, route, way, _shared_terms(delivery, route, way, held_by))
+    return DeliveryPlan(delivery, route, way, _shared_terms(delivery, route, way, held_by))
 
 
-async def _common_way(services: DeliveryServices, route: Route, delivery: Delivery) -> Way | None:
+async def _common_way(services: DeliveryServices, route: Route, delivery: Delivery) -> RoutePlan | None:
     """The way of a route if nothing of it depends on the recipients' domain, else None. Raises LookupFailed."""
     if not may_be_batched(delivery, route):
         return None
-    message, nobody = delivery.message, WaySessions(None)
+    message, nobody = delivery.message, RouteSessions(None)
     if isinstance(route, SmartHosts):
         return by_smart_hosts(services, route, message, nobody)
     if not isinstance(route, MxRoute):
@@ -149,7 +151,7 @@ async def _common_way(services: DeliveryServices, route: Route, delivery: Delive
 
 
 def _shared_terms(
-    delivery: Delivery, route: SmartHosts | MxRoute, way: Way, held_by: DestinationName | None
+    delivery: Delivery, route: SmartHosts | MxRoute, way: RoutePlan, held_by: DestinationName | None
 ) -> SharedTerms:
     first = delivery.recipients[0]
     plain = all(recipient.address.isascii() for recipient in delivery.recipients)

@@ -1,6 +1,6 @@
 """The stored body of a message, as often as it is sent: from memory if it is there, else streamed from the store.
 
-Made by `mail.outbound.attempt` for one attempt, changed by `mail.outbound.content`. It never joins a large body.
+Made by `mail.outbound.deliverer` for one attempt, changed by `mail.outbound.content`. It never joins a large body.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One connection to a next hop: it drives `smtp.client.client` over a `net.stream` and waits for what the peer says.
 
-Opened by `mail.outbound.hop`, kept by `mail.outbound.pool`, used by `mail.outbound.attempt`. Every wait has an end (RFC
-5321 section 4.5.3.2). What may be sent over it is not decided here.
+Opened by `mail.outbound.hop`, kept by `mail.outbound.pool`, used by `mail.outbound.deliverer`. Every wait has an end
+(RFC 5321 section 4.5.3.2). What may be sent over it is not decided here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.facts import HopFacts
     from gatepost.protocols.smtp.client.client import Client
     from gatepost.protocols.smtp.client.client_events import ClientEvent
-    from gatepost.protocols.smtp.client.transaction import Outcome, Peer, Transaction
+    from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer, TransactionResult
     from gatepost.protocols.smtp.replies import Reply
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
@@ -232,7 +232,7 @@ class OutboundConnection:
         self._transcribe(f"> ({facts.version} {facts.suite})")
         return facts
 
-    async def send(self, transaction: Transaction, body: bytes | None, chunks: Chunks) -> Outcome:
+    async def send(self, transaction: MailTransaction, body: bytes | None, chunks: Chunks) -> TransactionResult:
         """One message to some recipients. body: all of it if it is in memory, else None and `chunks` yields it.
 
         If the body cannot be read to its end, or the caller is cancelled, the connection is dropped, so that the peer

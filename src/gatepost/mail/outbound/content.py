@@ -1,7 +1,7 @@
 """What is done to a message's content before it goes its way: an ordered list of steps, each makes one body of another.
 
-Called by `mail.outbound.attempt` for each route of an attempt, before a host is looked up. The stored message stays as
-it came, so that every attempt begins with it, and a change of configuration holds for mail that waits. A step that
+Called by `mail.outbound.deliverer` for each route of an attempt, before a host is looked up. The stored message stays
+as it came, so that every attempt begins with it, and a change of configuration holds for mail that waits. A step that
 cannot do its work now raises, and the mail waits: it never goes on without.
 """
 
@@ -38,7 +38,7 @@ class ContentNotReady(Exception):  # noqa: N818 - not an error of the program: i
 
 
 @dataclass(frozen=True, slots=True)
-class Departure:
+class OutgoingMessage:
     """A message that goes to some recipients by one route. organization: whose message it is; it may be unknown."""
 
     directory: Directory
@@ -66,7 +66,7 @@ class Departure:
 class ContentStep(Protocol):
     """One thing that is done to content."""
 
-    async def apply(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+    async def apply(self, outgoing: OutgoingMessage, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
         """The body to go on with, the same one if nothing is to be done, and what the trace shall say of it.
 
         Raises ContentNotReady, BodyUnreadable.
@@ -76,8 +76,8 @@ class ContentStep(Protocol):
 class Divider(Protocol):
     """Who must not have the same content though their mail goes the same way, as what is made for each is different."""
 
-    async def divided(self, departure: Departure, body: MessageBody) -> list[list[Recipient]]:
-        """The recipients in groups, each of which is a departure of its own. Raises BodyUnreadable."""
+    async def divided(self, outgoing: OutgoingMessage, body: MessageBody) -> list[list[Recipient]]:
+        """The recipients in groups, each of which is an outgoing message of its own. Raises BodyUnreadable."""
 
 
 class ContentSteps:
@@ -94,17 +94,17 @@ class ContentSteps:
         for divider in self._dividers:
             found: list[tuple[Route, list[Recipient]]] = []
             for route, recipients in routes:
-                departure = Departure(directory, delivery.organization, delivery.message, recipients, route)
-                groups = await divider.divided(departure, body)
+                outgoing = OutgoingMessage(directory, delivery.organization, delivery.message, recipients, route)
+                groups = await divider.divided(outgoing, body)
                 found += ((_narrowed(route, recipients, group), group) for group in groups)
             routes = found
         return routes
 
-    async def made(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+    async def made(self, outgoing: OutgoingMessage, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
         """The body as it is to be sent, and what the trace shall say. Raises ContentNotReady, BodyUnreadable."""
         told: dict[str, Any] = {}
         for step in self._steps:
-            body, said = await step.apply(departure, body)
+            body, said = await step.apply(outgoing, body)
             told |= said
         return body, told
 

@@ -1,6 +1,6 @@
 """Holds each new connection against what its destination was seen to do: fine, worth a warning, or not to be used.
 
-Called by `mail.outbound.attempt` when a connection is about to carry mail, after policy found it good enough: memory
+Called by `mail.outbound.deliverer` when a connection is about to carry mail, after policy found it good enough: memory
 only ever makes stricter. What is a drop says `policy.decisions.destination_history`; `store.destinations` keeps what
 was seen. One look for each connection and destination: over a kept connection it costs a message nothing.
 """
@@ -15,7 +15,7 @@ from gatepost.mail.outbound.failure import HopFailed, fell_below, local_fault
 from gatepost.policy.connectors.values import ProtectionDrop
 from gatepost.policy.decisions.destination_history import (
     DestinationName,
-    Session,
+    SeenSession,
     classical_still,
     describe_drop,
     drop,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.message import Recipient
     from gatepost.mail.outbound.hop import Hop, OpenHop
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.decisions.destination_history import Drop, Remembered
+    from gatepost.policy.decisions.destination_history import DestinationHistory, Drop
     from gatepost.policy.decisions.facts import ClassicalOnly
     from gatepost.policy.decisions.routes import Route
 
@@ -70,10 +70,10 @@ def holds_below(directory: Directory, route: Route, organization: str, recipient
 class _Destinations(Protocol):
     """The part of `store.destinations.DestinationStore` that delivery uses."""
 
-    def find(self, name: DestinationName) -> Remembered:
+    def find(self, name: DestinationName) -> DestinationHistory:
         """What is remembered. Raises StoreFailure."""
 
-    def note(self, name: DestinationName, session: Session, *, told: bool = False) -> None:
+    def note(self, name: DestinationName, session: SeenSession, *, told: bool = False) -> None:
         """A session to be written soon."""
 
 
@@ -156,9 +156,9 @@ class DestinationMemory:
             self._store.note(name, session, told=told)
         return fallen
 
-    def _session(self, opened: OpenHop) -> Session:
+    def _session(self, opened: OpenHop) -> SeenSession:
         facts = opened.facts
-        return Session(
+        return SeenSession(
             _label(opened.hop),
             opened.verdict.achieved,
             self._clock(),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.mail.outbound.body import MessageBody
-    from gatepost.mail.outbound.content import Departure
+    from gatepost.mail.outbound.content import OutgoingMessage
     from gatepost.pki.certificates.dkim_keys import DkimKeys, DkimSigner
     from gatepost.policy.connectors.dkim_key import DkimKey
     from gatepost.protocols.dkim.fields import Field
@@ -42,16 +42,16 @@ class DkimSigning:
         self._keys = keys
         self._clock = clock
 
-    async def apply(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+    async def apply(self, outgoing: OutgoingMessage, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
         """The message with a signature of each current key of its author's domain, if it is one of ours and leaves.
 
         Raises ContentNotReady where there are keys and none can be used, unless the organization lets mail go unsigned.
         Raises BodyUnreadable.
         """
-        directory = departure.directory
-        if not directory.signing_keys or not departure.leaves:
+        directory = outgoing.directory
+        if not directory.signing_keys or not outgoing.leaves:
             return body, {}
-        origin = provenance(departure)
+        origin = provenance(outgoing)
         if may_sign(directory, origin):
             return body, {}  # the usual case of mail that is not ours, and nothing to tell
         fields = split_fields(await body.header())
@@ -95,9 +95,9 @@ class DkimSigning:
         return body.prepended(b"".join(made))
 
 
-def provenance(departure: Departure) -> Provenance:
+def provenance(outgoing: OutgoingMessage) -> Provenance:
     """Where a departing message comes from, as `policy.decisions.signing` asks."""
-    message = departure.message
+    message = outgoing.message
     return Provenance(
         message.organization,
         originating=message.direction == "originating",
@@ -105,7 +105,7 @@ def provenance(departure: Departure) -> Provenance:
         own=message.is_notice,
         # Another node of the site knows by what the server was known that brought it into the site.
         basis=str((message.inbound.get("handover") or message.inbound).get("basis", "")),
-        forwarded=any(recipient.forwarded_by for recipient in departure.recipients),
+        forwarded=any(recipient.forwarded_by for recipient in outgoing.recipients),
         service=DkimService.TLS_REPORTS if message.is_tls_report else DkimService.ALL,
     )
 

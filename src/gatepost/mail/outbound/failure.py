@@ -1,6 +1,6 @@
 """Why nothing could be sent over one host: what went wrong becomes a reply with Exchange's code (exchange.md §7.3).
 
-Called by `mail.outbound.connection`, `mail.outbound.hop` and `mail.outbound.attempt`. Pure: what failed in, words and
+Called by `mail.outbound.connection`, `mail.outbound.hop` and `mail.outbound.deliverer`. Pure: what failed in, words and
 code out.
 """
 
@@ -167,7 +167,7 @@ def cannot_connect(error: OSError) -> HopFailure:
 
 
 def loss_reply(loss: Loss, awaiting: str) -> Reply:
-    """What recipients get whose fate the loss left open. awaiting: what the next reply would have answered."""
+    """What recipients get whose result the loss left open. awaiting: what the next reply would have answered."""
     reply = _LOSSES[loss.kind]
     where = f"waiting for the reply to {awaiting}" if awaiting else "sending the message"
     return Reply(reply.code, reply.enhanced, (f"{reply.lines[0]} while {where}",))

@@ -1,6 +1,7 @@
 """What another node of the site is told of a message that is handed over to it, and what it says of where it kept it.
 
-Called by `mail.outbound.attempt` and `mail.outbound.shipment`. The words are `policy.decisions.handover`'s. Pure.
+Called by `mail.outbound.deliverer` and `mail.outbound.delivery_attempt`. The words are `policy.decisions.handover`'s.
+Pure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The hosts of one way in the order to try them, and each of their addresses under all that is asked of it.
 
-Used by `mail.outbound.attempt`. Mail by MX is not sent to hosts of the preference of this gateway itself, nor beyond,
+Used by `mail.outbound.deliverer`. Mail by MX is not sent to hosts of the preference of this gateway itself, nor beyond,
 though only its address tells it (RFC 5321 section 5.1).
 """
 
@@ -14,10 +14,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from gatepost.mail.outbound.contexts import our_certificate
+from gatepost.mail.outbound.delivery_attempt import asks
 from gatepost.mail.outbound.failure import barred, lookup_failed, no_address, not_reached
 from gatepost.mail.outbound.hop import Hop
 from gatepost.mail.outbound.published import Publication
-from gatepost.mail.outbound.shipment import asks
 from gatepost.net.lookups.mx import HostAddresses, NotAllowed, allowed
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.connectors.values import SmartHostOrder
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from gatepost.mail.model.message import Message
-    from gatepost.mail.outbound.attempt import DeliveryServices
     from gatepost.mail.outbound.contexts import OurCertificate
-    from gatepost.mail.outbound.sessions import WaySessions
-    from gatepost.mail.outbound.shipment import Shipment
+    from gatepost.mail.outbound.deliverer import DeliveryServices
+    from gatepost.mail.outbound.delivery_attempt import DeliveryAttempt
+    from gatepost.mail.outbound.sessions import RouteSessions
     from gatepost.net.lookups.mx import MailHosts
     from gatepost.policy.decisions.routes import MxRoute, SmartHosts
 
@@ -44,7 +44,7 @@ _ADDRESSES = 2  # of each host that are tried in any case
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RoutePlan:
     """Hosts to try in order, and what all connections to them have in common.
 
     ranks: the preference of each where they are MX hosts. published: what is published of them. sessions: counts TLS
@@ -54,7 +54,7 @@ class Way:
 
     hosts: tuple[NextHop, ...]
     published: Publication
-    sessions: WaySessions
+    sessions: RouteSessions
     certificate: OurCertificate | None = None
     lmtp: bool = False
     complete: bool = False
@@ -68,18 +68,20 @@ class Way:
         return ([host for host, _ in members] for _, members in groupby(ranked, key=itemgetter(1)))
 
 
-def by_smart_hosts(services: DeliveryServices, route: SmartHosts, message: Message, sessions: WaySessions) -> Way:
+def by_smart_hosts(
+    services: DeliveryServices, route: SmartHosts, message: Message, sessions: RouteSessions
+) -> RoutePlan:
     """The smart hosts of a connector in the order to try them, by which they may share the load."""
     hosts = route.hops
     if route.connector.smart_host_order is not SmartHostOrder.LISTED and len(hosts) > 1:
         hosts = tuple(random.sample(hosts, len(hosts)))  # spreads load, guards nothing
     published = Publication(services.lookups, joined_modes(route.connector, route.sender, asks(message)))
-    return Way(hosts, published, sessions, our_certificate(route.connector, route.connector_owner))
+    return RoutePlan(hosts, published, sessions, our_certificate(route.connector, route.connector_owner))
 
 
 async def by_mail_hosts(
-    services: DeliveryServices, route: MxRoute, message: Message, found: MailHosts, sessions: WaySessions
-) -> Way:
+    services: DeliveryServices, route: MxRoute, message: Message, found: MailHosts, sessions: RouteSessions
+) -> RoutePlan:
     """The MX hosts of a domain, as they were found, with what it publishes."""
     hosts = tuple(
         NextHop(host.name, services.mx_port, route.requirement, route.rehearsed, bounded=route.bounded)
@@ -89,7 +91,7 @@ async def by_mail_hosts(
     published = Publication(services.lookups, joined_modes(route.connector, route.sender, asks(message)), found)
     await published.begin()
     ranks = tuple(host.preference for host in found.hosts)
-    return Way(hosts, published, sessions, certificate, complete=not found.cut, ranks=ranks)
+    return RoutePlan(hosts, published, sessions, certificate, complete=not found.cut, ranks=ranks)
 
 
 class Hosts:
@@ -98,33 +100,33 @@ class Hosts:
     def __init__(self, services: DeliveryServices) -> None:
         self._services = services
 
-    async def hops(self, way: Way, shipment: Shipment, generation: int) -> AsyncIterator[Hop]:
+    async def hops(self, way: RoutePlan, attempt: DeliveryAttempt, generation: int) -> AsyncIterator[Hop]:
         """The addresses of every host, looked up when its turn comes; those with a kept connection first.
 
         A host with many addresses does not take all tries from the others; one that deferred is not asked again.
         """
         most = max(_ADDRESSES, self._services.tries // len(way.hosts))
-        async for host in self._in_turn(way, shipment):
+        async for host in self._in_turn(way, attempt):
             try:
                 found = await self._addresses(host.at or host.host)
                 if host.bounded:
                     found = allowed(found, self._services.opener.tenants)
             except NotAllowed as failed:
-                shipment.failures.append(not_reached(failed.detail).at(host.host, ""))
+                attempt.failures.append(not_reached(failed.detail).at(host.host, ""))
                 continue
             except LookupFailed as failed:
                 failure = lookup_failed(failed, host.host, lasting=way.complete).at(host.host, "")
-                shipment.failures.append(replace(failure, silent=not failed.bogus))
+                attempt.failures.append(replace(failure, silent=not failed.bogus))
                 way.sessions.unresolved(failed, host.host)
                 continue
             if not found.addresses:
                 failure = no_address(f"{host.host} has no usable address", lasting=way.complete).at(host.host, "")
-                shipment.failures.append(replace(failure, silent=True))
+                attempt.failures.append(replace(failure, silent=True))
                 continue
-            hops = await _on_terms(way, host, found, shipment, generation)
+            hops = await _on_terms(way, host, found, attempt, generation)
             for hop in sorted(hops, key=self._services.pool.holds, reverse=True)[:most]:
                 yield hop
-                if shipment.deferred_by(host.host):
+                if attempt.deferred_by(host.host):
                     break
 
     async def _addresses(self, host: str) -> HostAddresses:
@@ -133,14 +135,14 @@ class Hosts:
             return HostAddresses(host, host, (host,), authentic=True)
         return await self._services.router.addresses(host)
 
-    async def _in_turn(self, way: Way, shipment: Shipment) -> AsyncIterator[NextHop]:
+    async def _in_turn(self, way: RoutePlan, attempt: DeliveryAttempt) -> AsyncIterator[NextHop]:
         """The hosts, as long as they are preferred to this gateway itself."""
         for group in way.groups:
             us = await self._us(group) if way.ranks else ""
-            if us and not shipment.failures:
-                shipment.decide_all(LOOPS_BACK, {"detail": f"{us} is this gateway itself"})
+            if us and not attempt.failures:
+                attempt.decide_all(LOOPS_BACK, {"detail": f"{us} is this gateway itself"})
             elif us:  # those before us may be back later
-                shipment.note((f"{us} is this gateway itself: no host of its preference or beyond is tried",))
+                attempt.note((f"{us} is this gateway itself: no host of its preference or beyond is tried",))
             if us:
                 return
             for host in group:
@@ -158,12 +160,14 @@ class Hosts:
         return ""
 
 
-async def _on_terms(way: Way, host: NextHop, found: HostAddresses, shipment: Shipment, generation: int) -> list[Hop]:
+async def _on_terms(
+    way: RoutePlan, host: NextHop, found: HostAddresses, attempt: DeliveryAttempt, generation: int
+) -> list[Hop]:
     """The addresses of a host, under all that is asked of it; none if it must not be used now."""
     terms = await way.published.terms(host.requirement, host.port, found)
-    shipment.note(terms.set_aside)
+    attempt.note(terms.set_aside)
     if isinstance(terms.outcome, Shortfall):
-        shipment.failures.append(barred(terms.outcome, host.host, terms.published))
+        attempt.failures.append(barred(terms.outcome, host.host, terms.published))
         way.sessions.barred(host.host, terms.outcome, terms.published)
         return []
     return [

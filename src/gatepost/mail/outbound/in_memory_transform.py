@@ -55,7 +55,7 @@ class _File:
             yield chunk
 
 
-class Workbench:
+class InMemoryTransform:
     """folder: for what is not kept in memory. most: octets of the content of a message."""
 
     def __init__(self, folder: Path, most: int) -> None:

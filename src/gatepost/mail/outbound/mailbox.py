@@ -1,6 +1,6 @@
 """Delivery to a Maildir: the message is on disk, under its final name, before it counts as delivered.
 
-Called by `mail.outbound.attempt`. tmp/ → fsync of the file → rename to new/ → fsync of the directory, all in threads,
+Called by `mail.outbound.deliverer`. tmp/ → fsync of the file → rename to new/ → fsync of the directory, all in threads,
 so that a slow disk stops no session. Messages are stored with LF line ends, as readers of a Maildir expect them;
 BINARYMIME content, where a line end may be data, is stored as it came.
 """

@@ -15,7 +15,7 @@ from gatepost.protocols.message.organization_headers import Crossing, changed_he
 
 if TYPE_CHECKING:
     from gatepost.mail.outbound.body import MessageBody
-    from gatepost.mail.outbound.content import Departure
+    from gatepost.mail.outbound.content import OutgoingMessage
     from gatepost.policy.connectors.records import Organization
 
 
@@ -25,10 +25,10 @@ class OrganizationHeaders:
     def __init__(self, hostname: str) -> None:
         self._hostname = hostname
 
-    async def apply(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+    async def apply(self, outgoing: OutgoingMessage, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
         """The body with the fields that belong to where it goes. Raises BodyUnreadable."""
-        message, home = departure.message, _home(departure)
-        if home is None and (not message.has_organization_headers or _stays(departure)):
+        message, home = outgoing.message, _home(outgoing)
+        if home is None and (not message.has_organization_headers or _stays(outgoing)):
             return body, {}
         header = await body.header()
         told = home is not None and message.has_organization_headers
@@ -39,7 +39,7 @@ class OrganizationHeaders:
                 section,
                 internal=message.is_internal,
                 hostname=self._hostname,
-                domain=_domain(departure, home),
+                domain=_domain(outgoing, home),
             )
         if not before and section is header:
             return body, {}
@@ -47,30 +47,30 @@ class OrganizationHeaders:
         return body.with_header(before + section, skip=len(header)), {"headers": record}
 
 
-def _home(departure: Departure) -> Organization | None:
+def _home(outgoing: OutgoingMessage) -> Organization | None:
     """Whose own Exchange the message goes to, if its connector says so and it is the message's own organization.
 
     By who owns the connector, never by what it says: another's may say the same. And never with mail for a domain of
     another organization: what carries that is not the sender's own Exchange, whatever its connector claims.
     """
-    route = departure.route
+    route = outgoing.route
     if not isinstance(route, SmartHosts | MxRoute) or route.connector is None:
         return None
-    own = departure.message.organization
+    own = outgoing.message.organization
     if not route.connector.cloud_services_mail_enabled or route.connector_owner != own:
         return None
-    return departure.directory.organization(own) if route.domain_owner in {"", own} else None
+    return outgoing.directory.organization(own) if route.domain_owner in {"", own} else None
 
 
-def _stays(departure: Departure) -> bool:
+def _stays(outgoing: OutgoingMessage) -> bool:
     """Whether it goes to mailboxes here of the message's own organization."""
-    return not departure.leaves and departure.domain_owner == departure.message.organization
+    return not outgoing.leaves and outgoing.domain_owner == outgoing.message.organization
 
 
-def _domain(departure: Departure, home: Organization) -> str:
+def _domain(outgoing: OutgoingMessage, home: Organization) -> str:
     """The sender's domain if it is the organization's, else its first accepted domain."""
-    domain = departure.message.reverse_path.rpartition("@")[2].lower()
-    owner = departure.directory.organization_of(domain) if domain else None
+    domain = outgoing.message.reverse_path.rpartition("@")[2].lower()
+    owner = outgoing.directory.organization_of(domain) if domain else None
     if owner is not None and owner.name == home.name:
         return domain
     return next((one.name for one in home.accepted_domains if not one.name.startswith("*.")), "")

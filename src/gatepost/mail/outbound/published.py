@@ -1,7 +1,7 @@
 """Looks up what a domain publishes about its mail hosts, DANE and MTA-STS, and turns it into the terms of one host.
 
-Called by `mail.outbound.attempt` for each way and each host of it, before a connection, and by `checks`. What it means
-is decided in `policy.decisions.published`.
+Called by `mail.outbound.deliverer` for each way and each host of it, before a connection, and by `checks`. What it
+means is decided in `policy.decisions.published`.
 """
 
 from __future__ import annotations

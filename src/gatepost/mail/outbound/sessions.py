@@ -1,7 +1,7 @@
 """Counts attempted TLS sessions for TLS reports: in memory at once, in the day's file every few seconds.
 
-`mail.outbound.attempt` calls a `WaySessions` for each session it attempts, `node.assembly` makes the one `SessionLog`
-of a worker. Counting takes microseconds and never waits for a disk; what is counted is decided in
+`mail.outbound.deliverer` calls a `RouteSessions` for each session it attempts, `node.assembly` makes the one
+`SessionLog` of a worker. Counting takes microseconds and never waits for a disk; what is counted is decided in
 `policy.decisions.tlsrpt`. Counts are no mail: a killed process loses those of the last seconds, a full disk those that
 no longer fit in memory.
 
@@ -24,7 +24,7 @@ from gatepost.events.metrics.counts import Counts
 from gatepost.net import dane
 from gatepost.policy.decisions.published import dnssec_failed
 from gatepost.policy.decisions.tlsrpt import Seen, attempted, barred, not_fetched
-from gatepost.protocols.tlsrpt.tally import Session, Tally
+from gatepost.protocols.tlsrpt.tally import Tally, TlsSession
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import prune_counts, write_counts
 from gatepost.store.trace_files import day_of
@@ -81,7 +81,7 @@ class SessionLog:
         self._thread = threading.Thread(target=self._run, name="session-counts", daemon=True)
         self._thread.start()
 
-    def count(self, session: Session) -> None:
+    def count(self, session: TlsSession) -> None:
         """Count a session of this moment."""
         number = int(self.clock() // _DAY)
         if number != self._day[0]:
@@ -167,7 +167,7 @@ def counted(log: SessionLog | None, message: Message) -> SessionLog | None:
     return None if message.is_tls_report else log
 
 
-class WaySessions:
+class RouteSessions:
     """The sessions of one attempt to deliver, along one way.
 
     log: None where nothing is counted. domains: the recipient domains, A-labels, each of which has the session counted;
@@ -229,11 +229,11 @@ class WaySessions:
         for domain in domains:
             self._count(attempted(domain, hop.requirement, facts, hop.published, seen), hop.published)
 
-    def _count(self, session: Session, published: Published | None) -> None:
+    def _count(self, session: TlsSession, published: Published | None) -> None:
         failure = None if self._told or published is None else not_fetched(published.sts)
         if failure is not None:
             self._told = True
-            session = Session(session.domain, (*session.results, failure))
+            session = TlsSession(session.domain, (*session.results, failure))
         if self._log is not None and session.results:
             self._log.count(session)
 

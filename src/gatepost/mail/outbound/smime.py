@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Recipient
     from gatepost.mail.outbound.body import MessageBody
-    from gatepost.mail.outbound.content import Departure
-    from gatepost.mail.outbound.in_memory_transform import Workbench
-    from gatepost.pki.smime.signing import Signer
+    from gatepost.mail.outbound.content import OutgoingMessage
+    from gatepost.mail.outbound.in_memory_transform import InMemoryTransform
+    from gatepost.pki.smime.signing import SmimeSigner
     from gatepost.pki.smime.store import SmimeStore
     from gatepost.policy.decisions.content_demand import ContentDemand
 
@@ -62,36 +62,36 @@ _SHOWN: Final = 20
 class SmimeProtection:
     """store: certificates and keys. clock: seconds since 1970."""
 
-    def __init__(self, store: SmimeStore, bench: Workbench, clock: Callable[[], float]) -> None:
+    def __init__(self, store: SmimeStore, bench: InMemoryTransform, clock: Callable[[], float]) -> None:
         self._store = store
         self._bench = bench
         self._clock = clock
 
-    async def divided(self, departure: Departure, body: MessageBody) -> list[list[Recipient]]:
+    async def divided(self, outgoing: OutgoingMessage, body: MessageBody) -> list[list[Recipient]]:
         """Those without a certificate wait alone; and an envelope names all it is for, so a Bcc gets one of its own."""
-        if not _demand(departure).encrypt.required:
-            return [list(departure.recipients)]
+        if not _demand(outgoing).encrypt.required:
+            return [list(outgoing.recipients)]
         named = await _named(body)
         groups: dict[str, list[Recipient]] = {}
-        for recipient in departure.recipients:
+        for recipient in outgoing.recipients:
             try:
-                found = self._found(departure, recipient.address)
+                found = self._found(outgoing, recipient.address)
             except Exception:  # noqa: BLE001 - whatever it is, `apply` meets it again and says so
                 found = Readiness(recipient.address, "", (), "unknown")
             hidden = found.owner if "@" not in found.owner or found.address not in named else "named"
             groups.setdefault(hidden if not found.missing else "", []).append(recipient)
         return list(groups.values())
 
-    async def apply(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+    async def apply(self, outgoing: OutgoingMessage, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
         """As `ContentStep` has it."""
-        demand = _demand(departure)
+        demand = _demand(outgoing)
         if demand == NO_DEMAND:
             return body, {}
         told: dict[str, Any] = demand.record()
         try:
             if not (demand.encrypt.required or demand.sign.required):
-                return body, {"smime": told | {"rehearsal": self._rehearsal(departure, demand)}}
-            return await self._protected(departure, body, demand, told)
+                return body, {"smime": told | {"rehearsal": self._rehearsal(outgoing, demand)}}
+            return await self._protected(outgoing, body, demand, told)
         except (BodyUnreadable, ContentNotReady):
             raise
         except TooLarge as failure:
@@ -100,28 +100,28 @@ class SmimeProtection:
             raise _not_ready(_NOT_NOW, str(failure), told) from failure
         except Exception as failure:
             # Whatever it is: the message must not go on as it came.
-            _log.error("S/MIME for message %s failed: %s", departure.message.id, type(failure).__name__)
+            _log.error("S/MIME for message %s failed: %s", outgoing.message.id, type(failure).__name__)
             raise _not_ready(_NOT_NOW, f"S/MIME failed: {type(failure).__name__}", told) from failure
 
     async def _protected(
-        self, departure: Departure, body: MessageBody, demand: ContentDemand, told: dict[str, Any]
+        self, outgoing: OutgoingMessage, body: MessageBody, demand: ContentDemand, told: dict[str, Any]
     ) -> tuple[MessageBody, dict[str, Any]]:
         if _CLAIM in (await body.header()).lower() and await self._bench.asked(body, _encrypted_before):
             return body, {"smime": told | {"encrypted_before": True}}
         certificates: list[x509.Certificate] = []
         if demand.encrypt.required:
-            certificates, told["recipients"] = self._certificates(departure, told)
-        signer = await self._signer(departure, body, told) if demand.sign.required else None
+            certificates, told["recipients"] = self._certificates(outgoing, told)
+        signer = await self._signer(outgoing, body, told) if demand.sign.required else None
         if not (certificates or signer):
             return body, {"smime": told}
         made = await self._bench.made(body, partial(_make, signer=signer, certificates=certificates, told=told))
         return made, {"smime": told}
 
     def _certificates(
-        self, departure: Departure, told: dict[str, Any]
+        self, outgoing: OutgoingMessage, told: dict[str, Any]
     ) -> tuple[list[x509.Certificate], dict[str, list[str]]]:
         """All that the content is encrypted to, and by whom; raises ContentNotReady if anybody would be left out."""
-        found = [self._found(departure, one.address) for one in departure.recipients]
+        found = [self._found(outgoing, one.address) for one in outgoing.recipients]
         missing = [one.missing for one in found if one.missing]
         if missing:
             raise _not_ready(_NO_CERTIFICATE, "; ".join(missing[:_SHOWN]), told)
@@ -129,31 +129,31 @@ class SmimeProtection:
         by = {one.address: [fingerprint(each)[:ID_DIGITS] for each in one.certificates] for one in found}
         return list(unique.values()), by
 
-    def _found(self, departure: Departure, recipient: str) -> Readiness:
-        asking = _demand(departure).encrypt.asking(departure.organization)
+    def _found(self, outgoing: OutgoingMessage, recipient: str) -> Readiness:
+        asking = _demand(outgoing).encrypt.asking(outgoing.organization)
         return readiness_of_all(self._store, asking, recipient, self._clock())
 
-    async def _signer(self, departure: Departure, body: MessageBody, told: dict[str, Any]) -> Signer | None:
+    async def _signer(self, outgoing: OutgoingMessage, body: MessageBody, told: dict[str, Any]) -> SmimeSigner | None:
         """Who signs; None for what others wrote and only passes. Raises ContentNotReady."""
-        message = departure.message
+        message = outgoing.message
         if message.direction != "originating" or message.is_notice:
             told["signed_by"] = ""
             return None
         owners = await _authors(body, message.reverse_path)
-        found = self._store.signer(departure.organization, owners, self._clock())
+        found = self._store.signer(outgoing.organization, owners, self._clock())
         if found is None:
             who = " or ".join(owners) or "the author, as its From does not name a single one"
-            advice = _IDENTITY.format(owners[-1] if owners else "DOMAIN", departure.organization)
+            advice = _IDENTITY.format(owners[-1] if owners else "DOMAIN", outgoing.organization)
             detail = f"there is no certificate that signs for {who}; {advice}"
             raise _not_ready(_NO_SIGNATURE, detail, told)
         told["signed_by"] = found[0].id
         return found[1]
 
-    def _rehearsal(self, departure: Departure, demand: ContentDemand) -> dict[str, Any]:
+    def _rehearsal(self, outgoing: OutgoingMessage, demand: ContentDemand) -> dict[str, Any]:
         """What of it would keep the message; the author's certificate is not looked for."""
         if not demand.encrypt.rehearsed:
             return {}
-        found = [self._found(departure, one.address) for one in departure.recipients]
+        found = [self._found(outgoing, one.address) for one in outgoing.recipients]
         missing = [one.missing for one in found if one.missing]
         return {"encrypt": {"passed": not missing, "missing": missing[:_SHOWN]}}
 
@@ -165,8 +165,8 @@ def _not_ready(reply: Reply, detail: str, told: dict[str, Any]) -> ContentNotRea
     return ContentNotReady(reply, detail, {"smime": told | {"waits_for": detail}})
 
 
-def _demand(departure: Departure) -> ContentDemand:
-    route = departure.route
+def _demand(outgoing: OutgoingMessage) -> ContentDemand:
+    route = outgoing.route
     return NO_DEMAND if isinstance(route, InternalRoute | Unroutable) else route.content
 
 
@@ -206,7 +206,7 @@ def _encrypted_before(content: bytes) -> bool:
 
 
 def _make(
-    content: bytes, *, signer: Signer | None, certificates: Sequence[x509.Certificate], told: dict[str, Any]
+    content: bytes, *, signer: SmimeSigner | None, certificates: Sequence[x509.Certificate], told: dict[str, Any]
 ) -> tuple[bytes, str]:
     message = split(content)
     if signer is not None:
@@ -219,7 +219,7 @@ def _make(
     return octets, "7BIT" if octets.isascii() else "8BITMIME"
 
 
-def _signed(message: MimeMessage, signer: Signer, *, hidden: bool) -> MimeMessage:
+def _signed(message: MimeMessage, signer: SmimeSigner, *, hidden: bool) -> MimeMessage:
     """Readable for everybody (multipart/signed) where nobody on its way needs to change it. hidden: nobody can."""
     entity = message.entity
     if clear_signable(entity) and (hidden or seven_bit(entity)):

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Recipient
     from gatepost.mail.outbound.body import MessageBody
-    from gatepost.mail.outbound.content import Departure
-    from gatepost.mail.outbound.in_memory_transform import Workbench
+    from gatepost.mail.outbound.content import OutgoingMessage
+    from gatepost.mail.outbound.in_memory_transform import InMemoryTransform
     from gatepost.pki.smime.decryption import Opener
     from gatepost.pki.smime.store import SmimeStore
 
@@ -43,23 +43,23 @@ _PROTECTED: Final = re.compile(rb";\s*hp\s*=\s*\"?cipher", re.IGNORECASE)
 class SmimeDecryption:
     """store: certificates and keys. hostname: of this gateway, for the field that says what it did."""
 
-    def __init__(self, store: SmimeStore, bench: Workbench, hostname: str) -> None:
+    def __init__(self, store: SmimeStore, bench: InMemoryTransform, hostname: str) -> None:
         self._store = store
         self._bench = bench
         self._hostname = hostname
 
-    async def divided(self, departure: Departure, body: MessageBody) -> list[list[Recipient]]:
+    async def divided(self, outgoing: OutgoingMessage, body: MessageBody) -> list[list[Recipient]]:
         """Who has a key of its own alone, the others by domain."""
-        if not _wanted(departure) or len(departure.recipients) == 1 or _CLAIM not in (await body.header()).lower():
-            return [list(departure.recipients)]
+        if not _wanted(outgoing) or len(outgoing.recipients) == 1 or _CLAIM not in (await body.header()).lower():
+            return [list(outgoing.recipients)]
         groups: dict[tuple[str, ...], list[Recipient]] = {}
-        for recipient in departure.recipients:
-            groups.setdefault(self._owners(departure, recipient), []).append(recipient)
+        for recipient in outgoing.recipients:
+            groups.setdefault(self._owners(outgoing, recipient), []).append(recipient)
         return list(groups.values())
 
-    async def apply(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+    async def apply(self, outgoing: OutgoingMessage, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
         """As `ContentStep` has it; it never keeps a message."""
-        if not _wanted(departure):
+        if not _wanted(outgoing):
             return body, {}
         header = await body.header()
         if fields_of(header, _FIELD.lower().encode()):  # what only this step says
@@ -68,38 +68,38 @@ class SmimeDecryption:
             return body, {}
         told: dict[str, Any] = {}
         try:
-            owners = self._owners(departure, departure.recipients[0])
-            openers = self._store.openers(departure.domain_owner, owners)
+            owners = self._owners(outgoing, outgoing.recipients[0])
+            openers = self._store.openers(outgoing.domain_owner, owners)
             made = await self._bench.made(body, partial(_make, openers=openers, hostname=self._hostname, told=told))
         except BodyUnreadable:
             raise
         except (CannotDecrypt, TooLarge, SmimeStoreError) as failure:
             return body, {"smime": {"decrypted": False, "why": str(failure)}}
         except Exception as failure:  # noqa: BLE001 - it is delivered as it came, whatever is wrong with it
-            _log.warning("message %s was not decrypted: %s", departure.message.id, type(failure).__name__)
+            _log.warning("message %s was not decrypted: %s", outgoing.message.id, type(failure).__name__)
             return body, {"smime": {"decrypted": False, "why": type(failure).__name__}}
         return made, {"smime": told} if told else {}
 
-    def _owners(self, departure: Departure, recipient: Recipient) -> tuple[str, ...]:
+    def _owners(self, outgoing: OutgoingMessage, recipient: Recipient) -> tuple[str, ...]:
         """Whose keys open mail for a recipient: its own, if there are such, and its domain's."""
         try:
             address = owner_of(recipient.address)
         except ValueError:
             return ()
-        mailbox = departure.directory.mailbox(recipient.address)
+        mailbox = outgoing.directory.mailbox(recipient.address)
         names = dict.fromkeys((address, mailbox.address.lower()) if mailbox is not None else (address,))
         try:
-            own = [name for name in names if self._store.has_own(departure.domain_owner, name)]
+            own = [name for name in names if self._store.has_own(outgoing.domain_owner, name)]
         except SmimeStoreError:
             own = []
         return (*own, address.rpartition("@")[2])
 
 
-def _wanted(departure: Departure) -> bool:
-    if not isinstance(departure.route, MailboxRoute | LmtpRoute):
+def _wanted(outgoing: OutgoingMessage) -> bool:
+    if not isinstance(outgoing.route, MailboxRoute | LmtpRoute):
         return False
     # Whose mailbox it is says whether, whoever wrote the message.
-    owner = departure.directory.organization(departure.domain_owner)
+    owner = outgoing.directory.organization(outgoing.domain_owner)
     return owner is not None and owner.smime_decrypt
 
 

@@ -10,21 +10,21 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.decisions.forwarding import Target
 from gatepost.policy.decisions.withheld import concerns_others
 from gatepost.protocols.message.dsn import build_dsn, build_redacted
 from gatepost.protocols.message.dsn_advice import NO_CERTIFICATE, RETURNED
-from gatepost.protocols.message.dsn_report import Action, DsnHop, DsnRecipient, DsnReport, RedactedNotice
+from gatepost.protocols.message.dsn_report import DsnAction, DsnHop, DsnRecipient, DsnReport, RedactedNotice
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from gatepost.mail.model.delivery_result import Fate
+    from gatepost.mail.model.delivery_result import RecipientResult
     from gatepost.protocols.message.dsn_report import Advice
 
 
@@ -74,37 +74,37 @@ class Bouncer:
         self._secret = secret
 
     async def notices(
-        self, delivery: Delivery, fates: Sequence[Fate], *, late: bool, now: float
+        self, delivery: Delivery, results: Sequence[RecipientResult], *, late: bool, now: float
     ) -> list[tuple[Message, list[Delivery], bytes]]:
         """The notices that one attempt calls for: failures and successes in one, delays in another.
 
         late: the message has waited long enough for a delay notice; recipients told of it are marked so.
         """
         if not delivery.message.reverse_path:
-            return self._redacted(delivery, fates, now) if delivery.message.require_tls else []
-        settled = [_settled(fate, now) for fate in fates if _wants_settled(fate)]
-        waiting = [fate for fate in fates if late and _wants_delay(fate)]
+            return self._redacted(delivery, results, now) if delivery.message.require_tls else []
+        settled = [_settled(result, now) for result in results if _wants_settled(result)]
+        waiting = [result for result in results if late and _wants_delay(result)]
         notices = []
         if settled:
             notices.append(await self._notice(delivery, settled, now))
         if waiting:
-            rows = [_recipient(fate, Action.DELAYED, now, delivery.expires_at) for fate in waiting]
+            rows = [_recipient(result, DsnAction.DELAYED, now, delivery.expires_at) for result in waiting]
             notices.append(await self._notice(delivery, rows, now))
-            for fate in waiting:
-                fate.recipient.delayed = True
+            for result in waiting:
+                result.recipient.delayed = True
         return notices
 
     def _redacted(
-        self, delivery: Delivery, fates: Sequence[Fate], now: float
+        self, delivery: Delivery, results: Sequence[RecipientResult], now: float
     ) -> list[tuple[Message, list[Delivery], bytes]]:
         """Where a notice with REQUIRETLS cannot be sent for want of it: the postmaster learns that there was one.
 
         That goes without REQUIRETLS, so nothing follows if it fails (RFC 8689 section 5).
         """
         unsent = {
-            _domain(fate.recipient.address): fate.reply.enhanced
-            for fate in fates
-            if fate.sort is Sort.FAILED and fate.reply.enhanced in _UNPROTECTED
+            _domain(result.recipient.address): result.reply.enhanced
+            for result in results
+            if result.disposition is Disposition.FAILED and result.reply.enhanced in _UNPROTECTED
         }
         return [self._for_postmaster(delivery, domain, status, now) for domain, status in unsent.items() if domain]
 
@@ -225,43 +225,43 @@ def _path(address: str) -> Path:
         return Path(address, local_part, domain.lower())
 
 
-def _wants_settled(fate: Fate) -> bool:
-    notify = fate.recipient.notify
-    if fate.sort is Sort.FAILED:
+def _wants_settled(result: RecipientResult) -> bool:
+    notify = result.recipient.notify
+    if result.disposition is Disposition.FAILED:
         return not notify or "FAILURE" in notify
-    if fate.sort is Sort.DELIVERED and "SUCCESS" in notify:
+    if result.disposition is Disposition.DELIVERED and "SUCCESS" in notify:
         # Where the next hop knows DSN, saying so is its business from now on (RFC 3461 section 5.2.2).
-        return not fate.detail.get("dsn_passed_on", False)
+        return not result.detail.get("dsn_passed_on", False)
     return False
 
 
-def _wants_delay(fate: Fate) -> bool:
-    recipient = fate.recipient
+def _wants_delay(result: RecipientResult) -> bool:
+    recipient = result.recipient
     return (
-        fate.sort in {Sort.DEFERRED, Sort.HELD}
+        result.disposition in {Disposition.DEFERRED, Disposition.HELD}
         and not recipient.delayed
         and (not recipient.notify or "DELAY" in recipient.notify)
     )
 
 
-def _settled(fate: Fate, now: float) -> DsnRecipient:
-    if fate.sort is Sort.FAILED:
-        return _recipient(fate, Action.FAILED, now, 0.0)
-    return _recipient(fate, Action.DELIVERED if "mailbox" in fate.detail else Action.RELAYED, now, 0.0)
+def _settled(result: RecipientResult, now: float) -> DsnRecipient:
+    if result.disposition is Disposition.FAILED:
+        return _recipient(result, DsnAction.FAILED, now, 0.0)
+    return _recipient(result, DsnAction.DELIVERED if "mailbox" in result.detail else DsnAction.RELAYED, now, 0.0)
 
 
-def _recipient(fate: Fate, action: Action, now: float, retry_until: float) -> DsnRecipient:
+def _recipient(result: RecipientResult, action: DsnAction, now: float, retry_until: float) -> DsnRecipient:
     default = {"failed": "5.0.0", "delayed": "4.0.0"}.get(str(action), "2.0.0")
-    others = concerns_others(fate.detail)  # the reply is without what is theirs
+    others = concerns_others(result.detail)  # the reply is without what is theirs
     return DsnRecipient(
-        address=fate.recipient.address,
+        address=result.recipient.address,
         action=action,
-        status=fate.reply.enhanced or default,
-        orcpt=fate.recipient.orcpt,
-        remote_mta="" if others else str(fate.detail.get("host", "")),
-        diagnostic=fate.reply.text,
-        detail="" if others else str(fate.detail.get("detail", "")),
-        advice=_advice(fate.detail),
+        status=result.reply.enhanced or default,
+        orcpt=result.recipient.orcpt,
+        remote_mta="" if others else str(result.detail.get("host", "")),
+        diagnostic=result.reply.text,
+        detail="" if others else str(result.detail.get("detail", "")),
+        advice=_advice(result.detail),
         last_attempt=now,
         retry_until=retry_until,
     )

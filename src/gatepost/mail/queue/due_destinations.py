@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 
 
-class Agenda:
+class DueDestinations:
     """The earliest time known for each destination, seconds since 1970."""
 
     __slots__ = ("_heap", "_times")

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gatepost.mail.queue.due_destinations import Agenda
+from gatepost.mail.queue.due_destinations import DueDestinations
 from gatepost.mail.queue.hop_queue import LaneKey
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Leases:
         self._put_back = put_back
         self._enough = min(LEASE, per_destination + 1) // 2
         self._clock = waiting.clock
-        self._agenda = Agenda()
+        self._agenda = DueDestinations()
         self._alarm: asyncio.TimerHandle | None = None
         self._refreshed = 0.0
         self._looked = 0.0
@@ -88,7 +88,7 @@ class Leases:
         if now < self._looked - LOOK:
             _log.warning("the clock was put back by %.0f s; what waits is tried by the new time", self._looked - now)
             self._put_back(now)
-            self._agenda = Agenda()
+            self._agenda = DueDestinations()
             self._refreshed = 0.0
         self._looked = now
         if not self._refreshed or abs(now - self._refreshed) >= _REFRESH:

@@ -23,7 +23,7 @@ from gatepost.mail.queue.hop_lookup import HopLookups
 from gatepost.mail.queue.hop_queue import EACH_ITS_OWN, LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.mail.queue.leases import LOOK, Leases
-from gatepost.mail.queue.memory_budget import QueueLimits, Window
+from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.retry_decision import INTERNAL, UNTRIED, mark_in_doubt, uniform
 from gatepost.mail.queue.settlement import Settler
 from gatepost.mail.queue.sweeper import Sweeper
@@ -34,7 +34,7 @@ from gatepost.store.interface import StoreFailure
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
 
-    from gatepost.mail.model.delivery_result import Outcome
+    from gatepost.mail.model.delivery_result import DeliveryResult
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.backlog import Backlog
     from gatepost.mail.queue.bounce import Bouncer
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gatepost.store.interface import AdminNotice, Store
 
     type DeliverBatch = Callable[
-        [Sequence[Delivery], Callable[[Delivery, Hashable], None]], Awaitable[Sequence[Outcome]]
+        [Sequence[Delivery], Callable[[Delivery, Hashable], None]], Awaitable[Sequence[DeliveryResult]]
     ]
 
 
@@ -71,11 +71,11 @@ class QueueManager:
     def __init__(  # noqa: PLR0913 - the parts a queue is made of, put together in one place
         self,
         store: Store,
-        deliver: Callable[[Delivery], Awaitable[Outcome]],
+        deliver: Callable[[Delivery], Awaitable[DeliveryResult]],
         schedule: Schedule,
         bouncer: Bouncer,
         *,
-        settled: Callable[[Delivery, Outcome, float], None],
+        settled: Callable[[Delivery, DeliveryResult, float], None],
         deliver_batch: DeliverBatch | None = None,
         finder: HopFinder = EACH_ITS_OWN,
         budget: LaneBudget | None = None,
@@ -95,7 +95,7 @@ class QueueManager:
         self._budget.tell(self._freed)
         self._paused = paused
         self._clock = clock
-        self._window = Window(self._limits)
+        self._window = MemoryBudget(self._limits)
         self._settler = Settler(store, schedule, bouncer, self._window, clock, settled, self._note, self.failed)
         self._waiting = Waiting(self._window, self._settler, clock)
         self._lookups = HopLookups(finder, self._limits.connections, self._spawn, self._looked_up)
@@ -388,7 +388,7 @@ class QueueManager:
         else:  # at once: that one needs a notice keeps no other from being settled, should the queue end meanwhile
             await asyncio.gather(*finishing)
 
-    async def _outcomes(self, hop: HopQueue, turn: Turn) -> Sequence[Outcome]:
+    async def _outcomes(self, hop: HopQueue, turn: Turn) -> Sequence[DeliveryResult]:
         """One for each member of a turn. Who cannot be tried with the first is no member any more."""
         first = turn.deliveries[0]
         try:
@@ -422,7 +422,7 @@ class QueueManager:
             )
         self._settler.put_back(delivery, self._clock())
 
-    async def _finish(self, delivery: Delivery, outcome: Outcome) -> None:
+    async def _finish(self, delivery: Delivery, outcome: DeliveryResult) -> None:
         await self._settler.finish(delivery, outcome)
         if delivery.id in self._returning:  # the store has it due now
             self._returning.discard(delivery.id)
@@ -431,7 +431,7 @@ class QueueManager:
 
     # what an attempt says of the next hop, and of the destination
 
-    def _makes_way(self, hop: HopQueue, turn: Turn, outcomes: Sequence[Outcome]) -> bool:
+    def _makes_way(self, hop: HopQueue, turn: Turn, outcomes: Sequence[DeliveryResult]) -> bool:
         """Whether hosts turned a connection away beside others of ours: then its deliveries come by one of those."""
         times = max([self._turned_away.pop(delivery.id, 0) for delivery in turn.deliveries])
         others = self._budget.lanes(hop.name) > 1
@@ -445,8 +445,8 @@ class QueueManager:
             self._waiting.add(hop, backlog, delivery, turn.batch, first=True)
         return True
 
-    def _judge(self, hop: HopQueue, backlog: Backlog, outcome: Outcome, begun: float) -> None:
-        if not outcome.destination_failed or not outcome.fates:
+    def _judge(self, hop: HopQueue, backlog: Backlog, outcome: DeliveryResult, begun: float) -> None:
+        if not outcome.destination_failed or not outcome.results:
             hop.gate.recover()
             hop.answered = time.monotonic()
             backlog.gate.recover()
@@ -458,7 +458,7 @@ class QueueManager:
         elif hop.answered < begun:  # else others got through meanwhile
             self._close(hop, backlog, hop.backlogs.values(), outcome)
 
-    def _close(self, hop: HopQueue, tried: Backlog, backlogs: Iterable[Backlog], outcome: Outcome) -> None:
+    def _close(self, hop: HopQueue, tried: Backlog, backlogs: Iterable[Backlog], outcome: DeliveryResult) -> None:
         """Nothing of these backlogs is tried for a while: of the one that was tried, or of its next hop."""
         now = self._clock()
         gate = hop.gate if outcome.next_hop_failed else tried.gate
@@ -466,7 +466,7 @@ class QueueManager:
             return  # another lane met the same silence a moment ago: that is one failure, not two
         wait = self._schedule.gate(gate.failures + 1)
         until = now + (min(wait, _CROWDED_GATE) if outcome.crowded else wait)
-        gate.fail(outcome.fates[0].reply, until, tried.organization)
+        gate.fail(outcome.results[0].reply, until, tried.organization)
         if gate.failures < (_CROWDED_SPEAKS_FOR_ALL if outcome.crowded else _SPEAKS_FOR_ALL):
             self._waiting.put_back(backlogs, gate.until)
             if gate is hop.gate:

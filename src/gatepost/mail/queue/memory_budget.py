@@ -29,7 +29,7 @@ class QueueLimits:
     connections: int = 1000
 
 
-class Window:
+class MemoryBudget:
     """Counts what is in memory. waiting: deliveries that wait for a lane. bytes: of bodies, each counted once."""
 
     __slots__ = ("_bodies", "_limits", "_per_next_hop", "bytes", "waiting")

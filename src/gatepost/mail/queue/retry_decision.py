@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gatepost.mail.model.delivery_result import Fate, Outcome, Sort
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.policy.decisions.withheld import concerns_others
 from gatepost.protocols.smtp.replies import Reply
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gatepost.mail.queue.schedule import Schedule
 
 
-_WAITING = {Sort.DEFERRED, Sort.HELD}
+_WAITING = {Disposition.DEFERRED, Disposition.HELD}
 
 UNTRIED = Reply(451, "4.3.0", ("No attempt was made",))
 IN_DOUBT = Reply(451, "4.4.2", ("The reply to the message did not come before a stop, it may arrive twice",))
@@ -25,14 +25,14 @@ INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
 
 
 @dataclass(frozen=True, slots=True)
-class Conclusion:
-    """outcome: a fate for every recipient, expiry worked in. next_at: of the next attempt, 0 if nobody remains.
+class RetryDecision:
+    """outcome: a result for every recipient, expiry worked in. next_at: of the next attempt, 0 if nobody remains.
 
     last_error: the first deferral's reply, "" if there is none; with what we know of it where the DNS failed. late:
     senders are to be told of the delay. held: all that remain wait for an administrator.
     """
 
-    outcome: Outcome
+    outcome: DeliveryResult
     remaining: list[Recipient]
     next_at: float
     last_error: str
@@ -40,55 +40,62 @@ class Conclusion:
     held: bool = False
 
 
-def conclude(delivery: Delivery, outcome: Outcome, schedule: Schedule, now: float, luck: float) -> Conclusion:
-    """Conclude an attempt that is over; `delivery.attempts` counts it already. luck: see `Schedule.next_attempt`."""
+def decide_retry(
+    delivery: Delivery, outcome: DeliveryResult, schedule: Schedule, now: float, jitter: float
+) -> RetryDecision:
+    """Conclude an attempt that is over; `delivery.attempts` counts it already. jitter: see `Schedule.next_attempt`."""
     outcome = _complete(delivery, outcome)
     expires_at = schedule.expires_at(delivery.message.received, delivery.expires_at)
     if now >= expires_at:
-        outcome = replace(outcome, fates=[_expired(fate) for fate in outcome.fates])
+        outcome = replace(outcome, results=[_expired(result) for result in outcome.results])
     elif delivery.returned is not None:
-        outcome = replace(outcome, fates=[_returned(fate, delivery.returned) for fate in outcome.fates])
-    waiting = [fate for fate in outcome.fates if fate.sort in _WAITING]
-    held = bool(waiting) and all(fate.sort is Sort.HELD for fate in waiting)
+        outcome = replace(outcome, results=[_returned(result, delivery.returned) for result in outcome.results])
+    waiting = [result for result in outcome.results if result.disposition in _WAITING]
+    held = bool(waiting) and all(result.disposition is Disposition.HELD for result in waiting)
     next_at = 0.0
     if held:
         next_at = schedule.look_again(delivery.message.received, now, expires_at)
     elif waiting:  # some are tried again in any case, and the rest with them
-        outcome = replace(outcome, fates=[_deferred(fate) for fate in outcome.fates])
-        next_at = schedule.next_attempt(delivery.attempts, now, expires_at, luck)
-    return Conclusion(
+        outcome = replace(outcome, results=[_deferred(result) for result in outcome.results])
+        next_at = schedule.next_attempt(delivery.attempts, now, expires_at, jitter)
+    return RetryDecision(
         outcome,
-        [fate.recipient for fate in waiting],
+        [result.recipient for result in waiting],
         next_at,
-        _told(waiting[0]) if waiting else "",
+        _last_error(waiting[0]) if waiting else "",
         schedule.delay_due(delivery.message.received, now),
         held,
     )
 
 
-def untold(conclusion: Conclusion, next_at: float) -> Conclusion:
+def defer_without_notice(decision: RetryDecision, next_at: float) -> RetryDecision:
     """What becomes of it if the sender cannot be told: what failed waits until `next_at`, for nothing fails unsaid."""
-    fates = [
-        replace(fate, sort=Sort.DEFERRED, reply=NO_NOTICE, detail=fate.detail | {"failed": fate.reply.text})
-        if fate.sort is Sort.FAILED
-        else _deferred(fate)
-        for fate in conclusion.outcome.fates
+    results = [
+        replace(
+            result,
+            disposition=Disposition.DEFERRED,
+            reply=NO_NOTICE,
+            detail=result.detail | {"failed": result.reply.text},
+        )
+        if result.disposition is Disposition.FAILED
+        else _deferred(result)
+        for result in decision.outcome.results
     ]
     return replace(
-        conclusion,
-        outcome=replace(conclusion.outcome, fates=fates),
-        remaining=[fate.recipient for fate in fates if fate.sort is Sort.DEFERRED],
+        decision,
+        outcome=replace(decision.outcome, results=results),
+        remaining=[result.recipient for result in results if result.disposition is Disposition.DEFERRED],
         next_at=next_at,
         last_error=NO_NOTICE.text,
         held=False,
     )
 
 
-def _told(fate: Fate) -> str:
+def _last_error(result: RecipientResult) -> str:
     """The reply, and where the DNS failed, whom we asked and what happened: nobody else can tell."""
-    told = fate.reply.enhanced == _DNS_FAILED and not concerns_others(fate.detail)
-    detail = str(fate.detail.get("detail", "")) if told else ""
-    return f"{fate.reply.text} ({detail})" if detail else fate.reply.text
+    told = result.reply.enhanced == _DNS_FAILED and not concerns_others(result.detail)
+    detail = str(result.detail.get("detail", "")) if told else ""
+    return f"{result.reply.text} ({detail})" if detail else result.reply.text
 
 
 def mark_in_doubt(delivery: Delivery) -> None:
@@ -98,51 +105,60 @@ def mark_in_doubt(delivery: Delivery) -> None:
         recipient.in_doubt = True
 
 
-def _deferred(fate: Fate) -> Fate:
-    return replace(fate, sort=Sort.DEFERRED) if fate.sort is Sort.HELD else fate
+def _deferred(result: RecipientResult) -> RecipientResult:
+    return replace(result, disposition=Disposition.DEFERRED) if result.disposition is Disposition.HELD else result
 
 
-def uniform(delivery: Delivery, reply: Reply) -> Outcome:
+def uniform(delivery: Delivery, reply: Reply) -> DeliveryResult:
     """Everybody is deferred for the same reason."""
-    return Outcome([Fate(recipient, Sort.DEFERRED, reply, {}) for recipient in delivery.recipients])
+    return DeliveryResult(
+        [RecipientResult(recipient, Disposition.DEFERRED, reply, {}) for recipient in delivery.recipients]
+    )
 
 
-def suspended(delivery: Delivery, reply: Reply) -> Outcome:
+def suspended(delivery: Delivery, reply: Reply) -> DeliveryResult:
     """Not tried, because no host of the destination answered other mail just now; `reply` is what that was told."""
     detail = {"suspended": True}
-    return Outcome([Fate(recipient, Sort.DEFERRED, reply, detail) for recipient in delivery.recipients])
+    return DeliveryResult(
+        [RecipientResult(recipient, Disposition.DEFERRED, reply, detail) for recipient in delivery.recipients]
+    )
 
 
-def _complete(delivery: Delivery, outcome: Outcome) -> Outcome:
-    """Every recipient has one fate: who was forgotten is deferred, what is told of anybody else is left out."""
+def _complete(delivery: Delivery, outcome: DeliveryResult) -> DeliveryResult:
+    """Every recipient has one result: who was forgotten is deferred, what is told of anybody else is left out."""
     open_ = Counter(recipient.address for recipient in delivery.recipients)
-    fates = []
-    for fate in outcome.fates:
-        if open_[fate.recipient.address] > 0:
-            open_[fate.recipient.address] -= 1
-            fates.append(fate)
-    if len(fates) == len(delivery.recipients) == len(outcome.fates):
+    results = []
+    for result in outcome.results:
+        if open_[result.recipient.address] > 0:
+            open_[result.recipient.address] -= 1
+            results.append(result)
+    if len(results) == len(delivery.recipients) == len(outcome.results):
         return outcome
     for recipient in delivery.recipients:
         if open_[recipient.address] > 0:
             open_[recipient.address] -= 1
-            fates.append(Fate(recipient, Sort.DEFERRED, INTERNAL, {}))
-    return replace(outcome, fates=fates)
+            results.append(RecipientResult(recipient, Disposition.DEFERRED, INTERNAL, {}))
+    return replace(outcome, results=results)
 
 
-def _returned(fate: Fate, order: Return) -> Fate:
+def _returned(result: RecipientResult, order: Return) -> RecipientResult:
     """What an administrator's order to return it makes of a deferral."""
-    if fate.sort not in _WAITING:
-        return fate
-    return Fate(
-        fate.recipient, Sort.FAILED, Reply(550, "5.3.0", (order.text,)), fate.detail | {"returned": order.author}
+    if result.disposition not in _WAITING:
+        return result
+    return RecipientResult(
+        result.recipient,
+        Disposition.FAILED,
+        Reply(550, "5.3.0", (order.text,)),
+        result.detail | {"returned": order.author},
     )
 
 
-def _expired(fate: Fate) -> Fate:
+def _expired(result: RecipientResult) -> RecipientResult:
     """What expiry makes of a deferral: the same number with class 5, and a text that says so (exchange.md §7.3)."""
-    if fate.sort not in _WAITING:
-        return fate
-    enhanced = "5" + fate.reply.enhanced[1:] if fate.reply.enhanced else "5.4.7"
-    lines = (f"Message expired, {' '.join(fate.reply.lines)}",)
-    return Fate(fate.recipient, Sort.FAILED, Reply(550, enhanced, lines), fate.detail | {"expired": True})
+    if result.disposition not in _WAITING:
+        return result
+    enhanced = "5" + result.reply.enhanced[1:] if result.reply.enhanced else "5.4.7"
+    lines = (f"Message expired, {' '.join(result.reply.lines)}",)
+    return RecipientResult(
+        result.recipient, Disposition.FAILED, Reply(550, enhanced, lines), result.detail | {"expired": True}
+    )

@@ -23,14 +23,14 @@ class Schedule:
     delay_notice: float = 14400.0
     expiration: float = 86400.0
 
-    def next_attempt(self, attempts: int, now: float, expires_at: float, luck: float) -> float:
+    def next_attempt(self, attempts: int, now: float, expires_at: float, jitter: float) -> float:
         """When to try again after `attempts` attempts (at least 1).
 
-        luck: 0 to 1, spreads the wait by 10 % either way so that mail deferred together does not return together. The
+        jitter: 0 to 1, spreads the wait by 10 % either way so that mail deferred together does not return together. The
         last attempt is at expiry, never after it.
         """
         wait = self.retry[min(attempts, len(self.retry)) - 1]
-        return min(now + wait * (1 + _JITTER * (2 * luck - 1)), max(expires_at, now))
+        return min(now + wait * (1 + _JITTER * (2 * jitter - 1)), max(expires_at, now))
 
     @property
     def longest(self) -> float:

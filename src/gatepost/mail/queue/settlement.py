@@ -11,18 +11,18 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatepost.mail.model.delivery_result import Sort
-from gatepost.mail.queue.retry_decision import conclude, untold
+from gatepost.mail.model.delivery_result import Disposition
+from gatepost.mail.queue.retry_decision import decide_retry, defer_without_notice
 from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.mail.model.delivery_result import Outcome
+    from gatepost.mail.model.delivery_result import DeliveryResult
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.queue.bounce import Bouncer
-    from gatepost.mail.queue.memory_budget import Window
-    from gatepost.mail.queue.retry_decision import Conclusion
+    from gatepost.mail.queue.memory_budget import MemoryBudget
+    from gatepost.mail.queue.retry_decision import RetryDecision
     from gatepost.mail.queue.schedule import Schedule
     from gatepost.store.interface import Store
 
@@ -40,9 +40,9 @@ class Settler:
     store: Store
     schedule: Schedule
     bouncer: Bouncer
-    window: Window
+    window: MemoryBudget
     clock: Callable[[], float]
-    told: Callable[[Delivery, Outcome, float], None]
+    told: Callable[[Delivery, DeliveryResult, float], None]
     note: Callable[[str, float], None]
     failed: Callable[[StoreFailure], None]
 
@@ -51,35 +51,35 @@ class Settler:
         self.window.forget_body(delivery)
         self._settle(Settlement(delivery, delivery.recipients, due, delivery.last_error))
 
-    async def finish(self, delivery: Delivery, outcome: Outcome, *, tell_deferral: bool = True) -> None:
+    async def finish(self, delivery: Delivery, outcome: DeliveryResult, *, tell_deferral: bool = True) -> None:
         """An attempt is over. tell_deferral: whether the trace hears of it even if it settles nothing."""
         now = self.clock()
         delivery.attempts += 1
         # All deliveries of a message that are deferred together return together, and may share a transaction again.
-        luck = random.Random(f"{delivery.message.id} {delivery.attempts}").random()  # noqa: S311 - spreads load
-        conclusion = conclude(delivery, outcome, self.schedule, now, luck)
-        notices, conclusion = await self._notices(delivery, conclusion, now)
-        delivery.last_error = conclusion.last_error
-        for recipient in conclusion.remaining:
-            recipient.held = conclusion.held
+        jitter = random.Random(f"{delivery.message.id} {delivery.attempts}").random()  # noqa: S311 - spreads load
+        decision = decide_retry(delivery, outcome, self.schedule, now, jitter)
+        notices, decision = await self._notices(delivery, decision, now)
+        delivery.last_error = decision.last_error
+        for recipient in decision.remaining:
+            recipient.held = decision.held
         self.window.forget_body(delivery)
-        self._settle(Settlement(delivery, conclusion.remaining, conclusion.next_at, conclusion.last_error, notices))
-        if tell_deferral or any(fate.sort is not Sort.DEFERRED for fate in conclusion.outcome.fates):
-            self._tell(delivery, conclusion)
+        self._settle(Settlement(delivery, decision.remaining, decision.next_at, decision.last_error, notices))
+        if tell_deferral or any(result.disposition is not Disposition.DEFERRED for result in decision.outcome.results):
+            self._tell(delivery, decision)
 
     async def _notices(
-        self, delivery: Delivery, conclusion: Conclusion, now: float
-    ) -> tuple[list[tuple[Message, list[Delivery], bytes]], Conclusion]:
-        """The notices, and the conclusion as it is without those that cannot be made: what failed waits then."""
-        fates = conclusion.outcome.fates
+        self, delivery: Delivery, decision: RetryDecision, now: float
+    ) -> tuple[list[tuple[Message, list[Delivery], bytes]], RetryDecision]:
+        """The notices, and the decision as it is without those that cannot be made: what failed waits then."""
+        results = decision.outcome.results
         try:
-            return await self.bouncer.notices(delivery, fates, late=conclusion.late, now=now), conclusion
+            return await self.bouncer.notices(delivery, results, late=decision.late, now=now), decision
         except Exception:  # noqa: BLE001 - a notice that cannot be made must not leave its delivery unsettled
-            failed = any(fate.sort is Sort.FAILED for fate in fates)
+            failed = any(result.disposition is Disposition.FAILED for result in results)
             what = "it failed, and stays in the queue until they can be" if failed else "it goes on without them"
             level = logging.CRITICAL if failed else logging.ERROR
             _log.log(level, "delivery %d: no notice could be made for its sender: %s", delivery.id, what, exc_info=True)
-            return [], untold(conclusion, now + self.schedule.retry[-1]) if failed else conclusion
+            return [], defer_without_notice(decision, now + self.schedule.retry[-1]) if failed else decision
 
     def _settle(self, settlement: Settlement) -> None:
         try:
@@ -100,8 +100,8 @@ class Settler:
         except StoreFailure as failure:
             _log.error("delivery %d stays as it was: %s", settlement.delivery.id, failure)
 
-    def _tell(self, delivery: Delivery, conclusion: Conclusion) -> None:
+    def _tell(self, delivery: Delivery, decision: RetryDecision) -> None:
         try:
-            self.told(delivery, conclusion.outcome, conclusion.next_at)
+            self.told(delivery, decision.outcome, decision.next_at)
         except Exception:  # noqa: BLE001 - the trace is not worth the mail
             _log.exception("delivery %d: its outcome was not recorded", delivery.id)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.backlog import Backlog
     from gatepost.mail.queue.hop_queue import Turn
-    from gatepost.mail.queue.memory_budget import Window
+    from gatepost.mail.queue.memory_budget import MemoryBudget
     from gatepost.mail.queue.settlement import Settler
 
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Waiting:
     """hops: by name. places: where each ready delivery is, by its id. failing: backlogs with failures of their own."""
 
-    window: Window
+    window: MemoryBudget
     settler: Settler
     clock: Callable[[], float]
     hops: dict[str, HopQueue] = field(default_factory=dict)

@@ -26,7 +26,7 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.verdicts import recent_verdicts
 from gatepost.manage.web.application import application
 from gatepost.manage.web.server import WebServer
-from gatepost.node.auxiliary import run_beside
+from gatepost.node.auxiliary import run_auxiliary
 
 if TYPE_CHECKING:
     import socket
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 def run_admin_centre(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
     """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
-    return run_beside(
+    return run_auxiliary(
         partial(_server, settings, sockets), lifeline, drain=settings.server.drain, what="the admin centre"
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.analysis.checks.gates import Gate, Light
+from gatepost.analysis.checks.gates import GateCheck, Light
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import print_line, wrapped
 from gatepost.manage.cli.tables import ellipsis, print_table, printable
@@ -52,7 +52,7 @@ def print_status(found: Changeover) -> None:
     print_table(["", *(each.state for each in columns)], [(name, *(row[name] for row in rows)) for name in names])
     if found.gates is not None:
         click.echo()
-        for gate in Gate:
+        for gate in GateCheck:
             _print_gate(found.gates, gate)
     if found.traffic is not None:
         since, before = found.traffic.since, found.traffic.before
@@ -72,7 +72,7 @@ def _print_finding(one: GateFinding) -> None:
     print_line(Mark(one.verdict), one.gate, one.text, one.evidence, one.fix)
 
 
-def _print_gate(gates: Gates, gate: Gate) -> None:
+def _print_gate(gates: Gates, gate: GateCheck) -> None:
     """What is wrong at a gate, or that all is well."""
     found = [one for one in gates.findings if one.gate == gate]
     loud = [one for one in found if one.verdict in _LOUD]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.analysis.checks.partner_report import Outcome, check_record
+from gatepost.analysis.checks.partner_report import DeliveryForecast, check_record
 from gatepost.manage.cli.check_text import print_check
 from gatepost.manage.cli.lazy import LazyGroup
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, loaded_settings, reach
@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
-_STATUS = {Outcome.DELIVER: 0, Outcome.CLEARTEXT: NO, Outcome.HOLD: NO, Outcome.UNKNOWN: UNKNOWN}
+_STATUS = {
+    DeliveryForecast.DELIVER: 0,
+    DeliveryForecast.CLEARTEXT: NO,
+    DeliveryForecast.HOLD: NO,
+    DeliveryForecast.UNKNOWN: UNKNOWN,
+}
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _MAX_NAMESERVERS = 3  # as resolv.conf(5)
 _MAX_RESOLV_CONF = 1 << 16

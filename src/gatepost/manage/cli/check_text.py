@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.analysis.checks.partner_report import Mark, Outcome, PolicyKind, Stage
+from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
 from gatepost.manage.cli.tables import print_dialogue, printable
 
 if TYPE_CHECKING:
@@ -95,17 +95,17 @@ def _headline(check: PartnerCheck) -> str:
 def _answer(check: PartnerCheck) -> str:
     row = check.deciding
     match check.outcome:
-        case Outcome.DELIVER:
+        case DeliveryForecast.DELIVER:
             assert row is not None  # noqa: S101 - some row delivers
             assert row.facts is not None  # noqa: S101 - over TLS
             assert row.facts.tls is not None  # noqa: S101 - over TLS
             by = _BY[row.policy] if _is_verified(row) else "encrypted, as the TLSA records ask, though none names a key"
             return f"YES, {by}, {row.facts.tls.version}"
-        case Outcome.CLEARTEXT:
+        case DeliveryForecast.CLEARTEXT:
             return "NO, it would leave in clear"
-        case Outcome.HOLD:
+        case DeliveryForecast.HOLD:
             return f"NO, it would wait and then be returned{_reason(check, Mark.FAIL)}"
-        case Outcome.UNKNOWN:
+        case DeliveryForecast.UNKNOWN:
             return f"CANNOT TELL{_reason(check, Mark.UNKNOWN)}"
 
 

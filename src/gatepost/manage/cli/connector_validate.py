@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from msgspec.structs import replace
 
-from gatepost.analysis.checks.tasks import Outcome, TaskStatus, task_of
+from gatepost.analysis.checks.tasks import CheckResult, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
 from gatepost.manage.cli.chosen import connector_options
 from gatepost.manage.cli.client import client
@@ -53,7 +53,7 @@ _MARKS = {
     TaskStatus.SKIPPED: ("\N{EN DASH}", "skipped"),
 }
 _UNKNOWN = ("?", "unknown")
-_STATUS = {Outcome.VALIDATED: 0, Outcome.NOT_VALIDATED: NO, Outcome.UNKNOWN: UNKNOWN}
+_STATUS = {CheckResult.VALIDATED: 0, CheckResult.NOT_VALIDATED: NO, CheckResult.UNKNOWN: UNKNOWN}
 _INDENT = 20
 _NOTEWORTHY = 0.01  # seconds
 _WAIT = 1.0  # seconds that a call waits for the end: whoever looks on sees tasks go on
@@ -125,7 +125,7 @@ def validate(request: ValidateConnector, draft: Path | None, config: str | None,
         print_json(record | {"draft": str(draft) if draft else ""})
     else:
         _print(record, draft, verbose=asked["verbose"])
-    sys.exit(_STATUS[Outcome(record["outcome"])])
+    sys.exit(_STATUS[CheckResult(record["outcome"])])
 
 
 def _validated(run: Client, request: ValidateConnector) -> Record:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import asdict
 
-from gatepost.analysis.checks.dkim_record import Seen
+from gatepost.analysis.checks.dkim_record import DkimObservation
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.dkim_add import add, key_in
 from gatepost.manage.cli.dkim_rotate import rotate
@@ -25,7 +25,7 @@ from gatepost.policy.connectors.values import DkimState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.analysis.checks.dkim_record import RecordSight
+    from gatepost.analysis.checks.dkim_record import RecordCheck
 
 
 _COLUMNS = ("state", "name", "algorithm", "service_type", "organization", "private_key")
@@ -124,6 +124,12 @@ add_commands(
 )
 
 
-def _status(sights: Iterable[RecordSight]) -> int:
+def _status(sights: Iterable[RecordCheck]) -> int:
     seen = {sight.seen for sight in sights}
-    return NO if seen & {Seen.MISSING, Seen.DIFFERS} else UNKNOWN if Seen.UNKNOWN in seen else 0
+    return (
+        NO
+        if seen & {DkimObservation.MISSING, DkimObservation.DIFFERS}
+        else UNKNOWN
+        if DkimObservation.UNKNOWN in seen
+        else 0
+    )

@@ -14,7 +14,7 @@ from gatepost.analysis.migration import exchange as from_exchange
 from gatepost.analysis.migration import postfix as from_postfix
 from gatepost.analysis.migration.exchange_json import read_objects
 from gatepost.analysis.migration.postfix_config import named_files
-from gatepost.analysis.migration.report import KINDS, Imported, ImportRefused, Outcome
+from gatepost.analysis.migration.report import KINDS, Imported, ImportRefused, ImportResult
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
 from gatepost.manage.cli.tables import print_json, printable
 
@@ -150,7 +150,7 @@ def _print(imported: Imported, output: Path | None, *, as_json: bool) -> None:
         if output is None:
             click.echo(text, nl=False)
         _report(imported)
-    sys.exit(NO if imported.count(Outcome.LOST) else 0)
+    sys.exit(NO if imported.count(ImportResult.LOST) else 0)
 
 
 def _report(imported: Imported) -> None:
@@ -166,7 +166,7 @@ def _report(imported: Imported) -> None:
                 f"{printable(one.resource)}: {one.outcome}{': ' * bool(one.detail)}{printable(one.detail)}", err=True
             )
         last = one.resource
-    carried, differs, lost = (imported.count(outcome) for outcome in Outcome)
+    carried, differs, lost = (imported.count(outcome) for outcome in ImportResult)
     click.echo(
         f"organization {imported.organization}: {carried} carried over, {differs} differ(s), {lost} not carried over",
         err=True,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.protocols.tlsrpt.outgoing import Outgoing
-    from gatepost.protocols.tlsrpt.record import Record
+    from gatepost.protocols.tlsrpt.record import TlsRptRecord
     from gatepost.settings.model import Settings
 
 
@@ -117,7 +117,7 @@ async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_W
         await resolver.close()
 
 
-def _wanted(report: Outgoing, record: Record | RecordError | None) -> _Wanted:
+def _wanted(report: Outgoing, record: TlsRptRecord | RecordError | None) -> _Wanted:
     if isinstance(record, RecordError):
         return _Wanted(report, (), f"its record cannot be used: {record.detail}")
     if record is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail
 from gatepost.manage.cli.sealed_store import store_and_vault
 from gatepost.node.privileges import as_caller
-from gatepost.pki.site.records import JoinRefused, Refusal, SiteError, SiteUnreachable
+from gatepost.pki.site.records import JoinRefused, SiteError, SiteRefusal, SiteUnreachable
 from gatepost.pki.site.store import SiteStore
 from gatepost.policy.connectors.names import domain_name
 
@@ -34,7 +34,7 @@ def opened(settings: Settings, *, keys: bool = True) -> Iterator[SiteStore]:
     except SiteUnreachable as failure:
         fail(UNKNOWN, str(failure))
     except JoinRefused as refused:
-        fail(UNKNOWN if refused.reason in {Refusal.BUSY, Refusal.EARLY} else NO, str(refused))
+        fail(UNKNOWN if refused.reason in {SiteRefusal.BUSY, SiteRefusal.EARLY} else NO, str(refused))
     except SiteError as error:
         fail(BAD_INPUT, str(error))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.analysis.checks.chain_file import ChainFileError
-from gatepost.analysis.checks.pem_import import Given, PasswordNeeded, chain_pem_of, key_of, taken_in
+from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -31,8 +31,8 @@ from gatepost.pki.smime.certificate import addresses, bears, unfit_to_encrypt, u
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from gatepost.analysis.checks.pem_import import Intake
-    from gatepost.pki.smime.store import Identity
+    from gatepost.analysis.checks.pem_import import PemImport
+    from gatepost.pki.smime.store import SmimeIdentity
 
 
 _COLUMNS = ("id", "owner", "organization", "key", "until", "signs", "decrypts")
@@ -128,19 +128,19 @@ def _why_not(leaf: x509.Certificate, owner: str) -> str:
     return f"does not name {owner}, but {', '.join(addresses(leaf)) or 'no address'}" + (f"; and {why}" if why else "")
 
 
-def _taken_in(given: dict[str, Any]) -> Intake:
+def _taken_in(given: dict[str, Any]) -> PemImport:
     file, key = given["file"], given["key"]
     try:
         password = _password(given["password_file"])
         key_pem = key_of(_content(key), str(key), password) if key else b""
-        asked = Given(_content(file), str(file), key_pem, password, "mail")
+        asked = PemSource(_content(file), str(file), key_pem, password, "mail")
         try:
             intake = taken_in(asked, now=time.time())
         except PasswordNeeded:
             if password is not None or not sys.stdin.isatty():
                 raise
             typed: str = click.prompt(f"password of {file}", hide_input=True, err=True)
-            intake = taken_in(Given(asked.content, asked.source, key_pem, typed.encode(), "mail"), now=time.time())
+            intake = taken_in(PemSource(asked.content, asked.source, key_pem, typed.encode(), "mail"), now=time.time())
     except ChainFileError as error:
         fail(BAD_INPUT, printable(error))
     if not intake.key_pem:
@@ -162,7 +162,7 @@ def _content(file: Path) -> bytes:
         fail(BAD_INPUT, f"{file}: {error.strerror}")
 
 
-def _view(one: Identity, now: float) -> dict[str, Any]:
+def _view(one: SmimeIdentity, now: float) -> dict[str, Any]:
     leaf = one.chain[0]
     sign = unfit_to_sign(leaf, now)
     return {
@@ -176,7 +176,7 @@ def _view(one: Identity, now: float) -> dict[str, Any]:
     }
 
 
-def _row(one: Identity, now: float) -> tuple[str, ...]:
+def _row(one: SmimeIdentity, now: float) -> tuple[str, ...]:
     leaf = one.chain[0]
     until = moment(leaf.not_valid_after_utc.timestamp())[:10]
     shown = view(leaf, "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from msgspec.structs import asdict
 from starlette.routing import Route
 
-from gatepost.analysis.checks.dkim_record import Seen
+from gatepost.analysis.checks.dkim_record import DkimObservation
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_forms import errors_of
 from gatepost.manage.pages.editor import told_changes
@@ -68,10 +68,10 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _STATES: Final = {DkimState.CURRENT: "pass", DkimState.NEXT: "info", DkimState.RETIRED: "waiting"}
 _SIGHTS: Final = {
-    Seen.PUBLISHED: ("pass", "Published"),
-    Seen.MISSING: ("fail", "Missing"),
-    Seen.DIFFERS: ("fail", "Differs"),
-    Seen.UNKNOWN: ("unknown", "Cannot be told"),
+    DkimObservation.PUBLISHED: ("pass", "Published"),
+    DkimObservation.MISSING: ("fail", "Missing"),
+    DkimObservation.DIFFERS: ("fail", "Differs"),
+    DkimObservation.UNKNOWN: ("unknown", "Cannot be told"),
 }
 _NOTE: Final = 500
 _ALGORITHMS: Final = [

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
 
-from gatepost.analysis.checks.gates import Gate
+from gatepost.analysis.checks.gates import GateCheck
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.pages import event, fragment
@@ -45,13 +45,13 @@ _KEPT: Final = 64
 _KEPT_SECONDS: Final = 3600.0
 _PULSE: Final = 10.0  # seconds after which a silent stream says that it is there
 _TITLES: Final = {
-    Gate.KEY: "Private key",
-    Gate.CHAIN: "Chain, roots and revocation",
-    Gate.NAMES: "Names and MTA-STS",
-    Gate.TLSA: "TLSA records (DANE)",
-    Gate.STAPLING: "OCSP stapling",
-    Gate.REHEARSAL: "Handshakes with ourselves",
-    Gate.PARTNERS: "Partners told",
+    GateCheck.KEY: "Private key",
+    GateCheck.CHAIN: "Chain, roots and revocation",
+    GateCheck.NAMES: "Names and MTA-STS",
+    GateCheck.TLSA: "TLSA records (DANE)",
+    GateCheck.STAPLING: "OCSP stapling",
+    GateCheck.REHEARSAL: "Handshakes with ourselves",
+    GateCheck.PARTNERS: "Partners told",
 }
 _LEVELS: Final = {
     Mark.PASS: "pass",
@@ -63,9 +63,9 @@ _LEVELS: Final = {
 _WORST: Final = (Mark.FAIL, Mark.UNKNOWN, Mark.WARN, Mark.PASS, Mark.INFO)
 _RECORD: Final = re.compile(r"_\d+\._tcp\.\S+ IN TLSA \d \d \d [0-9a-f]+")
 # Where the text is about commands, and the page has a form.
-_FIXES: Final = {(Gate.PARTNERS, Mark.WARN): "Send them the text for a mail, then mark them as told, both below."}
+_FIXES: Final = {(GateCheck.PARTNERS, Mark.WARN): "Send them the text for a mail, then mark them as told, both below."}
 # Of a client identity there is nothing that a listener presents.
-_SERVERS: Final = (Gate.TLSA, Gate.STAPLING, Gate.REHEARSAL)
+_SERVERS: Final = (GateCheck.TLSA, GateCheck.STAPLING, GateCheck.REHEARSAL)
 
 _lock: Final = Lock()
 _looks: Final[OrderedDict[tuple[str, str], Look]] = OrderedDict()
@@ -95,19 +95,19 @@ def keep(gateway: Gateway, found: Look) -> Look:
 
 
 def gate_items(
-    entry: Entry, found: Mapping[Gate, Sequence[GateFinding]], *, running: bool = False
+    entry: Entry, found: Mapping[GateCheck, Sequence[GateFinding]], *, running: bool = False
 ) -> list[dict[str, Any]]:
     """Each gate in its order. found: what is known so far; running: others are being looked at."""
-    gates = [one for one in Gate if entry.purpose is Purpose.SERVER or one not in _SERVERS]
+    gates = [one for one in GateCheck if entry.purpose is Purpose.SERVER or one not in _SERVERS]
     return [_item(gate, found.get(gate), running=running) for gate in gates]
 
 
-def by_gate(findings: Sequence[GateFinding]) -> dict[Gate, list[GateFinding]]:
+def by_gate(findings: Sequence[GateFinding]) -> dict[GateCheck, list[GateFinding]]:
     """The findings of a report, those without any too."""
-    return {gate: [one for one in findings if one.gate is gate] for gate in Gate}
+    return {gate: [one for one in findings if one.gate is gate] for gate in GateCheck}
 
 
-def _item(gate: Gate, findings: Sequence[GateFinding] | None, *, running: bool) -> dict[str, Any]:
+def _item(gate: GateCheck, findings: Sequence[GateFinding] | None, *, running: bool) -> dict[str, Any]:
     base = {"key": str(gate), "title": _TITLES[gate], "findings": [], "text": ""}
     if findings is None:
         return base | {"level": "running" if running else "waiting"}
@@ -167,7 +167,7 @@ class _Followed:
         self._entry = entry
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._found: dict[Gate, list[GateFinding]] = {}
+        self._found: dict[GateCheck, list[GateFinding]] = {}
 
     async def events(self) -> AsyncIterator[bytes]:
         """Each has all gates as they are then."""
@@ -192,7 +192,7 @@ class _Followed:
         with suppress(RuntimeError):  # the loop is closed: nobody follows any more
             self._loop.call_soon_threadsafe(self._told.put_nowait, told)
 
-    def _gate(self, gate: Gate, findings: Sequence[GateFinding]) -> None:
+    def _gate(self, gate: GateCheck, findings: Sequence[GateFinding]) -> None:
         self._found[gate] = list(findings)
         self._tell(self._shown(running=True))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.analysis.checks.partner_effort import actor_of, effort_of
-from gatepost.analysis.checks.partner_report import Mark, Outcome, PolicyKind, Stage
+from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -115,15 +115,15 @@ def check_view(check: PartnerCheck, *, done: bool) -> CheckView:
 def _answer(check: PartnerCheck) -> tuple[str, str]:
     row = check.deciding
     match check.outcome:
-        case Outcome.DELIVER if row is not None and row.facts is not None and row.facts.tls is not None:
+        case DeliveryForecast.DELIVER if row is not None and row.facts is not None and row.facts.tls is not None:
             dane = row.cell(Stage.DANE)
             unusable = row.policy is PolicyKind.DANE and (dane is None or dane.short == "unusable")
             by = "encrypted, as the TLSA records ask, though none names a key" if unusable else _BY[row.policy]
             level = "info" if row.policy is PolicyKind.OPPORTUNISTIC or unusable else "pass"
             return level, f"Mail would be delivered, {by}, {row.facts.tls.version}."
-        case Outcome.CLEARTEXT:
+        case DeliveryForecast.CLEARTEXT:
             return "fail", "Mail would leave in clear."
-        case Outcome.HOLD:
+        case DeliveryForecast.HOLD:
             return "fail", f"Mail would wait and then be returned{_reason(check, Mark.FAIL)}."
         case _:
             return "unknown", f"It cannot be told{_reason(check, Mark.UNKNOWN)}."

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.analysis.reports.pictures import HeatRow, Outcome, TlsPictures
+    from gatepost.analysis.reports.pictures import DayResult, HeatRow, TlsPictures
     from gatepost.analysis.reports.tls_ready import Ready
     from gatepost.manage.use_cases.behind import Answered
 
@@ -174,7 +174,7 @@ def _partners(pictures: TlsPictures, view: View) -> dict[str, Any]:
     return {"forced": forced, "partners": pictures.partners, "few": _FEW, "shown": _LINES, **_BARS}
 
 
-def _heat(found: Sequence[HeatRow], view: View, way: Direction) -> list[tuple[HeatRow, list[tuple[Outcome, str]]]]:
+def _heat(found: Sequence[HeatRow], view: View, way: Direction) -> list[tuple[HeatRow, list[tuple[DayResult, str]]]]:
     """Rows with a cell for each part of the time: the worst of its days, and the way to them."""
     rows = []
     for row in found:

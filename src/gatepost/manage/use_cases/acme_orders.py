@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.pki.acme.issuer import Standing
+    from gatepost.pki.acme.issuer import RenewalStatus
 
 
 class GetAcmeStatus(msgspec.Struct, kw_only=True):
@@ -60,7 +60,7 @@ class AcmeState(NamedTuple):
 
     directory: str
     account: str
-    orders: tuple[Standing, ...]
+    orders: tuple[RenewalStatus, ...]
 
     @property
     def ok(self) -> bool:
@@ -107,14 +107,14 @@ def get_acme_status(context: Context, request: GetAcmeStatus) -> AcmeStatus:  # 
     return AcmeStatus(state.ok, state.directory, state.account, [order_of(one) for one in state.orders])
 
 
-def renewal_source(one: Standing) -> str:
+def renewal_source(one: RenewalStatus) -> str:
     """Who says when it is renewed: "authority" (RFC 9773), or its "lifetime"; "" where there is none."""
     if one.entry is None:
         return ""
     return "authority" if one.progress.renew_at and one.progress.certificate == one.entry.id else "lifetime"
 
 
-def order_of(one: Standing) -> AcmeOrder:
+def order_of(one: RenewalStatus) -> AcmeOrder:
     """For machines."""
     progress, entry = one.progress, one.entry
     return AcmeOrder(

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Meta
 
 from gatepost.analysis.checks.chain_file import ChainFileError
-from gatepost.analysis.checks.pem_import import Given, PasswordNeeded, chain_pem_of, key_of, taken_in
+from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
 from gatepost.manage.use_cases.certificate_shapes import Certificate, Note, certificate_of
@@ -40,12 +40,12 @@ from gatepost.store.changes import on_newest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatepost.analysis.checks.pem_import import Intake
+    from gatepost.analysis.checks.pem_import import PemImport
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.inventory import Inventory
     from gatepost.pki.certificates.listed import Listed
-    from gatepost.pki.certificates.request import Request
+    from gatepost.pki.certificates.request import PendingRequest
 
 
 _TAG = "certificates"
@@ -143,7 +143,7 @@ class Prepared:
     new: NewCertificate
     entry: Entry
     identity: ServerIdentity = field(repr=False)
-    request: Request | None = None
+    request: PendingRequest | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -356,14 +356,14 @@ def watch_directory(context: Context, request: WatchDirectory) -> Watched:
 
 def _read(
     gateway: Gateway, inventory: Inventory, new: NewCertificate, now: float
-) -> tuple[Intake, Request | None, list[str]]:
+) -> tuple[PemImport, PendingRequest | None, list[str]]:
     """What was given, the request whose key waited for it, and why it could not be held against the anchors."""
     key_pem = key_of(new.key, new.key_source, new.password) if new.key else b""
     anchors, trouble = _anchors(gateway)
     known = _known(inventory, inventory.entries()[1].values())
 
-    def read(key: bytes, purpose: Literal["server", "client"]) -> Intake:
-        given = Given(new.content, new.source, key, new.password, purpose)
+    def read(key: bytes, purpose: Literal["server", "client"]) -> PemImport:
+        given = PemSource(new.content, new.source, key, new.password, purpose)
         return taken_in(given, known=known, anchors=anchors, now=now)
 
     found = read(key_pem, "client" if new.client else "server")
@@ -375,14 +375,14 @@ def _read(
     return read(inventory.requests.key_pem(request), request.wish.purpose.value), request, trouble
 
 
-def _waiting_file(new: NewCertificate, request: Request | None) -> tuple[Path, Path] | None:
+def _waiting_file(new: NewCertificate, request: PendingRequest | None) -> tuple[Path, Path] | None:
     """Where a key that waited in a file stays; the certificate beside it stays in its own file, too."""
     if request is None or not request.key_file or new.file is None:
         return None
     return new.file, Path(request.key_file)
 
 
-def _described(entry: Entry, new: NewCertificate, request: Request | None) -> Entry:
+def _described(entry: Entry, new: NewCertificate, request: PendingRequest | None) -> Entry:
     if request is not None:
         wish = request.wish
         entry = replace(entry, purpose=wish.purpose, organization=wish.organization, label=wish.label)

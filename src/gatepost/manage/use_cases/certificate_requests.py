@@ -18,7 +18,13 @@ from gatepost.manage.use_cases.declaration import Cli, Reply, Visibility, use_ca
 from gatepost.manage.use_cases.inventory import check_client, inventory_of
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.certificates.entry import Purpose
-from gatepost.pki.certificates.request import KEY_TYPES, Request, Wish, made_request, request_id
+from gatepost.pki.certificates.request import (
+    KEY_TYPES,
+    CertificateRequestSpec,
+    PendingRequest,
+    made_request,
+    request_id,
+)
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.names import domain_pattern
 
@@ -58,11 +64,13 @@ class RequestCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tru
     )
 
     @property
-    def wish(self) -> Wish:
+    def wish(self) -> CertificateRequestSpec:
         """The same for `pki.certificates`."""
         purpose = Purpose.CLIENT if self.client else Purpose.SERVER
         label = self.label.strip()
-        return Wish(tuple(self.names), self.key, purpose, self.organization, label, must_staple=self.must_staple)
+        return CertificateRequestSpec(
+            tuple(self.names), self.key, purpose, self.organization, label, must_staple=self.must_staple
+        )
 
 
 class RegisterRequest(RequestCertificate, kw_only=True):
@@ -120,7 +128,7 @@ def request_certificate(context: Context, request: RequestCertificate) -> Reply[
             raise Refusal(Kind.INPUT, text)
         csr, key = made_request(wanted)
         if context.dry_run:
-            made = Request(request_id(csr), wanted, time.time())
+            made = PendingRequest(request_id(csr), wanted, time.time())
         else:
             with recorded_changes(context):
                 author = context.principal.name
@@ -185,14 +193,16 @@ def remove_certificate_request(context: Context, request: RemoveCertificateReque
     return Removed(f"request {waiting.id}: removed{left}")
 
 
-def checked_wish(gateway: Gateway, wish: Wish) -> Wish:
+def checked_wish(gateway: Gateway, wish: CertificateRequestSpec) -> CertificateRequestSpec:
     """The wish with its names as they are written (A-labels, each once). Raises Refusal (INPUT, MISSING)."""
     if wish.key not in KEY_TYPES:
         wrong = f"must be one of {', '.join(KEY_TYPES)}"
         raise Refusal(Kind.INPUT, f"kind of key {wish.key!r}: {wrong}", [FieldError("key", wrong)])
     check_client(gateway, wish.purpose, wish.organization, wish.label)
     names = _checked(wish.names, wish.purpose)
-    return Wish(names, wish.key, wish.purpose, wish.organization, wish.label, must_staple=wish.must_staple)
+    return CertificateRequestSpec(
+        names, wish.key, wish.purpose, wish.organization, wish.label, must_staple=wish.must_staple
+    )
 
 
 def _checked(names: Sequence[str], purpose: Purpose) -> tuple[str, ...]:

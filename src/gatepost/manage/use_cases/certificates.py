@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
-    from gatepost.pki.certificates.request import Request
+    from gatepost.pki.certificates.request import PendingRequest
     from gatepost.store.changes import Change
 
 
@@ -54,7 +54,7 @@ class Listing(NamedTuple):
 
     version: int
     entries: tuple[Entry, ...]
-    requests: tuple[Request, ...]
+    requests: tuple[PendingRequest, ...]
     directories: tuple[str, ...]
     trouble: tuple[str, ...]
 
@@ -91,7 +91,7 @@ def certificate(gateway: Gateway, number: str) -> Shown:
     return Shown(entry, found.chains.get(entry.id, b""), found.version)
 
 
-def waiting_with_csr(gateway: Gateway, number: str) -> tuple[Request, bytes]:
+def waiting_with_csr(gateway: Gateway, number: str) -> tuple[PendingRequest, bytes]:
     """A request that waits, and what is sent to the authority (PEM), b"" if it is lost. Raises Refusal (MISSING)."""
     with inventory_of(gateway, keys=False) as inventory:
         found = inventory.requests.waiting().get(number.lower())
@@ -297,7 +297,7 @@ def key_place(entry: Entry) -> str:
     return "sealed in the store"
 
 
-def waiting_request(waiting: Request) -> CertificateRequest:
+def waiting_request(waiting: PendingRequest) -> CertificateRequest:
     """A request that waits, for machines."""
     wish = waiting.wish
     return CertificateRequest(

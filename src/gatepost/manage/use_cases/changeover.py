@@ -17,7 +17,7 @@ from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
 from gatepost.analysis.checks.chain_file import parse_file
 from gatepost.analysis.checks.chain_report import firewall_hosts
 from gatepost.analysis.checks.chain_stores import RootStores
-from gatepost.analysis.checks.changeover import Gatekeeper, Scene, seen_partners
+from gatepost.analysis.checks.changeover import CheckContext, GateChecker, seen_partners
 from gatepost.analysis.checks.changeover_notice import notice as notice_text
 from gatepost.analysis.checks.changeover_watch import watch
 from gatepost.analysis.checks.gates import Light
@@ -299,7 +299,7 @@ def looks(context: Context, number: str = "") -> list[Look]:
         return [_look(gateway, inventory, one, scene) for one in chosen]
 
 
-def _look(gateway: Gateway, inventory: Inventory, entry: Entry, scene: Scene, tell: Told | None = None) -> Look:
+def _look(gateway: Gateway, inventory: Inventory, entry: Entry, scene: CheckContext, tell: Told | None = None) -> Look:
     report = None
     if entry.state in {State.NEXT, State.CURRENT}:
         report = gates_of(gateway, inventory, entry, scene, tell)
@@ -310,21 +310,21 @@ def _look(gateway: Gateway, inventory: Inventory, entry: Entry, scene: Scene, te
     return Look(entry, scene.entries, report, traffic, partners, scene.now)
 
 
-def scene_of(gateway: Gateway, found: Listed) -> Scene:
+def scene_of(gateway: Gateway, found: Listed) -> CheckContext:
     """Everything that gates are about, partners included. Raises Refusal (UNREADABLE)."""
     now = time.time()
     seen = seen_partners(gateway.data / "trace", now=now)
-    return Scene(found.entries, gateway.directory().organizations, now, seen)
+    return CheckContext(found.entries, gateway.directory().organizations, now, seen)
 
 
 def gates_of(
-    gateway: Gateway, inventory: Inventory, entry: Entry, scene: Scene, tell: Told | None = None
+    gateway: Gateway, inventory: Inventory, entry: Entry, scene: CheckContext, tell: Told | None = None
 ) -> GateReport:
     """Look at the gates, which may take a minute where addresses do not answer. Raises Refusal."""
     return _looked(gateway, inventory, lambda keeper: keeper.look(entry, scene, tell))
 
 
-def tlsa_of(gateway: Gateway, inventory: Inventory, entry: Entry, scene: Scene) -> list[GateFinding]:
+def tlsa_of(gateway: Gateway, inventory: Inventory, entry: Entry, scene: CheckContext) -> list[GateFinding]:
     """What TLSA records say of a certificate, [] if they do not come in time. Raises Refusal."""
     try:
         return _looked(gateway, inventory, lambda keeper: keeper.sight(entry, scene))
@@ -332,13 +332,13 @@ def tlsa_of(gateway: Gateway, inventory: Inventory, entry: Entry, scene: Scene) 
         return []
 
 
-def _looked[T](gateway: Gateway, inventory: Inventory, look_: Callable[[Gatekeeper], Coroutine[Any, Any, T]]) -> T:
+def _looked[T](gateway: Gateway, inventory: Inventory, look_: Callable[[GateChecker], Coroutine[Any, Any, T]]) -> T:
     async def run() -> T:
         resolver = resolver_of(gateway.settings)
         try:
             client = HttpClient(resolver)
             with gateway.config() as store:
-                keeper = Gatekeeper(gateway.settings, inventory, resolver, client, Stapler(store, client))
+                keeper = GateChecker(gateway.settings, inventory, resolver, client, Stapler(store, client))
                 return await look_(keeper)
         finally:
             await resolver.close()

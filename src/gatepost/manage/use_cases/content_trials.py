@@ -19,7 +19,7 @@ from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.jobs import Trial, run_to_end
 from gatepost.manage.use_cases.parts import HOOK
 from gatepost.manage.use_cases.resolving import resolver_of
-from gatepost.policy.connectors.hook_index import AskedHook
+from gatepost.policy.connectors.hook_index import ApplicableHook
 
 if TYPE_CHECKING:
     from gatepost.analysis.checks import content_hook
@@ -81,7 +81,7 @@ def try_hook(context: Context, request: TryHook) -> HookTrials:
     part = choose_part(
         visible(context.directory().resources, context.principal), HOOK, request.hook, request.organization
     )
-    asked = AskedHook(part.organization.name, part.record)
+    asked = ApplicableHook(part.organization.name, part.record)
 
     def work() -> HookTrials:
         trials = asyncio.run(_tried(asked, context.settings, request.message))
@@ -91,7 +91,7 @@ def try_hook(context: Context, request: TryHook) -> HookTrials:
     return run_to_end(context, Trial(request.organization, request.hook), work)
 
 
-async def _tried(asked: AskedHook, settings: Settings, message: bytes | None) -> list[content_hook.Trial]:
+async def _tried(asked: ApplicableHook, settings: Settings, message: bytes | None) -> list[content_hook.Trial]:
     from gatepost.analysis.checks import content_hook  # noqa: PLC0415 - only a trial needs what it imports
 
     hostname = settings.server.hostname

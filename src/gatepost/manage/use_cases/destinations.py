@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
-    from gatepost.policy.decisions.destination_history import Drop, HostMemory, Remembered, Span
+    from gatepost.policy.decisions.destination_history import DestinationHistory, Drop, HostMemory, SeenSpan
 
 
 _CHUNK: Final = 1000
@@ -48,7 +48,7 @@ _SHOWN: Final = 1000
 _NAMED: Final = 10  # organizations in a sentence
 _CONNECTOR: Final = "Sent by this one; alone: its smart hosts, and its domains."
 
-type _Found = list[tuple[DestinationName, Remembered]]
+type _Found = list[tuple[DestinationName, DestinationHistory]]
 type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only of this one.")]
 
 
@@ -244,7 +244,7 @@ def _each(
     who: Principal,
     request: DestinationsQuery | DestinationActions,
     after: DestinationName | None = None,
-) -> Iterator[tuple[DestinationName, Remembered]]:
+) -> Iterator[tuple[DestinationName, DestinationHistory]]:
     """Those that are seen, some at a time."""
     names = {"domain": _domain(request.domain), "organization": request.organization, "connector": request.connector}
     while chunk := file.listed(**names, limit=_CHUNK, after=after):
@@ -277,7 +277,7 @@ def _place(one: Destination) -> tuple[str, str, str]:
     return one.organization, one.domain, one.connector
 
 
-def _destination(name: DestinationName, one: Remembered, now: float) -> Destination:
+def _destination(name: DestinationName, one: DestinationHistory, now: float) -> Destination:
     highest, fallen = best(one, now), {drop.host: drop for drop in below(one, now)}
     return Destination(
         str(name),
@@ -308,7 +308,7 @@ def _host(host: str, one: HostMemory, fallen: Drop | None, now: float) -> Destin
     )
 
 
-def _spans(one: HostMemory) -> list[tuple[str, Span]]:
+def _spans(one: HostMemory) -> list[tuple[str, SeenSpan]]:
     """The levels that a host reached, by name."""
     names = ("encrypted", "authenticated", "mta-sts", "dnssec")
     return [(label, span) for label, span in zip(names, (*one.tls, *one.mx), strict=True) if span is not None]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from gatepost.analysis.checks.dkim_record import RecordSight, Seen, seen_record
+from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck, seen_record
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.choice import choose_part, chosen_organizations, visible
@@ -89,9 +89,9 @@ class SigningKey(msgspec.Struct):
     why: str
 
     @property
-    def sight(self) -> RecordSight | None:
+    def sight(self) -> RecordCheck | None:
         """What the DNS has of it, None if it was not asked."""
-        return None if self.record is None else RecordSight(Seen(self.record), self.why)
+        return None if self.record is None else RecordCheck(DkimObservation(self.record), self.why)
 
 
 class ImportDkimKey(msgspec.Struct, kw_only=True):
@@ -135,7 +135,7 @@ class KeyRow(NamedTuple):
     key: DkimKey
     private: str
     since: float | None = None
-    sight: RecordSight | None = None
+    sight: RecordCheck | None = None
 
 
 @use_case(
@@ -230,13 +230,13 @@ def looked_at(gateway: Gateway, who: Principal, rows: Sequence[KeyRow]) -> list[
     ]
 
 
-def look(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]]) -> list[RecordSight]:
+def look(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]]) -> list[RecordCheck]:
     """What the DNS has at each name, compared with what should be there.
 
     Raises Busy; Refusal (INPUT) if no resolver can be made.
     """
 
-    async def ask() -> list[RecordSight]:
+    async def ask() -> list[RecordCheck]:
         slots = asyncio.Semaphore(_AT_ONCE)
         async with resolver_of(gateway.settings) as resolver:
             return await asyncio.gather(*(_sight(resolver, slots, *one) for one in sought))
@@ -291,9 +291,9 @@ def _rows(gateway: Gateway, found: Sequence[Part]) -> list[KeyRow]:
         ]
 
 
-async def _sight(resolver: Resolver, slots: asyncio.Semaphore, name: str, wanted: KeyRecord) -> RecordSight:
+async def _sight(resolver: Resolver, slots: asyncio.Semaphore, name: str, wanted: KeyRecord) -> RecordCheck:
     if not wanted.public_key:
-        return RecordSight(Seen.UNKNOWN, "the resource does not say its public_key")
+        return RecordCheck(DkimObservation.UNKNOWN, "the resource does not say its public_key")
     async with slots:
         return await seen_record(resolver, name, wanted)
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from msgspec import Meta
 
-from gatepost.analysis.checks.dkim_record import Seen
+from gatepost.analysis.checks.dkim_record import DkimObservation
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
 from gatepost.manage.use_cases.changing import ChangeOutcome, ChangeRequest, fields_of, options_of, replied
@@ -31,7 +31,7 @@ from gatepost.protocols.dkim.record import KEY_TYPES, KeyRecord, key_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatepost.analysis.checks.dkim_record import RecordSight
+    from gatepost.analysis.checks.dkim_record import RecordCheck
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.model import Resources
@@ -97,8 +97,8 @@ class KeyAdded(ChangeOutcome):
 class NotPublished(Refusal):
     """Not rotated: records of keys are not seen in the DNS, or are others. It is overridden by a reason."""
 
-    def __init__(self, wrong: Sequence[tuple[Part, RecordSight]]) -> None:
-        unknown = all(sight.seen is Seen.UNKNOWN for _, sight in wrong)
+    def __init__(self, wrong: Sequence[tuple[Part, RecordCheck]]) -> None:
+        unknown = all(sight.seen is DkimObservation.UNKNOWN for _, sight in wrong)
         errors = [
             FieldError(part.name, f"{sight}; the zone needs: {part.record.record.zone_line(part.name)}")
             for part, sight in wrong
@@ -310,7 +310,9 @@ def _check_private(gateway: Gateway, parts: Sequence[Part]) -> None:
 
 def _check_records(gateway: Gateway, parts: Sequence[Part]) -> None:
     sights = look(gateway, [(part.name, part.record.record) for part in parts])
-    wrong = [(part, sight) for part, sight in zip(parts, sights, strict=True) if sight.seen is not Seen.PUBLISHED]
+    wrong = [
+        (part, sight) for part, sight in zip(parts, sights, strict=True) if sight.seen is not DkimObservation.PUBLISHED
+    ]
     if wrong:
         raise NotPublished(wrong)
 

@@ -242,7 +242,7 @@ def _shape(
 
 def _held(gateway: Gateway, who: Principal, chosen: Chosen) -> HeldDrill:
     from gatepost.analysis.checks.drill import run_drill  # noqa: PLC0415 - most doors hold none
-    from gatepost.analysis.checks.drill_scene import DrillImpossible  # noqa: PLC0415 - most doors hold none
+    from gatepost.analysis.checks.drill_context import DrillImpossible  # noqa: PLC0415 - most doors hold none
     from gatepost.analysis.checks.evidence import drills_directory, keep  # noqa: PLC0415
 
     assert isinstance(chosen.connector, OutboundConnector)  # noqa: S101 - so it was chosen
@@ -310,21 +310,21 @@ def _written(gateway: Gateway, report: DrillReport, kept: Kept) -> Iterator[str]
 
 def _event(report: DrillReport, kept: Kept) -> TraceEvent:
     """One row, which holds the hash too: a file that is changed later no longer agrees with it."""
-    scene = report.scene
+    context = report.context
     return TraceEvent(
         at=time.time(),
         event="DRILL",
         message="",
-        organization=scene.organization,
+        organization=context.organization,
         direction="",
         session="",
         sender="",
         recipient="",
-        connector=scene.connector.name,
+        connector=context.connector.name,
         requirement=kept.record["requirement"]["text"],
         reply=report.verdict,
         detail={
-            "configuration": scene.directory.version,
+            "configuration": context.directory.version,
             "passed": report.passed,
             "attacks": len(report.played),
             "messages_left": kept.record["messages_left"],

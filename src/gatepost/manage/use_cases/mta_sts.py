@@ -29,7 +29,7 @@ from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, settings_identities
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.policy.connectors.publication import publication
-from gatepost.protocols.mtasts.policy import Mode
+from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import policy_host, record_name
 from gatepost.protocols.tlsrpt import record as tlsrpt
 from gatepost.store.changes import ConfigStore
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.parts import Part
     from gatepost.net.identity import ServerIdentity
-    from gatepost.protocols.mtasts.publish import Publication
+    from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
 
 
@@ -59,7 +59,7 @@ class Policy:
 
     organization: str
     domain: str
-    found: Publication | None
+    found: StsPublication | None
     certificate: str
     problems: tuple[str, ...]
     hostname: str
@@ -228,7 +228,7 @@ def finding_record(finding: Finding) -> dict[str, str]:
     }
 
 
-def _names(settings: Settings, found: Publication) -> tuple[str, tuple[str, ...]]:
+def _names(settings: Settings, found: StsPublication) -> tuple[str, tuple[str, ...]]:
     """The certificate that serves it, and what our certificates and settings mean for it."""
     host, own, problems = policy_host(found.domain), settings.server.hostname, []
     if not settings.mta_sts.address:
@@ -245,7 +245,7 @@ def _names(settings: Settings, found: Publication) -> tuple[str, tuple[str, ...]
         problems.append(f"no [[certificate]] bears {host}: senders cannot fetch the policy; add one")
     if leaves and leaves[0].not_after < time.time():
         problems.append(f"the certificate for {host} has expired: senders cannot fetch the policy; renew it")
-    if found.policy.mode is Mode.ENFORCE and found.policy.matches(own) and not bearing(identities, own):
+    if found.policy.mode is StsMode.ENFORCE and found.policy.matches(own) and not bearing(identities, own):
         problems.append(f"no [[certificate]] bears {own}: senders that obey the policy do not deliver here; add one")
     text = f"{leaves[0].subject}, until {stamp(leaves[0].not_after)}" if leaves else ""
     return text, tuple(problems)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from gatepost.analysis.reports.received import Wished, failed_there, reported
+from gatepost.analysis.reports.received import ReportFilter, failed_there, reported
 from gatepost.analysis.reports.tlsrpt import LEFT_TO_THE_SENDER, report_object, summaries, summary_of
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.reports.tlsrpt import DomainSummary
     from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
-    from gatepost.store.received_reports import Kept
+    from gatepost.store.received_reports import StoredReport
     from gatepost.store.sent_reports import SentReport
 
 
@@ -173,7 +173,7 @@ def list_received_failures(context: Context, request: ListReceivedReports) -> It
     return page_of(found, name, request, _failure)
 
 
-def _received(context: Context, request: ListReceivedReports) -> tuple[list[Kept], Wished]:
+def _received(context: Context, request: ListReceivedReports) -> tuple[list[StoredReport], ReportFilter]:
     """Reports about the time that is asked for, and which of their policies. Raises Refusal."""
     domain = domain_name("domain", request.domain)
     until = seconds("until", request.until) if request.until else time.time()
@@ -182,7 +182,7 @@ def _received(context: Context, request: ListReceivedReports) -> tuple[list[Kept
         kept = list(read_reports(context.data, since, until))
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
-    return kept, Wished(domain, request.reporter, request.result, _domains(context))
+    return kept, ReportFilter(domain, request.reporter, request.result, _domains(context))
 
 
 def _domains(context: Context) -> frozenset[str] | None:
@@ -194,7 +194,7 @@ def _domains(context: Context) -> frozenset[str] | None:
     return frozenset(normalise(domain.name) for one in seen for domain in one.accepted_domains)
 
 
-def _seen_here(context: Context, kept: list[Kept], wished: Wished) -> Counter[tuple[str, str]]:
+def _seen_here(context: Context, kept: list[StoredReport], wished: ReportFilter) -> Counter[tuple[str, str]]:
     """What our own trace has of the clients that failed: rows by event and address."""
     policies = [policy for one in kept for policy in wished.policies(one)]
     addresses = {failure.sending_address for policy in policies for failure in policy.failures} - {""}

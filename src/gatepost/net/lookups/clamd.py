@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gatepost.net.lookups.dns import Resolver
     from gatepost.policy.connectors.addresses import AddressPolicy
-    from gatepost.protocols.scanners.finding import Finding
+    from gatepost.protocols.scanners.finding import ScanFinding
 
 
 _MAX_ADDRESSES = 4
@@ -31,7 +31,7 @@ _MAX_ADDRESSES = 4
 
 async def ask_clamd(
     resolver: Resolver, address: str, content: AsyncIterator[bytes], tenants: AddressPolicy | None = None
-) -> Finding:
+) -> ScanFinding:
     """What clamd found. address: "HOST:PORT" or "unix:/path". Raises UnusableAnswer.
 
     tenants: where a tenant chose the address, which may be called.
@@ -41,14 +41,16 @@ async def ask_clamd(
     try:
         reader, writer = await _connected(resolver, address, tenants)
         try:
-            return await _asked(reader, writer, content)
+            return await _exchange(reader, writer, content)
         finally:
             writer.transport.abort()
     except OSError as failure:
         raise UnusableAnswer(f"{address}: {failure.strerror or type(failure).__name__}") from failure
 
 
-async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: AsyncIterator[bytes]) -> Finding:
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: AsyncIterator[bytes]
+) -> ScanFinding:
     # Read from the first: what is there when the connection is reset is not given out any more.
     answer = spawn(_heard(reader), "answer of clamd")
     try:

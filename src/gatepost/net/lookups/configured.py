@@ -14,7 +14,7 @@ from gatepost.net.lookups.validator import Validator, ValidatorError, read_ancho
 from gatepost.settings.model import DnsValidation
 
 if TYPE_CHECKING:
-    from gatepost.net.lookups.question import Asker
+    from gatepost.net.lookups.question import DnsTransport
     from gatepost.settings.model import Dns
 
 
@@ -37,7 +37,7 @@ def check_validation(settings: Dns) -> None:
     read_anchors(settings.trust_anchor_file)
 
 
-def _asker(settings: Dns) -> Asker:
+def _asker(settings: Dns) -> DnsTransport:
     match settings.validation:
         case DnsValidation.NAMESERVER:
             return Nameservers(

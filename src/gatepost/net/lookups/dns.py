@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dns.rdata import Rdata
     from dns.rdtypes.ANY.SOA import SOA
 
-    from gatepost.net.lookups.question import Asker, Question, Reply
+    from gatepost.net.lookups.question import DnsResponse, DnsTransport, Question
 
 
 _MAX_RECORDS = 50
@@ -43,7 +43,7 @@ _CONCURRENT = 100  # questions at a time
 _CACHE_OCTETS = 2 << 20  # of answers as received; parsed they take about ten times as much
 
 
-class Status(StrEnum):
+class DnsStatus(StrEnum):
     """What a complete answer says (RFC 2308 section 1)."""
 
     OK = "ok"
@@ -52,7 +52,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DnsAnswer:
     """The records of one name and type.
 
     records: at most 50, empty unless the status is OK; of type TLSA at most 100, as octets that nobody has looked at
@@ -62,7 +62,7 @@ class Answer:
     zone_ttl: seconds that the zone gives the records, as their signature says (RFC 4034 section 3.1.4); 0 if not known.
     """
 
-    status: Status
+    status: DnsStatus
     records: tuple[Rdata, ...]
     authentic: bool
     ttl: int
@@ -79,10 +79,10 @@ class Answer:
 class Resolver:
     """Answers to questions, by asking `asker` what is not remembered. counts: questions and how long answers took."""
 
-    def __init__(self, asker: Asker, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, asker: DnsTransport, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._asker = asker
-        self._cache: Cache[Question, Answer] = Cache(_CACHE_OCTETS, clock)
-        self._running: dict[Question, asyncio.Task[Answer | LookupFailed]] = {}
+        self._cache: Cache[Question, DnsAnswer] = Cache(_CACHE_OCTETS, clock)
+        self._running: dict[Question, asyncio.Task[DnsAnswer | LookupFailed]] = {}
         self._slots = asyncio.Semaphore(_CONCURRENT)
         self._clock = clock
         self.counts = Counts()
@@ -141,7 +141,7 @@ class Resolver:
             return "" if failure.bogus else failure.detail
         return ""
 
-    async def query(self, name: str, rdtype: str, *, fresh: bool = False) -> Answer:
+    async def query(self, name: str, rdtype: str, *, fresh: bool = False) -> DnsAnswer:
         """Look up `name` (A-labels, with or without trailing dot) and `rdtype` ("MX", "TLSA", …). Raises LookupFailed.
 
         fresh: ask whatever is remembered here; the nameserver answers from its own memory all the same, for as long as
@@ -175,7 +175,7 @@ class Resolver:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._asker.close()
 
-    async def _find(self, question: Question, rdtype: str) -> Answer | LookupFailed:
+    async def _find(self, question: Question, rdtype: str) -> DnsAnswer | LookupFailed:
         """Ask until somebody answers. The failure is returned, since a task's exception would be logged as a fault."""
         begun = self._clock()
         try:
@@ -201,19 +201,19 @@ def _question(name: str, rdtype: str) -> Question:
         raise LookupFailed(f"{name!a} {rdtype!a} cannot be asked for: {error}", temporary=False) from None
 
 
-def _read(reply: Reply, question: Question) -> Answer:
+def _read(reply: DnsResponse, question: Question) -> DnsAnswer:
     """What a reply says to `question`. Raises LookupFailed if its CNAMEs do not end."""
     message = reply.message
     names, ttl, records = _follow(message, question)
     limit = _MAX_TLSA if question[1] == dns.rdatatype.TLSA else _MAX_RECORDS
     left_out = max(0, len(records) - limit) if message.rcode() == dns.rcode.NOERROR else 0
-    status = Status.OK if records else Status.NO_DATA
+    status = DnsStatus.OK if records else DnsStatus.NO_DATA
     if message.rcode() == dns.rcode.NXDOMAIN:
-        status, records = Status.NXDOMAIN, ()
-    if status is not Status.OK:
+        status, records = DnsStatus.NXDOMAIN, ()
+    if status is not DnsStatus.OK:
         ttl = min(ttl, _negative_ttl(message))
     whole = _zone_ttl(message, (names[-1], question[1])) if records else 0
-    return Answer(status, records[:limit], reply.authentic, ttl, tuple(map(name_text, names)), left_out, whole)
+    return DnsAnswer(status, records[:limit], reply.authentic, ttl, tuple(map(name_text, names)), left_out, whole)
 
 
 def _follow(message: dns.message.Message, question: Question) -> tuple[list[dns.name.Name], int, tuple[Rdata, ...]]:

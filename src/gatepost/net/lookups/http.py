@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from httpcore2 import SOCKET_OPTION, AsyncNetworkStream
 
     from gatepost.net.anchors import TrustAnchors
-    from gatepost.net.lookups.dns import Answer, Resolver
+    from gatepost.net.lookups.dns import DnsAnswer, Resolver
     from gatepost.policy.connectors.addresses import AddressPolicy
 
 
@@ -42,8 +42,8 @@ class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is 
     """There is no answer that can be used. temporary: a later try may succeed. detail: for us, never on the wire.
 
     untrusted: it is the server's certificate that cannot be trusted, or that bears another name. forbidden: nobody was
-    asked, since the address is not of the public internet (`Request.private`). status: of the answer, 0 if it was 200
-    or if there was none.
+    asked, since the address is not of the public internet (`HttpRequest.private`). status: of the answer, 0 if it was
+    200 or if there was none.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is 
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """What to ask for, and how much is taken for an answer.
 
     url: http or https. body: makes it a POST; so does content, which is sent as it comes and has size octets. fields:
@@ -89,7 +89,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class HttpResponse:
     """An answer of status 200, whole; if its content was to be discarded, of any 2xx, without content.
 
     content_type: as sent, in lower case, "" if it was not. url: that answered.
@@ -114,7 +114,7 @@ class HttpClient:
         self._resolver = resolver
         self._context = context
 
-    async def fetch(self, request: Request) -> Fetched:
+    async def fetch(self, request: HttpRequest) -> HttpResponse:
         """The answer to one request. Raises HttpFailed."""
         try:
             async with asyncio.timeout(request.timeout):
@@ -123,11 +123,11 @@ class HttpClient:
             detail = f"{_shown(request.url)}: no whole answer within {request.timeout:g} s"
             raise HttpFailed(detail, temporary=True) from failure
 
-    async def _follow(self, request: Request) -> Fetched:
+    async def _follow(self, request: HttpRequest) -> HttpResponse:
         first = url = _parse(request.url)
         for left in range(request.redirects, -1, -1):
             answer = await self._ask(request, url)
-            if isinstance(answer, Fetched):
+            if isinstance(answer, HttpResponse):
                 return answer
             if not left:
                 raise HttpFailed(f"{_text(url)} redirects to {_shown(answer)}, which is not followed", temporary=False)
@@ -136,7 +136,7 @@ class HttpClient:
                 raise HttpFailed(f"{_text(first)} redirects to another scheme: {_text(url)}", temporary=False)
         raise AssertionError("unreachable")
 
-    async def _ask(self, request: Request, url: httpcore2.URL) -> Fetched | str:
+    async def _ask(self, request: HttpRequest, url: httpcore2.URL) -> HttpResponse | str:
         """The answer, or where it redirects to."""
         backend = _Backend(self._resolver, request, self._tenants)
         try:
@@ -236,7 +236,7 @@ def _text(url: httpcore2.URL) -> str:
     return _shown(f"{url.scheme.decode('ascii')}://{f'[{host}]' if ':' in host else host}{port}{url.target.decode()}")
 
 
-def _headers(request: Request, url: httpcore2.URL) -> list[tuple[bytes, bytes]]:
+def _headers(request: HttpRequest, url: httpcore2.URL) -> list[tuple[bytes, bytes]]:
     host = url.host.decode("ascii")
     port = f":{url.port}" if url.port else ""
     headers = {
@@ -254,17 +254,17 @@ def _headers(request: Request, url: httpcore2.URL) -> list[tuple[bytes, bytes]]:
     return [(name.encode("ascii"), value.encode("utf-8", "replace")) for name, value in fields]
 
 
-async def _answer(response: httpcore2.Response, request: Request, url: httpcore2.URL) -> Fetched | str:
+async def _answer(response: httpcore2.Response, request: HttpRequest, url: httpcore2.URL) -> HttpResponse | str:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
     if response.status in _REDIRECTIONS and "location" in headers:
         return headers["location"]
     if request.discard and 200 <= response.status < 300:
-        return Fetched(b"", "", _text(url))
+        return HttpResponse(b"", "", _text(url))
     if response.status != 200:
         temporary = response.status >= 500 or response.status in _TEMPORARY
         raise HttpFailed(f"status {response.status}", temporary=temporary, status=response.status)
     body = await _body(response, headers, request.limit)
-    return Fetched(body, headers.get("content-type", "").lower(), _text(url))
+    return HttpResponse(body, headers.get("content-type", "").lower(), _text(url))
 
 
 async def _body(response: httpcore2.Response, headers: Mapping[str, str], limit: int) -> bytes:
@@ -285,7 +285,7 @@ async def _body(response: httpcore2.Response, headers: Mapping[str, str], limit:
 class _Backend(httpcore2.AsyncNetworkBackend):
     """Connects to what our resolver finds, and to no address that the request may not reach."""
 
-    def __init__(self, resolver: Resolver, request: Request, tenants: AddressPolicy | None) -> None:
+    def __init__(self, resolver: Resolver, request: HttpRequest, tenants: AddressPolicy | None) -> None:
         self._tenants = tenants
         self._resolver = resolver
         self._request = request
@@ -352,7 +352,7 @@ async def host_addresses(resolver: Resolver, host: str) -> Sequence[str]:
     return found
 
 
-async def _family(resolver: Resolver, host: str, rdtype: str) -> Answer | LookupFailed:
+async def _family(resolver: Resolver, host: str, rdtype: str) -> DnsAnswer | LookupFailed:
     try:
         return await resolver.query(host, rdtype)
     except LookupFailed as failure:  # the other family may be enough

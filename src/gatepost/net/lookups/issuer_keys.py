@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.cache import Cache
-from gatepost.net.lookups.http import HttpClient, HttpFailed, Request, https_context
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, https_context
 from gatepost.net.lookups.jwks import JwksError, parse_jwks, parse_metadata
 from gatepost.net.lookups.shared import Shared
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
@@ -181,7 +181,7 @@ class IssuerKeys:
         return parse_metadata(body, issuer)
 
     async def _get(self, client: HttpClient, url: str) -> bytes:
-        request = Request(
+        request = HttpRequest(
             url,
             _MAX_BYTES,
             self._settings.timeout,

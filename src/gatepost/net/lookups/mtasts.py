@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
 from gatepost.net.lookups.cache import Cache
-from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.shared import Shared
 from gatepost.protocols.dns.text_record import RecordError
-from gatepost.protocols.mtasts.policy import MAX_BYTES, Mode, Policy, PolicyError, parse_policy
+from gatepost.protocols.mtasts.policy import MAX_BYTES, PolicyError, StsMode, StsPolicy, parse_policy
 from gatepost.protocols.mtasts.publish import PATH, policy_host, record_name
-from gatepost.protocols.mtasts.record import Record, parse_record
+from gatepost.protocols.mtasts.record import StsRecord, parse_record
 from gatepost.protocols.tls.names import normalise
 from gatepost.protocols.tlsrpt.result import ResultType
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from dns.rdtypes.txtbase import TXTBase
 
-    from gatepost.net.lookups.dns import Answer
-    from gatepost.net.lookups.http import Fetched, HttpClient
+    from gatepost.net.lookups.dns import DnsAnswer
+    from gatepost.net.lookups.http import HttpClient, HttpResponse
 
 
 _SEEN_SECONDS: Final = 60.0  # for which what was found is not looked up again, even if max_age is shorter
@@ -55,7 +55,7 @@ _log = logging.getLogger(__name__)
 class _Queries(Protocol):
     """What is needed of `dns.Resolver`."""
 
-    async def query(self, name: str, rdtype: str, *, fresh: bool = False) -> Answer:
+    async def query(self, name: str, rdtype: str, *, fresh: bool = False) -> DnsAnswer:
         """Look up. Raises LookupFailed."""
 
 
@@ -78,18 +78,18 @@ class StsState:
     """
 
     domain: str
-    policy: Policy | None = None
+    policy: StsPolicy | None = None
     id: str = ""
     origin: Literal["fetched", "cache", ""] = ""
     fetched: float = 0.0
     expires: float = 0.0
-    record: Record | None = None
+    record: StsRecord | None = None
     failure: StsFailure | None = None
 
     @property
     def enforced(self) -> bool:
         """Whether mail may go only to hosts that the policy allows and that prove their name."""
-        return self.policy is not None and self.policy.mode is Mode.ENFORCE
+        return self.policy is not None and self.policy.mode is StsMode.ENFORCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class StsPolicies:
             (name, recheck), lambda: self._look(name, now, recheck=recheck), f"mta-sts {name}"
         )
 
-    async def fetch(self, domain: str) -> Policy | StsFailure:
+    async def fetch(self, domain: str) -> StsPolicy | StsFailure:
         """What the host of `domain` (A-labels) serves now, whatever the DNS says; nothing of it is kept. For checks."""
         return await self._ask(domain)
 
@@ -187,17 +187,17 @@ class StsPolicies:
         held = await self._at_hand(name, record, now)
         failure = record if isinstance(record, StsFailure) else None
         origin: Literal["fetched", "cache"] = "cache"
-        if isinstance(record, Record) and (held is None or held.id != record.id):
+        if isinstance(record, StsRecord) and (held is None or held.id != record.id):
             found = await self._fetched(name, record, held, now)
             if isinstance(found, CachedPolicy):
                 held, origin = found, "fetched"
             else:
                 failure = found
-        elif recheck and isinstance(record, Record) and held is not None and held.fetched <= now - _RETRY_SECONDS:
+        elif recheck and isinstance(record, StsRecord) and held is not None and held.fetched <= now - _RETRY_SECONDS:
             found = await self._fetched(name, record, held, now)
             if isinstance(found, CachedPolicy):  # else what is at hand holds, as if nobody had asked
                 held, origin = found, "fetched"
-        state = StsState(name, record=record if isinstance(record, Record) else None, failure=failure)
+        state = StsState(name, record=record if isinstance(record, StsRecord) else None, failure=failure)
         if held is not None:
             state = replace(
                 state, policy=held.policy, id=held.id, origin=origin, fetched=held.fetched, expires=held.expires
@@ -205,7 +205,7 @@ class StsPolicies:
         self._seen.put(name, replace(state, origin="cache") if held else state, _SEEN_SECONDS, _cost(state.policy))
         return state
 
-    async def _record(self, name: str, *, fresh: bool = False) -> Record | StsFailure | None:
+    async def _record(self, name: str, *, fresh: bool = False) -> StsRecord | StsFailure | None:
         """What the DNS says now; None if it says that there is no record."""
         try:
             answer = await self._resolver.query(record_name(name), "TXT", fresh=fresh)
@@ -214,10 +214,10 @@ class StsPolicies:
         found = parse_record([cast("TXTBase", record).strings for record in answer.records])
         return _failure(found) if isinstance(found, RecordError) else found
 
-    async def _at_hand(self, name: str, record: Record | StsFailure | None, now: float) -> CachedPolicy | None:
+    async def _at_hand(self, name: str, record: StsRecord | StsFailure | None, now: float) -> CachedPolicy | None:
         """The unexpired policy that memory or disk has: another worker may have fetched a newer one."""
         held = self._memory.get(name)
-        if held is None or not held.holds(now) or (isinstance(record, Record) and held.id != record.id):
+        if held is None or not held.holds(now) or (isinstance(record, StsRecord) and held.id != record.id):
             kept = await asyncio.to_thread(self._folder.read, name)
             if kept is not None and (held is None or kept.fetched > held.fetched):
                 held = kept
@@ -231,7 +231,7 @@ class StsPolicies:
         return held
 
     async def _fetched(
-        self, name: str, record: Record, held: CachedPolicy | None, now: float
+        self, name: str, record: StsRecord, held: CachedPolicy | None, now: float
     ) -> CachedPolicy | StsFailure:
         """The policy under a new id; whoever still has one does not wait long for it."""
         work = self._fetches.result(name, lambda: self._fetch(name, record.id, now, now), f"mta-sts fetch {name}")
@@ -263,10 +263,10 @@ class StsPolicies:
         await asyncio.to_thread(self._folder.write, entry)
         return entry
 
-    async def _ask(self, name: str) -> Policy | StsFailure:
+    async def _ask(self, name: str) -> StsPolicy | StsFailure:
         port = "" if self._hosts.port == 443 else f":{self._hosts.port}"
         url = f"https://{policy_host(name)}{port}{PATH}"
-        request = Request(url, MAX_BYTES, self._hosts.timeout, accept="text/plain", private=self._hosts.private)
+        request = HttpRequest(url, MAX_BYTES, self._hosts.timeout, accept="text/plain", private=self._hosts.private)
         try:
             async with asyncio.timeout(self._hosts.timeout):
                 await self._slots.acquire()
@@ -296,22 +296,22 @@ class StsPolicies:
         record = await self._record(name)
         found = await self._renewed(entry, record, now)
         held, failure = (found, None) if isinstance(found, CachedPolicy) else (entry, found)
-        if failure is not None and entry.policy.mode is not Mode.NONE:  # section 3.3: administrators are to know
+        if failure is not None and entry.policy.mode is not StsMode.NONE:  # section 3.3: administrators are to know
             _log.warning("mta-sts: the policy of %s cannot be refreshed: %s", name, failure.detail)
         self._seen.drop(name)
         origin: Literal["fetched", "cache"] = "cache" if held is entry else "fetched"
-        published = record if isinstance(record, Record) else None
+        published = record if isinstance(record, StsRecord) else None
         return StsState(name, held.policy, held.id, origin, held.fetched, held.expires, published, failure)
 
     async def _renewed(
-        self, entry: CachedPolicy, record: Record | StsFailure | None, now: float
+        self, entry: CachedPolicy, record: StsRecord | StsFailure | None, now: float
     ) -> CachedPolicy | StsFailure | None:
         """The policy anew. None: the domain does not say any more that it has one, and what is kept runs out.
 
         If the DNS fails the policy is fetched nevertheless: whoever disturbs it until then gains nothing.
         """
         match record:
-            case Record(id=record_id):
+            case StsRecord(id=record_id):
                 pass
             case StsFailure(result_type=ResultType.STS_POLICY_FETCH_ERROR):
                 record_id = entry.id
@@ -336,7 +336,7 @@ def _policy_domain(domain: str) -> str:
     return ""
 
 
-def _read(answer: Fetched) -> Policy | StsFailure:
+def _read(answer: HttpResponse) -> StsPolicy | StsFailure:
     """The policy in an answer. Its media type must be text/plain; parameters say nothing (section 3.2)."""
     media_type = answer.content_type.partition(";")[0].strip()
     if media_type != "text/plain":
@@ -360,6 +360,6 @@ def _failure(found: LookupFailed | RecordError | HttpFailed | PolicyError) -> St
     return StsFailure(kind, found.detail[:_MAX_DETAIL])
 
 
-def _cost(policy: Policy | None) -> int:
+def _cost(policy: StsPolicy | None) -> int:
     """About the bytes that it takes in memory."""
     return 1000 if policy is None else 1000 + sum(100 + len(line) for line in policy.lines)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.net.lookups.cache_folder import make_room, replace_file
-from gatepost.protocols.mtasts.policy import MAX_BYTES, Policy, PolicyError, parse_policy
+from gatepost.protocols.mtasts.policy import MAX_BYTES, PolicyError, StsPolicy, parse_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ class CachedPolicy:
 
     domain: str
     id: str
-    policy: Policy
+    policy: StsPolicy
     fetched: float
     used: float
 

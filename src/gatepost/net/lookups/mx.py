@@ -14,7 +14,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Protocol
 
 from gatepost.net.lookups.cache import Cache
-from gatepost.net.lookups.dns import Answer, Status
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.connectors.addresses import not_allowed
 
@@ -110,7 +110,7 @@ def allowed(found: HostAddresses, policy: AddressPolicy) -> HostAddresses:
 class Queries(Protocol):
     """What is needed of `dns.Resolver`."""
 
-    async def query(self, name: str, rdtype: str) -> Answer:
+    async def query(self, name: str, rdtype: str) -> DnsAnswer:
         """Look up. Raises LookupFailed."""
 
 
@@ -191,16 +191,16 @@ class MailRouter:
         kept, cut = tuple(hosts[:_MAX_HOSTS]), len(hosts) > _MAX_HOSTS
         return MailHosts(domain, listing.kind, kept, listing.authentic, listing.canonical, cut)
 
-    def _read_listing(self, domain: str, answer: Answer) -> _Listing:
+    def _read_listing(self, domain: str, answer: DnsAnswer) -> _Listing:
         match answer.status:
-            case Status.NXDOMAIN:
+            case DnsStatus.NXDOMAIN:
                 return _Listing(MailHostsKind.NO_DOMAIN, (), answer.authentic, answer.canonical)
-            case Status.NO_DATA:
+            case DnsStatus.NO_DATA:
                 return self._without_ourselves(MailHostsKind.IMPLICIT, {0: [domain]}, answer)
-            case Status.OK:
+            case DnsStatus.OK:
                 return self._listed(answer)
 
-    def _listed(self, answer: Answer) -> _Listing:
+    def _listed(self, answer: DnsAnswer) -> _Listing:
         by_preference: dict[int, list[str]] = {}
         for preference, name in sorted(map(_mx, answer.records)):
             if name:
@@ -209,7 +209,9 @@ class MailRouter:
             return _Listing(MailHostsKind.NULL, (), answer.authentic, answer.canonical)
         return self._without_ourselves(MailHostsKind.LISTED, by_preference, answer)
 
-    def _without_ourselves(self, kind: MailHostsKind, by_preference: dict[int, list[str]], answer: Answer) -> _Listing:
+    def _without_ourselves(
+        self, kind: MailHostsKind, by_preference: dict[int, list[str]], answer: DnsAnswer
+    ) -> _Listing:
         kept: list[tuple[int, tuple[str, ...]]] = []
         for preference, names in by_preference.items():
             if not self._own_names.isdisjoint(names):
@@ -234,7 +236,7 @@ class MailRouter:
 
     async def _look_up(self, host: str) -> _Families:
         six, four = await asyncio.gather(self._family(host, "AAAA"), self._family(host, "A"))
-        known = [answer for answer in (six, four) if isinstance(answer, Answer)]
+        known = [answer for answer in (six, four) if isinstance(answer, DnsAnswer)]
         if not any(answer.records for answer in known):
             for answer in (four, six):
                 if isinstance(answer, LookupFailed):
@@ -248,13 +250,13 @@ class MailRouter:
             self._families.put(host, found, min(_KEPT_SECONDS, *(answer.ttl for answer in known)), 1)
         return found
 
-    async def _family(self, host: str, rdtype: str) -> Answer | LookupFailed:
+    async def _family(self, host: str, rdtype: str) -> DnsAnswer | LookupFailed:
         try:
             return await self._resolver.query(host, rdtype)
         except LookupFailed as failure:  # the other family may be enough
             return failure
 
-    def _addresses(self, answer: Answer | LookupFailed) -> tuple[str, ...]:
+    def _addresses(self, answer: DnsAnswer | LookupFailed) -> tuple[str, ...]:
         if isinstance(answer, LookupFailed):
             return ()
         return self._usable([record.to_text() for record in answer.records[:_MAX_RECORDS]])

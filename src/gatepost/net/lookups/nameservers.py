@@ -14,7 +14,7 @@ import dns.message
 import dns.rcode
 
 from gatepost.net.lookups.nameserver import Nameserver, NameserverFailed
-from gatepost.net.lookups.question import LookupFailed, Question, Reply, question_text
+from gatepost.net.lookups.question import DnsResponse, LookupFailed, Question, question_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -84,7 +84,7 @@ class Nameservers:
             "switch on its DNSSEC validation"
         )
 
-    async def ask(self, question: Question) -> Reply:
+    async def ask(self, question: Question) -> DnsResponse:
         """The first complete answer. Raises LookupFailed with the last reason of each nameserver."""
         reasons: dict[Nameserver, str] = {}
         refused: dict[Nameserver, bool] = {}  # those that answered SERVFAIL; whether they said that it is bogus
@@ -96,7 +96,7 @@ class Nameservers:
                     reasons[nameserver] = str(failure)
                     continue
                 if message.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-                    return Reply(message, nameserver.trusted and bool(message.flags & dns.flags.AD))
+                    return DnsResponse(message, nameserver.trusted and bool(message.flags & dns.flags.AD))
                 said, bogus = _extended(message)
                 reasons[nameserver] = f"nameserver {nameserver} answered {dns.rcode.to_text(message.rcode())}{said}"
                 if message.rcode() == dns.rcode.SERVFAIL:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.net.lookups.cache import Cache
-from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.net.lookups.shared import Shared
-from gatepost.net.revocation import MAX_RESPONSE_BYTES, RevocationError, Standing, ocsp_request, read_response
+from gatepost.net.revocation import MAX_RESPONSE_BYTES, RevocationError, RevocationStatus, ocsp_request, read_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,13 +36,13 @@ class Responders:
     def __init__(self, client: HttpClient, *, timeout: float, clock: Callable[[], float]) -> None:
         self._client = client
         self._timeout = timeout
-        self._known: Cache[bytes, Standing] = Cache(_KEPT, clock, share=1)
+        self._known: Cache[bytes, RevocationStatus] = Cache(_KEPT, clock, share=1)
         self._failed: Cache[tuple[str, bool] | bytes, str] = Cache(1000, clock, share=1)
-        self._shared: Shared[bytes, Standing | RevocationError] = Shared()
+        self._shared: Shared[bytes, RevocationStatus | RevocationError] = Shared()
 
     async def ask(
         self, url: str, certificate: x509.Certificate, issuer: x509.Certificate, *, now: float, private: bool
-    ) -> Standing:
+    ) -> RevocationStatus:
         """What the responder at `url` says of a certificate. Raises RevocationError, which names the address."""
         identity = certificate.public_bytes(Encoding.DER) + issuer.public_bytes(Encoding.DER) + url.encode()
         key = hashlib.sha256(identity).digest()
@@ -53,7 +53,7 @@ class Responders:
         if failure is not None:
             raise RevocationError(failure)
 
-        async def work() -> Standing | RevocationError:
+        async def work() -> RevocationStatus | RevocationError:
             try:
                 return await self._fetch(url, certificate, issuer, now, private=private)
             except HttpFailed as failed:
@@ -80,8 +80,8 @@ class Responders:
 
     async def _fetch(
         self, url: str, certificate: x509.Certificate, issuer: x509.Certificate, now: float, *, private: bool
-    ) -> Standing:
-        request = Request(
+    ) -> RevocationStatus:
+        request = HttpRequest(
             url,
             MAX_RESPONSE_BYTES,
             self._timeout,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode
 
 from gatepost.net.anchors import AnchorsError, TrustAnchors
-from gatepost.net.lookups.http import HttpClient, HttpFailed, Request, https_context
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, https_context
 from gatepost.net.lookups.id_token import IdTokenError, verified_claims
 from gatepost.net.lookups.jwks import JwksError, parse_document, parse_jwks
 from gatepost.policy.connectors.oauth import configuration_urls
@@ -75,7 +75,7 @@ class OpenId:
     async def _discovered(self) -> Provider:
         client = await self._client()
         url = configuration_urls(self._oidc.issuer)[0]
-        found = parse_document(await self._ask(client, Request(url, _MAX_BYTES, self._oidc.timeout)))
+        found = parse_document(await self._ask(client, HttpRequest(url, _MAX_BYTES, self._oidc.timeout)))
         if found.get("issuer") != self._oidc.issuer:
             raise OpenIdFailed(f"the metadata at {url} are of another issuer (RFC 8414 section 3.3)")
         methods = found.get("token_endpoint_auth_methods_supported")
@@ -104,7 +104,7 @@ class OpenId:
             fields = (("Authorization", f"Basic {b64encode(pair.encode()).decode()}"),)
         else:
             form |= {"client_id": name} | ({"client_secret": self._secret} if self._secret else {})
-        asked = Request(
+        asked = HttpRequest(
             provider.token_url,
             _MAX_BYTES,
             self._oidc.timeout,
@@ -115,14 +115,14 @@ class OpenId:
         token = parse_document(await self._ask(client, asked)).get("id_token")
         if not isinstance(token, str):
             raise OpenIdFailed("the issuer's answer has no id_token")
-        keys = parse_jwks(await self._ask(client, Request(provider.keys_url, _MAX_BYTES, self._oidc.timeout)))
+        keys = parse_jwks(await self._ask(client, HttpRequest(provider.keys_url, _MAX_BYTES, self._oidc.timeout)))
         return verified_claims(token, keys, issuer=self._oidc.issuer, client=name, nonce=nonce)
 
     async def _client(self) -> HttpClient:
         anchors = await asyncio.to_thread(TrustAnchors.load, self._anchors)
         return HttpClient(self._resolver, https_context(anchors))
 
-    async def _ask(self, client: HttpClient, request: Request) -> bytes:
+    async def _ask(self, client: HttpClient, request: HttpRequest) -> bytes:
         wanted = replace(request, accept="application/json", private=self._oidc.private_issuer)
         return (await client.fetch(wanted)).body
 

@@ -43,14 +43,14 @@ class LookupFailed(Exception):  # noqa: N818 - not an error of the program: it i
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class DnsResponse:
     """A complete answer, NOERROR or NXDOMAIN. authentic: DNSSEC proves it, negative ones too."""
 
     message: dns.message.Message
     authentic: bool
 
 
-class Asker(Protocol):
+class DnsTransport(Protocol):
     """Answers one question at a time, and says whom it believes about DNSSEC."""
 
     @property
@@ -64,7 +64,7 @@ class Asker(Protocol):
     def unproven(self, name: str) -> str:
         """What it means that the answer about `name`, which is signed, was not authentic, with what to do about it."""
 
-    async def ask(self, question: Question) -> Reply:
+    async def ask(self, question: Question) -> DnsResponse:
         """The answer, after as many tries as it takes. Raises LookupFailed."""
 
     async def close(self) -> None:

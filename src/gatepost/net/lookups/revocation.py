@@ -18,7 +18,7 @@ from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
 from gatepost.net.certificate import CertificateError, must_staple, parse, subject_text
 from gatepost.net.lookups.ocsp import Responders
 from gatepost.net.lookups.revocation_lists import RevocationLists
-from gatepost.net.revocation import Published, RevocationError, Standing, published, read_response
+from gatepost.net.revocation import RevocationError, RevocationStatus, RevocationUrls, published, read_response
 from gatepost.protocols.tls.facts import Revocation
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class _Link:
 
     certificate: x509.Certificate
     issuer: x509.Certificate
-    places: Published
+    places: RevocationUrls
     name: str
 
 
@@ -132,7 +132,7 @@ class RevocationChecker:
                     return said
             except RevocationError as failure:
                 notes.append(f"stapled: {failure}")
-        asks: list[tuple[_Source, str, Callable[[str, _Question], Awaitable[Standing]]]] = [
+        asks: list[tuple[_Source, str, Callable[[str, _Question], Awaitable[RevocationStatus]]]] = [
             *(("crl", url, self._list) for url in places.crl),
             *(("ocsp", url, self._responder) for url in places.ocsp),
         ]
@@ -146,7 +146,7 @@ class RevocationChecker:
                 return said
         return _nothing(question, places.unusable, notes)
 
-    async def _list(self, url: str, question: _Question) -> Standing:
+    async def _list(self, url: str, question: _Question) -> RevocationStatus:
         link = question.link
         found = await self._lists.find(url, link.issuer, now=question.now, private=question.private)
         try:
@@ -154,7 +154,7 @@ class RevocationChecker:
         except RevocationError as failure:
             raise RevocationError(f"{url}: {failure}") from failure
 
-    async def _responder(self, url: str, question: _Question) -> Standing:
+    async def _responder(self, url: str, question: _Question) -> RevocationStatus:
         return await self._responders.ask(
             url, question.link.certificate, question.link.issuer, now=question.now, private=question.private
         )
@@ -178,7 +178,7 @@ def _system_anchors() -> TrustAnchors | frozenset[bytes]:
 
 
 def _conclude(
-    question: _Question, standing: Standing, source: _Source, place: str, notes: list[str]
+    question: _Question, standing: RevocationStatus, source: _Source, place: str, notes: list[str]
 ) -> Revocation | None:
     """What a source's word means; None if the next source must be asked, with a note."""
     name = question.link.name

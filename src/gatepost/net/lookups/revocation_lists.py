@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.cache_folder import make_room, replace_file
-from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.net.lookups.shared import Shared
 from gatepost.net.revocation import MAX_LIST_BYTES, RevocationError, RevocationList, read_list
 
@@ -91,7 +91,7 @@ class RevocationLists:
             if held is not None and held.holds(now):
                 return held.list
             raise RevocationError(failure)
-        request = Request(url, MAX_LIST_BYTES, self._timeout, accept="application/pkix-crl, */*", private=private)
+        request = HttpRequest(url, MAX_LIST_BYTES, self._timeout, accept="application/pkix-crl, */*", private=private)
         found = await self._shared.result(key, lambda: self._renew(key, issuer, request, now), f"crl {url[:80]}")
         if isinstance(found, RevocationError):
             raise RevocationError(str(found))  # a copy for each that waits: it collects its raiser's traceback
@@ -106,7 +106,7 @@ class RevocationLists:
         await self._shared.close()
 
     async def _renew(
-        self, key: _Key, issuer: x509.Certificate, request: Request, now: float
+        self, key: _Key, issuer: x509.Certificate, request: HttpRequest, now: float
     ) -> RevocationList | RevocationError:
         """The newest that disk and network have. The failure is returned: a task's exception is logged as a fault."""
         async with self._readings:
@@ -125,7 +125,7 @@ class RevocationLists:
         return held.list
 
     async def _fetch(
-        self, key: _Key, issuer: x509.Certificate, request: Request, now: float, held: _Held | None
+        self, key: _Key, issuer: x509.Certificate, request: HttpRequest, now: float, held: _Held | None
     ) -> _Held:
         """The list from the network, or the newer one at hand. Raises HttpFailed, RevocationError."""
         async with self._slots:
@@ -138,7 +138,7 @@ class RevocationLists:
         await asyncio.to_thread(self._write, key, fetched.body)
         return _Held(found, now)
 
-    def _note(self, key: _Key, request: Request, failed: HttpFailed | RevocationError) -> RevocationError:
+    def _note(self, key: _Key, request: HttpRequest, failed: HttpFailed | RevocationError) -> RevocationError:
         if isinstance(failed, HttpFailed):
             said = failed.detail
             self._failed.put((request.url, request.private), said, _RETRY_SECONDS, 1)

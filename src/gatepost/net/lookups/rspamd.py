@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.protocols.scanners.finding import UnusableAnswer
 from gatepost.protocols.scanners.rspamd import ANSWER_OCTETS, read_answer, request_fields
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gatepost.net.lookups.http import HttpClient
-    from gatepost.protocols.scanners.finding import Finding
+    from gatepost.protocols.scanners.finding import ScanFinding
     from gatepost.protocols.scanners.rspamd import Described
 
 
 async def ask_rspamd(
     client: HttpClient, url: str, message: Described, content: AsyncIterator[bytes], *, size: int, seconds: float
-) -> Finding:
+) -> ScanFinding:
     """What rspamd found. url: "http://HOST:PORT". size: octets of the content. Raises UnusableAnswer.
 
     What reading the content raises is not caught.
     """
-    request = Request(
+    request = HttpRequest(
         f"{url}/checkv2",
         limit=ANSWER_OCTETS,
         timeout=seconds,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.net.dane import unreadable
 from gatepost.net.lookups.cache import Cache
-from gatepost.net.lookups.dns import Answer, Status
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
 from gatepost.protocols.dane.tlsa import RecordsKind, classify
@@ -72,7 +72,7 @@ class TlsaFinder:
         if host.canonical == host.host:
             return ()
         alias = await self._resolver.query(host.host, "CNAME")
-        return (host.host,) if alias.status is Status.OK and alias.authentic else ()
+        return (host.host,) if alias.status is DnsStatus.OK and alias.authentic else ()
 
     async def _first(self, bases: Sequence[str], port: int) -> TlsaLookup:
         """The first base with proven records (RFC 7672 section 2.2.3). Raises LookupFailed, whatever is left to try."""
@@ -102,7 +102,7 @@ class TlsaFinder:
         return found
 
 
-def _read(answer: Answer, name: str, base: str) -> TlsaLookup:
+def _read(answer: DnsAnswer, name: str, base: str) -> TlsaLookup:
     if not answer.authentic:
         there = "the TLSA records" if answer.records else "the absence of TLSA records"
         return TlsaLookup(TlsaStatus.INSECURE, f"DNSSEC does not prove {there} of {name}")

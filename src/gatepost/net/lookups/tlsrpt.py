@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.protocols.tlsrpt.record import Record, parse_record, record_name
+from gatepost.protocols.tlsrpt.record import TlsRptRecord, parse_record, record_name
 
 if TYPE_CHECKING:
     from dns.rdtypes.txtbase import TXTBase
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.dns.text_record import RecordError
 
 
-async def report_record(resolver: Queries, domain: str) -> Record | RecordError | None:
+async def report_record(resolver: Queries, domain: str) -> TlsRptRecord | RecordError | None:
     """The record of a domain (A-labels), what is wrong with it, or None if there is none.
 
     Raises LookupFailed where that cannot be told now: also where DNSSEC proves the answer wrong.

@@ -34,7 +34,7 @@ class UnboundError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class UnboundResult:
     """What was found. wire: the answer as a message, with its signatures. rcode: of the last question asked.
 
     secure: DNSSEC proves it. bogus: DNSSEC proves it wrong, and `wire` is not to be used; why: what is wrong with it.
@@ -123,7 +123,7 @@ class UnboundContext:
         except UnboundError:
             self._library.ub_ctx_delete(self._context)
             raise
-        self._waiting: dict[int, asyncio.Future[Result]] = {}
+        self._waiting: dict[int, asyncio.Future[UnboundResult]] = {}
         self._tickets = itertools.count(1)
         self._call_back = _CallBack(self._answered)  # kept: the library calls it as long as the context lives
         self._loop = asyncio.get_running_loop()
@@ -135,12 +135,12 @@ class UnboundContext:
         """Of the library."""
         return str(self._library.ub_version().decode("ascii", "replace"))
 
-    async def resolve(self, name: str, rdtype: int) -> Result:
+    async def resolve(self, name: str, rdtype: int) -> UnboundResult:
         """Look up `name` (A-labels). It waits as long as the library does: bound it. Raises UnboundError."""
         if self._context is None:
             raise UnboundError("the resolver is closed")
         ticket, number = next(self._tickets), c_int(-1)
-        future: asyncio.Future[Result] = self._loop.create_future()
+        future: asyncio.Future[UnboundResult] = self._loop.create_future()
         self._waiting[ticket] = future
         try:
             status = self._library.ub_resolve_async(
@@ -206,7 +206,7 @@ class UnboundContext:
             self._library.ub_resolve_free(result)
 
 
-def _copied(result: _Result) -> Result:
+def _copied(result: _Result) -> UnboundResult:
     wire = ctypes.string_at(result.answer_packet, result.answer_len) if result.answer_packet else b""
     why = (result.why_bogus or b"").decode("utf-8", "replace")
-    return Result(wire, result.rcode, bool(result.secure), bool(result.bogus), why)
+    return UnboundResult(wire, result.rcode, bool(result.secure), bool(result.bogus), why)

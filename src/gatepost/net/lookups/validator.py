@@ -17,13 +17,13 @@ import dns.rdatatype
 import dns.zonefile
 
 from gatepost.net.lookups.nameserver import Nameserver
-from gatepost.net.lookups.question import LookupFailed, Question, Reply, question_text, read_message
+from gatepost.net.lookups.question import DnsResponse, LookupFailed, Question, question_text, read_message
 from gatepost.net.lookups.unbound import UnboundContext, UnboundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.net.lookups.unbound import Result
+    from gatepost.net.lookups.unbound import UnboundResult
 
 
 _OPTIONS = (
@@ -89,7 +89,7 @@ class Validator:
             f"({self._anchor_file} has none above that name)"
         )
 
-    async def ask(self, question: Question) -> Reply:
+    async def ask(self, question: Question) -> DnsResponse:
         """The proven, or provably unsigned, answer. Raises LookupFailed: bogus with what is wrong with it."""
         name, rdtype = question
         try:
@@ -109,14 +109,14 @@ class Validator:
         """See `Asker`."""
         self._context.close()
 
-    def _reply(self, question: Question, result: Result) -> Reply:
+    def _reply(self, question: Question, result: UnboundResult) -> DnsResponse:
         if result.rcode not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
             raise self._failed(question, f"libunbound found {dns.rcode.to_text(dns.rcode.Rcode.make(result.rcode))}")
         try:
             message = read_message(result.wire, question[1])
         except (dns.exception.DNSException, ValueError) as error:
             raise self._failed(question, f"the answer makes no sense: {error}") from error
-        return Reply(message, result.secure)
+        return DnsResponse(message, result.secure)
 
     def _failed(self, question: Question, why: str) -> LookupFailed:
         return LookupFailed(f"{question_text(question)}: {why}, asking {self._way}")

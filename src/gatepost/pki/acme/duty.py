@@ -26,7 +26,7 @@ from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from gatepost.pki.acme.issuer import Issued
+    from gatepost.pki.acme.issuer import IssuedCertificate
     from gatepost.settings.model import Settings
 
 
@@ -44,7 +44,7 @@ def policy_hosts(settings: Settings, store: ConfigStore) -> list[str]:
     return sorted(publications(directory.organizations, settings.server.hostname))
 
 
-def outcome(issued: Issued) -> str:
+def outcome(issued: IssuedCertificate) -> str:
     """What became of a certificate that came, a sentence."""
     entry = issued.entry
     until = _moment(entry.leaf.not_after)

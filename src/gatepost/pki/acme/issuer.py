@@ -68,7 +68,7 @@ class Busy(Exception):  # noqa: N818 - it names what was found
     """Another process is asking the authority just now."""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class AuthorityState(msgspec.Struct, frozen=True):
     """What is remembered of an authority. account: its address there. progress: by names, with a space between."""
 
     account: str = ""
@@ -76,7 +76,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedCertificate:
     """A certificate that came. held: why it is not presented yet, "" if it is current. key_kept: as the one before."""
 
     entry: Entry
@@ -85,7 +85,7 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RenewalStatus:
     """Where one list of names stands. renew_at: seconds since 1970, 0.0 if there is no certificate."""
 
     names: tuple[str, ...]
@@ -136,15 +136,15 @@ class Issuer:
 
     # what there is
 
-    def kept(self) -> Kept:
+    def kept(self) -> AuthorityState:
         """What is remembered of the authority."""
         content = self._store.content(self._place("state"))
         try:
-            return msgspec.json.decode(content, type=Kept) if content else Kept()
+            return msgspec.json.decode(content, type=AuthorityState) if content else AuthorityState()
         except msgspec.MsgspecError:
-            return Kept()
+            return AuthorityState()
 
-    def standing(self, policy_hosts: Sequence[str]) -> list[Standing]:
+    def standing(self, policy_hosts: Sequence[str]) -> list[RenewalStatus]:
         """Every list of names that there shall be a certificate for, and where it stands."""
         _, entries = self.inventory.entries()
         progress = self.kept().progress
@@ -152,7 +152,7 @@ class Issuer:
         for names in wanted(self._acme, self._settings.server.hostname, policy_hosts):
             entry, one = latest(names, entries.values()), progress.get(" ".join(names), Progress())
             at = schedule.renewal_at(entry, one, self._acme.renew_before) if entry else 0.0
-            found.append(Standing(names, entry, one, at))
+            found.append(RenewalStatus(names, entry, one, at))
         return found
 
     def due(self, policy_hosts: Sequence[str], now: float) -> list[schedule.Due]:
@@ -183,7 +183,7 @@ class Issuer:
             renew_at = before.renew_at if before.certificate == entry.id else 0.0
         self._note(names, schedule.asked(before, entry.id, renew_at, again, now))
 
-    def issue(self, names: tuple[str, ...]) -> Issued:
+    def issue(self, names: tuple[str, ...]) -> IssuedCertificate:
         """Get a certificate, and store it. Raises AcmeFailed, which is remembered as the reason to wait."""
         before = self._progress(names)
         now = time.time()
@@ -229,7 +229,7 @@ class Issuer:
         content: dict[str, bytes | None] = {self._place("state"): None, self._place("key"): None}
         self._store.apply({}, author=self._author, content=content)
 
-    def _issue(self, names: tuple[str, ...]) -> Issued:
+    def _issue(self, names: tuple[str, ...]) -> IssuedCertificate:
         try:
             published = asyncio.run(self._published(names))
             _, entries = self.inventory.entries()
@@ -272,14 +272,14 @@ class Issuer:
         for line in self.proofs.tidy():
             _log.warning("%s", line)
 
-    def _take(self, fresh: Entry, identity: ServerIdentity, published: Sequence[PublishedTlsa]) -> Issued:
+    def _take(self, fresh: Entry, identity: ServerIdentity, published: Sequence[PublishedTlsa]) -> IssuedCertificate:
         """Store it: current if it may be, next otherwise. What others changed meanwhile is looked at anew."""
         for _ in range(_TRIES):
             with suppress(ConfigConflict):
                 return self._taken(fresh, identity, published)
         raise AcmeFailed("the certificate came and was not stored: others changed the configuration each time")
 
-    def _taken(self, fresh: Entry, identity: ServerIdentity, published: Sequence[PublishedTlsa]) -> Issued:
+    def _taken(self, fresh: Entry, identity: ServerIdentity, published: Sequence[PublishedTlsa]) -> IssuedCertificate:
         version, entries = self.inventory.entries()
         now, names = time.time(), set(fresh.leaf.dns_names)
         ours = [one for one in entries.values() if one.origin is Origin.ACME and set(one.leaf.dns_names) == names]
@@ -298,7 +298,7 @@ class Issuer:
         note += f"; presented though {alone}: nothing else was for its names" if alone and not held else ""
         note += f"; in the place of {', '.join(one.id for one in gone)}" if gone else ""
         self.inventory.add(entry, identity, author=self._author, note=note, others=others, gone=gone, expected=version)
-        return Issued(entry, held, key_kept)
+        return IssuedCertificate(entry, held, key_kept)
 
     # the account
 
@@ -344,7 +344,7 @@ class Issuer:
         kept = self.kept()
         self._keep(msgspec.structs.replace(kept, progress=kept.progress | {" ".join(names): progress}))
 
-    def _keep(self, kept: Kept) -> None:
+    def _keep(self, kept: AuthorityState) -> None:
         self._store.apply({}, author=self._author, content={self._place("state"): msgspec.json.encode(kept)})
 
     def _place(self, what: str) -> str:

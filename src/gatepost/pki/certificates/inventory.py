@@ -19,7 +19,7 @@ from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.pki.certificates.directories import WatchedDirectories
 from gatepost.pki.certificates.entry import Entry, State, document_of, entry_id, entry_of
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
-from gatepost.pki.certificates.request import Requests
+from gatepost.pki.certificates.request import CertificateRequests
 from gatepost.pki.certificates.vault import VaultError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Inventory:
         self._store = store
         self._vault = vault
         self.files = IdentityFiles()
-        self.requests = Requests(store, vault)
+        self.requests = CertificateRequests(store, vault)
         self.directories = WatchedDirectories(store)
 
     @property

@@ -54,7 +54,7 @@ KEY_TYPES: Final[Mapping[str, Callable[[], _Key]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CertificateRequestSpec:
     """What is asked of an authority.
 
     names: DNS names (A-labels), the first also the CN; a client may have none, and its label is the CN. key: one of
@@ -70,7 +70,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PendingRequest:
     """A request that waits for its certificate.
 
     id: the first 16 hexadecimal digits of the SHA-256 of its public key (SubjectPublicKeyInfo). added: seconds since
@@ -78,12 +78,12 @@ class Request:
     """
 
     id: str
-    wish: Wish
+    wish: CertificateRequestSpec
     added: float
     key_file: str = ""
 
 
-def made_request(wish: Wish) -> tuple[bytes, bytes]:
+def made_request(wish: CertificateRequestSpec) -> tuple[bytes, bytes]:
     """A fresh key and a request that it signed: (request PEM, key PEM)."""
     key = KEY_TYPES[wish.key]()
     common = (wish.names[0] if wish.names else wish.label)[:_COMMON_NAME]
@@ -100,46 +100,52 @@ def made_request(wish: Wish) -> tuple[bytes, bytes]:
     return request, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-class Requests:
+class CertificateRequests:
     """store: where they wait. vault: seals their keys; None if no master key is set."""
 
     def __init__(self, store: ConfigStore, vault: Vault | None) -> None:
         self._store = store
         self._vault = vault
 
-    def waiting(self) -> dict[str, Request]:
+    def waiting(self) -> dict[str, PendingRequest]:
         """Those that wait, by id, the oldest first. Raises ValueError for one that is not of this version."""
         _, document = self._store.load(_KIND)
         found = [_request(number, one) for number, one in document.get(_KIND, {}).items()]
         return {one.id: one for one in sorted(found, key=lambda one: (one.added, one.id))}
 
-    def add(self, wish: Wish, request_pem: bytes, key_pem: bytes, *, author: str, now: float) -> Request:
+    def add(
+        self, wish: CertificateRequestSpec, request_pem: bytes, key_pem: bytes, *, author: str, now: float
+    ) -> PendingRequest:
         """Keep a request with its key, sealed. Raises CertificateFileError without a master key, StoreFailure."""
         number = request_id(request_pem)
         if self._vault is None:
             raise CertificateFileError("a key waits in the store only sealed: set store.master_key")
         content = {_place(number, "key"): self._vault.seal(key_pem, _place(number, "key"))}
-        return self._add(Request(number, wish, now), request_pem, content, author)
+        return self._add(PendingRequest(number, wish, now), request_pem, content, author)
 
-    def add_with_file(self, wish: Wish, request_pem: bytes, key_file: Path, *, author: str, now: float) -> Request:
+    def add_with_file(
+        self, wish: CertificateRequestSpec, request_pem: bytes, key_file: Path, *, author: str, now: float
+    ) -> PendingRequest:
         """Keep a request whose key waits in a file. Raises StoreFailure."""
         number = request_id(request_pem)
-        return self._add(Request(number, wish, now, str(key_file)), request_pem, {}, author)
+        return self._add(PendingRequest(number, wish, now, str(key_file)), request_pem, {}, author)
 
-    def _add(self, request: Request, request_pem: bytes, content: dict[str, bytes], author: str) -> Request:
+    def _add(
+        self, request: PendingRequest, request_pem: bytes, content: dict[str, bytes], author: str
+    ) -> PendingRequest:
         kept = content | {_place(request.id, "csr"): request_pem}
         self._store.apply({_KIND: {request.id: _document(request)}}, author=author, content=kept)
         return request
 
-    def of(self, certificate: x509.Certificate) -> Request | None:
+    def of(self, certificate: x509.Certificate) -> PendingRequest | None:
         """The request with whose key a certificate was issued, None if there is none."""
         return self.waiting().get(_id(certificate.public_key()))
 
-    def request_pem(self, request: Request) -> bytes:
+    def request_pem(self, request: PendingRequest) -> bytes:
         """What was sent to the authority, b"" if it is lost."""
         return self._store.content(_place(request.id, "csr")) or b""
 
-    def key_pem(self, request: Request) -> bytes:
+    def key_pem(self, request: PendingRequest) -> bytes:
         """The key that waits. Raises CertificateFileError."""
         if request.key_file:
             try:
@@ -155,13 +161,13 @@ class Requests:
         except VaultError as failure:
             raise CertificateFileError(f"request {request.id}: {failure}") from failure
 
-    def remove(self, request: Request, *, author: str, note: str = "") -> int:
+    def remove(self, request: PendingRequest, *, author: str, note: str = "") -> int:
         """Forget a request and its key; a file with it stays. Returns the version. Raises StoreFailure."""
         gone = {_place(request.id, what): None for what in ("key", "csr")}
         return self._store.apply({_KIND: {request.id: None}}, author=author, note=note, content=gone)
 
 
-def _document(request: Request) -> dict[str, Any]:
+def _document(request: PendingRequest) -> dict[str, Any]:
     wish = request.wish
     return {
         "names": list(wish.names),
@@ -175,11 +181,11 @@ def _document(request: Request) -> dict[str, Any]:
     }
 
 
-def _request(number: str, document: dict[str, Any]) -> Request:
+def _request(number: str, document: dict[str, Any]) -> PendingRequest:
     try:
         names, purpose, organization, label, key, added, key_file, staple = (document[name] for name in _FIELDS)
-        wish = Wish(tuple(names), key, Purpose(purpose), organization, label, must_staple=staple)
-        return Request(number, wish, added, key_file)
+        wish = CertificateRequestSpec(tuple(names), key, Purpose(purpose), organization, label, must_staple=staple)
+        return PendingRequest(number, wish, added, key_file)
     except KeyError as error:
         raise ValueError(f"request {number} is not stored as this version knows it: {error} is missing") from error
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.net.certificate import MALFORMED, certificate_facts, must_staple, quietly
 from gatepost.net.engine import client_context, server_context
-from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.net.revocation import (
     MAX_RESPONSE_BYTES,
     RevocationError,
@@ -116,7 +116,7 @@ class Stapler:
         for url in subject.urls:
             try:
                 response = await self._fetch(subject, url, now)
-                try_staple(identity, response)
+                check_staple(identity, response)
             except (HttpFailed, RevocationError) as failure:
                 reasons.append(f"{url}: {failure}")
                 continue
@@ -129,7 +129,7 @@ class Stapler:
         assert subject.issuer is not None  # noqa: S101 - or it would not be due
         body = ocsp_request(subject.leaf, subject.issuer)
         kind, accept = "application/ocsp-request", "application/ocsp-response"
-        request = Request(url, MAX_RESPONSE_BYTES, _TIMEOUT, body, kind, accept, private=True)
+        request = HttpRequest(url, MAX_RESPONSE_BYTES, _TIMEOUT, body, kind, accept, private=True)
         response = (await self._client.fetch(request)).body
         standing = read_response(response, subject.leaf, subject.issuer, now)
         if standing.status != "good":
@@ -153,14 +153,14 @@ class Stapler:
             return None
 
 
-def try_staple(identity: ServerIdentity, response: bytes) -> None:
+def check_staple(identity: ServerIdentity, response: bytes) -> None:
     """Shake hands with ourselves. Raises RevocationError if OpenSSL does not staple the response to the certificate.
 
     It leaves out what is not about the very certificate that it serves, and tells nobody.
     """
     profile = PROFILES["default"]
     context = server_context([identity], profile, ask_client_certificate=False)
-    context.staples.replace({subject_of(identity).thumbprint: response})
+    context.stapled.replace({subject_of(identity).thumbprint: response})
     ours = client_context(profile, ask_for_staple=True).engine()
     theirs = context.engine()
     ours.start()

@@ -21,7 +21,7 @@ from gatepost.net.engine import client_context
 from gatepost.net.listener import parse_address
 from gatepost.net.stream import Loss, LossKind
 from gatepost.pki.site.profile import site_of
-from gatepost.pki.site.records import Grant, JoinRefused, Refusal, SiteError, SiteUnreachable
+from gatepost.pki.site.records import JoinRefused, NodeGrant, SiteError, SiteRefusal, SiteUnreachable
 from gatepost.protocols.tls.profile import PROFILES
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 REFUSAL_FIELD: Final = "gatepost-refusal"
-"""The header field of an answer that says why there is no certificate, one word of `Refusal`."""
+"""The header field of an answer that says why there is no certificate, one word of `SiteRefusal`."""
 _SECONDS: Final = 20.0
 _CONNECT_SECONDS: Final = 10.0
 _MAX_ANSWER: Final = 65536
@@ -45,7 +45,7 @@ class _Given(msgspec.Struct):
     roots: str
 
 
-def encoded(grant: Grant) -> bytes:
+def encoded(grant: NodeGrant) -> bytes:
     """A grant as it is sent, JSON."""
     return msgspec.json.encode(_Given(grant.site, grant.certificate_pem.decode(), grant.roots_pem.decode()))
 
@@ -73,7 +73,7 @@ class SiteConnection:
         """Trust who presents a root of this thumbprint and leads to it."""
         self._thumbprint = sha256
 
-    async def ask(self, what: str, body: Mapping[str, Any]) -> Grant:
+    async def ask(self, what: str, body: Mapping[str, Any]) -> NodeGrant:
         """The site's answer to POST /`what`. Raises JoinRefused, SiteError, OSError."""
         host, port = parse_address(self.address)
         request = msgspec.json.encode(body)
@@ -94,7 +94,7 @@ class SiteConnection:
             raise SiteError(f"{self.address}: the answer is not that of a site: {error}") from error
         if given.site != exchange.site:
             raise SiteError(f"{self.address}: the answer is of another site than who gave it")
-        return Grant(given.site, given.certificate.encode(), given.roots.encode())
+        return NodeGrant(given.site, given.certificate.encode(), given.roots.encode())
 
     def check(self, chain: Sequence[bytes]) -> str:
         """The name of the site that proves to be one by this chain, DER. Raises SiteError."""
@@ -195,16 +195,16 @@ def _refused(response: h11.Response | None) -> SiteError:
     if response is None:
         return SiteError("there was no answer")
     said = next((value for name, value in response.headers if name == REFUSAL_FIELD.encode()), b"").decode("latin-1")
-    if said in set(Refusal):
-        return JoinRefused(Refusal(said), _MEANING[Refusal(said)])
+    if said in set(SiteRefusal):
+        return JoinRefused(SiteRefusal(said), _MEANING[SiteRefusal(said)])
     return SiteError(f"the site answered with status {response.status_code}")
 
 
 _MEANING: Final = {
-    Refusal.REQUEST: "the site does not give this node a certificate: see its log",
-    Refusal.TOKEN: "the site does not take the token: it was used, has expired, or is for another node",
-    Refusal.TAKEN: "the site has a node of this name already; to join again: gatepost site token --for NAME there",
-    Refusal.NODE: "the site does not know this node",
-    Refusal.EARLY: "the site was asked a moment ago: try again in a minute",
-    Refusal.BUSY: "the site is busy: try again",
+    SiteRefusal.REQUEST: "the site does not give this node a certificate: see its log",
+    SiteRefusal.TOKEN: "the site does not take the token: it was used, has expired, or is for another node",
+    SiteRefusal.TAKEN: "the site has a node of this name already; to join again: gatepost site token --for NAME there",
+    SiteRefusal.NODE: "the site does not know this node",
+    SiteRefusal.EARLY: "the site was asked a moment ago: try again in a minute",
+    SiteRefusal.BUSY: "the site is busy: try again",
 }

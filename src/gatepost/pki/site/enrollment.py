@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.net.listener import source_of
-from gatepost.pki.site.records import Grant, JoinRefused, Refusal, SiteError
+from gatepost.pki.site.records import JoinRefused, NodeGrant, SiteError, SiteRefusal
 from gatepost.pki.site.site import read_secret
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.store.interface import StoreFailure
@@ -33,14 +33,14 @@ _SHOWN: Final = 300  # characters of a reason, which repeats what was asked for
 _log = logging.getLogger(__name__)
 
 
-class Asked(msgspec.Struct, frozen=True):
+class EnrollmentRequest(msgspec.Struct, frozen=True):
     """What stands in a request. token: the secret part, to join; "" to renew."""
 
     request: str
     token: str = ""
 
 
-class SiteDesk:
+class EnrollmentService:
     """site: decides. lifetime: of the certificates given, seconds."""
 
     def __init__(self, site: Site, lifetime: float) -> None:
@@ -48,7 +48,7 @@ class SiteDesk:
         self._lifetime = lifetime
         self._refused: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
-    def answer(self, what: str, body: bytes, source: str, chain: Sequence[bytes], now: float) -> Grant:
+    def answer(self, what: str, body: bytes, source: str, chain: Sequence[bytes], now: float) -> NodeGrant:
         """What who asks is given. what: "join" or "renew". source: IP address. chain: as presented, DER.
 
         Raises JoinRefused, which was logged, but for those that were refused unheard: of them the first.
@@ -64,16 +64,16 @@ class SiteDesk:
             raise
         except (SiteError, StoreFailure) as failure:
             _log.error("site: %s from %s could not be answered: %s", what, source, failure)
-            raise JoinRefused(Refusal.BUSY, str(failure)) from failure
+            raise JoinRefused(SiteRefusal.BUSY, str(failure)) from failure
         _log.info("site: %s from %s: %s has a new certificate", what, source, given.node)
         return given
 
-    def _given(self, what: str, body: bytes, chain: Sequence[bytes], now: float) -> Grant:
+    def _given(self, what: str, body: bytes, chain: Sequence[bytes], now: float) -> NodeGrant:
         try:
-            asked = msgspec.json.decode(body, type=Asked)
+            asked = msgspec.json.decode(body, type=EnrollmentRequest)
             request = asked.request.encode("ascii")
         except (msgspec.DecodeError, UnicodeError) as error:
-            raise JoinRefused(Refusal.REQUEST, f"what was asked cannot be read: {error}") from error
+            raise JoinRefused(SiteRefusal.REQUEST, f"what was asked cannot be read: {error}") from error
         if what == "join":
             return self._site.join(read_secret(asked.token), request, lifetime=self._lifetime, now=now)
         return self._site.renew(chain, request, lifetime=self._lifetime, now=now)
@@ -81,7 +81,7 @@ class SiteDesk:
     def _limit(self, source: str, now: float) -> None:
         begun, count = self._refused.get(source, (now, 0))
         if count >= FAILURES and now - begun < PERIOD:
-            raise JoinRefused(Refusal.BUSY, "it was refused too often")
+            raise JoinRefused(SiteRefusal.BUSY, "it was refused too often")
 
     def _count(self, source: str, now: float) -> int:
         begun, count = self._refused.pop(source, (now, 0))

@@ -19,10 +19,10 @@ from gatepost.net.anchors import TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.net.tasks import spawn
-from gatepost.pki.certificates.request import Wish, made_request
+from gatepost.pki.certificates.request import CertificateRequestSpec, made_request
 from gatepost.pki.site.client import SiteConnection
 from gatepost.pki.site.profile import node_name, site_of
-from gatepost.pki.site.records import Grant, JoinRefused, Membership, Refusal, SiteError
+from gatepost.pki.site.records import JoinRefused, Membership, NodeGrant, SiteError, SiteRefusal
 from gatepost.pki.site.site import Site
 from gatepost.pki.site.store import MEMBERSHIP
 from gatepost.store.changes import ConfigConflict
@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 def node_request(node: str) -> tuple[bytes, bytes]:
     """A fresh key and the request for a node's certificate: (request PEM, key PEM)."""
-    return made_request(Wish((node,), "ec-p256"))
+    return made_request(CertificateRequestSpec((node,), "ec-p256"))
 
 
 class Member:
@@ -81,7 +81,7 @@ class Member:
             raise SiteError("this gateway is in no site: gatepost site init, or site join")
         return found
 
-    def take(self, grant: Grant, key_pem: bytes, node: str, address: str, *, author: str, now: float) -> Membership:
+    def take(self, grant: NodeGrant, key_pem: bytes, node: str, address: str, *, author: str, now: float) -> Membership:
         """Keep what the site gave instead of what was before. Raises SiteError if it is not good, StoreFailure."""
         leaf = _checked(grant, key_pem, node, now)
         made = Membership(
@@ -208,12 +208,12 @@ class Renewal:
 
 
 _ADVICE: Final = {
-    Refusal.NODE: "the site does not know this node (any more): make a token for it there and run gatepost site join",
-    Refusal.REQUEST: "the site does not give certificates of this kind: do both run the same version?",
+    SiteRefusal.NODE: "the site does not know this node: make a token for it there and run gatepost site join",
+    SiteRefusal.REQUEST: "the site does not give certificates of this kind: do both run the same version?",
 }
 
 
-def _checked(grant: Grant, key_pem: bytes, node: str, now: float) -> x509.Certificate:
+def _checked(grant: NodeGrant, key_pem: bytes, node: str, now: float) -> x509.Certificate:
     """The certificate, if it is for this node and key and leads to the roots that came with it. Raises SiteError."""
     try:
         read_identity(ServerIdentity(grant.certificate_pem, key_pem))

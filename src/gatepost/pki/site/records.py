@@ -18,7 +18,7 @@ class SiteUnreachable(SiteError):  # noqa: N818 - it names what was found
     """Whether the site would say yes was not learnt."""
 
 
-class Refusal(StrEnum):
+class SiteRefusal(StrEnum):
     """Why a node does not get a certificate, as far as it is told."""
 
     REQUEST = "request"  # it cannot be read, or asks for what nodes do not get
@@ -32,7 +32,7 @@ class Refusal(StrEnum):
 class JoinRefused(SiteError):  # noqa: N818 - it names what was said
     """reason: what the node is told. The text is for us."""
 
-    def __init__(self, reason: Refusal, detail: str) -> None:
+    def __init__(self, reason: SiteRefusal, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
 
@@ -81,7 +81,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedServer:
     """A certificate for a server that is no node; its key was given away and is not kept."""
 
     serial: str
@@ -100,7 +100,7 @@ class SiteState:
     authorities: tuple[SiteAuthority, ...]
     nodes: dict[str, Node]
     tokens: dict[str, Token]
-    issued: dict[str, Issued]
+    issued: dict[str, IssuedServer]
 
     def issuer(self, now: float) -> SiteAuthority | None:
         """Who signs at `now`, None if nobody does."""
@@ -108,7 +108,7 @@ class SiteState:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class NodeGrant:
     """What a node gets: its certificate, and all roots of the site, PEM. node: its name, for the site's own log."""
 
     site: str

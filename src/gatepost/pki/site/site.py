@@ -32,13 +32,13 @@ from gatepost.pki.site.profile import (
     site_of,
 )
 from gatepost.pki.site.records import (
-    Grant,
-    Issued,
+    IssuedServer,
     JoinRefused,
     Node,
-    Refusal,
+    NodeGrant,
     SiteAuthority,
     SiteError,
+    SiteRefusal,
     Token,
 )
 from gatepost.pki.site.store import AUTHORITY, ISSUED, NODE, TOKEN, place_of
@@ -188,12 +188,12 @@ class Site:
 
     # nodes
 
-    def join(self, secret: bytes, request_pem: bytes, *, lifetime: float, now: float) -> Grant:
+    def join(self, secret: bytes, request_pem: bytes, *, lifetime: float, now: float) -> NodeGrant:
         """Use up a token for a node. Raises JoinRefused, SiteError, StoreFailure."""
         name, key = _read_request(request_pem)
         digest = hashlib.sha256(secret).hexdigest()
 
-        def attempt() -> Grant:
+        def attempt() -> NodeGrant:
             state = self.state()
             token = _token(state, digest, name, now)
             note = f"{name} joined with token {token.id} of {token.by}"
@@ -201,31 +201,31 @@ class Site:
 
         return _again(attempt)
 
-    def renew(self, chain: Sequence[bytes], request_pem: bytes, *, lifetime: float, now: float) -> Grant:
+    def renew(self, chain: Sequence[bytes], request_pem: bytes, *, lifetime: float, now: float) -> NodeGrant:
         """A new certificate for who proves with the last one to be a node. chain: as it was presented, DER.
 
         Raises JoinRefused, SiteError, StoreFailure.
         """
         name, key = _read_request(request_pem)
 
-        def attempt() -> Grant:
+        def attempt() -> NodeGrant:
             state = self.state()
             node = self._proven(state, chain, now)
             if node.name != name:
-                raise JoinRefused(Refusal.REQUEST, f"{node.name} asked for a certificate for {name}")
+                raise JoinRefused(SiteRefusal.REQUEST, f"{node.name} asked for a certificate for {name}")
             if now - node.renewed < min(_EARLY_SECONDS, lifetime / _EARLY_PART):
-                raise JoinRefused(Refusal.EARLY, f"{name} asked again after {now - node.renewed:.0f} s")
+                raise JoinRefused(SiteRefusal.EARLY, f"{name} asked again after {now - node.renewed:.0f} s")
             return self._certify(state, node, key, (lifetime, now, f"{name} renewed"))
 
         return _again(attempt)
 
-    def certify_own(self, name: str, request_pem: bytes, *, lifetime: float, now: float, author: str) -> Grant:
+    def certify_own(self, name: str, request_pem: bytes, *, lifetime: float, now: float, author: str) -> NodeGrant:
         """A certificate for the node where the authority is kept. Raises SiteError, StoreFailure."""
         asked, key = _read_request(request_pem)
         if asked != name:
             raise SiteError(f"the request is for {asked}, not for {name}")
 
-        def attempt() -> Grant:
+        def attempt() -> NodeGrant:
             state = self.state()
             node = state.nodes.get(name, Node(name, (), "", now, now, 0.0))
             note = f"{name} renewed" if node.thumbprints else f"{name}, where the authority is kept"
@@ -250,7 +250,7 @@ class Site:
         asked: tuple[float, float, str],
         token: Token | None = None,
         author: str = _SERVICE,
-    ) -> Grant:
+    ) -> NodeGrant:
         lifetime, now, note = asked
         issuer, signer = self._issuer(state, now)
         _must_cover(issuer, (node.name,))
@@ -262,23 +262,25 @@ class Site:
         if token is not None:
             records[TOKEN, token.id] = None
         self._records.apply(records, author=author, note=note, expected=state.version)
-        return Grant(issuer.site, pem, self.roots_pem(state), node.name)
+        return NodeGrant(issuer.site, pem, self.roots_pem(state), node.name)
 
     def _proven(self, state: SiteState, chain: Sequence[bytes], now: float) -> Node:
         roots = [x509.load_pem_x509_certificate(self._records.certificate_pem(one)) for one in state.authorities]
         if not roots:
-            raise JoinRefused(Refusal.BUSY, "there is no authority any more")
+            raise JoinRefused(SiteRefusal.BUSY, "there is no authority any more")
         anchors = TrustAnchors([one.public_bytes(Encoding.DER) for one in roots], "site")
         verdict = judge(chain, anchors, now=now, purpose="client")
         if not verdict.trusted:
-            raise JoinRefused(Refusal.NODE, f"the certificate that was presented is not good: {verdict.detail}")
+            raise JoinRefused(SiteRefusal.NODE, f"the certificate that was presented is not good: {verdict.detail}")
         site, path = site_of(chain[0])
         kind, _, name = path.partition("/")
         node = state.nodes.get(name) if (site, kind) == (state.authorities[0].site, "node") else None
         if node is None:
-            raise JoinRefused(Refusal.NODE, f"{path or 'who asked'} is no node of this site")
+            raise JoinRefused(SiteRefusal.NODE, f"{path or 'who asked'} is no node of this site")
         if hashlib.sha256(chain[0]).hexdigest() not in node.thumbprints:
-            raise JoinRefused(Refusal.NODE, f"{node.name} presented neither its last certificate nor the one before")
+            raise JoinRefused(
+                SiteRefusal.NODE, f"{node.name} presented neither its last certificate nor the one before"
+            )
         return node
 
     # other servers
@@ -295,7 +297,7 @@ class Site:
         made = x509.load_pem_x509_certificate(pem)
         end = made.not_valid_after_utc.timestamp()
         serial = f"{made.serial_number:x}"
-        record = Issued(serial, tuple(names), _thumbprint(pem), issuer.id, now, end)
+        record = IssuedServer(serial, tuple(names), _thumbprint(pem), issuer.id, now, end)
         self._records.apply({(ISSUED, serial): record}, author=author, note=f"issued for {names[0]}")
         return pem
 
@@ -334,7 +336,7 @@ def read_secret(text: str) -> bytes:
     try:
         return _bytes(text)
     except ValueError as error:
-        raise JoinRefused(Refusal.TOKEN, "what was sent for a token is none") from error
+        raise JoinRefused(SiteRefusal.TOKEN, "what was sent for a token is none") from error
 
 
 def _text(octets: bytes) -> str:
@@ -352,14 +354,14 @@ def _thumbprint(pem: bytes) -> str:
 def _token(state: SiteState, digest: str, name: str, now: float) -> Token:
     found = [one for one in state.tokens.values() if hmac.compare_digest(one.sha256, digest)]
     if not found:
-        raise JoinRefused(Refusal.TOKEN, f"{name} has no token that is open: it was used, taken back, or never was")
+        raise JoinRefused(SiteRefusal.TOKEN, f"{name} has no token that is open: it was used, taken back, or never was")
     token = found[0]
     if token.expires <= now:
-        raise JoinRefused(Refusal.TOKEN, f"{name} came with token {token.id}, which has expired")
+        raise JoinRefused(SiteRefusal.TOKEN, f"{name} came with token {token.id}, which has expired")
     if token.node not in {"", name}:
-        raise JoinRefused(Refusal.TOKEN, f"{name} came with token {token.id}, which is for {token.node}")
+        raise JoinRefused(SiteRefusal.TOKEN, f"{name} came with token {token.id}, which is for {token.node}")
     if not token.node and name in state.nodes:
-        raise JoinRefused(Refusal.TAKEN, f"{name} is a node already, and token {token.id} is not for it by name")
+        raise JoinRefused(SiteRefusal.TAKEN, f"{name} is a node already, and token {token.id} is not for it by name")
     return token
 
 
@@ -377,7 +379,7 @@ def _read_request(pem: bytes) -> tuple[str, PublicKey]:
             raise ValueError("its key must be of P-256 or P-384")
         return domain_name(found[0]), key
     except (x509.ExtensionNotFound, *MALFORMED) as error:
-        raise JoinRefused(Refusal.REQUEST, f"the request cannot be used: {error}") from error
+        raise JoinRefused(SiteRefusal.REQUEST, f"the request cannot be used: {error}") from error
 
 
 def _must_cover(issuer: SiteAuthority, names: Sequence[str]) -> None:
@@ -385,13 +387,13 @@ def _must_cover(issuer: SiteAuthority, names: Sequence[str]) -> None:
     if outside and issuer.domains:
         limits = ", ".join(issuer.domains)
         why = f"the authority can vouch only for names in {limits}, and {outside[0]} is none of them"
-        raise JoinRefused(Refusal.REQUEST, why)
+        raise JoinRefused(SiteRefusal.REQUEST, why)
 
 
 def _in_use(authority: SiteAuthority, state: SiteState, now: float) -> bool:
     if authority.not_after <= now:
         return False
-    live: list[Node | Issued] = [*state.nodes.values(), *state.issued.values()]
+    live: list[Node | IssuedServer] = [*state.nodes.values(), *state.issued.values()]
     return any(one.authority == authority.id and one.not_after > now for one in live)
 
 
@@ -402,4 +404,4 @@ def _again[T](attempt: Callable[[], T]) -> T:
             return attempt()
         except ConfigConflict:
             continue
-    raise JoinRefused(Refusal.BUSY, "the configuration was changed by others each time it was tried")
+    raise JoinRefused(SiteRefusal.BUSY, "the configuration was changed by others each time it was tried")

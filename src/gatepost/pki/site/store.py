@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.pki.site.profile import Signer
-from gatepost.pki.site.records import Issued, Membership, Node, SiteAuthority, SiteError, SiteState, Token
+from gatepost.pki.site.records import IssuedServer, Membership, Node, SiteAuthority, SiteError, SiteState, Token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatepost.store.changes import ConfigStore
 
 
-type Record = SiteAuthority | Node | Token | Issued | Membership
+type Record = SiteAuthority | Node | Token | IssuedServer | Membership
 
 AUTHORITY: Final = "site_authority"
 NODE: Final = "site_node"
@@ -57,7 +57,7 @@ class SiteStore:
             tuple(authorities),
             self._all(NODE, Node),
             self._all(TOKEN, Token),
-            self._all(ISSUED, Issued),
+            self._all(ISSUED, IssuedServer),
         )
 
     def membership(self) -> Membership | None:

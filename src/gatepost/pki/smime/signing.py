@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class SmimeSigner:
     """A certificate with its key, and the intermediates that go with the signature."""
 
     certificate: x509.Certificate
@@ -25,17 +25,17 @@ class Signer:
     intermediates: tuple[x509.Certificate, ...] = ()
 
 
-def signature(content: bytes, signer: Signer) -> bytes:
+def signature(content: bytes, signer: SmimeSigner) -> bytes:
     """SignedData over the content, which is not in it."""
     return _made(content, signer, pkcs7.PKCS7Options.DetachedSignature)
 
 
-def signed(content: bytes, signer: Signer) -> bytes:
+def signed(content: bytes, signer: SmimeSigner) -> bytes:
     """SignedData with the content in it."""
     return _made(content, signer)
 
 
-def _made(content: bytes, signer: Signer, *options: pkcs7.PKCS7Options) -> bytes:
+def _made(content: bytes, signer: SmimeSigner, *options: pkcs7.PKCS7Options) -> bytes:
     builder = pkcs7.PKCS7SignatureBuilder().set_data(content).add_signer(signer.certificate, signer.key, SHA256())
     for certificate in signer.intermediates:
         builder = builder.add_certificate(certificate)

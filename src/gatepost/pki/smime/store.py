@@ -19,7 +19,7 @@ from gatepost.net.certificate import MALFORMED, certificate_facts, quietly
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, unfit_to_sign
 from gatepost.pki.smime.decryption import Opener
-from gatepost.pki.smime.signing import Signer
+from gatepost.pki.smime.signing import SmimeSigner
 from gatepost.store.changes import on_newest
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class NotAdded(SmimeStoreError):  # noqa: N818 - it names what happened
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class SmimeIdentity:
     """A certificate of an organization's own, whose key is sealed.
 
     id: first 16 hexadecimal digits of its SHA-256. owner: the address or domain that it is for. chain: it and its
@@ -71,7 +71,7 @@ class SmimeStore:
         self._store = store
         self._vault = vault
         self._version = -1
-        self._identities: tuple[Identity, ...] = ()
+        self._identities: tuple[SmimeIdentity, ...] = ()
         self._keys: dict[str, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey] = {}
 
     # recipients
@@ -157,7 +157,7 @@ class SmimeStore:
 
     # our own
 
-    def identities(self) -> tuple[Identity, ...]:
+    def identities(self) -> tuple[SmimeIdentity, ...]:
         """All of them, the newest first. Raises SmimeStoreError if one cannot be read."""
         version = self._store.version()
         if version != self._version:
@@ -168,12 +168,12 @@ class SmimeStore:
             self._version = version
         return self._identities
 
-    def signer(self, organization: str, owners: Sequence[str], now: float) -> tuple[Identity, Signer] | None:
+    def signer(self, organization: str, owners: Sequence[str], now: float) -> tuple[SmimeIdentity, SmimeSigner] | None:
         """Who signs for the first of some owners that has a certificate fit for it. Raises SmimeStoreError."""
         for owner in owners:
             for one in self._of(organization, owner):
                 if not unfit_to_sign(one.chain[0], now):
-                    return one, Signer(one.chain[0], self._key(one), one.chain[1:])
+                    return one, SmimeSigner(one.chain[0], self._key(one), one.chain[1:])
         return None
 
     def openers(self, organization: str, owners: Sequence[str]) -> list[Opener]:
@@ -186,33 +186,33 @@ class SmimeStore:
 
     def add_identity(
         self, organization: str, owner: str, chain_pem: bytes, key_pem: bytes, *, author: str, note: str = ""
-    ) -> Identity:
+    ) -> SmimeIdentity:
         """Seal a key and keep it with its certificate. Raises NotAdded, StoreFailure."""
         if self._vault is None:
             raise NotAdded("a key is stored only sealed: set store.master_key")
         self._check_master_key()
         with quietly():
             chain = tuple(x509.load_pem_x509_certificates(chain_pem))
-        one = Identity(fingerprint(chain[0])[:ID_DIGITS], organization, owner, chain, time.time())
+        one = SmimeIdentity(fingerprint(chain[0])[:ID_DIGITS], organization, owner, chain, time.time())
         document = {"owner": owner, "chain": chain_pem.decode(), "added": one.added} | _facts(chain[0])
         content = {_key_place(one): self._vault.seal(key_pem, _key_place(one))}
         self._store.apply({_IDENTITY: {one.name: document}}, author=author, note=note, content=content)
         return one
 
-    def remove_identity(self, one: Identity, *, author: str, note: str = "") -> None:
+    def remove_identity(self, one: SmimeIdentity, *, author: str, note: str = "") -> None:
         """Forget it with its key. Raises StoreFailure."""
         document: dict[str, Any] = {_IDENTITY: {one.name: None}}
         self._store.apply(document, author=author, note=note, content={_key_place(one): None})
 
-    def _of(self, organization: str, owner: str) -> list[Identity]:
+    def _of(self, organization: str, owner: str) -> list[SmimeIdentity]:
         return [one for one in self.identities() if one.organization == organization and one.owner == owner]
 
-    def _key(self, one: Identity) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+    def _key(self, one: SmimeIdentity) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
         if one.name not in self._keys:
             self._keys[one.name] = self._unsealed(one)
         return self._keys[one.name]
 
-    def _unsealed(self, one: Identity) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+    def _unsealed(self, one: SmimeIdentity) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
         sealed = self._store.content(_key_place(one))
         if sealed is None or self._vault is None:
             why = "its key is not in the store" if sealed is None else "store.master_key is not set"
@@ -239,7 +239,7 @@ def _place(organization: str, owner: str) -> str:
     return f"{_RECIPIENT}/{organization}/{owner}"
 
 
-def _key_place(one: Identity) -> str:
+def _key_place(one: SmimeIdentity) -> str:
     return f"{_IDENTITY}/{one.name}/key"
 
 
@@ -256,15 +256,15 @@ def _facts(certificate: x509.Certificate) -> dict[str, Any]:
     }
 
 
-def _identity(name: str, document: dict[str, Any]) -> Identity:
+def _identity(name: str, document: dict[str, Any]) -> SmimeIdentity:
     organization, _, number = name.partition("/")
     try:
         with quietly():
             chain = tuple(x509.load_pem_x509_certificates(document["chain"].encode()))
-        return Identity(number, organization, document["owner"], chain, document["added"])
+        return SmimeIdentity(number, organization, document["owner"], chain, document["added"])
     except (KeyError, AttributeError, *MALFORMED) as error:
         raise SmimeStoreError(f"S/MIME identity {name} is not stored as this version knows it: {error}") from error
 
 
-def _begins(one: Identity) -> float:
+def _begins(one: SmimeIdentity) -> float:
     return certificate_facts(one.chain[0].public_bytes(Encoding.DER)).not_before

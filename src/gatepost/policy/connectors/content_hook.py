@@ -27,7 +27,7 @@ from gatepost.policy.connectors.fields import (
 from gatepost.policy.connectors.names import host_port, socket_path
 from gatepost.policy.connectors.units import format_duration, format_size
 from gatepost.policy.connectors.values import HookDirection, HookFailure, HookType, Mode, OverMaxSize
-from gatepost.protocols.scanners.finding import Action
+from gatepost.protocols.scanners.finding import ScanAction
 
 _CLAMAV_PORT = 3310
 
@@ -101,8 +101,8 @@ class ContentHook(Record):
         default=OverMaxSize.REFUSE,
         description="What becomes of those. refuse: 552. accept: they pass unexamined, and the trace says so.",
     )
-    obey: tuple[Action, ...] = Field(
-        default=(Action.REJECT, Action.SOFT_REJECT, Action.REWRITE_SUBJECT, Action.ADD_HEADER),
+    obey: tuple[ScanAction, ...] = Field(
+        default=(ScanAction.REJECT, ScanAction.SOFT_REJECT, ScanAction.REWRITE_SUBJECT, ScanAction.ADD_HEADER),
         description="rspamd: its actions that are carried out; others are recorded only. reject: 554. soft-reject, "
         "greylist: 451. rewrite-subject, add-header: the message is changed so.",
     )

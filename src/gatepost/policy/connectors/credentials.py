@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict
 
 
-class Fault(Enum):
+class CredentialFault(Enum):
     """Why a client's certificate does not identify it to a connector."""
 
     NO_TLS = auto()
@@ -35,14 +35,14 @@ class Fault(Enum):
 class Lack(NamedTuple):
     """What is missing. why: the rest of a sentence that begins with the connector's label. status: of the chain."""
 
-    fault: Fault
+    fault: CredentialFault
     why: str
     status: str = ""
 
     @property
     def is_ours(self) -> bool:
         """Whether it is not the client's doing: later it may be known."""
-        return self.fault in {Fault.NOT_JUDGED, Fault.REVOCATION_UNKNOWN}
+        return self.fault in {CredentialFault.NOT_JUDGED, CredentialFault.REVOCATION_UNKNOWN}
 
 
 def certificate_lack(entry: InboundEntry, session: SessionFacts) -> Lack | None:
@@ -54,19 +54,21 @@ def certificate_lack(entry: InboundEntry, session: SessionFacts) -> Lack | None:
     connector = entry.connector
     name = connector.tls_sender_certificate_name or ""
     if session.tls is None:
-        return Lack(Fault.NO_TLS, f"names {name}, and the session is in clear")
+        return Lack(CredentialFault.NO_TLS, f"names {name}, and the session is in clear")
     leaf = presented(session)
     if leaf is None:
-        return Lack(Fault.NO_CERTIFICATE, f"names {name}, and the client presented no certificate")
+        return Lack(CredentialFault.NO_CERTIFICATE, f"names {name}, and the client presented no certificate")
     if not matches(name, leaf, common_name=connector.match_common_name):
         return _name_lack(name, leaf)
     verdict = session.chain(connector.trust_anchors)
     if verdict is None:
         why = f"names {name}, but the client's certificate was not judged: its trust_anchors cannot be read"
-        return Lack(Fault.NOT_JUDGED, f"{why} ({anchors_label(connector.trust_anchors) or "the server's own"})")
+        return Lack(
+            CredentialFault.NOT_JUDGED, f"{why} ({anchors_label(connector.trust_anchors) or "the server's own"})"
+        )
     if _suffices(verdict, connector.revocation_check):
         return None
-    fault = Fault.REVOCATION_UNKNOWN if _is_unknown(verdict) else Fault.NOT_TRUSTED
+    fault = CredentialFault.REVOCATION_UNKNOWN if _is_unknown(verdict) else CredentialFault.NOT_TRUSTED
     why = f"names {name}, but the client's certificate that bears it {_judged(verdict)}"
     return Lack(fault, why, str(verdict.status))
 
@@ -75,8 +77,8 @@ def _name_lack(name: str, leaf: CertificateFacts) -> Lack:
     borne = describe_names(leaf)
     if matches(name, leaf, common_name=True):
         why = f"names {name}, which stands only in the CN of the client's certificate, and match_common_name is off"
-        return Lack(Fault.ONLY_COMMON_NAME, f"{why} ({borne})")
-    return Lack(Fault.OTHER_NAME, f"names {name}, and the client's certificate bears other names ({borne})")
+        return Lack(CredentialFault.ONLY_COMMON_NAME, f"{why} ({borne})")
+    return Lack(CredentialFault.OTHER_NAME, f"names {name}, and the client's certificate bears other names ({borne})")
 
 
 def _suffices(verdict: ChainVerdict, check: RevocationCheck) -> bool:

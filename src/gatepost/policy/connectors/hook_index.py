@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import Organization
 
 
-class AskedHook(NamedTuple):
+class ApplicableHook(NamedTuple):
     """A hook and whose it is."""
 
     organization: str
@@ -32,20 +32,20 @@ class HookIndex:
     __slots__ = ("_asked",)
 
     def __init__(self, organizations: tuple[Organization, ...]) -> None:
-        self._asked: dict[tuple[str, HookDirection], tuple[AskedHook, ...]] = {}
+        self._asked: dict[tuple[str, HookDirection], tuple[ApplicableHook, ...]] = {}
         for organization in organizations:
             enabled = sorted((one for one in organization.content_hooks if one.enabled), key=lambda one: one.name)
             for direction in (HookDirection.INBOUND, HookDirection.OUTBOUND):
                 asked = [one for one in enabled if one.direction in {direction, HookDirection.BOTH}]
                 if asked:
                     self._asked[organization.name, direction] = tuple(
-                        AskedHook(organization.name, one) for one in asked
+                        ApplicableHook(organization.name, one) for one in asked
                     )
 
     def __bool__(self) -> bool:
         """Whether there is any."""
         return bool(self._asked)
 
-    def asked(self, organization: str, direction: HookDirection) -> tuple[AskedHook, ...]:
+    def asked(self, organization: str, direction: HookDirection) -> tuple[ApplicableHook, ...]:
         """Those that are asked about mail of one direction."""
         return self._asked.get((organization, direction), ())

@@ -59,7 +59,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
         found.extend(_rules(organization))
         for issuer in organization.oauth_issuers:
             if issuer.enabled:
-                found.extend(oauth.traps(issuer, f"OAuth issuer {issuer.name!r} of {organization.name}"))
+                found.extend(oauth.lint(issuer, f"OAuth issuer {issuer.name!r} of {organization.name}"))
         found.extend(_hooks(organization))
         found.extend(_dkim(organization))
     found.extend(_shared_addresses(resources))

@@ -198,7 +198,7 @@ class RuleSet:
         if rule.stop_rule_processing and not rehearses:
             does.append("ends the rules")
         label = f"mail flow rule {rule.name!r} of {self._organization}"
-        return f"{label}{' (in rehearsal)' if rehearses else ''} holds for {_asked(rule)}: {', '.join(does)}"
+        return f"{label}{' (in rehearsal)' if rehearses else ''} holds for {_required(rule)}: {', '.join(does)}"
 
 
 def _asking(holding: Sequence[_Conditions], asks: Callable[[MailFlowRule], bool]) -> RuleNames:
@@ -222,7 +222,7 @@ def _conditions(rule: MailFlowRule, connectors: Mapping[str, OutboundConnector])
     )
 
 
-def _asked(rule: MailFlowRule) -> str:
+def _required(rule: MailFlowRule) -> str:
     """What a rule asks for, as a sentence names it: "the sender and the field X-Confidential"."""
     asked = []
     if rule.senders or rule.except_senders:

@@ -18,7 +18,7 @@ from gatepost.policy.connectors.comparison import (
     certificate_loss,
     partner_loss,
 )
-from gatepost.policy.connectors.credentials import Fault, certificate_lack, describe_client, presented
+from gatepost.policy.connectors.credentials import CredentialFault, certificate_lack, describe_client, presented
 from gatepost.policy.connectors.directory import Directory, address_key
 from gatepost.policy.connectors.values import Mode
 from gatepost.protocols.tls.names import describe_names
@@ -143,7 +143,7 @@ def _certified(
         lack = certificate_lack(entry, session)
         if lack is None:
             certified.append(entry)
-        elif lack.fault is not Fault.OTHER_NAME:
+        elif lack.fault is not CredentialFault.OTHER_NAME:
             lacks.append((entry, lack))
     return certified, lacks
 
@@ -282,7 +282,14 @@ def attribute_by_recipient(
     )
 
 
-_TELLING = frozenset({Fault.ONLY_COMMON_NAME, Fault.NOT_TRUSTED, Fault.NOT_JUDGED, Fault.REVOCATION_UNKNOWN})
+_TELLING = frozenset(
+    {
+        CredentialFault.ONLY_COMMON_NAME,
+        CredentialFault.NOT_TRUSTED,
+        CredentialFault.NOT_JUDGED,
+        CredentialFault.REVOCATION_UNKNOWN,
+    }
+)
 
 
 class _Candidate(NamedTuple):
@@ -344,7 +351,7 @@ def _met(candidates: list[_Candidate], narrowed: dict[str, str], reverse_path: P
     sender = reverse_path.domain
     first = candidates[0]
     winner = next((one for one in candidates if one.entry.connector.mode is Mode.ENFORCE), first)
-    rehearsing = None if winner is first else _told(first, sender)
+    rehearsing = None if winner is first else _match_reasons(first, sender)
     passed_over = narrowed
     for one in candidates[: PASSED_OVER_LIMIT + 1]:
         if one is first and one is not winner:
@@ -354,7 +361,7 @@ def _met(candidates: list[_Candidate], narrowed: dict[str, str], reverse_path: P
             in_trial = one.key < winner.key
             why = "is in rehearsal" if in_trial else partner_loss(one.key, winner.key, patterns, sender)
             passed_over[one.entry.label] = why
-    return _told(
+    return _match_reasons(
         winner,
         sender,
         is_known=any((one.by_address or one.by_certificate) and _in_force(one.entry) for one in candidates),
@@ -380,7 +387,7 @@ def _candidate(
     return _Candidate((connector.priority, rank, fit, connector.name), entry, pattern, lack, by_address)
 
 
-def _told(
+def _match_reasons(
     candidate: _Candidate,
     sender: str,
     *,

@@ -145,7 +145,7 @@ def configuration_urls(issuer: str) -> tuple[str, str]:
     )
 
 
-def traps(issuer: OauthIssuer, label: str) -> Iterator[str]:
+def lint(issuer: OauthIssuer, label: str) -> Iterator[str]:
     """What is allowed but probably not meant."""
     if urlsplit(issuer.issuer).hostname in {_ENTRA, "sts.windows.net"} and issuer.username_claim == "email":
         yield (

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import PublishedSts
-from gatepost.protocols.mtasts.policy import Mode
+from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import policy_host, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatepost.policy.connectors.records import AcceptedDomain, Organization
-    from gatepost.protocols.mtasts.publish import Publication
+    from gatepost.protocols.mtasts.publish import StsPublication
 
 
-def publication(domain: AcceptedDomain, hostname: str, *, hosts: Sequence[str] = ()) -> Publication | None:
+def publication(domain: AcceptedDomain, hostname: str, *, hosts: Sequence[str] = ()) -> StsPublication | None:
     """What is published for a domain, None if nothing is: nothing ever is for one that is pending.
 
     hostname: the gateway's own, which stands in the policy where no mta_sts_mx is written. hosts: the MX hosts that DNS
@@ -28,12 +28,12 @@ def publication(domain: AcceptedDomain, hostname: str, *, hosts: Sequence[str] =
     """
     if domain.mta_sts is PublishedSts.NOT_PUBLISHED or not domain.verified:
         return None
-    mode = Mode(domain.mta_sts.value)
-    own = () if mode is Mode.NONE else (hostname,)
+    mode = StsMode(domain.mta_sts.value)
+    own = () if mode is StsMode.NONE else (hostname,)
     return publish(domain.name, mode, domain.mta_sts_mx or own, int(domain.mta_sts_max_age), hosts=hosts)
 
 
-def publications(organizations: Sequence[Organization], hostname: str) -> dict[str, Publication]:
+def publications(organizations: Sequence[Organization], hostname: str) -> dict[str, StsPublication]:
     """All that is published, by the name of the host that serves it: "mta-sts.contoso.example"."""
     made = (publication(domain, hostname) for one in organizations for domain in one.accepted_domains)
     return {policy_host(one.domain): one for one in made if one is not None}
@@ -46,7 +46,7 @@ def to_do(before: Sequence[Organization], after: Sequence[Organization], hostnam
         if host not in old or old[host].record != one.record:
             yield f"{one.domain}: once the policy is served, put its TXT record into the zone: {one.zone_line}"
     for host, one in old.items():
-        if host not in new and one.policy.mode is not Mode.NONE:
+        if host not in new and one.policy.mode is not StsMode.NONE:
             yield (
                 f"{one.domain}: senders keep the policy for up to {format_duration(one.policy.max_age)} after they "
                 'fetched it, and obey it all that time; withdraw it with mta_sts = "none" first'

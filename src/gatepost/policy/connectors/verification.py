@@ -43,7 +43,7 @@ class Dispute:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class VerificationStatus:
     """What counts. organizations: with the domains, mailboxes, aliases and DKIM keys that have an effect."""
 
     organizations: tuple[Organization, ...]
@@ -53,7 +53,7 @@ class Standing:
 # ------------------------------------------------------------------------------------------------ what counts
 
 
-def in_force(organizations: Sequence[Organization], first: Mapping[tuple[str, str], int]) -> Standing:
+def in_force(organizations: Sequence[Organization], first: Mapping[tuple[str, str], int]) -> VerificationStatus:
     """What of the organizations counts. One of which all counts stays the same object.
 
     first: since which version an organization had a domain, by both names; what it does not have is not known.
@@ -65,7 +65,7 @@ def in_force(organizations: Sequence[Organization], first: Mapping[tuple[str, st
         for claim in claims(organizations)
         if claim.verified and (claim.organization, claim.name) not in lost
     }
-    return Standing(tuple(_counting(one, owners) for one in organizations), found)
+    return VerificationStatus(tuple(_counting(one, owners) for one in organizations), found)
 
 
 def disputes(organizations: Iterable[Organization], first: Mapping[tuple[str, str], int]) -> tuple[Dispute, ...]:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.policy.connectors.values import HookDirection, HookFailure, HookType, Mode, OverMaxSize
 from gatepost.protocols.message.edit import HeaderEdits
-from gatepost.protocols.scanners.finding import Action
+from gatepost.protocols.scanners.finding import ScanAction
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatepost.policy.connectors.hook_index import AskedHook, HookIndex
-    from gatepost.protocols.scanners.finding import Finding
+    from gatepost.policy.connectors.hook_index import ApplicableHook, HookIndex
+    from gatepost.protocols.scanners.finding import ScanFinding
 
 
 _REFUSED: Final = Reply(554, "5.7.1", ("Message refused because of its content",))
@@ -30,10 +30,10 @@ _TOO_LARGE: Final = Reply(552, "5.3.4", ("Message is too large to be examined",)
 _NAMED: Final = 10
 _NO_EDITS: Final = HeaderEdits()
 
-_REFUSALS: Final = {Action.REJECT: _REFUSED, Action.SOFT_REJECT: _NOT_NOW, Action.GREYLIST: _NOT_NOW}
+_REFUSALS: Final = {ScanAction.REJECT: _REFUSED, ScanAction.SOFT_REJECT: _NOT_NOW, ScanAction.GREYLIST: _NOT_NOW}
 
 
-def hooks_for(index: HookIndex, whose: tuple[str, str], recipient_owner: str) -> tuple[AskedHook, ...]:
+def hooks_for(index: HookIndex, whose: tuple[str, str], recipient_owner: str) -> tuple[ApplicableHook, ...]:
     """Who is asked about mail to one recipient.
 
     whose: organization and direction ("incoming", "originating") of the verdict. recipient_owner: the organization that
@@ -49,14 +49,14 @@ def hooks_for(index: HookIndex, whose: tuple[str, str], recipient_owner: str) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScanResult:
     """Of one hook. finding: None if there is none, then failure says why; too_large: it was not asked for the size.
 
     milliseconds: from the question to the answer, waiting for a connection included.
     """
 
-    asked: AskedHook
-    finding: Finding | None = None
+    asked: ApplicableHook
+    finding: ScanFinding | None = None
     failure: str = ""
     too_large: bool = False
     milliseconds: int = 0
@@ -79,7 +79,7 @@ class _Effect:
     edits: HeaderEdits = _NO_EDITS
 
 
-def decide(answers: Iterable[Answer]) -> Examination:
+def decide(answers: Iterable[ScanResult]) -> Examination:
     """All answers together: a refusal for good before one for now, and what every hook wants of the header."""
     refusals: list[Reply] = []
     edits: list[HeaderEdits] = []
@@ -97,7 +97,7 @@ def decide(answers: Iterable[Answer]) -> Examination:
     return Examination(refusals[0] if refusals else None, tuple(edits), tuple(records))
 
 
-def _effect(answer: Answer) -> _Effect:
+def _effect(answer: ScanResult) -> _Effect:
     hook, finding = answer.asked.hook, answer.finding
     if answer.too_large:
         return _Effect(_TOO_LARGE if hook.over_max_size is OverMaxSize.REFUSE else None)
@@ -109,16 +109,16 @@ def _effect(answer: Answer) -> _Effect:
     return _Effect(None, _edits(answer, finding, obeyed=obeyed))
 
 
-def _edits(answer: Answer, finding: Finding, *, obeyed: bool) -> HeaderEdits:
+def _edits(answer: ScanResult, finding: ScanFinding, *, obeyed: bool) -> HeaderEdits:
     wanted = finding.edits if answer.asked.hook.change_header else _NO_EDITS
     if not obeyed:
         return wanted
-    marks = finding.marks if finding.action is Action.ADD_HEADER else _NO_EDITS
-    subject = finding.subject if finding.action is Action.REWRITE_SUBJECT else ""
+    marks = finding.marks if finding.action is ScanAction.ADD_HEADER else _NO_EDITS
+    subject = finding.subject if finding.action is ScanAction.REWRITE_SUBJECT else ""
     return HeaderEdits(marks.add + wanted.add, marks.remove + wanted.remove, subject)
 
 
-def _record(answer: Answer, effect: _Effect) -> dict[str, Any]:
+def _record(answer: ScanResult, effect: _Effect) -> dict[str, Any]:
     """For the trace. What is empty is left out."""
     finding, hook = answer.finding, answer.asked.hook
     said: dict[str, Any] = {

@@ -18,7 +18,7 @@ from gatepost.policy.decisions.outbound import describe
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.policy.connectors.hook_index import AskedHook
+    from gatepost.policy.connectors.hook_index import ApplicableHook
     from gatepost.policy.connectors.match import Attribution
     from gatepost.policy.decisions.content_demand import ContentDemand
     from gatepost.policy.decisions.parties import SenderPart
@@ -33,7 +33,7 @@ def passed_over_record(
     return [{"connector": label, "why": why} for label, why in islice(passed_over, limit)]
 
 
-def hook_record(asked: AskedHook) -> dict[str, str]:
+def hook_record(asked: ApplicableHook) -> dict[str, str]:
     """A content hook that is asked: which it is, and what happens without its answer."""
     hook = asked.hook
     return {
@@ -78,7 +78,7 @@ class InboundVerdict:
     basis: str = "none"
     configuration: int = 0
     rehearsed: str = ""
-    hooks: tuple[AskedHook, ...] = ()
+    hooks: tuple[ApplicableHook, ...] = ()
     examined: tuple[dict[str, Any], ...] = ()
     recipient_organization: str = ""
 

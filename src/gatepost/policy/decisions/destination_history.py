@@ -55,7 +55,7 @@ class DestinationName(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class SeenSpan:
     """When a level, or a better one, was seen: first and last, seconds since 1970."""
 
     since: float
@@ -84,14 +84,14 @@ class HostMemory:
     at: float
     last: Achieved
     version: str = ""
-    tls: tuple[Span | None, Span | None] = (None, None)
-    mx: tuple[Span | None, Span | None] = (None, None)
+    tls: tuple[SeenSpan | None, SeenSpan | None] = (None, None)
+    mx: tuple[SeenSpan | None, SeenSpan | None] = (None, None)
     accepted: Acceptance | None = None
     classical: ClassicalOnly | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class DestinationHistory:
     """All that is remembered of a destination. warned: when the log last said that it does less, 0 for never."""
 
     hosts: Mapping[str, HostMemory] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SeenSession:
     """A connection that was good enough for its requirement.
 
     host: by name, and port unless it is 25. tls_known: whether the chain could be judged; mx_known: whether DNSSEC can
@@ -144,7 +144,7 @@ class Drop:
     news: bool
 
 
-def best(remembered: Remembered, now: float) -> Best:
+def best(remembered: DestinationHistory, now: float) -> Best:
     """What the destination can do, by its best host on each ladder."""
     first = min((host.first for host in remembered.hosts.values()), default=0.0)
     tls, tls_since = _highest([host.tls for host in remembered.hosts.values()], first, now)
@@ -152,13 +152,13 @@ def best(remembered: Remembered, now: float) -> Best:
     return Best(Achieved(TlsLevel(tls), MxLevel(mx)), tls_since, mx_since)
 
 
-def expected(remembered: Remembered, host: str, now: float) -> Best:
+def expected(remembered: DestinationHistory, host: str, now: float) -> Best:
     """What a connection to a host is to reach: as the destination can, or as an administrator accepted the host."""
     of_all = best(remembered, now)
     known = remembered.hosts.get(host)
     if known is None or known.accepted is None:
         return of_all
-    own, accepted = best(Remembered({host: known}), now), known.accepted.level
+    own, accepted = best(DestinationHistory({host: known}), now), known.accepted.level
     tls = min(of_all.achieved.tls, max(own.achieved.tls, accepted.tls))
     mx = min(of_all.achieved.mx, max(own.achieved.mx, accepted.mx))
     return Best(
@@ -168,7 +168,7 @@ def expected(remembered: Remembered, host: str, now: float) -> Best:
     )
 
 
-def drop(remembered: Remembered, session: Session) -> Drop | None:
+def drop(remembered: DestinationHistory, session: SeenSession) -> Drop | None:
     """Whether a connection does less than is to be expected on either ladder. Ask before `seen` takes it up."""
     wanted, now = expected(remembered, session.host, session.at), session.achieved
     tls_fell = session.tls_known and now.tls < wanted.achieved.tls
@@ -179,26 +179,26 @@ def drop(remembered: Remembered, session: Session) -> Drop | None:
     return Drop(session.host, wanted.achieved, since, now, _is_news(remembered, session))
 
 
-def _is_news(remembered: Remembered, session: Session) -> bool:
+def _is_news(remembered: DestinationHistory, session: SeenSession) -> bool:
     known = remembered.hosts.get(session.host)
     if known is None or session.at - known.first < _KNOWN_AFTER:
         return True
-    own = best(Remembered({session.host: known}), session.at).achieved
+    own = best(DestinationHistory({session.host: known}), session.at).achieved
     return session.achieved.tls < own.tls or session.achieved.mx < own.mx
 
 
-def due_to_warn(remembered: Remembered, fallen: Drop, now: float) -> bool:
+def due_to_warn(remembered: DestinationHistory, fallen: Drop, now: float) -> bool:
     """Whether the log is to say so: once an hour, of a host that always was weaker once a day."""
     wait = _WARN_AGAIN if fallen.news else _WARN_AGAIN_OF_WEAK_HOST
     return not remembered.warned <= now < remembered.warned + wait
 
 
-def warned(remembered: Remembered, now: float) -> Remembered:
+def warned(remembered: DestinationHistory, now: float) -> DestinationHistory:
     """The log has said so."""
     return replace(remembered, warned=now)
 
 
-def seen(remembered: Remembered, session: Session) -> Remembered:
+def seen(remembered: DestinationHistory, session: SeenSession) -> DestinationHistory:
     """The memory with one more session; the very same object if that is not worth writing down."""
     known = remembered.hosts.get(session.host)
     host = _with_session(known, session) if known is not None else _first(session)
@@ -211,21 +211,21 @@ def seen(remembered: Remembered, session: Session) -> Remembered:
     return replace(remembered, hosts=hosts)
 
 
-def accept(remembered: Remembered, *, at: float, by: str) -> Remembered:
+def accept(remembered: DestinationHistory, *, at: float, by: str) -> DestinationHistory:
     """An administrator takes each host as its last session was. What it does better from then on counts again."""
     hosts = {name: _lowered(host) for name, host in remembered.hosts.items()}
-    lowered = Remembered(hosts)
+    lowered = DestinationHistory(hosts)
     for name, host in hosts.items():
         wanted = expected(lowered, name, at).achieved
         if host.last.tls < wanted.tls or host.last.mx < wanted.mx:
             hosts[name] = replace(host, accepted=Acceptance(host.last, at, by))
-    return Remembered(hosts)
+    return DestinationHistory(hosts)
 
 
-def below(remembered: Remembered, now: float) -> list[Drop]:
+def below(remembered: DestinationHistory, now: float) -> list[Drop]:
     """The hosts whose last session did less than is to be expected of them."""
     present = {name: host for name, host in remembered.hosts.items() if now - host.at <= FORGOTTEN_AFTER}
-    last = (Session(name, host.last, now) for name, host in present.items())
+    last = (SeenSession(name, host.last, now) for name, host in present.items())
     return [fallen for fallen in (drop(remembered, session) for session in last) if fallen is not None]
 
 
@@ -243,7 +243,7 @@ def describe_drop(fallen: Drop) -> str:
     )
 
 
-def _highest(ladders: list[tuple[Span | None, Span | None]], first: float, now: float) -> tuple[int, float]:
+def _highest(ladders: list[tuple[SeenSpan | None, SeenSpan | None]], first: float, now: float) -> tuple[int, float]:
     """The highest level that one of the hosts reached and that is not forgotten, and since when."""
     for level in (2, 1):
         spans = [span for ladder in ladders if (span := ladder[level - 1]) and now - span.last <= FORGOTTEN_AFTER]
@@ -252,14 +252,14 @@ def _highest(ladders: list[tuple[Span | None, Span | None]], first: float, now: 
     return 0, first
 
 
-def _first(session: Session) -> HostMemory:
+def _first(session: SeenSession) -> HostMemory:
     at, achieved = session.at, session.achieved
     ladders = (None, None)
     tls, mx = _raised(ladders, achieved.tls, at), _raised(ladders, achieved.mx, at)
     return HostMemory(at, at, achieved, session.version, tls, mx, classical=session.classical)
 
 
-def _with_session(known: HostMemory, session: Session) -> HostMemory:
+def _with_session(known: HostMemory, session: SeenSession) -> HostMemory:
     achieved = Achieved(
         session.achieved.tls if session.tls_known else max(session.achieved.tls, known.last.tls),
         session.achieved.mx if session.mx_known else max(session.achieved.mx, known.last.mx),
@@ -272,16 +272,18 @@ def _with_session(known: HostMemory, session: Session) -> HostMemory:
     return replace(after, at=max(known.at, session.at))
 
 
-def _raised(ladder: tuple[Span | None, Span | None], level: int, at: float) -> tuple[Span | None, Span | None]:
+def _raised(
+    ladder: tuple[SeenSpan | None, SeenSpan | None], level: int, at: float
+) -> tuple[SeenSpan | None, SeenSpan | None]:
     """A ladder after a session that reached a level, and with it all below."""
     one, two = ladder
     return (_stretched(one, at) if level >= 1 else one, _stretched(two, at) if level >= 2 else two)
 
 
-def _stretched(span: Span | None, at: float) -> Span:
+def _stretched(span: SeenSpan | None, at: float) -> SeenSpan:
     if span is None or at - span.last > FORGOTTEN_AFTER:
-        return Span(at, at)
-    return span if at - span.last < _COARSE else Span(span.since, at)
+        return SeenSpan(at, at)
+    return span if at - span.last < _COARSE else SeenSpan(span.since, at)
 
 
 def _lowered(host: HostMemory) -> HostMemory:
@@ -289,11 +291,11 @@ def _lowered(host: HostMemory) -> HostMemory:
     return replace(host, tls=_cut(host.tls, host.last.tls), mx=_cut(host.mx, host.last.mx))
 
 
-def _cut(ladder: tuple[Span | None, Span | None], level: int) -> tuple[Span | None, Span | None]:
+def _cut(ladder: tuple[SeenSpan | None, SeenSpan | None], level: int) -> tuple[SeenSpan | None, SeenSpan | None]:
     return (ladder[0] if level >= 1 else None, ladder[1] if level >= 2 else None)
 
 
 def _worth(host: HostMemory, now: float) -> tuple[int, int, bool, float]:
     """How much is lost with a host: what it proves first, then what somebody decided, then how long it was not seen."""
-    own = best(Remembered({"": host}), now).achieved
+    own = best(DestinationHistory({"": host}), now).achieved
     return own.tls, own.mx, host.accepted is not None, host.at

@@ -1,6 +1,6 @@
 """The facts that policy decides on: one record for an inbound session, one for an outbound connection.
 
-Built by `mail.inbound.session` and `mail.outbound.attempt` from what the network showed; read by
+Built by `mail.inbound.session` and `mail.outbound.deliverer` from what the network showed; read by
 `policy.decisions.inbound` and `policy.decisions.outbound`. Nothing here decides.
 """
 

@@ -101,14 +101,14 @@ def expand(directory: Directory, recipient: Path) -> Expansion:
     return Expansion((*targets, Target(at, by)), tuple(steps))
 
 
-class Whence(NamedTuple):
+class MailOrigin(NamedTuple):
     """brought_by: whose server brought the mail, None if that makes no difference. nodes: of the site."""
 
     brought_by: Attribution | None = None
     nodes: Nodes = ALONE
 
 
-HERE = Whence()
+HERE = MailOrigin()
 """From anybody, on a node that is alone."""
 
 
@@ -118,7 +118,7 @@ def targets_of(
     reverse_path: Path,
     recipient: Path | Returned,
     now: float,
-    whence: Whence = HERE,
+    origin: MailOrigin = HERE,
 ) -> tuple[Target, ...]:
     """Where mail for an accepted recipient goes, each with its reverse-path.
 
@@ -127,11 +127,11 @@ def targets_of(
     if isinstance(recipient, Returned):
         return (Target(recipient.original or recipient.recipient),)
     relayed_by = ""
-    if whence.brought_by is not None and whence.brought_by.organization is not None:
-        relayed_by = relay_domain(directory, whence.brought_by.organization, whence.brought_by.basis)
+    if origin.brought_by is not None and origin.brought_by.organization is not None:
+        relayed_by = relay_domain(directory, origin.brought_by.organization, origin.brought_by.basis)
     return tuple(
         one
-        if _rewritten_elsewhere(directory, whence.nodes, one, relayed_by)
+        if _rewritten_elsewhere(directory, origin.nodes, one, relayed_by)
         else rewritten(directory, keys, reverse_path, one, now, relayed_by)
         for one in expand(directory, recipient).targets
     )

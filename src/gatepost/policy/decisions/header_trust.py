@@ -51,7 +51,7 @@ def header_trust(
         return _STRANGER
     crossing = Crossing.PROMOTED if all(map(_promotes, verdicts)) else Crossing.STRIPPED
     owner = directory.organization_of(reverse_path.domain)
-    own = owner is not None and all(_vouches(verdict, owner.name) for verdict in verdicts)
+    own = owner is not None and all(_is_trusted(verdict, owner.name) for verdict in verdicts)
     return HeaderTrust(crossing, internal=own)
 
 
@@ -61,7 +61,7 @@ def _promotes(verdict: InboundVerdict) -> bool:
     return connector is not None and by_certificate and connector.cloud_services_mail_enabled
 
 
-def _vouches(verdict: InboundVerdict, owner: str) -> bool:
+def _is_trusted(verdict: InboundVerdict, owner: str) -> bool:
     """Whether the connector says that mail of the organization's own domains is internal."""
     connector = verdict.attribution.connector
     return connector is not None and connector.treat_messages_as_internal and verdict.organization == owner

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatepost.policy.connectors.credentials import Fault
+from gatepost.policy.connectors.credentials import CredentialFault
 from gatepost.policy.connectors.match import attribute, attribute_by_recipient, match_partner
 from gatepost.policy.connectors.values import DomainType, Mode, ProfileName, TlsVersion
 from gatepost.policy.decisions.content import hooks_for
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.credentials import Lack
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
-    from gatepost.policy.connectors.hook_index import AskedHook
+    from gatepost.policy.connectors.hook_index import ApplicableHook
     from gatepost.policy.connectors.match import Attribution, PartnerMatch
     from gatepost.policy.connectors.records import InboundConnector, Organization
     from gatepost.protocols.smtp.grammar import Path
@@ -62,10 +62,10 @@ _REVOCATION_UNKNOWN = Reply(451, "4.7.5", ("Revocation of your certificate canno
 _NOT_JUDGED = Reply(451, "4.3.5", ("Temporary server error, please try again later",))
 
 _LOCKED_BY_FAULT = {
-    Fault.NO_TLS: _LOCKED_NO_CERTIFICATE,
-    Fault.NO_CERTIFICATE: _LOCKED_NO_CERTIFICATE,
-    Fault.OTHER_NAME: _LOCKED_OTHER_NAME,
-    Fault.ONLY_COMMON_NAME: _LOCKED_OTHER_NAME,
+    CredentialFault.NO_TLS: _LOCKED_NO_CERTIFICATE,
+    CredentialFault.NO_CERTIFICATE: _LOCKED_NO_CERTIFICATE,
+    CredentialFault.OTHER_NAME: _LOCKED_OTHER_NAME,
+    CredentialFault.ONLY_COMMON_NAME: _LOCKED_OTHER_NAME,
 }
 
 
@@ -95,7 +95,7 @@ class _Findings:
     would_refuse: Reply | None = None
     would_refuse_connector: str = ""
     basis: str = ""
-    hooks: tuple[AskedHook, ...] = ()
+    hooks: tuple[ApplicableHook, ...] = ()
     recipient_organization: str = ""
 
     def refuses(self, connector: InboundConnector, reply: Reply, reason: str) -> bool:
@@ -162,7 +162,7 @@ def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path)
 
 def _unsure(findings: _Findings, connector: InboundConnector, lack: Lack) -> Reply | None:
     """The deferral of a client that a connector may know, which cannot be said now, through no fault of the client."""
-    reply = _REVOCATION_UNKNOWN if lack.fault is Fault.REVOCATION_UNKNOWN else _NOT_JUDGED
+    reply = _REVOCATION_UNKNOWN if lack.fault is CredentialFault.REVOCATION_UNKNOWN else _NOT_JUDGED
     reason = f"connector {connector.name!r} {lack.why}: it is told to try again later"
     return reply if findings.refuses(connector, reply, reason) else None
 

@@ -26,7 +26,7 @@ _TYPES: Final = frozenset({"at+jwt", "application/at+jwt", "jwt", ""})
 
 
 @dataclass(frozen=True, slots=True)
-class Voucher:
+class TrustedIssuer:
     """An organization, and the issuer that it trusts with its mailboxes."""
 
     organization: Organization
@@ -60,7 +60,7 @@ class Hint:
     configuration: str = ""
 
 
-def voucher_of(directory: Directory, claims: Mapping[str, Any]) -> Voucher | None:
+def trusted_issuer(directory: Directory, claims: Mapping[str, Any]) -> TrustedIssuer | None:
     """By whose terms a token is to be judged, going by claims that nobody has verified yet; None if by nobody's.
 
     Where several organizations trust one issuer, it is the one that accepts the domain of the user's address.
@@ -70,7 +70,7 @@ def voucher_of(directory: Directory, claims: Mapping[str, Any]) -> Voucher | Non
         return None
     for organization, named in directory.oauth_issuers(issuer):
         if directory.organization_of(_domain(claims.get(named.username_claim))) is organization:
-            return Voucher(organization, named)
+            return TrustedIssuer(organization, named)
     return None
 
 
@@ -84,7 +84,7 @@ def judge_type(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
     return ""
 
 
-def judge_claims(directory: Directory, voucher: Voucher, claims: Mapping[str, Any], authzid: str) -> TokenVerdict:
+def judge_claims(directory: Directory, voucher: TrustedIssuer, claims: Mapping[str, Any], authzid: str) -> TokenVerdict:
     """The verdict on claims that are verified. authzid: whom the client acts as, "" for whom the token names."""
     granted = _scopes(claims)
     if missing := [scope for scope in voucher.issuer.required_scopes if scope not in granted]:
@@ -98,7 +98,7 @@ def judge_claims(directory: Directory, voucher: Voucher, claims: Mapping[str, An
     return TokenVerdict(mailbox.address, "logged in", genuine=True)
 
 
-def _mailbox(directory: Directory, voucher: Voucher, claims: Mapping[str, Any]) -> Mailbox | str:
+def _mailbox(directory: Directory, voucher: TrustedIssuer, claims: Mapping[str, Any]) -> Mailbox | str:
     """The mailbox that the claims name; or why there is none that the issuer may vouch for."""
     claim = voucher.issuer.username_claim
     named = claims.get(claim)

@@ -308,7 +308,7 @@ def _too_old(requirement: Encrypted | Authenticated, facts: HopFacts) -> Shortfa
     version = facts.tls.version if facts.tls else ""
     if version >= requirement.min_version:
         return None
-    asked = _asked(requirement, beyond_encryption=True)
+    asked = _required_text(requirement, beyond_encryption=True)
     detail = f"Expected: {requirement.min_version} or newer. Presented: {version}. Set by {asked}."
     return Shortfall(ResultType.VALIDATION_FAILURE, _CONNECT, "TlsVersionTooOld", detail)
 
@@ -388,7 +388,7 @@ def _unjudged(proof: Identity | StsProof, requirement: Authenticated, facts: Hop
         if facts.chain is None
         else f" by {anchors_label(_anchors(proof) or '') or 'the trust anchors of the server'}"
     )
-    asked = _asked(requirement, beyond_encryption=True)
+    asked = _required_text(requirement, beyond_encryption=True)
     detail = f"The certificate of {_peer(facts)} was not judged{by}. A trusted one is required by {asked}."
     return _not_valid(proof, ResultType.VALIDATION_FAILURE, "CertificateInvalid", detail)
 
@@ -418,7 +418,7 @@ def _peer(facts: HopFacts) -> str:
     return facts.host if facts.host == facts.address else f"{facts.host} ({facts.address})"
 
 
-def _asked(requirement: Requirement, *, beyond_encryption: bool = False) -> str:
+def _required_text(requirement: Requirement, *, beyond_encryption: bool = False) -> str:
     """Who asks, as the end of a sentence.
 
     beyond_encryption: leave out who can ask for TLS and nothing more, a rule and an organization.

@@ -25,7 +25,7 @@ from gatepost.policy.decisions.requirement import (
 )
 from gatepost.policy.decisions.requiretls import Asks, demand, obeys_cleartext, relaxed, relaxed_by, unknown_host
 from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.mtasts.policy import Mode, Policy
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class StsFound:
     """
 
     domain: str
-    policy: Policy | None = None
+    policy: StsPolicy | None = None
     id: str = ""
     failure: ResultType | None = field(default=None, compare=False)
     detail: str = field(default="", compare=False)
@@ -159,10 +159,10 @@ def terms(requirement: Requirement, host: str, asked: Modes, published: Publishe
     sts = by_mta_sts(published.sts, host, profile)
     if isinstance(dane, Authenticated):
         sts = None
-    mode = published.sts.policy.mode if published.sts and published.sts.policy else Mode.NONE
-    testing = sts if mode is Mode.TESTING else None
-    enforced = sts if mode is Mode.ENFORCE else None
-    listed = mode is Mode.ENFORCE and isinstance(by_mta_sts(published.sts, host, profile), Authenticated)
+    mode = published.sts.policy.mode if published.sts and published.sts.policy else StsMode.NONE
+    testing = sts if mode is StsMode.TESTING else None
+    enforced = sts if mode is StsMode.ENFORCE else None
+    listed = mode is StsMode.ENFORCE and isinstance(by_mta_sts(published.sts, host, profile), Authenticated)
     trial = by_dane(asked.dane_on_trial, published.dane, host, profile) if asked.dane_on_trial else None
     on_trial = trial if isinstance(trial, Shortfall) and not isinstance(dane, Shortfall) else None
     found = Published(published.dane, published.sts, testing, on_trial)
@@ -277,9 +277,9 @@ def by_mta_sts(found: StsFound | None, host: str, profile: str = "default") -> R
     if found is None or found.policy is None:
         return None
     match found.policy.mode:
-        case Mode.NONE:
+        case StsMode.NONE:
             return None
-        case Mode.ENFORCE | Mode.TESTING:
+        case StsMode.ENFORCE | StsMode.TESTING:
             if not found.policy.matches(host):
                 return _not_listed(found.domain, found.policy, host)
             # Section 4.2 leaves revocation to us: who asks for nothing must not wait for other people's lists.
@@ -293,7 +293,7 @@ def by_mta_sts(found: StsFound | None, host: str, profile: str = "default") -> R
 _SHOWN = 5
 
 
-def _not_listed(domain: str, policy: Policy, host: str) -> Shortfall:
+def _not_listed(domain: str, policy: StsPolicy, host: str) -> Shortfall:
     more = f" and {len(policy.mx) - _SHOWN} more" if len(policy.mx) > _SHOWN else ""
     detail = (
         f"Expected: {', '.join(policy.mx[:_SHOWN])}{more}. Presented: {host}, by the MX records of {domain}. "

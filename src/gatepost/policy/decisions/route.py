@@ -1,6 +1,6 @@
 """Where each recipient's mail goes next: a mailbox of ours, the smart hosts of a connector, or the domain's MX.
 
-Called by `mail.outbound.attempt` and `policy.decisions.explain`: a directory and recipients in, routes with their
+Called by `mail.outbound.deliverer` and `policy.decisions.explain`: a directory and recipients in, routes with their
 requirement out, before any name is looked up or socket opened. Where mail came from, and mail flow rules, make no
 difference for mailboxes, but for what a sending organization asks of the content. Kinds of route are in
 `policy.decisions.routes`.

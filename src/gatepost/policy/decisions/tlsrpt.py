@@ -16,9 +16,9 @@ from gatepost.policy.decisions.outbound import judge
 from gatepost.policy.decisions.published import NOTHING, by_dane, by_mta_sts
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Shortfall, Source
 from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.mtasts.policy import Mode, Policy
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
-from gatepost.protocols.tlsrpt.tally import AppliedPolicy, FailureDetail, PolicyType, Session, applied, detail
+from gatepost.protocols.tlsrpt.tally import AppliedPolicy, FailureDetail, PolicyType, TlsSession, applied, detail
 
 if TYPE_CHECKING:
     from gatepost.policy.decisions.facts import HopFacts
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 _TLS = Encrypted((Source("default"),))
-_ACTIVE = {Mode.ENFORCE, Mode.TESTING}
+_ACTIVE = {StsMode.ENFORCE, StsMode.TESTING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Seen:
     sending_address: str = ""
 
 
-def attempted(domain: str, requirement: Requirement, facts: HopFacts, published: Published, seen: Seen) -> Session:
+def attempted(domain: str, requirement: Requirement, facts: HopFacts, published: Published, seen: Seen) -> TlsSession:
     """A connection on which TLS was, or could have been, begun.
 
     domain: whose mail it is. requirement: by which its certificates were judged. facts: of the connection; `dane` must
@@ -56,10 +56,10 @@ def attempted(domain: str, requirement: Requirement, facts: HopFacts, published:
     ]
     if not results and not _has_policy(published):
         results = [(applied(PolicyType.NONE, domain), _failure(judge(_TLS, facts).shortfall, facts.host, seen))]
-    return Session(domain, tuple(results))
+    return TlsSession(domain, tuple(results))
 
 
-def barred(domain: str, host: str, shortfall: Shortfall, published: Published | None) -> Session | None:
+def barred(domain: str, host: str, shortfall: Shortfall, published: Published | None) -> TlsSession | None:
     """A host that nobody connected to, by what the DNS or a policy says of it; None if no policy forbade it.
 
     host: "" where not even the MX hosts are known.
@@ -78,7 +78,7 @@ def barred(domain: str, host: str, shortfall: Shortfall, published: Published | 
             policy = _sts(found.sts.domain, found.sts.policy)
         case _:
             return None
-    return Session(domain, ((policy, _failure(shortfall, host, Seen())),))
+    return TlsSession(domain, ((policy, _failure(shortfall, host, Seen())),))
 
 
 def not_fetched(sts: StsFound | None) -> Result | None:
@@ -147,7 +147,7 @@ def _word(message: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _sts(domain: str, policy: Policy) -> AppliedPolicy:
+def _sts(domain: str, policy: StsPolicy) -> AppliedPolicy:
     return applied(PolicyType.STS, domain, policy.lines, policy.mx)
 
 

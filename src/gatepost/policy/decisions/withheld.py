@@ -1,7 +1,7 @@
 """What an organization is shown of a row of the trace that tells of another one, too: all but what is the other's.
 
 Asked by `manage.use_cases.trace` for whoever reads, by `store.evidence_chain` for what is written for good, and by
-`mail.outbound.attempt` for the words that queue and notices have. The stored row keeps all of it, for the gateway's
+`mail.outbound.deliverer` for the words that queue and notices have. The stored row keeps all of it, for the gateway's
 owner. What is shown is a list of what may be, never of what may not: a new member of `detail` is withheld. Pure.
 """
 

@@ -11,7 +11,7 @@ import binascii
 import re
 from typing import TYPE_CHECKING
 
-from gatepost.protocols.message.dsn_report import Action, DsnReport, RedactedNotice
+from gatepost.protocols.message.dsn_report import DsnAction, DsnReport, RedactedNotice
 from gatepost.protocols.message.dsn_seven_bit import original_part
 from gatepost.protocols.message.dsn_status import MAX_ADDRESS, delivery_status
 from gatepost.protocols.message.dsn_text import human_text, redacted_text, subject_of
@@ -127,7 +127,7 @@ def _boundary(wanted: str, parts: list[bytes]) -> str:
 def _returned(report: DsnReport, facts: HeaderFacts, *, utf8: bool) -> tuple[bytes, str]:
     """The last part, and a sentence for people on what it holds."""
     original = report.original
-    failed = any(recipient.action is Action.FAILED for recipient in report.recipients)
+    failed = any(recipient.action is DsnAction.FAILED for recipient in report.recipients)
     if failed and report.ret == "FULL" and report.original_complete and _fit(report):
         return _whole(original, facts, utf8=utf8), "The message is attached."
     if not original:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatepost.protocols.message.dsn_report import Actor, Advice
+from gatepost.protocols.message.dsn_report import Advice, DsnActor
 
 # The keys are subject and detail of the status, or the subject alone; the class (4 or 5) does not change who can help.
 # The statuses of three digits are Exchange's (exchange.md sections 7.3 and 10).
@@ -102,23 +102,23 @@ _PROTECT: Final = (
 )
 
 
-def _shared(actor: Actor, table: tuple[str, dict[str, str]]) -> dict[str, Advice]:
+def _shared(actor: DsnActor, table: tuple[str, dict[str, str]]) -> dict[str, Advice]:
     fix, causes = table
     return {key: Advice(cause, actor, fix) for key, cause in causes.items()}
 
 
 _ADVICE: Final = {
-    **_shared(Actor.SENDER, _CHECK_ADDRESS),
-    **{key: Advice(cause, Actor.SENDER, fix) for key, (cause, fix) in _CHANGE_MESSAGE.items()},
-    **_shared(Actor.SERVICE, _TELL_OURS),
-    **_shared(Actor.RECIPIENT, _TELL_RECIPIENT),
-    **_shared(Actor.RECIPIENT, _PROTECT),
+    **_shared(DsnActor.SENDER, _CHECK_ADDRESS),
+    **{key: Advice(cause, DsnActor.SENDER, fix) for key, (cause, fix) in _CHANGE_MESSAGE.items()},
+    **_shared(DsnActor.SERVICE, _TELL_OURS),
+    **_shared(DsnActor.RECIPIENT, _TELL_RECIPIENT),
+    **_shared(DsnActor.RECIPIENT, _PROTECT),
 }
 
 NO_CERTIFICATE: Final = Advice(
     "The message may leave only encrypted or signed (S/MIME), and for that a certificate is missing, has expired or "
     "cannot be used.",
-    Actor.SERVICE,
+    DsnActor.SERVICE,
     "Ask the administrators of this mail service to add a valid certificate of the recipient (or, for a signature, of "
     "the author), then send the message again. They find in this report whose is missing, and the command for it.",
 )
@@ -126,12 +126,12 @@ NO_CERTIFICATE: Final = Advice(
 
 RETURNED: Final = Advice(
     "An administrator of this mail service ended the delivery of the message.",
-    Actor.SERVICE,
+    DsnActor.SERVICE,
     "Ask the administrators of this mail service why, or reach the recipient by other means.",
 )
 """Mail that waited and was returned by hand."""
 
-_UNKNOWN: Final = Advice("The receiving side did not accept the message.", Actor.RECIPIENT, _TELL_RECIPIENT[0])
+_UNKNOWN: Final = Advice("The receiving side did not accept the message.", DsnActor.RECIPIENT, _TELL_RECIPIENT[0])
 
 
 def advice_for(status: str) -> Advice:

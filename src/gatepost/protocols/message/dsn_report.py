@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Action(StrEnum):
+class DsnAction(StrEnum):
     """What became of a recipient (RFC 3464 section 2.3.3). RELAYED: to a host without DSN, we will not learn more."""
 
     FAILED = "failed"
@@ -15,7 +15,7 @@ class Action(StrEnum):
     RELAYED = "relayed"
 
 
-class Actor(StrEnum):
+class DsnActor(StrEnum):
     """Who can change the outcome."""
 
     SENDER = "the sender"
@@ -28,7 +28,7 @@ class Advice:
     """A failure in plain words: why, who must act, what to do. One or more sentences each."""
 
     cause: str
-    actor: Actor
+    actor: DsnActor
     fix: str
 
 
@@ -44,7 +44,7 @@ class DsnRecipient:
     """
 
     address: str
-    action: Action
+    action: DsnAction
     status: str
     orcpt: str = ""
     remote_mta: str = ""

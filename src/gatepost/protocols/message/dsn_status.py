@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gatepost.protocols.message.dsn_report import Action
+from gatepost.protocols.message.dsn_report import DsnAction
 from gatepost.protocols.message.header_text import ascii_text, fold, format_date, host_text, shown_text, token_text
 from gatepost.protocols.smtp.grammar import GrammarError, xtext_decode
 
@@ -26,7 +26,7 @@ _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]{1,40}")
 _NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
 
-_CLASSES = {Action.FAILED: "5", Action.DELAYED: "4", Action.DELIVERED: "2", Action.RELAYED: "2"}
+_CLASSES = {DsnAction.FAILED: "5", DsnAction.DELAYED: "4", DsnAction.DELIVERED: "2", DsnAction.RELAYED: "2"}
 
 
 def delivery_status(report: DsnReport, *, utf8: bool) -> str:
@@ -44,7 +44,7 @@ def status_of(recipient: DsnRecipient) -> str:
     if not _STATUS.fullmatch(recipient.status):
         return f"{wanted}.0.0"
     given = recipient.status[0]
-    if given == wanted or (recipient.action is Action.FAILED and given == "4"):
+    if given == wanted or (recipient.action is DsnAction.FAILED and given == "4"):
         return recipient.status
     return f"{wanted}.0.0"
 
@@ -60,7 +60,7 @@ def _message_fields(report: DsnReport) -> list[tuple[str, str]]:
 def _recipient_fields(recipient: DsnRecipient, queue_id: str, *, utf8: bool) -> list[tuple[str, str]]:
     kind = "smtp" if recipient.remote_mta else "x-gatepost"
     diagnostic = ascii_text(recipient.diagnostic, MAX_TEXT)
-    waiting = recipient.action is Action.DELAYED and recipient.retry_until
+    waiting = recipient.action is DsnAction.DELAYED and recipient.retry_until
     return [
         ("Original-Recipient", _original_recipient(recipient.orcpt, utf8=utf8)),
         ("Final-Recipient", _typed("rfc822", recipient.address, utf8=utf8)),

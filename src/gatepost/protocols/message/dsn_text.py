@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from gatepost.protocols.message.dsn_advice import advice_for
-from gatepost.protocols.message.dsn_report import Action, Actor
+from gatepost.protocols.message.dsn_report import DsnAction, DsnActor
 from gatepost.protocols.message.dsn_status import MAX_ADDRESS, MAX_TEXT, status_of
 from gatepost.protocols.message.header_text import ascii_text, format_date, host_text, shown_text, token_text
 
@@ -29,17 +29,17 @@ _OUTCOMES = 20
 _HOPS = 50
 
 _OPENINGS = {
-    Action.FAILED: "Your message could not be delivered to {whom}. It will not be tried again.",
-    Action.DELAYED: "Your message has not yet been delivered to {whom}. It is tried again; you need not send it again.",
-    Action.DELIVERED: "Your message was delivered to {whom}.",
-    Action.RELAYED: "Your message was handed on for {whom}, to a mail system that reports no delivery.",
+    DsnAction.FAILED: "Your message could not be delivered to {whom}. It will not be tried again.",
+    DsnAction.DELAYED: "Your message has not yet been delivered to {whom}. We try again; you need not send it again.",
+    DsnAction.DELIVERED: "Your message was delivered to {whom}.",
+    DsnAction.RELAYED: "Your message was handed on for {whom}, to a mail system that reports no delivery.",
 }
 
 _SUBJECTS = {
-    Action.FAILED: "Undeliverable",
-    Action.DELAYED: "Delivery delayed",
-    Action.DELIVERED: "Delivered",
-    Action.RELAYED: "Relayed",
+    DsnAction.FAILED: "Undeliverable",
+    DsnAction.DELAYED: "Delivery delayed",
+    DsnAction.DELIVERED: "Delivered",
+    DsnAction.RELAYED: "Relayed",
 }
 
 
@@ -107,16 +107,16 @@ def _account(report: DsnReport, facts: HeaderFacts, same: list[DsnRecipient]) ->
     for name, value in rows:
         lines += _wrapped(value, f"  {name:10}", " " * 12)
     lines.append("")
-    if action in {Action.FAILED, Action.DELAYED}:
+    if action in {DsnAction.FAILED, DsnAction.DELAYED}:
         lines += _what_to_do(same[0])
     return lines + _for_administrators(report, same)
 
 
 def _what_to_do(recipient: DsnRecipient) -> list[str]:
     advice = recipient.advice or advice_for(recipient.status)
-    boxes = "   ".join(f"[{'x' if actor is advice.actor else ' '}] {actor.value}" for actor in Actor)
+    boxes = "   ".join(f"[{'x' if actor is advice.actor else ' '}] {actor.value}" for actor in DsnActor)
     fix = [advice.fix]
-    if recipient.action is Action.DELAYED:
+    if recipient.action is DsnAction.DELAYED:
         until = f" until {format_date(recipient.retry_until)}" if recipient.retry_until else ""
         fix.insert(0, f"You need do nothing now: delivery is tried again{until}. If it goes on failing:")
     return [
@@ -135,7 +135,7 @@ def _what_to_do(recipient: DsnRecipient) -> list[str]:
 def _for_administrators(report: DsnReport, same: list[DsnRecipient]) -> list[str]:
     """Codes and diagnostics. What a mail system said is US-ASCII and in its own words."""
     one = same[0]
-    who = {Action.FAILED: "Rejected recipient", Action.DELAYED: "Delayed recipient"}.get(one.action, "Recipient")
+    who = {DsnAction.FAILED: "Rejected recipient", DsnAction.DELAYED: "Delayed recipient"}.get(one.action, "Recipient")
     others = f" and {len(same) - 1} more" if len(same) > 1 else ""
     rows = [
         ("Generating server", host_text(report.reporting_mta)),

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal
 
-from gatepost.protocols.mtasts.policy import Mode, covers
+from gatepost.protocols.mtasts.policy import StsMode, covers
 from gatepost.protocols.tls.names import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.protocols.mtasts.policy import Policy
+    from gatepost.protocols.mtasts.policy import StsPolicy
 
 
 SHORT: Final = 86_400  # seconds: a sender refreshes once a day, so that a shorter one is often not there
@@ -47,35 +47,35 @@ class Lint:
     text: str
 
 
-def lint(policy: Policy, hosts: Sequence[str] = ()) -> tuple[Lint, ...]:
+def lint(policy: StsPolicy, hosts: Sequence[str] = ()) -> tuple[Lint, ...]:
     """Remarks on a policy. hosts: the domain's MX hosts as DNS has them; () if they are not known."""
     return (*_mode(policy), *_hosts(policy, hosts), *_patterns(policy, hosts), *_age(policy))
 
 
-def _mode(policy: Policy) -> Iterator[Lint]:
-    if policy.mode is Mode.TESTING:
+def _mode(policy: StsPolicy) -> Iterator[Lint]:
+    if policy.mode is StsMode.TESTING:
         text = "mode testing protects no mail, it only has failures reported; enforce when the reports are clean"
         yield Lint(LintKind.MODE_TESTING, "info", text)
-    if policy.mode is Mode.NONE:
+    if policy.mode is StsMode.NONE:
         text = "mode none withdraws MTA-STS; keep it until every older policy's max_age has passed"
         yield Lint(LintKind.MODE_NONE, "info", text)
 
 
-def _hosts(policy: Policy, hosts: Sequence[str]) -> Iterator[Lint]:
-    if policy.mode is Mode.NONE:
+def _hosts(policy: StsPolicy, hosts: Sequence[str]) -> Iterator[Lint]:
+    if policy.mode is StsMode.NONE:
         return
     for host in hosts:
         if policy.matches(host):
             continue
-        effect = "is not delivered to" if policy.mode is Mode.ENFORCE else "is reported as failing"
+        effect = "is not delivered to" if policy.mode is StsMode.ENFORCE else "is reported as failing"
         near = _near(policy, host)
         hint = f"; {near} stands for one label only" if near else ""
-        level: Level = "fail" if policy.mode is Mode.ENFORCE else "warn"
+        level: Level = "fail" if policy.mode is StsMode.ENFORCE else "warn"
         text = f"the MX host {host} {effect}: no mx of the policy covers it{hint}; add mx: {_advice(host)}"
         yield Lint(LintKind.HOST_NOT_COVERED, level, text)
 
 
-def _near(policy: Policy, host: str) -> str:
+def _near(policy: StsPolicy, host: str) -> str:
     """A wildcard that was probably meant to cover `host`, "" if there is none."""
     name = normalise(host)
     return next((mx for mx in policy.mx if mx.startswith("*.") and f".{name}".endswith(mx[1:])), "")
@@ -85,7 +85,7 @@ def _advice(host: str) -> str:
     return normalise(host) or host
 
 
-def _patterns(policy: Policy, hosts: Sequence[str]) -> Iterator[Lint]:
+def _patterns(policy: StsPolicy, hosts: Sequence[str]) -> Iterator[Lint]:
     names = [normalise(host) for host in hosts]
     for pattern in policy.mx:
         if why := _impossible(pattern):
@@ -108,13 +108,13 @@ def _impossible(pattern: str) -> str:
     return ""
 
 
-def _age(policy: Policy) -> Iterator[Lint]:
-    if policy.mode is Mode.ENFORCE and policy.max_age < SHORT:
+def _age(policy: StsPolicy) -> Iterator[Lint]:
+    if policy.mode is StsMode.ENFORCE and policy.max_age < SHORT:
         text = (
             f"max_age {policy.max_age} is less than a day: whoever can disturb DNS or HTTPS that long can switch the "
             "policy off; 604800 (a week) or more is usual"
         )
         yield Lint(LintKind.MAX_AGE_SHORT, "warn", text)
-    if policy.mode is not Mode.NONE and policy.max_age > LONG:
+    if policy.mode is not StsMode.NONE and policy.max_age > LONG:
         text = f"max_age {policy.max_age} is more than half a year: a sender may apply a wrong policy that long"
         yield Lint(LintKind.MAX_AGE_LONG, "info", text)

@@ -27,7 +27,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _KNOWN: Final = frozenset({"version", "mode", "max_age"})
 
 
-class Mode(StrEnum):
+class StsMode(StrEnum):
     """What a sender does with a host that the policy does not allow (section 5)."""
 
     ENFORCE = "enforce"  # does not deliver to it
@@ -56,13 +56,13 @@ class PolicyError:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class StsPolicy:
     """mx: host names or "*.domain", lower-case A-labels, at most 500; () only if the mode is none.
 
     max_age: seconds for which it may be kept after a fetch. extensions: the fields that this version does not define.
     """
 
-    mode: Mode
+    mode: StsMode
     mx: tuple[str, ...]
     max_age: int
     extensions: tuple[tuple[str, str], ...] = ()
@@ -98,7 +98,7 @@ def covers(pattern: str, host: str) -> bool:
     return host == pattern
 
 
-def parse_policy(body: bytes) -> Policy | PolicyError:
+def parse_policy(body: bytes) -> StsPolicy | PolicyError:
     """The policy in `body`.
 
     Lines end in LF or CRLF; empty ones are passed over, which is more than the grammar allows. Unknown fields are kept
@@ -166,18 +166,18 @@ class _Fields:
             return PolicyError(Reason.TOO_LARGE, f"more than {MAX_PATTERNS} mx")
         return None
 
-    def policy(self) -> Policy | PolicyError:
+    def policy(self) -> StsPolicy | PolicyError:
         """The whole."""
         version, mode, max_age = (self._values.get(name) for name in ("version", "mode", "max_age"))
         if version != "STSv1":
             return _wrong(Reason.VERSION, "version", version, "STSv1")
-        if mode not in set(Mode):
+        if mode not in set(StsMode):
             return _wrong(Reason.MODE, "mode", mode, "enforce, testing or none")
         if max_age is None or not _SECONDS.fullmatch(max_age) or int(max_age) > MAX_AGE:
             return _wrong(Reason.MAX_AGE, "max_age", max_age, f"0 to {MAX_AGE} seconds")
-        if not self._mx and mode != Mode.NONE:
+        if not self._mx and mode != StsMode.NONE:
             return PolicyError(Reason.MX, f"mode {mode} without an mx, so that no host would be allowed")
-        return Policy(Mode(mode), tuple(self._mx), int(max_age), tuple(self._extensions.items()))
+        return StsPolicy(StsMode(mode), tuple(self._mx), int(max_age), tuple(self._extensions.items()))
 
 
 def _wrong(reason: Reason, name: str, value: str | None, allowed: str) -> PolicyError:

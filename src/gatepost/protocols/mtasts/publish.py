@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.protocols.mtasts.lint import lint
-from gatepost.protocols.mtasts.policy import Policy, PolicyError, parse_policy
-from gatepost.protocols.mtasts.record import MAX_ID, Record
+from gatepost.protocols.mtasts.policy import PolicyError, StsPolicy, parse_policy
+from gatepost.protocols.mtasts.record import MAX_ID, StsRecord
 from gatepost.protocols.tls.names import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.protocols.mtasts.lint import Lint
-    from gatepost.protocols.mtasts.policy import Mode
+    from gatepost.protocols.mtasts.policy import StsMode
 
 
 PATH = "/.well-known/mta-sts.txt"
@@ -31,12 +31,12 @@ CONTENT_TYPE = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
+class StsPublication:
     """domain: A-labels. record: its id changes exactly when the policy's text does. remarks: of `lint`."""
 
     domain: str
-    policy: Policy
-    record: Record
+    policy: StsPolicy
+    record: StsRecord
     remarks: tuple[Lint, ...]
 
     @property
@@ -65,7 +65,9 @@ def record_name(domain: str) -> str:
     return f"_mta-sts.{domain}"
 
 
-def publish(domain: str, mode: Mode, mx: Sequence[str], max_age: int, *, hosts: Sequence[str] = ()) -> Publication:
+def publish(
+    domain: str, mode: StsMode, mx: Sequence[str], max_age: int, *, hosts: Sequence[str] = ()
+) -> StsPublication:
     """The policy of `domain`, checked as a sender would read it.
 
     mx: host names or "*.domain". max_age: 0 to 31557600 seconds. hosts: the MX hosts of the domain as DNS has them.
@@ -77,11 +79,11 @@ def publish(domain: str, mode: Mode, mx: Sequence[str], max_age: int, *, hosts: 
     if not normalise(record_name(name)):
         raise ValueError(f"{domain!r} is too long: {record_name(name)} would be no name any more")
     patterns = tuple(dict.fromkeys(_pattern(text) for text in mx))
-    policy = Policy(mode, patterns, max_age)
+    policy = StsPolicy(mode, patterns, max_age)
     read = parse_policy(policy.text.encode("ascii"))
     if isinstance(read, PolicyError):
         raise ValueError(read.detail)  # noqa: TRY004 - the type is right, the policy is not
-    return Publication(name, policy, Record(_id(policy)), lint(policy, hosts))
+    return StsPublication(name, policy, StsRecord(_id(policy)), lint(policy, hosts))
 
 
 def _pattern(text: str) -> str:
@@ -91,5 +93,5 @@ def _pattern(text: str) -> str:
     return pattern
 
 
-def _id(policy: Policy) -> str:
+def _id(policy: StsPolicy) -> str:
     return hashlib.sha256(policy.text.encode("ascii")).hexdigest()[:MAX_ID]

@@ -23,7 +23,7 @@ _ID: Final = re.compile(rf"[A-Za-z0-9]{{1,{MAX_ID}}}")
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StsRecord:
     """id: 1 to 32 letters and digits; another one means that the policy is to be fetched again."""
 
     id: str
@@ -34,7 +34,7 @@ class Record:
         return f"v=STSv1; id={self.id};"
 
 
-def parse_record(records: Sequence[Sequence[bytes]]) -> Record | RecordError | None:
+def parse_record(records: Sequence[Sequence[bytes]]) -> StsRecord | RecordError | None:
     """What the TXT records of _mta-sts.DOMAIN say. records: the strings of each.
 
     None: no record is about MTA-STS. An error means that the domain has no policy, but meant to have one.
@@ -46,4 +46,4 @@ def parse_record(records: Sequence[Sequence[bytes]]) -> Record | RecordError | N
         return RecordError(
             f'the id "{shown(value.encode())}" of the TXT record is not 1 to {MAX_ID} letters and digits'
         )
-    return Record(value)
+    return StsRecord(value)

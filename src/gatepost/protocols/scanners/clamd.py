@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatepost.protocols.scanners.finding import Action, Finding, UnusableAnswer, printable
+from gatepost.protocols.scanners.finding import ScanAction, ScanFinding, UnusableAnswer, printable
 
 BEGIN: Final = b"zINSTREAM\0"
 END: Final = b"\0\0\0\0"
@@ -24,16 +24,16 @@ def piece(chunk: bytes) -> bytes:
     return len(chunk).to_bytes(_LENGTH_OCTETS, "big")
 
 
-def read_answer(answer: bytes) -> Finding:
+def read_answer(answer: bytes) -> ScanFinding:
     """What clamd found. answer: up to and without the NUL octet. Raises UnusableAnswer."""
     try:
         text = answer.decode("utf-8").strip()
     except UnicodeDecodeError:
         raise UnusableAnswer("the answer is not UTF-8") from None
     if text == f"{_STREAM}OK":
-        return Finding(Action.NO_ACTION)
+        return ScanFinding(ScanAction.NO_ACTION)
     if text.startswith(_STREAM) and text.endswith(_FOUND):
-        return Finding(Action.REJECT, signature=printable(text[len(_STREAM) : -len(_FOUND)]) or "unnamed")
+        return ScanFinding(ScanAction.REJECT, signature=printable(text[len(_STREAM) : -len(_FOUND)]) or "unnamed")
     if text.startswith("INSTREAM size limit exceeded"):
         raise UnusableAnswer("the message is larger than clamd's StreamMaxLength")
     raise UnusableAnswer(f"clamd answered {printable(text)!r}")

@@ -15,7 +15,7 @@ SYMBOLS: Final = 20
 TEXT: Final = 200
 
 
-class Action(StrEnum):
+class ScanAction(StrEnum):
     """What a scanner recommends, weakest first: rspamd's actions in kebab case. ClamAV knows the first and the last."""
 
     NO_ACTION = "no-action"
@@ -31,7 +31,7 @@ class UnusableAnswer(Exception):  # noqa: N818 - not an error of the program: it
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ScanFinding:
     """action: what is recommended. signature: of what is in the message, "" if nothing is known by name.
 
     score, required: rspamd's sum and the one from which it refuses. symbols: "NAME(SCORE)", those that weigh most, at
@@ -39,7 +39,7 @@ class Finding:
     shall become, whatever the action; marks: what `ADD_HEADER` means besides; subject: what `REWRITE_SUBJECT` does.
     """
 
-    action: Action
+    action: ScanAction
     signature: str = ""
     score: float | None = None
     required: float | None = None

@@ -1,6 +1,6 @@
 """rspamd's protocol (rspamd.com, "Rspamd protocol", /checkv2): the fields of a request and the JSON of an answer.
 
-Spoken over HTTP by `net.lookups.rspamd`; what is said of a message goes in, a `Finding` comes out. An answer is a
+Spoken over HTTP by `net.lookups.rspamd`; what is said of a message goes in, a `ScanFinding` comes out. An answer is a
 stranger's text: its size is bounded by who reads it, and here everything that gets into a message or the trace is.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gatepost.protocols.message.edit import EditError, HeaderEdits
-from gatepost.protocols.scanners.finding import SYMBOLS, Action, Finding, UnusableAnswer, printable
+from gatepost.protocols.scanners.finding import SYMBOLS, ScanAction, ScanFinding, UnusableAnswer, printable
 
 ANSWER_OCTETS: Final = 1 << 20
 """What is read of an answer; those to real mail have some kilobytes."""
@@ -25,14 +25,14 @@ _REMOVED: Final = 50
 _SPAM_FIELD: Final = "X-Spam"
 
 _ACTIONS: Final = {
-    "no action": Action.NO_ACTION,
-    "greylist": Action.GREYLIST,
-    "add header": Action.ADD_HEADER,
-    "rewrite subject": Action.REWRITE_SUBJECT,
-    "soft reject": Action.SOFT_REJECT,
-    "reject": Action.REJECT,
+    "no action": ScanAction.NO_ACTION,
+    "greylist": ScanAction.GREYLIST,
+    "add header": ScanAction.ADD_HEADER,
+    "rewrite subject": ScanAction.REWRITE_SUBJECT,
+    "soft reject": ScanAction.SOFT_REJECT,
+    "reject": ScanAction.REJECT,
     # No mail vanishes here: who sent it is told.
-    "discard": Action.REJECT,
+    "discard": ScanAction.REJECT,
 }
 
 
@@ -75,7 +75,7 @@ def request_fields(message: Described) -> list[tuple[str, str]]:
     return [(name, printable(value, _VALUE)) for name, value in said if value]
 
 
-def read_answer(body: bytes) -> Finding:
+def read_answer(body: bytes) -> ScanFinding:
     """What rspamd found. body: the whole JSON. Raises UnusableAnswer."""
     answer = _object(body)
     action, score, required = answer.get("action"), _number(answer, "score"), _number(answer, "required_score")
@@ -89,14 +89,14 @@ def read_answer(body: bytes) -> Finding:
     milter = answer.get("milter", {})
     if not isinstance(milter, dict):
         raise UnusableAnswer("milter is no object")
-    carried_out = Action.NO_ACTION if milter.get("no_action") is True else _ACTIONS[action]
+    carried_out = ScanAction.NO_ACTION if milter.get("no_action") is True else _ACTIONS[action]
     try:
         edits = _edits(answer, milter, action)
         marks = _marks(milter, edits)
         HeaderEdits(subject=subject).checked()
     except EditError as error:
         raise UnusableAnswer(str(error)) from None
-    return Finding(
+    return ScanFinding(
         action=carried_out,
         score=score,
         required=required,

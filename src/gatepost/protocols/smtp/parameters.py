@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.protocols.smtp.extensions import ORIGIN
 from gatepost.protocols.smtp.grammar import is_clean, xtext_decode
 from gatepost.protocols.smtp.replies import Reply
-from gatepost.protocols.smtp.server.data import FAULT_REPLIES, Fault
+from gatepost.protocols.smtp.server.data import FAULT_REPLIES, ContentFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,7 +86,7 @@ def parse_mail_parameters(text: str, extensions: Extensions, *, tls_active: bool
     if parameters.body == "BINARYMIME" and not extensions.binarymime:
         raise CommandError(_PARAMETER_UNKNOWN, "BINARYMIME is not offered")
     if extensions.size and (parameters.size or 0) > extensions.size:
-        raise CommandError(FAULT_REPLIES[Fault.TOO_BIG], f"SIZE={parameters.size}")
+        raise CommandError(FAULT_REPLIES[ContentFault.TOO_BIG], f"SIZE={parameters.size}")
     return parameters
 
 

@@ -26,7 +26,7 @@ _HTTPS: Final = re.compile(r"https://[^\s!,;/?#]{1,255}(?:[/?][^\s!,;]*)?", re.I
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class TlsRptRecord:
     """rua: URIs "mailto:…" and "https:…", in order, at most ten. ignored: those that no report can be sent to."""
 
     rua: tuple[str, ...]
@@ -38,7 +38,7 @@ def record_name(domain: str) -> str:
     return f"_smtp._tls.{domain}"
 
 
-def parse_record(records: Sequence[Sequence[bytes]]) -> Record | RecordError | None:
+def parse_record(records: Sequence[Sequence[bytes]]) -> TlsRptRecord | RecordError | None:
     """What the TXT records of _smtp._tls.DOMAIN say. records: the strings of each.
 
     None: no record is about TLS reports. An error means that the domain gets none, but meant to.
@@ -47,10 +47,10 @@ def parse_record(records: Sequence[Sequence[bytes]]) -> Record | RecordError | N
     return _addresses(value) if isinstance(value, str) else value
 
 
-def _addresses(rua: str) -> Record | RecordError:
+def _addresses(rua: str) -> TlsRptRecord | RecordError:
     found = _COMMA.split(rua)
     usable = [one for one in found if _MAILTO.fullmatch(one) or _HTTPS.fullmatch(one)]
     if not usable:
         return RecordError(f'"{shown(rua.encode())}" has no address of the kinds mailto: and https:')
     kept = tuple(usable[:MAX_ADDRESSES])
-    return Record(kept, tuple(shown(one.encode()) for one in found if one not in kept)[:MAX_ADDRESSES])
+    return TlsRptRecord(kept, tuple(shown(one.encode()) for one in found if one not in kept)[:MAX_ADDRESSES])

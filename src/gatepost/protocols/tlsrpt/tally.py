@@ -79,7 +79,7 @@ type Result = tuple[AppliedPolicy, FailureDetail | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class TlsSession:
     """One attempted session. domain: who would get the report, A-labels. results: one for each policy that applied."""
 
     domain: str
@@ -149,7 +149,7 @@ class Tally:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def add(self, day: str, session: Session) -> None:
+    def add(self, day: str, session: TlsSession) -> None:
         """Count a session of a UTC day."""
         for policy, failure in session.results:
             self._add(Count(day, session.domain, policy, failure, 1))

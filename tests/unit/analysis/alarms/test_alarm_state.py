@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, Trouble
 from gatepost.analysis.alarms.alarm_state import (
-    Event,
+    AlarmEvent,
+    AlarmStatus,
     Memory,
     News,
-    Standing,
     advance,
     decoded,
     due_post,
@@ -119,9 +119,9 @@ def test_the_same_facts_twice_tell_nothing_twice(before, found, later):
 @given(FOUND, FOUND)
 def test_every_alarm_that_was_raised_is_cleared_once(before, after):
     memory, raised = advance(Memory(), before, never, now=NOW)
-    assert {one.event for one in raised} <= {Event.RAISED}
+    assert {one.event for one in raised} <= {AlarmEvent.RAISED}
     memory, news = advance(memory, after, never, now=NOW + 1)
-    over = {one.alarm.key for one in news if one.event is Event.CLEARED}
+    over = {one.alarm.key for one in news if one.event is AlarmEvent.CLEARED}
     assert over == {one.key for one in before} - {one.key for one in after}
     _, rest = advance(memory, after, never, now=NOW + 2)
     assert rest == ()
@@ -208,13 +208,13 @@ def test_nothing_grows_without_end():
     many = [alarm(certificate=f"{number}") for number in range(500)]
     memory, news = advance(Memory(), many, never, now=NOW)
     assert (len(memory.standing), len(news)) == (200, 200)
-    assert isinstance(memory.standing[0], Standing)
+    assert isinstance(memory.standing[0], AlarmStatus)
 
 
 # posts
 
 
-NEWS = (News(Event.RAISED, ERROR),)
+NEWS = (News(AlarmEvent.RAISED, ERROR),)
 
 
 def test_what_is_posted_goes_in_order_and_once():

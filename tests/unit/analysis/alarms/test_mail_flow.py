@@ -6,15 +6,15 @@ import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, Shares, judge_mail
-from gatepost.events.delivery_problems import Dropped, Failing, Untold
+from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
-FAILING = Failing(
+FAILING = FailingPartner(
     "contoso", "bank-out", "bank.example", "authenticated(*.bank.example)", NOW - HOUR, NOW - 60, 3,
     "certificate-expired", "mx.bank.example", "450 4.7.320 expired",
 )  # fmt: skip
-DROPPED = Dropped("contoso", "b.example", "b.example", "none/encrypted", "none/none", NOW - HOUR)
+DROPPED = DowngradedDestination("contoso", "b.example", "b.example", "none/encrypted", "none/none", NOW - HOUR)
 SHARES = Shares(10, 20, 1, 100, "certificate-expired")
 
 
@@ -127,7 +127,7 @@ def test_nameservers_that_do_not_answer():
     assert alarm.kind.of_mail
 
 
-UNTOLD = Untold("contoso", "0cb1", "bob@b.example", "550 5.1.1 Unknown", NOW - 60)
+UNTOLD = UnsentNotice("contoso", "0cb1", "bob@b.example", "550 5.1.1 Unknown", NOW - 60)
 
 
 def test_senders_that_cannot_be_told():

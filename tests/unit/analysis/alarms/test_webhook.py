@@ -6,11 +6,11 @@ import hmac
 import json
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.alarm_state import Event, News, Post
+from gatepost.analysis.alarms.alarm_state import AlarmEvent, News, Post
 from gatepost.analysis.alarms.webhook import post_body, signed_headers
 
 ALARM = Alarm(Kind.PARTNER_FAILING, Severity.CRITICAL, "", "t\u202e", "d", "f", "contoso/bank", ("line",), since=5.0)
-POST = Post("abc", 10.0, 10.0, (News(Event.RAISED, ALARM), News(Event.CLEARED, ALARM)))
+POST = Post("abc", 10.0, 10.0, (News(AlarmEvent.RAISED, ALARM), News(AlarmEvent.CLEARED, ALARM)))
 
 
 def test_what_is_posted():

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
-from gatepost.pki.acme.issuer import Issuer, Kept
+from gatepost.pki.acme.issuer import AuthorityState, Issuer
 from gatepost.pki.acme.schedule import Progress
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State, document_of
@@ -97,7 +97,7 @@ def test_renewals_that_fail(tmp_path, progress, told, is_on):
     leaf = CertificateFacts("CN=x", "CN=CA", "1", HOST, (HOST,), (), "aa" * 32, "b", "c", 0, NOW, "EC-P-256")
     entry = Entry("a", leaf, state=State.CURRENT, origin=Origin.ACME)
     issuer = Issuer(settings, store)
-    content = {issuer._place("state"): msgspec.json.encode(Kept(progress={HOST: progress}))}
+    content = {issuer._place("state"): msgspec.json.encode(AuthorityState(progress={HOST: progress}))}
     store.apply({"certificate": {"a": document_of(entry)}}, author="test", content=content)
     scope = scope_of(organizations(domain()), settings)
     assert scope.acme is is_on

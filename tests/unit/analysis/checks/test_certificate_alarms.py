@@ -202,9 +202,9 @@ STAPLES: list[tuple[Entry, frozenset[str] | None, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("one", "staples", "told"), STAPLES)
-def test_a_staple_that_must_be(one, staples, told):
-    found = shown(judged(one, observed=Observed(staples=staples)))
+@pytest.mark.parametrize(("one", "stapled", "told"), STAPLES)
+def test_a_staple_that_must_be(one, stapled, told):
+    found = shown(judged(one, observed=Observed(stapled=stapled)))
     assert found == ([("staple-missing", "error")] if told else [])
 
 

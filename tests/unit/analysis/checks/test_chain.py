@@ -14,7 +14,7 @@ from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
-from gatepost.analysis.checks.chain_facts import From, Result
+from gatepost.analysis.checks.chain_facts import From, UrlStatus
 from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
 from gatepost.analysis.checks.chain_key import KeyFile
 from gatepost.analysis.checks.chain_path import public_key
@@ -163,7 +163,7 @@ def test_private_addresses_of_a_public_authority():
     closed, requests, opened = play(act)
     assert requests == []
     assert (closed.outcome, opened.outcome) == (Readiness.UNKNOWN, Readiness.READY)
-    assert closed.facts.path[0].answers[0].result is Result.FORBIDDEN
+    assert closed.facts.path[0].answers[0].result is UrlStatus.FORBIDDEN
 
 
 def test_offline_nothing_is_asked():
@@ -175,7 +175,7 @@ def test_offline_nothing_is_asked():
     found, requests = play(act)
     assert requests == []
     assert found.outcome is Readiness.READY
-    assert {one.result for one in found.facts.path[0].answers} == {Result.SKIPPED}
+    assert {one.result for one in found.facts.path[0].answers} == {UrlStatus.SKIPPED}
     assert marks(found, Part.REVOCATION) == [Mark.INFO]
 
 

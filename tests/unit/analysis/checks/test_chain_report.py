@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from support.chains import pem, server
 from support.status_authority import NOW, StatusAuthority
 
-from gatepost.analysis.checks.chain_facts import Answer, ChainFacts, From, Kind, Result, Store
+from gatepost.analysis.checks.chain_facts import ChainFacts, From, Kind, Store, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import parse_file
 from gatepost.analysis.checks.chain_path import link
 from gatepost.analysis.checks.chain_report import (
@@ -39,7 +39,7 @@ LEAF = server(
     ocsp=["http://ocsp.example"],
     issuers=["https://aia.example/a.cer"],
 )
-ANSWER = Answer(Kind.CRL, "http://crl.example/a.crl", Result.GOOD, "", 0.0123456, 480, TIME - 60, TIME + 60, 200)
+ANSWER = UrlResult(Kind.CRL, "http://crl.example/a.crl", UrlStatus.GOOD, "", 0.0123456, 480, TIME - 60, TIME + 60, 200)
 
 
 KEYS = [

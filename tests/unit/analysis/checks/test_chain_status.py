@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from support.chains import server
 from support.status_authority import StatusAuthority
 
-from gatepost.analysis.checks.chain_facts import Answer, ChainFacts, From, Kind, Result, Store
+from gatepost.analysis.checks.chain_facts import ChainFacts, From, Kind, Store, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import parse_file
 from gatepost.analysis.checks.chain_path import link
 from gatepost.analysis.checks.chain_status import issuer_findings, revocation_findings, staple_findings
@@ -41,14 +41,14 @@ def facts(made, *answers, **fields):
 
 def answer(kind, result, **fields):
     url = {Kind.CRL: CRL, Kind.OCSP: OCSP, Kind.ISSUER: AIA}[kind]
-    return Answer(kind, url, result, fields.pop("detail", ""), **fields)
+    return UrlResult(kind, url, result, fields.pop("detail", ""), **fields)
 
 
-GOOD_LIST = answer(Kind.CRL, Result.GOOD, seconds=0.04, size=480, since=NOW - 60, until=NOW + 60)
-GOOD_OCSP = answer(Kind.OCSP, Result.GOOD, seconds=0.04, size=480, until=NOW + 3600)
-BAD_LIST = answer(Kind.CRL, Result.WRONG, detail="status 404")
-NO_LIST = answer(Kind.CRL, Result.UNREACHABLE, detail="refused")
-NO_OCSP = answer(Kind.OCSP, Result.UNREACHABLE, detail="refused")
+GOOD_LIST = answer(Kind.CRL, UrlStatus.GOOD, seconds=0.04, size=480, since=NOW - 60, until=NOW + 60)
+GOOD_OCSP = answer(Kind.OCSP, UrlStatus.GOOD, seconds=0.04, size=480, until=NOW + 3600)
+BAD_LIST = answer(Kind.CRL, UrlStatus.WRONG, detail="status 404")
+NO_LIST = answer(Kind.CRL, UrlStatus.UNREACHABLE, detail="refused")
+NO_OCSP = answer(Kind.OCSP, UrlStatus.UNREACHABLE, detail="refused")
 
 # answers of a leaf with a CRL and a responder -> verdicts, words of the first text and of its fix
 REVOCATION = [
@@ -66,16 +66,16 @@ REVOCATION = [
     ((NO_LIST, NO_OCSP), ["unknown", "unknown"], "could not be had", "crl.example:80"),
     ((replace(NO_LIST, status=503),), ["unknown"], "could not be had", "The server at crl.example:80 is in trouble"),
     ((NO_LIST, GOOD_OCSP), ["warn", "pass"], "could not be had", "crl.example:80"),
-    ((NO_LIST, replace(GOOD_OCSP, result=Result.REVOKED, detail="revoked on X")), ["warn", "fail"], "", ""),
+    ((NO_LIST, replace(GOOD_OCSP, result=UrlStatus.REVOKED, detail="revoked on X")), ["warn", "fail"], "", ""),
     (
-        (replace(NO_LIST, result=Result.FORBIDDEN),),
+        (replace(NO_LIST, result=UrlStatus.FORBIDDEN),),
         ["unknown"],
         "could not be had",
         "if this one is your own",
     ),
-    ((replace(NO_LIST, result=Result.SKIPPED),), ["unknown"], "was not asked for", "Complete the chain first."),
+    ((replace(NO_LIST, result=UrlStatus.SKIPPED),), ["unknown"], "was not asked for", "Complete the chain first."),
     (
-        (replace(GOOD_LIST, result=Result.REVOKED, detail="revoked on X, reason keyCompromise"),),
+        (replace(GOOD_LIST, result=UrlStatus.REVOKED, detail="revoked on X, reason keyCompromise"),),
         ["fail"],
         "was revoked on X, reason keyCompromise",
         "Do not use it",
@@ -119,7 +119,7 @@ def test_an_intermediate_that_is_trusted_itself_is_not_asked_about():
 
 
 def test_offline():
-    (found,) = revocation_findings(facts(LEAF, replace(NO_LIST, result=Result.SKIPPED), offline=True))
+    (found,) = revocation_findings(facts(LEAF, replace(NO_LIST, result=UrlStatus.SKIPPED), offline=True))
     assert (found.verdict, found.text) == (Mark.INFO, "not looked at, as nothing was to be fetched")
 
 
@@ -135,7 +135,7 @@ STAPLE = [
     (LEAF, (replace(GOOD_OCSP, until=0.0),), False, ["pass"], "does not say how long it holds"),
     (LEAF, (NO_OCSP,), False, [], ""),
     (LEAF, (NO_OCSP,), True, ["unknown"], "no OCSP response could be had"),
-    (LEAF, (replace(NO_OCSP, result=Result.WRONG),), True, ["fail"], "no OCSP response could be had"),
+    (LEAF, (replace(NO_OCSP, result=UrlStatus.WRONG),), True, ["fail"], "no OCSP response could be had"),
     (LEAF, (GOOD_LIST,), True, ["info"], "names no OCSP responder; partners use its CRL"),
     (BARE, (), True, ["info"], "names no OCSP responder"),
     (MUST, (GOOD_OCSP,), False, ["warn", "pass"], "there is an OCSP response"),
@@ -152,18 +152,18 @@ def test_stapling(made, answers, wanted, verdicts, text):
 
 
 def test_stapling_offline():
-    skipped = replace(NO_OCSP, result=Result.SKIPPED)
+    skipped = replace(NO_OCSP, result=UrlStatus.SKIPPED)
     assert list(staple_findings(facts(LEAF, skipped, staple=True, offline=True))) == []
 
 
 @pytest.mark.parametrize(
     ("result", "verdicts"),
     [
-        (Result.GOOD, ["pass"]),
-        (Result.WRONG, ["warn"]),
-        (Result.UNREACHABLE, ["warn"]),
-        (Result.FORBIDDEN, ["warn"]),
-        (Result.SKIPPED, []),
+        (UrlStatus.GOOD, ["pass"]),
+        (UrlStatus.WRONG, ["warn"]),
+        (UrlStatus.UNREACHABLE, ["warn"]),
+        (UrlStatus.FORBIDDEN, ["warn"]),
+        (UrlStatus.SKIPPED, []),
     ],
 )
 def test_issuers(result, verdicts):

@@ -10,11 +10,11 @@ import pytest
 import tomlkit
 
 from gatepost.analysis.checks import changeover
-from gatepost.analysis.checks.changeover import Gatekeeper, Scene, apply_step
-from gatepost.analysis.checks.gates import Gate, Light
+from gatepost.analysis.checks.changeover import CheckContext, GateChecker, apply_step
+from gatepost.analysis.checks.gates import GateCheck, Light
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.net.identity import ServerIdentity
-from gatepost.net.lookups.dns import Answer, Status
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.pki.certificates import lifecycle as course
@@ -48,8 +48,8 @@ class Names:
         if isinstance(found, Exception):
             raise found
         records = tuple(dns.rdata.from_text("IN", rdtype, text) for text in found)
-        status = Status.OK if records else Status.NO_DATA
-        return Answer(status, records, self.authentic, self.ttl, (name,), 0, self.zone_ttl if records else 0)
+        status = DnsStatus.OK if records else DnsStatus.NO_DATA
+        return DnsAnswer(status, records, self.authentic, self.ttl, (name,), 0, self.zone_ttl if records else 0)
 
 
 class World:
@@ -76,11 +76,11 @@ class World:
         return entry
 
     def scene(self, now=NOW, **fields):
-        return Scene(self.inventory.entries()[1], self.organizations, now, **fields)
+        return CheckContext(self.inventory.entries()[1], self.organizations, now, **fields)
 
     def keeper(self):
         client = HttpClient(self.names)
-        return Gatekeeper(self.settings, self.inventory, self.names, client, Stapler(self.store, client))
+        return GateChecker(self.settings, self.inventory, self.names, client, Stapler(self.store, client))
 
     def look(self, entry=None, **fields):
         return asyncio.run(self.keeper().look(entry or self.new, self.scene(**fields)))
@@ -110,25 +110,25 @@ def test_a_name_that_only_another_kind_of_key_goes_on_to_bear(world):
     world.add(ServerIdentity(*AUTHORITY.issue([HOST, other], key="rsa")), state=State.CURRENT, current_from=BEGIN)
     report = world.look()
     assert report.light is Light.RED
-    assert Mark.FAIL not in [verdict for verdict, _ in at(report, Gate.NAMES)]
-    (verdict, text), *_ = at(report, Gate.REHEARSAL)
+    assert Mark.FAIL not in [verdict for verdict, _ in at(report, GateCheck.NAMES)]
+    (verdict, text), *_ = at(report, GateCheck.REHEARSAL)
     assert (verdict, text.endswith(f"asking for {other}")) == (Mark.FAIL, True)
 
 
 def test_all_gates_are_open(world):
     report = world.look(seen={"b.example": 3})
     assert report.light is Light.GREEN, report.reasons
-    assert {one.gate for one in report.findings} == set(Gate)
-    assert at(report, Gate.PARTNERS)[0][0] is Mark.WARN
-    assert at(world.look(), Gate.PARTNERS) == []
+    assert {one.gate for one in report.findings} == set(GateCheck)
+    assert at(report, GateCheck.PARTNERS)[0][0] is Mark.WARN
+    assert at(world.look(), GateCheck.PARTNERS) == []
 
 
 def test_a_key_that_cannot_be_opened(world):
     world.inventory = Inventory(world.store, Vault(bytes(range(32))))
     report = world.look()
     assert report.light is Light.RED
-    assert at(report, Gate.KEY)[0][0] is Mark.FAIL
-    assert at(report, Gate.REHEARSAL) == []
+    assert at(report, GateCheck.KEY)[0][0] is Mark.FAIL
+    assert at(report, GateCheck.REHEARSAL) == []
 
 
 def test_files_that_hold_another_certificate_by_now(world, tmp_path):
@@ -143,13 +143,13 @@ def test_files_that_hold_another_certificate_by_now(world, tmp_path):
 
 def test_anchors_that_cannot_be_read(world, tmp_path):
     (tmp_path / "anchors.pem").write_text("nothing")
-    found = at(world.look(), Gate.CHAIN)
+    found = at(world.look(), GateCheck.CHAIN)
     assert [verdict for verdict, _ in found] == [Mark.UNKNOWN]
 
 
 def test_records_are_remembered_from_the_first_sight(world):
     world.tlsa(world.old)
-    assert at(world.look(), Gate.TLSA)[0][0] is Mark.FAIL
+    assert at(world.look(), GateCheck.TLSA)[0][0] is Mark.FAIL
     world.tlsa(world.old, world.new)
     asyncio.run(world.keeper().sight(world.new, world.scene(NOW)))
     waiting = world.look(now=NOW + 599)
@@ -175,11 +175,11 @@ def test_records_count_though_nobody_here_validates(world):
     """Others may: DANE is off here, and the records are there."""
     world.names.authentic = False
     world.tlsa(world.old)
-    assert at(world.look(), Gate.TLSA)[0][0] is Mark.INFO  # the zone is not signed
+    assert at(world.look(), GateCheck.TLSA)[0][0] is Mark.INFO  # the zone is not signed
     world.names.dane_off = "no nameserver validates"
-    assert at(world.look(), Gate.TLSA)[0][0] is Mark.FAIL
+    assert at(world.look(), GateCheck.TLSA)[0][0] is Mark.FAIL
     world.tlsa()
-    assert at(world.look(), Gate.TLSA)[0][0] is Mark.INFO
+    assert at(world.look(), GateCheck.TLSA)[0][0] is Mark.INFO
 
 
 def test_the_dns_does_not_answer(world):
@@ -187,16 +187,16 @@ def test_the_dns_does_not_answer(world):
     world.table((f"_25._tcp.{HOST}", "TLSA"), LookupFailed("no answer"))
     report = world.look()
     assert report.light is Light.UNKNOWN
-    assert at(report, Gate.TLSA)[0][0] is Mark.UNKNOWN
+    assert at(report, GateCheck.TLSA)[0][0] is Mark.UNKNOWN
     world.table((HOST, "A"), LookupFailed("no such name", temporary=False))
-    assert at(world.look(), Gate.TLSA)[0][0] is Mark.INFO
+    assert at(world.look(), GateCheck.TLSA)[0][0] is Mark.INFO
 
 
 def test_after_the_switch(world):
     world.tlsa(world.old, world.new)
     changed = course.switch(world.new, world.scene().entries, now=NOW)
     world.inventory.change(changed, author="ann")
-    found = at(world.look(changed[0]), Gate.TLSA)
+    found = at(world.look(changed[0]), GateCheck.TLSA)
     assert found == [(Mark.INFO, f"{HOST}: the record of the certificate before is still published")]
 
 
@@ -216,7 +216,7 @@ def test_a_client_certificate(world):
     entry = world.add(client, purpose=Purpose.CLIENT, organization="a", label="bank")
     report = world.look(entry)
     assert report.light is Light.GREEN, report.reasons
-    assert {one.gate for one in report.findings} == {Gate.KEY, Gate.CHAIN, Gate.NAMES}
+    assert {one.gate for one in report.findings} == {GateCheck.KEY, GateCheck.CHAIN, GateCheck.NAMES}
 
 
 def test_a_step_is_done_again_if_somebody_was_quicker(world):
@@ -269,10 +269,10 @@ def test_what_policies_and_connectors_of_ours_ask(world, resources):
     world.table(("a.example", "MX"), ["10 mx.a.example.", "20 mx.other.example."])
     report = world.look()
     assert report.light is Light.RED
-    assert [text for verdict, text in at(report, Gate.REHEARSAL) if verdict is Mark.FAIL] == [
+    assert [text for verdict, text in at(report, GateCheck.REHEARSAL) if verdict is Mark.FAIL] == [
         "outbound connector 'here' of a sends here and would not accept it: it wants mail.b.example"
     ]
-    assert [text for verdict, text in at(report, Gate.NAMES) if verdict is Mark.FAIL] == [
+    assert [text for verdict, text in at(report, GateCheck.NAMES) if verdict is Mark.FAIL] == [
         "no MX host that the MTA-STS policy of a.example allows is covered: mx.other.example"
     ]
 
@@ -282,7 +282,7 @@ def test_a_chain_that_is_lost(world, resources):
     world.tlsa(world.old)
     world.store.apply({}, author="ann", content={f"certificate/{world.new.id}/chain": None})
     report = world.look()
-    assert at(report, Gate.CHAIN) == [(Mark.FAIL, "its chain cannot be read")]
+    assert at(report, GateCheck.CHAIN) == [(Mark.FAIL, "its chain cannot be read")]
     assert report.unusable
 
 

@@ -10,7 +10,7 @@ from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.policy.connectors.content_hook import ContentHook
-from gatepost.policy.connectors.hook_index import AskedHook
+from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.policy.connectors.values import HookType
 
 HOST = "mx.contoso.example"
@@ -64,7 +64,7 @@ def test_a_hook_in_rehearsal_is_tried_as_if_it_were_in_force() -> None:
         hook = ContentHook.model_validate({"name": "av", "type": "clamav", "address": address, "mode": "rehearse"})
         try:
             return await try_hook(
-                AskedHook("contoso", hook), samples(HookType.CLAMAV, HOST, 0.0), HOST, resolver, PUBLIC_ADDRESSES
+                ApplicableHook("contoso", hook), samples(HookType.CLAMAV, HOST, 0.0), HOST, resolver, PUBLIC_ADDRESSES
             )
         finally:
             server.close()

@@ -6,18 +6,18 @@ from typing import Any
 import dns.rdata
 import pytest
 
-from gatepost.analysis.checks.dkim_record import RecordSight, Seen, seen_record
-from gatepost.net.lookups.dns import Answer, Status
+from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck, seen_record
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.dkim.record import KeyRecord
 
 NAME = "s._domainkey.b.example"
-SEEN: list[tuple[list[str] | LookupFailed, Seen, str]] = [
-    (['"v=DKIM1; k=rsa; " "p=QUJD"'], Seen.PUBLISHED, ""),
-    ([], Seen.MISSING, f"there is no TXT record at {NAME}"),
-    (['"v=DKIM1; p=QUJE"'], Seen.DIFFERS, "another key is published (p= differs)"),
-    (['"v=DKIM2; p=QUJD"'], Seen.DIFFERS, 'the TXT record "v=DKIM2; p=QUJD" does not begin with v=DKIM1'),
-    (LookupFailed("nobody answers"), Seen.UNKNOWN, "nobody answers"),
+SEEN: list[tuple[list[str] | LookupFailed, DkimObservation, str]] = [
+    (['"v=DKIM1; k=rsa; " "p=QUJD"'], DkimObservation.PUBLISHED, ""),
+    ([], DkimObservation.MISSING, f"there is no TXT record at {NAME}"),
+    (['"v=DKIM1; p=QUJE"'], DkimObservation.DIFFERS, "another key is published (p= differs)"),
+    (['"v=DKIM2; p=QUJD"'], DkimObservation.DIFFERS, 'the TXT record "v=DKIM2; p=QUJD" does not begin with v=DKIM1'),
+    (LookupFailed("nobody answers"), DkimObservation.UNKNOWN, "nobody answers"),
 ]
 
 
@@ -25,16 +25,16 @@ class Names:
     def __init__(self, found: list[str] | LookupFailed) -> None:
         self.found = found
 
-    async def query(self, name: str, rdtype: str) -> Answer:
+    async def query(self, name: str, rdtype: str) -> DnsAnswer:
         assert (name, rdtype) == (NAME, "TXT")
         if isinstance(self.found, LookupFailed):
             raise self.found
         records = tuple(dns.rdata.from_text("IN", "TXT", text) for text in self.found)
-        return Answer(Status.OK, records, authentic=False, ttl=60, names=(name,))
+        return DnsAnswer(DnsStatus.OK, records, authentic=False, ttl=60, names=(name,))
 
 
 @pytest.mark.parametrize(("found", "seen", "why"), SEEN)
-def test_what_the_dns_has_of_a_key(found: Any, seen: Seen, why: str) -> None:
+def test_what_the_dns_has_of_a_key(found: Any, seen: DkimObservation, why: str) -> None:
     sight = asyncio.run(seen_record(Names(found), NAME, KeyRecord("QUJD")))  # type: ignore[arg-type] # what is used
-    assert sight == RecordSight(seen, why)
+    assert sight == RecordCheck(seen, why)
     assert str(sight) == (f"{seen}: {why}" if why else str(seen))

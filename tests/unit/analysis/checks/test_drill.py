@@ -11,8 +11,8 @@ import pytest
 
 from gatepost.analysis.checks import drill
 from gatepost.analysis.checks.drill import run_drill
-from gatepost.analysis.checks.drill_scene import DrillImpossible
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.analysis.checks.drill_context import DrillImpossible
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.outbound.contexts import ClientContexts
 from gatepost.mail.outbound.hop import HopOpener
 from gatepost.net import chain
@@ -290,7 +290,7 @@ def test_cleartext_after_a_broken_handshake_is_found_out(held, monkeypatch, capl
 
     monkeypatch.setattr(HopOpener, "open", opened)
     monkeypatch.setattr("gatepost.mail.outbound.hop.judge", judged)
-    monkeypatch.setattr("gatepost.mail.outbound.attempt.may_go_clear", lambda *_: True)
+    monkeypatch.setattr("gatepost.mail.outbound.deliverer.may_go_clear", lambda *_: True)
     report = held(tls_settings="encryption-only")
     assert keys(report.broken) == CHANNEL - {"starttls-stripped"}
     assert {one.happened for one in report.broken} == {"LEFT in clear"}
@@ -298,7 +298,7 @@ def test_cleartext_after_a_broken_handshake_is_found_out(held, monkeypatch, capl
 
 def test_what_the_deliverer_believes_counts_too(held, monkeypatch):
     """It says that the message was taken, and the far end saw nothing: something else has it."""
-    monkeypatch.setattr("gatepost.mail.outbound.shipment.sort_of", lambda _: Sort.DELIVERED)
+    monkeypatch.setattr("gatepost.mail.outbound.delivery_attempt.disposition_of", lambda _: Disposition.DELIVERED)
     report = held(tls_settings="encryption-only")
     assert keys(report.broken) == CHANNEL
     assert {one.happened for one in report.broken} == {"LEFT somewhere: the far end saw nothing"}
@@ -322,7 +322,7 @@ def test_a_control_that_does_not_arrive_shows_nothing(held, caplog):
 def test_anchors_that_cannot_be_read_are_told_since_the_drill_has_its_own(held):
     report = held(tls_settings="certificate-validation", trust_anchors="/nowhere/anchors.pem")
     assert report.passed
-    (note,) = report.scene.notes
+    (note,) = report.context.notes
     assert note.startswith("the connector's own trust anchors cannot be read, REAL MAIL WAITS: /nowhere/anchors.pem")
     assert report.anchors["/nowhere/anchors.pem"] == ""
     assert len(report.anchors["drill"]) == 64

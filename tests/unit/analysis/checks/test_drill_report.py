@@ -8,8 +8,8 @@ import pytest
 
 from gatepost.analysis.checks.adversary import Channel, Seen
 from gatepost.analysis.checks.attacks import Attack, control
+from gatepost.analysis.checks.drill_context import make_context
 from gatepost.analysis.checks.drill_report import Attempt, DrillReport, Played
-from gatepost.analysis.checks.drill_scene import set_scene
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.protocols.tls.facts import CertificateFacts
@@ -37,8 +37,8 @@ def report(*attacks, arrived=True, **fields):
     connector = {"name": "out", "recipient_domains": ["b.example"], "tls_settings": "encryption-only", **fields}
     directory = Directory(parse({"organization": {"contoso": {"outbound_connector": [connector]}}}), 5)
     (organization,) = directory.resources.organizations
-    scene = set_scene(directory, organization, organization.outbound_connectors[0], profile="default", marker="77")
-    return DrillReport(scene, 1_795_528_800.9, "77", {"drill": "aa"}, ARRIVED, arrived, attacks)
+    context = make_context(directory, organization, organization.outbound_connectors[0], profile="default", marker="77")
+    return DrillReport(context, 1_795_528_800.9, "77", {"drill": "aa"}, ARRIVED, arrived, attacks)
 
 
 HELD, WEAK = played("held"), played("weak", attempt(tls=GONE, delivered=True), promised=False)

@@ -8,7 +8,7 @@ import pytest
 
 from gatepost.analysis.checks.chain_report import ChainFinding, Part
 from gatepost.analysis.checks.gates import (
-    Gate,
+    GateCheck,
     GateFinding,
     GateReport,
     Light,
@@ -22,10 +22,10 @@ from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import Purpose
 
 PASS, INFO, WARN, FAIL, UNKNOWN = (
-    GateFinding(Gate.NAMES, mark, f"it is {mark}")
+    GateFinding(GateCheck.NAMES, mark, f"it is {mark}")
     for mark in (Mark.PASS, Mark.INFO, Mark.WARN, Mark.FAIL, Mark.UNKNOWN)
 )
-WAIT = replace(FAIL, gate=Gate.TLSA, text="wait", until=100.0)
+WAIT = replace(FAIL, gate=GateCheck.TLSA, text="wait", until=100.0)
 LONGER = replace(WAIT, text="wait longer", until=200.0)
 
 
@@ -98,8 +98,8 @@ def test_what_a_chain_check_found(entry):
     ]
     found = list(chain_findings(entry("a"), Checked(tuple(parts)), None))
     assert found == [
-        GateFinding(Gate.CHAIN, Mark.FAIL, "root: not trusted", "SHA-256 AB", "add it"),
-        GateFinding(Gate.CHAIN, Mark.WARN, "dates: soon"),
+        GateFinding(GateCheck.CHAIN, Mark.FAIL, "root: not trusted", "SHA-256 AB", "add it"),
+        GateFinding(GateCheck.CHAIN, Mark.WARN, "dates: soon"),
     ]
     nameless = Checked((ChainFinding(Part.NAMES, Mark.FAIL, "no name"),))
     assert [one.text for one in chain_findings(entry("a"), nameless, None)] == ["names: no name"]

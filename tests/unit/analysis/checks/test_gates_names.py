@@ -7,13 +7,13 @@ import pytest
 from gatepost.analysis.checks.gates_names import Expected, expected_names, names_findings, our_hosts
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import Purpose, State
-from gatepost.protocols.mtasts.policy import Mode
+from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import publish
 
 HOST = "mx.a.example"
 
 
-def policy(mode=Mode.ENFORCE, mx=(HOST,), domain="a.example"):
+def policy(mode=StsMode.ENFORCE, mx=(HOST,), domain="a.example"):
     return publish(domain, mode, mx, 604800)
 
 
@@ -35,7 +35,7 @@ def test_names_are_expected_once_with_the_first_reason():
         Expected(HOST, "the gateway's own name (server.hostname)", ours=True),
         Expected("mx2.a.example", "an MX host of a.example"),
     )
-    policies = [policy(mx=("mx3.a.example", "*.a.example")), policy(Mode.NONE, (), "c.example")]
+    policies = [policy(mx=("mx3.a.example", "*.a.example")), policy(StsMode.NONE, (), "c.example")]
     assert [one.name for one in expected_names(HOST, {}, policies, served=True)] == [
         HOST,
         "mx3.a.example",
@@ -104,16 +104,16 @@ def test_mx_hosts_that_are_not_known(entry):
 @pytest.mark.parametrize(
     ("mode", "hosts", "wanted"),
     [
-        (Mode.ENFORCE, ("mx7.a.example",), [Mark.WARN, Mark.FAIL]),
-        (Mode.TESTING, ("mx7.a.example",), [Mark.WARN, Mark.WARN]),
-        (Mode.ENFORCE, ("mx7.a.example", HOST), [Mark.WARN]),
-        (Mode.ENFORCE, "no answer", [Mark.WARN]),
-        (Mode.NONE, ("mx7.a.example",), [Mark.WARN]),
+        (StsMode.ENFORCE, ("mx7.a.example",), [Mark.WARN, Mark.FAIL]),
+        (StsMode.TESTING, ("mx7.a.example",), [Mark.WARN, Mark.WARN]),
+        (StsMode.ENFORCE, ("mx7.a.example", HOST), [Mark.WARN]),
+        (StsMode.ENFORCE, "no answer", [Mark.WARN]),
+        (StsMode.NONE, ("mx7.a.example",), [Mark.WARN]),
     ],
 )
 def test_what_a_policy_promises(entry, mode, hosts, wanted):
     new, old = entry("new", HOST), entry("old", HOST, state=State.CURRENT)
-    made = policy(mode, () if mode is Mode.NONE else ("*.a.example",))
+    made = policy(mode, () if mode is StsMode.NONE else ("*.a.example",))
     assert [verdict for verdict, _ in found([new, old], {"a.example": hosts}, [made])] == wanted
 
 

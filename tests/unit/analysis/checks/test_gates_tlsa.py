@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.analysis.checks.gates_tlsa import HostTlsa, Sighting, own_tlsa, sight, tlsa_findings, tlsa_line
+from gatepost.analysis.checks.gates_tlsa import HostTlsa, TlsaObservation, observe, own_tlsa, tlsa_findings, tlsa_line
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import State
 from gatepost.protocols.dane.match import DaneVerdict
@@ -30,20 +30,20 @@ def seen(entry=MISSING, other=None, ttl=600, status=TlsaStatus.USABLE, **fields)
 BOTH, ONLY_OLD, ONLY_NEXT = seen(matched(NEXT), matched(OLD)), seen(MISSING, matched(OLD)), seen(matched(NEXT), MISSING)
 SHARED = seen(matched(OLD), matched(OLD))
 FAILED = seen(None, status=TlsaStatus.FAILED)
-FIRST = Sighting(NOW - 600, 600)
+FIRST = TlsaObservation(NOW - 600, 600)
 
 CASES = {
-    "not there": (ONLY_OLD, Sighting(), Mark.FAIL, "none is for it"),
-    "there, and fresh": (BOTH, Sighting(NOW, 600), Mark.FAIL, "wait until 2026-11-24 14:10Z"),
-    "there, a second too fresh": (BOTH, Sighting(NOW - 599, 600), Mark.FAIL, "wait until 2026-11-24 14:00Z"),
+    "not there": (ONLY_OLD, TlsaObservation(), Mark.FAIL, "none is for it"),
+    "there, and fresh": (BOTH, TlsaObservation(NOW, 600), Mark.FAIL, "wait until 2026-11-24 14:10Z"),
+    "there, a second too fresh": (BOTH, TlsaObservation(NOW - 599, 600), Mark.FAIL, "wait until 2026-11-24 14:00Z"),
     "there for long": (BOTH, FIRST, Mark.PASS, "long enough"),
-    "one for both": (SHARED, Sighting(NOW, 600), Mark.PASS, "one record is for both"),
-    "the old one is gone already": (ONLY_NEXT, Sighting(NOW, 600), Mark.WARN, "wait already"),
+    "one for both": (SHARED, TlsaObservation(NOW, 600), Mark.PASS, "one record is for both"),
+    "the old one is gone already": (ONLY_NEXT, TlsaObservation(NOW, 600), Mark.WARN, "wait already"),
     "nothing is replaced": (seen(matched(NEXT)), FIRST, Mark.PASS, "long enough"),
-    "no answer": (FAILED, Sighting(), Mark.UNKNOWN, "cannot be looked up"),
-    "no records": (seen(None, status=TlsaStatus.NONE), Sighting(), Mark.INFO, "publishes no TLSA records"),
-    "not signed": (seen(None, status=TlsaStatus.INSECURE), Sighting(), Mark.INFO, "no DANE"),
-    "of no use": (seen(None, status=TlsaStatus.UNUSABLE), Sighting(), Mark.WARN, "no sender can use"),
+    "no answer": (FAILED, TlsaObservation(), Mark.UNKNOWN, "cannot be looked up"),
+    "no records": (seen(None, status=TlsaStatus.NONE), TlsaObservation(), Mark.INFO, "publishes no TLSA records"),
+    "not signed": (seen(None, status=TlsaStatus.INSECURE), TlsaObservation(), Mark.INFO, "no DANE"),
+    "of no use": (seen(None, status=TlsaStatus.UNUSABLE), TlsaObservation(), Mark.WARN, "no sender can use"),
 }
 
 
@@ -59,7 +59,7 @@ def test_what_is_to_be_added_and_when_waiting_ends(entry):
     assert tlsa_line(HOST, new) in missing.fix
     assert tlsa_line(HOST, new) == f"_25._tcp.{HOST}. IN TLSA 3 1 1 {new.leaf.spki_sha256}"
     assert missing.until == 0.0
-    (fresh,) = tlsa_findings(new, [BOTH], {HOST: Sighting(NOW, 600)}, now=NOW)
+    (fresh,) = tlsa_findings(new, [BOTH], {HOST: TlsaObservation(NOW, 600)}, now=NOW)
     assert fresh.until == NOW + 600
     assert "planned for 2026-11-24T14:10Z" in fresh.fix  # no earlier than it ends
 
@@ -79,20 +79,20 @@ def test_hosts_to_which_no_mail_comes(entry):
 
 SIGHTS = {
     # what was remembered, what is seen -> what is remembered
-    "nothing before, nothing now": (Sighting(), ONLY_OLD, Sighting(0.0, 600)),
-    "the longest time counts": (Sighting(0.0, 3600), ONLY_OLD, Sighting(0.0, 3600)),
-    "first sight": (Sighting(0.0, 3600), BOTH, Sighting(NOW, 3600)),
-    "first sight of all": (Sighting(), BOTH, Sighting(NOW, 600)),
+    "nothing before, nothing now": (TlsaObservation(), ONLY_OLD, TlsaObservation(0.0, 600)),
+    "the longest time counts": (TlsaObservation(0.0, 3600), ONLY_OLD, TlsaObservation(0.0, 3600)),
+    "first sight": (TlsaObservation(0.0, 3600), BOTH, TlsaObservation(NOW, 3600)),
+    "first sight of all": (TlsaObservation(), BOTH, TlsaObservation(NOW, 600)),
     "seen before": (FIRST, BOTH, FIRST),
-    "gone again": (FIRST, ONLY_OLD, Sighting(0.0, 600)),
+    "gone again": (FIRST, ONLY_OLD, TlsaObservation(0.0, 600)),
     "no answer changes nothing": (FIRST, FAILED, FIRST),
 }
 
 
 @pytest.mark.parametrize(("before", "host", "after"), SIGHTS.values(), ids=SIGHTS)
 def test_what_is_remembered(before, host, after):
-    assert sight(before, host, now=NOW) == after
-    assert Sighting().until == 0.0
+    assert observe(before, host, now=NOW) == after
+    assert TlsaObservation().until == 0.0
 
 
 @pytest.mark.parametrize(

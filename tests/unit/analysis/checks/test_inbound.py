@@ -8,7 +8,7 @@ import pytest
 
 from gatepost.analysis.checks.inbound import InboundRequest, Presented, validate_inbound, with_enabled
 from gatepost.analysis.checks.presented import checked_session, presented_session
-from gatepost.analysis.checks.tasks import Outcome, Task, TaskStatus
+from gatepost.analysis.checks.tasks import CheckResult, Task, TaskStatus
 from gatepost.analysis.checks.validation import CannotValidate, Validation
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.pki.certificates.authority import Authority
@@ -130,7 +130,7 @@ def test_mail_that_was_seen_is_the_proof(tmp_path: Path) -> None:
         event(message="1", recipient="joe@contoso.example", peer_address="198.51.100.10")
     ]
     found = validate(PARTNER, *rows, anchors=roots(tmp_path))
-    assert found.outcome is Outcome.VALIDATED
+    assert found.outcome is CheckResult.VALIDATED
     seen = only(found, "Seen")
     assert "3 message(s) in 30 day(s)" in seen.detail
     assert "198.51.100.9 TLSv1.3 with mail.bank.example (trusted) (3)" in seen.detail
@@ -140,7 +140,7 @@ def test_mail_that_was_seen_is_the_proof(tmp_path: Path) -> None:
 
 def test_without_mail_nothing_can_be_told(tmp_path: Path) -> None:
     found = validate(PARTNER, event(at=NOW - 31 * DAY), event(connector="other"), anchors=roots(tmp_path))
-    assert found.outcome is Outcome.UNKNOWN
+    assert found.outcome is CheckResult.UNKNOWN
     assert found.verdict == "could not tell: Seen failed: no mail came by this connector in 30 day(s)"
     assert "a session that the trace has" in only(found, "Seen").advice
 
@@ -217,14 +217,14 @@ def test_known_traps_are_warnings() -> None:
 
 def test_anchors_that_cannot_be_read() -> None:
     found = validate(PARTNER | {"trust_anchors": "/nowhere/roots.pem"}, event())
-    assert found.outcome is Outcome.NOT_VALIDATED
+    assert found.outcome is CheckResult.NOT_VALIDATED
     assert found.verdict.startswith("not validated: Trust anchors failed: /nowhere/roots.pem")
 
 
 def test_a_gateway_without_certificate_cannot_meet_a_demand_for_tls(tmp_path: Path) -> None:
     found = validate(PARTNER, event(), offers_tls=False, anchors=roots(tmp_path))
     assert "this gateway offers none" in found.verdict
-    assert validate(OWN, event(connector="own"), offers_tls=False).outcome is Outcome.VALIDATED
+    assert validate(OWN, event(connector="own"), offers_tls=False).outcome is CheckResult.VALIDATED
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ from gatepost.analysis.checks.own_policy import Seen, judge
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.lookups.mtasts import StsFailure
 from gatepost.protocols.dns.text_record import RecordError
-from gatepost.protocols.mtasts.policy import Mode, Policy
-from gatepost.protocols.mtasts.publish import Publication, publish
-from gatepost.protocols.mtasts.record import Record
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
+from gatepost.protocols.mtasts.publish import StsPublication, publish
+from gatepost.protocols.mtasts.record import StsRecord
 from gatepost.protocols.tlsrpt import record as tlsrpt
 from gatepost.protocols.tlsrpt.result import ResultType
 
 MX = "mx1.contoso.example"
-OURS = publish("contoso.example", Mode.ENFORCE, [MX], 604800)
-GOOD = Seen("contoso.example", OURS.record, OURS.policy, (MX,), tlsrpt.Record(("mailto:r@contoso.example",)))
+OURS = publish("contoso.example", StsMode.ENFORCE, [MX], 604800)
+GOOD = Seen("contoso.example", OURS.record, OURS.policy, (MX,), tlsrpt.TlsRptRecord(("mailto:r@contoso.example",)))
 DEAD = "no answer in time"
 
 
@@ -27,7 +27,7 @@ def failed(kind: ResultType) -> StsFailure:
     return StsFailure(kind, "the reason")
 
 
-def found(change: dict[str, Any], publication: Publication | None = OURS) -> list[Finding]:
+def found(change: dict[str, Any], publication: StsPublication | None = OURS) -> list[Finding]:
     """What is more than a pass."""
     return [one for one in judge(publication, replace(GOOD, **change)) if one.verdict is not Mark.PASS]
 
@@ -42,12 +42,12 @@ def test_what_is_in_order_passes_at_every_stage() -> None:
     [
         ({"record": None}, Mark.FAIL, "the DNS announces no policy"),
         ({"record": RecordError("two of them")}, Mark.FAIL, "the TXT record cannot be used"),
-        ({"record": Record("20261124")}, Mark.FAIL, "the TXT record has the id of another policy"),
+        ({"record": StsRecord("20261124")}, Mark.FAIL, "the TXT record has the id of another policy"),
         ({"record": DEAD}, Mark.UNKNOWN, "whether the DNS announces a policy cannot be told"),
         ({"policy": failed(ResultType.STS_WEBPKI_INVALID)}, Mark.FAIL, "senders cannot fetch the policy"),
         ({"policy": failed(ResultType.STS_POLICY_INVALID)}, Mark.FAIL, "senders cannot fetch the policy"),
         ({"policy": failed(ResultType.STS_POLICY_FETCH_ERROR)}, Mark.FAIL, "senders cannot fetch the policy"),
-        ({"policy": Policy(Mode.TESTING, (MX,), 604800)}, Mark.FAIL, "what is served is not the policy"),
+        ({"policy": StsPolicy(StsMode.TESTING, (MX,), 604800)}, Mark.FAIL, "what is served is not the policy"),
         ({"hosts": ("mx2.contoso.example", MX)}, Mark.FAIL, "the MX host mx2.contoso.example is not delivered to"),
         ({"hosts": ()}, Mark.WARN, "the DNS has no host for mail"),
         ({"hosts": DEAD}, Mark.UNKNOWN, "the MX records cannot be looked up"),
@@ -70,19 +70,19 @@ def test_a_nameserver_that_does_not_answer_proves_nothing_about_the_policy() -> 
 @pytest.mark.parametrize(
     ("served", "evidence"),
     [
-        (Policy(Mode.TESTING, (MX,), 604800), "without mode: enforce; with mode: testing"),
-        (Policy(Mode.ENFORCE, (MX, "b.example"), 604800), "with mx: b.example"),
-        (Policy(Mode.ENFORCE, (), 604800), f"without mx: {MX}"),
+        (StsPolicy(StsMode.TESTING, (MX,), 604800), "without mode: enforce; with mode: testing"),
+        (StsPolicy(StsMode.ENFORCE, (MX, "b.example"), 604800), "with mx: b.example"),
+        (StsPolicy(StsMode.ENFORCE, (), 604800), f"without mx: {MX}"),
     ],
 )
-def test_the_difference_is_told(served: Policy, evidence: str) -> None:
+def test_the_difference_is_told(served: StsPolicy, evidence: str) -> None:
     (one,) = found({"policy": served})
     assert one.evidence == evidence
 
 
 def test_another_order_is_another_text() -> None:
-    ours = publish("contoso.example", Mode.ENFORCE, ["a.example", MX], 604800)
-    served = Policy(Mode.ENFORCE, (MX, "a.example"), 604800)
+    ours = publish("contoso.example", StsMode.ENFORCE, ["a.example", MX], 604800)
+    served = StsPolicy(StsMode.ENFORCE, (MX, "a.example"), 604800)
     (one, *_) = found({"policy": served, "record": ours.record}, ours)
     assert one.evidence == "its fields stand in another order"
 
@@ -97,7 +97,7 @@ def test_the_record_to_publish_is_in_the_fix() -> None:
     [
         (None, Mark.PASS),
         (DEAD, Mark.UNKNOWN),
-        (Record("1"), Mark.WARN),
+        (StsRecord("1"), Mark.WARN),
         (RecordError("no id"), Mark.WARN),
     ],
 )

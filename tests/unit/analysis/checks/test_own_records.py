@@ -7,7 +7,7 @@ import dns.rdata
 import pytest
 
 from gatepost.analysis.checks.own_records import check_dkim, check_mx, check_reports, check_spf, check_tlsa
-from gatepost.net.lookups.dns import Answer, Status
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
 from gatepost.protocols.dane.tlsa import classify
@@ -29,7 +29,7 @@ class Zone:
         if isinstance(found, Exception):
             raise found
         rdata = tuple(dns.rdata.from_text("IN", rdtype, one) for one in found)
-        return Answer(Status.OK if rdata else Status.NO_DATA, rdata, authentic=True, ttl=60, names=(name,))
+        return DnsAnswer(DnsStatus.OK if rdata else DnsStatus.NO_DATA, rdata, authentic=True, ttl=60, names=(name,))
 
 
 LOST = LookupFailed("nobody answers")

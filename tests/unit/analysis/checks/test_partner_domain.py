@@ -9,24 +9,24 @@ from gatepost.analysis.checks.partner_report import Mark, Stage
 from gatepost.net.lookups.mtasts import StsFailure, StsState
 from gatepost.net.lookups.mx import MailHost, MailHosts, MailHostsKind
 from gatepost.protocols.dns.text_record import RecordError
-from gatepost.protocols.mtasts.policy import Mode, Policy
-from gatepost.protocols.tlsrpt.record import Record
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
+from gatepost.protocols.tlsrpt.record import TlsRptRecord
 from gatepost.protocols.tlsrpt.result import ResultType
 
 HOSTS = MailHosts("b.example", MailHostsKind.LISTED, (MailHost("mx.b.example", 10),), authentic=True)
-GOOD = DomainFacts("b.example", HOSTS, sts=StsState("b.example"), reports=Record(("mailto:tls@b.example",)))
+GOOD = DomainFacts("b.example", HOSTS, sts=StsState("b.example"), reports=TlsRptRecord(("mailto:tls@b.example",)))
 
 
 def without(kind: MailHostsKind) -> MailHosts:
     return MailHosts("b.example", kind, (), authentic=True)
 
 
-def failed(result: ResultType, policy: Policy | None = None) -> StsState:
+def failed(result: ResultType, policy: StsPolicy | None = None) -> StsState:
     return StsState("b.example", policy, failure=StsFailure(result, "what happened"))
 
 
-def sts(mode: Mode, *mx: str, max_age: int = 604800) -> StsState:
-    return StsState("b.example", Policy(mode, mx, max_age), "7")
+def sts(mode: StsMode, *mx: str, max_age: int = 604800) -> StsState:
+    return StsState("b.example", StsPolicy(mode, mx, max_age), "7")
 
 
 CASES = [
@@ -53,26 +53,31 @@ CASES = [
         False,
     ),
     (replace(GOOD, sts=None), "dns=pass tls-rpt=pass", "", False),
-    (replace(GOOD, sts=sts(Mode.ENFORCE, "mx.b.example")), "dns=pass mta-sts=pass tls-rpt=pass", "mode enforce", False),
     (
-        replace(GOOD, sts=sts(Mode.ENFORCE, "a.example")),
+        replace(GOOD, sts=sts(StsMode.ENFORCE, "mx.b.example")),
+        "dns=pass mta-sts=pass tls-rpt=pass",
+        "mode enforce",
+        False,
+    ),
+    (
+        replace(GOOD, sts=sts(StsMode.ENFORCE, "a.example")),
         "dns=pass mta-sts=pass mta-sts=info tls-rpt=pass",
         "a.example",
         False,
     ),
     (
-        replace(GOOD, sts=sts(Mode.ENFORCE, "mx.b.example", max_age=60)),
+        replace(GOOD, sts=sts(StsMode.ENFORCE, "mx.b.example", max_age=60)),
         "dns=pass mta-sts=pass mta-sts=warn tls-rpt=pass",
         "max_age 60",
         False,
     ),
     (
-        replace(GOOD, sts=sts(Mode.TESTING, "mx.b.example")),
+        replace(GOOD, sts=sts(StsMode.TESTING, "mx.b.example")),
         "dns=pass mta-sts=info mta-sts=info tls-rpt=pass",
         "testing",
         False,
     ),
-    (replace(GOOD, sts=sts(Mode.NONE)), "dns=pass mta-sts=info mta-sts=info tls-rpt=pass", "withdraws", False),
+    (replace(GOOD, sts=sts(StsMode.NONE)), "dns=pass mta-sts=info mta-sts=info tls-rpt=pass", "withdraws", False),
     (
         replace(GOOD, sts=failed(ResultType.STS_POLICY_FETCH_ERROR)),
         "dns=pass mta-sts=unknown tls-rpt=pass",
@@ -92,7 +97,7 @@ CASES = [
         False,
     ),
     (
-        replace(GOOD, sts=failed(ResultType.STS_POLICY_INVALID, Policy(Mode.ENFORCE, ("mx.b.example",), 86400))),
+        replace(GOOD, sts=failed(ResultType.STS_POLICY_INVALID, StsPolicy(StsMode.ENFORCE, ("mx.b.example",), 86400))),
         "dns=pass mta-sts=fail mta-sts=pass tls-rpt=pass",
         "what happened",
         False,
@@ -101,7 +106,7 @@ CASES = [
     (replace(GOOD, reports="SERVFAIL"), "dns=pass mta-sts=info tls-rpt=unknown", "SERVFAIL", False),
     (replace(GOOD, reports=RecordError("no rua")), "dns=pass mta-sts=info tls-rpt=warn", "no rua", False),
     (
-        replace(GOOD, reports=Record(("mailto:a@b",), ("ftp://x",))),
+        replace(GOOD, reports=TlsRptRecord(("mailto:a@b",), ("ftp://x",))),
         "dns=pass mta-sts=info tls-rpt=pass tls-rpt=warn",
         "ftp://x",
         False,
@@ -120,14 +125,14 @@ def test_findings(facts: DomainFacts, marks: str, words: str, stopped: bool) -> 
 
 @pytest.mark.parametrize(("seconds", "text"), [(604800, "max_age 7 d"), (86399, "max_age 86399 s")])
 def test_the_life_of_a_policy_is_short_to_read(seconds: int, text: str) -> None:
-    found = domain_findings(replace(GOOD, sts=sts(Mode.ENFORCE, "mx.b.example", max_age=seconds)))
+    found = domain_findings(replace(GOOD, sts=sts(StsMode.ENFORCE, "mx.b.example", max_age=seconds)))
     assert text in found[1].short
 
 
 def test_what_others_wrote_is_bounded() -> None:
     many = tuple(f"{'a' * 60}{number}.b.example" for number in range(100))
     facts = replace(
-        GOOD, sts=sts(Mode.ENFORCE, *many), reports=Record(tuple(f"mailto:{'a' * 60}@b" for _ in range(10)))
+        GOOD, sts=sts(StsMode.ENFORCE, *many), reports=TlsRptRecord(tuple(f"mailto:{'a' * 60}@b" for _ in range(10)))
     )
     found = domain_findings(facts)
     assert len(found) < 15

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from gatepost.analysis.checks.partner_report import (
+    DeliveryForecast,
     Finding,
     Mark,
-    Outcome,
     PartnerCheck,
     PolicyKind,
     Row,
@@ -39,16 +39,16 @@ def check(*rows: Row, findings: tuple[Finding, ...] = ()) -> PartnerCheck:
 @pytest.mark.parametrize(
     ("found", "outcome"),
     [
-        (row(10, GOOD), Outcome.DELIVER),
-        (row(10, GOOD, ODD), Outcome.DELIVER),
-        (row(10, GOOD, tls=None), Outcome.CLEARTEXT),
-        (Row("mx", 10, "", PolicyKind.DANE, ()), Outcome.CLEARTEXT),
-        (row(10, OPEN, tls=None), Outcome.UNKNOWN),
-        (row(10, OPEN, BLOCKED), Outcome.HOLD),
-        (row(10, missed(Stage.TLS, Stage.CONNECT, "no connection"), OPEN), Outcome.UNKNOWN),
+        (row(10, GOOD), DeliveryForecast.DELIVER),
+        (row(10, GOOD, ODD), DeliveryForecast.DELIVER),
+        (row(10, GOOD, tls=None), DeliveryForecast.CLEARTEXT),
+        (Row("mx", 10, "", PolicyKind.DANE, ()), DeliveryForecast.CLEARTEXT),
+        (row(10, OPEN, tls=None), DeliveryForecast.UNKNOWN),
+        (row(10, OPEN, BLOCKED), DeliveryForecast.HOLD),
+        (row(10, missed(Stage.TLS, Stage.CONNECT, "no connection"), OPEN), DeliveryForecast.UNKNOWN),
     ],
 )
-def test_what_a_row_means(found: Row, outcome: Outcome) -> None:
+def test_what_a_row_means(found: Row, outcome: DeliveryForecast) -> None:
     assert found.outcome is outcome
 
 
@@ -125,7 +125,7 @@ def test_the_record_is_json_with_bounded_texts() -> None:
 
 def test_a_row_that_is_looked_at_is_unknown_and_says_so() -> None:
     found = replace(row(10, GOOD), looking=Stage.TLS, transcript=("< 220 mx",))
-    assert found.outcome is Outcome.UNKNOWN
+    assert found.outcome is DeliveryForecast.UNKNOWN
     record = check_record(check(found, row(20)))
     assert [one["looking"] for one in record["hosts"]] == ["tls", ""]
     assert [one["transcript"] for one in record["hosts"]] == [["< 220 mx"], []]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gatepost.analysis.checks.findings import Seen
-from gatepost.analysis.checks.partner_report import Mark, Outcome, PolicyKind, Stage
+from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
 from gatepost.analysis.checks.partner_stages import (
     HostFacts,
     Reached,
@@ -39,7 +39,7 @@ from gatepost.policy.decisions.requirement import Opportunistic, Shortfall, Sour
 from gatepost.protocols.dane.match import DaneFailure, DaneVerdict
 from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
 from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Unusable, Usage
-from gatepost.protocols.mtasts.policy import Mode, Policy
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, Revocation, TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType
@@ -64,8 +64,8 @@ EHLO = ("< 220 mx ESMTP", "> EHLO me", "< 250 mx", "< 250 SIZE 1", "> STARTTLS",
 STEPS = (Step.CONNECT, Step.GREETING, Step.HELLO, Step.STARTTLS, Step.HANDSHAKE, Step.HELLO)
 
 
-def sts(mode: Mode, *mx: str) -> StsState:
-    return StsState("b.example", Policy(mode, mx or (NAME,), 604800), "1")
+def sts(mode: StsMode, *mx: str) -> StsState:
+    return StsState("b.example", StsPolicy(mode, mx or (NAME,), 604800), "1")
 
 
 def seen(steps: tuple[Step, ...] = STEPS, failure: HopFailure | None = None, **options: Any) -> Seen:
@@ -191,8 +191,8 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
     # TLS
     (HOST, CLEAR, "tls=fail certificate=unknown requiretls=warn revocation=unknown", "leave in clear", "cleartext"),
     (DANE, CLEAR, "tls=fail dane=unknown", "DANE asks for TLS", "hold"),
-    (replace(HOST, sts=sts(Mode.ENFORCE)), CLEAR, "tls=fail mta-sts=unknown", "MTA-STS asks for TLS", "hold"),
-    (replace(HOST, sts=sts(Mode.TESTING)), CLEAR, "tls=fail mta-sts=unknown", "leave in clear", "cleartext"),
+    (replace(HOST, sts=sts(StsMode.ENFORCE)), CLEAR, "tls=fail mta-sts=unknown", "MTA-STS asks for TLS", "hold"),
+    (replace(HOST, sts=sts(StsMode.TESTING)), CLEAR, "tls=fail mta-sts=unknown", "leave in clear", "cleartext"),
     (HOST, BROKEN, "tls=fail", "is no TLS", "hold"),
     (HOST, TIMED_OUT, "tls=unknown", "swallows", "unknown"),
     (HOST, failing(STEPS, lost(LossKind.CLOSED)), "ehlo=pass tls=fail", "it went", "hold"),
@@ -248,23 +248,23 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
         "hold",
     ),
     # MTA-STS
-    (replace(HOST, sts=sts(Mode.ENFORCE)), reached(), "mta-sts=pass", "mode enforce", "deliver"),
-    (replace(HOST, sts=sts(Mode.TESTING)), reached(), "mta-sts=pass", "mode testing", "deliver"),
-    (replace(HOST, sts=sts(Mode.NONE)), reached(), "mta-sts=info", "withdrawn", "deliver"),
-    (replace(HOST, sts=sts(Mode.ENFORCE, "a.example")), reached(), "mta-sts=fail", "does not list", "hold"),
-    (replace(HOST, sts=sts(Mode.TESTING, "a.example")), reached(), "mta-sts=warn", "does not list", "deliver"),
-    (replace(HOST, sts=sts(Mode.ENFORCE)), reached(STRANGE), "mta-sts=fail certificate=warn", "mail waits", "hold"),
-    (replace(HOST, sts=sts(Mode.TESTING)), reached(STRANGE), "mta-sts=warn", "which is reported", "deliver"),
-    (replace(HOST, sts=sts(Mode.ENFORCE)), reached(None), "mta-sts=fail", "not judged", "hold"),
+    (replace(HOST, sts=sts(StsMode.ENFORCE)), reached(), "mta-sts=pass", "mode enforce", "deliver"),
+    (replace(HOST, sts=sts(StsMode.TESTING)), reached(), "mta-sts=pass", "mode testing", "deliver"),
+    (replace(HOST, sts=sts(StsMode.NONE)), reached(), "mta-sts=info", "withdrawn", "deliver"),
+    (replace(HOST, sts=sts(StsMode.ENFORCE, "a.example")), reached(), "mta-sts=fail", "does not list", "hold"),
+    (replace(HOST, sts=sts(StsMode.TESTING, "a.example")), reached(), "mta-sts=warn", "does not list", "deliver"),
+    (replace(HOST, sts=sts(StsMode.ENFORCE)), reached(STRANGE), "mta-sts=fail certificate=warn", "mail waits", "hold"),
+    (replace(HOST, sts=sts(StsMode.TESTING)), reached(STRANGE), "mta-sts=warn", "which is reported", "deliver"),
+    (replace(HOST, sts=sts(StsMode.ENFORCE)), reached(None), "mta-sts=fail", "not judged", "hold"),
     (
-        replace(DANE, sts=sts(Mode.ENFORCE)),
+        replace(DANE, sts=sts(StsMode.ENFORCE)),
         reached(STRANGE, dane=MATCHED),
         "mta-sts=fail dane=pass",
         "only DANE",
         "deliver",
     ),
-    (replace(DANE, sts=sts(Mode.ENFORCE)), reached(dane=DIFFERS), "mta-sts=pass dane=fail", "", "hold"),
-    (replace(HOST, tlsa=UNUSABLE, sts=sts(Mode.ENFORCE)), reached(STRANGE), "mta-sts=fail dane=warn", "", "hold"),
+    (replace(DANE, sts=sts(StsMode.ENFORCE)), reached(dane=DIFFERS), "mta-sts=pass dane=fail", "", "hold"),
+    (replace(HOST, tlsa=UNUSABLE, sts=sts(StsMode.ENFORCE)), reached(STRANGE), "mta-sts=fail dane=warn", "", "hold"),
     (
         replace(HOST, sts=StsState("b.example", failure=StsFailure(ResultType.STS_POLICY_FETCH_ERROR, "404"))),
         reached(),
@@ -308,7 +308,7 @@ def test_what_holds_for_every_row(host: HostFacts, attempt: Reached) -> None:
         for stage in (Stage.TLS, Stage.CERTIFICATE, Stage.REVOCATION, Stage.REQUIRETLS):
             cell = row.cell(stage)
             assert cell is None or cell.verdict is not Mark.PASS
-        assert row.outcome is not Outcome.DELIVER
+        assert row.outcome is not DeliveryForecast.DELIVER
 
 
 @pytest.mark.parametrize(
@@ -316,11 +316,11 @@ def test_what_holds_for_every_row(host: HostFacts, attempt: Reached) -> None:
     [
         (HOST, PolicyKind.OPPORTUNISTIC),
         (replace(HOST, tlsa=None, sts=None), PolicyKind.OPPORTUNISTIC),
-        (replace(HOST, sts=sts(Mode.TESTING)), PolicyKind.OPPORTUNISTIC),
-        (replace(HOST, sts=sts(Mode.ENFORCE)), PolicyKind.MTA_STS),
-        (replace(DANE, sts=sts(Mode.ENFORCE)), PolicyKind.DANE),
+        (replace(HOST, sts=sts(StsMode.TESTING)), PolicyKind.OPPORTUNISTIC),
+        (replace(HOST, sts=sts(StsMode.ENFORCE)), PolicyKind.MTA_STS),
+        (replace(DANE, sts=sts(StsMode.ENFORCE)), PolicyKind.DANE),
         (replace(HOST, tlsa=UNUSABLE), PolicyKind.DANE),
-        (replace(HOST, tlsa=UNUSABLE, sts=sts(Mode.ENFORCE)), PolicyKind.MTA_STS),
+        (replace(HOST, tlsa=UNUSABLE, sts=sts(StsMode.ENFORCE)), PolicyKind.MTA_STS),
     ],
 )
 def test_which_policy_decides(host: HostFacts, policy: PolicyKind) -> None:
@@ -366,7 +366,7 @@ def test_a_row_says_what_a_delivery_would_do(host: HostFacts, attempt: Reached) 
     facts = replace(attempt.facts, dane=attempt.dane, mx=found.mx)
     passed = not isinstance(found.outcome, Shortfall) and judge(found.outcome, facts).passed
     outcome = address_row(host, attempt).outcome
-    assert passed is (outcome in {Outcome.DELIVER, Outcome.CLEARTEXT})
+    assert passed is (outcome in {DeliveryForecast.DELIVER, DeliveryForecast.CLEARTEXT})
 
 
 SO_FAR = [
@@ -390,13 +390,13 @@ def test_a_row_fills_stage_by_stage(steps: int, ended: bool, stages: str, lookin
     extensions = frozenset({"SIZE"}) if ended else None
     row = row_so_far(replace(HOST, sts=None), Reached(NOW, found, extensions=extensions))
     assert list(dict.fromkeys(str(one.stage) for one in row.findings)) == stages.split()
-    assert (row.looking, row.outcome, row.address) == (looking, Outcome.UNKNOWN, "192.0.2.1:25")
+    assert (row.looking, row.outcome, row.address) == (looking, DeliveryForecast.UNKNOWN, "192.0.2.1:25")
 
 
 def test_a_host_that_waits_is_looked_up_first_and_then_connected_to() -> None:
     assert waiting_row(HostFacts(NAME)).looking is Stage.DNS
     assert waiting_row(HOST).looking is Stage.CONNECT
-    assert waiting_row(HOST).outcome is Outcome.UNKNOWN
+    assert waiting_row(HOST).outcome is DeliveryForecast.UNKNOWN
 
 
 def test_a_row_has_what_was_said() -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gatepost.analysis.checks.chain_file import ChainFileError
-from gatepost.analysis.checks.pem_import import Given, PasswordNeeded, chain_pem_of, key_of, taken_in
+from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
 from gatepost.net.anchors import TrustAnchors
 from gatepost.pki.certificates.authority import Authority
 
@@ -47,7 +47,7 @@ def p12(word=WORD, *, leaf=LEAF, above=(TOP, ABOVE), key=PRIVATE):
 
 
 def take(content, key=KEY, *, password=None, **given):
-    return taken_in(Given(content, "file.pem", key, password), now=NOW, **{"anchors": ANCHORS} | given)
+    return taken_in(PemSource(content, "file.pem", key, password), now=NOW, **{"anchors": ANCHORS} | given)
 
 
 @pytest.mark.parametrize(

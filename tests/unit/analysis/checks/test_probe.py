@@ -24,7 +24,7 @@ from gatepost.policy.connectors.records import ClientCertificate
 from gatepost.policy.decisions.published import Modes
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Identity, MxLevel, Opportunistic, Source
 from gatepost.policy.decisions.routes import NextHop
-from gatepost.protocols.mtasts.policy import Mode, Policy
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.settings.loader import load
@@ -427,7 +427,7 @@ WRONG = "3 1 1 " + "ab" * 32
 
 
 def sts(mode: str, mx: str) -> StsState:
-    return StsState("b.example", Policy(Mode(mode), (mx,), 86400), "1", "fetched", 1.0, 2.0)
+    return StsState("b.example", StsPolicy(StsMode(mode), (mx,), 86400), "1", "fetched", 1.0, 2.0)
 
 
 # TLSA records, policy, whether it can be used, the task that fails, words of the first task or of the one that fails

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.analysis.checks.gates import Gate, GateFinding, GateReport
+from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.analysis.checks.scheduled import ScheduledSwitches
 from gatepost.net.identity import ServerIdentity
@@ -22,7 +22,7 @@ from gatepost.store.changes import ConfigStore
 AUTHORITY = Authority("Schedule Root")
 OLD, NEW = (ServerIdentity(*AUTHORITY.issue(["mx.a.example"])) for _ in range(2))
 NOW = entry_from(OLD, now=0.0).leaf.not_before + 86400.0
-RED = GateFinding(Gate.TLSA, Mark.FAIL, "wait until 14:00")
+RED = GateFinding(GateCheck.TLSA, Mark.FAIL, "wait until 14:00")
 
 
 class Gates:
@@ -132,7 +132,7 @@ def test_a_reason_overrides_the_gates_and_is_in_the_history(scene):
 
 
 def test_a_key_that_cannot_be_opened_is_not_overridden(scene):
-    scene.gates.findings = (GateFinding(Gate.KEY, Mark.FAIL, "no key", "it is sealed"),)
+    scene.gates.findings = (GateFinding(GateCheck.KEY, Mark.FAIL, "no key", "it is sealed"),)
     scene.plan(NOW, forced="stolen")
     scene.tick()
     assert scene.states == BEFORE

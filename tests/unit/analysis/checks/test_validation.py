@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.analysis.checks.tasks import HostReport, Outcome, Task, TaskStatus, detail_of
+from gatepost.analysis.checks.tasks import CheckResult, HostReport, Task, TaskStatus, detail_of
 from gatepost.analysis.checks.validation import (
     CannotValidate,
     OutboundRequest,
@@ -52,7 +52,7 @@ STRICT = {"tls_settings": "domain-validation", "tls_domain": "mx.b.example"}
 def test_a_good_connector(probing: Any, kit: Any, world: Any) -> None:
     peer = kit.Peer(tls=world.identity("mx.b.example"))
     found = validate(probing, kit, peer, connector=STRICT)
-    assert found.outcome is Outcome.VALIDATED
+    assert found.outcome is CheckResult.VALIDATED
     assert found.verdict == "validated: all 7 tasks succeeded"
     assert (found.configuration, found.direction, found.notes) == (7, "outbound", ())
     assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no recipient was named"),)
@@ -105,7 +105,7 @@ def test_an_organization_without_domains_sends_from_the_host(probing: Any, kit: 
 def test_a_refused_test_message(probing: Any, kit: Any, world: Any, says: Any, word: str, advice: str) -> None:
     peer = kit.Peer(tls=world.identity("mx.b.example"), says=says)
     found = validate(probing, kit, peer, "bob@b.example", connector=STRICT)
-    assert found.outcome is Outcome.NOT_VALIDATED
+    assert found.outcome is CheckResult.NOT_VALIDATED
     last = found.hosts[0].tasks[-1]
     assert (last.name, last.status) == ("Test message", TaskStatus.FAILED)
     assert word in last.detail
@@ -116,7 +116,7 @@ def test_a_refused_test_message(probing: Any, kit: Any, world: Any, says: Any, w
 def test_nothing_is_sent_below_the_requirement(probing: Any, kit: Any, world: Any) -> None:
     peer = kit.Peer(tls=world.identity("other.example"))
     found = validate(probing, kit, peer, "bob@b.example", connector=STRICT)
-    assert found.outcome is Outcome.NOT_VALIDATED
+    assert found.outcome is CheckResult.NOT_VALIDATED
     assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no host met what the connector demands"),)
     assert peer.said("MAIL") == 0
 
@@ -138,11 +138,11 @@ def test_a_test_message_is_not_sent_below_what_a_rule_requires_of_it(
     peer = kit.Peer()
     found = validate(probing, kit, peer, "bob@b.example", connector={})
     assert len(peer.messages) == (0 if holds else 1)
-    assert (found.outcome is Outcome.NOT_VALIDATED) is holds
+    assert (found.outcome is CheckResult.NOT_VALIDATED) is holds
     note = "the test message needs TLS whatever the connector demands, as rule:secret says"
     assert (note in found.notes) is holds
     without = validate(probing, kit, kit.Peer(), connector={})
-    assert without.outcome is Outcome.VALIDATED
+    assert without.outcome is CheckResult.VALIDATED
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_what_is_not_in_force_is_tried_as_if_it_were(
 ) -> None:
     """exchange.md section 17, V1."""
     bad, good = kit.Peer(), kit.Peer(tls=world.identity("mx.b.example"))
-    for peer, outcome in ((bad, Outcome.NOT_VALIDATED), (good, Outcome.VALIDATED)):
+    for peer, outcome in ((bad, CheckResult.NOT_VALIDATED), (good, CheckResult.VALIDATED)):
         found = validate(probing, kit, peer, "bob@b.example", connector=STRICT | fields)
         assert found.outcome is outcome
         assert any(note in one for one in found.notes)
@@ -188,7 +188,7 @@ def test_mx_routing_tries_the_domains_that_are_named(probing: Any, kit: Any, wor
     found = validate(probing, kit, peer, connector=[MX])
     assert [host.host for host in found.hosts] == ["mx.b.example"]
     assert found.hosts[0].tasks[0].detail == "mx.b.example has 127.0.0.1, an MX of b.example"
-    assert found.outcome is Outcome.VALIDATED
+    assert found.outcome is CheckResult.VALIDATED
 
 
 def test_mx_routing_tries_the_domains_of_the_recipients(probing: Any, kit: Any, world: Any) -> None:
@@ -283,7 +283,7 @@ def test_whose_recipients_a_connector_takes(
 ) -> None:
     own = {"connector_type": "on-premises"} | fields
     if taken:
-        assert validate(probing, kit, kit.Peer(), recipient, connector=own).outcome is Outcome.VALIDATED
+        assert validate(probing, kit, kit.Peer(), recipient, connector=own).outcome is CheckResult.VALIDATED
     else:
         with pytest.raises(CannotValidate, match="all accepted domains"):
             validate(probing, kit, kit.Peer(), recipient, connector=own)
@@ -378,7 +378,7 @@ def test_each_task_is_told_as_it_begins_and_as_it_ends(probing: Any, kit: Any, w
         "Test message",
     ]
     assert not any(one.done for one in found)
-    assert all(one.outcome is Outcome.UNKNOWN and one.verdict == "not done yet" for one in found)
+    assert all(one.outcome is CheckResult.UNKNOWN and one.verdict == "not done yet" for one in found)
     first, last = found[0], found[-1]
     assert [(task.name, str(task.status)) for task in first.tasks] == [("Test message", "waiting")]
     assert (last.tasks, last.hosts[0].tasks[-1].status) == ((), TaskStatus.SUCCEEDED)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gatepost.analysis.migration.exchange import convert
 from gatepost.analysis.migration.exchange_json import ExchangeObject, read_objects
 from gatepost.analysis.migration.exchange_properties import DOMAIN, INBOUND, METADATA, OUTBOUND
-from gatepost.analysis.migration.report import Imported, ImportRefused, Outcome
+from gatepost.analysis.migration.report import Imported, ImportRefused, ImportResult
 from gatepost.policy.connectors.model import parse
 
 # Full objects, as ConvertTo-Json -Depth 5 prints them over ExchangeOnlineManagement.
@@ -151,7 +151,7 @@ def only(result: Imported, kind: str) -> dict[str, object]:
     return table
 
 
-def told(result: Imported, outcome: Outcome) -> dict[str, str]:
+def told(result: Imported, outcome: ImportResult) -> dict[str, str]:
     return {one.setting: one.detail for one in result.findings if one.outcome is outcome}
 
 
@@ -183,7 +183,7 @@ def test_a_hybrid_organization():
             }
         ],
     }
-    assert set(told(result, Outcome.DIFFERS)) == {
+    assert set(told(result, ImportResult.DIFFERS)) == {
         "TlsSenderCertificateName",
         "CloudServicesMailEnabled",
         "ConnectorSource",
@@ -191,8 +191,8 @@ def test_a_hybrid_organization():
         "TlsSettings",
         "mailboxes",
     }
-    assert told(result, Outcome.LOST) == {}
-    assert "client_certificate" in told(result, Outcome.DIFFERS)["CloudServicesMailEnabled"]
+    assert told(result, ImportResult.LOST) == {}
+    assert "client_certificate" in told(result, ImportResult.DIFFERS)["CloudServicesMailEnabled"]
 
 
 def test_every_property_of_the_fixtures_is_known():
@@ -310,7 +310,7 @@ DOMAINS = [
 def test_accepted_domains(changes, table, differs):
     result = imported(HYBRID[2] | changes)
     assert only(result, "accepted_domain") == table
-    assert list(told(result, Outcome.DIFFERS)) == ([differs] if differs else [])
+    assert list(told(result, ImportResult.DIFFERS)) == ([differs] if differs else [])
 
 
 IN_DIFFERS = [
@@ -347,7 +347,7 @@ OUT_DIFFERS = [
 
 @pytest.mark.parametrize(("base", "changes", "setting", "words"), [*IN_DIFFERS, *OUT_DIFFERS])
 def test_differences_are_told(base, changes, setting, words):
-    assert words in told(imported(base | changes), Outcome.DIFFERS)[setting]
+    assert words in told(imported(base | changes), ImportResult.DIFFERS)[setting]
 
 
 LOST = [
@@ -374,7 +374,7 @@ LOST = [
 
 @pytest.mark.parametrize(("base", "changes", "setting", "words"), LOST)
 def test_losses_are_told_with_what_to_do(base, changes, setting, words):
-    assert words in told(imported(base | changes), Outcome.LOST)[setting]
+    assert words in told(imported(base | changes), ImportResult.LOST)[setting]
 
 
 LEFT_OUT = [
@@ -401,19 +401,19 @@ LEFT_OUT = [
 def test_what_cannot_be_carried_over_is_left_out_whole(base, changes, words):
     result = imported(base | changes, HYBRID[1] | {"Name": "another"})
     assert len(result.left_out) == 1
-    assert words in told(result, Outcome.LOST)[""]
+    assert words in told(result, ImportResult.LOST)[""]
 
 
 def test_tlssettings_that_were_not_printed_are_not_taken_for_none():
     table = {key: value for key, value in PARTNER_OUT.items() if key != "TlsSettings"}
-    assert "clear" in told(imported(table, HYBRID[1]), Outcome.LOST)[""]
+    assert "clear" in told(imported(table, HYBRID[1]), ImportResult.LOST)[""]
 
 
 def test_requiretls_that_was_not_printed_is_taken_for_true():
     table = {key: value for key, value in PARTNER_IN.items() if key != "RequireTls"}
     result = imported(table)
     assert only(result, "inbound_connector")["require_tls"] is True
-    assert "RequireTls" in told(result, Outcome.DIFFERS)
+    assert "RequireTls" in told(result, ImportResult.DIFFERS)
 
 
 def test_the_organization():
@@ -425,7 +425,7 @@ def test_the_organization():
     assert result.document == {
         "organization": {"own": {"message_expiration": "12h", "reject_direct_send": True, "display_name": "Contoso"}}
     }
-    assert list(told(result, Outcome.LOST)) == ["TLSSendDomainSecureList"]
+    assert list(told(result, ImportResult.LOST)) == ["TLSSendDomainSecureList"]
     quiet = imported({"RejectDirectSend": False}, {"TLSSendDomainSecureList": []}, organization="own")
     assert quiet.document == {"organization": {"own": {}}}
 
@@ -460,7 +460,7 @@ def test_names_become_unique_and_rules_follow():
     names = [one["name"] for one in result.document["organization"]["imported"]["outbound_connector"]]
     assert [len(name) for name in names] == [64, 64]
     assert only(result, "mail_flow_rule")["route_via_connector"] == names[1]
-    assert "ApplyHtmlDisclaimerText" in told(result, Outcome.LOST)
+    assert "ApplyHtmlDisclaimerText" in told(result, ImportResult.LOST)
 
 
 def test_what_was_printed_twice_counts_once():
@@ -473,7 +473,7 @@ def test_what_was_printed_twice_counts_once():
 def test_objects_of_other_kinds_are_told():
     send = {"Name": "Internet", "AddressSpaces": ["smtp:*;1"]}
     result = imported(PARTNER_OUT, send, {"Weather": "fine"}, 7)
-    details = [one.detail for one in result.findings if one.outcome is Outcome.LOST]
+    details = [one.detail for one in result.findings if one.outcome is ImportResult.LOST]
     assert "Send connector" in details[0]
     assert "Get-InboundConnector" in details[1]
     assert len(details) == 3

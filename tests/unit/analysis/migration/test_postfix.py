@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gatepost.analysis.migration.postfix import convert
 from gatepost.analysis.migration.postfix_config import named_files
 from gatepost.analysis.migration.postfix_lost import READ
-from gatepost.analysis.migration.report import Imported, ImportRefused, Outcome
+from gatepost.analysis.migration.report import Imported, ImportRefused, ImportResult
 from gatepost.policy.connectors.model import parse
 
 FULL = """\
@@ -63,7 +63,7 @@ def own(result: Imported) -> dict[str, object]:
     return result.document["organization"][result.organization]
 
 
-def told(result: Imported, outcome: Outcome) -> list[str]:
+def told(result: Imported, outcome: ImportResult) -> list[str]:
     return [f"{one.setting}: {one.detail}" for one in result.findings if one.outcome is outcome]
 
 
@@ -112,7 +112,7 @@ def test_a_debian_gateway():
             },
         ],
     }
-    assert [one.partition(" ")[0] for one in told(result, Outcome.LOST)] == [
+    assert [one.partition(" ")[0] for one in told(result, ImportResult.LOST)] == [
         "smtpd_tls_cert_file",
         "smtpd_tls_key_file",
         "smtpd_relay_restrictions",
@@ -201,7 +201,7 @@ def test_own_servers(main, networks, lost):
     (connector,) = own(result)["inbound_connector"]
     assert connector["sender_ip_addresses"] == networks
     assert connector["require_tls"] is False
-    found = told(result, Outcome.LOST)
+    found = told(result, ImportResult.LOST)
     assert len(found) == len(lost)
     for text, words in zip(found, lost, strict=True):
         assert words in text
@@ -214,7 +214,7 @@ def test_own_servers(main, networks, lost):
 def test_no_own_servers(main, words):
     result = imported(BASE + main)
     assert "inbound_connector" not in own(result)
-    assert any(words in text for text in told(result, Outcome.LOST))
+    assert any(words in text for text in told(result, ImportResult.LOST))
 
 
 def test_mynetworks_that_nothing_permits():
@@ -259,14 +259,14 @@ REPORTED = [
 
 @pytest.mark.parametrize(("main", "words"), REPORTED)
 def test_everything_else_is_reported(main, words):
-    found = told(imported(BASE + main), Outcome.LOST)
+    found = told(imported(BASE + main), ImportResult.LOST)
     assert any(words in text for text in found), found
     assert not any("geheim" in text for text in found)
 
 
 @pytest.mark.parametrize("main", ["biff = no", "smtp_sasl_auth_enable = no", "inet_interfaces = all", "novelty ="])
 def test_what_asks_for_nothing_is_quiet(main):
-    assert told(imported(BASE + "mynetworks = 127.0.0.1\n" + main), Outcome.LOST) == []
+    assert told(imported(BASE + "mynetworks = 127.0.0.1\n" + main), ImportResult.LOST) == []
 
 
 def test_services_with_options_of_their_own_are_reported():
@@ -274,16 +274,16 @@ def test_services_with_options_of_their_own_are_reported():
         "submission inet n - y - - smtpd\n -o smtpd_tls_security_level=encrypt\n"
         "relay unix - - y - - smtp\n -o syslog_name=x\nlmtp unix - - y - - lmtp\n -o novelty=1\n"
     )
-    found = told(imported(BASE, master=master), Outcome.LOST)
+    found = told(imported(BASE, master=master), ImportResult.LOST)
     assert [one for one in found if "master.cf" in one] == [
         "master.cf: submission: smtpd_tls_security_level=encrypt: holds for this service alone, and is not read"
     ]
 
 
 def test_a_hostname_that_is_not_written():
-    found = told(imported("biff = no"), Outcome.LOST)
+    found = told(imported("biff = no"), ImportResult.LOST)
     assert any("add it as accepted domain" in text for text in found)
-    assert not any("add it" in text for text in told(imported("mydestination = o.example"), Outcome.LOST))
+    assert not any("add it" in text for text in told(imported("mydestination = o.example"), ImportResult.LOST))
 
 
 NAMES = [

@@ -4,7 +4,7 @@ import pytest
 
 from gatepost.analysis.migration.postfix_config import parse_main, parse_master
 from gatepost.analysis.migration.postfix_routes import outbound
-from gatepost.analysis.migration.report import Outcome, Part, assemble
+from gatepost.analysis.migration.report import ImportResult, Part, assemble
 from gatepost.policy.connectors.model import parse
 
 MASTER = """\
@@ -128,7 +128,7 @@ def test_single_addresses_become_rules():
     assert {rule["route_via_connector"] for rule in rules} == {"to vip"}
 
 
-LOST, DIFFERS = str(Outcome.LOST), str(Outcome.DIFFERS)
+LOST, DIFFERS = str(ImportResult.LOST), str(ImportResult.DIFFERS)
 TOLD = [
     (MAY, "b.example error:5.1.1 gone\n", "", LOST, "/t, line 1: b.example error:5.1.1 gone: mail is returned"),
     (MAY, "b.example discard:\n", "", LOST, "thrown away"),

@@ -11,7 +11,7 @@ from gatepost.analysis.migration.postfix_tls import (
     lowest_version,
     parse_policy,
 )
-from gatepost.analysis.migration.report import Outcome, Part
+from gatepost.analysis.migration.report import ImportResult, Part
 
 POLICIES = [
     ("may", Policy("may", {}, "w")),
@@ -86,7 +86,7 @@ def outcomes(part: Part) -> list[tuple[str, str]]:
 
 VALIDATION = {"tls_settings": "domain-validation"}
 SMART = {"nexthop": "mx.b.example", "by_mx": False}
-LOST, DIFFERS = str(Outcome.LOST), str(Outcome.DIFFERS)
+LOST, DIFFERS = str(ImportResult.LOST), str(ImportResult.DIFFERS)
 
 # level and attributes, main.cf, the next hop, what is written, what is told
 DEMANDS = [

@@ -8,7 +8,7 @@ from gatepost.analysis.migration.report import (
     KINDS,
     Finding,
     ImportRefused,
-    Outcome,
+    ImportResult,
     Part,
     assemble,
     slug,
@@ -87,7 +87,7 @@ def test_what_is_right_is_carried_over():
         ("organization", 0): ("not carried over: Other: no",),
         ("outbound_connector", 1): ("differs: TlsDomain: left out",),
     }
-    assert [imported.count(outcome) for outcome in Outcome] == [4, 1, 1]
+    assert [imported.count(outcome) for outcome in ImportResult] == [4, 1, 1]
     assert imported.left_out == ()
 
 
@@ -106,7 +106,7 @@ def test_what_our_checks_refuse_is_left_out_with_the_reason():
     assert kind == "outbound_connector"
     assert why.startswith("recipient_domains: ")
     assert table["recipient_domains"] == ["b..example"]
-    lost = [one for one in imported.findings if one.outcome is Outcome.LOST]
+    lost = [one for one in imported.findings if one.outcome is ImportResult.LOST]
     assert [one.resource for one in lost] == [bad.label]
     assert "goes by MX" in lost[0].detail
 
@@ -168,7 +168,7 @@ def test_the_first_reason_counts():
     part = Part("", "x")
     part.refuse("one")
     part.refuse("two")
-    assert assemble("o", [part]).findings == (Finding("x", Outcome.LOST, "", "one"),)
+    assert assemble("o", [part]).findings == (Finding("x", ImportResult.LOST, "", "one"),)
 
 
 def test_what_becomes_no_resource_is_only_reported():

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.analysis.rehearsal.decision import Decision, Outcome, settled
+from gatepost.analysis.rehearsal.decision import Decision, Effect, settled
 from gatepost.policy.decisions.requirement import Encrypted
 
-HELD = Decision(Outcome.HELD, "contoso", "bank", "encrypted", "UntrustedRoot", demand=Encrypted(()))
+HELD = Decision(Effect.HELD, "contoso", "bank", "encrypted", "UntrustedRoot", demand=Encrypted(()))
 
 
 @pytest.mark.parametrize("change", [{}, {"why": "another thumbprint"}, {"reply": "UntrustedRoot of another"}])
@@ -16,8 +16,8 @@ def test_what_agrees_but_for_its_words_is_settled(change: dict[str, str]) -> Non
 
 
 def test_what_differs_cannot_be_told_but_what_is_agreed_of_the_way_is() -> None:
-    found = settled(iter([HELD, replace(HELD, outcome=Outcome.DELIVERED, reply="")]), "who knows")
-    assert (found.outcome, found.why) == (Outcome.UNKNOWN, "who knows")
+    found = settled(iter([HELD, replace(HELD, outcome=Effect.DELIVERED, reply="")]), "who knows")
+    assert (found.outcome, found.why) == (Effect.UNKNOWN, "who knows")
     assert (found.owner, found.connector, found.requirement, found.demand) == (
         "contoso", "bank", "encrypted", HELD.demand,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.analysis.conftest import NOON, hop_row, session_row, stored
 
 from gatepost.analysis.rehearsal import rehearsal
-from gatepost.analysis.rehearsal.decision import Decision, Outcome
+from gatepost.analysis.rehearsal.decision import Decision, Effect
 from gatepost.analysis.rehearsal.rehearsal import (
     COLUMNS,
     Judged,
@@ -233,10 +233,10 @@ def test_the_word_of_a_deferral(reply: str, detail: str, word: str) -> None:
     assert group.reason == word
 
 
-ACCEPTED = Decision(Outcome.ACCEPTED, "contoso", "bank")
-REFUSED = Decision(Outcome.REFUSED, "contoso", "bank", reply=REFUSAL, why="no certificate")
-UNKNOWN = Decision(Outcome.UNKNOWN, why="who knows", others=(("contoso", "bank"), ("contoso", "")))
-HELD_AGAIN = Decision(Outcome.HELD, "contoso", "bank", reply="UntrustedRoot", result_type="x")
+ACCEPTED = Decision(Effect.ACCEPTED, "contoso", "bank")
+REFUSED = Decision(Effect.REFUSED, "contoso", "bank", reply=REFUSAL, why="no certificate")
+UNKNOWN = Decision(Effect.UNKNOWN, why="who knows", others=(("contoso", "bank"), ("contoso", "")))
+HELD_AGAIN = Decision(Effect.HELD, "contoso", "bank", reply="UntrustedRoot", result_type="x")
 REPLAYED = [
     ([], (0, 0, 0)),
     ([(session_row(), ACCEPTED)], (1, 0, 0)),
@@ -244,11 +244,11 @@ REPLAYED = [
     ([(session_row(), ACCEPTED), (session_row(), REFUSED)], (0, 1, 0)),
     ([(session_row(event="REFUSE", message=""), REFUSED)] * 2, (0, 2, 0)),
     ([(session_row(), UNKNOWN)], (0, 0, 1)),
-    ([(session_row(), Decision(Outcome.UNKNOWN, why="x"))], (0, 0, 0)),
-    ([(session_row(), Decision(Outcome.ACCEPTED, "contoso", "other"))], (0, 0, 0)),
-    ([(session_row(), Decision(Outcome.ACCEPTED, "fabrikam", "bank"))], (0, 0, 0)),
-    ([(session_row(), Decision(Outcome.REFUSED, "contoso", "bank", reply="550 5.1.1 no mailbox"))], (0, 0, 0)),
-    ([(hop_row(), Decision(Outcome.DELIVERED, "contoso", "bank"))], (1, 0, 0)),
+    ([(session_row(), Decision(Effect.UNKNOWN, why="x"))], (0, 0, 0)),
+    ([(session_row(), Decision(Effect.ACCEPTED, "contoso", "other"))], (0, 0, 0)),
+    ([(session_row(), Decision(Effect.ACCEPTED, "fabrikam", "bank"))], (0, 0, 0)),
+    ([(session_row(), Decision(Effect.REFUSED, "contoso", "bank", reply="550 5.1.1 no mailbox"))], (0, 0, 0)),
+    ([(hop_row(), Decision(Effect.DELIVERED, "contoso", "bank"))], (1, 0, 0)),
     ([(hop_row(), HELD_AGAIN), (hop_row(at=NOON - 9), HELD_AGAIN)], (0, 1, 0)),
     ([(hop_row(peer_host=""), HELD_AGAIN)], (0, 1, 0)),
 ]

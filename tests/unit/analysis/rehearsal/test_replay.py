@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from tests.unit.analysis.conftest import certified, hop_row, session_row, stored
 
-from gatepost.analysis.rehearsal.decision import Outcome
+from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.analysis.rehearsal.replay import COLUMNS, Replay, RowReplay, decide_again, enforced
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.policy.connectors.values import Mode
@@ -42,8 +42,8 @@ CLEAR = {"tls": {}, "achieved": "none/none", "detail": {"starttls_offered": Fals
 
 
 def test_inbound_and_outbound_rows_are_decided_and_others_are_not(directory: MakeDirectory) -> None:
-    assert decide_again(session_row(), directory(BEFORE)).outcome is Outcome.ACCEPTED
-    assert decide_again(hop_row(**CLEAR), directory(BEFORE)).outcome is Outcome.DELIVERED
+    assert decide_again(session_row(), directory(BEFORE)).outcome is Effect.ACCEPTED
+    assert decide_again(hop_row(**CLEAR), directory(BEFORE)).outcome is Effect.DELIVERED
     with pytest.raises(ValueError, match="HOLD is no decision"):
         decide_again(hop_row(event="HOLD"), directory(BEFORE))
 
@@ -54,7 +54,7 @@ def test_a_connector_can_be_thought_enforced(directory: MakeDirectory, kind: str
     owner = before.resources.organizations[0]
     connector = (owner.inbound_connectors if kind == "inbound" else owner.outbound_connectors)[0]
     after = enforced(before, "contoso", connector)
-    assert decide_again(row, after).outcome in {Outcome.REFUSED, Outcome.HELD}
+    assert decide_again(row, after).outcome in {Effect.REFUSED, Effect.HELD}
     assert decide_again(row, after).connector == connector.name
     changed = after.resources.organizations[0]
     other = changed.outbound_connectors[0] if kind == "inbound" else changed.inbound_connectors[0]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.analysis.conftest import certified, session_row
 
-from gatepost.analysis.rehearsal.decision import Outcome
+from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.analysis.rehearsal.replay_inbound import decide_session
 from gatepost.events.trace import refused_event, tls_record
 from gatepost.policy.connectors.directory import Directory
@@ -48,80 +48,80 @@ NODE = {"connector": "internal", "detail": {"basis": "node"}}
 ANN = {"basis": "login", "user": "ann@contoso.example", "mechanism": "PLAIN"}
 
 # configuration, fields of the row -> outcome, connector, beginning of the reply, a part of the reason
-DECIDED: dict[str, tuple[str, dict[str, Any], Outcome, str, str, str]] = {
-    "trusted": (BANK, {"tls": certified("mail.bank.example")}, Outcome.ACCEPTED, "bank", "", ""),
-    "in clear": (BANK, {}, Outcome.REFUSED, "bank", "530 5.7.0", "in clear"),
+DECIDED: dict[str, tuple[str, dict[str, Any], Effect, str, str, str]] = {
+    "trusted": (BANK, {"tls": certified("mail.bank.example")}, Effect.ACCEPTED, "bank", "", ""),
+    "in clear": (BANK, {}, Effect.REFUSED, "bank", "530 5.7.0", "in clear"),
     "untrusted": (
-        BANK, {"tls": certified("mail.bank.example", status="expired")}, Outcome.REFUSED, "bank", "550 5.7.51",
+        BANK, {"tls": certified("mail.bank.example", status="expired")}, Effect.REFUSED, "bank", "550 5.7.51",
         "expired",
     ),
     "a refused one would be taken": (
-        BANK, {"event": "REFUSE", "message": "", "tls": certified("mail.bank.example")}, Outcome.ACCEPTED, "bank", "",
+        BANK, {"event": "REFUSE", "message": "", "tls": certified("mail.bank.example")}, Effect.ACCEPTED, "bank", "",
         "",
     ),
     "a rewritten address that was ours": (
-        BANK, {"recipient": "SRS0=x@contoso.example"}, Outcome.REFUSED, "bank", "530 5.7.0", "in clear",
+        BANK, {"recipient": "SRS0=x@contoso.example"}, Effect.REFUSED, "bank", "530 5.7.0", "in clear",
     ),
     "no such mailbox": (
-        BANK, {"recipient": "eve@contoso.example", "sender": ""}, Outcome.REFUSED, "", "550 5.1.1", "mailboxes",
+        BANK, {"recipient": "eve@contoso.example", "sender": ""}, Effect.REFUSED, "", "550 5.1.1", "mailboxes",
     ),
     "nobody's domain": (
-        BANK, {"recipient": "a@elsewhere.example", "sender": ""}, Outcome.REFUSED, "", "550 5.7.64", "relay",
+        BANK, {"recipient": "a@elsewhere.example", "sender": ""}, Effect.REFUSED, "", "550 5.7.64", "relay",
     ),
     "a user": (
-        BANK, {"sender": "ann@contoso.example", "recipient": "a@elsewhere.example", "detail": ANN}, Outcome.ACCEPTED,
+        BANK, {"sender": "ann@contoso.example", "recipient": "a@elsewhere.example", "detail": ANN}, Effect.ACCEPTED,
         "submission", "", "contoso may relay",
     ),
     "a user as somebody else": (
-        BANK, {"sender": "joe@contoso.example", "recipient": "", "detail": ANN}, Outcome.REFUSED, "submission",
+        BANK, {"sender": "joe@contoso.example", "recipient": "", "detail": ANN}, Effect.REFUSED, "submission",
         "550 5.7.60", "none of its addresses",
     ),
-    "another node": (BANK, NODE, Outcome.ACCEPTED, "internal", "", "node"),
+    "another node": (BANK, NODE, Effect.ACCEPTED, "internal", "", "node"),
     "another node, unknown there": (
-        BANK, NODE | {"event": "REFUSE", "reply": "550 5.1.1 x"}, Outcome.REFUSED, "internal", "550 5.1.1", "node",
+        BANK, NODE | {"event": "REFUSE", "reply": "550 5.1.1 x"}, Effect.REFUSED, "internal", "550 5.1.1", "node",
     ),
     "a log-in that failed": (
-        BANK, {"event": "REFUSE", "sender": "", "recipient": "", "detail": {"basis": "login"}}, Outcome.REFUSED,
+        BANK, {"event": "REFUSE", "sender": "", "recipient": "", "detail": {"basis": "login"}}, Effect.REFUSED,
         "submission", "a log-in failed", "no configuration",
     ),
-    "the null reverse-path": (BANK, {"sender": ""}, Outcome.ACCEPTED, "", "", ""),
+    "the null reverse-path": (BANK, {"sender": ""}, Effect.ACCEPTED, "", "", ""),
     "judged by its own anchors": (
-        ANCHORED, {"tls": certified("mail.bank.example", status="untrusted-root", **JUDGED)}, Outcome.ACCEPTED, "bank",
+        ANCHORED, {"tls": certified("mail.bank.example", status="untrusted-root", **JUDGED)}, Effect.ACCEPTED, "bank",
         "", "",
     ),
     "judged by other anchors": (
-        ANCHORED, {"tls": certified("mail.bank.example")}, Outcome.UNKNOWN, "bank", "", "not judged by /bank.pem",
+        ANCHORED, {"tls": certified("mail.bank.example")}, Effect.UNKNOWN, "bank", "", "not judged by /bank.pem",
     ),
     "judged by other anchors, but another name": (
-        ANCHORED, {"tls": certified("mail.other.example")}, Outcome.REFUSED, "bank", "550 5.7.51", "",
+        ANCHORED, {"tls": certified("mail.other.example")}, Effect.REFUSED, "bank", "550 5.7.51", "",
     ),
     "many names, none of them": (
-        BANK, {"tls": certified(*(f"n{n}.example" for n in range(20)))}, Outcome.UNKNOWN, "bank", "",
+        BANK, {"tls": certified(*(f"n{n}.example" for n in range(20)))}, Effect.UNKNOWN, "bank", "",
         "only the first 20 names",
     ),
     "many names, the right one among them": (
-        BANK, {"tls": certified("mail.bank.example", *(f"n{n}.example" for n in range(19)))}, Outcome.ACCEPTED, "bank",
+        BANK, {"tls": certified("mail.bank.example", *(f"n{n}.example" for n in range(19)))}, Effect.ACCEPTED, "bank",
         "", "",
     ),
     "many names, where none is asked for": (
-        BANK, {"sender": "x@y.example", "tls": certified(*(f"n{n}.example" for n in range(20)))}, Outcome.ACCEPTED, "",
+        BANK, {"sender": "x@y.example", "tls": certified(*(f"n{n}.example" for n in range(20)))}, Effect.ACCEPTED, "",
         "", "",
     ),
     "own server in clear, at MAIL": (
-        OWN, {"event": "REFUSE", "sender": "ann@contoso.example", "recipient": ""}, Outcome.REFUSED, "hq",
+        OWN, {"event": "REFUSE", "sender": "ann@contoso.example", "recipient": ""}, Effect.REFUSED, "hq",
         "530 5.7.0", "requires TLS",
     ),
     "own server over TLS, at MAIL": (
         OWN, {"event": "REFUSE", "sender": "ann@contoso.example", "recipient": "", "tls": certified()},
-        Outcome.UNKNOWN, "hq", "", "before it said a recipient",
+        Effect.UNKNOWN, "hq", "", "before it said a recipient",
     ),
-    "not an address": (OWN, {"sender": "ann@"}, Outcome.UNKNOWN, "", "", "cannot be read"),
+    "not an address": (OWN, {"sender": "ann@"}, Effect.UNKNOWN, "", "", "cannot be read"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "fields", "outcome", "connector", "reply", "why"), DECIDED.values(), ids=DECIDED)
 def test_a_session_is_decided_again(  # noqa: PLR0917 - a table
-    directory: MakeDirectory, text: str, fields: dict[str, Any], outcome: Outcome, connector: str, reply: str, why: str
+    directory: MakeDirectory, text: str, fields: dict[str, Any], outcome: Effect, connector: str, reply: str, why: str
 ) -> None:
     found = decide_session(session_row(**fields), directory(text))
     assert (found.outcome, found.connector) == (outcome, connector)
@@ -130,15 +130,15 @@ def test_a_session_is_decided_again(  # noqa: PLR0917 - a table
     assert why in found.why
 
 
-@pytest.mark.parametrize(("event", "outcome"), [("RECEIVE", Outcome.ACCEPTED), ("REFUSE", Outcome.REFUSED)])
-def test_a_rewritten_address_is_ours_if_it_was_taken(directory: MakeDirectory, event: str, outcome: Outcome) -> None:
+@pytest.mark.parametrize(("event", "outcome"), [("RECEIVE", Effect.ACCEPTED), ("REFUSE", Effect.REFUSED)])
+def test_a_rewritten_address_is_ours_if_it_was_taken(directory: MakeDirectory, event: str, outcome: Effect) -> None:
     row = session_row(event=event, sender="", recipient="SRS0=x@contoso.example")
     assert decide_session(row, directory(BANK)).outcome is outcome
 
 
 def test_what_a_rehearsal_would_refuse_is_told(directory: MakeDirectory) -> None:
     found = decide_session(session_row(), directory(BANK + 'mode = "rehearse"'))
-    assert (found.outcome, found.rehearsed_by) == (Outcome.ACCEPTED, "bank")
+    assert (found.outcome, found.rehearsed_by) == (Effect.ACCEPTED, "bank")
     assert found.rehearsed.startswith("530 5.7.0")
 
 
@@ -149,7 +149,7 @@ def test_too_many_anchors_to_try_cannot_be_told(directory: MakeDirectory) -> Non
         for number in range(5)
     )
     found = decide_session(session_row(tls=certified("mail.bank.example")), directory(many))
-    assert (found.outcome, "/4.pem" in found.why) == (Outcome.UNKNOWN, True)
+    assert (found.outcome, "/4.pem" in found.why) == (Effect.UNKNOWN, True)
 
 
 RULES = Directory(
@@ -229,7 +229,7 @@ def test_the_configuration_it_was_decided_by_decides_the_same(
     row = refused_event(session, tls, (sender, recipient if mail.accepted else ""), verdict, verdict.reply, 0.0)
     row.event = "RECEIVE" if verdict.accepted else "REFUSE"
     again = decide_session(row, RULES)
-    assert again.outcome is (Outcome.ACCEPTED if verdict.accepted else Outcome.REFUSED)
+    assert again.outcome is (Effect.ACCEPTED if verdict.accepted else Effect.REFUSED)
     assert (again.connector, again.requirement) == (verdict.connector, verdict.requirement)
     assert again.reply == ("" if verdict.accepted else verdict.reply.text)
     assert again.rehearsed_by == verdict.would_refuse_connector

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.analysis.conftest import certified, hop_row
 
-from gatepost.analysis.rehearsal.decision import Outcome
+from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.analysis.rehearsal.replay_outbound import HopReplay
 from gatepost.events.trace import tls_record
 from gatepost.mail.model.message import Recipient
@@ -64,134 +64,134 @@ def tried(**rehearsal: Any) -> dict[str, Any]:
 
 
 # configuration then (None: the same), configuration now, fields of the row -> outcome, reply, part of the reason
-DECIDED: dict[str, tuple[str | None, str, dict[str, Any], Outcome, str, str]] = {
-    "nothing required": (None, PLAIN, {}, Outcome.DELIVERED, "", ""),
-    "nothing required, in clear": (None, PLAIN, CLEAR, Outcome.DELIVERED, "", ""),
-    "to another node": (PLAIN, lab(NAMED), HOP, Outcome.DELIVERED, "", "where the organization lives"),
-    "to another node, later": (PLAIN, lab(NAMED), HOP | {"event": "DEFER", "reply": "450 x"}, Outcome.HELD, "450", ""),
-    "encryption": (PLAIN, lab(ENCRYPTED), {}, Outcome.DELIVERED, "", ""),
-    "encryption, in clear": (PLAIN, lab(ENCRYPTED), CLEAR, Outcome.HELD, "STARTTLS is required", "Cleartext"),
-    "name": (PLAIN, lab(NAMED), {}, Outcome.DELIVERED, "", ""),
-    "other name": (PLAIN, lab(NAMED), {"tls": certified("x.example")}, Outcome.HELD, "SubjectMismatch", "x.example"),
+DECIDED: dict[str, tuple[str | None, str, dict[str, Any], Effect, str, str]] = {
+    "nothing required": (None, PLAIN, {}, Effect.DELIVERED, "", ""),
+    "nothing required, in clear": (None, PLAIN, CLEAR, Effect.DELIVERED, "", ""),
+    "to another node": (PLAIN, lab(NAMED), HOP, Effect.DELIVERED, "", "where the organization lives"),
+    "to another node, later": (PLAIN, lab(NAMED), HOP | {"event": "DEFER", "reply": "450 x"}, Effect.HELD, "450", ""),
+    "encryption": (PLAIN, lab(ENCRYPTED), {}, Effect.DELIVERED, "", ""),
+    "encryption, in clear": (PLAIN, lab(ENCRYPTED), CLEAR, Effect.HELD, "STARTTLS is required", "Cleartext"),
+    "name": (PLAIN, lab(NAMED), {}, Effect.DELIVERED, "", ""),
+    "other name": (PLAIN, lab(NAMED), {"tls": certified("x.example")}, Effect.HELD, "SubjectMismatch", "x.example"),
     "untrusted": (
-        PLAIN, lab(VALIDATED), {"tls": certified("a", status="expired")}, Outcome.HELD, "CertificateExpired", "",
+        PLAIN, lab(VALIDATED), {"tls": certified("a", status="expired")}, Effect.HELD, "CertificateExpired", "",
     ),
-    "many names": (PLAIN, lab(NAMED), MANY, Outcome.UNKNOWN, "", "first 20 names"),
-    "many names, none asked for": (PLAIN, lab(VALIDATED), MANY, Outcome.DELIVERED, "", ""),
-    "other anchors": (PLAIN, lab(VALIDATED, ANCHORS), {}, Outcome.UNKNOWN, "", "not judged by /lab.pem"),
+    "many names": (PLAIN, lab(NAMED), MANY, Effect.UNKNOWN, "", "first 20 names"),
+    "many names, none asked for": (PLAIN, lab(VALIDATED), MANY, Effect.DELIVERED, "", ""),
+    "other anchors": (PLAIN, lab(VALIDATED, ANCHORS), {}, Effect.UNKNOWN, "", "not judged by /lab.pem"),
     "other anchors, other name": (
-        PLAIN, lab(NAMED, ANCHORS), {"tls": certified("x.example")}, Outcome.HELD,
+        PLAIN, lab(NAMED, ANCHORS), {"tls": certified("x.example")}, Effect.HELD,
         "CertificateInvalid or SubjectMismatch", "not judged by /lab.pem",
     ),
-    "other anchors, in clear": (PLAIN, lab(NAMED, ANCHORS), CLEAR, Outcome.HELD, "STARTTLS is required", ""),
+    "other anchors, in clear": (PLAIN, lab(NAMED, ANCHORS), CLEAR, Effect.HELD, "STARTTLS is required", ""),
     "the same anchors": (
-        lab(VALIDATED, ANCHORS), lab(NAMED, ANCHORS), {"requirement": "authenticated"}, Outcome.DELIVERED, "", "",
+        lab(VALIDATED, ANCHORS), lab(NAMED, ANCHORS), {"requirement": "authenticated"}, Effect.DELIVERED, "", "",
     ),
     "back to the server's anchors": (
-        lab(VALIDATED, ANCHORS), lab(NAMED), {"requirement": "authenticated"}, Outcome.UNKNOWN, "",
+        lab(VALIDATED, ANCHORS), lab(NAMED), {"requirement": "authenticated"}, Effect.UNKNOWN, "",
         "the server's own trust anchors",
     ),
     "required by a configuration that is not known": (
-        PLAIN, lab(VALIDATED), {"requirement": "authenticated(y)"}, Outcome.UNKNOWN, "", "the server's own",
+        PLAIN, lab(VALIDATED), {"requirement": "authenticated(y)"}, Effect.UNKNOWN, "", "the server's own",
     ),
     "the chain was not judged at all": (
-        PLAIN, lab(VALIDATED), {"tls": {"version": "TLSv1.3", "suite": "TLS_AES_256_GCM_SHA384"}}, Outcome.UNKNOWN, "",
+        PLAIN, lab(VALIDATED), {"tls": {"version": "TLSv1.3", "suite": "TLS_AES_256_GCM_SHA384"}}, Effect.UNKNOWN, "",
         "not judged",
     ),
     "no certificate": (
         PLAIN, lab(VALIDATED, ANCHORS), {"tls": certified() | {"chain": "no-certificate", "certificate": None}},
-        Outcome.HELD, "NoCertificate", "",
+        Effect.HELD, "NoCertificate", "",
     ),
     "held by DANE": (
-        None, PLAIN, {"event": "DEFER", "detail": {"requirement_sources": ["dane:mx.lab.example"]}}, Outcome.UNKNOWN,
+        None, PLAIN, {"event": "DEFER", "detail": {"requirement_sources": ["dane:mx.lab.example"]}}, Effect.UNKNOWN,
         "", "may have changed",
     ),
     "failed for want of REQUIRETLS": (
-        None, PLAIN, {"event": "FAIL", "detail": {"requirement_sources": ["requiretls"]}}, Outcome.UNKNOWN, "", "anew",
+        None, PLAIN, {"event": "FAIL", "detail": {"requirement_sources": ["requiretls"]}}, Effect.UNKNOWN, "", "anew",
     ),
     "sent with REQUIRETLS": (
-        None, PLAIN, {"detail": {"requirement_sources": ["requiretls"]}}, Outcome.DELIVERED, "", "",
+        None, PLAIN, {"detail": {"requirement_sources": ["requiretls"]}}, Effect.DELIVERED, "", "",
     ),
     "sent under DANE": (
-        None, PLAIN, {"detail": {"requirement_sources": ["dane:mx.lab.example"]}}, Outcome.DELIVERED, "", "",
+        None, PLAIN, {"detail": {"requirement_sources": ["dane:mx.lab.example"]}}, Effect.DELIVERED, "", "",
     ),
-    "DANE demanded": (PLAIN, lab(MANDATORY), {}, Outcome.UNKNOWN, "", "was not found out"),
+    "DANE demanded": (PLAIN, lab(MANDATORY), {}, Effect.UNKNOWN, "", "was not found out"),
     "DANE demanded, and there": (
-        PLAIN, lab(MANDATORY), {"detail": {"dane": {"matched": "3 1 1 ab"}}}, Outcome.DELIVERED, "", "",
+        PLAIN, lab(MANDATORY), {"detail": {"dane": {"matched": "3 1 1 ab"}}}, Effect.DELIVERED, "", "",
     ),
     "rehearsed, passed": (
-        lab(NAMED, ANCHORS, 'mode = "rehearse"'), lab(NAMED, ANCHORS), tried(passed=True), Outcome.DELIVERED, "", "",
+        lab(NAMED, ANCHORS, 'mode = "rehearse"'), lab(NAMED, ANCHORS), tried(passed=True), Effect.DELIVERED, "", "",
     ),
     "rehearsed, failed": (
         lab(NAMED, ANCHORS, 'mode = "rehearse"'), lab(NAMED, ANCHORS),
-        tried(passed=False, message="UntrustedRoot", detail="by its own"), Outcome.HELD, "UntrustedRoot", "by its own",
+        tried(passed=False, message="UntrustedRoot", detail="by its own"), Effect.HELD, "UntrustedRoot", "by its own",
     ),
     "rehearsed, but something else": (
         lab(NAMED, ANCHORS, 'mode = "rehearse"'), lab(NAMED, 'trust_anchors = "/x.pem"'), tried(passed=True),
-        Outcome.UNKNOWN, "", "/x.pem",
+        Effect.UNKNOWN, "", "/x.pem",
     ),
-    "handshake failed": (None, lab(ENCRYPTED), BROKEN | {"requirement": "encrypted"}, Outcome.HELD, "TlsHandshake", ""),
-    "handshake failed, other offer": (PLAIN, lab(MODERN), BROKEN, Outcome.UNKNOWN, "", "other TLS versions"),
+    "handshake failed": (None, lab(ENCRYPTED), BROKEN | {"requirement": "encrypted"}, Effect.HELD, "TlsHandshake", ""),
+    "handshake failed, other offer": (PLAIN, lab(MODERN), BROKEN, Effect.UNKNOWN, "", "other TLS versions"),
     "cleartext after a failed handshake, at first": (
-        None, lab('cleartext = "after-failed-handshake"'), BROKEN, Outcome.HELD, "TlsHandshakeFailed", "",
+        None, lab('cleartext = "after-failed-handshake"'), BROKEN, Effect.HELD, "TlsHandshakeFailed", "",
     ),
     "cleartext after a failed handshake, later": (
         None, lab('cleartext = "after-failed-handshake"'),
-        {**BROKEN, "event": "SEND", "detail": {**BROKEN["detail"], "attempt": 2}}, Outcome.DELIVERED, "", "",
+        {**BROKEN, "event": "SEND", "detail": {**BROKEN["detail"], "attempt": 2}}, Effect.DELIVERED, "", "",
     ),
-    "modern, agreed to 1.3": (PLAIN, lab(MODERN), {}, Outcome.DELIVERED, "", ""),
-    "modern, agreed to 1.2": (PLAIN, lab(MODERN), OLD, Outcome.HELD, "TlsHandshakeFailed", "TLSv1.2"),
+    "modern, agreed to 1.3": (PLAIN, lab(MODERN), {}, Effect.DELIVERED, "", ""),
+    "modern, agreed to 1.2": (PLAIN, lab(MODERN), OLD, Effect.HELD, "TlsHandshakeFailed", "TLSv1.2"),
     "another profile, another suite": (
-        PLAIN, lab('profile = "compatible"'), {"tls": certified("a", suite="TLS_NEW")}, Outcome.UNKNOWN, "",
+        PLAIN, lab('profile = "compatible"'), {"tls": certified("a", suite="TLS_NEW")}, Effect.UNKNOWN, "",
         "other TLS versions",
     ),
     "another version than any profile has": (
-        PLAIN, lab('profile = "compatible"'), {"tls": certified("a", version="TLSv1.4")}, Outcome.UNKNOWN, "", "",
+        PLAIN, lab('profile = "compatible"'), {"tls": certified("a", version="TLSv1.4")}, Effect.UNKNOWN, "", "",
     ),
     "min_tls_version": (
-        PLAIN, lab(ENCRYPTED, 'min_tls_version = "TLSv1.3"'), OLD, Outcome.HELD, "TlsVersionTooOld", "TLSv1.2",
+        PLAIN, lab(ENCRYPTED, 'min_tls_version = "TLSv1.3"'), OLD, Effect.HELD, "TlsVersionTooOld", "TLSv1.2",
     ),
-    "no connection": (PLAIN, lab(ENCRYPTED), {"event": "DEFER", "tls": {}}, Outcome.UNKNOWN, "", "no connection"),
-    "to smart hosts, that very one": (PLAIN, lab(SMART), {}, Outcome.DELIVERED, "", ""),
+    "no connection": (PLAIN, lab(ENCRYPTED), {"event": "DEFER", "tls": {}}, Effect.UNKNOWN, "", "no connection"),
+    "to smart hosts, that very one": (PLAIN, lab(SMART), {}, Effect.DELIVERED, "", ""),
     "to smart hosts, another": (
-        PLAIN, lab('smart_hosts = ["a.example"]'), {}, Outcome.UNKNOWN, "", "a host that the row has not seen",
+        PLAIN, lab('smart_hosts = ["a.example"]'), {}, Effect.UNKNOWN, "", "a host that the row has not seen",
     ),
-    "from smart hosts to MX": (lab(SMART), PLAIN, {}, Outcome.UNKNOWN, "", "a host that the row has not seen"),
-    "to a mailbox": (None, PLAIN, {"recipient": "ann@contoso.example"}, Outcome.DELIVERED, "", "mailbox"),
+    "from smart hosts to MX": (lab(SMART), PLAIN, {}, Effect.UNKNOWN, "", "a host that the row has not seen"),
+    "to a mailbox": (None, PLAIN, {"recipient": "ann@contoso.example"}, Effect.DELIVERED, "", "mailbox"),
     "to LMTP": (
         None, PLAIN, CLEAR | {"recipient": "box@contoso.example", "peer_host": "127.0.0.1",
-                              "peer_address": "127.0.0.1:24"}, Outcome.DELIVERED, "", "",
+                              "peer_address": "127.0.0.1:24"}, Effect.DELIVERED, "", "",
     ),
-    "to LMTP, not seen": (None, PLAIN, {"recipient": "box@contoso.example"}, Outcome.UNKNOWN, "", "not seen"),
-    "no such mailbox": (None, PLAIN, {"recipient": "eve@contoso.example"}, Outcome.RETURNED, "550 5.1.1", ""),
-    "no such organization": (None, PLAIN, {"organization": "x"}, Outcome.HELD, "450 4.3.5", "x"),
-    "a rule about the header": (PLAIN, PLAIN + SECRET, CLEAR, Outcome.UNKNOWN, "", "X-Secret"),
-    "a rule about the header, over TLS": (PLAIN, PLAIN + SECRET, {}, Outcome.UNKNOWN, "", "X-Secret"),
+    "to LMTP, not seen": (None, PLAIN, {"recipient": "box@contoso.example"}, Effect.UNKNOWN, "", "not seen"),
+    "no such mailbox": (None, PLAIN, {"recipient": "eve@contoso.example"}, Effect.RETURNED, "550 5.1.1", ""),
+    "no such organization": (None, PLAIN, {"organization": "x"}, Effect.HELD, "450 4.3.5", "x"),
+    "a rule about the header": (PLAIN, PLAIN + SECRET, CLEAR, Effect.UNKNOWN, "", "X-Secret"),
+    "a rule about the header, over TLS": (PLAIN, PLAIN + SECRET, {}, Effect.UNKNOWN, "", "X-Secret"),
     "a rule about the header of others": (
-        PLAIN, PLAIN + SECRET + 'senders = ["joe@contoso.example"]\n', CLEAR, Outcome.DELIVERED, "", "",
+        PLAIN, PLAIN + SECRET + 'senders = ["joe@contoso.example"]\n', CLEAR, Effect.DELIVERED, "", "",
     ),
     "a rule about the subject": (
         PLAIN, PLAIN + rule('header_name = "Subject"', 'header_contains = ["secret"]', "require_tls = true"),
-        CLEAR | {"subject": "a Secret"}, Outcome.HELD, "STARTTLS is required", "",
+        CLEAR | {"subject": "a Secret"}, Effect.HELD, "STARTTLS is required", "",
     ),
     "a rule about another subject": (
         PLAIN, PLAIN + rule('header_name = "Subject"', 'header_contains = ["secret"]', "require_tls = true"),
-        CLEAR | {"subject": "hello"}, Outcome.DELIVERED, "", "",
+        CLEAR | {"subject": "hello"}, Effect.DELIVERED, "", "",
     ),
     "a rule about a subject that was not kept as it was": (
         PLAIN, PLAIN + rule('header_name = "Subject"', 'header_contains = ["secret"]', "require_tls = true"),
-        CLEAR | {"subject": "a \ufffd"}, Outcome.UNKNOWN, "", "Subject",
+        CLEAR | {"subject": "a \ufffd"}, Effect.UNKNOWN, "", "Subject",
     ),
     "a rule about words in a subject, and there is none": (
         PLAIN, PLAIN + rule('header_name = "Subject"', 'header_contains = ["secret"]', "require_tls = true"),
-        CLEAR, Outcome.DELIVERED, "", "",
+        CLEAR, Effect.DELIVERED, "", "",
     ),
     "a rule about having a subject, and there may be none": (
-        PLAIN, PLAIN + rule('header_name = "Subject"', "require_tls = true"), CLEAR, Outcome.UNKNOWN, "", "Subject",
+        PLAIN, PLAIN + rule('header_name = "Subject"', "require_tls = true"), CLEAR, Effect.UNKNOWN, "", "Subject",
     ),
     "a rule about a subject that was cut off": (
         PLAIN, PLAIN + rule('header_name = "Subject"', 'header_contains = ["secret"]', "require_tls = true"),
-        CLEAR | {"subject": "x" * 250}, Outcome.UNKNOWN, "", "Subject",
+        CLEAR | {"subject": "x" * 250}, Effect.UNKNOWN, "", "Subject",
     ),
 }  # fmt: skip
 
@@ -207,7 +207,7 @@ def test_an_attempt_is_decided_again(  # noqa: PLR0917 - a table
     then: str | None,
     now: str,
     fields: dict[str, Any],
-    outcome: Outcome,
+    outcome: Effect,
     reply: str,
     why: str,
 ) -> None:
@@ -226,7 +226,7 @@ def test_the_way_is_told_even_where_the_end_is_not(directory: MakeDirectory) -> 
 def test_too_many_rules_about_header_fields_are_not_tried(directory: MakeDirectory) -> None:
     many = "".join(SECRET.replace('"r"', f'"r{number}"') for number in range(6))
     found = decide(directory, PLAIN, PLAIN + many, {})
-    assert (found.outcome, "more than 5 mail flow rules" in found.why) == (Outcome.UNKNOWN, True)
+    assert (found.outcome, "more than 5 mail flow rules" in found.why) == (Effect.UNKNOWN, True)
 
 
 CONFIGURATIONS = [
@@ -291,6 +291,6 @@ def test_the_configuration_it_was_decided_by_decides_the_same(
         detail=detail,
     )
     again = HopReplay(directory, "default", directory).decide(row)
-    assert again.outcome is (Outcome.DELIVERED if verdict.passed else Outcome.HELD), again
+    assert again.outcome is (Effect.DELIVERED if verdict.passed else Effect.HELD), again
     assert (again.requirement, again.result_type) == (row.requirement, row.result_type)
     assert again.reply == (verdict.shortfall.message if verdict.shortfall else "")

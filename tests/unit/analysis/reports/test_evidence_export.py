@@ -14,7 +14,7 @@ from gatepost.analysis.reports.evidence_export import (
     write_csv,
     write_json,
 )
-from gatepost.events.evidence.entry import Addresses, MessageIds, Privacy
+from gatepost.events.evidence.entry import AddressPrivacy, MessageIds, Privacy
 from gatepost.events.evidence.proof import audit_export
 from gatepost.pki.certificates.evidence_key import signature_check
 from gatepost.protocols.tls.facts import ChainStatus
@@ -160,7 +160,7 @@ def test_a_table_for_spreadsheets_has_no_formulas(evidence):
 
 
 def test_hashed_addresses_and_message_ids_are_found(logs, tmp_path):
-    privacy = Privacy(Addresses.HASH, MessageIds.HASH)
+    privacy = Privacy(AddressPrivacy.HASH, MessageIds.HASH)
     chain = logs.chain(tmp_path, privacy=privacy)
     chain.append(logs.events(message_id="<1@a.example>"), NOON)
     chain.append(logs.events(recipient="other@b.example"), NOON)
@@ -169,7 +169,7 @@ def test_hashed_addresses_and_message_ids_are_found(logs, tmp_path):
 
 
 def test_whole_addresses_are_found(logs, tmp_path):
-    logs.chain(tmp_path, privacy=Privacy(Addresses.FULL)).append(logs.events(), NOON)
+    logs.chain(tmp_path, privacy=Privacy(AddressPrivacy.FULL)).append(logs.events(), NOON)
     assert exported(tmp_path, Selection(address="B@B.example"))[1].entries == 1
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.analysis.reports.mail_facts import MailFactFinder
-from gatepost.events.delivery_problems import Dropped, Failing
+from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
@@ -13,8 +13,8 @@ from gatepost.store.trace_files import day_of
 NOW = 1_800_000_000.0
 DAY = 86400.0
 POLICY = applied(PolicyType.NONE, "b.example")
-FAILING = Failing("o", "n", "d", "encrypted", 1.0, 2.0, 3, "certificate-expired")
-DROPPED = Dropped("o", "n", "d", "was", "now", 1.0)
+FAILING = FailingPartner("o", "n", "d", "encrypted", 1.0, 2.0, 3, "certificate-expired")
+DROPPED = DowngradedDestination("o", "n", "d", "was", "now", 1.0)
 
 
 def write(data, at, passed, **failed):

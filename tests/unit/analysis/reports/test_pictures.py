@@ -10,8 +10,8 @@ from gatepost.analysis.reports.pictures import (
     HEAT_ROWS,
     Blocked,
     ClientCertificate,
+    DayResult,
     HeatRow,
-    Outcome,
     PictureCounter,
     TlsPictures,
     span,
@@ -92,7 +92,9 @@ def test_the_worst_of_a_day_is_what_its_strip_shows() -> None:
         (DAY, {dane(): 9, failed(): 1, received(partner="in.example"): 1}),
         (LAST, {clear(): 1, failed(): 3, kind(event="REFUSE", partner="bad.example"): 2}),
     )
-    assert found.heat[OUT] == (HeatRow("lab.example", 20, (Outcome.ENCRYPTED, Outcome.FAILED, Outcome.CLEARTEXT)),)
+    assert found.heat[OUT] == (
+        HeatRow("lab.example", 20, (DayResult.ENCRYPTED, DayResult.FAILED, DayResult.CLEARTEXT)),
+    )
     assert [row.name for row in found.heat[IN]] == ["in.example"], "who was only refused is in no strip"
     assert found.days[LAST][IN].refused == 2
 

@@ -7,7 +7,7 @@ from email.message import EmailMessage
 import pytest
 
 from gatepost.analysis.reports import tlsrpt_intake as module
-from gatepost.analysis.reports.tlsrpt_intake import INBOX, Intake
+from gatepost.analysis.reports.tlsrpt_intake import INBOX, ReportImport
 from gatepost.store.interface import StoreFailure
 from gatepost.store.received_reports import read_reports
 
@@ -47,7 +47,7 @@ class World:
             (self.maildir / part).mkdir(parents=True)
         (data / INBOX).mkdir()
         self.now = NOW
-        self.intake = Intake(data, 30, lambda: self.now)
+        self.intake = ReportImport(data, 30, lambda: self.now)
 
     def take(self):
         return self.intake.take([self.maildir, self.data / "nowhere"], {"contoso.example"})
@@ -150,4 +150,4 @@ def test_old_reports_are_forgotten_once_a_day(world, caplog, monkeypatch):
     world.now += DAY
     world.take()
     assert "old ones cannot be forgotten: broken" in caplog.text
-    Intake(world.data, 0, lambda: world.now).take([], set())  # for ever
+    ReportImport(world.data, 0, lambda: world.now).take([], set())  # for ever

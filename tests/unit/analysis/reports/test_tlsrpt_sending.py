@@ -11,8 +11,8 @@ import dns.rdata
 import pytest
 from support.web import Web, status
 
-from gatepost.analysis.reports.tlsrpt_sending import NotSent, ReportSender, Ways, report_of
-from gatepost.net.lookups.dns import Answer, Resolver, Status
+from gatepost.analysis.reports.tlsrpt_sending import NotSent, ReportSender, ReportTransports, report_of
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, Resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import LookupFailed
@@ -48,7 +48,7 @@ class Dns:
     found: dict[str, str | LookupFailed]
     asked: list[str] = field(default_factory=list)
 
-    async def query(self, name: str, rdtype: str) -> Answer:
+    async def query(self, name: str, rdtype: str) -> DnsAnswer:
         assert rdtype == "TXT"
         domain = name.removeprefix("_smtp._tls.")
         self.asked.append(domain)
@@ -56,11 +56,11 @@ class Dns:
             case LookupFailed() as failed:
                 raise failed
             case "":
-                return Answer(Status.NXDOMAIN, (), authentic=False, ttl=60, names=(name,))
+                return DnsAnswer(DnsStatus.NXDOMAIN, (), authentic=False, ttl=60, names=(name,))
             case str(rua):
                 text = f'"{rua}"' if rua.startswith("v=") else f'"v=TLSRPTv1; rua={rua}"'
                 record = dns.rdata.from_text("IN", "TXT", text)
-                return Answer(Status.OK, (record,), authentic=False, ttl=60, names=(name,))
+                return DnsAnswer(DnsStatus.OK, (record,), authentic=False, ttl=60, names=(name,))
 
 
 @dataclass
@@ -104,7 +104,7 @@ class World:
                 for moment in times or (self.now,):
                     self.now = moment
                     client = _Plain(HttpClient(resolver), web.port)
-                    ways = Ways(self.dns, client, self.mail, 2.0, self.private)
+                    ways = ReportTransports(self.dns, client, self.mail, 2.0, self.private)
                     sender = ReportSender(self.directory, REPORTER, ways, spread=HOUR, clock=lambda: self.now)
                     await sender.round()
                 self.heads += web.heads

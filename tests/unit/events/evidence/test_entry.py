@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gatepost.events.evidence import entry as module
 from gatepost.events.evidence.chain import Place, canonical, parse_body
 from gatepost.events.evidence.entry import (
-    Addresses,
+    AddressPrivacy,
     MessageIds,
     Privacy,
     address_hash,
@@ -127,7 +127,7 @@ def test_an_entry_says_what_was_required_and_proven():
 
 
 def test_no_subject_and_no_address_is_kept_unless_it_is_wanted():
-    for privacy in (Privacy(), Privacy(Addresses.HASH)):
+    for privacy in (Privacy(), Privacy(AddressPrivacy.HASH)):
         text = canonical(body(privacy, detail={"user": "alice@a.example", "mechanism": "PLAIN"})).decode().lower()
         assert "diagnosis" not in text
         assert "alice" not in text
@@ -136,14 +136,14 @@ def test_no_subject_and_no_address_is_kept_unless_it_is_wanted():
 
 
 def test_whole_addresses_where_they_are_wanted():
-    kept = body(Privacy(Addresses.FULL), detail={"user": "alice@a.example", "mechanism": "PLAIN"})
+    kept = body(Privacy(AddressPrivacy.FULL), detail={"user": "alice@a.example", "mechanism": "PLAIN"})
     assert (kept["sender"], kept["sender_domain"]) == ("Alice@A.Example", "a.example")
     assert kept["reply"] == "250 2.0.0 Ok <bob@b.example>"
     assert (kept["user"], kept["mechanism"], kept["peer_address"]) == ("alice@a.example", "PLAIN", "192.0.2.1:25")
 
 
 def test_hashes_of_addresses_and_message_ids_can_be_checked_by_who_knows_them():
-    kept = body(Privacy(Addresses.HASH, MessageIds.HASH))
+    kept = body(Privacy(AddressPrivacy.HASH, MessageIds.HASH))
     assert kept["recipient_sha256"] == address_hash("salt", "BOB@b.example")
     assert kept["recipient_sha256"] == hashlib.sha256(b"salt:bob@b.example").hexdigest()
     assert kept["message_id_sha256"] == message_id_hash("<1@a.example>")

@@ -11,8 +11,8 @@ from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.content_hook import ContentHook
-from gatepost.policy.connectors.hook_index import AskedHook
-from gatepost.protocols.scanners.finding import Action
+from gatepost.policy.connectors.hook_index import ApplicableHook
+from gatepost.protocols.scanners.finding import ScanAction
 from gatepost.protocols.scanners.rspamd import Described
 from gatepost.store.interface import StoreBusy
 
@@ -29,7 +29,7 @@ EXAMINED = Examined(DESCRIBED, len(MESSAGE), content)
 
 def asked(address, **fields):
     kind = "rspamd" if "://" in address else "clamav"
-    return AskedHook("contoso", ContentHook(**{"name": "h", "type": kind, "address": address} | fields))
+    return ApplicableHook("contoso", ContentHook(**{"name": "h", "type": kind, "address": address} | fields))
 
 
 @contextlib.asynccontextmanager
@@ -79,8 +79,8 @@ async def test_the_answer_of_each_hook_comes_in_its_place():
     async with hooks() as ours, scanner(CLEAN) as clean, scanner(saying(b"stream: X FOUND\0")) as infected:
         answers = await ours.ask([asked(infected, name="a"), asked(clean, name="b")], EXAMINED)
         assert [(one.asked.hook.name, one.finding.action) for one in answers] == [
-            ("a", Action.REJECT),
-            ("b", Action.NO_ACTION),
+            ("a", ScanAction.REJECT),
+            ("b", ScanAction.NO_ACTION),
         ]
         assert all(one.milliseconds >= 0 and not one.failure for one in answers)
 
@@ -101,7 +101,7 @@ async def test_rspamd_is_told_whose_hook_asks():
     async with hooks() as ours, scanner(behave) as address:
         hook = asked(f"http://{address}", settings_id="strict")
         (answer,) = await ours.ask([hook], EXAMINED)
-        assert answer.finding.action is Action.REJECT
+        assert answer.finding.action is ScanAction.REJECT
         assert b"MTA-Tag: contoso\r\n" in seen[0]
         assert b"Settings-ID: strict\r\n" in seen[0]
         ours.reload()

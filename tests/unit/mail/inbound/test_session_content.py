@@ -9,9 +9,9 @@ import pytest
 
 from gatepost.net.stream import Loss, LossKind
 from gatepost.policy.connectors.values import HookFailure
-from gatepost.policy.decisions.content import Answer
+from gatepost.policy.decisions.content import ScanResult
 from gatepost.protocols.message.edit import HeaderEdits
-from gatepost.protocols.scanners.finding import Action, Finding
+from gatepost.protocols.scanners.finding import ScanAction, ScanFinding
 from gatepost.store.interface import StoreBusy
 
 HOOK = '[[organization.contoso.content_hook]]\nname = "av"\ntype = "clamav"\naddress = "127.0.0.1"\n'
@@ -23,7 +23,7 @@ class Hooks:
     """Stands where the scanners stand: what it finds is set by the test, when is, too."""
 
     def __init__(self):
-        self.finding = Finding(Action.NO_ACTION)
+        self.finding = ScanFinding(ScanAction.NO_ACTION)
         self.fault = None
         self.ready = asyncio.Event()
         self.ready.set()
@@ -41,7 +41,7 @@ class Hooks:
         if self.fault is not None:
             raise self.fault
         failure = "" if self.finding else "it hangs"
-        return [Answer(one, self.finding, failure) for one in hooks]
+        return [ScanResult(one, self.finding, failure) for one in hooks]
 
 
 @contextlib.asynccontextmanager
@@ -63,14 +63,14 @@ async def test_without_a_hook_nobody_is_asked(gate):
 async def test_what_is_found_decides_before_the_answer(gate):
     async with hooked(gate) as hooks:
         client = await gate.greeted()
-        hooks.finding = Finding(Action.REJECT, signature="Eicar")
+        hooks.finding = ScanFinding(ScanAction.REJECT, signature="Eicar")
         await client.envelope("eve@elsewhere.example", ANN, "joe@contoso.example")
         assert await client.say("Subject: x\r\n\r\nhello\r\n.") == REFUSED
         assert gate.left_behind() == []
         rows = [row for row in gate.traced if row.event == "REFUSE"]
         assert [row.recipient for row in rows] == [ANN, "joe@contoso.example"]
         assert rows[0].detail["content_hooks"][0]["signature"] == "Eicar"
-        hooks.finding = Finding(Action.NO_ACTION)
+        hooks.finding = ScanFinding(ScanAction.NO_ACTION)
         await client.envelope("eve@elsewhere.example", ANN)
         assert (await client.say("Subject: y\r\n\r\nhello\r\n.")).startswith("250 2.0.0 Queued as")
         assert gate.traced[-1].detail["content_hooks"][0]["action"] == "no-action"
@@ -117,7 +117,7 @@ async def test_the_header_becomes_what_is_wanted(gate, size):
         text = gate.resources + HOOK.replace('type = "clamav"\naddress = "127.0.0.1"', kind)
         gate.service.directory = gate.directory(text)
         edits = HeaderEdits((("X-A", "1"),), (("X-Old", 0),))
-        hooks.finding = Finding(Action.REWRITE_SUBJECT, edits=edits, subject="new")
+        hooks.finding = ScanFinding(ScanAction.REWRITE_SUBJECT, edits=edits, subject="new")
         client = await gate.greeted()
         await client.envelope("eve@elsewhere.example", ANN)
         body = ("y" * 70 + "\r\n") * (size // 72 + 1)

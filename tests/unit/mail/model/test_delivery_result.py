@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.mail.model.delivery_result import Sort, sort_of
+from gatepost.mail.model.delivery_result import Disposition, disposition_of
 from gatepost.protocols.smtp.replies import Reply
 
 
 @pytest.mark.parametrize(
-    ("code", "sort"), [(250, Sort.DELIVERED), (252, Sort.DELIVERED), (421, Sort.DEFERRED), (550, Sort.FAILED)]
+    ("code", "disposition"),
+    [
+        (250, Disposition.DELIVERED),
+        (252, Disposition.DELIVERED),
+        (421, Disposition.DEFERRED),
+        (550, Disposition.FAILED),
+    ],
 )
-def test_what_a_reply_means(code, sort):
-    assert sort_of(Reply(code, "", ("text",))) is sort
+def test_what_a_reply_means(code, disposition):
+    assert disposition_of(Reply(code, "", ("text",))) is disposition

@@ -12,16 +12,16 @@ import dns.rdata
 import pytest
 
 from gatepost.mail.model.message import Delivery, Message, Recipient
-from gatepost.mail.outbound.attempt import Deliverer, DeliveryServices
 from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.outbound.contexts import ClientContexts
+from gatepost.mail.outbound.deliverer import Deliverer, DeliveryServices
 from gatepost.mail.outbound.hop import HopOpener
 from gatepost.mail.outbound.mailbox import Maildirs
 from gatepost.mail.outbound.pool import ConnectionPool
 from gatepost.net.connection import Connection
 from gatepost.net.engine import server_context
 from gatepost.net.identity import ServerIdentity
-from gatepost.net.lookups.dns import Answer, Status
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.stream import Loss, LossKind
@@ -241,14 +241,14 @@ class Names:
         self.table: dict[tuple[str, str], list[str] | LookupFailed] = {}
         self.authentic = False
 
-    async def query(self, name: str, rdtype: str) -> Answer:
+    async def query(self, name: str, rdtype: str) -> DnsAnswer:
         found = self.table.get((name, rdtype), [])
         if isinstance(found, LookupFailed):
             raise found
         if found == [""]:
-            return Answer(Status.NXDOMAIN, (), self.authentic, 60, (name,))
+            return DnsAnswer(DnsStatus.NXDOMAIN, (), self.authentic, 60, (name,))
         records = tuple(dns.rdata.from_text("IN", rdtype, text) for text in found)
-        return Answer(Status.OK if records else Status.NO_DATA, records, self.authentic, 300, (name,))
+        return DnsAnswer(DnsStatus.OK if records else DnsStatus.NO_DATA, records, self.authentic, 300, (name,))
 
 
 class Bodies:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return
 from gatepost.mail.outbound.batching import BatchLimits, may_be_batched
 from gatepost.mail.outbound.destination_history import DestinationMemory
@@ -20,9 +20,9 @@ from gatepost.net.lookups.mtasts import StsFailure, StsState
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.decisions.destination_history import DestinationName, Remembered, Session, best, seen
+from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, best, seen
 from gatepost.policy.decisions.requirement import Achieved, TlsLevel
-from gatepost.protocols.mtasts.policy import Mode, Policy
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.store.session_counts import read_counts
 from gatepost.store.trace_files import day_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
     from pathlib import Path
 
-    from gatepost.mail.model.delivery_result import Outcome
+    from gatepost.mail.model.delivery_result import DeliveryResult
 
 NOW = 1_763_985_600.0
 DOMAINS = ("a.example", "b.example", "c.example")
@@ -53,11 +53,13 @@ def deliveries(*addresses: str, body: bytes | None = b"Subject: x\r\n\r\nx\r\n",
 class Tried:
     """What a batch came to. apart: of who was left out, by domain, what they may still share transactions by."""
 
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    outcomes: dict[str, DeliveryResult] = field(default_factory=dict)
     apart: dict[str, Hashable] = field(default_factory=dict)
 
-    def sorts(self) -> dict[str, Sort]:
-        return {fate.recipient.address: fate.sort for one in self.outcomes.values() for fate in one.fates}
+    def sorts(self) -> dict[str, Disposition]:
+        return {
+            result.recipient.address: result.disposition for one in self.outcomes.values() for result in one.results
+        }
 
 
 def attempt(world: Any, peer: Any, given: list[Delivery], *, connector: dict[str, Any] | None = None) -> Tried:
@@ -103,13 +105,13 @@ def test_one_transaction_by_smart_hosts(world: Any, kit: Any) -> None:
     assert together(peer) == [everybody()]
     assert (peer.said("MAIL"), len(peer.connections), tried.apart) == (1, 1, {})
     for domain, outcome in tried.outcomes.items():
-        (fate,) = outcome.fates
-        assert (fate.recipient.address, fate.sort, outcome.destination_failed) == (
+        (result,) = outcome.results
+        assert (result.recipient.address, result.disposition, outcome.destination_failed) == (
             f"bob@{domain}",
-            Sort.DELIVERED,
+            Disposition.DELIVERED,
             False,
         )
-        detail = fate.detail
+        detail = result.detail
         assert (detail["connector"], detail["host"], detail["achieved"]) == (
             "out",
             "mx.b.example",
@@ -156,7 +158,7 @@ def test_a_first_that_goes_alone_keeps_nobody_else_apart(world: Any, kit: Any) -
     world.names.table["a.example", "MX"] = LookupFailed("servfail", temporary=True)
     peer = kit.Peer()
     tried = attempt(world, peer, deliveries())
-    assert tried.sorts() == {"bob@a.example": Sort.DEFERRED}
+    assert tried.sorts() == {"bob@a.example": Disposition.DEFERRED}
     assert tried.apart["b.example"] == tried.apart["c.example"] is not None
 
 
@@ -203,8 +205,8 @@ class NoRecords:
 
 
 FOUND = [
-    StsState("b.example", policy=Policy(Mode.ENFORCE, ("*.host.example",), 86400), id="1"),
-    StsState("b.example", policy=Policy(Mode.TESTING, ("*.host.example",), 86400), id="1"),
+    StsState("b.example", policy=StsPolicy(StsMode.ENFORCE, ("*.host.example",), 86400), id="1"),
+    StsState("b.example", policy=StsPolicy(StsMode.TESTING, ("*.host.example",), 86400), id="1"),
     StsState("b.example", failure=StsFailure(ResultType.STS_POLICY_FETCH_ERROR, "no answer")),
 ]
 
@@ -238,14 +240,14 @@ def test_requiretls_through_a_smart_host_is_shared(world: Any, kit: Any) -> None
     tried = attempt(world, peer, deliveries(require_tls=True), connector={"tls_settings": "domain-validation"})
     assert together(peer) == [everybody()]
     assert "REQUIRETLS" in peer.messages[0].mail
-    assert {one.fates[0].detail["requiretls"] for one in tried.outcomes.values()} == {"passed on"}
+    assert {one.results[0].detail["requiretls"] for one in tried.outcomes.values()} == {"passed on"}
 
 
 def test_a_smart_host_below_the_demand_gets_nobody(world: Any, kit: Any) -> None:
     peer = kit.Peer(tls=world.identity("wrong.example"))
     tried = attempt(world, peer, deliveries(), connector={"tls_settings": "domain-validation"})
-    assert (peer.said("MAIL"), set(tried.sorts().values())) == (0, {Sort.DEFERRED})
-    assert {one.fates[0].detail["result_type"] for one in tried.outcomes.values()} == {"certificate-host-mismatch"}
+    assert (peer.said("MAIL"), set(tried.sorts().values())) == (0, {Disposition.DEFERRED})
+    assert {one.results[0].detail["result_type"] for one in tried.outcomes.values()} == {"certificate-host-mismatch"}
     assert all(one.destination_failed and not one.next_hop_failed for one in tried.outcomes.values())
 
 
@@ -393,7 +395,7 @@ def test_what_is_never_batched(world: Any, fields: dict[str, Any]) -> None:
 def test_a_body_that_is_gone_defers_all(world: Any, kit: Any) -> None:
     world.bodies.bodies[7] = LookupError("gone")
     tried = attempt(world, kit.Peer(), deliveries(body=None), connector={})
-    assert {one.fates[0].reply.text for one in tried.outcomes.values()} == {
+    assert {one.results[0].reply.text for one in tried.outcomes.values()} == {
         "451 4.3.0 The stored message cannot be read"
     }
 
@@ -406,9 +408,9 @@ def test_each_recipient_has_its_own_reply(world: Any, kit: Any) -> None:
     peer = kit.Peer({"RCPT bob@b.example": "450 4.2.2 full", "RCPT bob@c.example": "550 5.1.1 unknown"})
     tried = attempt(world, peer, deliveries(), connector={})
     assert tried.sorts() == {
-        "bob@a.example": Sort.DELIVERED,
-        "bob@b.example": Sort.DEFERRED,
-        "bob@c.example": Sort.FAILED,
+        "bob@a.example": Disposition.DELIVERED,
+        "bob@b.example": Disposition.DEFERRED,
+        "bob@c.example": Disposition.FAILED,
     }
     assert together(peer) == [["bob@a.example"]]
     assert [peer.said(f"RCPT TO:<BOB@{domain.upper()}>") for domain in DOMAINS] == [1, 2, 2]
@@ -421,7 +423,7 @@ def test_a_host_that_takes_one_domain_at_a_time(world: Any, kit: Any) -> None:
     refusal = "451 4.3.0 Multiple destination domains per transaction is unsupported"
     peer = kit.Peer({f"RCPT bob@{domain}": [refusal, "250 2.1.5 ok"] for domain in DOMAINS[1:]})
     tried = attempt(world, peer, deliveries(), connector={})
-    assert set(tried.sorts().values()) == {Sort.DELIVERED}
+    assert set(tried.sorts().values()) == {Disposition.DELIVERED}
     assert together(peer) == [[one] for one in everybody()]
     assert len(peer.connections) == 1
     assert not world.deliverer.batch_limits.allows(f"mx.b.example:{peer.port}")
@@ -431,11 +433,11 @@ def test_a_host_that_takes_one_domain_at_a_time(world: Any, kit: Any) -> None:
 def test_a_message_refused_for_one_domains_sake_reaches_the_others(world: Any, kit: Any, refusal: str) -> None:
     peer = kit.Peer({"END": [refusal, "250 2.0.0 ok", refusal, "250 2.0.0 ok"]})
     tried = attempt(world, peer, deliveries(), connector={})
-    refused = Sort.FAILED if refusal.startswith("5") else Sort.DEFERRED
+    refused = Disposition.FAILED if refusal.startswith("5") else Disposition.DEFERRED
     assert tried.sorts() == {
-        "bob@a.example": Sort.DELIVERED,
+        "bob@a.example": Disposition.DELIVERED,
         "bob@b.example": refused,
-        "bob@c.example": Sort.DELIVERED,
+        "bob@c.example": Disposition.DELIVERED,
     }
     assert peer.said("MAIL") == 4
     assert world.deliverer.batch_limits.allows(f"mx.b.example:{peer.port}")  # a refused message says nothing of that
@@ -444,13 +446,13 @@ def test_a_message_refused_for_one_domains_sake_reaches_the_others(world: Any, k
 def test_a_sender_that_is_refused_is_refused_for_all(world: Any, kit: Any) -> None:
     peer = kit.Peer({"MAIL": "550 5.7.1 not you"})
     tried = attempt(world, peer, deliveries(), connector={})
-    assert (set(tried.sorts().values()), peer.said("MAIL")) == ({Sort.FAILED}, 1)
+    assert (set(tried.sorts().values()), peer.said("MAIL")) == ({Disposition.FAILED}, 1)
 
 
 def test_recipients_that_are_all_refused_are_not_asked_for_twice(world: Any, kit: Any) -> None:
     peer = kit.Peer({"RCPT": "550 5.1.1 nobody"})
     tried = attempt(world, peer, deliveries(), connector={})
-    assert (set(tried.sorts().values()), peer.said("MAIL")) == ({Sort.FAILED}, 1)
+    assert (set(tried.sorts().values()), peer.said("MAIL")) == ({Disposition.FAILED}, 1)
 
 
 def test_a_peer_that_ends_each_connection_gets_the_rest_over_others(world: Any, kit: Any) -> None:
@@ -474,7 +476,7 @@ def test_a_peer_that_ends_each_connection_gets_the_rest_over_others(world: Any, 
 
     closing.connections = Closing()
     tried = attempt(world, peer, deliveries(), connector={})
-    assert set(tried.sorts().values()) == {Sort.DELIVERED}
+    assert set(tried.sorts().values()) == {Disposition.DELIVERED}
     assert together(peer) == [[one] for one in everybody()]
     assert len(peer.connections) == 3
 
@@ -484,7 +486,7 @@ def test_a_peer_that_counts_domains_gets_no_more_of_them(world: Any, kit: Any, l
     """RFC 9422 section 4.3: in one session, whatever the transactions."""
     peer = kit.Peer(extensions=(*kit.EXTENSIONS, f"LIMITS {limit}"))
     tried = attempt(world, peer, deliveries(), connector={})
-    assert set(tried.sorts().values()) == {Sort.DELIVERED}
+    assert set(tried.sorts().values()) == {Disposition.DELIVERED}
     assert together(peer) == [[one] for one in everybody()]
     assert len(peer.connections) == connections
 
@@ -498,7 +500,7 @@ def test_a_peer_that_counts_transactions_gets_no_more_of_them(world: Any, kit: A
 def test_a_connection_that_breaks_in_the_middle_leaves_all_for_later(world: Any, kit: Any) -> None:
     peer = kit.Peer({"DATA": "!close", "BDAT": "!close", "END": "!close"})
     tried = attempt(world, peer, deliveries(), connector={})
-    assert (set(tried.sorts().values()), len(peer.connections)) == ({Sort.DEFERRED}, 1)
+    assert (set(tried.sorts().values()), len(peer.connections)) == ({Disposition.DEFERRED}, 1)
 
 
 def test_an_address_that_cannot_be_sent_fails_alone(world: Any, kit: Any) -> None:
@@ -507,7 +509,7 @@ def test_an_address_that_cannot_be_sent_fails_alone(world: Any, kit: Any) -> Non
     peer = kit.Peer()
     tried = attempt(world, peer, given, connector={})
     assert together(peer) == [["bob@a.example"], ["bob@c.example"]]
-    assert tried.sorts()["b\rb@b.example"] is Sort.FAILED
+    assert tried.sorts()["b\rb@b.example"] is Disposition.FAILED
 
 
 def test_the_next_host_gets_whom_the_first_deferred(world: Any, kit: Any) -> None:
@@ -520,7 +522,7 @@ def test_the_next_host_gets_whom_the_first_deferred(world: Any, kit: Any) -> Non
             deliverer = world.build()
             outcomes = await deliverer.deliver_batch(deliveries(), lambda *_: pytest.fail("left out"))
             world.pool.close()
-            assert {fate.sort for one in outcomes for fate in one.fates} == {Sort.DELIVERED}
+            assert {result.disposition for one in outcomes for result in one.results} == {Disposition.DELIVERED}
             assert (together(full), together(healthy)) == ([["bob@a.example", "bob@c.example"]], [["bob@b.example"]])
 
     asyncio.run(run())
@@ -556,12 +558,12 @@ class History:
     """What `store.destinations` is to delivery, without its file."""
 
     def __init__(self) -> None:
-        self.known: dict[DestinationName, Remembered] = {}
+        self.known: dict[DestinationName, DestinationHistory] = {}
 
-    def find(self, name: DestinationName) -> Remembered:
-        return self.known.get(name, Remembered())
+    def find(self, name: DestinationName) -> DestinationHistory:
+        return self.known.get(name, DestinationHistory())
 
-    def note(self, name: DestinationName, session: Session, *, told: bool = False) -> None:
+    def note(self, name: DestinationName, session: SeenSession, *, told: bool = False) -> None:
         self.known[name] = seen(self.find(name), session)
 
 
@@ -586,11 +588,11 @@ def test_only_who_did_better_before_is_told_of_a_drop(world: Any, kit: Any) -> N
     shared_mx(world)
     history = remembering(world)
     peer = kit.Peer()
-    before = Session("mx9.host.example", Achieved(TlsLevel.AUTHENTICATED), NOW - 86400)
+    before = SeenSession("mx9.host.example", Achieved(TlsLevel.AUTHENTICATED), NOW - 86400)
     history.note(DestinationName("contoso", "b.example", ""), before)
     tried = attempt(world, peer, deliveries())
     assert together(peer) == [everybody()]
-    told = {domain: "protection_drop" in one.fates[0].detail for domain, one in tried.outcomes.items()}
+    told = {domain: "protection_drop" in one.results[0].detail for domain, one in tried.outcomes.items()}
     assert told == {"a.example": False, "b.example": True, "c.example": False}
 
 
@@ -604,11 +606,11 @@ def test_where_a_drop_holds_mail_each_domain_goes_by_itself(world: Any, kit: Any
 
 def test_where_the_connector_is_what_is_remembered_a_drop_holds_all(world: Any, kit: Any) -> None:
     history = remembering(world, protection_drop="hold")
-    before = Session("mx9.host.example", Achieved(TlsLevel.AUTHENTICATED), NOW - 86400)
+    before = SeenSession("mx9.host.example", Achieved(TlsLevel.AUTHENTICATED), NOW - 86400)
     history.note(DestinationName("contoso", "", "out"), before)
     peer = kit.Peer()
     tried = attempt(world, peer, deliveries(), connector={})
-    assert (peer.said("MAIL"), set(tried.sorts().values())) == (0, {Sort.HELD})
+    assert (peer.said("MAIL"), set(tried.sorts().values())) == (0, {Disposition.HELD})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from gatepost.mail.model.message import Message
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.mail.outbound.body_forms import BodyForms, in_seven_bits
 from gatepost.protocols.message.dsn import build_dsn
-from gatepost.protocols.message.dsn_report import Action, DsnRecipient, DsnReport
+from gatepost.protocols.message.dsn_report import DsnAction, DsnRecipient, DsnReport
 from gatepost.protocols.smtp.client.transaction import Peer
 
 UTF8 = "Subject: grün\r\n\r\nx\r\n".encode()
@@ -67,7 +67,7 @@ def test_what_a_peer_gets(content, fields, peer, whole):
 
 
 def test_a_stored_notice_is_converted_from_its_chunks():
-    recipient = DsnRecipient("bob@b.example", Action.FAILED, "5.1.1")
+    recipient = DsnRecipient("bob@b.example", DsnAction.FAILED, "5.1.1")
     report = DsnReport(
         "ann@a.example", "mx.a.example", "postmaster@a.example", 1.0, "1@a.example", "b", (recipient,),
         ret="FULL", original=LATIN, original_complete=True,

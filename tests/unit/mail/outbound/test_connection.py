@@ -10,7 +10,7 @@ from gatepost.mail.outbound.failure import ConnectionEnded
 from gatepost.net import dial
 from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.client.client import Client
-from gatepost.protocols.smtp.client.transaction import Outcome, Transaction
+from gatepost.protocols.smtp.client.transaction import MailTransaction, TransactionResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -40,8 +40,8 @@ async def no_chunks() -> AsyncIterator[bytes]:
     yield b""
 
 
-def mail(*recipients: str) -> Transaction:
-    return Transaction("ann@contoso.example", [(address, "", "") for address in recipients or ("bob@b.example",)])
+def mail(*recipients: str) -> MailTransaction:
+    return MailTransaction("ann@contoso.example", [(address, "", "") for address in recipients or ("bob@b.example",)])
 
 
 def test_the_first_words_are_written_down(kit: Any) -> None:
@@ -89,7 +89,7 @@ def test_the_limits_a_peer_names(kit: Any) -> None:
     ],
 )
 def test_every_wait_ends(kit: Any, verb: str, without: str, step: str) -> None:
-    async def use(connection: OutboundConnection) -> Outcome:
+    async def use(connection: OutboundConnection) -> TransactionResult:
         await ready(connection)
         return await connection.send(mail(), kit.BODY, no_chunks)
 
@@ -108,7 +108,7 @@ def test_a_peer_that_stops_reading_is_given_up(kit: Any) -> None:
             yield b"x" * 262142 + b"\r\n"
             peer.connections[0].stream.pause()
 
-    async def use(connection: OutboundConnection) -> Outcome:
+    async def use(connection: OutboundConnection) -> TransactionResult:
         await ready(connection)
         return await connection.send(mail(), None, endless)
 
@@ -125,7 +125,7 @@ def test_a_refusal_in_the_middle_of_the_body_ends_it(kit: Any) -> None:
             yield b"x" * 998 + b"\r\n"
             await asyncio.sleep(0.001)
 
-    async def use(connection: OutboundConnection) -> Outcome:
+    async def use(connection: OutboundConnection) -> TransactionResult:
         await ready(connection)
         return await connection.send(mail(), None, many)
 
@@ -138,7 +138,7 @@ def test_in_lock_step_no_more_of_a_body_is_read_than_the_peer_has_answered_for(k
     ahead = []
     peer = kit.Peer(extensions=("CHUNKING", "BINARYMIME", "8BITMIME"))
 
-    async def use(connection: OutboundConnection) -> Outcome:
+    async def use(connection: OutboundConnection) -> TransactionResult:
         async def many() -> AsyncIterator[bytes]:
             for number in range(30):
                 ahead.append(number - peer.said("BDAT"))
@@ -166,7 +166,7 @@ def test_a_caller_that_is_cancelled_waits_for_the_reply_to_what_was_sent_whole(
     async def chunks() -> AsyncIterator[bytes]:
         yield b"hello\r\n"
 
-    async def use(connection: OutboundConnection) -> Outcome | None:
+    async def use(connection: OutboundConnection) -> TransactionResult | None:
         await ready(connection)
         sending = spawn(connection.send(mail(), b"hello\r\n" if small else None, chunks), "send")
         while not peer.messages:  # noqa: ASYNC110 - the double tells nobody

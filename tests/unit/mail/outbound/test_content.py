@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.outbound.content import ContentNotReady, ContentSteps
 from gatepost.policy.decisions.routes import MailboxRoute
 from gatepost.protocols.smtp.replies import Reply
@@ -17,8 +17,8 @@ class Stamp:
         self.failure = failure
         self.seen: list[Any] = []
 
-    async def apply(self, departure: Any, body: Any) -> tuple[Any, dict[str, Any]]:
-        self.seen.append(departure)
+    async def apply(self, outgoing: Any, body: Any) -> tuple[Any, dict[str, Any]]:
+        self.seen.append(outgoing)
         if self.failure is not None:
             raise self.failure
         return body.prepended(f"{self.name}: 1\r\n".encode()), {self.name.lower(): "done"}
@@ -42,22 +42,22 @@ def test_steps_are_taken_in_order_and_told_of(world: Any, kit: Any) -> None:
     for body in (kit.BODY, None):
         first = Stamp("X-First")
         outcome = deliver(world, peer, kit.delivery(body=body, size=len(kit.BODY)), first, Stamp("X-Second"))
-        (fate,) = outcome.fates
-        assert fate.sort is Sort.DELIVERED
-        assert (fate.detail["x-first"], fate.detail["x-second"]) == ("done", "done")
+        (result,) = outcome.results
+        assert result.disposition is Disposition.DELIVERED
+        assert (result.detail["x-first"], result.detail["x-second"]) == ("done", "done")
         received = peer.messages.pop()
         assert received.content == b"X-Second: 1\r\nX-First: 1\r\n" + kit.BODY
         assert f"SIZE={len(received.content)}" in received.mail
-        (departure,) = first.seen
-        assert (departure.organization, departure.leaves, departure.connector) == ("contoso", True, None)
+        (outgoing,) = first.seen
+        assert (outgoing.organization, outgoing.leaves, outgoing.connector) == ("contoso", True, None)
 
 
 def test_mail_whose_content_is_not_ready_waits_and_nobody_is_called(world: Any, kit: Any) -> None:
     peer = kit.Peer()
     waits = ContentNotReady(Reply(451, "4.7.5", ("A key is missing",)), "the key of contoso cannot be opened")
     outcome = deliver(world, peer, kit.delivery("bob@b.example", "eve@b.example"), Stamp("X-A", waits))
-    assert [fate.sort for fate in outcome.fates] == [Sort.DEFERRED, Sort.DEFERRED]
-    assert {fate.detail["detail"] for fate in outcome.fates} == {"the key of contoso cannot be opened"}
+    assert [result.disposition for result in outcome.results] == [Disposition.DEFERRED, Disposition.DEFERRED]
+    assert {result.detail["detail"] for result in outcome.results} == {"the key of contoso cannot be opened"}
     assert not outcome.destination_failed
     assert peer.said("EHLO") == 0
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.model.message import Recipient
 from gatepost.mail.outbound.destination_history import DestinationMemory
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.decisions.destination_history import (
+    DestinationHistory,
     DestinationName,
-    Remembered,
-    Session,
+    SeenSession,
     accept,
     best,
     seen,
@@ -40,14 +40,14 @@ class Memory:
         self.looks += 1
         if self.failure is not None:
             raise self.failure
-        return self.known.get(name, Remembered())
+        return self.known.get(name, DestinationHistory())
 
     def note(self, name, session, *, told=False):
-        remembered = seen(self.known.get(name, Remembered()), session)
+        remembered = seen(self.known.get(name, DestinationHistory()), session)
         self.known[name] = warned(remembered, session.at) if told else remembered
 
     def was(self, name, host, achieved=AUTH, at=NOW - 86400.0 * 9):
-        self.note(name, Session(host, achieved, at))
+        self.note(name, SeenSession(host, achieved, at))
 
 
 @pytest.fixture
@@ -112,9 +112,9 @@ def test_warn_sends_and_says_so_once_an_hour(holding, kit, memory, clock, caplog
         return outcomes
 
     for outcome in run(scene()):
-        (fate,) = outcome.fates
-        assert fate.sort is Sort.DELIVERED
-        assert fate.detail["protection_drop"] == {
+        (result,) = outcome.results
+        assert result.disposition is Disposition.DELIVERED
+        assert result.detail["protection_drop"] == {
             "was": "none/authenticated",
             "since": NOW - 86400.0 * 9,
             "now": "none/none",
@@ -134,14 +134,14 @@ def test_hold_sends_nothing_and_asks_for_no_second_connection(holding, kit, memo
     assert not peer.said("MAIL")
     assert len(peer.connections) == 1  # it rests in the pool meanwhile
     for outcome in outcomes:
-        (fate,) = outcome.fates
-        assert fate.sort is Sort.HELD
-        assert fate.reply.code == 450
-        assert fate.reply.enhanced == "4.4.317"
-        assert "Expected: none/authenticated, as seen since 2023-11-05" in fate.reply.text
-        assert fate.detail["protection_drop"]["now"] == "none/none"
-        assert fate.detail["host"] == "mx.b.example"
-        assert "result_type" not in fate.detail
+        (result,) = outcome.results
+        assert result.disposition is Disposition.HELD
+        assert result.reply.code == 450
+        assert result.reply.enhanced == "4.4.317"
+        assert "Expected: none/authenticated, as seen since 2023-11-05" in result.reply.text
+        assert result.detail["protection_drop"]["now"] == "none/none"
+        assert result.detail["host"] == "mx.b.example"
+        assert "result_type" not in result.detail
         assert not outcome.destination_failed
     assert "protects connections less than before; mail for it is held" in caplog.text
 
@@ -161,7 +161,7 @@ def test_a_certificate_that_was_mended_is_seen_by_the_next_connection(holding, k
         return peer, outcomes
 
     peer, outcomes = run(scene())
-    assert [one.fates[0].sort for one in outcomes] == [Sort.HELD] * 2
+    assert [one.results[0].disposition for one in outcomes] == [Disposition.HELD] * 2
     assert [one.facts.resumed for one in peer.connections] == [False, False]
 
 
@@ -176,8 +176,8 @@ def test_a_kept_connection_that_fell_short_is_used_once_it_is_accepted(holding, 
         return peer, outcome
 
     peer, outcome = run(scene())
-    assert outcome.fates[0].sort is Sort.DELIVERED
-    assert "protection_drop" not in outcome.fates[0].detail
+    assert outcome.results[0].disposition is Disposition.DELIVERED
+    assert "protection_drop" not in outcome.results[0].detail
     assert len(peer.connections) == 1
 
 
@@ -194,10 +194,10 @@ def test_a_released_message_goes_and_opens_the_way_for_no_other(holding, kit, me
             return first, await deliverer.deliver(both), await deliverer.deliver(kit.delivery())
 
     first, both, other = run(scene())
-    assert first.fates[0].sort is Sort.DELIVERED
-    assert first.fates[0].detail["protection_drop"]["now"] == "none/none"
-    assert [fate.sort for fate in both.fates] == [Sort.HELD, Sort.HELD]
-    assert other.fates[0].sort is Sort.HELD
+    assert first.results[0].disposition is Disposition.DELIVERED
+    assert first.results[0].detail["protection_drop"]["now"] == "none/none"
+    assert [result.disposition for result in both.results] == [Disposition.HELD, Disposition.HELD]
+    assert other.results[0].disposition is Disposition.HELD
 
 
 def test_over_a_kept_connection_a_message_costs_no_look(holding, kit, memory):
@@ -223,8 +223,8 @@ def test_a_connection_shared_by_domains_is_held_against_each_ones_memory(holding
             return first, await deliverer.deliver(kit.delivery("joe@c.example"))
 
     first, second = run(scene())
-    assert first.fates[0].sort is Sort.DELIVERED
-    assert second.fates[0].sort is Sort.HELD
+    assert first.results[0].disposition is Disposition.DELIVERED
+    assert second.results[0].disposition is Disposition.HELD
 
 
 @pytest.mark.parametrize("weak_first", [True, False])
@@ -244,8 +244,8 @@ def test_another_host_that_is_as_good_takes_the_mail(holding, kit, memory, weak_
             return other, await holding.build(peer.port).deliver(kit.delivery())
 
     other, outcome = run(scene())
-    assert outcome.fates[0].sort is Sort.DELIVERED
-    assert "protection_drop" not in outcome.fates[0].detail
+    assert outcome.results[0].disposition is Disposition.DELIVERED
+    assert "protection_drop" not in outcome.results[0].detail
     assert not other.said("MAIL")
     assert bool(other.connections) is weak_first
 
@@ -262,9 +262,9 @@ def test_while_the_good_host_is_only_out_of_reach_mail_waits_for_it_and_for_nobo
         return peer, outcome
 
     peer, outcome = run(scene())
-    (fate,) = outcome.fates
-    assert fate.sort is Sort.DEFERRED
-    assert "ProtectionDrop" in fate.reply.text
+    (result,) = outcome.results
+    assert result.disposition is Disposition.DEFERRED
+    assert "ProtectionDrop" in result.reply.text
     assert not peer.said("MAIL")
 
 
@@ -277,11 +277,11 @@ def test_a_host_without_address_is_waited_for_by_nobody(holding, kit, memory):
             memory.was(DOMAIN, f"mx.b.example:{peer.port}")
             return await holding.build(peer.port).deliver(kit.delivery())
 
-    assert run(scene()).fates[0].sort is Sort.HELD
+    assert run(scene()).results[0].disposition is Disposition.HELD
 
 
-@pytest.mark.parametrize(("mode", "sort"), [("warn", Sort.DELIVERED), ("hold", Sort.DEFERRED)])
-def test_a_memory_that_cannot_be_read_lets_pass_or_makes_wait(holding, kit, memory, mode, sort, caplog):
+@pytest.mark.parametrize(("mode", "disposition"), [("warn", Disposition.DELIVERED), ("hold", Disposition.DEFERRED)])
+def test_a_memory_that_cannot_be_read_lets_pass_or_makes_wait(holding, kit, memory, mode, disposition, caplog):
     holding.resources["protection_drop"] = mode
     memory.failure = StoreFailure("the disk is on fire")
 
@@ -291,24 +291,26 @@ def test_a_memory_that_cannot_be_read_lets_pass_or_makes_wait(holding, kit, memo
             return peer, [await deliverer.deliver(kit.delivery()) for _ in range(2)]
 
     peer, outcomes = run(scene())
-    assert {fate.sort for outcome in outcomes for fate in outcome.fates} == {sort}
+    assert {result.disposition for outcome in outcomes for result in outcome.results} == {disposition}
     assert caplog.text.count("cannot be read: the disk is on fire") == 1
     assert "fire" not in "".join(peer.commands)
     if mode == "hold":
-        assert "the disk is on fire" in outcomes[0].fates[0].detail["detail"]
-        assert "fire" not in outcomes[0].fates[0].reply.text
+        assert "the disk is on fire" in outcomes[0].results[0].detail["detail"]
+        assert "fire" not in outcomes[0].results[0].reply.text
         memory.failure = None
 
 
 @pytest.mark.parametrize(
-    ("mode", "tls", "sort"),
+    ("mode", "tls", "disposition"),
     [
-        ("warn", False, Sort.DELIVERED),
-        ("hold", True, Sort.DELIVERED),  # its certificate proves less than before, which the message waives
-        ("hold", False, Sort.HELD),  # what an administrator demands is no message's to waive
+        ("warn", False, Disposition.DELIVERED),
+        ("hold", True, Disposition.DELIVERED),  # its certificate proves less than before, which the message waives
+        ("hold", False, Disposition.HELD),  # what an administrator demands is no message's to waive
     ],
 )
-def test_tls_required_no_waives_proof_but_no_hold_where_tls_was_taken_away(holding, kit, memory, mode, tls, sort):
+def test_tls_required_no_waives_proof_but_no_hold_where_tls_was_taken_away(
+    holding, kit, memory, mode, tls, disposition
+):
     holding.resources["protection_drop"] = mode
 
     async def scene():
@@ -319,9 +321,9 @@ def test_tls_required_no_waives_proof_but_no_hold_where_tls_was_taken_away(holdi
         return peer, before, outcome
 
     peer, before, outcome = run(scene())
-    assert outcome.fates[0].sort is sort
-    assert bool(peer.said("MAIL")) is (sort is Sort.DELIVERED)
-    assert (memory.known == before) is (sort is Sort.DELIVERED)
+    assert outcome.results[0].disposition is disposition
+    assert bool(peer.said("MAIL")) is (disposition is Disposition.DELIVERED)
+    assert (memory.known == before) is (disposition is Disposition.DELIVERED)
 
 
 def test_a_requirement_is_judged_first(holding, kit, memory):
@@ -334,9 +336,9 @@ def test_a_requirement_is_judged_first(holding, kit, memory):
         return before, outcome
 
     before, outcome = run(scene())
-    (fate,) = outcome.fates
-    assert fate.sort is Sort.DEFERRED
-    assert fate.detail["result_type"] == "starttls-not-supported"
+    (result,) = outcome.results
+    assert result.disposition is Disposition.DEFERRED
+    assert result.detail["result_type"] == "starttls-not-supported"
     assert memory.known == before
 
 
@@ -349,7 +351,7 @@ def test_without_dnssec_of_our_own_nobody_fell_from_it(holding, kit, memory, clo
             memory.was(DOMAIN, f"mx.b.example:{peer.port}", proved)
             return await holding.build(peer.port).deliver(kit.delivery())
 
-    assert run(scene()).fates[0].sort is Sort.DELIVERED
+    assert run(scene()).results[0].disposition is Disposition.DELIVERED
 
 
 def test_cleartext_after_a_broken_handshake_is_a_drop_as_well(holding, kit, memory):
@@ -361,5 +363,5 @@ def test_cleartext_after_a_broken_handshake_is_a_drop_as_well(holding, kit, memo
             return peer, await holding.build(peer.port).deliver(kit.delivery(attempts=1))
 
     peer, outcome = run(scene())
-    assert outcome.fates[0].sort is Sort.DEFERRED  # TLS may be mended, which releases it
+    assert outcome.results[0].disposition is Disposition.DEFERRED  # TLS may be mended, which releases it
     assert not peer.said("MAIL")

@@ -11,7 +11,7 @@ import pytest
 
 from gatepost.mail.model.message import Message, Recipient
 from gatepost.mail.outbound.body import MessageBody
-from gatepost.mail.outbound.content import ContentNotReady, Departure
+from gatepost.mail.outbound.content import ContentNotReady, OutgoingMessage
 from gatepost.mail.outbound.dkim import DkimSigning
 from gatepost.pki.certificates.dkim_keys import DkimKeys, made_key, read_key
 from gatepost.pki.certificates.vault import Vault
@@ -59,17 +59,17 @@ class World:
 
     def sent(self, directory: Directory, content: bytes = CONTENT, **fields: Any) -> tuple[bytes, dict[str, Any]]:
         """What leaves and what the trace has of it."""
-        departure = self.departure(directory, **fields)
+        outgoing = self.outgoing(directory, **fields)
 
         async def run() -> tuple[bytes, dict[str, Any]]:
-            body, told = await self.step.apply(departure, memory(content))
+            body, told = await self.step.apply(outgoing, memory(content))
             chunks = b"".join([chunk async for chunk in body.chunks()])
             assert len(chunks) == body.size
             return chunks, told
 
         return asyncio.run(run())
 
-    def departure(self, directory: Directory, **fields: Any) -> Departure:
+    def outgoing(self, directory: Directory, **fields: Any) -> OutgoingMessage:
         """Of a message of Ann's, unless the fields say otherwise."""
         recipient = Recipient("bob@b.example", forwarded_by=fields.pop("forwarded_by", ""))
         inbound = fields.pop("inbound", {"user": "ann@contoso.example"})
@@ -79,7 +79,7 @@ class World:
             setattr(message, name, value)
         if route is None:
             ((route, _),) = RoutePlanner(directory, "default").routes("contoso", [recipient], reverse_path="")
-        return Departure(directory, "contoso", message, [recipient], route)
+        return OutgoingMessage(directory, "contoso", message, [recipient], route)
 
 
 def memory(content: bytes) -> MessageBody:
@@ -152,7 +152,7 @@ def test_a_large_message_streams_by_and_is_never_in_memory(world: World) -> None
         nonlocal most
         size = len(header) + number * len(piece) + 11
         assert size > 50_000_000
-        body, _ = await world.step.apply(world.departure(directory), MessageBody(None, size, chunks))
+        body, _ = await world.step.apply(world.outgoing(directory), MessageBody(None, size, chunks))
         assert body.small is None
         async for chunk in body.chunks():
             most = max(most, len(chunk))

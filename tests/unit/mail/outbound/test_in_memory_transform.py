@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
-from gatepost.mail.outbound.in_memory_transform import TooLarge, Workbench
+from gatepost.mail.outbound.in_memory_transform import InMemoryTransform, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +33,9 @@ def test_what_is_made_is_read_as_often_as_it_is_sent(tmp_path: Path, size: int) 
     folder, content = tmp_path / "made", os.urandom(size)
 
     async def run() -> None:
-        made = await Workbench(folder, 1 << 30).made(body_of(content), lambda octets: (octets + b"!", "8BITMIME"))
+        made = await InMemoryTransform(folder, 1 << 30).made(
+            body_of(content), lambda octets: (octets + b"!", "8BITMIME")
+        )
         assert (made.size, made.body_type) == (size + 1, "8BITMIME")
         assert (made.small is None) is (size + 1 > 256 << 10)
         for _ in range(2):
@@ -49,7 +51,7 @@ def test_what_is_made_is_read_as_often_as_it_is_sent(tmp_path: Path, size: int) 
 
 def test_what_is_too_large_is_not_even_read(tmp_path: Path) -> None:
     async def run() -> None:
-        bench = Workbench(tmp_path, 100)
+        bench = InMemoryTransform(tmp_path, 100)
         for ask in (bench.made, bench.asked):
             with pytest.raises(TooLarge, match="max_size is 100"):
                 await ask(body_of(b"", size=101), pytest.fail)  # type: ignore[operator]
@@ -70,7 +72,7 @@ def test_one_at_a_time_and_not_on_the_loop(tmp_path: Path) -> None:
         return content, ""
 
     async def run() -> None:
-        bench = Workbench(tmp_path, 100)
+        bench = InMemoryTransform(tmp_path, 100)
         await asyncio.gather(*(bench.made(body_of(b"x"), work) for _ in range(20)))
 
     asyncio.run(run())
@@ -82,7 +84,7 @@ def test_what_goes_wrong_is_told_and_frees_the_bench(tmp_path: Path) -> None:
         raise ZeroDivisionError
 
     async def run() -> None:
-        bench = Workbench(tmp_path / "file" / "below", 1 << 30)
+        bench = InMemoryTransform(tmp_path / "file" / "below", 1 << 30)
         with pytest.raises(ZeroDivisionError):
             await bench.made(body_of(b"x"), fail)
         (tmp_path / "file").write_bytes(b"")
@@ -95,7 +97,7 @@ def test_what_goes_wrong_is_told_and_frees_the_bench(tmp_path: Path) -> None:
 
 def test_a_file_that_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        made = await Workbench(tmp_path, 1 << 30).made(body_of(bytes(1 << 20)), lambda octets: (octets, ""))
+        made = await InMemoryTransform(tmp_path, 1 << 30).made(body_of(bytes(1 << 20)), lambda octets: (octets, ""))
         monkeypatch.setattr(os, "pread", lambda *_: b"")
         with pytest.raises(BodyUnreadable, match="cut off"):
             await whole(made)

@@ -7,7 +7,7 @@ import pytest
 
 from gatepost.mail.model.message import Message, Recipient
 from gatepost.mail.outbound.body import MessageBody
-from gatepost.mail.outbound.content import Departure
+from gatepost.mail.outbound.content import OutgoingMessage
 from gatepost.mail.outbound.organization_headers import OrganizationHeaders
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
@@ -54,7 +54,7 @@ def made(recipient: str, content: bytes, inbound: dict[str, Any], sender: str = 
     directory = Directory(parse({"organization": RESOURCES}))
     ((route, recipients),) = RoutePlanner(directory).routes("contoso", [Recipient(recipient)])
     message = Message(1, "contoso", 0.0, sender, inbound=inbound)
-    departure = Departure(directory, "contoso", message, recipients, route)
+    outgoing = OutgoingMessage(directory, "contoso", message, recipients, route)
 
     async def chunks() -> Any:
         for at in range(0, len(content), 10):
@@ -62,7 +62,7 @@ def made(recipient: str, content: bytes, inbound: dict[str, Any], sender: str = 
 
     async def run() -> Any:
         body = MessageBody(content if small else None, len(content), chunks)
-        changed, told = await OrganizationHeaders("mx1.contoso.example").apply(departure, body)
+        changed, told = await OrganizationHeaders("mx1.contoso.example").apply(outgoing, body)
         if changed is body:
             return told or None
         whole = b"".join([chunk async for chunk in changed.chunks()])
@@ -122,5 +122,5 @@ def test_a_message_that_nobody_wants_to_know_of_is_not_read() -> None:
     directory = Directory(parse({"organization": RESOURCES}))
     ((route, recipients),) = RoutePlanner(directory).routes("contoso", [Recipient("x@b.example")])
     body = MessageBody(None, 5, None)  # type: ignore[arg-type] # it would raise
-    departure = Departure(directory, "contoso", Message(1, "contoso", 0.0, ""), recipients, route)
-    assert asyncio.run(OrganizationHeaders("mx1").apply(departure, body)) == (body, {})
+    outgoing = OutgoingMessage(directory, "contoso", Message(1, "contoso", 0.0, ""), recipients, route)
+    assert asyncio.run(OrganizationHeaders("mx1").apply(outgoing, body)) == (body, {})

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.outbound.published import Lookups, Publication
 from gatepost.net.engine import server_context
 from gatepost.net.identity import ServerIdentity
@@ -22,7 +22,7 @@ from gatepost.policy.decisions.published import Modes, Terms
 from gatepost.policy.decisions.requirement import Authenticated, MxLevel, Opportunistic, Shortfall
 from gatepost.policy.decisions.requiretls import Asks
 from gatepost.protocols.dane.publication import TlsaStatus
-from gatepost.protocols.mtasts.policy import Mode, Policy
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.result import ResultType
 
@@ -34,7 +34,7 @@ ADDRESSES = HostAddresses(HOST, HOST, ("192.0.2.1",), authentic=True)
 
 
 def state(mode: str, *mx: str, record: str = "1") -> StsState:
-    return StsState(DOMAIN, Policy(Mode(mode), mx, 86400), record, "fetched", 1.0, 2.0)
+    return StsState(DOMAIN, StsPolicy(StsMode(mode), mx, 86400), record, "fetched", 1.0, 2.0)
 
 
 class Policies:
@@ -208,7 +208,7 @@ def test_a_connection_does_not_outlive_its_records(world: Any, kit: Any) -> None
     record, context = identity(world)
 
     async def run() -> tuple[list[Any], Any]:
-        fates = []
+        results = []
         async with kit.Peer(tls=context) as peer:
             published(world, Policies(), peer.port, record)
             deliverer = world.build(mx_port=peer.port)
@@ -216,18 +216,18 @@ def test_a_connection_does_not_outlive_its_records(world: Any, kit: Any) -> None
             for records in ([record], [record], [record, RECORD], [RECORD]):
                 world.names.table[key] = records
                 world.settings["lookups"].tlsa._cache.clear()
-                fates += (await deliverer.deliver(kit.delivery())).fates
+                results += (await deliverer.deliver(kit.delivery())).results
             world.pool.close()
-        return fates, peer
+        return results, peer
 
-    fates, peer = asyncio.run(run())
-    assert [fate.sort for fate in fates] == [Sort.DELIVERED] * 3 + [Sort.DEFERRED]
-    assert [fate.detail.get("reused") for fate in fates] == [False, True, False, None]
+    results, peer = asyncio.run(run())
+    assert [result.disposition for result in results] == [Disposition.DELIVERED] * 3 + [Disposition.DEFERRED]
+    assert [result.detail.get("reused") for result in results] == [False, True, False, None]
     assert all(not one.tls.resumed for one in peer.messages)
     assert {one.tls.server_name for one in peer.messages} == {HOST}
-    assert fates[0].detail["dane"]["matched"] == str(record)
-    assert fates[0].detail["achieved"] == "dnssec/authenticated"
-    last = fates[3]
+    assert results[0].detail["dane"]["matched"] == str(record)
+    assert results[0].detail["achieved"] == "dnssec/authenticated"
+    last = results[3]
     assert last.reply.text.startswith("450 4.7.323 tlsa-invalid")
     assert last.detail["requirement_sources"] == [f"dane:{HOST}"]
     assert [one["result_type"] for one in last.detail["dane"]["refusals"]] == ["tlsa-invalid"]
@@ -248,11 +248,11 @@ def test_a_policy_in_testing_is_only_reported(world: Any, kit: Any, policy: StsS
             published(world, Policies(policy), peer.port)
             outcome = await world.build(mx_port=peer.port).deliver(kit.delivery())
             world.pool.close()
-            return outcome.fates[0]
+            return outcome.results[0]
 
-    fate = asyncio.run(run())
-    assert fate.sort is Sort.DELIVERED
-    told = fate.detail["mta_sts"]
+    result = asyncio.run(run())
+    assert result.disposition is Disposition.DELIVERED
+    told = result.detail["mta_sts"]
     assert (told["domain"], told["mode"], told["id"]) == (DOMAIN, "testing", "1")
     assert testing.items() <= told["testing"].items()
 
@@ -265,10 +265,10 @@ def test_a_host_outside_the_policy_never_gets_a_connection(world: Any, kit: Any)
         async with kit.Peer() as peer:
             published(world, Policies(policy), peer.port)
             outcome = await world.build(mx_port=peer.port).deliver(kit.delivery())
-            return outcome.fates[0], peer
+            return outcome.results[0], peer
 
-    fate, peer = asyncio.run(run())
-    assert fate.reply.text.startswith("450 4.4.8 MX hosts of b.example failed MTA-STS validation")
-    assert fate.detail["mta_sts"]["failure"]["result_type"] == "sts-policy-fetch-error"
-    assert fate.detail["dane"]["status"] == "none"
+    result, peer = asyncio.run(run())
+    assert result.reply.text.startswith("450 4.4.8 MX hosts of b.example failed MTA-STS validation")
+    assert result.detail["mta_sts"]["failure"]["result_type"] == "sts-policy-fetch-error"
+    assert result.detail["dane"]["status"] == "none"
     assert peer.messages == []

@@ -11,7 +11,7 @@ import pytest
 from gatepost.mail.model.message import Message
 from gatepost.mail.outbound.failure import HopFailure
 from gatepost.mail.outbound.hop import Hop
-from gatepost.mail.outbound.sessions import SessionLog, WaySessions, counted
+from gatepost.mail.outbound.sessions import RouteSessions, SessionLog, counted
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.published import Published, StsFound, dnssec_failed
@@ -21,7 +21,7 @@ from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, 
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType
-from gatepost.protocols.tlsrpt.tally import Count, PolicyType, Session, applied
+from gatepost.protocols.tlsrpt.tally import Count, PolicyType, TlsSession, applied
 from gatepost.store.session_counts import counted_days, read_counts, write_counts
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NOON, DAY = 1_763_985_600.0, "2025-11-24"  # 12:00 UTC
 POLICY = applied(PolicyType.NONE, "b.example")
-SESSION = Session("b.example", ((POLICY, None),))
+SESSION = TlsSession("b.example", ((POLICY, None),))
 LATER = Reply(450, "4.4.317", ("later",))
 
 
@@ -114,7 +114,7 @@ def test_what_is_lost_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 def test_what_finds_no_room_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = SessionLog(tmp_path, interval=3600, clock=lambda: NOON, most=1)
     for number in range(5):
-        log.count(Session(f"d{number}.example", ((POLICY, None),)))
+        log.count(TlsSession(f"d{number}.example", ((POLICY, None),)))
     log.close()
     assert [one.getMessage() for one in caplog.records] == [
         "session counts: there was no room for 3 results of sessions"
@@ -146,11 +146,11 @@ def told(found: list[Count]) -> list[str]:
 
 
 def test_metrics_are_told_of_handshakes_and_of_failures(log: SessionLog) -> None:
-    way = WaySessions(log, "b.example")
+    way = RouteSessions(log, "b.example")
     way.failed(HOP, failure(result_type=ResultType.STARTTLS_NOT_SUPPORTED))
     way.failed(HOP, failure(facts=replace(CLEAR, tls=TLS), result_type=ResultType.CERTIFICATE_EXPIRED))
     way.failed(HOP, failure())
-    WaySessions(None).failed(HOP, failure(result_type=ResultType.CERTIFICATE_EXPIRED))
+    RouteSessions(None).failed(HOP, failure(result_type=ResultType.CERTIFICATE_EXPIRED))
     assert log.counts.numbers == {
         ("gatepost_tls_failures_total", "outbound", "starttls-not-supported"): 1,
         ("gatepost_tls_failures_total", "outbound", "certificate-expired"): 1,
@@ -159,7 +159,7 @@ def test_metrics_are_told_of_handshakes_and_of_failures(log: SessionLog) -> None
 
 
 def test_a_failed_session_with_all_that_is_known(log: SessionLog, tmp_path: Path) -> None:
-    WaySessions(log, "b.example").failed(HOP, failure())
+    RouteSessions(log, "b.example").failed(HOP, failure())
     (count,) = counts(log, tmp_path)
     assert told([count]) == ["b.example no-policy-found starttls-not-supported 1"]
     assert count.failure is not None
@@ -169,21 +169,21 @@ def test_a_failed_session_with_all_that_is_known(log: SessionLog, tmp_path: Path
 
 @pytest.mark.parametrize("said", [(), ("< 554 go away",), ("< 220",), ("< 220 ",), ("> QUIT",)])
 def test_a_greeting_without_a_name(log: SessionLog, tmp_path: Path, said: tuple[str, ...]) -> None:
-    WaySessions(log, "b.example").failed(HOP, failure(transcript=said))
+    RouteSessions(log, "b.example").failed(HOP, failure(transcript=said))
     (count,) = counts(log, tmp_path)
     assert count.failure is not None
     assert count.failure.helo == ""
 
 
 def test_no_session_without_a_connection(log: SessionLog, tmp_path: Path) -> None:
-    way = WaySessions(log, "b.example")
+    way = RouteSessions(log, "b.example")
     way.failed(HOP, failure(facts=None))
     way.unresolved(LookupFailed("nobody answers", temporary=True), "mx.b.example")
     assert counts(log, tmp_path) == []
 
 
 def test_a_bogus_answer_is_a_policy_failure(log: SessionLog, tmp_path: Path) -> None:
-    way = WaySessions(log, "b.example")
+    way = RouteSessions(log, "b.example")
     way.unresolved(LookupFailed("forged", temporary=True, bogus=True))
     way.barred("mx.b.example", dnssec_failed("forged"), Published())
     assert told(counts(log, tmp_path)) == ["b.example tlsa dnssec-invalid 1"] * 2
@@ -192,7 +192,7 @@ def test_a_bogus_answer_is_a_policy_failure(log: SessionLog, tmp_path: Path) -> 
 def test_a_policy_that_cannot_be_had_is_told_once_an_attempt(log: SessionLog, tmp_path: Path) -> None:
     hop = replace(HOP, published=Published(None, DOWN))
     for addresses in (2, 1):
-        way = WaySessions(log, "b.example")
+        way = RouteSessions(log, "b.example")
         for _ in range(addresses):
             way.failed(hop, failure())
     assert told(counts(log, tmp_path)) == [
@@ -203,7 +203,7 @@ def test_a_policy_that_cannot_be_had_is_told_once_an_attempt(log: SessionLog, tm
 
 def test_records_that_a_message_need_not_obey_are_judged_all_the_same(log: SessionLog, tmp_path: Path) -> None:
     hop = replace(HOP, published=Published(USABLE))
-    WaySessions(log, "b.example").failed(hop, failure(facts=replace(CLEAR, tls=TLS)))
+    RouteSessions(log, "b.example").failed(hop, failure(facts=replace(CLEAR, tls=TLS)))
     assert told(counts(log, tmp_path)) == ["b.example tlsa tlsa-invalid 1"]
 
 
@@ -212,19 +212,19 @@ NOBODYS = [("", "192.0.2.1"), ("", "2001:db8::1"), ("[192.0.2.1]", "mx.b.example
 
 @pytest.mark.parametrize(("domain", "host"), NOBODYS)
 def test_an_address_is_no_policy_domain(log: SessionLog, tmp_path: Path, domain: str, host: str) -> None:
-    way = WaySessions(log, domain)
+    way = RouteSessions(log, domain)
     way.failed(replace(HOP, host=host), failure(facts=replace(CLEAR, host=host)))
     way.barred(host, dnssec_failed("forged"))
     assert counts(log, tmp_path) == []
 
 
 def test_a_smart_host_is_its_own_policy_domain(log: SessionLog, tmp_path: Path) -> None:
-    WaySessions(log).failed(HOP, failure())
+    RouteSessions(log).failed(HOP, failure())
     assert told(counts(log, tmp_path)) == ["mx.b.example no-policy-found starttls-not-supported 1"]
 
 
 def test_a_session_for_several_domains_is_one_of_each(log: SessionLog, tmp_path: Path) -> None:
-    way = WaySessions(log, "b.example", "[192.0.2.1]", "c.example")
+    way = RouteSessions(log, "b.example", "[192.0.2.1]", "c.example")
     way.failed(HOP, failure(result_type=ResultType.STARTTLS_NOT_SUPPORTED))
     way.barred("mx.b.example", dnssec_failed("forged"), Published())
     assert log.counts.numbers == {("gatepost_tls_failures_total", "outbound", "starttls-not-supported"): 1}
@@ -237,7 +237,7 @@ def test_a_session_for_several_domains_is_one_of_each(log: SessionLog, tmp_path:
 
 
 def test_nothing_is_counted_without_a_log() -> None:
-    way = WaySessions(None, "b.example")
+    way = RouteSessions(None, "b.example")
     way.failed(HOP, failure())
     way.barred("mx.b.example", dnssec_failed("forged"))
 

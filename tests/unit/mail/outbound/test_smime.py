@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 import gatepost.mail.outbound.smime as step
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.outbound.content import ContentSteps
-from gatepost.mail.outbound.in_memory_transform import Workbench
+from gatepost.mail.outbound.in_memory_transform import InMemoryTransform
 from gatepost.mail.outbound.smime import SmimeProtection
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.smime.decryption import Opener, decrypted
@@ -76,8 +76,8 @@ class Scene:
         self.store.add_identity("contoso", owner, OURS.public_bytes(Encoding.PEM), pem, author="me")
 
     def deliver(self, *recipients: str, body: bytes = BODY) -> dict[str, Any]:
-        """A fate for each recipient."""
-        protection = SmimeProtection(self.store, Workbench(self.folder / "made", self.most), time.time)
+        """A result for each recipient."""
+        protection = SmimeProtection(self.store, InMemoryTransform(self.folder / "made", self.most), time.time)
 
         async def run() -> Any:
             async with self.peer:
@@ -91,7 +91,7 @@ class Scene:
 
         outcome = asyncio.run(run())
         assert not outcome.destination_failed
-        return {fate.recipient.address: fate for fate in outcome.fates}
+        return {result.recipient.address: result for result in outcome.results}
 
     def received(self) -> dict[str, bytes]:
         return {recipient: one.content for one in self.peer.messages for recipient in one.recipients}
@@ -106,15 +106,21 @@ def scene(world: Any, kit: Any, tmp_path: Path) -> Iterator[Scene]:
 def test_those_who_have_a_certificate_get_it_and_the_others_wait(scene: Scene) -> None:
     scene.add("bob@b.example", BOB)
     scene.add("eve@b.example", EVE)
-    fates = scene.deliver("Bob@b.example", "eve@b.example", "zoe@b.example")
-    assert [fates[one].sort for one in fates] == [Sort.DELIVERED, Sort.DELIVERED, Sort.DEFERRED]
-    assert fates["zoe@b.example"].reply.text.startswith("450 4.7.5 Encryption needed")
-    assert fates["zoe@b.example"].detail["smime"]["waits_for"].endswith("add zoe@b.example FILE --organization contoso")
+    results = scene.deliver("Bob@b.example", "eve@b.example", "zoe@b.example")
+    assert [results[one].disposition for one in results] == [
+        Disposition.DELIVERED,
+        Disposition.DELIVERED,
+        Disposition.DEFERRED,
+    ]
+    assert results["zoe@b.example"].reply.text.startswith("450 4.7.5 Encryption needed")
+    assert (
+        results["zoe@b.example"].detail["smime"]["waits_for"].endswith("add zoe@b.example FILE --organization contoso")
+    )
     (message,) = scene.peer.messages  # one envelope for both
     assert SECRET not in message.content
     for certificate in (BOB, EVE):
         assert opened(message.content, certificate).endswith(SECRET + b"\r\n")
-    told = fates["eve@b.example"].detail["smime"]
+    told = results["eve@b.example"].detail["smime"]
     assert told["encrypted"] is True
     assert set(told["recipients"]) == {"bob@b.example", "eve@b.example"}
     assert message.mail.endswith("BODY=7BIT") or "BODY" not in message.mail
@@ -124,8 +130,8 @@ def test_who_is_hidden_is_named_in_no_envelope_of_others(scene: Scene) -> None:
     scene.add("bob@b.example", BOB)
     scene.add("hidden@b.example", EVE)
     scene.add("b.example", GATEWAY)
-    fates = scene.deliver("bob@b.example", "hidden@b.example", "x@b.example", "y@b.example")
-    assert {fate.sort for fate in fates.values()} == {Sort.DELIVERED}
+    results = scene.deliver("bob@b.example", "hidden@b.example", "x@b.example", "y@b.example")
+    assert {result.disposition for result in results.values()} == {Disposition.DELIVERED}
     assert sorted(one.recipients for one in scene.peer.messages) == [
         ["bob@b.example"],
         ["hidden@b.example"],
@@ -185,12 +191,12 @@ def test_nothing_leaves_that_cannot_be_encrypted(scene: Scene, name: str, by: st
         scene.fields = {}
         scene.world.resources["mail_flow_rule"] = [{"name": "all", "encrypt": "smime"}]
     body = BODY + b"x" * 300_000 if scene.message.pop("large", False) else BODY
-    fate = scene.deliver("bob@b.example", body=body)["bob@b.example"]
-    assert fate.reply.text.startswith(reply)
+    result = scene.deliver("bob@b.example", body=body)["bob@b.example"]
+    assert result.reply.text.startswith(reply)
     assert scene.peer.said("MAIL") == 0
     assert scene.peer.said("EHLO") == 0
     required = {"connector": "connector:out", "rule": "rule:all"}[by]
-    assert fate.detail["smime"]["encrypt"]["required_by"] == [required]
+    assert result.detail["smime"]["encrypt"]["required_by"] == [required]
 
 
 @pytest.mark.parametrize("part", ["encrypted", "split", "opaque"])
@@ -199,22 +205,22 @@ def test_nothing_leaves_if_the_work_itself_fails(
 ) -> None:
     scene.add("bob@b.example", BOB)
     monkeypatch.setattr(step, part, broken)
-    fate = scene.deliver("bob@b.example")["bob@b.example"]
-    assert fate.reply.text.startswith("451 4.3.0")
+    result = scene.deliver("bob@b.example")["bob@b.example"]
+    assert result.reply.text.startswith("451 4.3.0")
     assert scene.peer.said("EHLO") == 0
-    assert "figures" not in caplog.text + str(fate.detail)
+    assert "figures" not in caplog.text + str(result.detail)
     assert "RuntimeError" in caplog.text
 
 
 @pytest.mark.parametrize("mode", ["enforce", "rehearse"])
 def test_a_rehearsal_only_tells(scene: Scene, mode: str) -> None:
     scene.fields |= {"mode": mode, "sign": "smime"}
-    fate = scene.deliver("bob@b.example")["bob@b.example"]
+    result = scene.deliver("bob@b.example")["bob@b.example"]
     if mode == "enforce":
-        assert fate.sort is Sort.DEFERRED
+        assert result.disposition is Disposition.DEFERRED
         return
     assert scene.received()["bob@b.example"] == BODY
-    told = fate.detail["smime"]
+    told = result.detail["smime"]
     assert told["encrypt"] == {"rehearsed_by": ["connector:out"]}
     assert told["rehearsal"]["encrypt"]["passed"] is False
     scene.fields |= {"encrypt": "none"}
@@ -223,8 +229,8 @@ def test_a_rehearsal_only_tells(scene: Scene, mode: str) -> None:
 
 def test_where_nobody_asks_nothing_is_done(scene: Scene) -> None:
     scene.fields = {}
-    fate = scene.deliver("bob@b.example")["bob@b.example"]
-    assert "smime" not in fate.detail
+    result = scene.deliver("bob@b.example")["bob@b.example"]
+    assert "smime" not in result.detail
     assert scene.received()["bob@b.example"] == BODY
 
 
@@ -248,16 +254,16 @@ def test_who_signs(scene: Scene, owner: str, sender: str, author: str, signs: bo
     scene.message = {"direction": "originating", "reverse_path": sender}
     scene.own(owner)
     body = f"From: {author}\r\nSubject: x\r\n\r\nHello.\r\n".encode()
-    fate = scene.deliver("bob@b.example", body=body)["bob@b.example"]
+    result = scene.deliver("bob@b.example", body=body)["bob@b.example"]
     if not signs:
-        assert fate.reply.text.startswith("450 4.7.5 Signature needed")
-        assert "gatepost smime identity add" in fate.detail["detail"]
+        assert result.reply.text.startswith("450 4.7.5 Signature needed")
+        assert "gatepost smime identity add" in result.detail["detail"]
         assert scene.peer.said("EHLO") == 0
         return
     read = message_from_bytes(scene.received()["bob@b.example"])
     assert (read.get_content_type(), read["From"]) == ("multipart/signed", author)
     assert read.get_payload()[0].get_payload() == "Hello.\r\n"
-    assert fate.detail["smime"]["signed_by"] == scene.store.identities()[0].id
+    assert result.detail["smime"]["signed_by"] == scene.store.identities()[0].id
 
 
 def test_what_others_wrote_is_not_signed(scene: Scene) -> None:
@@ -267,8 +273,8 @@ def test_what_others_wrote_is_not_signed(scene: Scene) -> None:
         {"direction": "incoming"},
         {"direction": "originating", "inbound": {"notice_about": "x"}, "reverse_path": ""},
     ):
-        fate = scene.deliver("bob@b.example")["bob@b.example"]
-        assert fate.detail["smime"]["signed_by"] == ""
+        result = scene.deliver("bob@b.example")["bob@b.example"]
+        assert result.detail["smime"]["signed_by"] == ""
         assert scene.received()["bob@b.example"] == BODY
 
 
@@ -307,14 +313,14 @@ def enveloped(cms: bytes) -> bytes:
 
 def test_what_its_author_encrypted_goes_as_it_is(scene: Scene) -> None:
     body = enveloped(encrypted(b"x", [EVE]))
-    fate = scene.deliver("bob@b.example", body=body)["bob@b.example"]
+    result = scene.deliver("bob@b.example", body=body)["bob@b.example"]
     assert scene.received()["bob@b.example"] == body
-    assert fate.detail["smime"]["encrypted_before"] is True
+    assert result.detail["smime"]["encrypted_before"] is True
 
 
 def test_a_claim_to_be_encrypted_is_not_enough(scene: Scene) -> None:
     body = enveloped(SECRET)
-    assert scene.deliver("bob@b.example", body=body)["bob@b.example"].sort is Sort.DEFERRED
+    assert scene.deliver("bob@b.example", body=body)["bob@b.example"].disposition is Disposition.DEFERRED
     scene.add("bob@b.example", BOB)
     scene.deliver("bob@b.example", body=body)
     assert b"pkcs7-mime" in opened(scene.received()["bob@b.example"], BOB)

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 import gatepost.mail.outbound.smime_decryption as step
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.outbound.content import ContentSteps
-from gatepost.mail.outbound.in_memory_transform import Workbench
+from gatepost.mail.outbound.in_memory_transform import InMemoryTransform
 from gatepost.mail.outbound.smime_decryption import SmimeDecryption
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.smime.encryption import encrypted
@@ -67,16 +67,16 @@ class Scene:
             self.store.add_identity("contoso", owner, CERTIFICATES[name].public_bytes(Encoding.PEM), pem, author="me")
 
     def deliver(self, *recipients: str, body: bytes) -> dict[str, Any]:
-        decryption = SmimeDecryption(self.store, Workbench(self.folder / "made", self.most), "gate.example")
+        decryption = SmimeDecryption(self.store, InMemoryTransform(self.folder / "made", self.most), "gate.example")
 
         async def run() -> Any:
             self.world.settings["content"] = ContentSteps(decryption, dividers=(decryption,))
             given = self.kit.delivery(*recipients, body=body, reverse_path="x@elsewhere.example")
             return await self.world.build().deliver(given)
 
-        fates = {fate.recipient.address: fate for fate in asyncio.run(run()).fates}
-        assert {fate.sort for fate in fates.values()} == {Sort.DELIVERED}
-        return fates
+        results = {result.recipient.address: result for result in asyncio.run(run()).results}
+        assert {result.disposition for result in results.values()} == {Disposition.DELIVERED}
+        return results
 
     def stored(self, name: str) -> bytes:
         """The one message in a mailbox, with CRLF, without the fields of final delivery."""
@@ -97,22 +97,22 @@ def scene(world: Any, kit: Any, tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.mark.parametrize(("to", "recipient"), [("ann", "ann"), ("ann", "alias"), ("domain", "ann"), ("domain", "ben")])
 def test_it_is_decrypted_for_those_it_is_for(scene: Scene, to: str, recipient: str) -> None:
-    fates = scene.deliver(f"{recipient}@contoso.example", body=message(ENTITY, to))
+    results = scene.deliver(f"{recipient}@contoso.example", body=message(ENTITY, to))
     got = scene.stored("ben" if recipient == "ben" else "ann")
     said, _, rest = got.partition(b"From:")
     assert said.startswith(b"X-Gatepost-SMIME: decrypted by gate.example;\r\n key=")
     assert said.endswith(b"; signature=not-verified\r\n")
     assert b"From:" + rest == HEAD + ENTITY
-    assert fates[f"{recipient}@contoso.example"].detail["smime"]["decrypted"] is True
+    assert results[f"{recipient}@contoso.example"].detail["smime"]["decrypted"] is True
 
 
 def test_a_personal_key_opens_nothing_for_others(scene: Scene) -> None:
     body = message(ENTITY, "ann")
     addresses = [f"{name}@contoso.example" for name in ("ben", "ann", "cleo")]
-    fates = scene.deliver(*addresses, body=body)
+    results = scene.deliver(*addresses, body=body)
     assert scene.stored("ann").endswith(ENTITY)
     assert scene.stored("ben") == scene.stored("cleo") == body
-    assert {fates[one].detail["smime"]["decrypted"] for one in addresses if "ann" not in one} == {False}
+    assert {results[one].detail["smime"]["decrypted"] for one in addresses if "ann" not in one} == {False}
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_a_personal_key_opens_nothing_for_others(scene: Scene) -> None:
 )
 def test_what_no_mailbox_can_hold_stays_as_it_came(scene: Scene, entity: bytes, why: str) -> None:
     body = message(entity)
-    fate = scene.deliver("ann@contoso.example", body=body)["ann@contoso.example"]
+    result = scene.deliver("ann@contoso.example", body=body)["ann@contoso.example"]
     assert scene.stored("ann") == body
-    assert why in fate.detail["smime"]["why"]
+    assert why in result.detail["smime"]["why"]
 
 
 def test_line_ends_of_some_programs_are_put_right(scene: Scene) -> None:
@@ -167,10 +167,10 @@ def test_what_is_not_decrypted_is_delivered_as_it_came(
             body = body.replace(b"base64", b"7bit")
         case _:
             scene.store._vault = None  # as if the master key could not be read
-    fate = scene.deliver("ann@contoso.example", body=body)["ann@contoso.example"]
+    result = scene.deliver("ann@contoso.example", body=body)["ann@contoso.example"]
     assert scene.stored("ann") == body
-    assert fate.detail.get("smime", {}).get("decrypted") in {False, None}
-    assert ("smime" in fate.detail) is (name != "no base64")
+    assert result.detail.get("smime", {}).get("decrypted") in {False, None}
+    assert ("smime" in result.detail) is (name != "no base64")
     assert "figures" not in caplog.text
 
 
@@ -186,15 +186,15 @@ def test_nobody_else_says_that_we_decrypted(scene: Scene) -> None:
 def test_where_it_is_not_wanted_nothing_is_touched(scene: Scene) -> None:
     scene.world.resources["smime_decrypt"] = False
     body = b"X-Gatepost-SMIME: x\r\n" + message(ENTITY)
-    fates = scene.deliver("ann@contoso.example", "ben@contoso.example", body=body)
+    results = scene.deliver("ann@contoso.example", "ben@contoso.example", body=body)
     assert scene.stored("ann") == scene.stored("ben") == body
-    assert all("smime" not in fate.detail for fate in fates.values())
+    assert all("smime" not in result.detail for result in results.values())
 
 
 def test_a_server_behind_us_gets_it_decrypted_and_is_told_the_right_mailboxes(scene: Scene) -> None:
     """LMTP, where each recipient has its own place in the route."""
     peer = scene.kit.Peer(lmtp=True)
-    decryption = SmimeDecryption(scene.store, Workbench(scene.folder / "made", scene.most), "gate.example")
+    decryption = SmimeDecryption(scene.store, InMemoryTransform(scene.folder / "made", scene.most), "gate.example")
 
     async def run() -> Any:
         async with peer:
@@ -207,7 +207,7 @@ def test_a_server_behind_us_gets_it_decrypted_and_is_told_the_right_mailboxes(sc
             return outcome
 
     outcome = asyncio.run(run())
-    assert {fate.sort for fate in outcome.fates} == {Sort.DELIVERED}
+    assert {result.disposition for result in outcome.results} == {Disposition.DELIVERED}
     got = {recipient: one for one in peer.messages for recipient in one.recipients}
     assert set(got) == {"ben@contoso.example", "ann@contoso.example"}
     assert got["ann@contoso.example"].content.endswith(ENTITY)

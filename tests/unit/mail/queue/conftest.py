@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gatepost.mail.model.delivery_result import Fate, Outcome, sort_of
+from gatepost.mail.model.delivery_result import DeliveryResult, RecipientResult, disposition_of
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.queue import leases
 from gatepost.mail.queue import manager as module
@@ -73,13 +73,15 @@ class Peer:
         finally:
             self.running[delivery.destination] -= 1
         if delivery.destination in self.failing:
-            fates = [Fate(recipient, sort_of(SILENCE), SILENCE, {}) for recipient in delivery.recipients]
-            return Outcome(fates, destination_failed=True, next_hop_failed=self.silent)
-        fates = []
+            results = [
+                RecipientResult(recipient, disposition_of(SILENCE), SILENCE, {}) for recipient in delivery.recipients
+            ]
+            return DeliveryResult(results, destination_failed=True, next_hop_failed=self.silent)
+        results = []
         for recipient in delivery.recipients:
             reply = self._reply(recipient.address)
-            fates.append(Fate(recipient, sort_of(reply), reply, {"host": "mx.partner.example"}))
-        return Outcome(fates)
+            results.append(RecipientResult(recipient, disposition_of(reply), reply, {"host": "mx.partner.example"}))
+        return DeliveryResult(results)
 
     def _reply(self, address):
         replies = self.replies.get(address, self.replies.get(address.partition("@")[2], OK))
@@ -106,8 +108,10 @@ class Rig:
         return self.now
 
     def settled(self, delivery, outcome, next_at):
-        for fate in outcome.fates:
-            self.told.append((str(fate.sort), fate.recipient.address, fate.reply.text, next_at and next_at - self.now))
+        for result in outcome.results:
+            self.told.append(
+                (str(result.disposition), result.recipient.address, result.reply.text, next_at and next_at - self.now)
+            )
 
     @contextlib.asynccontextmanager
     async def open(self, *, paused=False, drain=2.0, deliver=None, deliver_batch=None, **limits):

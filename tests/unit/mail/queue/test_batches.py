@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 
-from gatepost.mail.model.delivery_result import Fate, Outcome, Sort
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.protocols.smtp.replies import Reply
@@ -70,12 +70,12 @@ def domain(delivery):
 
 
 def outcome(delivery, replies, usual=OK, *, failed=False):
-    fates = []
+    results = []
     for recipient in delivery.recipients:
         reply = replies.get(recipient.address.partition("@")[0], usual)
-        sort = {2: Sort.DELIVERED, 4: Sort.DEFERRED, 5: Sort.FAILED}[reply.code // 100]
-        fates.append(Fate(recipient, sort, reply, {}))
-    return Outcome(fates, destination_failed=failed, next_hop_failed=failed, crowded=failed)
+        disposition = {2: Disposition.DELIVERED, 4: Disposition.DEFERRED, 5: Disposition.FAILED}[reply.code // 100]
+        results.append(RecipientResult(recipient, disposition, reply, {}))
+    return DeliveryResult(results, destination_failed=failed, next_hop_failed=failed, crowded=failed)
 
 
 def run(work):

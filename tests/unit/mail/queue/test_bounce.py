@@ -5,7 +5,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from gatepost.mail.model.delivery_result import Fate, Sort, sort_of
+from gatepost.mail.model.delivery_result import Disposition, RecipientResult, disposition_of
 from gatepost.mail.model.message import Recipient
 from gatepost.mail.queue.bounce import Bouncer
 from gatepost.policy.decisions.forwarding import Target
@@ -30,13 +30,13 @@ class Bodies:
             yield self.body[first : first + 65536]
 
 
-def notices(delivery, *fates, late=False, bodies=None):
+def notices(delivery, *results, late=False, bodies=None):
     bouncer = Bouncer(bodies or Bodies(), "mx1.contoso.example", {"contoso": 3600.0}.__getitem__)
-    return asyncio.run(bouncer.notices(delivery, fates, late=late, now=2000.0))
+    return asyncio.run(bouncer.notices(delivery, results, late=late, now=2000.0))
 
 
-def fate(recipient, reply, **detail):
-    return Fate(recipient, sort_of(reply), reply, detail)
+def result(recipient, reply, **detail):
+    return RecipientResult(recipient, disposition_of(reply), reply, detail)
 
 
 def parsed(notice):
@@ -64,25 +64,25 @@ def parsed(notice):
 )
 def test_who_is_told(make, notify, kind, late, told):
     recipient = Recipient("ann@partner.example", notify)
-    assert bool(notices(make.delivery(2, recipient), fate(recipient, getattr(make, kind)), late=late)) is told
+    assert bool(notices(make.delivery(2, recipient), result(recipient, getattr(make, kind)), late=late)) is told
 
 
 @pytest.mark.parametrize("kind", ["unknown", "later", "ok"])
 def test_the_null_reverse_path_is_never_told(make, kind):
     recipient = Recipient("ann@partner.example", "SUCCESS,FAILURE,DELAY")
     delivery = make.delivery(2, recipient, message=make.message(reverse_path=""))
-    assert notices(delivery, fate(recipient, getattr(make, kind)), late=True) == []
+    assert notices(delivery, result(recipient, getattr(make, kind)), late=True) == []
 
 
 def test_where_the_next_hop_knows_dsn_success_is_its_business(make):
     recipient = Recipient("ann@partner.example", "SUCCESS")
-    assert notices(make.delivery(2, recipient), fate(recipient, make.ok, dsn_passed_on=True)) == []
+    assert notices(make.delivery(2, recipient), result(recipient, make.ok, dsn_passed_on=True)) == []
 
 
 @pytest.mark.parametrize(("detail", "action"), [({}, "relayed"), ({"mailbox": "ann"}, "delivered")])
 def test_success(make, detail, action):
     recipient = Recipient("ann@partner.example", "SUCCESS")
-    (notice,) = notices(make.delivery(2, recipient), fate(recipient, make.ok, **detail))
+    (notice,) = notices(make.delivery(2, recipient), result(recipient, make.ok, **detail))
     assert f"Action: {action}" in notice[2].decode()
 
 
@@ -90,7 +90,7 @@ def test_a_failure_as_it_is_queued(make):
     recipient = Recipient("ann@partner.example", orcpt="rfc822;ann@partner.example")
     original = make.message(5, reverse_path="Bob@Contoso.example", envid="QQ314159", session="s1")
     delivery = make.delivery(6, recipient, message=original, attempts=3)
-    ((message, (onward,), body),) = notices(delivery, fate(recipient, make.unknown, host="mx.partner.example"))
+    ((message, (onward,), body),) = notices(delivery, result(recipient, make.unknown, host="mx.partner.example"))
     assert message.reverse_path == ""
     assert message.id != original.id
     assert (message.organization, message.direction, message.session) == ("contoso", "originating", "s1")
@@ -119,7 +119,7 @@ def test_failures_share_a_notice_and_delays_have_their_own(make):
     ann, joe, eve = (Recipient(f"{name}@partner.example") for name in ("ann", "joe", "eve"))
     delivery = make.delivery(2, ann, joe, eve, expires_at=90_000.0)
     failed, delayed = notices(
-        delivery, fate(ann, make.unknown), fate(joe, make.later), fate(eve, make.unknown), late=True
+        delivery, result(ann, make.unknown), result(joe, make.later), result(eve, make.unknown), late=True
     )
     assert failed[2].count(b"\r\nAction: failed\r\n") == 2
     assert b"joe@" not in failed[2]
@@ -131,14 +131,14 @@ def test_failures_share_a_notice_and_delays_have_their_own(make):
 def test_a_delay_is_told_once(make):
     recipient = Recipient("ann@partner.example")
     delivery = make.delivery(2, recipient)
-    assert len(notices(delivery, fate(recipient, make.later), late=True)) == 1
-    assert notices(delivery, fate(recipient, make.later), late=True) == []
+    assert len(notices(delivery, result(recipient, make.later), late=True)) == 1
+    assert notices(delivery, result(recipient, make.later), late=True) == []
 
 
 def test_a_reply_without_a_status_gets_the_general_one(make):
     recipient = Recipient("ann@partner.example")
     bare = type(make.unknown)(550, "", ("no",))
-    (notice,) = notices(make.delivery(2, recipient), fate(recipient, bare))
+    (notice,) = notices(make.delivery(2, recipient), result(recipient, bare))
     assert b"Status: 5.0.0" in notice[2]
 
 
@@ -148,7 +148,7 @@ def test_the_original_is_returned_from_memory_or_store(make, in_memory):
     delivery = make.delivery(2, recipient, message=make.message(size=len(ORIGINAL), ret="FULL"))
     delivery.body = ORIGINAL if in_memory else None
     bodies = Bodies()
-    (notice,) = notices(delivery, fate(recipient, make.unknown), bodies=bodies)
+    (notice,) = notices(delivery, result(recipient, make.unknown), bodies=bodies)
     assert b"The figures." in notice[2]
     assert bodies.chunks == (0 if in_memory else 1)
 
@@ -157,7 +157,7 @@ def test_of_a_large_original_only_the_headers_are_read_and_returned(make):
     recipient = Recipient("ann@partner.example")
     bodies = Bodies(ORIGINAL + b"x" * 5_000_000)
     delivery = make.delivery(2, recipient, message=make.message(size=len(bodies.body), ret="FULL"))
-    (notice,) = notices(delivery, fate(recipient, make.unknown), bodies=bodies)
+    (notice,) = notices(delivery, result(recipient, make.unknown), bodies=bodies)
     assert bodies.chunks == 1
     assert b"Subject: Figures" in notice[2]
     assert len(notice[2]) < 20_000
@@ -167,7 +167,7 @@ def test_a_large_original_without_an_end_of_headers_is_read_within_bounds(make):
     recipient = Recipient("ann@partner.example")
     bodies = Bodies(b"X: " + b"x" * 5_000_000)
     delivery = make.delivery(2, recipient, message=make.message(size=len(bodies.body)))
-    assert len(notices(delivery, fate(recipient, make.unknown), bodies=bodies)) == 1
+    assert len(notices(delivery, result(recipient, make.unknown), bodies=bodies)) == 1
     assert bodies.chunks <= 5
 
 
@@ -181,7 +181,7 @@ def test_a_notice_is_as_protected_as_its_message(make):
     for reply in (make.unknown, make.ok):
         secret = make.message(require_tls=True, ret="FULL", message_id="<1@contoso.example>")
         delivery = make.delivery(2, recipient, message=secret, body=ORIGINAL)
-        ((notice, _, body),) = notices(delivery, fate(recipient, reply))
+        ((notice, _, body),) = notices(delivery, result(recipient, reply))
         assert notice.require_tls
         assert not notice.tls_required_no
         assert b"The figures." not in body  # RET=FULL is disregarded
@@ -192,7 +192,7 @@ def test_a_notice_is_as_protected_as_its_message(make):
 def test_a_notice_of_a_usual_message_asks_for_nothing(make):
     recipient = Recipient("ann@partner.example")
     delivery = make.delivery(2, recipient, message=make.message(tls_required_no=True))
-    ((notice, _, _),) = notices(delivery, fate(recipient, make.unknown))
+    ((notice, _, _),) = notices(delivery, result(recipient, make.unknown))
     assert not notice.require_tls
     assert "notice_about_message_id" not in notice.inbound
 
@@ -207,7 +207,7 @@ def failed_notice(make, *recipients, **fields):
 def test_a_notice_that_cannot_be_protected_is_redacted(make, status):
     recipient = Recipient("bob@Contoso.example", "NEVER")
     reply = Reply(550, status, NEEDED.lines)
-    ((notice, (onward,), body),) = notices(failed_notice(make, recipient), fate(recipient, reply))
+    ((notice, (onward,), body),) = notices(failed_notice(make, recipient), result(recipient, reply))
     assert (notice.reverse_path, notice.require_tls, notice.smtputf8, notice.body_type) == ("", False, False, "7BIT")
     assert [one.address for one in onward.recipients] == ["postmaster@contoso.example"]
     assert onward.destination == "contoso/contoso.example"
@@ -216,7 +216,7 @@ def test_a_notice_that_cannot_be_protected_is_redacted(make, status):
     assert status in text
     assert "bob" not in text
     assert "ann" not in text
-    assert notices(onward, fate(onward.recipients[0], reply)) == []  # and that is all
+    assert notices(onward, result(onward.recipients[0], reply)) == []  # and that is all
 
 
 @pytest.mark.parametrize(
@@ -227,19 +227,19 @@ def test_nothing_else_is_redacted(make, fields, kind):
     recipient = Recipient("bob@contoso.example")
     reply = NEEDED if kind == "needed" else getattr(make, kind)
     delivery = make.delivery(2, recipient, message=make.message(reverse_path="", **{"require_tls": True, **fields}))
-    assert notices(delivery, fate(recipient, reply), late=True) == []
+    assert notices(delivery, result(recipient, reply), late=True) == []
 
 
 def test_a_domain_is_told_once(make):
     recipients = [Recipient(f"{name}@contoso.example") for name in ("bob", "eve")]
-    fates = [fate(one, NEEDED) for one in recipients]
-    assert len(notices(failed_notice(make, *recipients), *fates)) == 1
+    results = [result(one, NEEDED) for one in recipients]
+    assert len(notices(failed_notice(make, *recipients), *results)) == 1
 
 
 def test_of_somebody_elses_notice_its_own_message_id_is_told(make):
     recipient = Recipient("bob@contoso.example")
     delivery = failed_notice(make, recipient, inbound={}, message_id="<bounce@elsewhere.example>")
-    ((_, _, body),) = notices(delivery, fate(recipient, NEEDED))
+    ((_, _, body),) = notices(delivery, result(recipient, NEEDED))
     assert b"<bounce@elsewhere.example>" in body
 
 
@@ -255,14 +255,14 @@ def test_of_somebody_elses_notice_its_own_message_id_is_told(make):
 def test_where_a_notice_goes(make, reverse_path, domain):
     recipient = Recipient("ann@partner.example")
     message = make.message(reverse_path=reverse_path, smtputf8=True)
-    ((notice, (onward,), _),) = notices(make.delivery(2, recipient, message=message), fate(recipient, make.unknown))
+    ((notice, (onward,), _),) = notices(make.delivery(2, recipient, message=message), result(recipient, make.unknown))
     assert onward.destination == f"contoso/{domain}"
     assert notice.smtputf8
 
 
 def test_the_sender_of_held_mail_is_told_of_the_delay(make):
     delivery = make.delivery(2)
-    kept = Fate(delivery.recipients[0], Sort.HELD, make.later, {})
+    kept = RecipientResult(delivery.recipients[0], Disposition.HELD, make.later, {})
     assert notices(delivery, kept) == []
     assert len(notices(delivery, kept, late=True)) == 1
     assert delivery.recipients[0].delayed
@@ -277,7 +277,7 @@ def test_who_forwards_its_mail_gets_its_notices_there(make):
 
     bouncer = Bouncer(Bodies(), "mx1.contoso.example", {"contoso": 3600.0}.__getitem__, targets)
     ((_, deliveries, _),) = asyncio.run(
-        bouncer.notices(delivery, [fate(recipient, make.unknown)], late=False, now=2000.0)
+        bouncer.notices(delivery, [result(recipient, make.unknown)], late=False, now=2000.0)
     )
     sender = delivery.message.reverse_path
     found = [(one.destination, one.recipients[0].address, one.recipients[0].forwarded_by) for one in deliveries]
@@ -300,7 +300,7 @@ def test_of_a_message_that_was_to_leave_encrypted_only_the_header_is_returned(ma
         return secret
 
     bouncer = Bouncer(Bodies(), "mx1.contoso.example", {"contoso": 3600.0}.__getitem__, secret=ask)
-    waited = fate(given.recipients[0], make.unknown, smime={"waits_for": "a certificate"})
+    waited = result(given.recipients[0], make.unknown, smime={"waits_for": "a certificate"})
     (notice,) = asyncio.run(bouncer.notices(given, [waited], late=False, now=2000.0))
     assert asked == [(given, ORIGINAL)]
     assert (b"The figures." in notice[2]) is not secret
@@ -310,7 +310,7 @@ def test_of_a_message_that_was_to_leave_encrypted_only_the_header_is_returned(ma
 
 def test_a_notice_of_what_was_returned_by_hand_says_so(make):
     given = make.delivery()
-    (notice,) = notices(given, fate(given.recipients[0], Reply(550, "5.3.0", ("Closed",)), returned="olga"))
+    (notice,) = notices(given, result(given.recipients[0], Reply(550, "5.3.0", ("Closed",)), returned="olga"))
     text = b" ".join(notice[2].split())
     assert b"An administrator of this mail service ended the delivery" in text
     assert b"[x] this mail service" in text
@@ -327,7 +327,7 @@ def test_a_failure_is_told_though_the_message_cannot_be_read(make, caplog, error
 
     message = make.message(7, ret="FULL", size=100)
     delivery = make.delivery(8, message=message)
-    (notice,) = notices(delivery, fate(delivery.recipients[0], make.unknown), bodies=Unreadable())
+    (notice,) = notices(delivery, result(delivery.recipients[0], make.unknown), bodies=Unreadable())
     text, status, returned = parsed(notice)[1]
     assert "could not be read any more" in text.get_content()
     assert "5.1.1" in str(status)
@@ -348,5 +348,5 @@ def test_a_failure_is_told_though_the_message_cannot_be_read(make, caplog, error
 def test_a_notice_says_whether_it_is_8_bit(make, original, facts, kind):
     message = make.message(7, **{"ret": "FULL", "size": len(original), **facts})
     delivery = make.delivery(8, message=message)
-    (notice,) = notices(delivery, fate(delivery.recipients[0], make.unknown), bodies=Bodies(original))
+    (notice,) = notices(delivery, result(delivery.recipients[0], make.unknown), bodies=Bodies(original))
     assert (notice[0].body_type, notice[2].isascii()) == (kind, kind == "7BIT")

@@ -3,11 +3,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.mail.queue.due_destinations import Agenda
+from gatepost.mail.queue.due_destinations import DueDestinations
 
 
 def test_longest_due_first_and_once():
-    agenda = Agenda()
+    agenda = DueDestinations()
     assert agenda.earliest() is None
     assert agenda.take(1e9) is None
     assert agenda.note("a", 20.0)
@@ -22,7 +22,7 @@ def test_longest_due_first_and_once():
 
 
 def test_only_an_earlier_time_counts():
-    agenda = Agenda()
+    agenda = DueDestinations()
     agenda.note("a", 20.0)
     assert not agenda.note("a", 30.0)
     assert agenda.note("a", 10.0)
@@ -32,7 +32,7 @@ def test_only_an_earlier_time_counts():
 
 
 def test_it_does_not_grow_with_what_is_no_longer_true():
-    agenda = Agenda()
+    agenda = DueDestinations()
     for at in range(100_000, 0, -1):
         agenda.note("a", float(at))
     assert len(agenda._heap) < 100
@@ -40,7 +40,7 @@ def test_it_does_not_grow_with_what_is_no_longer_true():
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 20), st.booleans())))
 def test_as_a_plain_table_would(steps):
-    agenda, table = Agenda(), {}
+    agenda, table = DueDestinations(), {}
     for name, at, take in steps:
         if take:
             first = min(table.values(), default=1e9)

@@ -10,7 +10,7 @@ import pytest
 from gatepost.mail.queue import leases as module
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.mail.queue.leases import LEASE, LOOK, Leases
-from gatepost.mail.queue.memory_budget import QueueLimits, Window
+from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.waiting import Waiting
 from gatepost.net.tasks import spawn
 from gatepost.store.interface import DestinationWork
@@ -52,7 +52,7 @@ def play(work, **limits):
         made = World(now=1000.0, store=Store(), offered=[], put_back=[], tasks=[], unknown=set())
         chosen = QueueLimits(**limits)
         settler = SimpleNamespace(put_back=lambda _delivery, _due: None)
-        made.waiting = Waiting(Window(chosen), settler, lambda: made.now)
+        made.waiting = Waiting(MemoryBudget(chosen), settler, lambda: made.now)
 
         def offer(delivery):
             made.offered.append(delivery.id)

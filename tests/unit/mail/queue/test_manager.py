@@ -8,7 +8,7 @@ import time
 import apsw
 import pytest
 
-from gatepost.mail.model.delivery_result import Fate, Outcome, Sort
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.mail.queue import manager as module
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
@@ -54,8 +54,8 @@ def test_deferred_mail_is_retried_by_the_schedule(rig):
             await rig.calm()
             waits = []
             for _ in range(4):
-                ((sort, _, text, wait),) = rig.told
-                assert (sort, text) == ("deferred", "451 4.3.0 Try again later")
+                ((disposition, _, text, wait),) = rig.told
+                assert (disposition, text) == ("deferred", "451 4.3.0 Try again later")
                 waits.append(wait)
                 rig.told.clear()
                 (entry,) = rig.entries()
@@ -389,9 +389,9 @@ def test_a_probe_that_fails_again_speaks_for_all_that_is_due(rig):
                 probes += rig.tried().count(ANN)
             assert 24 <= hours <= 25
             assert probes < count
-            expired = [text for sort, _, text, _ in rig.told if sort == "failed"]
+            expired = [text for disposition, _, text, _ in rig.told if disposition == "failed"]
             assert expired == ["550 5.4.316 Message expired, Connection refused"] * count
-            assert [sort for sort, *_ in rig.told].count("delivered") == count  # the notices to bob
+            assert [disposition for disposition, *_ in rig.told].count("delivered") == count  # the notices to bob
 
     rig.schedule = Schedule(delay_notice=0)
     run(main)
@@ -445,8 +445,10 @@ def test_mail_held_for_its_destinations_sake_waits_for_a_release_and_its_sender_
         outcome = await rig.peer.deliver(delivery)
         notice = not delivery.message.reverse_path
         released = notice or all(recipient.released for recipient in delivery.recipients)
-        sort = Sort.DELIVERED if released else Sort.HELD
-        return Outcome([Fate(fate.recipient, sort, LATER, fate.detail) for fate in outcome.fates])
+        disposition = Disposition.DELIVERED if released else Disposition.HELD
+        return DeliveryResult(
+            [RecipientResult(result.recipient, disposition, LATER, result.detail) for result in outcome.results]
+        )
 
     async def main():
         async with rig.open(deliver=deliver):
@@ -749,7 +751,9 @@ def test_a_failure_is_told_though_the_message_cannot_be_read(rig, gone, fails):
 def test_an_outcome_with_a_text_no_column_holds(rig, caplog):
     async def deliver(delivery):
         reply = Reply(451, "4.3.0", ("\ud800",))
-        return Outcome([Fate(recipient, Sort.DEFERRED, reply, {}) for recipient in delivery.recipients])
+        return DeliveryResult(
+            [RecipientResult(recipient, Disposition.DEFERRED, reply, {}) for recipient in delivery.recipients]
+        )
 
     async def main():
         async with rig.open(deliver=deliver):
@@ -792,7 +796,9 @@ def test_a_stop_waits_longer_for_the_reply_to_a_message_that_was_sent(rig, caplo
         with contextlib.suppress(asyncio.CancelledError):  # as an outbound connection does after the last dot
             await asyncio.sleep(10)
         await asyncio.sleep(1.2)
-        return Outcome([Fate(recipient, Sort.DELIVERED, OK, {}) for recipient in delivery.recipients])
+        return DeliveryResult(
+            [RecipientResult(recipient, Disposition.DELIVERED, OK, {}) for recipient in delivery.recipients]
+        )
 
     async def main():
         async with rig.open(deliver=deliver) as manager:
@@ -1156,8 +1162,8 @@ def test_a_hop_in_line_that_may_not_begin_any_more_is_passed_over(rig):
 
 
 def crowded(delivery):
-    fates = [Fate(recipient, Sort.DEFERRED, LATER, {}) for recipient in delivery.recipients]
-    return Outcome(fates, destination_failed=True, next_hop_failed=True, crowded=True)
+    results = [RecipientResult(recipient, Disposition.DEFERRED, LATER, {}) for recipient in delivery.recipients]
+    return DeliveryResult(results, destination_failed=True, next_hop_failed=True, crowded=True)
 
 
 @pytest.mark.parametrize(("others", "closed", "tries"), [(0, False, 1), (1, False, 6), (1, True, 1)])

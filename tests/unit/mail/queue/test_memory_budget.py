@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.mail.queue.memory_budget import QueueLimits, Window
+from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 
 
 @pytest.mark.parametrize(("waiting", "ready", "room"), [(0, 0, 3), (8, 0, 2), (0, 3, 0), (10, 0, 0), (12, 5, -2)])
 def test_room(waiting, ready, room):
-    window = Window(QueueLimits(window_messages=10, window_per_destination=3))
+    window = MemoryBudget(QueueLimits(window_messages=10, window_per_destination=3))
     window.waiting = waiting
     assert window.room(ready) == room
 
 
 def test_a_shared_body_is_counted_once(make):
-    window = Window(QueueLimits(window_bytes=10))
+    window = MemoryBudget(QueueLimits(window_bytes=10))
     one, two = make.delivery(1, body=b"12345678"), make.delivery(2, body=b"12345678")
     window.keep_body(one)
     window.keep_body(two)
@@ -26,7 +26,7 @@ def test_a_shared_body_is_counted_once(make):
 
 
 def test_beyond_the_limit_bodies_are_let_go(make):
-    window = Window(QueueLimits(window_bytes=10))
+    window = MemoryBudget(QueueLimits(window_bytes=10))
     kept = make.delivery(1, body=b"12345678")
     other = make.delivery(2, message=make.message(9), body=b"123")
     bodiless = make.delivery(3)
@@ -36,7 +36,7 @@ def test_beyond_the_limit_bodies_are_let_go(make):
 
 
 def test_a_body_that_was_never_counted_is_not_counted_out(make):
-    window = Window(QueueLimits())
+    window = MemoryBudget(QueueLimits())
     stray = make.delivery(1, body=b"123")
     window.forget_body(stray)
     assert (window.bytes, stray.body) == (0, None)
@@ -46,12 +46,12 @@ def test_a_body_that_was_never_counted_is_not_counted_out(make):
     ("ready", "behind", "room"), [(0, 0, 3), (1, 11, 1), (1, 12, 0), (0, 12, 3), (0, 22, 2), (0, 24, 0)]
 )
 def test_destinations_share_the_room_of_their_next_hop(ready, behind, room):
-    window = Window(QueueLimits(window_messages=100, window_per_destination=3))
+    window = MemoryBudget(QueueLimits(window_messages=100, window_per_destination=3))
     assert window.room(ready, behind) == room
 
 
 def test_room_behind_a_next_hop():
-    window = Window(QueueLimits(window_messages=10, window_per_destination=2))
+    window = MemoryBudget(QueueLimits(window_messages=10, window_per_destination=2))
     assert [window.behind(ready) for ready in (0, 8, 9)] == [8, 0, -1]
     window.waiting = 7
     assert window.behind(0) == 3

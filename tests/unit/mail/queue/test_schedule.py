@@ -16,10 +16,10 @@ def test_the_default_waits(attempts, wait):
 
 
 @given(st.integers(1, 100), st.floats(0, 1))
-def test_luck_spreads_by_ten_percent(attempts, luck):
+def test_luck_spreads_by_ten_percent(attempts, jitter):
     schedule = Schedule()
     middle = schedule.next_attempt(attempts, 0.0, FAR, 0.5)
-    assert 0.899 * middle <= schedule.next_attempt(attempts, 0.0, FAR, luck) <= 1.101 * middle
+    assert 0.899 * middle <= schedule.next_attempt(attempts, 0.0, FAR, jitter) <= 1.101 * middle
 
 
 def test_the_last_attempt_is_at_expiry():

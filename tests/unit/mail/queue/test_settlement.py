@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatepost.mail.model.delivery_result import Fate, Outcome, Sort, sort_of
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult, disposition_of
 from gatepost.mail.model.message import Recipient
-from gatepost.mail.queue.memory_budget import QueueLimits, Window
+from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.mail.queue.settlement import Settler
 from gatepost.store.interface import MessageUnstorable, StoreFailure
@@ -34,23 +34,25 @@ class Bouncer:
     def __init__(self):
         self.asked, self.error = [], None
 
-    async def notices(self, delivery, fates, *, late, now):
-        self.asked.append(([fate.sort for fate in fates], late, now))
+    async def notices(self, delivery, results, *, late, now):
+        self.asked.append(([result.disposition for result in results], late, now))
         if self.error is not None:
             raise self.error
-        return ["notice"] if any(fate.sort is Sort.FAILED for fate in fates) else []
+        return ["notice"] if any(result.disposition is Disposition.FAILED for result in results) else []
 
 
 @pytest.fixture
 def parts():
     """A settler and what it was given: store, bouncer, window, and the lists of what it told."""
-    made = SimpleNamespace(store=Store(), bouncer=Bouncer(), window=Window(QueueLimits()), told=[], noted=[], failed=[])
+    made = SimpleNamespace(
+        store=Store(), bouncer=Bouncer(), window=MemoryBudget(QueueLimits()), told=[], noted=[], failed=[]
+    )
     made.trace = None
 
     def told(delivery, outcome, next_at):
         if made.trace is not None:
             raise made.trace
-        made.told.append((delivery.id, [fate.sort for fate in outcome.fates], next_at))
+        made.told.append((delivery.id, [result.disposition for result in outcome.results], next_at))
 
     made.settler = Settler(
         made.store, Schedule(), made.bouncer, made.window, lambda: 2000.0, told,
@@ -63,9 +65,11 @@ def recipients(*names):
     return [Recipient(name) for name in names]
 
 
-def outcome(delivery, *replies, sort=None):
+def outcome(delivery, *replies, disposition=None):
     pairs = zip(delivery.recipients, replies, strict=True)
-    return Outcome([Fate(recipient, sort or sort_of(reply), reply, {}) for recipient, reply in pairs])
+    return DeliveryResult(
+        [RecipientResult(recipient, disposition or disposition_of(reply), reply, {}) for recipient, reply in pairs]
+    )
 
 
 def finish(parts, delivery, result, **options):
@@ -94,7 +98,7 @@ def test_an_attempt_that_settles_it(parts, make):
     settlement = finish(parts, delivery, outcome(delivery, make.ok))
     assert (settlement.remaining, settlement.notices, settlement.last_error) == ([], [], "")
     assert (delivery.attempts, parts.window.bytes) == (1, 0)
-    assert parts.told == [(2, [Sort.DELIVERED], 0.0)]
+    assert parts.told == [(2, [Disposition.DELIVERED], 0.0)]
     assert parts.noted == []
 
 
@@ -106,15 +110,15 @@ def test_recipients_part_ways(parts, make):
     assert settlement.last_error == delivery.last_error == "451 4.3.0 Try again later"
     assert 2000.0 + 810 <= settlement.next_at <= 2000.0 + 990
     assert parts.noted == [(delivery.destination, settlement.next_at)]
-    assert parts.told == [(2, [Sort.DEFERRED, Sort.FAILED], settlement.next_at)]
+    assert parts.told == [(2, [Disposition.DEFERRED, Disposition.FAILED], settlement.next_at)]
 
 
-@pytest.mark.parametrize("sort", [Sort.HELD, Sort.DEFERRED])
-def test_recipients_know_whether_they_are_held(parts, make, sort):
+@pytest.mark.parametrize("disposition", [Disposition.HELD, Disposition.DEFERRED])
+def test_recipients_know_whether_they_are_held(parts, make, disposition):
     delivery = make.delivery(2, *recipients(ANN))
-    delivery.recipients[0].held = sort is not Sort.HELD
-    settlement = finish(parts, delivery, outcome(delivery, make.later, sort=sort))
-    assert [recipient.held for recipient in settlement.remaining] == [sort is Sort.HELD]
+    delivery.recipients[0].held = disposition is not Disposition.HELD
+    settlement = finish(parts, delivery, outcome(delivery, make.later, disposition=disposition))
+    assert [recipient.held for recipient in settlement.remaining] == [disposition is Disposition.HELD]
 
 
 @pytest.mark.parametrize(

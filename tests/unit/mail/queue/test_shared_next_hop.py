@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from gatepost.mail.model.delivery_result import Fate, Outcome, Sort
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.protocols.smtp.replies import Reply
@@ -321,14 +321,16 @@ class Crowded:
         if self.now >= self.places:
             self.refused += 1
             await asyncio.sleep(0)
-            fates = [Fate(recipient, Sort.DEFERRED, BUSY, {}) for recipient in delivery.recipients]
-            return Outcome(fates, destination_failed=True, next_hop_failed=True, crowded=True)
+            results = [RecipientResult(recipient, Disposition.DEFERRED, BUSY, {}) for recipient in delivery.recipients]
+            return DeliveryResult(results, destination_failed=True, next_hop_failed=True, crowded=True)
         self.now += 1
         await asyncio.sleep(self.seconds)
         self.now -= 1
         self.taken += 1
         ok = Reply(250, "2.0.0", ("OK",))
-        return Outcome([Fate(recipient, Sort.DELIVERED, ok, {}) for recipient in delivery.recipients])
+        return DeliveryResult(
+            [RecipientResult(recipient, Disposition.DELIVERED, ok, {}) for recipient in delivery.recipients]
+        )
 
 
 def test_a_busy_next_hop_gets_fewer_lanes_and_nothing_waits(rig):
@@ -388,7 +390,9 @@ def test_queues_share_the_lanes_of_a_worker(tmp_path, rig):
         running["now"] -= 1
         running["done"] += 1
         ok = Reply(250, "2.0.0", ("OK",))
-        return Outcome([Fate(recipient, Sort.DELIVERED, ok, {}) for recipient in delivery.recipients])
+        return DeliveryResult(
+            [RecipientResult(recipient, Disposition.DELIVERED, ok, {}) for recipient in delivery.recipients]
+        )
 
     async def main():
         for one in (rig, other):

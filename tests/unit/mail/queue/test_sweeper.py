@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from gatepost.mail.queue.hop_queue import LaneKey
-from gatepost.mail.queue.memory_budget import QueueLimits, Window
+from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.retry_decision import UNTRIED
 from gatepost.mail.queue.sweeper import Sweeper
 from gatepost.mail.queue.waiting import Waiting
@@ -19,7 +19,7 @@ class Settler:
         self.finished, self.put = [], []
 
     async def finish(self, delivery, outcome, *, tell_deferral):
-        self.finished.append((delivery.id, outcome.fates[0].reply.text, tell_deferral))
+        self.finished.append((delivery.id, outcome.results[0].reply.text, tell_deferral))
 
     def put_back(self, delivery, due):
         self.put.append((delivery.id, due))
@@ -52,7 +52,7 @@ class Lookups:
 def parts(make):
     """A sweeper, a next hop that did not answer, and what was placed and noted."""
     made = SimpleNamespace(settler=Settler(), store=Store(), lookups=Lookups(), placed=[], noted=[], stopped=False)
-    made.waiting = Waiting(Window(QueueLimits()), made.settler, lambda: 100.0)
+    made.waiting = Waiting(MemoryBudget(QueueLimits()), made.settler, lambda: 100.0)
 
     async def note_earliest(destination, not_before):
         made.noted.append((destination, not_before))
@@ -141,7 +141,7 @@ def test_a_host_that_answers_meanwhile_ends_it(parts, make):
     backlog = ready(parts, make, 1)
 
     async def finish(delivery, outcome, *, tell_deferral):
-        parts.settler.finished.append(outcome.fates[0].reply)
+        parts.settler.finished.append(outcome.results[0].reply)
         parts.hop.gate.recover()
 
     parts.settler.finish = finish

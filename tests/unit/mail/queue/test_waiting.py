@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.mail.queue.memory_budget import QueueLimits, Window
+from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.waiting import Waiting
 
 A, B = "contoso/a.example", "contoso/b.example"
@@ -23,7 +23,7 @@ def now():
 
 @pytest.fixture
 def waiting(now):
-    return Waiting(Window(QueueLimits()), Settler(), lambda: now[0])
+    return Waiting(MemoryBudget(QueueLimits()), Settler(), lambda: now[0])
 
 
 def fill(waiting, make, *numbers, destination=A, hop="relay"):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory, Standing, encoded
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.pki.certificates.authority import Authority
 from gatepost.store.changes import ConfigStore
 
@@ -67,7 +67,7 @@ def test_what_needs_no_look_is_judged_though_nothing_ever_ran(home, present):
 
 def test_what_the_gateway_found_stands(home, present):
     present(100)
-    keep(home, standing=(Standing(TLSA, 1000.0),))
+    keep(home, standing=(AlarmStatus(TLSA, 1000.0),))
     (found,) = home.json("certificate", "alarms", code=1)["alarms"]
     assert (found["kind"], found["about"], found["certificate"], found["since"]) == (
         "tlsa-mismatch",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gatepost.analysis.checks.changeover_watch import Traffic
-from gatepost.analysis.checks.gates import MAX_TEXT, Gate, GateFinding, GateReport
+from gatepost.analysis.checks.gates import MAX_TEXT, GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.certificate_changeover_text import print_gates, print_partners, print_status
 from gatepost.manage.use_cases.certificate_shapes import certificate_of, gates_of_report
@@ -18,7 +18,7 @@ NOW = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 HOSTILE = "x\x1b[2J\x07\t\u202e<b>"
 
 
-def finding(verdict, text="a text", gate=Gate.CHAIN, **more):
+def finding(verdict, text="a text", gate=GateCheck.CHAIN, **more):
     return GateFinding(gate, verdict, text, **more)
 
 
@@ -114,13 +114,13 @@ def test_a_client_identity_without_a_name(capsys, entry):
 
 def test_a_gate_says_what_is_wrong_or_that_all_is_well(capsys, entry):
     found = [
-        finding(Mark.PASS, "first", Gate.KEY),
-        finding(Mark.PASS, "second", Gate.KEY),
-        finding(Mark.INFO, "by the way", Gate.KEY),
-        finding(Mark.PASS, "fine", Gate.TLSA),
-        finding(Mark.FAIL, "missing", Gate.TLSA),
-        finding(Mark.WARN, "late", Gate.TLSA),
-        finding(Mark.INFO, "no responder", Gate.STAPLING),
+        finding(Mark.PASS, "first", GateCheck.KEY),
+        finding(Mark.PASS, "second", GateCheck.KEY),
+        finding(Mark.INFO, "by the way", GateCheck.KEY),
+        finding(Mark.PASS, "fine", GateCheck.TLSA),
+        finding(Mark.FAIL, "missing", GateCheck.TLSA),
+        finding(Mark.WARN, "late", GateCheck.TLSA),
+        finding(Mark.INFO, "no responder", GateCheck.STAPLING),
     ]
     lines = [line.split(maxsplit=2) for line in status(capsys, entry("new"), findings=found) if line.startswith("  ")]
     assert [line for line in lines if len(line) == 3] == [

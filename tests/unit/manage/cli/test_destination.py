@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gatepost.policy.decisions.destination_history import DestinationName, Session
+from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 
@@ -19,7 +19,7 @@ def seen(home):
 
     def sessions(*steps):
         return [
-            (Session(host, level, now - days * DAY, "TLSv1.3" if level.tls else ""), False)
+            (SeenSession(host, level, now - days * DAY, "TLSv1.3" if level.tls else ""), False)
             for host, level, days in steps
         ]
 
@@ -115,7 +115,7 @@ def test_forget_begins_anew(seen):
 def test_what_one_organization_takes_is_not_the_others_to_take(seen, verb):
     file = DestinationFile(seen.data / DESTINATIONS_FILE)
     now = time.time()
-    steps = [(Session("mx", level, now - days * DAY), False) for level, days in ((AUTH, 9), (CLEAR, 1))]
+    steps = [(SeenSession("mx", level, now - days * DAY), False) for level, days in ((AUTH, 9), (CLEAR, 1))]
     file.write({DestinationName(f"tenant{number:02}", "fallen.example"): steps for number in range(12)})
     file.close()
     refused = seen.call("destination", verb, "fallen.example", code=2).stderr

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
-from gatepost.store.received_reports import RECEIVED_FILE, Kept, keep_report
+from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
 from gatepost.store.trace import write_events
 
 NOW = time.time()
@@ -17,7 +17,9 @@ FAILED = ReceivedFailure("certificate-expired", 3, "192.0.2.1", "mx1.contoso.exa
 def received(home):
     begin = NOW - 86_400
     policy = ReceivedPolicy("sts", "contoso.example", 90, 3, failures=(FAILED,))
-    keep_report(home.data, Kept(NOW, "mail x", ReceivedReport("Google\x1b Inc.", "", "1", begin, NOW - 1, (policy,))))
+    keep_report(
+        home.data, StoredReport(NOW, "mail x", ReceivedReport("Google\x1b Inc.", "", "1", begin, NOW - 1, (policy,)))
+    )
     row = {"peer_address": "192.0.2.1"}
     events = [
         TraceEvent(begin + 5, "RECEIVE", "1", "contoso", "incoming", "s", "a@b.example", "ann@contoso.example", **row),

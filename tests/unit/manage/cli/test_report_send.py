@@ -7,7 +7,7 @@ import pytest
 from gatepost.manage.cli import report_send as module
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.tlsrpt.received import parse_report
-from gatepost.protocols.tlsrpt.record import Record, parse_record
+from gatepost.protocols.tlsrpt.record import TlsRptRecord, parse_record
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied
 from gatepost.store.sent_reports import SentReports, read_sent
 from gatepost.store.session_counts import write_counts
@@ -36,7 +36,7 @@ def counted(home, monkeypatch):
 @pytest.fixture
 def records(monkeypatch):
     """What look-ups find: a.example wants no report."""
-    found = {"b.example": Record(("mailto:tls@b.example", "https://b.example/r")), "a.example": None}
+    found = {"b.example": TlsRptRecord(("mailto:tls@b.example", "https://b.example/r")), "a.example": None}
 
     async def look(_resolver, domain):
         if isinstance(found[domain], Exception):

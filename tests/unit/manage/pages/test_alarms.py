@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.analysis.alarms.alarm import Alarm, Severity
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory, Standing, encoded
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.manage.pages.alarms import LEVELS
 
 
@@ -15,7 +15,7 @@ def keep(centre):
     def kept(count, looked=None):
         words = ("", "Title", "=1+1", "Do <it>.")
         alarms = [Alarm(AlarmKind.PARTNER_FAILING, Severity.ERROR, *words, f"contoso/{at}") for at in range(count)]
-        standing = tuple(Standing(one, 1) for one in alarms)
+        standing = tuple(AlarmStatus(one, 1) for one in alarms)
         memory = Memory(looked=looked or time.time(), standing=standing)
         with centre.gateway.config() as store:
             store.apply({}, author="test", content={ALARMS_CONTENT: encoded(memory)})

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.analysis.checks.gates import Gate, GateFinding
+from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.pages.certificate_forms import errors_of, public_part
 from gatepost.manage.pages.certificate_view import label_of, life, pin_of, way_back
@@ -75,14 +75,14 @@ def test_errors_stand_at_their_fields():
 def test_gates_as_items():
     record = f"_25._tcp.mx.gate.example. IN TLSA 3 1 1 {'ab' * 32}"
     findings = [
-        GateFinding(Gate.TLSA, Mark.PASS, "one is there"),
-        GateFinding(Gate.TLSA, Mark.FAIL, "mx.gate.example has none", "seen", f"Add this to the zone: {record}"),
-        GateFinding(Gate.PARTNERS, Mark.WARN, "1 was not told", fix="changeover notice ID"),
-        GateFinding(Gate.KEY, Mark.PASS, "its key opens"),
-        GateFinding(Gate.KEY, Mark.PASS, "and fits"),
+        GateFinding(GateCheck.TLSA, Mark.PASS, "one is there"),
+        GateFinding(GateCheck.TLSA, Mark.FAIL, "mx.gate.example has none", "seen", f"Add this to the zone: {record}"),
+        GateFinding(GateCheck.PARTNERS, Mark.WARN, "1 was not told", fix="changeover notice ID"),
+        GateFinding(GateCheck.KEY, Mark.PASS, "its key opens"),
+        GateFinding(GateCheck.KEY, Mark.PASS, "and fits"),
     ]
     items = {one["key"]: one for one in gate_items(ENTRY, by_gate(findings))}
-    assert list(items) == [str(one) for one in Gate]
+    assert list(items) == [str(one) for one in GateCheck]
     assert (items["tlsa"]["level"], items["tlsa"]["text"]) == ("fail", "mx.gate.example has none")
     worst = items["tlsa"]["findings"][0]
     assert (worst["records"], worst["fix"]) == ([record], "Add this to the zone:")

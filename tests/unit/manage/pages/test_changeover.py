@@ -11,7 +11,7 @@ import pytest
 from tests.unit.manage.calls import run
 
 from gatepost.analysis.checks.changeover_watch import Traffic
-from gatepost.analysis.checks.gates import Gate, GateFinding, GateReport
+from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.gates_partners import Partner
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.pages import changeover, flash, gate_looks
@@ -189,7 +189,7 @@ def test_very_many_partners_make_no_very_large_page(pair):
 
 
 def test_what_was_found_is_shown_until_the_certificate_goes_on(pair):
-    bad = GateFinding(Gate.TLSA, Mark.FAIL, f"no record {MARKUP}", evidence=MARKUP, fix="Add it.")
+    bad = GateFinding(GateCheck.TLSA, Mark.FAIL, f"no record {MARKUP}", evidence=MARKUP, fix="Add it.")
     traffic = (Traffic(10**9, 0, 1, {"a.example"}), Traffic(3, 1, 0, {"a.example", MARKUP}))
     seen(
         pair, pair.new, bad, traffic=traffic, partners=(Partner(MARKUP, (MARKUP,)), Partner("a.example", ("x",), True))
@@ -233,7 +233,7 @@ def test_a_look_that_is_followed_is_on_record_too(pair, green):
     ("findings", "told"),
     [
         ((), ("pass", "All gates are open.")),
-        ((GateFinding(Gate.NAMES, Mark.FAIL, "lost"),), ("fail", "A gate is red.")),
+        ((GateFinding(GateCheck.NAMES, Mark.FAIL, "lost"),), ("fail", "A gate is red.")),
     ],
 )
 def test_what_a_look_says(pair, green, findings, told):
@@ -259,7 +259,7 @@ def test_with_a_script_a_look_is_a_part_that_follows(pair):
 
 
 def test_a_red_gate_refuses_and_a_reason_overrides_and_is_kept(pair, green):
-    green(GateFinding(Gate.NAMES, Mark.FAIL, f"lost: {MARKUP}"))
+    green(GateFinding(GateCheck.NAMES, Mark.FAIL, f"lost: {MARKUP}"))
     refused = pair.post(f"{pair.path}/switch", when="now", reason="  ")
     assert refused.status == 422
     assert "A gate is red, so that nothing was switched: mend it, or give a reason." in refused.words
@@ -274,7 +274,7 @@ def test_a_red_gate_refuses_and_a_reason_overrides_and_is_kept(pair, green):
 
 
 def test_nothing_overrides_a_key_that_does_not_open(pair, green):
-    green(GateFinding(Gate.KEY, Mark.FAIL, "cannot be opened", "no master key"))
+    green(GateFinding(GateCheck.KEY, Mark.FAIL, "cannot be opened", "no master key"))
     refused = pair.post(f"{pair.path}/switch", reason="in haste")
     assert refused.status == 422
     assert "nothing overrides the key's gate" in refused.words
@@ -317,7 +317,7 @@ def test_a_switch_is_planned_and_called_off(pair, green):
 
 
 def test_a_reason_is_as_long_as_over_rest(pair, green):
-    green(GateFinding(Gate.NAMES, Mark.FAIL, "lost"))
+    green(GateFinding(GateCheck.NAMES, Mark.FAIL, "lost"))
     assert 'maxlength="1000"' in pair.get(f"{pair.path}/changeover").text
     refused = pair.post(f"{pair.path}/switch", reason="y" * 1001)
     assert (refused.status, "at most 1000 character" in refused.words) == (422, True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.analysis.checks.dkim_record import RecordSight, Seen
+from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.use_cases import dkim
 from gatepost.pki.certificates.dkim_keys import made_key
 from gatepost.policy.connectors.values import DkimAlgorithm
@@ -18,7 +18,7 @@ PART = {"hx_request": "true", "hx_request_type": "partial"}
 @pytest.fixture
 def seen(monkeypatch):
     """What the DNS is seen to have of every key."""
-    found = [RecordSight(Seen.MISSING, "there is no TXT record")]
+    found = [RecordCheck(DkimObservation.MISSING, "there is no TXT record")]
 
     async def sight(*_):
         return found[0]
@@ -60,7 +60,7 @@ def test_a_key_is_made_shown_let_sign_retired_and_removed(sealing, seen):
     assert "--" not in refused.words
     assert state(sealing) == "next"
 
-    seen[0] = RecordSight(Seen.PUBLISHED)
+    seen[0] = RecordCheck(DkimObservation.PUBLISHED)
     assert sealing.post(KEY, do="rotate", note="seen").status == 303
     assert state(sealing) == "current"
     assert sealing.post(KEY, do="rotate").headers["location"] == KEY, "twice does no harm"

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatepost.analysis.checks.gates import Gate, GateFinding, GateReport
+from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.pages import gate_looks
 from gatepost.manage.pages.gate_looks import by_gate, followed, gate_items, keep, kept
@@ -84,7 +84,7 @@ def looked(monkeypatch):
     return find
 
 
-def finding(gate=Gate.KEY, verdict=Mark.PASS, text="a text", **more):
+def finding(gate=GateCheck.KEY, verdict=Mark.PASS, text="a text", **more):
     return GateFinding(gate, verdict, text, **more)
 
 
@@ -127,12 +127,12 @@ def test_of_very_many_the_oldest_are_forgotten(entry):
 
 def test_gates_stand_in_their_order_whatever_is_known(entry):
     one = entry("a")
-    assert [item["key"] for item in gate_items(one, {})] == list(map(str, Gate))
+    assert [item["key"] for item in gate_items(one, {})] == list(map(str, GateCheck))
     assert {item["level"] for item in gate_items(one, {})} == {"waiting"}
-    items = gate_items(one, {Gate.KEY: [finding()]}, running=True)
+    items = gate_items(one, {GateCheck.KEY: [finding()]}, running=True)
     assert [item["level"] for item in items] == ["pass", *["running"] * 6]
     client = replace(one, purpose=Purpose.CLIENT)
-    assert [item["key"] for item in gate_items(client, by_gate([finding(Gate.TLSA)]))] == [
+    assert [item["key"] for item in gate_items(client, by_gate([finding(GateCheck.TLSA)]))] == [
         "key", "chain", "names", "partners"
     ]  # fmt: skip
 
@@ -157,7 +157,9 @@ def test_the_worst_of_a_gate_counts(entry, verdicts, level, text):
 
 def test_records_are_taken_out_of_the_text_to_be_copied(entry):
     other = RECORD.replace("ab", "cd")
-    one = finding(Gate.TLSA, Mark.FAIL, f"there is {RECORD}", evidence=RECORD, fix=f"Add {RECORD} {other}", until=7.0)
+    one = finding(
+        GateCheck.TLSA, Mark.FAIL, f"there is {RECORD}", evidence=RECORD, fix=f"Add {RECORD} {other}", until=7.0
+    )
     (shown,) = gate_items(entry("a"), by_gate([one]))[3]["findings"]
     assert shown["records"] == [RECORD, other], "each once"
     assert (shown["fix"], shown["until"]) == ("Add", 7.0)
@@ -205,7 +207,7 @@ def test_few_run_at_a_time(sealing):
 
 def test_who_follows_sees_each_gate_when_it_was_looked_at(sealing, looked):
     one = certificate(sealing)
-    looked(finding(text="opens"), finding(Gate.CHAIN, Mark.FAIL, "is broken"))
+    looked(finding(text="opens"), finding(GateCheck.CHAIN, Mark.FAIL, "is broken"))
     answer = sealing.get(f"/certificates/{one.id}/gates")
     assert answer.headers["content-type"].startswith("text/event-stream")
     first, key, chain, whole, done = answer.text.split("\n\n")[:5]
@@ -220,7 +222,7 @@ def test_who_follows_sees_each_gate_when_it_was_looked_at(sealing, looked):
 def test_words_of_strangers_are_text_in_a_stream_too(sealing, looked):
     one = certificate(sealing)
     evil = f"{MARKUP}\n\nevent: done\ndata: x"
-    looked(finding(Gate.CHAIN, Mark.FAIL, evil, evidence=evil, fix=evil))
+    looked(finding(GateCheck.CHAIN, Mark.FAIL, evil, evidence=evil, fix=evil))
     text = sealing.get(f"/certificates/{one.id}/gates").text
     assert "<script>" not in text
     assert text.count("\nevent: ") == 1, "nobody but us ends the stream"

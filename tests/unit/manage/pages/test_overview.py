@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.analysis.alarms.alarm import Alarm, Severity
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory, Standing, encoded
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.trace import write_events
 
@@ -22,7 +22,7 @@ def alarmed(centre):
     """Two partners fail, one of each organization, and the queue is old."""
 
     def keep(*alarms):
-        memory = Memory(looked=time.time(), standing=tuple(Standing(one, 1) for one in alarms))
+        memory = Memory(looked=time.time(), standing=tuple(AlarmStatus(one, 1) for one in alarms))
         with centre.gateway.config() as store:
             store.apply({}, author="test", content={ALARMS_CONTENT: encoded(memory)})
         return centre

@@ -10,7 +10,7 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
-from gatepost.store.received_reports import RECEIVED_FILE, Kept, keep_report
+from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
 from gatepost.store.sent_reports import SentReports
 from gatepost.store.trace import write_events
 
@@ -33,7 +33,7 @@ def failure(result="certificate-expired", sessions=3, address=CLIENT, **more):
 def keep(centre, *policies, reporter="Big Mail", number="1", back=0.0):
     begin = time.time() - 3600 - back * DAY
     report = ReceivedReport(reporter, "x@big.example", number, begin, begin + 3000, policies, 0)
-    keep_report(centre.gateway.data, Kept(time.time(), "mail x", report))
+    keep_report(centre.gateway.data, StoredReport(time.time(), "mail x", report))
 
 
 def records(centre, table, who="owner", query=""):

@@ -13,7 +13,7 @@ from gatepost.manage.use_cases.destinations import (
     list_destinations,
 )
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.policy.decisions.destination_history import DestinationName, Session
+from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 
@@ -24,7 +24,10 @@ FALLEN = "fallen.example"
 @pytest.fixture
 def seen(there):
     now = time.time()
-    fell = [(Session("mx", AUTH, now - 800_000.0, "TLSv1.3"), False), (Session("mx", CLEAR, now - 90_000.0), False)]
+    fell = [
+        (SeenSession("mx", AUTH, now - 800_000.0, "TLSv1.3"), False),
+        (SeenSession("mx", CLEAR, now - 90_000.0), False),
+    ]
     file = DestinationFile(there.api.gateway.data / DESTINATIONS_FILE)
     places = [
         ("contoso", FALLEN),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory, Standing, encoded
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.derived import endpoint_of
 from gatepost.manage.use_cases.alarms import list_alarms
@@ -14,7 +14,7 @@ def test_what_is_wrong(api_of):
     assert api.call("GET", "/alarms").json == {"alarms": [], "looked": None, "unknown": []}
     alarm = Alarm(Kind.QUEUE_AGE, Severity.WARNING, "", "Mail waits.", "Long.", "Look.", "contoso/x", since=now)
     with api.gateway.config() as store:
-        content = {ALARMS_CONTENT: encoded(Memory((Standing(alarm, now),), looked=now))}
+        content = {ALARMS_CONTENT: encoded(Memory((AlarmStatus(alarm, now),), looked=now))}
         store.apply({}, author="gatepost", content=content)
     (found,) = api.call("GET", "/alarms").json["alarms"]
     assert (found["kind"], found["severity"], found["certificate"], found["about"]) == (

@@ -19,7 +19,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.pki.certificates.directories import WatchedDirectories
 from gatepost.pki.certificates.dkim_keys import made_key
 from gatepost.policy.connectors.values import DkimAlgorithm
-from gatepost.policy.decisions.destination_history import DestinationName, Session
+from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.interface import StoreFailure
@@ -89,7 +89,7 @@ class Scene:
 
     def destination(self):
         file = DestinationFile(self.api.gateway.data / DESTINATIONS_FILE)
-        file.write({DestinationName("contoso", "bank.example"): [(Session("mx", CLEAR, time.time()), False)]})
+        file.write({DestinationName("contoso", "bank.example"): [(SeenSession("mx", CLEAR, time.time()), False)]})
         file.close()
         return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tomlkit
 
-from gatepost.analysis.checks.dkim_record import RecordSight, Seen
+from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases import dkim
@@ -46,7 +46,7 @@ def rest(api_of):
 
 @pytest.fixture
 def seen(monkeypatch):
-    found = [RecordSight(Seen.MISSING, "nothing there")]
+    found = [RecordCheck(DkimObservation.MISSING, "nothing there")]
 
     async def sight(*_):
         return found[0]
@@ -81,7 +81,7 @@ def test_a_key_is_made_and_let_sign(rest, seen):
     (row,) = listed(rest, "?check=true")
     assert (row["record"], row["why"], row["state"]) == ("missing", "nothing there", "next")
     assert row["since"]
-    seen[0] = RecordSight(Seen.PUBLISHED)
+    seen[0] = RecordCheck(DkimObservation.PUBLISHED)
     assert rest.call("POST", f"{KEYS}/rotate", {"selector": "s1"}, headers=ANY).status == 200
     assert listed(rest, "?state=current")[0]["name"] == NAME
     assert actions(rest) == [

@@ -14,7 +14,7 @@ from gatepost.manage.use_cases.acme_orders import (
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.acme.challenges import AcmeFailed
-from gatepost.pki.acme.issuer import Standing
+from gatepost.pki.acme.issuer import RenewalStatus
 from gatepost.pki.acme.schedule import Progress
 from gatepost.settings.loader import load
 
@@ -42,7 +42,7 @@ def ordering(tmp_path):
 
 
 def standing(entry, names=NAMES, renew_at=0.0, **progress):
-    return Standing(names, entry, Progress(**progress), renew_at)
+    return RenewalStatus(names, entry, Progress(**progress), renew_at)
 
 
 def test_where_acme_is_off(gateway):
@@ -107,9 +107,9 @@ def test_who_says_when_it_is_renewed(entry):
     ]
     for one, expected in cases:
         assert renewal_source(one) == expected
-    told = Standing(NAMES, mine, Progress(renew_at=7.0, certificate=mine.id), 7.0)
+    told = RenewalStatus(NAMES, mine, Progress(renew_at=7.0, certificate=mine.id), 7.0)
     assert renewal_source(told) == "authority"
-    older = Standing(NAMES, mine, Progress(renew_at=7.0, certificate="an older one"), 9.0)
+    older = RenewalStatus(NAMES, mine, Progress(renew_at=7.0, certificate="an older one"), 9.0)
     assert renewal_source(older) == "lifetime"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.analysis.alarms.alarm import Alarm, Severity
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory, Standing, encoded
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.alarms import Alarms, ListAlarms, StandingAlarm, list_alarms, summary
 from gatepost.manage.use_cases.client import LocalClient
@@ -33,7 +33,7 @@ def alarms(gateway, principal=OWNER):
 def kept(gateway):
     """What a gateway that ran left behind."""
     with gateway.config() as store:
-        standing = tuple(Standing(one, 1) for one in (OTHER, OLD, FAILING))
+        standing = tuple(AlarmStatus(one, 1) for one in (OTHER, OLD, FAILING))
         memory = Memory(looked=time.time(), standing=standing)
         store.apply({}, author="test", content={ALARMS_CONTENT: encoded(memory)})
     return gateway

@@ -8,7 +8,7 @@ from gatepost.manage.use_cases.certificate_requests import checked_wish, get_cer
 from gatepost.manage.use_cases.certificates import history, listing
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.pki.certificates.entry import Purpose
-from gatepost.pki.certificates.request import KEY_TYPES, Wish
+from gatepost.pki.certificates.request import KEY_TYPES, CertificateRequestSpec
 
 NAME = "mx.gate.example"
 CLIENT = {"client": True, "organization": "contoso", "label": "to-bank"}
@@ -23,7 +23,9 @@ NAMES = [
 
 @pytest.mark.parametrize(("names", "expected"), NAMES)
 def test_names_are_written_once_and_as_a_certificate_bears_them(gateway, names, expected):
-    assert checked_wish(gateway, Wish(names, must_staple=True)) == Wish(expected, must_staple=True)
+    assert checked_wish(gateway, CertificateRequestSpec(names, must_staple=True)) == CertificateRequestSpec(
+        expected, must_staple=True
+    )
 
 
 # the request, the kind of refusal, the field

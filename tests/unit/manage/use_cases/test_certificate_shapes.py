@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from gatepost.analysis.checks.gates import Gate, GateFinding, GateReport
+from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.rest.derived import endpoint_of
 from gatepost.manage.use_cases.certificate_intake import add_certificate
@@ -85,8 +85,8 @@ def test_a_certificate_in_detail(odd, root):
 
 
 def test_gates(odd):
-    findings = [GateFinding(Gate.TLSA, mark, WORDS * 500, WORDS * 500, WORDS, 0.0) for mark in Mark]
-    findings.append(GateFinding(Gate.CHAIN, Mark.FAIL, "waits", until=NOW + 60))
+    findings = [GateFinding(GateCheck.TLSA, mark, WORDS * 500, WORDS * 500, WORDS, 0.0) for mark in Mark]
+    findings.append(GateFinding(GateCheck.CHAIN, Mark.FAIL, "waits", until=NOW + 60))
     report = GateReport(odd, NOW, tuple(findings), 0.5)
     shape = through_json(Gates, gates_of_report(report))
     assert (shape.light, shape.fails, shape.warnings, shape.unknown, shape.green_at) == ("red", 2, 1, 1, None)

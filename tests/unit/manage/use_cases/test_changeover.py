@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from tests.unit.manage.calls import ANN, add_entry, run
 
-from gatepost.analysis.checks.changeover import Gatekeeper
-from gatepost.analysis.checks.gates import Gate, GateFinding, GateReport, Light
+from gatepost.analysis.checks.changeover import GateChecker
+from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport, Light
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.use_cases import changeover_steps as steps
 from gatepost.manage.use_cases.changeover import (
@@ -54,7 +54,7 @@ def test_where_it_stands_without_asking_anybody(sealed, pair):
     assert ([one.id for one in found.olds], found.lost, found.can_roll_back) == ([old.id], (), False)
     assert [one.name for one in found.partners] == ["bank.example"]
     assert standing(sealed, old.id).olds == ()
-    assert {one.gate for one in run(sealed, check_gates, certificate=old.id).findings} == set(Gate), (
+    assert {one.gate for one in run(sealed, check_gates, certificate=old.id).findings} == set(GateCheck), (
         "whatever its state"
     )
 
@@ -89,8 +89,8 @@ def test_records_are_not_waited_for_for_ever(sealed, pair, monkeypatch):
 
     with inventory_for_look(sealed) as inventory:
         scene = scene_of(sealed, listed_certificates(inventory, sealed))
-        assert {one.gate for one in tlsa_of(sealed, inventory, pair[1], scene)} <= set(Gate)
-        monkeypatch.setattr(Gatekeeper, "sight", late)
+        assert {one.gate for one in tlsa_of(sealed, inventory, pair[1], scene)} <= set(GateCheck)
+        monkeypatch.setattr(GateChecker, "sight", late)
         assert tlsa_of(sealed, inventory, pair[1], scene) == []
 
 
@@ -147,7 +147,9 @@ GATES = [
 @pytest.mark.parametrize(("findings", "expected"), GATES)
 def test_what_keeps_it_from_being_switched_is_mended_or_waited_for(entry, findings, expected):
     one = entry("a", state=State.NEXT)
-    report = GateReport(one, NOW, tuple(GateFinding(Gate.TLSA, mark, "so", until=until) for mark, until in findings))
+    report = GateReport(
+        one, NOW, tuple(GateFinding(GateCheck.TLSA, mark, "so", until=until) for mark, until in findings)
+    )
     (told,) = next_steps(one, {one.id: one}, report, now=NOW)
     assert told == expected.replace("ID", one.id)
 

@@ -5,7 +5,7 @@ import time
 import pytest
 from tests.unit.manage.calls import ANN, Forgetful, add_entry, run
 
-from gatepost.analysis.checks.gates import Gate, Light
+from gatepost.analysis.checks.gates import GateCheck, Light
 from gatepost.manage.use_cases import changeover_steps as steps
 from gatepost.manage.use_cases.certificate_removal import remove_certificate
 from gatepost.manage.use_cases.certificates import certificate, history, in_order, listing, presented_where
@@ -41,8 +41,8 @@ def test_gates_are_told_of_one_by_one(sealed, pair):
     heard = []
     context = Context(sealed, ANN, Forgetful, on_progress=lambda gate, findings: heard.append((gate, tuple(findings))))
     found = execute(look_at_changeover, context, look_at_changeover.request(certificate=pair[1].id))
-    assert {gate for gate, _ in heard} == set(Gate)
-    assert len(heard) == len(Gate)
+    assert {gate for gate, _ in heard} == set(GateCheck)
+    assert len(heard) == len(GateCheck)
     told = {one for _, findings in heard for one in findings}
     assert told == set(found.report.findings)
     assert found.report.light is not Light.GREEN, "the DNS does not answer"

@@ -17,7 +17,7 @@ from gatepost.manage.use_cases.destinations import (
 )
 from gatepost.manage.use_cases.queue import QueueAction
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.policy.decisions.destination_history import DestinationName, Session
+from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 
@@ -31,7 +31,7 @@ FALLEN, GOOD, HOSTS, OTHER = "fallen.example", "good.example", "connector:Bank",
 @pytest.fixture
 def seen(gateway):
     now = time.time()
-    fell = [(Session("mx", AUTH, now - 9 * DAY, "TLSv1.3"), False), (Session("mx", CLEAR, now - DAY), False)]
+    fell = [(SeenSession("mx", AUTH, now - 9 * DAY, "TLSv1.3"), False), (SeenSession("mx", CLEAR, now - DAY), False)]
     file = DestinationFile(gateway.data / DESTINATIONS_FILE)
     file.write(
         {

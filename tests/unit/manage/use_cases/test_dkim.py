@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import asdict
 
-from gatepost.analysis.checks.dkim_record import RecordSight, Seen
+from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import dkim
 from gatepost.manage.use_cases.change import Wish
@@ -31,7 +31,11 @@ def seen(monkeypatch):
 
     async def sight(_, name, __):
         asked.append(name)
-        return RecordSight(Seen.PUBLISHED) if name.startswith("b.") else RecordSight(Seen.MISSING, "nothing")
+        return (
+            RecordCheck(DkimObservation.PUBLISHED)
+            if name.startswith("b.")
+            else RecordCheck(DkimObservation.MISSING, "nothing")
+        )
 
     monkeypatch.setattr(dkim, "seen_record", sight)
     return asked
@@ -59,8 +63,8 @@ def test_a_look_says_what_is_published_and_since_when(sealed, seen):
     add(sealed, "a")
     add(sealed, "b")
     before = {row.key.selector: row for row in dkim_keys(sealed, ANN, check=True)}
-    assert before["a"].sight == RecordSight(Seen.MISSING, "nothing")
-    assert before["b"].sight == RecordSight(Seen.PUBLISHED)
+    assert before["a"].sight == RecordCheck(DkimObservation.MISSING, "nothing")
+    assert before["b"].sight == RecordCheck(DkimObservation.PUBLISHED)
     assert sorted(seen) == [NAME, "b._domainkey.contoso.example"]
     assert before["a"].since <= before["b"].since
     set_part(sealed, ANN, PartName(DKIM, "contoso", NAME), {"comment": "spare"}, WISH)
@@ -86,7 +90,7 @@ def test_a_key_whose_public_half_is_not_known_is_not_looked_up(sealed, seen):
         table = found["organization"]["contoso"] | {"dkim_key": [{"name": NAME}]}
         store.apply({"organization": {"contoso": table}}, author="ann")
     row = dkim_key(sealed, ANN, NAME, check=True)
-    assert (row.private, row.sight.seen) == ("missing", Seen.UNKNOWN)
+    assert (row.private, row.sight.seen) == ("missing", DkimObservation.UNKNOWN)
     assert signing_key(row).zone == ""
     assert seen == []
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.analysis.checks.dkim_record import RecordSight, Seen
+from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import dkim
 from gatepost.manage.use_cases.change import Wish
@@ -26,7 +26,7 @@ def seen(monkeypatch):
     found = {}
 
     async def sight(_, name, __):
-        return RecordSight(found.get(name.partition(".")[0], Seen.MISSING), "why")
+        return RecordCheck(found.get(name.partition(".")[0], DkimObservation.MISSING), "why")
 
     monkeypatch.setattr(dkim, "seen_record", sight)
     return found
@@ -109,11 +109,11 @@ def test_a_rotation_waits_for_its_record_unless_there_is_a_reason(sealed, seen):
     (error,) = refused.value.errors
     assert error.path == f"new._domainkey.{DOMAIN}"
     assert error.message.startswith("missing: why; the zone needs: new._domainkey.")
-    seen["new"] = Seen.UNKNOWN
+    seen["new"] = DkimObservation.UNKNOWN
     with pytest.raises(NotPublished) as refused:
         rotate(sealed, ANN, DOMAIN, WISH)
     assert refused.value.kind is Kind.UNREADABLE
-    seen["new"] = Seen.PUBLISHED
+    seen["new"] = DkimObservation.PUBLISHED
     rotate(sealed, ANN, DOMAIN.upper(), WISH)
     assert states(sealed) == {"new": "current", "old": "retired"}
     add(sealed, "third")

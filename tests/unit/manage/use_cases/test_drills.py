@@ -5,7 +5,7 @@ import logging
 import pytest
 from msgspec.structs import replace
 
-from gatepost.analysis.checks.drill_scene import DrillImpossible
+from gatepost.analysis.checks.drill_context import DrillImpossible
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import Wish
@@ -158,7 +158,7 @@ def test_nothing_is_logged_of_mail_that_was_never_there(base, caplog):
     try:
         drilled(base, name="open")
         assert heard == []
-        logging.getLogger("gatepost.mail.outbound.attempt").warning("message 7 leaves in clear")
+        logging.getLogger("gatepost.mail.outbound.deliverer").warning("message 7 leaves in clear")
         assert heard == ["message 7 leaves in clear"], "other mail goes on"
     finally:
         logger.removeHandler(handler)

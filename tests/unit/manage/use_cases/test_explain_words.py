@@ -4,7 +4,7 @@ import pytest
 
 from gatepost.manage.use_cases.explain_words import KINDS, RESULTS, code_words, demand_words, hook_words, way_words
 from gatepost.policy.connectors.content_hook import ContentHook
-from gatepost.policy.connectors.hook_index import AskedHook
+from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.decision import OutboundDecision, hook_record
 from gatepost.policy.decisions.failures import outcomes
@@ -66,7 +66,7 @@ HOOKS = [
 @pytest.mark.parametrize(("fields", "words"), HOOKS)
 def test_who_is_asked_about_the_content(fields, words):
     hook = ContentHook(name="scan", type="clamav", address="127.0.0.1:3310", **fields)
-    told = hook_words(hook_record(AskedHook("contoso", hook)))
+    told = hook_words(hook_record(ApplicableHook("contoso", hook)))
     assert told.startswith(words)
     assert told.endswith(f": {hook.on_failure}")
 

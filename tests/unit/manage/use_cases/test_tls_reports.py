@@ -13,7 +13,7 @@ from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
-from gatepost.store.received_reports import Kept, keep_report
+from gatepost.store.received_reports import StoredReport, keep_report
 from gatepost.store.sent_reports import SentReports
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
 from gatepost.store.trace import write_events
@@ -37,7 +37,7 @@ def failing(domain):
 def received(gateway):
     policies = (failing("contoso.example"), failing("fabrikam.example"))
     report = ReceivedReport("Big Mail", "x@big.example", "1", NOW - 3600, NOW - 60, policies, 0)
-    keep_report(gateway.data, Kept(NOW, "mail x", report))
+    keep_report(gateway.data, StoredReport(NOW, "mail x", report))
     with gateway.config() as store:
         store.apply({"organization": {"contoso": {"accepted_domain": [{"name": "contoso.example"}]}}}, author="t")
     return gateway

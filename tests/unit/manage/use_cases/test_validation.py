@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from gatepost.analysis.checks.tasks import Outcome, TaskStatus
+from gatepost.analysis.checks.tasks import CheckResult, TaskStatus
 from gatepost.analysis.checks.validation import validation_record
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import Wish
@@ -51,11 +51,11 @@ def tried(gateway, name, trial=None, course=None):
 def test_a_host_that_nobody_listens_on_fails_in_its_task_and_is_told(base):
     told = []
     _, validation = tried(base, "bank-out", course=Course(told.append))
-    assert validation.outcome is Outcome.NOT_VALIDATED
+    assert validation.outcome is CheckResult.NOT_VALIDATED
     running = [task.name for one in told for _, task in one.all_tasks if task.status is TaskStatus.RUNNING]
     assert running == ["Resolve", "Connect"]
     assert told[-1].hosts[0].failed.name == "Connect"
-    assert {one.outcome for one in told} == {Outcome.UNKNOWN}, "while it goes on"
+    assert {one.outcome for one in told} == {CheckResult.UNKNOWN}, "while it goes on"
 
 
 def test_an_inbound_connector_is_held_against_what_was_seen(base):

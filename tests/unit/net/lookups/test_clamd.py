@@ -12,7 +12,7 @@ import uvloop
 from gatepost.net.lookups.clamd import ask_clamd
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
-from gatepost.protocols.scanners.finding import Action, UnusableAnswer
+from gatepost.protocols.scanners.finding import ScanAction, UnusableAnswer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -37,10 +37,10 @@ async def taken(reader: asyncio.StreamReader) -> list[bytes]:
     return found
 
 
-def ask(serve: Serve, chunks: Sequence[bytes], *, path: Path | None = None, host: str = "127.0.0.1") -> Action:
+def ask(serve: Serve, chunks: Sequence[bytes], *, path: Path | None = None, host: str = "127.0.0.1") -> ScanAction:
     """What comes of it with a server that behaves like that. Raises what `ask_clamd` raises."""
 
-    async def run() -> Action:
+    async def run() -> ScanAction:
         resolver = Resolver(Nameservers(["127.0.0.1:9"], timeout=0.2))
         server = (
             await asyncio.start_unix_server(serve, path) if path else await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -68,7 +68,7 @@ def test_every_octet_arrives_in_pieces_and_the_answer_comes_back(
         writer.write(b"stream: X FOUND\0")
         writer.close()
 
-    assert ask(serve, chunks, path=tmp_path / "ctl" if unix else None) is Action.REJECT
+    assert ask(serve, chunks, path=tmp_path / "ctl" if unix else None) is ScanAction.REJECT
     assert seen == [chunk for chunk in chunks if chunk]
 
 
@@ -78,7 +78,7 @@ def test_localhost_is_asked_of_nobody() -> None:
         writer.write(b"stream: OK\0")
         writer.close()
 
-    assert ask(serve, [b"x"], host="localhost") is Action.NO_ACTION
+    assert ask(serve, [b"x"], host="localhost") is ScanAction.NO_ACTION
 
 
 def test_what_it_says_in_the_middle_counts() -> None:

@@ -9,14 +9,14 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from gatepost.net.lookups.dns import Answer, Resolver, Status
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, Resolver
 from gatepost.net.lookups.nameservers import Nameservers
-from gatepost.net.lookups.question import LookupFailed, Reply, read_message
+from gatepost.net.lookups.question import DnsResponse, LookupFailed, read_message
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gatepost.net.lookups.question import Asker
+    from gatepost.net.lookups.question import DnsTransport
 
 A = {("a.example", "A"): ["192.0.2.1"]}
 
@@ -35,11 +35,11 @@ def lookup[T](serving: Any, use: Callable[[Resolver, Any], Awaitable[T]], **sett
     return asyncio.run(run())
 
 
-def query(serving: Any, name: str, rdtype: str, **settings: Any) -> Answer:
+def query(serving: Any, name: str, rdtype: str, **settings: Any) -> DnsAnswer:
     return lookup(serving, lambda resolver, _: resolver.query(name, rdtype), **settings)
 
 
-def texts(answer: Answer) -> list[str]:
+def texts(answer: DnsAnswer) -> list[str]:
     return [record.to_text() for record in answer.records]
 
 
@@ -65,19 +65,19 @@ def test_questions_are_counted_by_what_came_of_them(nameserver: Callable[..., An
 def test_records_are_returned_with_their_time_and_name(nameserver: Callable[..., Any]) -> None:
     answer = query(nameserver({("a.example", "MX"): ["10 mx.a.example."]}), "A.Example.", "MX")
     assert texts(answer) == ["10 mx.a.example."]
-    assert (answer.status, answer.ttl, answer.names) == (Status.OK, 300, ("a.example",))
+    assert (answer.status, answer.ttl, answer.names) == (DnsStatus.OK, 300, ("a.example",))
 
 
 @pytest.mark.parametrize(
     ("name", "status"),
     [
-        ("a.example", Status.NO_DATA),
-        ("alias.example", Status.NO_DATA),
-        ("b.example", Status.NXDOMAIN),
-        ("dead.example", Status.NXDOMAIN),
+        ("a.example", DnsStatus.NO_DATA),
+        ("alias.example", DnsStatus.NO_DATA),
+        ("b.example", DnsStatus.NXDOMAIN),
+        ("dead.example", DnsStatus.NXDOMAIN),
     ],
 )
-def test_what_is_not_there(nameserver: Callable[..., Any], name: str, status: Status) -> None:
+def test_what_is_not_there(nameserver: Callable[..., Any], name: str, status: DnsStatus) -> None:
     records = A | {("alias.example", "CNAME"): ["a.example."], ("dead.example", "CNAME"): ["b.example."]}
     answer = query(nameserver(records), name, "MX")
     assert (answer.status, answer.records, answer.ttl) == (status, (), 60)
@@ -109,9 +109,9 @@ class _Says:
     def unproven(self, name: str) -> str:
         return name
 
-    async def ask(self, question: object) -> Reply:
+    async def ask(self, question: object) -> DnsResponse:
         del question
-        return Reply(self._message, authentic=True)
+        return DnsResponse(self._message, authentic=True)
 
     async def close(self) -> None:
         pass
@@ -167,7 +167,7 @@ def test_tlsa_records_come_as_they_are_however_wrong(nameserver: Callable[..., A
     answer = query(nameserver({("_25._tcp.a.example", "TLSA"): published}), "_25._tcp.a.example", "TLSA")
     found = [record.to_generic().data.hex() for record in answer.records]
     assert found == ["090909", "030101" + "ab" * 32, "03010100", "03", ""]
-    assert (answer.status, answer.ttl, answer.left_out) == (Status.OK, 300, 0)
+    assert (answer.status, answer.ttl, answer.left_out) == (DnsStatus.OK, 300, 0)
 
 
 def test_an_alias_of_tlsa_records_is_followed(nameserver: Callable[..., Any]) -> None:
@@ -217,13 +217,13 @@ def test_answers_are_remembered_for_their_time(
 
 
 def test_failures_are_not_remembered(nameserver: Callable[..., Any]) -> None:
-    async def use(resolver: Resolver, double: Any) -> Answer:
+    async def use(resolver: Resolver, double: Any) -> DnsAnswer:
         with pytest.raises(LookupFailed):
             await resolver.query("a.example", "A")
         double.behaviour.clear()
         return await resolver.query("a.example", "A")
 
-    assert lookup(nameserver(A, {"a.example": "servfail"}), use).status is Status.OK
+    assert lookup(nameserver(A, {"a.example": "servfail"}), use).status is DnsStatus.OK
 
 
 def test_equal_questions_are_asked_once_and_giving_up_hurts_nobody(nameserver: Callable[..., Any]) -> None:
@@ -263,21 +263,21 @@ def test_whether_anybody_answers(refused: tuple[str, ...], trouble: bool) -> Non
     class Picky:
         validation = dane_off = ""
 
-        async def ask(self, question: Any) -> Reply:
+        async def ask(self, question: Any) -> DnsResponse:
             if (question[0].to_text().rstrip(".") or ".") in refused:
                 raise LookupFailed("nameserver [192.0.2.1]:53 answered REFUSED")
-            return Reply(dns.message.make_response(dns.message.make_query("x.", "A")), authentic=False)
+            return DnsResponse(dns.message.make_response(dns.message.make_query("x.", "A")), authentic=False)
 
-    found = asyncio.run(Resolver(cast("Asker", Picky())).trouble("mx.example"))
+    found = asyncio.run(Resolver(cast("DnsTransport", Picky())).trouble("mx.example"))
     assert found == ("nameserver [192.0.2.1]:53 answered REFUSED" if trouble else "")
 
 
 def test_a_forged_answer_is_an_answer_and_a_fault_is_none() -> None:
     def asker(error: Exception) -> Any:
-        async def ask(_: Any) -> Reply:
+        async def ask(_: Any) -> DnsResponse:
             raise error
 
-        return cast("Asker", SimpleNamespace(ask=ask))
+        return cast("DnsTransport", SimpleNamespace(ask=ask))
 
     assert asyncio.run(Resolver(asker(LookupFailed("forged", bogus=True))).trouble("mx.example")) == ""
     with pytest.raises(ZeroDivisionError):

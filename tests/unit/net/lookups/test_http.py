@@ -12,7 +12,7 @@ from support.web import Web, ok, status
 
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups.dns import Resolver
-from gatepost.net.lookups.http import Fetched, HttpClient, HttpFailed, Request, https_context
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, HttpResponse, https_context
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.policy.connectors.addresses import AddressPolicy
 
@@ -93,13 +93,13 @@ CASES: dict[str, tuple[str, dict[str, Any], bytes | tuple[str, bool]]] = {
 }
 
 
-def fetched(path: str, **fields: Any) -> Fetched | HttpFailed:
-    async def run() -> Fetched | HttpFailed:
+def fetched(path: str, **fields: Any) -> HttpResponse | HttpFailed:
+    async def run() -> HttpResponse | HttpFailed:
         async with Web(ANSWERS, hanging={"/silent"}, dripping={"/drip"}) as web:
             url = path if ":" in path else web.url(path)
             try:
                 return await HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))).fetch(
-                    Request(url, **{"limit": 1000, "timeout": 5, "private": True} | fields)
+                    HttpRequest(url, **{"limit": 1000, "timeout": 5, "private": True} | fields)
                 )
             except HttpFailed as failure:
                 return failure
@@ -112,7 +112,7 @@ def test_what_comes_of_a_request(name: str) -> None:
     path, fields, expected = CASES[name]
     found = fetched(path, **fields)
     if isinstance(expected, bytes):
-        assert isinstance(found, Fetched), found
+        assert isinstance(found, HttpResponse), found
         assert found.body == expected
     else:
         assert isinstance(found, HttpFailed), found
@@ -124,7 +124,7 @@ def test_what_comes_of_a_request(name: str) -> None:
 
 def test_the_content_type_and_the_place_are_told() -> None:
     found = fetched("/moved", redirects=1)
-    assert isinstance(found, Fetched)
+    assert isinstance(found, HttpResponse)
     assert found.content_type == "text/plain"
     assert found.url.endswith("/good")
 
@@ -187,7 +187,7 @@ def test_names_are_found_by_our_resolver(
             client = HttpClient(Resolver(Nameservers([f"127.0.0.1:{double.port}"])))
             url = web.url("/good", host="www.example")
             try:
-                found = await client.fetch(Request(url, 1000, 5, private=private))
+                found = await client.fetch(HttpRequest(url, 1000, 5, private=private))
             except HttpFailed as failure:
                 return (failure.detail, failure.forbidden), web.heads
             return found.body, web.heads
@@ -220,7 +220,7 @@ def test_what_tenants_ask_for_is_bound_at_each_address(networks: list[str], path
             tenants = AddressPolicy.of(networks)
             client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])), tenants=tenants)
             try:
-                return (await client.fetch(Request(web.url(path), 1000, 5, private=True, redirects=2))).body
+                return (await client.fetch(HttpRequest(web.url(path), 1000, 5, private=True, redirects=2))).body
             except HttpFailed as failure:
                 return failure.detail if failure.forbidden else repr(failure)
 
@@ -240,7 +240,7 @@ def test_https_checks_the_certificate(tmp_path: Path) -> None:
             client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])))
             client.use(trusting)
             try:
-                return (await client.fetch(Request(web.url("/good"), 1000, 5, private=True))).body
+                return (await client.fetch(HttpRequest(web.url("/good"), 1000, 5, private=True))).body
             except HttpFailed as failure:
                 return failure.detail, failure.untrusted
 
@@ -259,7 +259,7 @@ def test_https_trusts_the_systems_roots_by_default(tmp_path: Path) -> None:
         context.load_cert_chain(leaf.chain, leaf.key)
         async with Web(ANSWERS, context=context) as web:
             await HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))).fetch(
-                Request(web.url("/good"), 1000, 5, private=True)
+                HttpRequest(web.url("/good"), 1000, 5, private=True)
             )
 
     with pytest.raises(HttpFailed, match="certificate verify failed"):

@@ -19,8 +19,8 @@ from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsFailure, StsPolicies, StsState
 from gatepost.net.lookups.nameservers import Nameservers
-from gatepost.protocols.mtasts.policy import Mode, Policy
-from gatepost.protocols.mtasts.record import Record
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
+from gatepost.protocols.mtasts.record import StsRecord
 from gatepost.protocols.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
@@ -145,8 +145,8 @@ def play(nameserver: Callable[..., Any], pki: Pki, leaf: Leaf, tmp_path: Path) -
     return run
 
 
-@pytest.mark.parametrize("mode", Mode)
-def test_a_policy_is_found_and_kept(play: Play, mode: Mode) -> None:
+@pytest.mark.parametrize("mode", StsMode)
+def test_a_policy_is_found_and_kept(play: Play, mode: StsMode) -> None:
     async def act(scene: Scene) -> list[tuple[StsState, int]]:
         scene.publish("20260801", body(mode))
         return [(await scene.find(after), scene.fetches) for after in (0, 1, 3600, 6 * DAY)]
@@ -157,8 +157,8 @@ def test_a_policy_is_found_and_kept(play: Play, mode: Mode) -> None:
     assert state.policy.mode is mode
     assert state.policy.matches("mx1.b.example")
     assert (state.id, state.origin, state.failure) == ("20260801", "fetched", None)
-    assert (state.fetched, state.expires, state.record) == (NOW, NOW + 604_800, Record("20260801"))
-    assert state.enforced is (mode is Mode.ENFORCE)
+    assert (state.fetched, state.expires, state.record) == (NOW, NOW + 604_800, StsRecord("20260801"))
+    assert state.enforced is (mode is StsMode.ENFORCE)
     assert fetches == 1
     for later, count in others:
         assert (later.policy, later.origin, later.expires, count) == (state.policy, "cache", state.expires, 1)
@@ -169,8 +169,8 @@ def test_what_is_served_now_can_be_had_whatever_the_dns_says(play: Play) -> None
         scene.publish("1", body("testing"))
         scene.double.records.pop((RECORD, "TXT"))
         served = await scene.policies.fetch(DOMAIN)
-        assert isinstance(served, Policy)
-        assert served.mode is Mode.TESTING
+        assert isinstance(served, StsPolicy)
+        assert served.mode is StsMode.TESTING
         scene.web.answers.clear()
         failure = await scene.policies.fetch(DOMAIN)
         assert isinstance(failure, StsFailure)
@@ -221,7 +221,7 @@ def test_without_a_usable_answer_there_is_no_policy_but_a_reason(play: Play, nam
 
     state = play(act)
     assert (state.policy, state.origin, state.enforced) == (None, "", False)
-    assert state.record == Record("1")
+    assert state.record == StsRecord("1")
     assert state.failure.result_type is kind
     assert words in state.failure.detail
     assert len(state.failure.detail) <= 600

@@ -9,13 +9,13 @@ import pytest
 
 from gatepost.net.lookups import mtasts_cache
 from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
-from gatepost.protocols.mtasts.policy import Mode, Policy
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = 1_800_000_000.0
-POLICY = Policy(Mode.ENFORCE, ("*.b.example",), 604_800, (("note", "gr\u00fc\u00dfe"),))
+POLICY = StsPolicy(StsMode.ENFORCE, ("*.b.example",), 604_800, (("note", "gr\u00fc\u00dfe"),))
 ENTRY = CachedPolicy("b.example", "20260801", POLICY, NOW, NOW)
 
 

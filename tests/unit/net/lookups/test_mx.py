@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dns.rdata
 import pytest
 
-from gatepost.net.lookups.dns import Answer, Resolver, Status
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, Resolver
 from gatepost.net.lookups.mx import Family, HostAddresses, MailHosts, MailHostsKind, MailRouter
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import LookupFailed
@@ -25,14 +25,14 @@ class Queries:
         self.table = table
         self.authentic = authentic
 
-    async def query(self, name: str, rdtype: str) -> Answer:
+    async def query(self, name: str, rdtype: str) -> DnsAnswer:
         found = self.table.get((name, rdtype), [])
         if isinstance(found, LookupFailed):
             raise found
         if found == [""]:
-            return Answer(Status.NXDOMAIN, (), self.authentic, 60, (name,))
+            return DnsAnswer(DnsStatus.NXDOMAIN, (), self.authentic, 60, (name,))
         records = tuple(dns.rdata.from_text("IN", rdtype, text) for text in found)
-        return Answer(Status.OK if records else Status.NO_DATA, records, self.authentic, 300, (name,))
+        return DnsAnswer(DnsStatus.OK if records else DnsStatus.NO_DATA, records, self.authentic, 300, (name,))
 
 
 def mail_hosts(
@@ -201,7 +201,7 @@ class Counting(Queries):
         super().__init__(table)
         self.asked = 0
 
-    async def query(self, name: str, rdtype: str) -> Answer:
+    async def query(self, name: str, rdtype: str) -> DnsAnswer:
         self.asked += 1
         return await super().query(name, rdtype)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dns.rcode
 import pytest
 
-from gatepost.net.lookups.dns import Answer, Resolver
+from gatepost.net.lookups.dns import DnsAnswer, Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import LookupFailed
 
@@ -26,11 +26,11 @@ def lookup[T](serving: Any, use: Callable[[Resolver, Any], Awaitable[T]], **sett
     return asyncio.run(run())
 
 
-def query(serving: Any, name: str, rdtype: str, **settings: Any) -> Answer:
+def query(serving: Any, name: str, rdtype: str, **settings: Any) -> DnsAnswer:
     return lookup(serving, lambda resolver, _: resolver.query(name, rdtype), **settings)
 
 
-def texts(answer: Answer) -> list[str]:
+def texts(answer: DnsAnswer) -> list[str]:
     return [record.to_text() for record in answer.records]
 
 

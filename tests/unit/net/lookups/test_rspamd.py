@@ -9,13 +9,13 @@ from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.rspamd import ask_rspamd
-from gatepost.protocols.scanners.finding import Action, UnusableAnswer
+from gatepost.protocols.scanners.finding import ScanAction, UnusableAnswer
 from gatepost.protocols.scanners.rspamd import Described
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gatepost.protocols.scanners.finding import Finding
+    from gatepost.protocols.scanners.finding import ScanFinding
 
 MESSAGE = Described("192.0.2.1", "client.example", "a@b.example", ("bücher@c.example",), "Q1", "mx.c.example")
 CHUNKS = [b"x" * 100_000] * 20
@@ -26,7 +26,7 @@ async def pieces() -> AsyncIterator[bytes]:
         yield chunk
 
 
-def ask(answer: bytes, seen: list[bytes], seconds: float = 20.0) -> Finding:
+def ask(answer: bytes, seen: list[bytes], seconds: float = 20.0) -> ScanFinding:
     """With a server that reads a whole request, then says that."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,7 +38,7 @@ def ask(answer: bytes, seen: list[bytes], seconds: float = 20.0) -> Finding:
             await reader.read()  # until the other side gives up
         writer.close()
 
-    async def run() -> Finding:
+    async def run() -> ScanFinding:
         resolver = Resolver(Nameservers(["127.0.0.1:9"], timeout=0.2))
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -58,7 +58,7 @@ def answer_of(body: bytes, status: str = "200 OK") -> bytes:
 
 def test_the_message_is_sent_as_it_comes_with_what_is_known_of_it() -> None:
     seen: list[bytes] = []
-    assert ask(answer_of(b'{"action": "soft reject"}'), seen).action is Action.SOFT_REJECT
+    assert ask(answer_of(b'{"action": "soft reject"}'), seen).action is ScanAction.SOFT_REJECT
     head, content = seen
     assert head.startswith(b"POST /checkv2 HTTP/1.1\r\n")
     assert b"\r\nContent-Length: 2000000\r\n" in head

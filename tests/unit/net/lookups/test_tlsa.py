@@ -8,7 +8,7 @@ import dns.rdataclass
 import dns.rdatatype
 import pytest
 
-from gatepost.net.lookups.dns import Answer, Status
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.mx import HostAddresses
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
@@ -30,18 +30,18 @@ class Queries:
         self.table, self.insecure, self.ttl = table, insecure, ttl
         self.asked: list[str] = []
 
-    async def query(self, name: str, rdtype: str) -> Answer:
+    async def query(self, name: str, rdtype: str) -> DnsAnswer:
         self.asked.append(f"{name} {rdtype}")
         found = self.table.get(name)
         if isinstance(found, LookupFailed):
             raise found
         authentic = name not in self.insecure
         if found is None or (rdtype == "TLSA") is not isinstance(found, list):
-            return Answer(Status.NXDOMAIN, (), authentic, self.ttl, (name,))
+            return DnsAnswer(DnsStatus.NXDOMAIN, (), authentic, self.ttl, (name,))
         if rdtype == "CNAME":
-            return Answer(Status.OK, (dns.rdata.from_text("IN", "CNAME", found),), authentic, self.ttl, (name,))
+            return DnsAnswer(DnsStatus.OK, (dns.rdata.from_text("IN", "CNAME", found),), authentic, self.ttl, (name,))
         records = [dns.rdata.GenericRdata(dns.rdataclass.IN, dns.rdatatype.TLSA, bytes.fromhex(text)) for text in found]
-        return Answer(Status.OK, tuple(records), authentic, self.ttl, (name,))
+        return DnsAnswer(DnsStatus.OK, tuple(records), authentic, self.ttl, (name,))
 
 
 def host(name: str = HOST, canonical: str = "", *, authentic: bool = True) -> HostAddresses:

@@ -10,7 +10,7 @@ from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.protocols.dns.text_record import RecordError
-from gatepost.protocols.tlsrpt.record import Record
+from gatepost.protocols.tlsrpt.record import TlsRptRecord
 
 RECORDS = {
     ("_smtp._tls.b.example", "TXT"): ['"v=TLSRPTv1; rua=mailto:tls@b.example,https://b.example/r"', '"other"'],
@@ -28,7 +28,7 @@ def asked(nameserver: Any, domain: str, **behaviour: Any) -> Any:
 
 
 def test_a_record_is_found_beside_others(nameserver: Any) -> None:
-    assert asked(nameserver, "b.example") == Record(("mailto:tls@b.example", "https://b.example/r"))
+    assert asked(nameserver, "b.example") == TlsRptRecord(("mailto:tls@b.example", "https://b.example/r"))
 
 
 def test_a_record_that_cannot_be_used(nameserver: Any) -> None:

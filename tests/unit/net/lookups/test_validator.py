@@ -9,7 +9,7 @@ import dns.rdatatype
 import pytest
 
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.net.lookups.unbound import Result, UnboundError
+from gatepost.net.lookups.unbound import UnboundError, UnboundResult
 from gatepost.net.lookups.validator import Validator, ValidatorError, read_anchors
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ class Library:
 
     version = "1.2.3"
 
-    def __init__(self, result: Result | UnboundError) -> None:
+    def __init__(self, result: UnboundResult | UnboundError) -> None:
         self.result = result
 
-    async def resolve(self, name: str, rdtype: int) -> Result:
+    async def resolve(self, name: str, rdtype: int) -> UnboundResult:
         assert (name, rdtype) == ("a.example.", 52)
         if isinstance(self.result, UnboundError):
             raise self.result
@@ -75,16 +75,16 @@ class Library:
 
 RESULTS = {
     # a result -> whether it is bogus, what is said
-    "forged": (Result(b"", 0, False, True, "no\x1b[1m key"), True, r"badly signed: no\x1b[1m key"),
-    "servfail": (Result(b"", 2, False, False, ""), False, "libunbound found SERVFAIL, asking from the root"),
-    "unknown code": (Result(b"", 11, False, False, ""), False, "libunbound found DSOTYPENI, asking"),
-    "cut short": (Result(b"\0" * 5, 0, True, False, ""), False, "the answer makes no sense: "),
+    "forged": (UnboundResult(b"", 0, False, True, "no\x1b[1m key"), True, r"badly signed: no\x1b[1m key"),
+    "servfail": (UnboundResult(b"", 2, False, False, ""), False, "libunbound found SERVFAIL, asking from the root"),
+    "unknown code": (UnboundResult(b"", 11, False, False, ""), False, "libunbound found DSOTYPENI, asking"),
+    "cut short": (UnboundResult(b"\0" * 5, 0, True, False, ""), False, "the answer makes no sense: "),
     "refusal": (UnboundError("libunbound: out of memory"), False, "a.example TLSA: libunbound: out of memory"),
 }
 
 
 @pytest.mark.parametrize(("result", "bogus", "words"), RESULTS.values(), ids=RESULTS)
-def test_what_is_no_answer_is_a_failure_for_now(result: Result | UnboundError, bogus: bool, words: str) -> None:
+def test_what_is_no_answer_is_a_failure_for_now(result: UnboundResult | UnboundError, bogus: bool, words: str) -> None:
     validator = object.__new__(Validator)
     validator._context = Library(result)
     validator._timeout = 5.0

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.acme.duty import AcmeDuty, outcome, policy_hosts
-from gatepost.pki.acme.issuer import Issued, alone
+from gatepost.pki.acme.issuer import IssuedCertificate, alone
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import entry_from
@@ -109,9 +109,9 @@ def test_while_a_command_asks_and_at_the_end_nothing_is_begun(settings, store, t
 def test_what_is_told_of_a_certificate_that_came():
     identity = ServerIdentity(*Authority("Duty Root").issue(["mx.a.example"]))
     one = entry_from(identity, now=1000.0)
-    end = outcome(Issued(one, "", key_kept=True))
+    end = outcome(IssuedCertificate(one, "", key_kept=True))
     assert end.endswith("with the key of the one before: it is current")
-    held = outcome(Issued(one, "the records say no", key_kept=False))
+    held = outcome(IssuedCertificate(one, "the records say no", key_kept=False))
     assert held.endswith(
         "with a new key: it is the next one, and waits for `gatepost certificate changeover`: the records say no"
     )

@@ -6,7 +6,7 @@ import dns.rdata
 import pytest
 
 from gatepost.net.identity import ServerIdentity, read_identity
-from gatepost.net.lookups.dns import Answer, Status
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.pki.acme.tlsa import objection, published_tlsa
 from gatepost.pki.certificates.authority import Authority
@@ -32,7 +32,7 @@ class Dns:
         if isinstance(found, LookupFailed):
             raise found
         records = tuple(dns.rdata.from_text("IN", "TLSA", one) for one in found)
-        return Answer(Status.OK if records else Status.NXDOMAIN, records, False, 60, (name,))
+        return DnsAnswer(DnsStatus.OK if records else DnsStatus.NXDOMAIN, records, False, 60, (name,))
 
 
 def look(records, names=(NAME,)):

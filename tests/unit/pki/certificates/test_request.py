@@ -13,13 +13,19 @@ from gatepost.net.certificate import key_kind
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Purpose
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.pki.certificates.request import KEY_TYPES, Request, Requests, Wish, made_request
+from gatepost.pki.certificates.request import (
+    KEY_TYPES,
+    CertificateRequests,
+    CertificateRequestSpec,
+    PendingRequest,
+    made_request,
+)
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.changes import ConfigStore
 
 VAULT = Vault(bytes(range(32)))
-SERVER = Wish(("mx.a.example", "*.a.example"), must_staple=True)
-CLIENT = Wish((), "ec-p384", Purpose.CLIENT, "contoso", "to-bank")
+SERVER = CertificateRequestSpec(("mx.a.example", "*.a.example"), must_staple=True)
+CLIENT = CertificateRequestSpec((), "ec-p384", Purpose.CLIENT, "contoso", "to-bank")
 
 
 @pytest.fixture
@@ -51,7 +57,7 @@ def test_a_request_for_a_client_identity():
     ("wanted", "kind"), [("ec-p256", "EC-P-256"), ("ec-p384", "EC-P-384"), ("rsa-2048", "RSA-2048")]
 )
 def test_kinds_of_keys(wanted, kind):
-    request, key = made_request(Wish(("mx.a.example",), wanted))
+    request, key = made_request(CertificateRequestSpec(("mx.a.example",), wanted))
     asked = x509.load_pem_x509_csr(request)
     assert key_kind(asked) == kind  # type: ignore[arg-type] # it has a key like a certificate
     assert load_pem_private_key(key, None).public_key() == asked.public_key()
@@ -59,7 +65,7 @@ def test_kinds_of_keys(wanted, kind):
 
 
 def test_a_key_waits_sealed_and_is_found_by_its_certificate(store, tmp_path):
-    requests = Requests(store, VAULT)
+    requests = CertificateRequests(store, VAULT)
     csr, key = made_request(SERVER)
     made = requests.add(SERVER, csr, key, author="ann", now=5.0)
     other = requests.add(CLIENT, *made_request(CLIENT), author="ann", now=4.0)
@@ -91,22 +97,22 @@ def certificate(public):
 def test_what_keeps_a_key_from_waiting_or_coming_back(store, tmp_path):
     csr, key = made_request(SERVER)
     with pytest.raises(CertificateFileError, match=r"only sealed: set store\.master_key"):
-        Requests(store, None).add(SERVER, csr, key, author="ann", now=1.0)
-    made = Requests(store, VAULT).add(SERVER, csr, key, author="ann", now=1.0)
+        CertificateRequests(store, None).add(SERVER, csr, key, author="ann", now=1.0)
+    made = CertificateRequests(store, VAULT).add(SERVER, csr, key, author="ann", now=1.0)
     with pytest.raises(CertificateFileError, match=r"its key is sealed: set store\.master_key"):
-        Requests(store, None).key_pem(made)
+        CertificateRequests(store, None).key_pem(made)
     with pytest.raises(CertificateFileError, match="the master key is not the one"):
-        Requests(store, Vault(bytes(32))).key_pem(made)
+        CertificateRequests(store, Vault(bytes(32))).key_pem(made)
     file = tmp_path / "mx.key"
-    left = Requests(store, None).add_with_file(SERVER, csr, file, author="ann", now=1.0)
+    left = CertificateRequests(store, None).add_with_file(SERVER, csr, file, author="ann", now=1.0)
     with pytest.raises(CertificateFileError, match="No such file"):
-        Requests(store, None).key_pem(left)
+        CertificateRequests(store, None).key_pem(left)
     file.write_bytes(key)
-    assert Requests(store, None).key_pem(left) == key
-    assert Requests(store, None).waiting() == {left.id: Request(left.id, SERVER, 1.0, str(file))}
+    assert CertificateRequests(store, None).key_pem(left) == key
+    assert CertificateRequests(store, None).waiting() == {left.id: PendingRequest(left.id, SERVER, 1.0, str(file))}
 
 
 def test_a_request_of_another_version(store):
     store.apply({"certificate_request": {"x": {"names": []}}}, author="ann")
     with pytest.raises(ValueError, match="request x is not stored as this version knows it"):
-        Requests(store, None).waiting()
+        CertificateRequests(store, None).waiting()

@@ -19,7 +19,7 @@ from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.revocation import RevocationError
-from gatepost.pki.certificates.stapling import Stapler, subject_of, try_staple
+from gatepost.pki.certificates.stapling import Stapler, check_staple, subject_of
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.changes import ConfigStore
 
@@ -66,7 +66,7 @@ def client() -> HttpClient:
 
 def stapled(identities: list[ServerIdentity], responses: dict[str, bytes]) -> bytes:
     context = server_context(identities, PROFILES["default"], ask_client_certificate=True)
-    context.staples.replace(responses)
+    context.stapled.replace(responses)
     ours, theirs = client_context(PROFILES["default"], ask_for_staple=True).engine(), context.engine()
     ours.start()
     for _ in range(4):
@@ -180,9 +180,9 @@ def test_one_of_each_kind_of_key_has_its_own(store):
 
 def test_a_response_that_openssl_would_leave_out_is_told_before():
     identity, leaf = made()
-    try_staple(identity, AUTHORITY.response(leaf))
+    check_staple(identity, AUTHORITY.response(leaf))
     with pytest.raises(RevocationError, match="does not staple"):
-        try_staple(identity, AUTHORITY.response(made()[1]))
+        check_staple(identity, AUTHORITY.response(made()[1]))
 
 
 def test_what_somebody_left_in_the_store_is_not_stapled(store):

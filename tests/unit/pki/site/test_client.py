@@ -18,10 +18,10 @@ from gatepost.node.site_session import SiteSession
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.site.client import SiteConnection
-from gatepost.pki.site.enrollment import SiteDesk
+from gatepost.pki.site.enrollment import EnrollmentService
 from gatepost.pki.site.membership import Member, Renewal, node_request, own_certificate
 from gatepost.pki.site.profile import key_pem
-from gatepost.pki.site.records import JoinRefused, Refusal, SiteError, SiteUnreachable
+from gatepost.pki.site.records import JoinRefused, SiteError, SiteRefusal, SiteUnreachable
 from gatepost.pki.site.site import Site, read_token
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.profile import PROFILES
@@ -41,7 +41,7 @@ class World:
         self.site = Site(self.records)
         self.root = self.site.init("a-site", (), author="ann", now=self.now)
         self.identity = self.site.endpoint(MX1, HOUR, self.now)
-        self.desk = SiteDesk(self.site, WEEK)
+        self.enrollment = EnrollmentService(self.site, WEEK)
         self.tokens = 0
         self.received = []
 
@@ -58,7 +58,7 @@ class World:
 
         def accept(stream):
             if respond is None:
-                SiteSession(stream, self.desk, lambda: self.now).begin(context)
+                SiteSession(stream, self.enrollment, lambda: self.now).begin(context)
             else:
                 Fixed(stream, respond, self.received, context)
 
@@ -153,7 +153,7 @@ def test_a_token_that_was_used(world):
     assert world.join(secret, root).site == "a-site"
     with pytest.raises(JoinRefused, match="the site does not take the token") as found:
         world.join(secret, root)
-    assert found.value.reason is Refusal.TOKEN
+    assert found.value.reason is SiteRefusal.TOKEN
 
 
 def imposters(world):

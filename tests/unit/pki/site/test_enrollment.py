@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from gatepost.pki.certificates.vault import Vault
-from gatepost.pki.site.enrollment import FAILURES, PERIOD, SiteDesk
+from gatepost.pki.site.enrollment import FAILURES, PERIOD, EnrollmentService
 from gatepost.pki.site.membership import node_request
-from gatepost.pki.site.records import JoinRefused, Refusal
+from gatepost.pki.site.records import JoinRefused, SiteRefusal
 from gatepost.pki.site.site import Site, read_token
 from gatepost.pki.site.store import SiteStore
 from gatepost.store.changes import ConfigStore
@@ -27,28 +27,28 @@ def site(tmp_path):
 
 
 @pytest.fixture
-def desk(site):
-    return SiteDesk(site, WEEK)
+def enrollment(site):
+    return EnrollmentService(site, WEEK)
 
 
 def token(site):
     return read_token(site.new_token("", valid=HOUR, author="ann", now=NOW)[1])[0]
 
 
-def ask(desk, body, *, what="join", source="192.0.2.1", now=NOW):
+def ask(enrollment, body, *, what="join", source="192.0.2.1", now=NOW):
     text = body if isinstance(body, bytes) else msgspec.json.encode(body)
     try:
-        return desk.answer(what, text, source, (), now)
+        return enrollment.answer(what, text, source, (), now)
     except JoinRefused as refused:
         return refused.reason
 
 
-def test_a_node_joins(desk, site, caplog):
+def test_a_node_joins(enrollment, site, caplog):
     caplog.set_level("INFO")
     secret = token(site)
-    assert ask(desk, {"request": CSR, "token": secret}).site == "a-site"
+    assert ask(enrollment, {"request": CSR, "token": secret}).site == "a-site"
     assert "site: join from 192.0.2.1: mx2.a.example has a new certificate" in caplog.text
-    assert ask(desk, {"request": CSR, "token": secret}) is Refusal.TOKEN
+    assert ask(enrollment, {"request": CSR, "token": secret}) is SiteRefusal.TOKEN
     assert secret not in caplog.text
 
 
@@ -67,51 +67,51 @@ BODIES = [
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("what", ["join", "renew"])
-def test_what_cannot_be_read(desk, body, what):
-    assert ask(desk, body, what=what) is Refusal.REQUEST
+def test_what_cannot_be_read(enrollment, body, what):
+    assert ask(enrollment, body, what=what) is SiteRefusal.REQUEST
 
 
 @pytest.mark.parametrize("secret", ["", "x", "A" * 43, "ä"])
-def test_what_is_no_token(desk, site, secret):
+def test_what_is_no_token(enrollment, site, secret):
     token(site)
-    assert ask(desk, {"request": CSR, "token": secret}) is Refusal.TOKEN
+    assert ask(enrollment, {"request": CSR, "token": secret}) is SiteRefusal.TOKEN
 
 
-def test_who_presents_nothing_renews_nothing(desk):
-    assert ask(desk, {"request": CSR}, what="renew") is Refusal.NODE
+def test_who_presents_nothing_renews_nothing(enrollment):
+    assert ask(enrollment, {"request": CSR}, what="renew") is SiteRefusal.NODE
 
 
-def test_who_guesses_is_not_heard_for_a_while(desk, site):
+def test_who_guesses_is_not_heard_for_a_while(enrollment, site):
     secret = token(site)
     for number in range(FAILURES):
-        assert ask(desk, {"request": CSR, "token": "A" * 43}, now=NOW + number) is Refusal.TOKEN
+        assert ask(enrollment, {"request": CSR, "token": "A" * 43}, now=NOW + number) is SiteRefusal.TOKEN
     good = {"request": CSR, "token": secret}
-    assert ask(desk, good, now=NOW + PERIOD - 1) is Refusal.BUSY
-    assert ask(desk, good, source="192.0.2.2").site == "a-site"
-    assert ask(desk, {"request": CSR, "token": "A" * 43}, now=NOW + PERIOD) is Refusal.TOKEN
-    assert ask(desk, good, now=NOW + PERIOD + 1) is Refusal.TOKEN  # heard again; used meanwhile
+    assert ask(enrollment, good, now=NOW + PERIOD - 1) is SiteRefusal.BUSY
+    assert ask(enrollment, good, source="192.0.2.2").site == "a-site"
+    assert ask(enrollment, {"request": CSR, "token": "A" * 43}, now=NOW + PERIOD) is SiteRefusal.TOKEN
+    assert ask(enrollment, good, now=NOW + PERIOD + 1) is SiteRefusal.TOKEN  # heard again; used meanwhile
 
 
-def test_one_site_of_ipv6_is_one_source(desk):
+def test_one_site_of_ipv6_is_one_source(enrollment):
     for number in range(FAILURES):
-        ask(desk, b"", source=f"2001:db8::{number + 1}")
-    assert ask(desk, b"", source="2001:db8::ffff") is Refusal.BUSY
-    assert ask(desk, b"", source="2001:db8:0:1::1") is Refusal.REQUEST
+        ask(enrollment, b"", source=f"2001:db8::{number + 1}")
+    assert ask(enrollment, b"", source="2001:db8::ffff") is SiteRefusal.BUSY
+    assert ask(enrollment, b"", source="2001:db8:0:1::1") is SiteRefusal.REQUEST
 
 
 def test_a_key_that_cannot_be_opened_is_no_answer(tmp_path, site, caplog):
     store = ConfigStore(tmp_path / "config.db")
-    other = SiteDesk(Site(SiteStore(store, Vault(bytes(32)))), WEEK)
-    assert ask(other, {"request": CSR, "token": token(site)}) is Refusal.BUSY
+    other = EnrollmentService(Site(SiteStore(store, Vault(bytes(32)))), WEEK)
+    assert ask(other, {"request": CSR, "token": token(site)}) is SiteRefusal.BUSY
     assert "could not be answered: " in caplog.text
     assert len(site.state().tokens) == 1
     store.close()
 
 
-def test_who_is_refused_again_and_again_does_not_fill_the_log(desk, caplog):
+def test_who_is_refused_again_and_again_does_not_fill_the_log(enrollment, caplog):
     long = node_request("a." * 5000 + "example")[0].decode()
     for _ in range(FAILURES * 5):
-        ask(desk, {"request": long, "token": "x"})
+        ask(enrollment, {"request": long, "token": "x"})
     lines = [one.getMessage() for one in caplog.records]
     assert len(lines) == FAILURES + 1
     assert max(map(len, lines)) < 400

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.pki.certificates.request import Wish, made_request
+from gatepost.pki.certificates.request import CertificateRequestSpec, made_request
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.site.membership import node_request
-from gatepost.pki.site.records import JoinRefused, Refusal, SiteError
+from gatepost.pki.site.records import JoinRefused, SiteError, SiteRefusal
 from gatepost.pki.site.site import Site, read_secret, read_token
 from gatepost.pki.site.store import KINDS, SiteStore
 from gatepost.store.changes import ConfigStore
@@ -188,7 +188,7 @@ def test_what_is_no_token(text):
 
 @pytest.mark.parametrize("text", ["*", "ä", "A"])
 def test_what_is_sent_for_a_secret_and_is_none(text):
-    refused(Refusal.TOKEN, read_secret, text)
+    refused(SiteRefusal.TOKEN, read_secret, text)
 
 
 def test_a_token_is_good_once(made, store):
@@ -199,7 +199,7 @@ def test_a_token_is_good_once(made, store):
     assert grant.site == "a-site"
     assert (node.joined, node.renewed, node.not_after) == (NOW + 60, NOW + 60, NOW + 60 + WEEK)
     assert made.state().tokens == {}
-    said = refused(Refusal.TOKEN, made.join, secret, request("mx3.a.example"), lifetime=WEEK, now=NOW + 61)
+    said = refused(SiteRefusal.TOKEN, made.join, secret, request("mx3.a.example"), lifetime=WEEK, now=NOW + 61)
     assert "has no token that is open" in said
     change = store.history("site_node")[0]
     assert (change.author, change.note) == ("gatepost", f"{MX2} joined with token {token.id} of ann")
@@ -208,7 +208,7 @@ def test_a_token_is_good_once(made, store):
 def test_a_token_ends_with_its_time(made):
     _, text = made.new_token("", valid=HOUR, author="ann", now=NOW)
     secret = read_secret(read_token(text)[0])
-    assert "has expired" in refused(Refusal.TOKEN, made.join, secret, request(), lifetime=WEEK, now=NOW + HOUR)
+    assert "has expired" in refused(SiteRefusal.TOKEN, made.join, secret, request(), lifetime=WEEK, now=NOW + HOUR)
     assert made.prune(NOW + HOUR)
     assert made.state().tokens == {}
     assert not made.prune(NOW + HOUR)
@@ -217,7 +217,7 @@ def test_a_token_ends_with_its_time(made):
 def test_a_token_for_a_node_is_for_no_other_and_lasts(made):
     _, text = made.new_token(MX2, valid=HOUR, author="ann", now=NOW)
     secret = read_secret(read_token(text)[0])
-    said = refused(Refusal.TOKEN, made.join, secret, request("mx3.a.example"), lifetime=WEEK, now=NOW)
+    said = refused(SiteRefusal.TOKEN, made.join, secret, request("mx3.a.example"), lifetime=WEEK, now=NOW)
     assert "which is for mx2.a.example" in said
     assert made.join(secret, request(), lifetime=WEEK, now=NOW)
 
@@ -225,7 +225,7 @@ def test_a_token_for_a_node_is_for_no_other_and_lasts(made):
 def test_a_token_may_be_taken_back(made):
     token, text = made.new_token("", valid=HOUR, author="ann", now=NOW)
     assert made.remove_token(token.id, author="bob") == token
-    refused(Refusal.TOKEN, made.join, read_secret(read_token(text)[0]), request(), lifetime=WEEK, now=NOW)
+    refused(SiteRefusal.TOKEN, made.join, read_secret(read_token(text)[0]), request(), lifetime=WEEK, now=NOW)
     with pytest.raises(SiteError, match="there is no open token"):
         made.remove_token(token.id, author="bob")
 
@@ -249,7 +249,7 @@ def test_of_two_at_once_one_wins(made, tmp_path):
         one.start()
     for one in threads:
         one.join(30)
-    assert sorted(found) == ["a-site", *[Refusal.TOKEN] * 3]
+    assert sorted(found) == ["a-site", *[SiteRefusal.TOKEN] * 3]
     assert len(made.state().nodes) == 1
 
 
@@ -258,7 +258,7 @@ def test_of_two_at_once_one_wins(made, tmp_path):
 
 def test_a_name_that_is_known_needs_a_token_of_its_own(made):
     joined(made)
-    said = refused(Refusal.TAKEN, joined, made)
+    said = refused(SiteRefusal.TAKEN, joined, made)
     assert "mx2.a.example is a node already" in said
     before = made.state().nodes[MX2]
     joined(made, node=MX2, now=NOW + 10)
@@ -270,9 +270,9 @@ def test_a_name_that_is_known_needs_a_token_of_its_own(made):
 def test_a_machine_that_was_replaced_renews_no_more(made):
     chain = joined(made)
     made.remove_node(MX2, author="ann")
-    refused(Refusal.NODE, made.renew, chain, request(), lifetime=WEEK, now=NOW + DAY)
+    refused(SiteRefusal.NODE, made.renew, chain, request(), lifetime=WEEK, now=NOW + DAY)
     joined(made, now=NOW + DAY)
-    said = refused(Refusal.NODE, made.renew, chain, request(), lifetime=WEEK, now=NOW + 2 * DAY)
+    said = refused(SiteRefusal.NODE, made.renew, chain, request(), lifetime=WEEK, now=NOW + 2 * DAY)
     assert "presented neither its last certificate nor the one before" in said
 
 
@@ -284,29 +284,29 @@ def test_a_node_renews_with_its_last_certificate_or_the_one_before(made):
     assert len(made.state().nodes[MX2].thumbprints) == 2
     lost = ders(first.certificate_pem)
     assert made.renew(lost, request(), lifetime=WEEK, now=NOW + 3 * DAY)
-    refused(Refusal.NODE, made.renew, chain, request(), lifetime=WEEK, now=NOW + 4 * DAY)
+    refused(SiteRefusal.NODE, made.renew, chain, request(), lifetime=WEEK, now=NOW + 4 * DAY)
 
 
 def test_who_does_not_renew(made):
     chain = joined(made)
     renew = {"lifetime": WEEK}
-    refused(Refusal.NODE, made.renew, [], request(), now=NOW + DAY, **renew)
-    assert "expired" in refused(Refusal.NODE, made.renew, chain, request(), now=NOW + 8 * DAY, **renew)
-    refused(Refusal.EARLY, made.renew, chain, request(), now=NOW + 59, **renew)
-    said = refused(Refusal.REQUEST, made.renew, chain, request("mx1.a.example"), now=NOW + DAY, **renew)
+    refused(SiteRefusal.NODE, made.renew, [], request(), now=NOW + DAY, **renew)
+    assert "expired" in refused(SiteRefusal.NODE, made.renew, chain, request(), now=NOW + 8 * DAY, **renew)
+    refused(SiteRefusal.EARLY, made.renew, chain, request(), now=NOW + 59, **renew)
+    said = refused(SiteRefusal.REQUEST, made.renew, chain, request("mx1.a.example"), now=NOW + DAY, **renew)
     assert said == "mx2.a.example asked for a certificate for mx1.a.example"
     made.remove_node(MX2, author="ann")
-    refused(Refusal.NODE, made.renew, chain, request(), now=NOW + DAY, **renew)
+    refused(SiteRefusal.NODE, made.renew, chain, request(), now=NOW + DAY, **renew)
 
 
 def test_a_server_with_a_certificate_of_the_site_is_no_node(made):
     joined(made)
     key = ec.generate_private_key(ec.SECP256R1())
     pem = made.issue([MX2], key.public_key(), lifetime=90 * DAY, author="ann", now=NOW)
-    said = refused(Refusal.NODE, made.renew, ders(pem), request(), lifetime=WEEK, now=NOW + DAY)
+    said = refused(SiteRefusal.NODE, made.renew, ders(pem), request(), lifetime=WEEK, now=NOW + DAY)
     assert said == "who asked is no node of this site"
     endpoint = ders(made.endpoint(MX2, DAY, NOW).chain_pem)
-    refused(Refusal.NODE, made.renew, endpoint, request(), lifetime=WEEK, now=NOW + HOUR)
+    refused(SiteRefusal.NODE, made.renew, endpoint, request(), lifetime=WEEK, now=NOW + HOUR)
 
 
 def test_a_short_life_is_renewed_soon(made):
@@ -335,12 +335,12 @@ def other_requests():
     return {
         "no request": b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
         "nothing": b"",
-        "two names": made_request(Wish((MX2, "mx1.a.example")))[0],
-        "a wildcard": made_request(Wish(("*.a.example",)))[0],
+        "two names": made_request(CertificateRequestSpec((MX2, "mx1.a.example")))[0],
+        "a wildcard": made_request(CertificateRequestSpec(("*.a.example",)))[0],
         "no name": builder.sign(small, SHA256()).public_bytes(Encoding.PEM),
         "a short key": named.sign(small, SHA256()).public_bytes(Encoding.PEM),
         "another kind of key": named.sign(ed25519.Ed25519PrivateKey.generate(), None).public_bytes(Encoding.PEM),
-        "RSA": made_request(Wish((MX2,), "rsa-2048"))[0],
+        "RSA": made_request(CertificateRequestSpec((MX2,), "rsa-2048"))[0],
         "a false signature": swapped(good),
     }
 
@@ -355,7 +355,7 @@ def swapped(pem):
 def test_requests_that_get_nothing(made, what, pem):
     token, text = made.new_token("", valid=HOUR, author="ann", now=NOW)
     secret = read_secret(read_token(text)[0])
-    refused(Refusal.REQUEST, made.join, secret, pem, lifetime=WEEK, now=NOW)
+    refused(SiteRefusal.REQUEST, made.join, secret, pem, lifetime=WEEK, now=NOW)
     assert token.id in made.state().tokens, what
 
 
@@ -367,7 +367,7 @@ def test_a_limited_authority_gives_nothing_to_others(site):
         lambda: site.issue(["x.a.example", "b.example"], public(), lifetime=DAY, author="ann", now=NOW),
         lambda: site.issue(["192.0.2.1"], public(), lifetime=DAY, author="ann", now=NOW),
     ):
-        assert "can vouch only for names in a.example, and" in refused(Refusal.REQUEST, call)
+        assert "can vouch only for names in a.example, and" in refused(SiteRefusal.REQUEST, call)
     assert joined(site)
     assert site.issue(["a.example"], public(), lifetime=DAY, author="ann", now=NOW)
 

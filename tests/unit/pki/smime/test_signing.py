@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
-from gatepost.pki.smime.signing import Signer, signature, signed
+from gatepost.pki.smime.signing import SmimeSigner, signature, signed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl verifies it")
 def test_openssl_verifies_it(make: Any, key: str, tmp_path: Path) -> None:
     person = make(key=key)
-    signer = Signer(person.certificate, person.key, (make().certificate,))
+    signer = SmimeSigner(person.certificate, person.key, (make().certificate,))
     content = "Content-Type: text/plain\r\n\r\nGrüße\r\n".encode()
     (tmp_path / "content").write_bytes(content)
     for made, options in ((signed(content, signer), []), (signature(content, signer), ["-content", "content"])):
@@ -33,4 +33,4 @@ def test_openssl_verifies_it(make: Any, key: str, tmp_path: Path) -> None:
 
 def test_no_key_is_shown(make: Any) -> None:
     person = make()
-    assert "key" not in repr(Signer(person.certificate, person.key))
+    assert "key" not in repr(SmimeSigner(person.certificate, person.key))

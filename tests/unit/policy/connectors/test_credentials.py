@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.policy.connectors.credentials import (
-    Fault,
+    CredentialFault,
     certificate_lack,
     describe_client,
     describe_sender,
@@ -57,9 +57,9 @@ def test_in_clear_and_without_a_certificate_are_told_apart(
     entry: Callable[[str], InboundEntry], session: Session, chain: Chain
 ) -> None:
     in_clear = certificate_lack(entry(""), session())
-    assert in_clear == (Fault.NO_TLS, "names *.o.example, and the session is in clear", "")
+    assert in_clear == (CredentialFault.NO_TLS, "names *.o.example, and the session is in clear", "")
     none = certificate_lack(entry(""), replace(session(chain=chain("x.test")), client_chain=None))
-    assert none == (Fault.NO_CERTIFICATE, "names *.o.example, and the client presented no certificate", "")
+    assert none == (CredentialFault.NO_CERTIFICATE, "names *.o.example, and the client presented no certificate", "")
 
 
 def test_another_name_is_told_with_the_names_it_bears(
@@ -68,7 +68,7 @@ def test_another_name_is_told_with_the_names_it_bears(
     for status in ("trusted", "expired"):  # of a certificate for somebody else the chain does not matter
         lack = certificate_lack(entry(""), session(chain=chain("a.test", "b.test", common_name="c", status=status)))
         assert lack is not None
-        assert lack.fault is Fault.OTHER_NAME
+        assert lack.fault is CredentialFault.OTHER_NAME
         assert lack.why == "names *.o.example, and the client's certificate bears other names (a.test, b.test (CN c))"
 
 
@@ -78,7 +78,7 @@ def test_a_name_in_the_cn_alone_is_told_as_that(
     facts = session(chain=chain("a.test", common_name="mx.o.example"))
     lack = certificate_lack(entry(""), facts)
     assert lack is not None
-    assert lack.fault is Fault.ONLY_COMMON_NAME
+    assert lack.fault is CredentialFault.ONLY_COMMON_NAME
     assert "which stands only in the CN of the client's certificate, and match_common_name is off" in lack.why
     assert certificate_lack(entry("match_common_name = true"), facts) is None
 
@@ -95,7 +95,7 @@ def test_each_reason_against_the_chain_is_its_own(
     )
     assert lack.status == status
     unknown = status is ChainStatus.REVOCATION_UNKNOWN
-    assert lack.fault is (Fault.REVOCATION_UNKNOWN if unknown else Fault.NOT_TRUSTED)
+    assert lack.fault is (CredentialFault.REVOCATION_UNKNOWN if unknown else CredentialFault.NOT_TRUSTED)
     assert lack.is_ours is unknown
 
 
@@ -115,29 +115,29 @@ UNKNOWN = Revocation("unknown", "the list could not be fetched")
     [
         ("none", "trusted", UNKNOWN, None),
         ("soft-fail", "trusted", UNKNOWN, None),
-        ("hard-fail", "trusted", UNKNOWN, Fault.REVOCATION_UNKNOWN),
+        ("hard-fail", "trusted", UNKNOWN, CredentialFault.REVOCATION_UNKNOWN),
         ("hard-fail", "trusted", None, None),  # nobody asked: it had no connector to ask for when the session began
         ("hard-fail", "trusted", Revocation("good", "", "crl"), None),
         ("hard-fail", "trusted", Revocation("not-published", "nothing is published"), None),
         ("none", "revoked", None, None),
-        ("soft-fail", "revoked", None, Fault.NOT_TRUSTED),
+        ("soft-fail", "revoked", None, CredentialFault.NOT_TRUSTED),
         ("none", "revocation-unknown", UNKNOWN, None),
         ("soft-fail", "revocation-unknown", UNKNOWN, None),
-        ("hard-fail", "revocation-unknown", UNKNOWN, Fault.REVOCATION_UNKNOWN),
-        ("none", "expired", None, Fault.NOT_TRUSTED),
+        ("hard-fail", "revocation-unknown", UNKNOWN, CredentialFault.REVOCATION_UNKNOWN),
+        ("none", "expired", None, CredentialFault.NOT_TRUSTED),
     ],
 )
 def test_a_connector_says_how_serious_it_is_about_revocation(
     entry: Callable[[str], InboundEntry],
     session: Session,
     chain: Chain,
-    case: tuple[str, str, Revocation | None, Fault | None],
+    case: tuple[str, str, Revocation | None, CredentialFault | None],
 ) -> None:
     check, status, revocation, fault = case
     facts = session(chain=replace(chain("mx.o.example", status=status), revocation=revocation))
     lack = certificate_lack(entry(f'revocation_check = "{check}"'), facts)
     assert (lack.fault if lack else None) is fault
-    if lack is not None and fault is Fault.REVOCATION_UNKNOWN:
+    if lack is not None and fault is CredentialFault.REVOCATION_UNKNOWN:
         assert lack.why.endswith("is not trusted: revocation-unknown, the list could not be fetched")
         assert lack.is_ours
 
@@ -149,7 +149,7 @@ def test_anchors_of_the_connectors_own_decide_and_say_if_they_cannot(
     public = chain("mx.o.example")
     unread = certificate_lack(connector, session(chain=public))
     assert unread is not None
-    assert (unread.fault, unread.is_ours) == (Fault.NOT_JUDGED, True)
+    assert (unread.fault, unread.is_ours) == (CredentialFault.NOT_JUDGED, True)
     assert unread.why.endswith("was not judged: its trust_anchors cannot be read (/etc/private.pem)")
     private = session(chain=chain("mx.o.example", status="untrusted-root"), chains={"/etc/private.pem": public})
     assert certificate_lack(connector, private) is None

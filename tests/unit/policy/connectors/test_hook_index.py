@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from gatepost.policy.connectors.content_hook import ContentHook
-from gatepost.policy.connectors.hook_index import AskedHook, HookIndex
+from gatepost.policy.connectors.hook_index import ApplicableHook, HookIndex
 from gatepost.policy.connectors.records import Organization
 from gatepost.policy.connectors.values import HookDirection
 
@@ -35,4 +35,4 @@ def test_no_hook_is_no_index() -> None:
 
 
 def test_a_label_is_a_sentences_name() -> None:
-    assert AskedHook("contoso", hook(name="av")).label == "content hook 'av' of contoso"
+    assert ApplicableHook("contoso", hook(name="av")).label == "content hook 'av' of contoso"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.policy.connectors.errors import ResourceErrors
-from gatepost.policy.connectors.oauth import OauthIssuer, TokenAlgorithm, configuration_urls, traps
+from gatepost.policy.connectors.oauth import OauthIssuer, TokenAlgorithm, configuration_urls, lint
 
 HEAD = '[organization.o]\naccepted_domain = [{ name = "o.example" }]\n'
 ISSUER = HEAD + '[[organization.o.oauth_issuer]]\nname = "idp"\n'
@@ -94,6 +94,6 @@ def test_where_an_issuer_tells_about_itself(issuer, urls):
 )
 def test_traps(fields, words):
     table = {"name": "idp", "issuer": "https://idp.example", "audiences": ["smtp"], **fields}
-    found = list(traps(OauthIssuer.model_validate(table), "L"))
+    found = list(lint(OauthIssuer.model_validate(table), "L"))
     assert len(found) == len(words)
     assert all(text.startswith("L: ") and word in text for text, word in zip(found, words, strict=True))

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from gatepost.policy.connectors.content_hook import ContentHook
-from gatepost.policy.connectors.hook_index import AskedHook, HookIndex
+from gatepost.policy.connectors.hook_index import ApplicableHook, HookIndex
 from gatepost.policy.connectors.records import Organization
-from gatepost.policy.decisions.content import Answer, decide, hooks_for
+from gatepost.policy.decisions.content import ScanResult, decide, hooks_for
 from gatepost.protocols.message.edit import HeaderEdits
-from gatepost.protocols.scanners.finding import Action, Finding
+from gatepost.protocols.scanners.finding import ScanAction, ScanFinding
 
 MARKS = HeaderEdits((("X-Spam", "Yes"),), (("X-Spam", 0),))
 FIELDS = HeaderEdits((("X-A", "1"),), (("X-B", 0),))
@@ -28,8 +28,8 @@ def clamav(**fields: Any) -> ContentHook:
     return hook(type="clamav", address="127.0.0.1:3310", **fields)
 
 
-def asked(**fields: Any) -> AskedHook:
-    return AskedHook("contoso", hook(**fields))
+def asked(**fields: Any) -> ApplicableHook:
+    return ApplicableHook("contoso", hook(**fields))
 
 
 @pytest.fixture
@@ -66,18 +66,18 @@ def test_who_is_asked(index: HookIndex, whose: tuple[str, str], owner: str, name
 @pytest.mark.parametrize(
     ("action", "obey", "reply"),
     [
-        (Action.NO_ACTION, None, None),
-        (Action.REJECT, None, REFUSED),
-        (Action.SOFT_REJECT, None, NOT_NOW),
-        (Action.GREYLIST, None, None),
-        (Action.GREYLIST, ("greylist",), NOT_NOW),
-        (Action.REJECT, (), None),
-        (Action.SOFT_REJECT, ("reject",), None),
+        (ScanAction.NO_ACTION, None, None),
+        (ScanAction.REJECT, None, REFUSED),
+        (ScanAction.SOFT_REJECT, None, NOT_NOW),
+        (ScanAction.GREYLIST, None, None),
+        (ScanAction.GREYLIST, ("greylist",), NOT_NOW),
+        (ScanAction.REJECT, (), None),
+        (ScanAction.SOFT_REJECT, ("reject",), None),
     ],
 )
-def test_actions_are_obeyed_as_it_was_said(action: Action, obey: tuple[str, ...] | None, reply: str | None) -> None:
+def test_actions_are_obeyed_as_it_was_said(action: ScanAction, obey: tuple[str, ...] | None, reply: str | None) -> None:
     who = asked() if obey is None else asked(obey=obey)
-    found = decide([Answer(who, Finding(action))])
+    found = decide([ScanResult(who, ScanFinding(action))])
     assert (found.reply.text if found.reply else None) == reply
     assert found.records[0]["action"] == str(action)
 
@@ -85,26 +85,26 @@ def test_actions_are_obeyed_as_it_was_said(action: Action, obey: tuple[str, ...]
 @pytest.mark.parametrize(
     ("action", "fields", "edits"),
     [
-        (Action.NO_ACTION, {}, FIELDS),
-        (Action.NO_ACTION, {"change_header": False}, None),
-        (Action.ADD_HEADER, {}, HeaderEdits(MARKS.add + FIELDS.add, MARKS.remove + FIELDS.remove)),
-        (Action.ADD_HEADER, {"change_header": False}, MARKS),
-        (Action.ADD_HEADER, {"obey": ()}, FIELDS),
-        (Action.REWRITE_SUBJECT, {}, HeaderEdits(FIELDS.add, FIELDS.remove, "new")),
-        (Action.REWRITE_SUBJECT, {"obey": ("add-header",)}, FIELDS),
-        (Action.REJECT, {"mode": "rehearse"}, None),
-        (Action.ADD_HEADER, {"mode": "rehearse"}, None),
+        (ScanAction.NO_ACTION, {}, FIELDS),
+        (ScanAction.NO_ACTION, {"change_header": False}, None),
+        (ScanAction.ADD_HEADER, {}, HeaderEdits(MARKS.add + FIELDS.add, MARKS.remove + FIELDS.remove)),
+        (ScanAction.ADD_HEADER, {"change_header": False}, MARKS),
+        (ScanAction.ADD_HEADER, {"obey": ()}, FIELDS),
+        (ScanAction.REWRITE_SUBJECT, {}, HeaderEdits(FIELDS.add, FIELDS.remove, "new")),
+        (ScanAction.REWRITE_SUBJECT, {"obey": ("add-header",)}, FIELDS),
+        (ScanAction.REJECT, {"mode": "rehearse"}, None),
+        (ScanAction.ADD_HEADER, {"mode": "rehearse"}, None),
     ],
 )
-def test_what_the_header_becomes(action: Action, fields: dict[str, Any], edits: HeaderEdits | None) -> None:
-    found = decide([Answer(asked(**fields), Finding(action, edits=FIELDS, marks=MARKS, subject="new"))])
+def test_what_the_header_becomes(action: ScanAction, fields: dict[str, Any], edits: HeaderEdits | None) -> None:
+    found = decide([ScanResult(asked(**fields), ScanFinding(action, edits=FIELDS, marks=MARKS, subject="new"))])
     assert found.edits == ((edits,) if edits else ())
     assert found.reply is None
 
 
 def test_a_virus_is_refused_whatever_rspamd_would_be_obeyed_in() -> None:
-    who = AskedHook("contoso", clamav())
-    found = decide([Answer(who, Finding(Action.REJECT, signature="Eicar"), milliseconds=7)])
+    who = ApplicableHook("contoso", clamav())
+    found = decide([ScanResult(who, ScanFinding(ScanAction.REJECT, signature="Eicar"), milliseconds=7)])
     assert found.reply is not None
     assert found.reply.text == REFUSED  # not a word of what was found
     assert found.records == (
@@ -121,24 +121,24 @@ def test_a_virus_is_refused_whatever_rspamd_would_be_obeyed_in() -> None:
 
 @pytest.mark.parametrize(("on_failure", "reply"), [("defer", UNEXAMINED), ("accept", None)])
 def test_no_answer(on_failure: str, reply: str | None) -> None:
-    found = decide([Answer(asked(on_failure=on_failure), failure="it hangs")])
+    found = decide([ScanResult(asked(on_failure=on_failure), failure="it hangs")])
     assert (found.reply.text if found.reply else None) == reply
     assert (found.records[0]["action"], found.records[0]["failure"]) == ("none", "it hangs")
 
 
 @pytest.mark.parametrize(("over", "reply"), [("refuse", TOO_LARGE), ("accept", None)])
 def test_too_large(over: str, reply: str | None) -> None:
-    found = decide([Answer(asked(over_max_size=over), too_large=True)])
+    found = decide([ScanResult(asked(over_max_size=over), too_large=True)])
     assert (found.reply.text if found.reply else None) == reply
     assert found.records[0]["action"] == "too large"
 
 
 def test_a_refusal_for_good_comes_before_one_for_now_and_rehearsals_only_tell() -> None:
     answers = [
-        Answer(asked(name="late"), failure="x"),
-        Answer(asked(name="sure"), Finding(Action.REJECT)),
-        Answer(asked(name="trial", mode="rehearse"), Finding(Action.REJECT)),
-        Answer(asked(name="clean"), Finding(Action.NO_ACTION)),
+        ScanResult(asked(name="late"), failure="x"),
+        ScanResult(asked(name="sure"), ScanFinding(ScanAction.REJECT)),
+        ScanResult(asked(name="trial", mode="rehearse"), ScanFinding(ScanAction.REJECT)),
+        ScanResult(asked(name="clean"), ScanFinding(ScanAction.NO_ACTION)),
     ]
     found = decide(answers)
     assert found.reply is not None
@@ -151,8 +151,8 @@ def test_a_refusal_for_good_comes_before_one_for_now_and_rehearsals_only_tell() 
 
 
 def test_a_record_tells_everything_that_is_known() -> None:
-    finding = Finding(Action.REWRITE_SUBJECT, "", 0.0, 15.0, ("A(1)",), "said", FIELDS, MARKS, "new")
-    (record,) = decide([Answer(asked(), finding)]).records
+    finding = ScanFinding(ScanAction.REWRITE_SUBJECT, "", 0.0, 15.0, ("A(1)",), "said", FIELDS, MARKS, "new")
+    (record,) = decide([ScanResult(asked(), finding)]).records
     assert record == {
         "hook": "h",
         "organization": "contoso",
@@ -164,7 +164,7 @@ def test_a_record_tells_everything_that_is_known() -> None:
         "symbols": ["A(1)"],
         "said": "said",
     }
-    assert decide([Answer(asked(), Finding(Action.NO_ACTION))]).records[0]["does"] == "passes it"
+    assert decide([ScanResult(asked(), ScanFinding(ScanAction.NO_ACTION))]).records[0]["does"] == "passes it"
     many = HeaderEdits(tuple((f"X-{number // 2}", "1") for number in range(50)))
-    does = decide([Answer(asked(), Finding(Action.NO_ACTION, edits=many))]).records[0]["does"]
+    does = decide([ScanResult(asked(), ScanFinding(ScanAction.NO_ACTION, edits=many))]).records[0]["does"]
     assert does == "adds X-0, X-1, X-2, X-3, X-4, X-5, X-6, X-7, X-8, X-9 and 15 more"

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from gatepost.policy.connectors.content_hook import ContentHook
-from gatepost.policy.connectors.hook_index import AskedHook
+from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.policy.connectors.match import Attribution
 from gatepost.policy.connectors.records import InboundConnector
 from gatepost.policy.connectors.values import HookType
@@ -44,7 +44,9 @@ def test_an_inbound_decision_leaves_out_what_is_not_there() -> None:
 
 def test_an_inbound_decision_tells_who_is_asked_and_what_was_answered() -> None:
     hook = ContentHook(name="av", type=HookType.CLAMAV, address="127.0.0.1", timeout=90.0)
-    verdict = InboundVerdict(True, OK, "o", "incoming", "", "opportunistic", (), NOBODY, hooks=(AskedHook("o", hook),))
+    verdict = InboundVerdict(
+        True, OK, "o", "incoming", "", "opportunistic", (), NOBODY, hooks=(ApplicableHook("o", hook),)
+    )
     assert "content_hooks" not in verdict.detail()
     assert verdict.record()["content_hooks"] == [
         {

@@ -9,9 +9,9 @@ from gatepost.policy.decisions.destination_history import (
     FORGOTTEN_AFTER,
     HOSTS,
     Acceptance,
+    DestinationHistory,
     DestinationName,
-    Remembered,
-    Session,
+    SeenSession,
     accept,
     below,
     best,
@@ -32,13 +32,13 @@ CLEAR, TLS, AUTH = (Achieved(level) for level in TlsLevel)
 STS, DNSSEC = (Achieved(TlsLevel.AUTHENTICATED, level) for level in (MxLevel.MTA_STS, MxLevel.DNSSEC))
 
 
-def session(achieved: Achieved, days: float = 0.0, host: str = "mx1", **fields) -> Session:
+def session(achieved: Achieved, days: float = 0.0, host: str = "mx1", **fields) -> SeenSession:
     version = "TLSv1.3" if achieved.tls else ""
-    return Session(host, achieved, START + days * DAY, version, **fields)
+    return SeenSession(host, achieved, START + days * DAY, version, **fields)
 
 
-def after(*sessions: Session) -> Remembered:
-    remembered = Remembered()
+def after(*sessions: SeenSession) -> DestinationHistory:
+    remembered = DestinationHistory()
     for one in sessions:
         remembered = seen(remembered, one)
     return remembered
@@ -57,9 +57,9 @@ def test_a_destination_is_named(name, text):
 
 
 def test_nothing_is_expected_of_who_was_never_seen():
-    assert best(Remembered(), START).achieved == CLEAR
-    assert drop(Remembered(), session(CLEAR)) is None
-    assert Remembered().at == 0
+    assert best(DestinationHistory(), START).achieved == CLEAR
+    assert drop(DestinationHistory(), session(CLEAR)) is None
+    assert DestinationHistory().at == 0
 
 
 # seen before, now -> what it was to be, None if that is fine
@@ -125,7 +125,7 @@ def test_a_session_that_tells_nothing_new_is_not_written_again():
     assert seen(remembered, session(AUTH, 0.001)) is remembered
     assert seen(remembered, session(AUTH, -5)) is remembered
     assert seen(remembered, session(TLS, 0.001)) is not remembered
-    assert seen(remembered, Session("mx1", AUTH, START, "TLSv1.2")) is not remembered
+    assert seen(remembered, SeenSession("mx1", AUTH, START, "TLSv1.2")) is not remembered
     assert seen(remembered, session(AUTH, 0.01)) is not remembered
     # The clock went back; what is worse is known at once all the same.
     assert seen(remembered, session(TLS, -5)).hosts["mx1"].at == START

@@ -9,8 +9,8 @@ from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.match import Attribution
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.forwarding import (
+    MailOrigin,
     Returned,
-    Whence,
     expand,
     keeps_sender,
     relay_domain,
@@ -169,14 +169,14 @@ def test_what_an_own_server_relays_for_others_goes_out_as_the_organizations(
     """exchange.md section 5.3."""
     brought = Attribution("originating", "o", None, basis, ())
     reverse_path = parse_address(sender) if sender else NULL
-    (target,) = targets_of(directory, KEYS, reverse_path, parse_address(recipient), NOW, Whence(brought))
+    (target,) = targets_of(directory, KEYS, reverse_path, parse_address(recipient), NOW, MailOrigin(brought))
     assert target.return_path.rpartition("@")[2] == domain
     if domain:
         assert returned(directory, KEYS, NULL, parse_address(target.return_path), NOW).original.text == sender
 
 
 def test_a_stranger_relays_as_nobody_and_wildcards_are_no_domain(directory: Directory) -> None:
-    stranger = Whence(Attribution("none", None, None, "none", ()))
+    stranger = MailOrigin(Attribution("none", None, None, "none", ()))
     (target,) = targets_of(
         directory, KEYS, parse_address("x@fabrikam.example"), parse_address("x@b.example"), NOW, stranger
     )
@@ -245,11 +245,11 @@ def test_whoever_lives_on_another_node_is_rewritten_and_known_there() -> None:
     text = TEXT.replace("[organization.o]", '[organization.o]\nhome = "mx2.o.example"')
     directory = Directory(parse(tomllib.loads(text)))
     stranger, forwarder = parse_address("eve@far.example"), parse_address("away@o.example")
-    (elsewhere,) = targets_of(directory, NO_KEYS, stranger, forwarder, NOW, Whence(nodes=AWAY_FROM_IT))
+    (elsewhere,) = targets_of(directory, NO_KEYS, stranger, forwarder, NOW, MailOrigin(nodes=AWAY_FROM_IT))
     assert (elsewhere.path.text, elsewhere.return_path) == ("bob@b.example", "")
-    (here,) = targets_of(directory, KEYS, stranger, forwarder, NOW, Whence(nodes=AT_HOME))
+    (here,) = targets_of(directory, KEYS, stranger, forwarder, NOW, MailOrigin(nodes=AT_HOME))
     assert here.return_path.startswith("SRS0=")
-    (box,) = targets_of(directory, KEYS, stranger, parse_address("ann@o.example"), NOW, Whence(nodes=AWAY_FROM_IT))
+    (box,) = targets_of(directory, KEYS, stranger, parse_address("ann@o.example"), NOW, MailOrigin(nodes=AWAY_FROM_IT))
     assert (box.path.text, box.return_path) == ("ann@o.example", "")
     back = parse_address(here.return_path)
     passed_on = returned(directory, NO_KEYS, NULL, back, NOW, AWAY_FROM_IT)

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.decisions.oauth import Hint, hint_for, judge_claims, judge_type, voucher_of
+from gatepost.policy.decisions.oauth import Hint, hint_for, judge_claims, judge_type, trusted_issuer
 from gatepost.protocols.smtp.oauth import TokenStatus
 
 SHARED = "https://shared.example"
@@ -73,7 +73,7 @@ def known():
     ],
 )
 def test_by_whose_terms_a_token_is_judged(known, claims, label):
-    found = voucher_of(known, claims)
+    found = trusted_issuer(known, claims)
     assert (found.label if found else None) == label
 
 
@@ -119,7 +119,7 @@ CLAIMS = [
 
 @pytest.mark.parametrize(("claims", "authzid", "user", "why"), CLAIMS, ids=range(len(CLAIMS)))
 def test_whom_claims_log_in(known, claims, authzid, user, why):
-    verdict = judge_claims(known, voucher_of(known, GOOD), claims, authzid)
+    verdict = judge_claims(known, trusted_issuer(known, GOOD), claims, authzid)
     assert verdict.user == user
     assert why in verdict.reason
     assert verdict.genuine == bool(user)
@@ -128,7 +128,7 @@ def test_whom_claims_log_in(known, claims, authzid, user, why):
 
 @pytest.mark.parametrize("scopes", [{}, {"scope": "mail"}, {"scope": 7}, {"scp": {"mail": 1}}])
 def test_scopes(known, scopes):
-    verdict = judge_claims(known, voucher_of(known, GOOD), {"email": ANN, **scopes}, "")
+    verdict = judge_claims(known, trusted_issuer(known, GOOD), {"email": ANN, **scopes}, "")
     assert (verdict.user, verdict.status) == ("", TokenStatus.INSUFFICIENT_SCOPE)
     assert "lacks the scope smtp.send" in verdict.reason
     assert verdict.genuine
@@ -136,7 +136,7 @@ def test_scopes(known, scopes):
 
 def test_other_claims_need_no_verified_mail(known):
     claims = {"iss": SHARED, "upn": ANN, "email_verified": False}
-    assert judge_claims(known, voucher_of(known, claims), claims, "").user == ANN
+    assert judge_claims(known, trusted_issuer(known, claims), claims, "").user == ANN
 
 
 @pytest.mark.parametrize(

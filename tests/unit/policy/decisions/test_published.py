@@ -43,7 +43,7 @@ from gatepost.policy.decisions.requiretls import Asks
 from gatepost.protocols.dane.match import DaneVerdict
 from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
 from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Unusable, Usage
-from gatepost.protocols.mtasts.policy import Mode, Policy
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType
 
@@ -65,7 +65,7 @@ BY_STS = Authenticated((Source("mta-sts", DOMAIN),), (StsProof(DOMAIN, HOST),), 
 
 
 def policy(mode: str = "enforce", *mx: str) -> StsFound:
-    return StsFound(DOMAIN, Policy(Mode(mode), mx or ("*.b.example",), 86400), "1")
+    return StsFound(DOMAIN, StsPolicy(StsMode(mode), mx or ("*.b.example",), 86400), "1")
 
 
 ENFORCE, TESTING, WITHDRAWN = policy(), policy("testing"), policy("none")

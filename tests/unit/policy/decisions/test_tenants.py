@@ -16,7 +16,7 @@ from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.explain import explain
-from gatepost.policy.decisions.forwarding import Whence, keeps_sender, targets_of
+from gatepost.policy.decisions.forwarding import MailOrigin, keeps_sender, targets_of
 from gatepost.policy.decisions.header_trust import header_trust
 from gatepost.policy.decisions.outbound import both
 from gatepost.policy.decisions.published import Modes, joined_modes
@@ -223,9 +223,9 @@ def decided(index: Directory, session: SessionFacts, sender: str, recipient: str
         "expiration": found.expiration,
     }
     path = parse_path(f"<{recipient}>", smtputf8=False)
-    whence = Whence(verdict.attribution)
+    origin = MailOrigin(verdict.attribution)
     reverse_path = parse_path(f"<{sender}>", smtputf8=False)
-    facts["targets"] = targets_of(index, KEYS, reverse_path, path, 1e9, whence)
+    facts["targets"] = targets_of(index, KEYS, reverse_path, path, 1e9, origin)
     facts["trust"] = header_trust(index, session, reverse_path, [verdict])
     return facts | {"route": going(route), "keeps": route is not None and keeps_sender(route)}
 

@@ -10,9 +10,9 @@ from gatepost.policy.decisions.tlsrpt import Seen, attempted, barred, not_fetche
 from gatepost.protocols.dane.match import DaneFailure, DaneVerdict
 from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
 from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Unusable, Usage
-from gatepost.protocols.mtasts.policy import Mode, Policy
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
-from gatepost.protocols.tlsrpt.tally import PolicyType, Session
+from gatepost.protocols.tlsrpt.tally import PolicyType, TlsSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ SILENT = TlsaLookup(TlsaStatus.FAILED, "no nameserver answers")
 
 
 def sts(mode: str, *mx: str, failure: ResultType | None = None) -> StsFound:
-    return StsFound(DOMAIN, Policy(Mode(mode), mx or ("*.b.example",), 86400), "1", failure)
+    return StsFound(DOMAIN, StsPolicy(StsMode(mode), mx or ("*.b.example",), 86400), "1", failure)
 
 
 ENFORCE, TESTING, WITHDRAWN = sts("enforce"), sts("testing"), sts("none")
@@ -49,7 +49,7 @@ CLEAR: dict[str, Any] = {"tls": None, "chain": None, "starttls_offered": False}
 BROKEN = CLEAR | {"starttls_offered": True, "handshake_error": "alert 40"}
 
 
-def told(session: Session) -> list[str]:
+def told(session: TlsSession) -> list[str]:
     """ "tlsa", or "sts starttls-not-supported SomeReason"."""
     return [
         f"{policy.type} {failure.result} {failure.reason}".rstrip() if failure else str(policy.type)

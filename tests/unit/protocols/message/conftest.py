@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.protocols.message.dsn_report import Action, DsnRecipient, DsnReport
+from gatepost.protocols.message.dsn_report import DsnAction, DsnRecipient, DsnReport
 
 ORIGINAL = (
     b"Received: from x by y; date\r\nFrom: a@a.example\r\nTo: b@b.example\r\nSubject: Figures\r\n"
@@ -23,7 +23,7 @@ def recipient() -> MakeRecipient:
     def make(**changes: Any) -> DsnRecipient:
         fields: dict[str, Any] = {
             "address": "b@b.example",
-            "action": Action.FAILED,
+            "action": DsnAction.FAILED,
             "status": "5.1.1",
             "remote_mta": "mx.b.example",
             "diagnostic": "550 5.1.1 User unknown",

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatepost.protocols.message.dsn import build_dsn, build_redacted
-from gatepost.protocols.message.dsn_report import Action, DsnHop, RedactedNotice
+from gatepost.protocols.message.dsn_report import DsnAction, DsnHop, RedactedNotice
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -67,7 +67,7 @@ def test_the_header_of_a_failure(report: MakeReport) -> None:
 
 def test_the_fields_of_rfc_3464(report: MakeReport, recipient: MakeRecipient) -> None:
     about = recipient(orcpt="rfc822;b+2Bold@b.example")
-    waiting = recipient(address="c@b.example", action=Action.DELAYED, status="4.2.2", retry_until=1795622400.0)
+    waiting = recipient(address="c@b.example", action=DsnAction.DELAYED, status="4.2.2", retry_until=1795622400.0)
     _, (_, status, _) = parsed(build_dsn(report(about, waiting, envid="QQ1")))
     message_fields, *recipient_fields = [dict(group.items()) for group in cast("list[Any]", status.get_payload())]
     assert message_fields == {
@@ -269,9 +269,9 @@ def test_what_is_returned(report: MakeReport, name: str) -> None:
     assert all(len(line) <= 998 for line in made.split(b"\r\n"))
 
 
-@pytest.mark.parametrize("action", [Action.DELAYED, Action.DELIVERED, Action.RELAYED])
+@pytest.mark.parametrize("action", [DsnAction.DELAYED, DsnAction.DELIVERED, DsnAction.RELAYED])
 def test_the_message_is_returned_for_failures_only(
-    report: MakeReport, recipient: MakeRecipient, action: Action
+    report: MakeReport, recipient: MakeRecipient, action: DsnAction
 ) -> None:
     _, (_, _, part) = parsed(build_dsn(report(recipient(action=action), ret="FULL")))
     assert part.get_content_type() == "text/rfc822-headers"

@@ -3,37 +3,37 @@ from __future__ import annotations
 import pytest
 
 from gatepost.protocols.message.dsn_advice import advice_for
-from gatepost.protocols.message.dsn_report import Actor
+from gatepost.protocols.message.dsn_report import DsnActor
 
 # status: (who must act, words of the cause)
-ADVICE: dict[str, tuple[Actor, str]] = {
-    "5.1.1": (Actor.SENDER, "no mailbox"),
-    "5.1.10": (Actor.SENDER, "takes no mail"),
-    "5.1.99": (Actor.SENDER, "did not accept the address"),
-    "5.2.2": (Actor.RECIPIENT, "full"),
-    "5.2.99": (Actor.RECIPIENT, "mailbox"),
-    "5.3.4": (Actor.SENDER, "larger"),
-    "4.4.1": (Actor.RECIPIENT, "does not answer"),
-    "5.4.6": (Actor.SERVICE, "loop"),
-    "5.4.14": (Actor.SERVICE, "loop"),
-    "5.4.300": (Actor.RECIPIENT, "in the time allowed"),
-    "4.4.316": (Actor.RECIPIENT, "refuses connections"),
-    "5.4.317": (Actor.RECIPIENT, "No connection as it is required"),
-    "5.5.3": (Actor.SENDER, "more recipients"),
-    "5.5.2": (Actor.SERVICE, "did not understand"),
-    "5.6.7": (Actor.SENDER, "SMTPUTF8"),
-    "5.6.3": (Actor.SENDER, "form"),
-    "5.7.1": (Actor.RECIPIENT, "does not allow"),
-    "5.7.30": (Actor.SENDER, "REQUIRETLS"),
-    "5.7.64": (Actor.SERVICE, "does not forward"),
-    "4.7.320": (Actor.RECIPIENT, "could not be verified"),
-    "5.7.322": (Actor.RECIPIENT, "expired"),
-    "5.7.323": (Actor.RECIPIENT, "DANE"),
-    "5.7.999": (Actor.RECIPIENT, "security or policy"),
-    "5.0.0": (Actor.RECIPIENT, "did not accept the message"),
-    "5": (Actor.RECIPIENT, "did not accept the message"),
-    "": (Actor.RECIPIENT, "did not accept the message"),
-    "what?": (Actor.RECIPIENT, "did not accept the message"),
+ADVICE: dict[str, tuple[DsnActor, str]] = {
+    "5.1.1": (DsnActor.SENDER, "no mailbox"),
+    "5.1.10": (DsnActor.SENDER, "takes no mail"),
+    "5.1.99": (DsnActor.SENDER, "did not accept the address"),
+    "5.2.2": (DsnActor.RECIPIENT, "full"),
+    "5.2.99": (DsnActor.RECIPIENT, "mailbox"),
+    "5.3.4": (DsnActor.SENDER, "larger"),
+    "4.4.1": (DsnActor.RECIPIENT, "does not answer"),
+    "5.4.6": (DsnActor.SERVICE, "loop"),
+    "5.4.14": (DsnActor.SERVICE, "loop"),
+    "5.4.300": (DsnActor.RECIPIENT, "in the time allowed"),
+    "4.4.316": (DsnActor.RECIPIENT, "refuses connections"),
+    "5.4.317": (DsnActor.RECIPIENT, "No connection as it is required"),
+    "5.5.3": (DsnActor.SENDER, "more recipients"),
+    "5.5.2": (DsnActor.SERVICE, "did not understand"),
+    "5.6.7": (DsnActor.SENDER, "SMTPUTF8"),
+    "5.6.3": (DsnActor.SENDER, "form"),
+    "5.7.1": (DsnActor.RECIPIENT, "does not allow"),
+    "5.7.30": (DsnActor.SENDER, "REQUIRETLS"),
+    "5.7.64": (DsnActor.SERVICE, "does not forward"),
+    "4.7.320": (DsnActor.RECIPIENT, "could not be verified"),
+    "5.7.322": (DsnActor.RECIPIENT, "expired"),
+    "5.7.323": (DsnActor.RECIPIENT, "DANE"),
+    "5.7.999": (DsnActor.RECIPIENT, "security or policy"),
+    "5.0.0": (DsnActor.RECIPIENT, "did not accept the message"),
+    "5": (DsnActor.RECIPIENT, "did not accept the message"),
+    "": (DsnActor.RECIPIENT, "did not accept the message"),
+    "what?": (DsnActor.RECIPIENT, "did not accept the message"),
 }
 
 

@@ -4,19 +4,19 @@ import dataclasses
 
 import pytest
 
-from gatepost.protocols.message.dsn_report import Action, Actor, DsnRecipient
+from gatepost.protocols.message.dsn_report import DsnAction, DsnActor, DsnRecipient
 
 
 def test_actions_are_those_of_rfc_3464() -> None:
-    assert {action.value for action in Action} <= {"failed", "delayed", "delivered", "relayed", "expanded"}
+    assert {action.value for action in DsnAction} <= {"failed", "delayed", "delivered", "relayed", "expanded"}
 
 
 def test_actors_are_the_three_boxes() -> None:
-    assert [actor.name for actor in Actor] == ["SENDER", "SERVICE", "RECIPIENT"]
+    assert [actor.name for actor in DsnActor] == ["SENDER", "SERVICE", "RECIPIENT"]
 
 
 def test_reports_are_values() -> None:
-    one = DsnRecipient("b@b.example", Action.FAILED, "5.1.1")
+    one = DsnRecipient("b@b.example", DsnAction.FAILED, "5.1.1")
     assert one == dataclasses.replace(one)
     assert hash(one) == hash(dataclasses.replace(one))
     with pytest.raises(AttributeError):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gatepost.protocols.message.dsn_report import Action
+from gatepost.protocols.message.dsn_report import DsnAction
 from gatepost.protocols.message.dsn_status import MAX_ADDRESS, MAX_TEXT, delivery_status, status_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ def test_every_field_of_a_failure(report: MakeReport, recipient: MakeRecipient) 
 
 def test_every_field_of_a_delay(report: MakeReport, recipient: MakeRecipient) -> None:
     about = recipient(
-        action=Action.DELAYED, status="4.4.1", remote_mta="", diagnostic="450 4.4.1 No answer", retry_until=1795535000.0
+        action=DsnAction.DELAYED,
+        status="4.4.1",
+        remote_mta="",
+        diagnostic="450 4.4.1 No answer",
+        retry_until=1795535000.0,
     )
     assert groups(delivery_status(report(about), utf8=False)) == [
         {"Reporting-MTA": "dns; mx1.a.example", "Arrival-Date": MONDAY},
@@ -69,7 +73,7 @@ def test_every_field_of_a_delay(report: MakeReport, recipient: MakeRecipient) ->
 
 
 def test_what_is_not_known_is_left_out(report: MakeReport, recipient: MakeRecipient) -> None:
-    about = recipient(action=Action.RELAYED, status="", remote_mta="", diagnostic="", last_attempt=0.0)
+    about = recipient(action=DsnAction.RELAYED, status="", remote_mta="", diagnostic="", last_attempt=0.0)
     assert groups(delivery_status(report(about, arrival=0.0, queue_id=""), utf8=False)) == [
         {"Reporting-MTA": "dns; mx1.a.example"},
         {"Final-Recipient": "rfc822; b@b.example", "Action": "relayed", "Status": "2.0.0"},
@@ -85,21 +89,21 @@ def test_one_group_for_each_recipient(report: MakeReport, recipient: MakeRecipie
 @pytest.mark.parametrize(
     ("action", "status", "expected"),
     [
-        (Action.FAILED, "5.7.320", "5.7.320"),
-        (Action.FAILED, "4.4.7", "4.4.7"),
-        (Action.FAILED, "2.0.0", "5.0.0"),
-        (Action.FAILED, "", "5.0.0"),
-        (Action.FAILED, "5.1", "5.0.0"),
-        (Action.FAILED, "5.1.1\r\nX: y", "5.0.0"),
-        (Action.FAILED, "5.1.1234", "5.0.0"),
-        (Action.FAILED, "6.1.1", "5.0.0"),
-        (Action.DELAYED, "4.4.1", "4.4.1"),
-        (Action.DELAYED, "5.4.1", "4.0.0"),
-        (Action.DELIVERED, "2.1.5", "2.1.5"),
-        (Action.RELAYED, "4.1.5", "2.0.0"),
+        (DsnAction.FAILED, "5.7.320", "5.7.320"),
+        (DsnAction.FAILED, "4.4.7", "4.4.7"),
+        (DsnAction.FAILED, "2.0.0", "5.0.0"),
+        (DsnAction.FAILED, "", "5.0.0"),
+        (DsnAction.FAILED, "5.1", "5.0.0"),
+        (DsnAction.FAILED, "5.1.1\r\nX: y", "5.0.0"),
+        (DsnAction.FAILED, "5.1.1234", "5.0.0"),
+        (DsnAction.FAILED, "6.1.1", "5.0.0"),
+        (DsnAction.DELAYED, "4.4.1", "4.4.1"),
+        (DsnAction.DELAYED, "5.4.1", "4.0.0"),
+        (DsnAction.DELIVERED, "2.1.5", "2.1.5"),
+        (DsnAction.RELAYED, "4.1.5", "2.0.0"),
     ],
 )
-def test_status(recipient: MakeRecipient, action: Action, status: str, expected: str) -> None:
+def test_status(recipient: MakeRecipient, action: DsnAction, status: str, expected: str) -> None:
     assert status_of(recipient(action=action, status=status)) == expected
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.protocols.message.dsn_report import Action, Actor, Advice, DsnHop, RedactedNotice
+from gatepost.protocols.message.dsn_report import Advice, DsnAction, DsnActor, DsnHop, RedactedNotice
 from gatepost.protocols.message.dsn_text import human_text, redacted_text, subject_of
 from gatepost.protocols.message.fields import HeaderFacts
 
@@ -84,7 +84,7 @@ def test_a_requirement_that_was_not_met_is_shown_with_what_was_expected(
 
 @pytest.mark.parametrize("until", [0.0, 1795535000.0])
 def test_a_delay_says_that_nothing_need_be_done(report: MakeReport, recipient: MakeRecipient, until: float) -> None:
-    about = recipient(action=Action.DELAYED, status="4.4.1", retry_until=until)
+    about = recipient(action=DsnAction.DELAYED, status="4.4.1", retry_until=until)
     text = " ".join(human_text(report(about), FACTS, "x").split())
     assert "Your message has not yet been delivered to this recipient." in text
     wanted = f"delivery is tried again until {TUESDAY}. If" if until else "delivery is tried again. If"
@@ -94,10 +94,10 @@ def test_a_delay_says_that_nothing_need_be_done(report: MakeReport, recipient: M
 
 @pytest.mark.parametrize(
     ("action", "opening"),
-    [(Action.DELIVERED, "Your message was delivered to"), (Action.RELAYED, "Your message was handed on for")],
+    [(DsnAction.DELIVERED, "Your message was delivered to"), (DsnAction.RELAYED, "Your message was handed on for")],
 )
 def test_a_success_asks_nobody_to_act(
-    report: MakeReport, recipient: MakeRecipient, action: Action, opening: str
+    report: MakeReport, recipient: MakeRecipient, action: DsnAction, opening: str
 ) -> None:
     text = human_text(report(recipient(action=action, status="2.1.5")), FACTS, "x")
     assert opening in text
@@ -107,7 +107,7 @@ def test_a_success_asks_nobody_to_act(
 
 
 def test_advice_of_the_report_comes_first(report: MakeReport, recipient: MakeRecipient) -> None:
-    advice = Advice("The connector is wrong.", Actor.SERVICE, "Correct tls_domain of 'bank-out'.")
+    advice = Advice("The connector is wrong.", DsnActor.SERVICE, "Correct tls_domain of 'bank-out'.")
     text = human_text(report(recipient(advice=advice)), FACTS, "x")
     assert "  The connector is wrong.\r\n" in text
     assert "[ ] the sender   [x] this mail service" in text
@@ -117,7 +117,7 @@ def test_advice_of_the_report_comes_first(report: MakeReport, recipient: MakeRec
 
 def test_recipients_with_the_same_outcome_share_its_account(report: MakeReport, recipient: MakeRecipient) -> None:
     same = [recipient(address=f"b{number}@b.example") for number in range(25)]
-    other = recipient(address="c@b.example", action=Action.DELAYED, status="4.2.2")
+    other = recipient(address="c@b.example", action=DsnAction.DELAYED, status="4.2.2")
     text = human_text(report(other, *same), FACTS, "x")
     assert text.count("CAUSE") == 2
     assert text.index("could not be delivered to these 25 recipients") < text.index("not yet been delivered to this")
@@ -128,7 +128,7 @@ def test_recipients_with_the_same_outcome_share_its_account(report: MakeReport, 
 
 
 def test_different_advice_is_a_different_outcome(report: MakeReport, recipient: MakeRecipient) -> None:
-    text = human_text(report(recipient(), recipient(advice=Advice("a", Actor.SENDER, "b"))), FACTS, "x")
+    text = human_text(report(recipient(), recipient(advice=Advice("a", DsnActor.SENDER, "b"))), FACTS, "x")
     assert text.count("CAUSE") == 2
 
 
@@ -151,14 +151,14 @@ def test_what_is_not_known_is_left_out(report: MakeReport, recipient: MakeRecipi
 @pytest.mark.parametrize(
     ("actions", "subject"),
     [
-        ([Action.DELIVERED, Action.FAILED], "Undeliverable: Figures"),
-        ([Action.RELAYED, Action.DELAYED], "Delivery delayed: Figures"),
-        ([Action.RELAYED, Action.DELIVERED], "Delivered: Figures"),
-        ([Action.RELAYED], "Relayed: Figures"),
+        ([DsnAction.DELIVERED, DsnAction.FAILED], "Undeliverable: Figures"),
+        ([DsnAction.RELAYED, DsnAction.DELAYED], "Delivery delayed: Figures"),
+        ([DsnAction.RELAYED, DsnAction.DELIVERED], "Delivered: Figures"),
+        ([DsnAction.RELAYED], "Relayed: Figures"),
     ],
 )
 def test_the_subject_names_the_gravest(
-    report: MakeReport, recipient: MakeRecipient, actions: list[Action], subject: str
+    report: MakeReport, recipient: MakeRecipient, actions: list[DsnAction], subject: str
 ) -> None:
     about = report(*(recipient(action=action) for action in actions))
     assert subject_of(about, FACTS) == subject
@@ -175,7 +175,7 @@ def test_hostile_text_stays_in_its_line(report: MakeReport, recipient: MakeRecip
         diagnostic=text,
         detail=text,
         status=text,
-        advice=Advice(text, Actor.SENDER, text),
+        advice=Advice(text, DsnActor.SENDER, text),
     )
     facts = HeaderFacts("", "\u6587" * 256, 0, (), has_8bit=False, tls_required_no=False, bytes=0)
     made = human_text(report(about, reporting_mta=text, queue_id=text, hops=(DsnHop(0.0, text, text),)), facts, "x")

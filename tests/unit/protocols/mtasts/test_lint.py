@@ -5,16 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.protocols.mtasts.lint import LintKind, lint
-from gatepost.protocols.mtasts.policy import Mode, Policy
+from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 
 WEEK = 604_800
 
 # mode, mx, max_age, hosts -> kind, level and words of each remark.
-CASES: dict[str, tuple[tuple[Mode, tuple[str, ...], int, tuple[str, ...]], list[tuple[LintKind, str, str]]]] = {
-    "nothing to say": ((Mode.ENFORCE, ("mail.b.example",), WEEK, ("MAIL.b.example.",)), []),
-    "hosts not known": ((Mode.ENFORCE, ("mail.b.example", "*.b.example"), WEEK, ()), []),
+CASES: dict[str, tuple[tuple[StsMode, tuple[str, ...], int, tuple[str, ...]], list[tuple[LintKind, str, str]]]] = {
+    "nothing to say": ((StsMode.ENFORCE, ("mail.b.example",), WEEK, ("MAIL.b.example.",)), []),
+    "hosts not known": ((StsMode.ENFORCE, ("mail.b.example", "*.b.example"), WEEK, ()), []),
     "a wildcard that is too short": (
-        (Mode.ENFORCE, ("*.mx.microsoft",), WEEK, ("contoso.h-v1.mx.microsoft",)),
+        (StsMode.ENFORCE, ("*.mx.microsoft",), WEEK, ("contoso.h-v1.mx.microsoft",)),
         [
             (
                 LintKind.HOST_NOT_COVERED,
@@ -25,7 +25,7 @@ CASES: dict[str, tuple[tuple[Mode, tuple[str, ...], int, tuple[str, ...]], list[
         ],
     ),
     "another host": (
-        (Mode.ENFORCE, ("mail.b.example",), WEEK, ("mail.b.example", "spare.c.example.")),
+        (StsMode.ENFORCE, ("mail.b.example",), WEEK, ("mail.b.example", "spare.c.example.")),
         [
             (
                 LintKind.HOST_NOT_COVERED,
@@ -35,49 +35,49 @@ CASES: dict[str, tuple[tuple[Mode, tuple[str, ...], int, tuple[str, ...]], list[
         ],
     ),
     "another host in testing": (
-        (Mode.TESTING, ("mail.b.example",), WEEK, ("mail.b.example", "spare.c.example")),
+        (StsMode.TESTING, ("mail.b.example",), WEEK, ("mail.b.example", "spare.c.example")),
         [
             (LintKind.MODE_TESTING, "info", "protects no mail"),
             (LintKind.HOST_NOT_COVERED, "warn", "is reported as failing"),
         ],
     ),
     "another host in none": (
-        (Mode.NONE, ("mail.b.example",), 60, ("spare.c.example",)),
+        (StsMode.NONE, ("mail.b.example",), 60, ("spare.c.example",)),
         [(LintKind.MODE_NONE, "info", "withdraws"), (LintKind.MX_UNUSED, "info", "mail.b.example")],
     ),
     "an MX that is no host name": (
-        (Mode.ENFORCE, ("mail.b.example",), WEEK, ("mail.b.example", "[192.0.2.1]")),
+        (StsMode.ENFORCE, ("mail.b.example",), WEEK, ("mail.b.example", "[192.0.2.1]")),
         [(LintKind.HOST_NOT_COVERED, "fail", "add mx: [192.0.2.1]")],
     ),
     "addresses": (
-        (Mode.ENFORCE, ("192.0.2.1", "*.192.0.2.1", "mail.b.example"), WEEK, ("mail.b.example",)),
+        (StsMode.ENFORCE, ("192.0.2.1", "*.192.0.2.1", "mail.b.example"), WEEK, ("mail.b.example",)),
         [
             (LintKind.MX_NEVER_MATCHES, "warn", "mx 192.0.2.1 can never match: an MX record names a host"),
             (LintKind.MX_NEVER_MATCHES, "warn", "mx *.192.0.2.1 can never match"),
         ],
     ),
     "one label": (
-        (Mode.ENFORCE, ("mail", "*.example", "mail.b.example"), WEEK, ()),
+        (StsMode.ENFORCE, ("mail", "*.example", "mail.b.example"), WEEK, ()),
         [(LintKind.MX_NEVER_MATCHES, "warn", "mx mail can never match: MX hosts have whole names")],
     ),
-    "an hour": ((Mode.ENFORCE, ("a.b.example",), 3600, ()), [(LintKind.MAX_AGE_SHORT, "warn", "less than a day")]),
-    "a day": ((Mode.ENFORCE, ("a.b.example",), 86_400, ()), []),
+    "an hour": ((StsMode.ENFORCE, ("a.b.example",), 3600, ()), [(LintKind.MAX_AGE_SHORT, "warn", "less than a day")]),
+    "a day": ((StsMode.ENFORCE, ("a.b.example",), 86_400, ()), []),
     "an hour of testing": (
-        (Mode.TESTING, ("a.b.example",), 3600, ()),
+        (StsMode.TESTING, ("a.b.example",), 3600, ()),
         [(LintKind.MODE_TESTING, "info", "")],
     ),
     "a year": (
-        (Mode.ENFORCE, ("a.b.example",), 31_557_600, ()),
+        (StsMode.ENFORCE, ("a.b.example",), 31_557_600, ()),
         [(LintKind.MAX_AGE_LONG, "info", "more than half a year")],
     ),
-    "a year of none": ((Mode.NONE, (), 31_557_600, ()), [(LintKind.MODE_NONE, "info", "")]),
+    "a year of none": ((StsMode.NONE, (), 31_557_600, ()), [(LintKind.MODE_NONE, "info", "")]),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_remarks(name: str) -> None:
     (mode, mx, max_age, hosts), expected = CASES[name]
-    found = lint(Policy(mode, mx, max_age), hosts)
+    found = lint(StsPolicy(mode, mx, max_age), hosts)
     assert [(one.kind, one.level) for one in found] == [(kind, level) for kind, level, _ in expected]
     for one, (_, _, words) in zip(found, expected, strict=True):
         assert words in one.text
@@ -85,6 +85,6 @@ def test_remarks(name: str) -> None:
 
 @given(st.lists(st.text(max_size=30)), st.lists(st.text(max_size=30), max_size=3).map(tuple))
 def test_a_failing_remark_for_each_host_that_is_left_out(hosts: list[str], mx: tuple[str, ...]) -> None:
-    policy = Policy(Mode.ENFORCE, mx, WEEK)
+    policy = StsPolicy(StsMode.ENFORCE, mx, WEEK)
     failing = [one for one in lint(policy, hosts) if one.level == "fail"]
     assert len(failing) == sum(not policy.matches(host) for host in hosts)

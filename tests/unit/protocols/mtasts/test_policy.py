@@ -10,25 +10,25 @@ from gatepost.protocols.mtasts.policy import (
     MAX_AGE,
     MAX_BYTES,
     MAX_PATTERNS,
-    Mode,
-    Policy,
     PolicyError,
     Reason,
+    StsMode,
+    StsPolicy,
     parse_policy,
 )
 
 PLAIN = "version: STSv1\r\nmode: enforce\r\nmx: mail.b.example\r\nmx: *.b.example\r\nmax_age: 604800\r\n"
-POLICY = Policy(Mode.ENFORCE, ("mail.b.example", "*.b.example"), 604800)
+POLICY = StsPolicy(StsMode.ENFORCE, ("mail.b.example", "*.b.example"), 604800)
 
 
-def policy(*mx: str, mode: Mode = Mode.ENFORCE, max_age: int = 604800, **extensions: str) -> Policy:
-    return Policy(mode, mx, max_age, tuple(extensions.items()))
+def policy(*mx: str, mode: StsMode = StsMode.ENFORCE, max_age: int = 604800, **extensions: str) -> StsPolicy:
+    return StsPolicy(mode, mx, max_age, tuple(extensions.items()))
 
 
 ONE = policy("mail.b.example")
 HEAD = "version: STSv1\nmode: enforce\n"
 
-GOOD: dict[str, tuple[str, Policy]] = {
+GOOD: dict[str, tuple[str, StsPolicy]] = {
     "crlf": (PLAIN, POLICY),
     "lf": (PLAIN.replace("\r\n", "\n"), POLICY),
     "both": (PLAIN.replace("\r\n", "\n", 2), POLICY),
@@ -47,17 +47,17 @@ GOOD: dict[str, tuple[str, Policy]] = {
     ),
     "unknown fields": (
         PLAIN + "x_y-z.0: \u00fcber: alles\r\nempty:\r\nx_y-z.0: second\n",
-        Policy(POLICY.mode, POLICY.mx, POLICY.max_age, (("x_y-z.0", "\u00fcber: alles"), ("empty", ""))),
+        StsPolicy(POLICY.mode, POLICY.mx, POLICY.max_age, (("x_y-z.0", "\u00fcber: alles"), ("empty", ""))),
     ),
-    "testing": (PLAIN.replace("enforce", "testing"), Policy(Mode.TESTING, POLICY.mx, 604800)),
-    "none": ("version: STSv1\nmode: none\nmax_age: 86400", policy(mode=Mode.NONE, max_age=86400)),
-    "none with mx": (PLAIN.replace("enforce", "none"), Policy(Mode.NONE, POLICY.mx, 604800)),
-    "age 0": (PLAIN.replace("604800", "0"), Policy(Mode.ENFORCE, POLICY.mx, 0)),
-    "a year": (PLAIN.replace("604800", "0031557600"), Policy(Mode.ENFORCE, POLICY.mx, MAX_AGE)),
+    "testing": (PLAIN.replace("enforce", "testing"), StsPolicy(StsMode.TESTING, POLICY.mx, 604800)),
+    "none": ("version: STSv1\nmode: none\nmax_age: 86400", policy(mode=StsMode.NONE, max_age=86400)),
+    "none with mx": (PLAIN.replace("enforce", "none"), StsPolicy(StsMode.NONE, POLICY.mx, 604800)),
+    "age 0": (PLAIN.replace("604800", "0"), StsPolicy(StsMode.ENFORCE, POLICY.mx, 0)),
+    "a year": (PLAIN.replace("604800", "0031557600"), StsPolicy(StsMode.ENFORCE, POLICY.mx, MAX_AGE)),
     "an address that is no literal": (f"{HEAD}mx: 192.0.2.1\nmax_age: 604800", policy("192.0.2.1")),
     "as many bytes as there may be": (
         PLAIN + "x: " + "y" * (MAX_BYTES - len(PLAIN) - 3),
-        Policy(POLICY.mode, POLICY.mx, POLICY.max_age, (("x", "y" * (MAX_BYTES - len(PLAIN) - 3)),)),
+        StsPolicy(POLICY.mode, POLICY.mx, POLICY.max_age, (("x", "y" * (MAX_BYTES - len(PLAIN) - 3)),)),
     ),
     "as many mx as there may be": (
         HEAD + "".join(f"mx: m{n}.example\n" for n in range(MAX_PATTERNS)) + "max_age: 604800",
@@ -172,12 +172,12 @@ def test_which_hosts_it_allows(pattern: str, host: str, expected: bool) -> None:
 
 
 def test_no_mx_allows_no_host() -> None:
-    assert not policy(mode=Mode.NONE).matches("mail.b.example")
+    assert not policy(mode=StsMode.NONE).matches("mail.b.example")
 
 
 def test_how_it_is_printed() -> None:
     assert POLICY.text == PLAIN
-    assert policy("a.example", max_age=1, mode=Mode.TESTING, x="y").lines == (
+    assert policy("a.example", max_age=1, mode=StsMode.TESTING, x="y").lines == (
         "version: STSv1",
         "mode: testing",
         "mx: a.example",
@@ -198,8 +198,8 @@ EXTENSIONS = st.dictionaries(
     max_size=3,
 )
 POLICIES = st.builds(
-    Policy,
-    st.sampled_from([Mode.ENFORCE, Mode.TESTING]),
+    StsPolicy,
+    st.sampled_from([StsMode.ENFORCE, StsMode.TESTING]),
     st.lists(NAMES, min_size=1, max_size=5, unique=True).map(tuple),
     st.integers(0, MAX_AGE),
     EXTENSIONS.map(lambda fields: tuple(fields.items())),
@@ -207,7 +207,7 @@ POLICIES = st.builds(
 
 
 @given(POLICIES)
-def test_what_is_printed_is_read(value: Policy) -> None:
+def test_what_is_printed_is_read(value: StsPolicy) -> None:
     assert parse_policy(value.text.encode()) == value
     assert parse_policy("\n".join(value.lines).encode()) == value
 
@@ -228,7 +228,7 @@ PIECES = st.sampled_from(["version", "mode", "mx", "max_age", ": ", ":", "\n", "
 )
 def test_nothing_breaks_it(body: bytes) -> None:
     found = parse_policy(body)
-    if isinstance(found, Policy):
+    if isinstance(found, StsPolicy):
         assert parse_policy(found.text.encode()) == found
     else:
         assert found.detail.isprintable()

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.protocols.mtasts.lint import LintKind
-from gatepost.protocols.mtasts.policy import Mode, parse_policy
+from gatepost.protocols.mtasts.policy import StsMode, parse_policy
 from gatepost.protocols.mtasts.publish import publish
 from gatepost.protocols.mtasts.record import parse_record
 
 OURS: dict[str, Any] = {
     "domain": "Contoso.example.",
-    "mode": Mode.ENFORCE,
+    "mode": StsMode.ENFORCE,
     "mx": ["mx1.contoso.example"],
     "max_age": 604800,
 }
@@ -40,7 +40,7 @@ def test_what_is_published() -> None:
         ({"domain": "contoso.example"}, True),
         ({"hosts": ["elsewhere.example"]}, True),
         ({"mx": ["MX1.contoso.example."]}, True),
-        ({"mode": Mode.TESTING}, False),
+        ({"mode": StsMode.TESTING}, False),
         ({"mx": ["mx1.contoso.example", "mx2.contoso.example"]}, False),
         ({"max_age": 604801}, False),
     ],
@@ -82,12 +82,13 @@ def test_what_no_sender_could_use_is_refused(change: dict[str, Any], words: str)
 
 def test_mode_none_needs_no_mx() -> None:
     assert (
-        publish(**OURS | {"mode": Mode.NONE, "mx": []}).body == b"version: STSv1\r\nmode: none\r\nmax_age: 604800\r\n"
+        publish(**OURS | {"mode": StsMode.NONE, "mx": []}).body
+        == b"version: STSv1\r\nmode: none\r\nmax_age: 604800\r\n"
     )
 
 
-@given(st.text(max_size=20), st.sampled_from(Mode), st.lists(st.text(max_size=20), max_size=3), st.integers())
-def test_what_is_published_can_be_read(domain: str, mode: Mode, mx: list[str], max_age: int) -> None:
+@given(st.text(max_size=20), st.sampled_from(StsMode), st.lists(st.text(max_size=20), max_size=3), st.integers())
+def test_what_is_published_can_be_read(domain: str, mode: StsMode, mx: list[str], max_age: int) -> None:
     try:
         ours = publish(domain, mode, mx, max_age)
     except ValueError:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.protocols.dns.text_record import RecordError
-from gatepost.protocols.mtasts.record import Record, parse_record
+from gatepost.protocols.mtasts.record import StsRecord, parse_record
 
 GOOD = b"v=STSv1; id=20260801T120000Z;"
 
@@ -61,12 +61,12 @@ def test_what_the_records_say(name: str) -> None:
         assert expected[0] in found.detail
         assert len(found.detail) < 250
     else:
-        assert found == (None if expected is None else Record(expected))
+        assert found == (None if expected is None else StsRecord(expected))
 
 
 @given(st.text(string.ascii_letters + string.digits, min_size=1, max_size=32), st.data())
 def test_what_is_printed_is_read_however_it_is_split(record_id: str, data: st.DataObject) -> None:
-    record = Record(record_id)
+    record = StsRecord(record_id)
     text = record.text.encode()
     cut = data.draw(st.integers(0, len(text)))
     assert parse_record([[text[:cut], text[cut:]]]) == record
@@ -75,6 +75,6 @@ def test_what_is_printed_is_read_however_it_is_split(record_id: str, data: st.Da
 @given(st.lists(st.lists(st.one_of(st.binary(max_size=50), st.sampled_from([b"v=STSv1", b";", b"id=", b"1", b" "])))))
 def test_nothing_breaks_it(records: list[list[bytes]]) -> None:
     found = parse_record(records)
-    assert found is None or isinstance(found, Record | RecordError)
+    assert found is None or isinstance(found, StsRecord | RecordError)
     if isinstance(found, RecordError):
         assert found.detail.isprintable()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.protocols.scanners.clamd import ANSWER_OCTETS, BEGIN, END, piece, read_answer
-from gatepost.protocols.scanners.finding import Action, UnusableAnswer
+from gatepost.protocols.scanners.finding import ScanAction, UnusableAnswer
 
 
 def test_a_message_is_sent_in_pieces_with_their_length_before() -> None:
@@ -14,7 +14,7 @@ def test_a_message_is_sent_in_pieces_with_their_length_before() -> None:
 
 
 def test_nothing_was_found() -> None:
-    assert read_answer(b"stream: OK").action is Action.NO_ACTION
+    assert read_answer(b"stream: OK").action is ScanAction.NO_ACTION
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_nothing_was_found() -> None:
 )
 def test_what_was_found_has_a_name(answer: bytes, signature: str) -> None:
     found = read_answer(answer)
-    assert (found.action, found.signature) == (Action.REJECT, signature)
+    assert (found.action, found.signature) == (ScanAction.REJECT, signature)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from gatepost.protocols.scanners.finding import TEXT, Action, Finding, printable
+from gatepost.protocols.scanners.finding import TEXT, ScanAction, ScanFinding, printable
 
 
 def test_actions_are_rspamds_in_kebab_case() -> None:
-    assert [str(one) for one in Action] == [
+    assert [str(one) for one in ScanAction] == [
         "no-action",
         "greylist",
         "add-header",
@@ -15,7 +15,7 @@ def test_actions_are_rspamds_in_kebab_case() -> None:
 
 
 def test_a_finding_says_nothing_more_than_it_was_given() -> None:
-    found = Finding(Action.NO_ACTION)
+    found = ScanFinding(ScanAction.NO_ACTION)
     assert (found.symbols, found.signature, found.subject) == ((), "", "")
     assert not found.edits
     assert not found.marks

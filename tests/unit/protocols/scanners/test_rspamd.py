@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.protocols.message.edit import HeaderEdits
-from gatepost.protocols.scanners.finding import SYMBOLS, Action, UnusableAnswer
+from gatepost.protocols.scanners.finding import SYMBOLS, ScanAction, UnusableAnswer
 from gatepost.protocols.scanners.rspamd import Described, read_answer, request_fields
 
 FULL = Described(
@@ -57,16 +57,16 @@ def test_what_is_not_known_is_left_out_and_a_peers_text_ends_no_line() -> None:
 @pytest.mark.parametrize(
     ("said", "action"),
     [
-        ("no action", Action.NO_ACTION),
-        ("greylist", Action.GREYLIST),
-        ("add header", Action.ADD_HEADER),
-        ("rewrite subject", Action.REWRITE_SUBJECT),
-        ("soft reject", Action.SOFT_REJECT),
-        ("reject", Action.REJECT),
-        ("discard", Action.REJECT),
+        ("no action", ScanAction.NO_ACTION),
+        ("greylist", ScanAction.GREYLIST),
+        ("add header", ScanAction.ADD_HEADER),
+        ("rewrite subject", ScanAction.REWRITE_SUBJECT),
+        ("soft reject", ScanAction.SOFT_REJECT),
+        ("reject", ScanAction.REJECT),
+        ("discard", ScanAction.REJECT),
     ],
 )
-def test_actions(said: str, action: Action) -> None:
+def test_actions(said: str, action: ScanAction) -> None:
     found = read_answer(answer(action=said))
     assert (found.action, found.score, found.required) == (action, 1.5, 15.0)
 
@@ -105,7 +105,7 @@ def test_spam_is_marked_by_the_field_that_is_named_unless_the_answer_brings_it()
 
 def test_no_action_instead_of_one_is_told_by_a_field() -> None:
     found = read_answer(answer(action="reject", milter={"no_action": True}))
-    assert (found.action, found.edits.add) == (Action.NO_ACTION, (("X-Rspamd-Action", "reject"),))
+    assert (found.action, found.edits.add) == (ScanAction.NO_ACTION, (("X-Rspamd-Action", "reject"),))
 
 
 def test_a_subject_is_taken_over() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.protocols.dns.text_record import RecordError
-from gatepost.protocols.tlsrpt.record import MAX_ADDRESSES, Record, parse_record, record_name
+from gatepost.protocols.tlsrpt.record import MAX_ADDRESSES, TlsRptRecord, parse_record, record_name
 
 MAIL, WEB = "mailto:tls@b.example", "https://reports.b.example/v1/tlsrpt"
 MANY = [f"mailto:{number}@b.example" for number in range(MAX_ADDRESSES + 2)]
@@ -56,7 +56,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("texts", "rua", "ignored"), READ)
 def test_records_that_can_be_read(texts: list[str], rua: tuple[str, ...], ignored: tuple[str, ...]) -> None:
-    assert parse_record([[text.encode()] for text in texts]) == Record(rua, ignored)
+    assert parse_record([[text.encode()] for text in texts]) == TlsRptRecord(rua, ignored)
 
 
 @pytest.mark.parametrize(("texts", "word"), WRONG)
@@ -74,7 +74,7 @@ def test_nothing_about_reports(texts: list[bytes]) -> None:
 
 
 def test_strings_of_a_record_are_joined() -> None:
-    assert parse_record([[b"v=TLSRP", b"Tv1;rua=mail", MAIL[4:].encode()]]) == Record((MAIL,))
+    assert parse_record([[b"v=TLSRP", b"Tv1;rua=mail", MAIL[4:].encode()]]) == TlsRptRecord((MAIL,))
 
 
 def test_where_it_is() -> None:
@@ -83,10 +83,12 @@ def test_where_it_is() -> None:
 
 @given(st.lists(st.lists(st.binary(max_size=255), max_size=4), max_size=4))
 def test_any_octets_have_an_answer(records: list[list[bytes]]) -> None:
-    assert isinstance(parse_record(records), Record | RecordError | None)
+    assert isinstance(parse_record(records), TlsRptRecord | RecordError | None)
 
 
 @given(st.binary(max_size=200))
 def test_whatever_stands_behind_the_version(text: bytes) -> None:
     found = parse_record([[b"v=TLSRPTv1;" + text]])
-    assert isinstance(found, RecordError) or (isinstance(found, Record) and all(one.isprintable() for one in found.rua))
+    assert isinstance(found, RecordError) or (
+        isinstance(found, TlsRptRecord) and all(one.isprintable() for one in found.rua)
+    )

@@ -10,8 +10,8 @@ from gatepost.protocols.tlsrpt.tally import (
     Count,
     FailureDetail,
     PolicyType,
-    Session,
     Tally,
+    TlsSession,
     applied,
     detail,
 )
@@ -24,8 +24,8 @@ EXPIRED = detail(ResultType.CERTIFICATE_EXPIRED, mx_host="mx.b.example", address
 NO_TLS = detail(ResultType.STARTTLS_NOT_SUPPORTED, mx_host="mx.b.example")
 
 
-def session(*results: Any, domain: str = DOMAIN) -> Session:
-    return Session(domain, results)
+def session(*results: Any, domain: str = DOMAIN) -> TlsSession:
+    return TlsSession(domain, results)
 
 
 def test_sessions_are_summed_by_day_domain_policy_and_result() -> None:

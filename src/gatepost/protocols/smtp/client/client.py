@@ -17,7 +17,7 @@ from gatepost.protocols.smtp.client.client_events import (
 )
 from gatepost.protocols.smtp.client.reply_parser import ProtocolError, ReplyParser
 from gatepost.protocols.smtp.client.sending import END_OF_DATA, Sending, Wire
-from gatepost.protocols.smtp.client.transaction import Peer, Transaction
+from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer
 from gatepost.protocols.smtp.replies import Reply
 
 
@@ -115,7 +115,7 @@ class Client:
         if self.usable:
             self._wire.send(b"QUIT\r\n", "QUIT", self._on_quit)
 
-    def begin(self, transaction: Transaction, first: bytes | None = None, last: bool = False) -> None:  # noqa: FBT001, FBT002  the words of the call
+    def begin(self, transaction: MailTransaction, first: bytes | None = None, last: bool = False) -> None:  # noqa: FBT001, FBT002  the words of the call
         """Start a transaction; TransactionDone follows, before it perhaps BodyWanted.
 
         first: the beginning of the body, held back until the peer may have it; with `last` it is all of it. A whole

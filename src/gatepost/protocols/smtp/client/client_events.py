@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gatepost.protocols.smtp.client.transaction import Outcome
+    from gatepost.protocols.smtp.client.transaction import TransactionResult
     from gatepost.protocols.smtp.replies import Reply
 
 
@@ -41,7 +41,7 @@ class BodyWanted:
 class TransactionDone:
     """What became of the transaction. Comes once for each `Client.begin`, whatever happens to the connection."""
 
-    outcome: Outcome
+    outcome: TransactionResult
 
 
 @dataclass(slots=True)

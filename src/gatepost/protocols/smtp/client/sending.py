@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.protocols.smtp.client.client_events import BodyWanted, ClientEvent, TransactionDone
 from gatepost.protocols.smtp.client.reply_parser import ProtocolError
-from gatepost.protocols.smtp.client.transaction import Outcome, RecipientOutcome, Transaction, compose
+from gatepost.protocols.smtp.client.transaction import MailTransaction, RecipientReply, TransactionResult, compose
 from gatepost.protocols.smtp.dot_stuffing import DotStuffer
 from gatepost.protocols.smtp.replies import Reply
 
@@ -91,7 +91,7 @@ class Sending:
         "over",
     )
 
-    def __init__(self, transaction: Transaction, wire: Wire, *, lmtp: bool) -> None:
+    def __init__(self, transaction: MailTransaction, wire: Wire, *, lmtp: bool) -> None:
         self.open = False
         self.over = False
         self.needs_reset = False
@@ -252,10 +252,10 @@ class Sending:
         for index, (address, _, _) in enumerate(self._transaction.recipients):
             own = self._replies[index]
             if own is not None:
-                recipients.append(RecipientOutcome(address, own, index in self._local))
+                recipients.append(RecipientReply(address, own, index in self._local))
             else:
-                recipients.append(RecipientOutcome(address, reply, local))
-        events.append(TransactionDone(Outcome(recipients, self._mail_reply, self._data_reply)))
+                recipients.append(RecipientReply(address, reply, local))
+        events.append(TransactionDone(TransactionResult(recipients, self._mail_reply, self._data_reply)))
 
     # --- writing
 

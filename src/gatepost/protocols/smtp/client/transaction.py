@@ -1,7 +1,7 @@
 """One mail transaction as the sending side knows it: the envelope, what the peer can take of it, what became of it.
 
-`protocols.smtp.client.sending` turns a `Transaction` into commands with `compose` and ends it with an `Outcome`.
-Nothing here has state.
+`protocols.smtp.client.sending` turns a `MailTransaction` into commands with `compose` and ends it with a
+`TransactionResult`. Nothing here has state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Transaction:
+class MailTransaction:
     """What is to be sent, as the queue keeps it.
 
     reverse_path: "" is the null reverse-path. recipients: (address, notify, orcpt), at least one, the last two as in
@@ -42,7 +42,7 @@ class Transaction:
 
 
 @dataclass(slots=True)
-class RecipientOutcome:
+class RecipientReply:
     """What became of one recipient. local: the reply is our own words, the peer was not asked or did not answer."""
 
     address: str
@@ -51,7 +51,7 @@ class RecipientOutcome:
 
 
 @dataclass(slots=True)
-class Outcome:
+class TransactionResult:
     """What became of a transaction.
 
     recipients: one each, in the transaction's order; the reply is the refusal of MAIL, RCPT or DATA, or the final one
@@ -59,17 +59,17 @@ class Outcome:
     message, or the refusal of DATA or BDAT; None if it never came.
     """
 
-    recipients: list[RecipientOutcome]
+    recipients: list[RecipientReply]
     mail_reply: Reply | None = None
     data_reply: Reply | None = None
 
     @property
-    def accepted(self) -> list[RecipientOutcome]:
+    def accepted(self) -> list[RecipientReply]:
         """Those the peer is now responsible for."""
         return [recipient for recipient in self.recipients if recipient.reply.positive]
 
     @property
-    def refused(self) -> list[RecipientOutcome]:
+    def refused(self) -> list[RecipientReply]:
         """The others, for now (4xx) or for good (5xx)."""
         return [recipient for recipient in self.recipients if not recipient.reply.positive]
 
@@ -144,7 +144,7 @@ _NO_ORIGIN = Reply(450, "4.3.5", ("The next hop is no node of this site: it does
 _NO_SMTPUTF8 = Reply(553, "5.6.7", ("SMTPUTF8 needed but the next hop does not offer it",))
 
 
-def compose(transaction: Transaction, peer: Peer) -> Commands:
+def compose(transaction: MailTransaction, peer: Peer) -> Commands:
     """MAIL and RCPT commands with the parameters this peer offers, and no others.
 
     Raises ValueError if there is no recipient, or a value holds CR, LF or NUL: such a value would become a command of
@@ -171,7 +171,7 @@ def compose(transaction: Transaction, peer: Peer) -> Commands:
     return commands
 
 
-def _unsendable(transaction: Transaction, peer: Peer) -> Reply | None:
+def _unsendable(transaction: MailTransaction, peer: Peer) -> Reply | None:
     """Why the message as a whole cannot go to this peer."""
     if 0 < peer.size_limit < transaction.size:
         return _TOO_BIG
@@ -213,7 +213,7 @@ def ascii_form(address: str) -> str | None:
         return None
 
 
-def _mail(reverse_path: str, transaction: Transaction, peer: Peer, *, utf8: bool) -> bytes:
+def _mail(reverse_path: str, transaction: MailTransaction, peer: Peer, *, utf8: bool) -> bytes:
     words = [f"MAIL FROM:<{reverse_path}>"]
     if peer.size and transaction.size:
         words.append(f"SIZE={transaction.size}")

@@ -1,4 +1,4 @@
-"""The AUTH command as octets (RFC 4954): its arguments, the lines of an exchange, and the replies that belong to it.
+"""The AUTH command as octets (RFC 4954): its arguments, the lines of a exchange, and the replies that belong to it.
 
 Used by `protocols.smtp.server.dialogue`, which keeps the state; what the octets of a mechanism mean is
 `protocols.smtp.sasl` and `protocols.smtp.scram`.
@@ -14,7 +14,7 @@ from gatepost.protocols.smtp.parameters import CommandError
 from gatepost.protocols.smtp.replies import Reply
 
 LINE_OCTETS: Final = 12_288
-"""The longest line of an exchange with its CRLF (RFC 4954 section 4)."""
+"""The longest line of a exchange with its CRLF (RFC 4954 section 4)."""
 
 AUTHENTICATED: Final = Reply(235, "2.7.0", ("Authentication successful",))
 STARTTLS_FIRST: Final = Reply(530, "5.7.0", ("Must issue a STARTTLS command first",))
@@ -44,7 +44,7 @@ def parse_auth(arguments: str, offered: tuple[str, ...]) -> tuple[str, bytes | N
 
 
 def decode(line: bytes) -> bytes:
-    """The response on a line of an exchange. Raises CommandError for "*", which cancels, and for what is no base64."""
+    """The response on a line of a exchange. Raises CommandError for "*", which cancels, and for what is no base64."""
     if line == b"*":
         raise CommandError(CANCELLED)
     try:

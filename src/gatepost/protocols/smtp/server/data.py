@@ -26,7 +26,7 @@ _STUFFED: Final = b"\r\n."
 _BEGINNINGS: Final = tuple(_END[:length] for length in range(len(_END) - 1, 0, -1))
 
 
-class Fault(StrEnum):
+class ContentFault(StrEnum):
     """Why content is refused."""
 
     TOO_BIG = "too-big"
@@ -36,12 +36,12 @@ class Fault(StrEnum):
     TOO_MANY_CHUNKS = "too-many-chunks"
 
 
-FAULT_REPLIES: Final[Mapping[Fault, Reply]] = {
-    Fault.TOO_BIG: Reply(552, "5.3.4", ("Message is larger than the announced SIZE",)),
-    Fault.BARE_LINE_END: Reply(554, "5.6.0", ("Message contains a bare CR or LF; lines must end in CRLF",)),
-    Fault.NUL: Reply(554, "5.6.0", ("Message contains a NUL octet",)),
-    Fault.LINE_TOO_LONG: Reply(554, "5.6.0", ("Message contains a line longer than is allowed here",)),
-    Fault.TOO_MANY_CHUNKS: Reply(554, "5.5.0", ("Message is sent in too many chunks",)),
+FAULT_REPLIES: Final[Mapping[ContentFault, Reply]] = {
+    ContentFault.TOO_BIG: Reply(552, "5.3.4", ("Message is larger than the announced SIZE",)),
+    ContentFault.BARE_LINE_END: Reply(554, "5.6.0", ("Message contains a bare CR or LF; lines must end in CRLF",)),
+    ContentFault.NUL: Reply(554, "5.6.0", ("Message contains a NUL octet",)),
+    ContentFault.LINE_TOO_LONG: Reply(554, "5.6.0", ("Message contains a line longer than is allowed here",)),
+    ContentFault.TOO_MANY_CHUNKS: Reply(554, "5.5.0", ("Message is sent in too many chunks",)),
 }
 
 
@@ -70,7 +70,7 @@ class ContentReader(ABC):
     __slots__ = ("fault", "finished", "last", "rest", "size")
 
     def __init__(self) -> None:
-        self.fault: Fault | None = None
+        self.fault: ContentFault | None = None
         self.finished = False
         self.last = True
         self.rest = b""
@@ -107,21 +107,21 @@ class _CheckedReader(ContentReader):
             self.fault = self._first_fault(content)
         return b""
 
-    def _judge(self, content: bytes) -> Fault | None:
+    def _judge(self, content: bytes) -> ContentFault | None:
         """What speaks against content, after what was passed on before."""
         if self.size + len(content) > self._size_limit:
-            return Fault.TOO_BIG
+            return ContentFault.TOO_BIG
         if self._binary:
             return None
         if has_bare_line_end(content, after_cr=self._after_cr):
-            return Fault.BARE_LINE_END
+            return ContentFault.BARE_LINE_END
         if b"\0" in content:
-            return Fault.NUL
+            return ContentFault.NUL
         if self._line_limit and self._line_too_long(content):
-            return Fault.LINE_TOO_LONG
+            return ContentFault.LINE_TOO_LONG
         return None
 
-    def _first_fault(self, content: bytes) -> Fault | None:
+    def _first_fault(self, content: bytes) -> ContentFault | None:
         """What goes wrong first in content that is wrong: the answer must not depend on how the octets arrived.
 
         The shortest beginning that is wrong is looked for by halves, as whatever goes on from it is wrong too.
@@ -209,9 +209,9 @@ class ChunkReader(_CheckedReader):
         self.last = last
         self.finished = False
         if self.fault is None and self._chunks > self._chunks_limit:
-            self.fault = Fault.TOO_MANY_CHUNKS
+            self.fault = ContentFault.TOO_MANY_CHUNKS
         elif self.fault is None and self.size + octets > self._size_limit:
-            self.fault = Fault.TOO_BIG
+            self.fault = ContentFault.TOO_BIG
 
     def feed(self, data: bytes) -> bytes:
         """See `ContentReader`; b"" finishes a chunk of no octets."""
@@ -222,7 +222,7 @@ class ChunkReader(_CheckedReader):
             self.finished = True
             self.rest = data[len(content) :]
             if self.last and self.fault is None and self._after_cr:
-                self.fault = Fault.BARE_LINE_END
+                self.fault = ContentFault.BARE_LINE_END
                 return b""
         return passed
 

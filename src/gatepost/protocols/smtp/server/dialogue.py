@@ -14,7 +14,7 @@ from gatepost.protocols.smtp import commands, replies
 from gatepost.protocols.smtp.commands import Verb
 from gatepost.protocols.smtp.parameters import CommandError, MailParameters
 from gatepost.protocols.smtp.server import auth
-from gatepost.protocols.smtp.server.data import FAULT_REPLIES, ChunkReader, ContentReader, Fault, RefusedChunk
+from gatepost.protocols.smtp.server.data import FAULT_REPLIES, ChunkReader, ContentFault, ContentReader, RefusedChunk
 from gatepost.protocols.smtp.server.events import (
     AbortEvent,
     AbortReason,
@@ -254,7 +254,7 @@ class Dialogue:
         self._queue.append(AuthEvent(*auth.parse_auth(arguments, self._extensions.auth)))
 
     def _take_response(self, line: bytes | BadLine) -> None:
-        """A line of an exchange. Whatever is wrong with it ends the exchange, and tells nobody what it was."""
+        """A line of a exchange. Whatever is wrong with it ends the exchange, and tells nobody what it was."""
         self._next = self.state = State.GREETED
         if isinstance(line, BadLine):
             reply = auth.LINE_TOO_LONG if line.fault is LineFault.TOO_LONG else _LINE_REPLIES[line.fault]
@@ -304,8 +304,8 @@ class Dialogue:
         first = self._chunks is None
         chunks = self._chunks = self._chunks or ChunkReader(self._limits, binary=self._binary)
         chunks.begin(octets, last=last)
-        if chunks.fault is Fault.TOO_BIG:
-            reply = FAULT_REPLIES[Fault.TOO_BIG]
+        if chunks.fault is ContentFault.TOO_BIG:
+            reply = FAULT_REPLIES[ContentFault.TOO_BIG]
             self._abort(AbortReason.TOO_BIG, reply)
             self._reply(reply)
             self._close()

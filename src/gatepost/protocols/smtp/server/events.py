@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class AbortReason(StrEnum):
-    """Why a transaction was given up. The first five are `smtp.server.data.Fault`, found in the message content."""
+    """Why a transaction was given up. The first five are `smtp.server.data.ContentFault`, found in the content."""
 
     TOO_BIG = "too-big"
     BARE_LINE_END = "bare-line-end"
@@ -53,7 +53,7 @@ class StartTlsEvent:
 class AuthEvent:
     """AUTH (RFC 4954), over TLS. mechanism: one that is offered. response: the initial one, None if there is none.
 
-    Answer with `Server.challenge`, `accept` or `refuse`. An exchange that the client breaks off ends with ErrorEvent.
+    Answer with `Server.challenge`, `accept` or `refuse`. A exchange that the client breaks off ends with ErrorEvent.
     """
 
     decision: ClassVar[bool] = True

@@ -21,7 +21,7 @@ from gatepost.protocols.smtp.client.client_events import (
     TransactionDone,
 )
 from gatepost.protocols.smtp.client.reply_parser import MAX_LINES, ProtocolError
-from gatepost.protocols.smtp.client.transaction import Peer, Transaction
+from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ OFFERED = {"PIPELINING": "", "SIZE": "1000", "STARTTLS": "", "HELP": ""}
 HELLO_DONE = HelloDone(
     Reply(250, "", ("mx.b.example at your service", "PIPELINING", "Size 1000", "starttls", "HELP")), OFFERED
 )
-MAIL = Transaction("a@a.example", [("b@b.example", "", ""), ("c@b.example", "", "")])
+MAIL = MailTransaction("a@a.example", [("b@b.example", "", ""), ("c@b.example", "", "")])
 
 
 def greeted(*, lmtp: bool = False) -> Client:
@@ -304,7 +304,7 @@ def test_a_message_that_was_sent_to_its_end_is_in_doubt_until_the_reply() -> Non
 def test_in_lock_step_a_client_is_behind_until_its_chunk_is_answered() -> None:
     client = connected(b"250-mx\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 BINARYMIME\r\n")
     assert not client.is_behind
-    client.begin(Transaction("a@a.example", [("b@b.example", "", "")], body_type="BINARYMIME"))
+    client.begin(MailTransaction("a@a.example", [("b@b.example", "", "")], body_type="BINARYMIME"))
     client.receive(b"250 a\r\n")
     client.receive(b"250 b\r\n")
     client.chunk(b"x", last=False)
@@ -318,7 +318,7 @@ def test_in_lock_step_a_client_is_behind_until_its_chunk_is_answered() -> None:
 def test_a_transaction_that_cannot_be_written_is_not_begun() -> None:
     client = connected()
     with pytest.raises(ValueError, match="control character"):
-        client.begin(Transaction("a\r\nRSET", [("b@b.example", "", "")]), b"", last=True)
+        client.begin(MailTransaction("a\r\nRSET", [("b@b.example", "", "")]), b"", last=True)
     assert client.take_output() == b""
     assert client.usable
 

@@ -22,7 +22,7 @@ from gatepost.protocols.smtp.client.client_events import (
     TransactionDone,
 )
 from gatepost.protocols.smtp.client.reply_parser import ProtocolError
-from gatepost.protocols.smtp.client.transaction import Outcome, Transaction
+from gatepost.protocols.smtp.client.transaction import MailTransaction, TransactionResult
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ class Player:
 
     def play(self) -> None:
         dialogue, client = self.dialogue, self.client
-        sent = Transaction("a@a.example", [(to, "", "") for to in dialogue.recipients], body_type=dialogue.body_type)
+        sent = MailTransaction(
+            "a@a.example", [(to, "", "") for to in dialogue.recipients], body_type=dialogue.body_type
+        )
         client.begin(
             sent, self.content(dialogue.first) if isinstance(dialogue.first, str) else None, last=dialogue.last
         )
@@ -107,7 +109,7 @@ class Player:
         return text.encode() + b"\r\n"
 
 
-def described(outcome: Outcome) -> list[str]:
+def described(outcome: TransactionResult) -> list[str]:
     return ["local " * each.local + each.reply.text for each in outcome.recipients]
 
 
@@ -127,11 +129,11 @@ def check_after(dialogue: Dialogue, client: Client) -> None:
     assert (client.failure is not None) is (dialogue.after == "broken")
     assert client.usable is (dialogue.after in {"usable", "reset"})
     if client.usable:
-        client.begin(Transaction("", [("x@b.example", "", "")]), b"", last=True)
+        client.begin(MailTransaction("", [("x@b.example", "", "")]), b"", last=True)
         assert client.take_output().startswith(b"RSET\r\n" if dialogue.after == "reset" else b"MAIL")
     else:
         with pytest.raises(ProtocolError):
-            client.begin(Transaction("", [("x@b.example", "", "")]), b"", last=True)
+            client.begin(MailTransaction("", [("x@b.example", "", "")]), b"", last=True)
 
 
 @pytest.mark.parametrize("name", DIALOGUES)
@@ -198,7 +200,7 @@ def after_reset(offers: Sequence[str]) -> Client:
 
 def test_what_is_open_at_the_peer_is_reset_in_the_same_flight() -> None:
     client = after_reset(["PIPELINING"])
-    client.begin(Transaction("", [("x@b.example", "", "")]), b"", last=True)
+    client.begin(MailTransaction("", [("x@b.example", "", "")]), b"", last=True)
     assert client.take_output() == b"RSET\r\nMAIL FROM:<>\r\nRCPT TO:<x@b.example>\r\nDATA\r\n"
     assert client.receive(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n") == []
     assert client.take_output() == b".\r\n"
@@ -209,7 +211,7 @@ def test_what_is_open_at_the_peer_is_reset_in_the_same_flight() -> None:
 
 def test_what_is_open_at_the_peer_is_reset_in_lock_step() -> None:
     client = after_reset([])
-    client.begin(Transaction("", [("x@b.example", "", "")]), b"", last=True)
+    client.begin(MailTransaction("", [("x@b.example", "", "")]), b"", last=True)
     assert client.take_output() == b"RSET\r\n"
     assert client.receive(b"250 ok\r\n") == []
     assert client.take_output() == b"MAIL FROM:<>\r\n"
@@ -220,13 +222,13 @@ def test_a_reset_between_transactions_is_enough() -> None:
     client.reset()
     assert client.take_output() == b"RSET\r\n"
     assert client.receive(b"250 ok\r\n") == [ResetDone(Reply(250, "", ("ok",)))]
-    client.begin(Transaction("", [("x@b.example", "", "")]), b"", last=True)
+    client.begin(MailTransaction("", [("x@b.example", "", "")]), b"", last=True)
     assert client.take_output().startswith(b"MAIL FROM:<>\r\n")
 
 
 def test_in_lock_step_a_chunk_waits_for_the_reply_to_the_one_before() -> None:
     client = connected(["CHUNKING", "8BITMIME", "BINARYMIME"])
-    client.begin(Transaction("", [("x@b.example", "", "")], body_type="BINARYMIME"))
+    client.begin(MailTransaction("", [("x@b.example", "", "")], body_type="BINARYMIME"))
     client.receive(b"250 a\r\n")
     client.receive(b"250 b\r\n")
     client.take_output()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.protocols.smtp.client.transaction import Outcome, Peer, RecipientOutcome, Transaction, compose
+from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer, RecipientReply, TransactionResult, compose
 from gatepost.protocols.smtp.replies import Reply
 
 ALL = Peer(
@@ -22,13 +22,13 @@ ALL = Peer(
 NONE = Peer()
 
 
-def transaction(*recipients: str, **fields: Any) -> Transaction:
+def transaction(*recipients: str, **fields: Any) -> MailTransaction:
     fields.setdefault("reverse_path", "a@a.example")
-    return Transaction(recipients=[(address, "", "") for address in recipients or ("b@b.example",)], **fields)
+    return MailTransaction(recipients=[(address, "", "") for address in recipients or ("b@b.example",)], **fields)
 
 
-def full() -> Transaction:
-    return Transaction(
+def full() -> MailTransaction:
+    return MailTransaction(
         reverse_path="a@a.example",
         recipients=[("b@b.example", "SUCCESS,FAILURE", "rfc822;b+2Bx@b.example"), ("c@b.example", "", "")],
         size=4096,
@@ -40,7 +40,7 @@ def full() -> Transaction:
 
 
 # name: (transaction, peer, the lines that go out)
-LINES: dict[str, tuple[Transaction, Peer, list[str]]] = {
+LINES: dict[str, tuple[MailTransaction, Peer, list[str]]] = {
     "nothing offered": (full(), NONE, ["MAIL FROM:<a@a.example>", "RCPT TO:<b@b.example>", "RCPT TO:<c@b.example>"]),
     "all offered": (
         full(),
@@ -101,12 +101,12 @@ LINES: dict[str, tuple[Transaction, Peer, list[str]]] = {
         ["MAIL FROM:<a@a.example>", "RCPT TO:<c@b.example>"],
     ),
     "UTF-8 ORCPT with SMTPUTF8": (
-        Transaction("", [("b@b.example", "", "utf-8;δ@b.example")], smtputf8=True),
+        MailTransaction("", [("b@b.example", "", "utf-8;δ@b.example")], smtputf8=True),
         ALL,
         ["MAIL FROM:<> SMTPUTF8", "RCPT TO:<b@b.example> ORCPT=utf-8;δ@b.example"],
     ),
     "UTF-8 ORCPT without SMTPUTF8": (
-        Transaction("", [("b@b.example", "NEVER", "utf-8;δ@b.example")]),
+        MailTransaction("", [("b@b.example", "NEVER", "utf-8;δ@b.example")]),
         Peer(dsn=True),
         ["MAIL FROM:<>", "RCPT TO:<b@b.example> NOTIFY=NEVER"],
     ),
@@ -115,7 +115,7 @@ LINES: dict[str, tuple[Transaction, Peer, list[str]]] = {
 BOTH = {0: "5.6.7", 1: "5.6.7"}
 
 # name: (transaction, peer, status by index of the recipients that are refused here)
-LOCAL: dict[str, tuple[Transaction, Peer, dict[int, str]]] = {
+LOCAL: dict[str, tuple[MailTransaction, Peer, dict[int, str]]] = {
     "too big": (transaction(size=101), Peer(size=True, size_limit=100), {0: "5.3.4"}),
     "binary, no BINARYMIME": (transaction(body_type="BINARYMIME"), Peer(chunking=True), {0: "5.6.3"}),
     "REQUIRETLS not offered": (transaction(require_tls=True), NONE, {0: "5.7.30"}),
@@ -146,7 +146,7 @@ def test_what_cannot_be_sent_is_refused_here(name: str) -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        Transaction("a@a.example", []),
+        MailTransaction("a@a.example", []),
         transaction(reverse_path="a@a.example>\r\nRSET\r\nMAIL FROM:<x"),
         transaction("b@b.example\nRSET"),
         transaction("b@b.example\rRSET"),
@@ -155,11 +155,11 @@ def test_what_cannot_be_sent_is_refused_here(name: str) -> None:
         transaction(ret="HDRS\n"),
         transaction(envid="\u00e9"),
         transaction("\ud800@b.example"),
-        Transaction("", [("b@b.example", "NEVER\r\n", "")]),
-        Transaction("", [("b@b.example", "", "rfc822;\r\nx")]),
+        MailTransaction("", [("b@b.example", "NEVER\r\n", "")]),
+        MailTransaction("", [("b@b.example", "", "rfc822;\r\nx")]),
     ],
 )
-def test_a_value_that_would_break_the_line_never_goes_out(sent: Transaction) -> None:
+def test_a_value_that_would_break_the_line_never_goes_out(sent: MailTransaction) -> None:
     with pytest.raises(ValueError, match=r"without recipients|control character|can't encode"):
         compose(sent, Peer(dsn=True, smtputf8="\ud800" in sent.recipients[0][0] if sent.recipients else False))
 
@@ -171,7 +171,7 @@ TEXT = st.text(max_size=12)
 def test_hostile_text_gives_one_line_each_or_no_line(
     reverse_path: str, address: str, notify: str, orcpt: str, envid: str, offers_all: bool
 ) -> None:
-    sent = Transaction(reverse_path, [(address, notify, orcpt)], envid=envid, smtputf8=True)
+    sent = MailTransaction(reverse_path, [(address, notify, orcpt)], envid=envid, smtputf8=True)
     try:
         lines = compose(sent, ALL if offers_all else NONE).lines
     except ValueError:
@@ -214,10 +214,10 @@ def test_what_a_peer_offers(name: str) -> None:
 
 
 def test_outcomes_are_sorted_by_reply() -> None:
-    good = RecipientOutcome("b@b.example", Reply(250, "2.0.0", ("Ok",)))
-    later = RecipientOutcome("c@b.example", Reply(452, "4.5.3", ("Later",)))
-    never = RecipientOutcome("d@b.example", Reply(550, "5.1.1", ("Unknown",)), local=True)
-    outcome = Outcome([later, good, never])
+    good = RecipientReply("b@b.example", Reply(250, "2.0.0", ("Ok",)))
+    later = RecipientReply("c@b.example", Reply(452, "4.5.3", ("Later",)))
+    never = RecipientReply("d@b.example", Reply(550, "5.1.1", ("Unknown",)), local=True)
+    outcome = TransactionResult([later, good, never])
     assert outcome.accepted == [good]
     assert outcome.refused == [later, never]
 

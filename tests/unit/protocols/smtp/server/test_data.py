@@ -10,9 +10,9 @@ from gatepost.protocols.smtp.limits import SmtpLimits
 from gatepost.protocols.smtp.server.data import (
     FAULT_REPLIES,
     ChunkReader,
+    ContentFault,
     ContentReader,
     DataReader,
-    Fault,
     RefusedChunk,
     has_bare_line_end,
 )
@@ -85,7 +85,7 @@ def test_a_false_end_ends_nothing_and_spoils_everything(false_end, before, behin
     for at in range(len(wire) + 1):
         reader = DataReader(LIMITS)
         _, rest = run(reader, [wire[:at], wire[at:], b"NOOP\r\n"])
-        assert reader.fault in {Fault.BARE_LINE_END, Fault.NUL}
+        assert reader.fault in {ContentFault.BARE_LINE_END, ContentFault.NUL}
         assert (reader.finished, rest) == (True, b"NOOP\r\n")
 
 
@@ -93,7 +93,7 @@ def test_a_false_end_ends_nothing_and_spoils_everything(false_end, before, behin
 def test_one_bare_line_end_is_enough(content):
     reader = DataReader(LIMITS)
     run(reader, [b"x" * 70000, b"x" + content + b"x\r\n.\r\n"])
-    assert reader.fault is Fault.BARE_LINE_END
+    assert reader.fault is ContentFault.BARE_LINE_END
 
 
 @given(NASTY, CUTS)
@@ -147,7 +147,7 @@ def test_bare_line_ends_are_found_as_by_looking_at_each_octet(octets):
     assert has_bare_line_end(octets) is naive
 
 
-@pytest.mark.parametrize(("content", "fault"), [(b"x" * 98, None), (b"x" * 99, Fault.TOO_BIG)])
+@pytest.mark.parametrize(("content", "fault"), [(b"x" * 98, None), (b"x" * 99, ContentFault.TOO_BIG)])
 def test_size_counts_what_is_stored(content, fault):
     reader = DataReader(SmtpLimits(message_bytes=100))
     _, rest = run(reader, [content, b"\r\n.\r\n"])
@@ -169,18 +169,18 @@ def test_too_big_a_message_is_read_to_its_end_in_little_memory():
     tracemalloc.stop()
     assert peak < 4 * len(piece)
     assert reader.feed(b"\r\n.\r\n") == b""
-    assert (reader.fault, reader.finished) == (Fault.TOO_BIG, True)
+    assert (reader.fault, reader.finished) == (ContentFault.TOO_BIG, True)
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
         (b"12345678\r\n", None),
-        (b"123456789\r\n", Fault.LINE_TOO_LONG),
+        (b"123456789\r\n", ContentFault.LINE_TOO_LONG),
         (b"a\r\n" * 20, None),
         (b"12345678\r\n" * 20, None),
-        (b"a\r\n" * 20 + b"123456789\r\n", Fault.LINE_TOO_LONG),
-        (b"x" * 100 + b"\r\n", Fault.LINE_TOO_LONG),
+        (b"a\r\n" * 20 + b"123456789\r\n", ContentFault.LINE_TOO_LONG),
+        (b"x" * 100 + b"\r\n", ContentFault.LINE_TOO_LONG),
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
@@ -196,7 +196,7 @@ def test_the_longest_line_decides_however_it_arrives(cut, lengths, cuts):
     wire = b"".join(b"x" * length + b"\r\n" for length in lengths) + b".\r\n"
     reader = DataReader(SmtpLimits(text_line=10))
     run(reader, cut(wire, cuts))
-    assert (reader.fault is Fault.LINE_TOO_LONG) is (max(lengths, default=0) + 2 > 10)
+    assert (reader.fault is ContentFault.LINE_TOO_LONG) is (max(lengths, default=0) + 2 > 10)
 
 
 def chunks(reader: ChunkReader, *contents: bytes, size: int = 1000) -> bytes:
@@ -234,14 +234,14 @@ def test_chunks_are_passed_as_they_are(contents, size):
 @pytest.mark.parametrize(
     ("contents", "fault"),
     [
-        ((b"a\nb",), Fault.BARE_LINE_END),
-        ((b"a\rb",), Fault.BARE_LINE_END),
-        ((b"a\r",), Fault.BARE_LINE_END),
-        ((b"a\r", b""), Fault.BARE_LINE_END),
-        ((b"a\r", b"b"), Fault.BARE_LINE_END),
-        ((b"a\r", b"\r\n"), Fault.BARE_LINE_END),
-        ((b"a", b"\n"), Fault.BARE_LINE_END),
-        ((b"a\0",), Fault.NUL),
+        ((b"a\nb",), ContentFault.BARE_LINE_END),
+        ((b"a\rb",), ContentFault.BARE_LINE_END),
+        ((b"a\r",), ContentFault.BARE_LINE_END),
+        ((b"a\r", b""), ContentFault.BARE_LINE_END),
+        ((b"a\r", b"b"), ContentFault.BARE_LINE_END),
+        ((b"a\r", b"\r\n"), ContentFault.BARE_LINE_END),
+        ((b"a", b"\n"), ContentFault.BARE_LINE_END),
+        ((b"a\0",), ContentFault.NUL),
     ],
 )
 def test_text_in_chunks_is_judged_as_in_data(contents, fault, size):
@@ -261,7 +261,7 @@ def test_the_size_of_a_chunk_is_judged_before_its_octets():
     reader = ChunkReader(SmtpLimits(message_bytes=10))
     chunks(reader, b"12345")
     reader.begin(6, last=True)
-    assert (reader.fault, reader.finished) == (Fault.TOO_BIG, False)
+    assert (reader.fault, reader.finished) == (ContentFault.TOO_BIG, False)
     assert run(reader, [b"123", b"456QUIT"]) == (b"", b"QUIT")
 
 
@@ -270,7 +270,7 @@ def test_many_tiny_chunks_are_too_many_and_the_first_fault_stays():
     chunks(reader, b"a", b"b", b"c")
     assert reader.fault is None
     assert chunks(reader, b"d", b"x" * 100) == b""
-    assert reader.fault is Fault.TOO_MANY_CHUNKS
+    assert reader.fault is ContentFault.TOO_MANY_CHUNKS
 
 
 @given(NASTY, CUTS, CUTS)
@@ -297,11 +297,11 @@ def test_a_refused_chunk_is_read_over(octets):
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b"a\0b\nc", Fault.NUL),
-        (b"a\nb\0c", Fault.BARE_LINE_END),
-        (b"a" * 99 + b"\n", Fault.LINE_TOO_LONG),
-        (b"ab\r\n" * 90 + b"\n", Fault.TOO_BIG),
-        (b"ab\r\n" * 60 + b"\n" + b"a" * 99, Fault.BARE_LINE_END),
+        (b"a\0b\nc", ContentFault.NUL),
+        (b"a\nb\0c", ContentFault.BARE_LINE_END),
+        (b"a" * 99 + b"\n", ContentFault.LINE_TOO_LONG),
+        (b"ab\r\n" * 90 + b"\n", ContentFault.TOO_BIG),
+        (b"ab\r\n" * 60 + b"\n" + b"a" * 99, ContentFault.BARE_LINE_END),
     ],
 )
 def test_the_first_fault_is_the_one_that_is_named(content, fault):
@@ -313,7 +313,7 @@ def test_the_first_fault_is_the_one_that_is_named(content, fault):
 
 
 def test_each_fault_has_its_reply():
-    assert set(FAULT_REPLIES) == set(Fault)
+    assert set(FAULT_REPLIES) == set(ContentFault)
     for reply in FAULT_REPLIES.values():
         assert reply.permanent
         assert reply.enhanced[0] == "5"

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from gatepost.protocols.smtp.server import events
-from gatepost.protocols.smtp.server.data import Fault
+from gatepost.protocols.smtp.server.data import ContentFault
 
 KINDS = get_args(events.Event.__value__)
 
@@ -32,4 +32,4 @@ def test_an_event_says_whether_it_wants_a_decision(kind):
 
 
 def test_each_fault_of_content_is_a_reason_to_abort():
-    assert {fault.value for fault in Fault} <= {reason.value for reason in events.AbortReason}
+    assert {fault.value for fault in ContentFault} <= {reason.value for reason in events.AbortReason}

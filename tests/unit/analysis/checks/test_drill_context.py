@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.analysis.checks.drill_scene import DrillImpossible, set_scene
+from gatepost.analysis.checks.drill_context import DrillImpossible, make_context
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.outbound import describe
 
 
-def scene(connector, profile="default", **own):
+def context(connector, profile="default", **own):
     own = {"accepted_domain": [{"name": "contoso.example"}], **own}
     base = {"name": "Out", "recipient_domains": ["b.example"]}
     others = own.pop("others", [])
     document = {"organization": {"contoso": {**own, "outbound_connector": [*others, base | connector]}}}
     directory = Directory(parse(document), 7)
     (organization,) = directory.resources.organizations
-    return set_scene(directory, organization, organization.outbound_connectors[-1], profile=profile, marker="77")
+    return make_context(directory, organization, organization.outbound_connectors[-1], profile=profile, marker="77")
 
 
 FORCED = {"tls_settings": "domain-validation"}
@@ -71,7 +71,7 @@ WAYS = [
 
 @pytest.mark.parametrize(("fields", "domain", "requirement", "names"), WAYS)
 def test_the_message_takes_the_connector(fields, domain, requirement, names):
-    found = scene(fields)
+    found = context(fields)
     assert found.recipient == f"drill-77@{domain}"
     assert found.sender == "drill-77@contoso.example"
     assert describe(found.requirement) == requirement
@@ -83,18 +83,18 @@ def test_the_message_takes_the_connector(fields, domain, requirement, names):
 def test_other_connectors_and_mailboxes_do_not_matter():
     mailbox = {"address": "ann@contoso.example"}
     other = {"name": "A", "recipient_domains": ["b.example"], "priority": 1}
-    found = scene({"tls_settings": "encryption-only"}, others=[other], mailbox=[mailbox])
+    found = context({"tls_settings": "encryption-only"}, others=[other], mailbox=[mailbox])
     assert describe(found.requirement) == "encrypted"
     hub = ON_PREMISES | {"all_accepted_domains": True}
-    assert scene(hub, mailbox=[mailbox]).recipient == "drill-77@contoso.example"
+    assert context(hub, mailbox=[mailbox]).recipient == "drill-77@contoso.example"
 
 
 def test_a_connector_that_mail_goes_past_is_told():
     """The drill passes all the same, and the mail of the domain is no safer for it."""
     other = {"name": "A", "recipient_domains": ["b.example"], "priority": 1}
-    (note,) = scene(FORCED, others=[other]).notes
+    (note,) = context(FORCED, others=[other]).notes
     assert note.startswith("mail to b.example does not go by this connector: connector 'A' of contoso matches")
-    assert scene(FORCED, others=[other | {"priority": 200}]).notes == ()
+    assert context(FORCED, others=[other | {"priority": 200}]).notes == ()
 
 
 NOTES = [
@@ -109,7 +109,7 @@ NOTES = [
 
 @pytest.mark.parametrize(("fields", "notes"), NOTES)
 def test_what_an_administrator_is_told_of_the_state(fields, notes):
-    assert list(scene(fields).notes) == notes
+    assert list(context(fields).notes) == notes
 
 
 def test_rules_that_require_tls_are_left_out_and_named():
@@ -118,7 +118,7 @@ def test_rules_that_require_tls_are_left_out_and_named():
         {"name": "off", "enabled": False, "require_tls": True},
         {"name": "elsewhere", "route_via_connector": "Out"},
     ]
-    found = scene({}, mail_flow_rule=rules)
+    found = context({}, mail_flow_rule=rules)
     assert describe(found.requirement) == "opportunistic"
     assert list(found.notes) == [
         "mail flow rules that require TLS ('secret') are left out: this is what the connector does alone"
@@ -135,7 +135,7 @@ def test_a_rule_scoped_connector_is_reached_by_its_rule():
         "route_via_connector": "Out",
         "require_tls": True,
     }
-    found = scene({"is_transport_rule_scoped": True}, mail_flow_rule=[rule])
+    found = context({"is_transport_rule_scoped": True}, mail_flow_rule=[rule])
     assert (describe(found.requirement), found.demand.tls) == ("encrypted", True)
     assert list(found.notes) == [
         "the message is sent by mail flow rule 'by word', which requires TLS; its conditions are taken as met"
@@ -153,30 +153,30 @@ def test_of_several_rules_the_one_that_protects_least_is_played():
         rule("b", priority=2),
         rule("c", priority=0, mode="rehearse"),
     ]
-    found = scene({"is_transport_rule_scoped": True}, mail_flow_rule=rules)
+    found = context({"is_transport_rule_scoped": True}, mail_flow_rule=rules)
     assert (describe(found.requirement), found.demand.tls) == ("opportunistic", False)
     assert list(found.notes) == ["the message is sent by mail flow rule 'b'; its conditions are taken as met"]
 
 
 def test_a_rule_in_rehearsal_is_taken_as_enforced_and_told():
     rule = {"name": "soon", "mode": "rehearse", "route_via_connector": "Out", "require_tls": True}
-    found = scene({"is_transport_rule_scoped": True, "recipient_domains": []}, mail_flow_rule=[rule])
+    found = context({"is_transport_rule_scoped": True, "recipient_domains": []}, mail_flow_rule=[rule])
     assert describe(found.requirement) == "encrypted"
     assert found.notes[-1] == "mail flow rule 'soon' is in rehearsal: no real mail takes the connector by it yet"
 
 
 def test_a_rule_scoped_connector_that_no_rule_names_is_told():
-    found = scene({"is_transport_rule_scoped": True, "recipient_domains": []} | FORCED)
+    found = context({"is_transport_rule_scoped": True, "recipient_domains": []} | FORCED)
     assert list(found.notes) == ["no mail flow rule in force routes mail to this connector: no real mail takes it"]
     assert found.recipient == "drill-77@partner.invalid"
 
 
 def test_an_organization_without_domains_sends_all_the_same():
-    assert scene({}, accepted_domain=[]).sender == "drill-77@sender.invalid"
+    assert context({}, accepted_domain=[]).sender == "drill-77@sender.invalid"
     below = {"name": "*.contoso.example", "type": "internal-relay"}
-    assert scene({}, accepted_domain=[below]).sender == "drill-77@drill.contoso.example"
+    assert context({}, accepted_domain=[below]).sender == "drill-77@drill.contoso.example"
     with pytest.raises(DrillImpossible, match="no connector takes it"):
-        scene(ON_PREMISES | {"all_accepted_domains": True}, accepted_domain=[])
+        context(ON_PREMISES | {"all_accepted_domains": True}, accepted_domain=[])
 
 
 def test_mail_that_cannot_take_the_connector_is_no_drill(monkeypatch):
@@ -184,12 +184,12 @@ def test_mail_that_cannot_take_the_connector_is_no_drill(monkeypatch):
 
     monkeypatch.setattr(route.RoutePlanner, "_along", lambda *_: route.Unroutable(route._NO_NAME, "no name"))
     with pytest.raises(DrillImpossible, match=r"mail to drill-77@b\.example would not take the connector: no name"):
-        scene({})
+        context({})
 
 
 def test_dane_is_not_played():
     with pytest.raises(DrillImpossible, match="demands DANE and nothing else of TLS"):
-        scene({"smtp_dane_mode": "mandatory"})
-    found = scene(FORCED | {"smtp_dane_mode": "mandatory"})
+        context({"smtp_dane_mode": "mandatory"})
+    found = context(FORCED | {"smtp_dane_mode": "mandatory"})
     assert found.notes == ('DANE is left out: smtp_dane_mode = "mandatory" protects from more than this shows',)
     assert found.directory.resources.organizations[0].outbound_connectors[0].smtp_dane_mode == "none"

@@ -12,23 +12,23 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.checks.chain_facts import Answer, Kind, Link, Result
+from gatepost.analysis.checks.chain_facts import Kind, Link, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
 from gatepost.net.certificate import MAX_CERTIFICATE_BYTES, parse, quietly
-from gatepost.net.lookups.http import HttpFailed, Request
+from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.net.path import issued
 from gatepost.net.revocation import (
     MAX_LIST_BYTES,
     MAX_RESPONSE_BYTES,
     RevocationError,
-    Standing,
+    RevocationStatus,
     ocsp_request,
     read_list,
     read_response,
 )
 
 if TYPE_CHECKING:
-    from gatepost.net.lookups.http import Fetched, HttpClient
+    from gatepost.net.lookups.http import HttpClient, HttpResponse
 
 
 _AT_A_TIME: Final = 6
@@ -56,7 +56,7 @@ class Question:
     now: float
 
 
-class Asker:
+class UrlChecker:
     """timeout: seconds for one address."""
 
     def __init__(self, client: HttpClient, timeout: float) -> None:
@@ -65,39 +65,39 @@ class Asker:
         self._slots = asyncio.Semaphore(_AT_A_TIME)
         self._readings = asyncio.Semaphore(_READINGS)
 
-    async def ask(self, kind: Kind, url: str, question: Question, end: float) -> Answer:
+    async def ask(self, kind: Kind, url: str, question: Question, end: float) -> UrlResult:
         """What one address gives, before the event loop's time `end`. Never raises."""
         if question.issuer is None and kind is not Kind.ISSUER:
             why = "not asked: the issuer is not known, so that no signature could be verified"
-            return Answer(kind, url, Result.SKIPPED, why)
+            return UrlResult(kind, url, UrlStatus.SKIPPED, why)
         begun = time.monotonic()
         try:
             async with asyncio.timeout_at(end), self._slots:
                 begun = time.monotonic()
                 return await self._ask(kind, url, question, begun)
         except TimeoutError:
-            return Answer(kind, url, Result.UNREACHABLE, "no time was left for it", time.monotonic() - begun)
+            return UrlResult(kind, url, UrlStatus.UNREACHABLE, "no time was left for it", time.monotonic() - begun)
 
-    async def _ask(self, kind: Kind, url: str, question: Question, begun: float) -> Answer:
+    async def _ask(self, kind: Kind, url: str, question: Question, begun: float) -> UrlResult:
         try:
             request = self._request(kind, url, question)
             fetched = await self._client.fetch(request)
         except RevocationError as failed:
-            return Answer(kind, url, Result.WRONG, str(failed))
+            return UrlResult(kind, url, UrlStatus.WRONG, str(failed))
         except HttpFailed as failed:
             detail = failed.detail.removeprefix(url).lstrip(": ")
-            return Answer(kind, url, _result(failed), detail, time.monotonic() - begun, status=failed.status)
-        answer = Answer(kind, url, Result.GOOD, "", time.monotonic() - begun, len(fetched.body), status=_OK)
+            return UrlResult(kind, url, _result(failed), detail, time.monotonic() - begun, status=failed.status)
+        answer = UrlResult(kind, url, UrlStatus.GOOD, "", time.monotonic() - begun, len(fetched.body), status=_OK)
         if kind is Kind.ISSUER:
             return _issuer(answer, fetched, question)
         return await self._status(answer, fetched, question)
 
-    def _request(self, kind: Kind, url: str, question: Question) -> Request:
+    def _request(self, kind: Kind, url: str, question: Question) -> HttpRequest:
         body, content_type = b"", ""
         if kind is Kind.OCSP and question.issuer is not None:
             body = ocsp_request(parse(question.link.der), parse(question.issuer.der))
             content_type = "application/ocsp-request"
-        return Request(
+        return HttpRequest(
             url,
             _LIMIT[kind],
             self._timeout,
@@ -107,7 +107,7 @@ class Asker:
             private=question.private,
         )
 
-    async def _status(self, answer: Answer, fetched: Fetched, question: Question) -> Answer:
+    async def _status(self, answer: UrlResult, fetched: HttpResponse, question: Question) -> UrlResult:
         assert question.issuer is not None  # noqa: S101 - `ask` has seen to it
         certificate, issuer = parse(question.link.der), parse(question.issuer.der)
         since = until = 0.0
@@ -122,47 +122,47 @@ class Asker:
                 standing = read_response(fetched.body, certificate, issuer, question.now)
                 since, until = standing.since, standing.until
         except RevocationError as failed:
-            result, detail = Result.WRONG, _page(fetched) or str(failed)
+            result, detail = UrlStatus.WRONG, _page(fetched) or str(failed)
         else:
             result, detail = _said(standing)
         return replace(answer, result=result, detail=detail, since=since, until=until)
 
 
-def _result(failed: HttpFailed) -> Result:
+def _result(failed: HttpFailed) -> UrlStatus:
     if failed.forbidden:
-        return Result.FORBIDDEN
-    return Result.UNREACHABLE if failed.temporary else Result.WRONG
+        return UrlStatus.FORBIDDEN
+    return UrlStatus.UNREACHABLE if failed.temporary else UrlStatus.WRONG
 
 
-def _said(standing: Standing) -> tuple[Result, str]:
+def _said(standing: RevocationStatus) -> tuple[UrlStatus, str]:
     match standing.status:
         case "good":
-            return Result.GOOD, ""
+            return UrlStatus.GOOD, ""
         case "unknown":
-            return Result.WRONG, "the responder does not know the certificate"
+            return UrlStatus.WRONG, "the responder does not know the certificate"
         case "revoked":
             when = time.strftime(" on %Y-%m-%d %H:%M:%S UTC", time.gmtime(standing.revoked)) if standing.revoked else ""
             reason = f", reason {standing.reason}" if standing.reason else ""
-            return Result.REVOKED, f"revoked{when}{reason}"
+            return UrlStatus.REVOKED, f"revoked{when}{reason}"
 
 
-def _page(fetched: Fetched) -> str:
+def _page(fetched: HttpResponse) -> str:
     """What is wrong where a proxy or a parked name answers with a page for people, "" if it is something else."""
     is_page = "html" in fetched.content_type or fetched.body.lstrip()[:1] == b"<"
     return "the answer is a web page: of a proxy on the way, or the name has changed hands" if is_page else ""
 
 
-def _issuer(answer: Answer, fetched: Fetched, question: Question) -> Answer:
+def _issuer(answer: UrlResult, fetched: HttpResponse, question: Question) -> UrlResult:
     """Whether what was fetched is the issuer's certificate; of several the one that is."""
     try:
         found = parse_file(fetched.body, answer.url).certificates
     except ChainFileError as failed:
         detail = _page(fetched) or str(failed).removeprefix(f"{answer.url}: ").partition(";")[0]
-        return replace(answer, result=Result.WRONG, detail=detail)
+        return replace(answer, result=UrlStatus.WRONG, detail=detail)
     with quietly():
         below = parse(question.link.der)
         fitting = tuple(der for der in found if issued(below, parse(der)))
     if not fitting:
         detail = "what is there did not issue the certificate"
-        return replace(answer, result=Result.WRONG, detail=detail)
+        return replace(answer, result=UrlStatus.WRONG, detail=detail)
     return replace(answer, certificates=fitting)

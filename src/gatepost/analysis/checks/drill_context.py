@@ -1,7 +1,7 @@
 """What a drill is played on: the stored resources, cut down to one connector, and a message that must take it.
 
 Pure; used by `analysis.checks.drill`. The connector is looked at as if it were in force: enabled, enforced, the only
-one of its organization. What that leaves out of real mail's way is said in `Scene.notes`.
+one of its organization. What that leaves out of real mail's way is said in `DrillContext.notes`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class DrillImpossible(Exception):  # noqa: N818 - it names what was found, and i
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class DrillContext:
     """directory: the cut-down resources. organization: whose mail it is; connector: as it is stored.
 
     sender, recipient: of the message. demand: what the connector promises, by its own fields. demands: the next hops
@@ -60,9 +60,9 @@ class Scene:
         return self.demands[0][1]
 
 
-def set_scene(
+def make_context(
     directory: Directory, organization: Organization, connector: OutboundConnector, *, profile: str, marker: str
-) -> Scene:
+) -> DrillContext:
     """profile: the server's own TLS profile. marker: goes into both addresses. Raises DrillImpossible."""
     if connector.smtp_dane_mode is SmtpDaneMode.MANDATORY and connector.tls_settings is TlsSettings.OPPORTUNISTIC:
         raise DrillImpossible(
@@ -82,16 +82,16 @@ def set_scene(
     alone = organization.model_copy(
         update={"outbound_connectors": (played,), "mail_flow_rules": rules, "mailboxes": (), "inbound_connectors": ()}
     )
-    scene = Directory(Resources((alone,)), directory.version)
+    context = Directory(Resources((alone,)), directory.version)
     sender = f"drill-{marker}@{_own_domain(organization)}"
     domain = _sample(played, organization)
     recipient = f"drill-{marker}@{domain}"
-    route = _route(scene, organization.name, sender, recipient, profile)
+    route = _route(context, organization.name, sender, recipient, profile)
     hops = [(hop.host, hop.requirement) for hop in route.hops] if isinstance(route, SmartHosts) else []
     if isinstance(route, MxRoute):
         hops = [(route.domain, route.requirement)]
-    return Scene(
-        scene,
+    return DrillContext(
+        context,
         organization.name,
         connector,
         sender,

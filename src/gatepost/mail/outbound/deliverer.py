@@ -2,7 +2,7 @@
 
 `mail.queue.manager` calls the `Deliverer` and settles what it returns. It reads like the list in the design: route,
 look up, the requirement first, a connection that met it or a new one, judged before MAIL, send, next host, defer or
-fail. What each step means is decided elsewhere: `route`, `policy.decisions.outbound`, `shipment`. Which deliveries are
+fail. What each step means is decided elsewhere: `route`, `policy.decisions.outbound`, `attempt`. Which deliveries are
 sent together says `outbound.company`.
 """
 
@@ -15,23 +15,30 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
-from gatepost.mail.model.delivery_result import Outcome
+from gatepost.mail.model.delivery_result import DeliveryResult
 from gatepost.mail.outbound.batching import BatchLimits, plans, routes_of
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.mail.outbound.body_forms import BodyForms, in_seven_bits
-from gatepost.mail.outbound.content import NO_STEPS, ContentNotReady, Departure
+from gatepost.mail.outbound.content import NO_STEPS, ContentNotReady, OutgoingMessage
 from gatepost.mail.outbound.contexts import NODE_CERTIFICATE
+from gatepost.mail.outbound.delivery_attempt import (
+    AttemptPart,
+    DeliveryAttempt,
+    asks,
+    leaves_open,
+    may_go_clear,
+    without_others,
+)
 from gatepost.mail.outbound.destination_history import holds_below, remembered_as
 from gatepost.mail.outbound.downgrade import DowngradeLog
 from gatepost.mail.outbound.failure import ConnectionEnded, HopFailed, lookup_failed
 from gatepost.mail.outbound.handover import origin_of
-from gatepost.mail.outbound.hosts import LOOPS_BACK, Hosts, Way, by_mail_hosts, by_smart_hosts
+from gatepost.mail.outbound.hosts import LOOPS_BACK, Hosts, RoutePlan, by_mail_hosts, by_smart_hosts
 from gatepost.mail.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.mail.outbound.next_hops import next_hop_name
 from gatepost.mail.outbound.published import Publication
 from gatepost.mail.outbound.record import choice_record, domain_record, parties_record, route_record, sender_record
-from gatepost.mail.outbound.sessions import WaySessions, counted
-from gatepost.mail.outbound.shipment import Part, Shipment, asks, leaves_open, may_go_clear, without_others
+from gatepost.mail.outbound.sessions import RouteSessions, counted
 from gatepost.net.lookups.mx import MailHostsKind
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.decisions.forwarding import keeps_sender
@@ -59,7 +66,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.home import Nodes
     from gatepost.policy.decisions.routes import Route
-    from gatepost.protocols.smtp.client.transaction import Outcome as TransactionOutcome
+    from gatepost.protocols.smtp.client.transaction import TransactionResult as TransactionOutcome
     from gatepost.store.interface import Store
 
     type Batches = Sequence[list[Recipient]]
@@ -139,7 +146,7 @@ class Deliverer:
         """Routes by the configuration in force."""
         return self._planner
 
-    async def deliver(self, delivery: Delivery) -> Outcome:
+    async def deliver(self, delivery: Delivery) -> DeliveryResult:
         """Try each recipient once. What peers, networks, disks and names do is in the outcome, never an exception."""
         planner = self._planner
         body = MessageBody.stored(delivery, self._services.store)
@@ -147,19 +154,19 @@ class Deliverer:
             routes = await routes_of(planner, delivery, body)
             routes = await self._services.content.divided(self._directory, delivery, routes, body)
         except BodyUnreadable as failure:
-            unread = Shipment(delivery.message, [Part(delivery.recipients, _base(None, planner.version))])
+            unread = DeliveryAttempt(delivery.message, [AttemptPart(delivery.recipients, _base(None, planner.version))])
             unread.decide_all(_UNREADABLE, {"detail": str(failure)})
-            return Outcome(unread.fates)
+            return DeliveryResult(unread.results)
         shipments = []
         for route, recipients in routes:
-            shipment = self._shipment(planner.version, [(delivery, route, recipients)])
-            shipments.append(shipment)
-            await self._make_and_ship(route, shipment, body, delivery)
+            attempt = self._shipment(planner.version, [(delivery, route, recipients)])
+            shipments.append(attempt)
+            await self._make_and_ship(route, attempt, body, delivery)
         return _outcome(shipments, delivery)
 
     async def deliver_batch(
         self, deliveries: Sequence[Delivery], leave_out: Callable[[Delivery, Hashable], None]
-    ) -> list[Outcome]:
+    ) -> list[DeliveryResult]:
         """Try the first of some deliveries of one message, and whoever may share its transactions.
 
         leave_out: called with each other one, and with what it may still share transactions by, before anything is
@@ -180,17 +187,19 @@ class Deliverer:
         if len(members) == 1 or first.route is None or first.way is None:
             return [await self.deliver(first.delivery)]
         parts = [(plan.delivery, plan.route, plan.delivery.recipients) for plan in members if plan.route is not None]
-        shipment = self._shipment(planner.version, parts)
+        attempt = self._shipment(planner.version, parts)
         given = next((plan.delivery for plan in members if plan.delivery.body is not None), first.delivery)
         body = MessageBody.stored(given, self._services.store)
-        sessions = WaySessions(
-            counted(self._services.sessions, shipment.message),
+        sessions = RouteSessions(
+            counted(self._services.sessions, attempt.message),
             *(plan.route.domain for plan in members if isinstance(plan.route, MxRoute)),
         )
-        await self._make_and_ship(first.route, shipment, body, first.delivery, replace(first.way, sessions=sessions))
-        return [_outcome([shipment], plan.delivery) for plan in members]
+        await self._make_and_ship(first.route, attempt, body, first.delivery, replace(first.way, sessions=sessions))
+        return [_outcome([attempt], plan.delivery) for plan in members]
 
-    def _shipment(self, version: int, members: Sequence[tuple[Delivery, Route, Sequence[Recipient]]]) -> Shipment:
+    def _shipment(
+        self, version: int, members: Sequence[tuple[Delivery, Route, Sequence[Recipient]]]
+    ) -> DeliveryAttempt:
         """What goes by one way. members: a delivery, its own route, and which of its recipients."""
         delivery, first, recipients = members[0]
         kept = keeps_sender(first)
@@ -198,153 +207,158 @@ class Deliverer:
         for one, route, own in members:
             base = _base(route, version) | sender_record(one.message, own[0], kept=kept)
             base |= domain_record(self._directory, route, one.organization, own[0])
-            parts.append(Part(own, base, remembered_as(route, one.organization, own)))
-        shipment = Shipment(delivery.message, parts, attempts=delivery.attempts, keeps_sender=kept)
-        shipment.origin = origin_of(delivery) if isinstance(first, InternalRoute) else ""
-        shipment.hold = holds_below(self._directory, first, delivery.organization, recipients)
-        return shipment
+            parts.append(AttemptPart(own, base, remembered_as(route, one.organization, own)))
+        attempt = DeliveryAttempt(delivery.message, parts, attempts=delivery.attempts, keeps_sender=kept)
+        attempt.origin = origin_of(delivery) if isinstance(first, InternalRoute) else ""
+        attempt.hold = holds_below(self._directory, first, delivery.organization, recipients)
+        return attempt
 
     async def _make_and_ship(
-        self, route: Route, shipment: Shipment, body: MessageBody, delivery: Delivery, way: Way | None = None
+        self,
+        route: Route,
+        attempt: DeliveryAttempt,
+        body: MessageBody,
+        delivery: Delivery,
+        way: RoutePlan | None = None,
     ) -> None:
         """Do to the content what the route wants done, and send it. way: the hosts, if they were looked up."""
-        departure = Departure(self._directory, delivery.organization, delivery.message, shipment.recipients, route)
+        outgoing = OutgoingMessage(self._directory, delivery.organization, delivery.message, attempt.recipients, route)
         try:
-            made, told = await self._services.content.made(departure, body)
-            shipment.tell(told)
-            forms = BodyForms(delivery.message, made, partial(self._converted, departure, body))
+            made, told = await self._services.content.made(outgoing, body)
+            attempt.tell(told)
+            forms = BodyForms(delivery.message, made, partial(self._converted, outgoing, body))
             if way is None:
-                await self._ship(route, shipment, forms)
+                await self._ship(route, attempt, forms)
             else:
-                await self._over(way, shipment, forms)
+                await self._over(way, attempt, forms)
         except BodyUnreadable as failure:
-            shipment.decide_all(_UNREADABLE, {"detail": str(failure)})
+            attempt.decide_all(_UNREADABLE, {"detail": str(failure)})
         except ContentNotReady as failure:
-            shipment.decide_all(failure.reply, {"detail": failure.detail, **failure.told})
+            attempt.decide_all(failure.reply, {"detail": failure.detail, **failure.told})
 
-    def _recall(self, opened: OpenHop, shipment: Shipment) -> None:
+    def _recall(self, opened: OpenHop, attempt: DeliveryAttempt) -> None:
         """Hold a connection against what the destination was seen to do. Raises HopFailed if mail must not take it."""
         memory = self._services.memory
         # "TLS-Required: No" forgoes what proves the peer, and what it takes says nothing of others. But what holds mail
         # where TLS was taken away is an administrator's demand, which no field of a message takes back.
-        unasked = shipment.message.tls_required_no and (opened.facts.tls is not None or not shipment.hold)
+        unasked = attempt.message.tls_required_no and (opened.facts.tls is not None or not attempt.hold)
         if memory is None or unasked:
             return
         try:
-            for part in shipment.parts:
+            for part in attempt.parts:
                 if part.destination is None:
                     continue
-                part.drop = memory.recall(part.destination, opened, hold=shipment.hold)
+                part.drop = memory.recall(part.destination, opened, hold=attempt.hold)
                 if part.drop is not None:
                     self._services.opener.forget_session(opened)
-                if part.drop is not None and shipment.hold:
+                if part.drop is not None and attempt.hold:
                     raise memory.barred(part.drop, opened)
         except HopFailed:
             self._services.pool.give(opened)
             raise
 
-    async def _converted(self, departure: Departure, body: MessageBody) -> MessageBody:
+    async def _converted(self, outgoing: OutgoingMessage, body: MessageBody) -> MessageBody:
         """The body of a notice in 7 bits, made for its route. Raises ContentNotReady, BodyUnreadable."""
-        made, _ = await self._services.content.made(departure, await in_seven_bits(body))
+        made, _ = await self._services.content.made(outgoing, await in_seven_bits(body))
         return made
 
-    async def _ship(self, route: Route, shipment: Shipment, forms: BodyForms) -> None:
+    async def _ship(self, route: Route, attempt: DeliveryAttempt, forms: BodyForms) -> None:
         match route:
             case Unroutable():
-                shipment.decide_all(route.reply, {"detail": route.detail})
+                attempt.decide_all(route.reply, {"detail": route.detail})
             case MailboxRoute():
-                await self._to_mailboxes(route, shipment, forms.whole)
+                await self._to_mailboxes(route, attempt, forms.whole)
             case LmtpRoute():
-                own = (recipient.address for recipient in shipment.recipients)
-                shipment.forward_paths = dict(zip(own, route.forward_paths, strict=True))
-                agent = Publication(None, modes(None, asks(shipment.message)), delivers=True)
-                await self._over(Way((route.hop,), agent, WaySessions(None), lmtp=True), shipment, forms)
+                own = (recipient.address for recipient in attempt.recipients)
+                attempt.forward_paths = dict(zip(own, route.forward_paths, strict=True))
+                agent = Publication(None, modes(None, asks(attempt.message)), delivers=True)
+                await self._over(RoutePlan((route.hop,), agent, RouteSessions(None), lmtp=True), attempt, forms)
             case InternalRoute():
-                nodes = Publication(None, modes(None, asks(shipment.message)))
-                way = Way((route.hop,), nodes, WaySessions(None), NODE_CERTIFICATE, internal=True)
+                nodes = Publication(None, modes(None, asks(attempt.message)))
+                way = RoutePlan((route.hop,), nodes, RouteSessions(None), NODE_CERTIFICATE, internal=True)
                 forms.whole = forms.whole.as_stored()
-                await self._over(way, shipment, forms)
+                await self._over(way, attempt, forms)
             case SmartHosts():
-                sessions = WaySessions(counted(self._services.sessions, shipment.message))
-                await self._over(by_smart_hosts(self._services, route, shipment.message, sessions), shipment, forms)
+                sessions = RouteSessions(counted(self._services.sessions, attempt.message))
+                await self._over(by_smart_hosts(self._services, route, attempt.message, sessions), attempt, forms)
             case MxRoute():
-                found = await self._mail_hosts(route, shipment)
+                found = await self._mail_hosts(route, attempt)
                 if found is not None:
-                    await self._over(found, shipment, forms)
+                    await self._over(found, attempt, forms)
             case _:
                 assert_never(route)
 
-    async def _to_mailboxes(self, route: MailboxRoute, shipment: Shipment, body: MessageBody) -> None:
-        message = shipment.message
+    async def _to_mailboxes(self, route: MailboxRoute, attempt: DeliveryAttempt, body: MessageBody) -> None:
+        message = attempt.message
         stored = MaildirMessage(message.reverse_path, body.chunks, binary=body.body_type == "BINARYMIME")
         files: dict[str, str] = {}  # who is addressed by two names has one copy
-        for mailbox, recipient in zip(route.mailboxes, shipment.recipients, strict=True):
+        for mailbox, recipient in zip(route.mailboxes, attempt.recipients, strict=True):
             try:
                 if (file := files.get(mailbox.address, "")) == "":
                     file = files[mailbox.address] = await self._services.maildirs.deliver(mailbox.address, stored)
             except MailboxFailed as failed:
-                shipment.decide(recipient, failed.reply, shipment.told(recipient) | {"detail": failed.detail})
+                attempt.decide(recipient, failed.reply, attempt.told(recipient) | {"detail": failed.detail})
             else:
                 where = {"mailbox": mailbox.address, "file": file}
-                shipment.decide(recipient, _IN_MAILBOX, shipment.told(recipient) | where)
+                attempt.decide(recipient, _IN_MAILBOX, attempt.told(recipient) | where)
 
-    async def _mail_hosts(self, route: MxRoute, shipment: Shipment) -> Way | None:
+    async def _mail_hosts(self, route: MxRoute, attempt: DeliveryAttempt) -> RoutePlan | None:
         """The MX hosts of a domain; None if there are none and that has been decided."""
-        sessions = WaySessions(counted(self._services.sessions, shipment.message), route.domain)
+        sessions = RouteSessions(counted(self._services.sessions, attempt.message), route.domain)
         try:
             found = await self._services.router.mail_hosts(route.domain)
         except LookupFailed as failed:
             sessions.unresolved(failed)
             if failed.temporary:
-                shipment.failures.append(lookup_failed(failed, route.domain).at(route.domain, ""))
-                shipment.conclude()
+                attempt.failures.append(lookup_failed(failed, route.domain).at(route.domain, ""))
+                attempt.conclude()
             else:
-                shipment.decide_all(_BAD_DOMAIN, {"detail": failed.detail})
+                attempt.decide_all(_BAD_DOMAIN, {"detail": failed.detail})
             return None
         if not found.hosts:
-            shipment.decide_all(_NO_HOSTS[found.kind], {"detail": f"{route.domain}: {found.kind}"})
+            attempt.decide_all(_NO_HOSTS[found.kind], {"detail": f"{route.domain}: {found.kind}"})
             return None
-        return await by_mail_hosts(self._services, route, shipment.message, found, sessions)
+        return await by_mail_hosts(self._services, route, attempt.message, found, sessions)
 
-    async def _over(self, way: Way, shipment: Shipment, forms: BodyForms) -> None:
+    async def _over(self, way: RoutePlan, attempt: DeliveryAttempt, forms: BodyForms) -> None:
         """Try hosts and addresses in order until everybody is decided, or there is no more to try."""
         await forms.measure()
         until = self._services.clock() + self._services.patience
         tries = 0
-        async for hop in self._hosts.hops(way, shipment, self._generation):
+        async for hop in self._hosts.hops(way, attempt, self._generation):
             try:
-                await self._use(hop, way, shipment, forms)
+                await self._use(hop, way, attempt, forms)
             except HopFailed as failed:
-                shipment.failed(failed, hop)
+                attempt.failed(failed, hop)
             tries += 1
             over = tries >= self._services.tries or self._services.clock() > until
-            if not shipment.pending or over or shipment.ends_early:
+            if not attempt.pending or over or attempt.ends_early:
                 break
-        await self._in_clear(shipment, forms)
-        shipment.conclude()
-        if shipment.separable:
+        await self._in_clear(attempt, forms)
+        attempt.conclude()
+        if attempt.separable:
             self.batch_limits.refused(next_hop_name([host.place for host in way.hosts]))
 
-    async def _use(self, hop: Hop, way: Way, shipment: Shipment, forms: BodyForms) -> None:
+    async def _use(self, hop: Hop, way: RoutePlan, attempt: DeliveryAttempt, forms: BodyForms) -> None:
         """Send over a kept connection, else over a new one, and what is left over others. Raises HopFailed."""
         left: Batches | None = None
         while left is None or left:
             if (opened := self._services.pool.take(hop)) is None:
                 self._make_room(way)
-                opened = await self._open(hop, way.sessions, shipment)
-            left = await self._transfer(opened, shipment, forms, left)
+                opened = await self._open(hop, way.sessions, attempt)
+            left = await self._transfer(opened, attempt, forms, left)
 
-    def _make_room(self, way: Way) -> None:
+    def _make_room(self, way: RoutePlan) -> None:
         """See that no more connections to the next hop are open than it may have lanes, resting ones with them."""
         if (budget := self._services.budget) is not None:
             name = next_hop_name([host.place for host in way.hosts])
             hosts = {host.host for host in way.hosts}
             self._services.pool.make_room(hosts, budget.limit(name) - budget.lanes(name))
 
-    async def _open(self, hop: Hop, sessions: WaySessions, shipment: Shipment) -> OpenHop:
+    async def _open(self, hop: Hop, sessions: RouteSessions, attempt: DeliveryAttempt) -> OpenHop:
         """A new connection that meets the requirement, counted either way. Raises HopFailed."""
         memory = self._services.memory
-        classical = memory.classical(shipment.parts[0].destination, hop) if memory is not None else None
+        classical = memory.classical(attempt.parts[0].destination, hop) if memory is not None else None
         try:
             opened = await self._services.opener.open(hop, classical=classical)
         except HopFailed as failed:
@@ -355,52 +369,52 @@ class Deliverer:
         sessions.opened(opened)
         return opened
 
-    async def _in_clear(self, shipment: Shipment, forms: BodyForms) -> None:
+    async def _in_clear(self, attempt: DeliveryAttempt, forms: BodyForms) -> None:
         """Where TLS broke and the configuration allows it on a later attempt: fresh connections without TLS."""
-        for hop, error in shipment.broken:
-            if not shipment.pending or not may_go_clear(hop.requirement, shipment.attempts):
+        for hop, error in attempt.broken:
+            if not attempt.pending or not may_go_clear(hop.requirement, attempt.attempts):
                 return
-            _log.warning("message %d leaves in clear: TLS with %s failed: %s", shipment.message.id, hop.host, error)
+            _log.warning("message %d leaves in clear: TLS with %s failed: %s", attempt.message.id, hop.host, error)
             left: Batches | None = None
             try:
                 while left is None or left:
                     opened = await self._services.opener.open(hop, handshake_error=error)
-                    left = await self._transfer(opened, shipment, forms, left)
+                    left = await self._transfer(opened, attempt, forms, left)
             except HopFailed as failed:
-                shipment.failed(failed, hop)
+                attempt.failed(failed, hop)
 
     async def _transfer(
-        self, opened: OpenHop, shipment: Shipment, forms: BodyForms, batches: Batches | None = None
+        self, opened: OpenHop, attempt: DeliveryAttempt, forms: BodyForms, batches: Batches | None = None
     ) -> Batches:
         """Send to all pending recipients, or to some batches of them. What is left to be sent over another connection.
 
         Nothing is if the connection ended in the middle of it: then the next host's turn comes. Raises HopFailed before
         anything is sent, if the destination was seen to do better.
         """
-        self._recall(opened, shipment)
-        body = await self._fitting(opened, shipment, forms)
+        self._recall(opened, attempt)
+        body = await self._fitting(opened, attempt, forms)
         connection = opened.connection
         used = connection.sent > 0
         if batches is None:
-            batches = list(shipment.batches(connection.recipients_max, apart=connection.counts_domains))
+            batches = list(attempt.batches(connection.recipients_max, apart=connection.counts_domains))
         left = deque(batches)
         while left:
             batch = left[0]
             try:
-                outcome = await connection.send(shipment.transaction(batch, opened), body.small, body.chunks)
+                outcome = await connection.send(attempt.transaction(batch, opened), body.small, body.chunks)
             except ConnectionEnded as ended:
                 if used:
                     return left
-                shipment.failures.append(ended.failure.at(opened.hop.host, opened.hop.endpoint))
+                attempt.failures.append(ended.failure.at(opened.hop.host, opened.hop.endpoint))
                 return ()
             except ValueError as error:  # before anything was sent
-                return [*_sendable(shipment, left.popleft(), str(error)), *left]
+                return [*_sendable(attempt, left.popleft(), str(error)), *left]
             if used and _went_stale(connection, outcome):
                 return left
             left.popleft()
-            if shipment.message.require_tls:
-                self._downgrades.sent(shipment.message.id, opened)
-            left.extend(shipment.settle(batch, outcome, opened))
+            if attempt.message.require_tls:
+                self._downgrades.sent(attempt.message.id, opened)
+            left.extend(attempt.settle(batch, outcome, opened))
             if not connection.usable:
                 return () if any(leaves_open(result) for result in outcome.recipients) else left
             if connection.spent:
@@ -409,27 +423,27 @@ class Deliverer:
         self._services.pool.give(opened)
         return left
 
-    async def _fitting(self, opened: OpenHop, shipment: Shipment, forms: BodyForms) -> MessageBody:
-        """The body as the peer takes it, of which the shipment is told. Raises ContentNotReady, BodyUnreadable."""
+    async def _fitting(self, opened: OpenHop, attempt: DeliveryAttempt, forms: BodyForms) -> MessageBody:
+        """The body as the peer takes it, of which the attempt is told. Raises ContentNotReady, BodyUnreadable."""
         peer = opened.connection.peer
         try:
-            body, shipment.header_8bit = await forms.for_peer(peer)
+            body, attempt.header_8bit = await forms.for_peer(peer)
         except (BodyUnreadable, ContentNotReady):
             self._services.pool.give(opened)
             raise
         if body is not forms.whole:
             lacking = "SMTPUTF8" if peer.eight_bit else "8BITMIME"
-            shipment.note([f"the notice was converted to 7 bits: {opened.hop.host} does not offer {lacking}"])
-        shipment.size, shipment.body_type = body.size, body.body_type
+            attempt.note([f"the notice was converted to 7 bits: {opened.hop.host} does not offer {lacking}"])
+        attempt.size, attempt.body_type = body.size, body.body_type
         return body
 
 
-def _sendable(shipment: Shipment, batch: list[Recipient], error: str) -> list[list[Recipient]]:
+def _sendable(attempt: DeliveryAttempt, batch: list[Recipient], error: str) -> list[list[Recipient]]:
     """What of a batch is to be sent after all, as an address of it cannot be written in a command."""
-    parts = shipment.apart(batch)
+    parts = attempt.apart(batch)
     if len(parts) > 1:
         return parts
-    shipment.decide_these(batch, _UNSENDABLE, {"detail": error})
+    attempt.decide_these(batch, _UNSENDABLE, {"detail": error})
     return []
 
 
@@ -438,14 +452,16 @@ def _went_stale(connection: OutboundConnection, outcome: TransactionOutcome) -> 
     return not connection.usable and (outcome.mail_reply is None or outcome.mail_reply.code == 421)
 
 
-def _outcome(shipments: Sequence[Shipment], delivery: Delivery) -> Outcome:
+def _outcome(shipments: Sequence[DeliveryAttempt], delivery: Delivery) -> DeliveryResult:
     """What became of the recipients of one delivery, and what that says of where they go."""
     own = set(map(id, delivery.recipients))
-    fates = [without_others(fate) for shipment in shipments for fate in shipment.fates if id(fate.recipient) in own]
-    unreachable = all(shipment.unreachable for shipment in shipments)
-    silent = unreachable and all(shipment.silent for shipment in shipments)
-    crowded = silent and all(shipment.crowded for shipment in shipments)
-    return Outcome(fates, destination_failed=unreachable, next_hop_failed=silent, crowded=crowded)
+    results = [
+        without_others(result) for attempt in shipments for result in attempt.results if id(result.recipient) in own
+    ]
+    unreachable = all(attempt.unreachable for attempt in shipments)
+    silent = unreachable and all(attempt.silent for attempt in shipments)
+    crowded = silent and all(attempt.crowded for attempt in shipments)
+    return DeliveryResult(results, destination_failed=unreachable, next_hop_failed=silent, crowded=crowded)
 
 
 def _base(route: Route | None, version: int) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from support.process import free_port
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
-from gatepost.analysis.checks.chain_answers import Asker, Question
-from gatepost.analysis.checks.chain_facts import From, Kind, Result
+from gatepost.analysis.checks.chain_facts import From, Kind, UrlStatus
 from gatepost.analysis.checks.chain_path import link
+from gatepost.analysis.checks.chain_urls import Question, UrlChecker
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.settings.model import Dns
@@ -23,7 +23,7 @@ from gatepost.settings.model import Dns
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.analysis.checks.chain_facts import Answer
+    from gatepost.analysis.checks.chain_facts import UrlResult
 
 ROOT = StatusAuthority("Root")
 AUTHORITY = StatusAuthority("Intermediate", parent=ROOT)
@@ -37,10 +37,10 @@ PAGE = ok(b"<!DOCTYPE html><title>Proxy</title>", headers="Content-Type: text/ht
 WEB_PAGE = "the answer is a web page"
 
 
-def ask(kind: Kind, answer: Any, *, path: str = "/x", **options: Any) -> Answer:
+def ask(kind: Kind, answer: Any, *, path: str = "/x", **options: Any) -> UrlResult:
     """What comes of one address. answer: the whole of it, or what else to do with the server."""
 
-    async def run() -> Answer:
+    async def run() -> UrlResult:
         async with Web() as web:
             if isinstance(answer, bytes):
                 web.answers[path] = answer
@@ -61,30 +61,30 @@ async def asked(
     issuer: Any = ISSUER,
     private: bool = True,
     **_: Any,
-) -> Answer:
+) -> UrlResult:
     async with configured_resolver(Dns()) as resolver:
         question = Question(LINK, issuer, private, NOW.timestamp())
         end = asyncio.get_running_loop().time() + whole
-        return await Asker(HttpClient(resolver), patience).ask(kind, url, question, end)
+        return await UrlChecker(HttpClient(resolver), patience).ask(kind, url, question, end)
 
 
-CRL: dict[str, tuple[Callable[[], bytes], Result, str]] = {
-    "good": (lambda: ok(AUTHORITY.crl()), Result.GOOD, ""),
-    "another is revoked": (lambda: ok(AUTHORITY.crl({SERIAL + 1: None})), Result.GOOD, ""),
-    "revoked": (lambda: ok(AUTHORITY.crl({SERIAL: KEY_COMPROMISE})), Result.REVOKED, ", reason keyCompromise"),
-    "revoked, no reason": (lambda: ok(AUTHORITY.crl({SERIAL: None})), Result.REVOKED, "revoked on 20"),
-    "expired": (lambda: ok(AUTHORITY.crl(hours=(-9, -2))), Result.WRONG, "has expired on"),
-    "of the future": (lambda: ok(AUTHORITY.crl(hours=(2, 9))), Result.WRONG, "is of the future"),
-    "forged": (lambda: ok(AUTHORITY.crl(signer=STRANGER.key)), Result.WRONG, "its signature is not that of"),
-    "of another": (lambda: ok(STRANGER.crl()), Result.WRONG, "the list is of another issuer"),
-    "a page": (lambda: PAGE, Result.WRONG, WEB_PAGE),
-    "a page without a type": (lambda: ok(b"\n <html>"), Result.WRONG, WEB_PAGE),
-    "junk": (lambda: ok(b"junk"), Result.WRONG, "the list cannot be read"),
-    "nothing": (lambda: ok(b""), Result.WRONG, "the list cannot be read"),
-    "huge": (lambda: ok(b"x", length=40_000_000), Result.WRONG, "the answer is larger than 33554432 bytes"),
-    "not there": (lambda: status(404), Result.WRONG, "status 404"),
-    "moved": (lambda: status(302, "Location: http://b.example/\r\n"), Result.WRONG, "is not followed"),
-    "trouble": (lambda: status(503), Result.UNREACHABLE, "status 503"),
+CRL: dict[str, tuple[Callable[[], bytes], UrlStatus, str]] = {
+    "good": (lambda: ok(AUTHORITY.crl()), UrlStatus.GOOD, ""),
+    "another is revoked": (lambda: ok(AUTHORITY.crl({SERIAL + 1: None})), UrlStatus.GOOD, ""),
+    "revoked": (lambda: ok(AUTHORITY.crl({SERIAL: KEY_COMPROMISE})), UrlStatus.REVOKED, ", reason keyCompromise"),
+    "revoked, no reason": (lambda: ok(AUTHORITY.crl({SERIAL: None})), UrlStatus.REVOKED, "revoked on 20"),
+    "expired": (lambda: ok(AUTHORITY.crl(hours=(-9, -2))), UrlStatus.WRONG, "has expired on"),
+    "of the future": (lambda: ok(AUTHORITY.crl(hours=(2, 9))), UrlStatus.WRONG, "is of the future"),
+    "forged": (lambda: ok(AUTHORITY.crl(signer=STRANGER.key)), UrlStatus.WRONG, "its signature is not that of"),
+    "of another": (lambda: ok(STRANGER.crl()), UrlStatus.WRONG, "the list is of another issuer"),
+    "a page": (lambda: PAGE, UrlStatus.WRONG, WEB_PAGE),
+    "a page without a type": (lambda: ok(b"\n <html>"), UrlStatus.WRONG, WEB_PAGE),
+    "junk": (lambda: ok(b"junk"), UrlStatus.WRONG, "the list cannot be read"),
+    "nothing": (lambda: ok(b""), UrlStatus.WRONG, "the list cannot be read"),
+    "huge": (lambda: ok(b"x", length=40_000_000), UrlStatus.WRONG, "the answer is larger than 33554432 bytes"),
+    "not there": (lambda: status(404), UrlStatus.WRONG, "status 404"),
+    "moved": (lambda: status(302, "Location: http://b.example/\r\n"), UrlStatus.WRONG, "is not followed"),
+    "trouble": (lambda: status(503), UrlStatus.UNREACHABLE, "status 503"),
 }
 
 
@@ -108,16 +108,16 @@ def test_how_fresh_and_how_long_a_list_is():
     assert (expired.since, expired.until) == (now - 9 * 3600, now - 2 * 3600)
 
 
-OCSP: dict[str, tuple[Callable[[], bytes], Result, str]] = {
-    "good": (lambda: ok(AUTHORITY.response(LEAF.certificate)), Result.GOOD, ""),
-    "revoked": (lambda: ok(AUTHORITY.response(LEAF.certificate, "revoked")), Result.REVOKED, "revoked on 20"),
-    "unknown": (lambda: ok(AUTHORITY.response(LEAF.certificate, "unknown")), Result.WRONG, "does not know"),
-    "expired": (lambda: ok(AUTHORITY.response(LEAF.certificate, hours=(-9, -2))), Result.WRONG, "has expired on"),
-    "forged": (lambda: ok(AUTHORITY.response(LEAF.certificate, forged=True)), Result.WRONG, "its signature"),
-    "another's": (lambda: ok(AUTHORITY.response(OTHER.certificate)), Result.WRONG, "about other certificates"),
-    "a page": (lambda: PAGE, Result.WRONG, WEB_PAGE),
-    "huge": (lambda: ok(b"x" * 70_000), Result.WRONG, "larger than 65536"),
-    "not there": (lambda: status(404), Result.WRONG, "status 404"),
+OCSP: dict[str, tuple[Callable[[], bytes], UrlStatus, str]] = {
+    "good": (lambda: ok(AUTHORITY.response(LEAF.certificate)), UrlStatus.GOOD, ""),
+    "revoked": (lambda: ok(AUTHORITY.response(LEAF.certificate, "revoked")), UrlStatus.REVOKED, "revoked on 20"),
+    "unknown": (lambda: ok(AUTHORITY.response(LEAF.certificate, "unknown")), UrlStatus.WRONG, "does not know"),
+    "expired": (lambda: ok(AUTHORITY.response(LEAF.certificate, hours=(-9, -2))), UrlStatus.WRONG, "has expired on"),
+    "forged": (lambda: ok(AUTHORITY.response(LEAF.certificate, forged=True)), UrlStatus.WRONG, "its signature"),
+    "another's": (lambda: ok(AUTHORITY.response(OTHER.certificate)), UrlStatus.WRONG, "about other certificates"),
+    "a page": (lambda: PAGE, UrlStatus.WRONG, WEB_PAGE),
+    "huge": (lambda: ok(b"x" * 70_000), UrlStatus.WRONG, "larger than 65536"),
+    "not there": (lambda: status(404), UrlStatus.WRONG, "status 404"),
 }
 
 
@@ -131,22 +131,22 @@ def test_responders(case):
     assert (answer.since, answer.until) == ((now - 3600, now + 3600) if told else (0, 0))
 
 
-ISSUERS: dict[str, tuple[Callable[[], bytes], Result, str]] = {
-    "DER": (lambda: ok(DER), Result.GOOD, ""),
-    "PEM": (lambda: ok(AUTHORITY.certificate.public_bytes(Encoding.PEM)), Result.GOOD, ""),
+ISSUERS: dict[str, tuple[Callable[[], bytes], UrlStatus, str]] = {
+    "DER": (lambda: ok(DER), UrlStatus.GOOD, ""),
+    "PEM": (lambda: ok(AUTHORITY.certificate.public_bytes(Encoding.PEM)), UrlStatus.GOOD, ""),
     "PKCS#7": (
         lambda: ok(pkcs7.serialize_certificates([STRANGER.certificate, AUTHORITY.certificate], Encoding.DER)),
-        Result.GOOD,
+        UrlStatus.GOOD,
         "",
     ),
     "another": (
         lambda: ok(STRANGER.certificate.public_bytes(Encoding.DER)),
-        Result.WRONG,
+        UrlStatus.WRONG,
         "what is there did not issue the certificate",
     ),
-    "a page": (lambda: PAGE, Result.WRONG, WEB_PAGE),
-    "junk": (lambda: ok(b"0\x82junk"), Result.WRONG, "neither a certificate (DER) nor a PKCS#7 bundle"),
-    "not there": (lambda: status(410), Result.WRONG, "status 410"),
+    "a page": (lambda: PAGE, UrlStatus.WRONG, WEB_PAGE),
+    "junk": (lambda: ok(b"0\x82junk"), UrlStatus.WRONG, "neither a certificate (DER) nor a PKCS#7 bundle"),
+    "not there": (lambda: status(410), UrlStatus.WRONG, "status 410"),
 }
 
 
@@ -156,40 +156,40 @@ def test_issuers(case):
     answer = ask(Kind.ISSUER, content(), issuer=None)
     assert answer.result == result
     assert detail in answer.detail
-    assert answer.certificates == ((DER,) if result is Result.GOOD else ())
+    assert answer.certificates == ((DER,) if result is UrlStatus.GOOD else ())
 
 
 @pytest.mark.parametrize("how", ["hanging", "dripping"])
 @pytest.mark.parametrize("kind", Kind)
 def test_a_server_that_keeps_one_waiting(kind, how):
     answer = ask(kind, how, patience=0.3)
-    assert answer.result is Result.UNREACHABLE
+    assert answer.result is UrlStatus.UNREACHABLE
     assert answer.detail == "no whole answer within 0.3 s"
 
 
 def test_no_time_is_left():
     answer = ask(Kind.CRL, "hanging", whole=0.2)
-    assert (answer.result, answer.detail) == (Result.UNREACHABLE, "no time was left for it")
+    assert (answer.result, answer.detail) == (UrlStatus.UNREACHABLE, "no time was left for it")
 
 
 def test_nobody_is_there():
     answer = asyncio.run(asked(Kind.CRL, f"http://127.0.0.1:{free_port()}/crl"))
-    assert answer.result is Result.UNREACHABLE
+    assert answer.result is UrlStatus.UNREACHABLE
     assert answer.detail.startswith("127.0.0.1 port ")
 
 
 def test_private_addresses_are_not_called():
     answer = ask(Kind.CRL, ok(AUTHORITY.crl()), private=False)
-    assert (answer.result, answer.size) == (Result.FORBIDDEN, 0)
+    assert (answer.result, answer.size) == (UrlStatus.FORBIDDEN, 0)
     assert answer.detail == "127.0.0.1 is no public address"
 
 
 @pytest.mark.parametrize("kind", [Kind.CRL, Kind.OCSP])
 def test_without_an_issuer_nothing_is_asked(kind):
     answer = ask(kind, ok(AUTHORITY.crl()), issuer=None)
-    assert (answer.result, answer.seconds) == (Result.SKIPPED, 0)
+    assert (answer.result, answer.seconds) == (UrlStatus.SKIPPED, 0)
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://x.example:99999/", "http:///x", "ftp://x.example/"])
 def test_addresses_that_are_none(url):
-    assert asyncio.run(asked(Kind.CRL, url)).result in {Result.WRONG, Result.UNREACHABLE}
+    assert asyncio.run(asked(Kind.CRL, url)).result in {UrlStatus.WRONG, UrlStatus.UNREACHABLE}

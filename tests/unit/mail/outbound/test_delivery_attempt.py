@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.model.message import Message, Recipient
+from gatepost.mail.outbound.delivery_attempt import AttemptPart, DeliveryAttempt, asks, may_go_clear
 from gatepost.mail.outbound.failure import HopFailed, HopFailure
 from gatepost.mail.outbound.hop import Hop
-from gatepost.mail.outbound.shipment import Part, Shipment, asks, may_go_clear
 from gatepost.policy.connectors.values import Cleartext
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Identity, Opportunistic, Requirement
 from gatepost.policy.decisions.requiretls import Asks
@@ -33,13 +33,13 @@ def test_cleartext_after_a_failed_handshake(requirement: Requirement, attempts: 
     assert may_go_clear(requirement, attempts) is expected
 
 
-def shipment(count: int = 1) -> Shipment:
+def attempt(count: int = 1) -> DeliveryAttempt:
     recipients = [Recipient(f"r{number}@b.example") for number in range(count)]
-    return Shipment(Message(1, "contoso", 1.0, ""), [Part(recipients, {"connector": "out"})])
+    return DeliveryAttempt(Message(1, "contoso", 1.0, ""), [AttemptPart(recipients, {"connector": "out"})])
 
 
 def test_what_is_set_aside_is_told_once_and_within_bounds() -> None:
-    one = shipment()
+    one = attempt()
     one.note(())
     (part,) = one.parts
     assert "reasons" not in part.base
@@ -69,42 +69,42 @@ def failure(code: int, enhanced: str, result: ResultType | None = None) -> HopFa
 
 
 @pytest.mark.parametrize(
-    ("failures", "enhanced", "sort", "unreachable"),
+    ("failures", "enhanced", "disposition", "unreachable"),
     [
-        ([failure(450, "4.4.1"), failure(450, "4.4.2")], "4.4.2", Sort.DEFERRED, True),
+        ([failure(450, "4.4.1"), failure(450, "4.4.2")], "4.4.2", Disposition.DEFERRED, True),
         (
             [failure(450, "4.7.320", ResultType.CERTIFICATE_EXPIRED), failure(450, "4.4.2")],
             "4.7.320",
-            Sort.DEFERRED,
+            Disposition.DEFERRED,
             True,
         ),
-        ([failure(450, "4.4.1"), failure(550, "5.4.4")], "4.4.1", Sort.DEFERRED, True),
-        ([failure(550, "5.4.4"), failure(554, "5.3.2")], "5.3.2", Sort.FAILED, False),
+        ([failure(450, "4.4.1"), failure(550, "5.4.4")], "4.4.1", Disposition.DEFERRED, True),
+        ([failure(550, "5.4.4"), failure(554, "5.3.2")], "5.3.2", Disposition.FAILED, False),
     ],
 )
 def test_what_the_failures_say_together(
-    failures: list[HopFailure], enhanced: str, sort: Sort, unreachable: bool
+    failures: list[HopFailure], enhanced: str, disposition: Disposition, unreachable: bool
 ) -> None:
-    one = shipment()
+    one = attempt()
     one.failures += failures
     one.conclude()
-    fate = one.fates[0]
-    assert (fate.reply.enhanced, fate.sort, one.unreachable) == (enhanced, sort, unreachable)
-    assert [entry["reply"].split()[1] for entry in fate.detail["tries"]] == [one.reply.enhanced for one in failures]
-    assert fate.detail["connector"] == "out"
+    result = one.results[0]
+    assert (result.reply.enhanced, result.disposition, one.unreachable) == (enhanced, disposition, unreachable)
+    assert [entry["reply"].split()[1] for entry in result.detail["tries"]] == [one.reply.enhanced for one in failures]
+    assert result.detail["connector"] == "out"
     assert one.pending == []
 
 
 def test_concluding_twice_changes_nothing() -> None:
-    one = shipment()
+    one = attempt()
     one.failures.append(failure(450, "4.4.1"))
     one.conclude()
     one.conclude()
-    assert len(one.fates) == 1
+    assert len(one.results) == 1
 
 
 def test_only_broken_handshakes_are_remembered_as_such() -> None:
-    one = shipment()
+    one = attempt()
     hop = Hop("mx.b.example", "192.0.2.1", 25, AFTER)
     one.failed(HopFailed(failure(450, "4.4.1")), hop)
     one.failed(HopFailed(failure(450, "4.4.317"), handshake="no shared cipher"), hop)
@@ -114,15 +114,15 @@ def test_only_broken_handshakes_are_remembered_as_such() -> None:
 
 @pytest.mark.parametrize(("limit", "sizes"), [(0, [100, 100, 30]), (50, [50] * 4 + [30]), (5000, [230])])
 def test_batches(limit: int, sizes: list[int]) -> None:
-    assert [len(batch) for batch in shipment(230).batches(limit)] == sizes
+    assert [len(batch) for batch in attempt(230).batches(limit)] == sizes
 
 
 def test_no_batch_is_larger_than_our_own_limit() -> None:
-    assert [len(batch) for batch in shipment(1500).batches(100_000)] == [1000, 500]
+    assert [len(batch) for batch in attempt(1500).batches(100_000)] == [1000, 500]
 
 
 def test_a_long_list_of_tries_is_cut() -> None:
-    one = shipment()
+    one = attempt()
     one.failures += [failure(450, "4.4.1")] * 50
     one.conclude()
-    assert len(one.fates[0].detail["tries"]) == 20
+    assert len(one.results[0].detail["tries"]) == 20

@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatepost.mail.model.delivery_result import Sort
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.outbound.content import ContentNotReady, ContentSteps
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.message.dsn import build_dsn
-from gatepost.protocols.message.dsn_report import Action, DsnRecipient, DsnReport
+from gatepost.protocols.message.dsn_report import DsnAction, DsnRecipient, DsnReport
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gatepost.mail.model.delivery_result import Fate, Outcome
+    from gatepost.mail.model.delivery_result import DeliveryResult, RecipientResult
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.outbound.body import MessageBody
 
 
-def attempt(world: Any, peer: Any, given: Delivery, *, connector: dict[str, Any] | None = None) -> Outcome:
+def attempt(world: Any, peer: Any, given: Delivery, *, connector: dict[str, Any] | None = None) -> DeliveryResult:
     """One delivery to one peer, by a connector if there is one, else by MX."""
 
-    async def run() -> Outcome:
+    async def run() -> DeliveryResult:
         async with peer:
             if connector is not None:
                 world.connector(peer.port, **connector)
@@ -41,9 +41,9 @@ def attempt(world: Any, peer: Any, given: Delivery, *, connector: dict[str, Any]
     return asyncio.run(run())
 
 
-def only(outcome: Outcome) -> Fate:
-    assert len(outcome.fates) == 1
-    return outcome.fates[0]
+def only(outcome: DeliveryResult) -> RecipientResult:
+    assert len(outcome.results) == 1
+    return outcome.results[0]
 
 
 def forced(**fields: Any) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def test_many_recipients_reach_a_peer_that_ends_each_connection(world: Any, kit:
     """Before, those of the second transaction were a fault of ours, and those of the first got the message twice."""
     peer = kit.Peer({"END": "250 2.0.0 taken\r\n421 4.3.2 goodbye"})
     outcome = attempt(world, peer, kit.delivery(*(f"r{number}@b.example" for number in range(230))))
-    assert {fate.sort for fate in outcome.fates} == {Sort.DELIVERED}
+    assert {result.disposition for result in outcome.results} == {Disposition.DELIVERED}
     assert [len(one.recipients) for one in peer.messages] == [100, 100, 30]
     assert len(peer.connections) == 3
 
@@ -68,14 +68,18 @@ def test_many_recipients_reach_a_peer_that_ends_each_connection(world: Any, kit:
 def test_opportunistic_over_tls(world: Any, kit: Any) -> None:
     peer = kit.Peer(tls=world.identity("mx.b.example"))
     outcome = attempt(world, peer, kit.delivery())
-    fate = only(outcome)
-    assert (fate.sort, fate.reply.text, outcome.destination_failed) == (Sort.DELIVERED, "250 2.0.0 taken", False)
+    result = only(outcome)
+    assert (result.disposition, result.reply.text, outcome.destination_failed) == (
+        Disposition.DELIVERED,
+        "250 2.0.0 taken",
+        False,
+    )
     received = peer.messages[0]
     assert (received.content, received.recipients) == (kit.BODY, ["bob@b.example"])
     assert received.mail.startswith("FROM:<ann@contoso.example> SIZE=")
     assert received.tls is not None
     assert received.tls.server_name == "mx.b.example"
-    detail = fate.detail
+    detail = result.detail
     assert (detail["host"], detail["address"]) == ("mx.b.example", f"127.0.0.1:{peer.port}")
     assert (detail["requirement"], detail["achieved"]) == ("opportunistic", "none/authenticated")
     assert (detail["tls"]["version"], detail["tls"]["chain"]) == ("TLSv1.3", "trusted")
@@ -85,9 +89,13 @@ def test_opportunistic_over_tls(world: Any, kit: Any) -> None:
 
 def test_opportunistic_in_clear_where_nothing_is_offered(world: Any, kit: Any) -> None:
     peer = kit.Peer()
-    fate = only(attempt(world, peer, kit.delivery()))
-    assert fate.sort is Sort.DELIVERED
-    assert (fate.detail["achieved"], fate.detail["tls"], fate.detail["starttls_offered"]) == ("none/none", {}, False)
+    result = only(attempt(world, peer, kit.delivery()))
+    assert result.disposition is Disposition.DELIVERED
+    assert (result.detail["achieved"], result.detail["tls"], result.detail["starttls_offered"]) == (
+        "none/none",
+        {},
+        False,
+    )
     assert len(peer.messages) == 1
 
 
@@ -97,9 +105,9 @@ def test_any_certificate_will_do_opportunistically(world: Any, kit: Any) -> None
     world.authority, ours = Authority("Somebody else"), world.authority
     peer = kit.Peer(tls=world.identity("other.example"))
     world.authority = ours
-    fate = only(attempt(world, peer, kit.delivery()))
-    assert (fate.sort, fate.detail["achieved"]) == (Sort.DELIVERED, "none/encrypted")
-    assert fate.detail["tls"]["chain"] == "chain-incomplete" or fate.detail["tls"]["chain"] == "untrusted-root"
+    result = only(attempt(world, peer, kit.delivery()))
+    assert (result.disposition, result.detail["achieved"]) == (Disposition.DELIVERED, "none/encrypted")
+    assert result.detail["tls"]["chain"] == "chain-incomplete" or result.detail["tls"]["chain"] == "untrusted-root"
 
 
 NOT_BELOW = [
@@ -129,13 +137,17 @@ def test_a_message_is_never_sent_below_its_requirement(
 ) -> None:
     peer = kit.Peer(tls=certificate_of(world, certificate))
     outcome = attempt(world, peer, kit.delivery(attempts=5), connector={"tls_settings": settings})
-    fate = only(outcome)
-    assert (fate.sort, fate.reply.text[:11], outcome.destination_failed) == (Sort.DEFERRED, code, True)
-    assert f"[LastAttemptedServerName=mx.b.example] [LastAttemptedIP=127.0.0.1:{peer.port}]" in fate.reply.text
-    assert fate.detail["result_type"] == result_type
-    assert says in fate.detail["detail"]
-    assert fate.detail["connector"] == "out"
-    assert fate.detail["transcript"][0] == "< 220 peer ESMTP"
+    result = only(outcome)
+    assert (result.disposition, result.reply.text[:11], outcome.destination_failed) == (
+        Disposition.DEFERRED,
+        code,
+        True,
+    )
+    assert f"[LastAttemptedServerName=mx.b.example] [LastAttemptedIP=127.0.0.1:{peer.port}]" in result.reply.text
+    assert result.detail["result_type"] == result_type
+    assert says in result.detail["detail"]
+    assert result.detail["connector"] == "out"
+    assert result.detail["transcript"][0] == "< 220 peer ESMTP"
     assert peer.said("MAIL") == 0
     assert peer.messages == []
 
@@ -163,15 +175,15 @@ def certificate_of(world: Any, which: str) -> Any:
 def test_domain_validation_met(world: Any, kit: Any, tls_domain: str | None) -> None:
     peer = kit.Peer(tls=world.identity("mx.b.example"))
     connector = {"tls_settings": "domain-validation"} | ({"tls_domain": tls_domain} if tls_domain else {})
-    fate = only(attempt(world, peer, kit.delivery(), connector=connector))
+    result = only(attempt(world, peer, kit.delivery(), connector=connector))
     expected = f"authenticated({tls_domain or 'mx.b.example'})"
-    assert (fate.sort, fate.detail["requirement"], fate.detail["achieved"]) == (
-        Sort.DELIVERED,
+    assert (result.disposition, result.detail["requirement"], result.detail["achieved"]) == (
+        Disposition.DELIVERED,
         expected,
         "none/authenticated",
     )
-    assert fate.detail["requirement_sources"] == ["connector:out"]
-    assert "matches recipient domain b.example exactly" in fate.detail["reasons"][0]
+    assert result.detail["requirement_sources"] == ["connector:out"]
+    assert "matches recipient domain b.example exactly" in result.detail["reasons"][0]
 
 
 def test_a_requirement_by_mx_expects_the_recipient_domain(world: Any, kit: Any) -> None:
@@ -179,22 +191,22 @@ def test_a_requirement_by_mx_expects_the_recipient_domain(world: Any, kit: Any) 
     world.resources["outbound_connector"] = [
         {"name": "out", "recipient_domains": ["b.example"], "tls_settings": "domain-validation"}
     ]
-    fate = only(attempt(world, peer, kit.delivery()))
-    assert (fate.sort, fate.detail["requirement"]) == (Sort.DELIVERED, "authenticated(b.example)")
+    result = only(attempt(world, peer, kit.delivery()))
+    assert (result.disposition, result.detail["requirement"]) == (Disposition.DELIVERED, "authenticated(b.example)")
 
 
 def test_an_authentic_mx_is_recorded(world: Any, kit: Any) -> None:
     world.names.authentic = True
-    fate = only(attempt(world, kit.Peer(tls=world.identity("mx.b.example")), kit.delivery()))
-    assert fate.detail["achieved"] == "dnssec/authenticated"
+    result = only(attempt(world, kit.Peer(tls=world.identity("mx.b.example")), kit.delivery()))
+    assert result.detail["achieved"] == "dnssec/authenticated"
 
 
 def test_a_rehearsal_is_judged_and_lets_pass(world: Any, kit: Any) -> None:
     peer = kit.Peer(tls=world.identity("other.example"))
     connector = {"tls_settings": "domain-validation", "mode": "rehearse"}
-    fate = only(attempt(world, peer, kit.delivery(), connector=connector))
-    assert (fate.sort, fate.detail["requirement"]) == (Sort.DELIVERED, "opportunistic")
-    rehearsal = fate.detail["rehearsal"]
+    result = only(attempt(world, peer, kit.delivery(), connector=connector))
+    assert (result.disposition, result.detail["requirement"]) == (Disposition.DELIVERED, "opportunistic")
+    rehearsal = result.detail["rehearsal"]
     assert (rehearsal["requirement"], rehearsal["passed"]) == ("authenticated(mx.b.example)", False)
     assert rehearsal["sources"] == ["connector:out"]
     assert (rehearsal["message"], rehearsal["result_type"]) == ("SubjectMismatch", "certificate-host-mismatch")
@@ -243,10 +255,10 @@ def test_what_we_cannot_read_of_our_own_defers(
     world: Any, kit: Any, caplog: pytest.LogCaptureFixture, fields: dict[str, Any], says: str
 ) -> None:
     peer = kit.Peer(tls=world.identity("mx.b.example"))
-    fate = only(attempt(world, peer, kit.delivery(), connector=forced(**fields)))
-    assert (fate.sort, fate.reply.text[:11]) == (Sort.DEFERRED, "450 4.3.5 S")
-    assert says in fate.detail["detail"]
-    assert "cannot be used" in fate.detail["detail"] or "/nowhere/anchors.pem" in caplog.text
+    result = only(attempt(world, peer, kit.delivery(), connector=forced(**fields)))
+    assert (result.disposition, result.reply.text[:11]) == (Disposition.DEFERRED, "450 4.3.5 S")
+    assert says in result.detail["detail"]
+    assert "cannot be used" in result.detail["detail"] or "/nowhere/anchors.pem" in caplog.text
     assert peer.messages == []
 
 
@@ -267,11 +279,15 @@ def test_a_broken_handshake_defers(world: Any, kit: Any, how: str, attempts: int
     peer = kit.Peer(says=BREAKS[how], tls=world.identity("mx.b.example"))
     connector = {"cleartext": cleartext} if cleartext else {}
     outcome = attempt(world, peer, kit.delivery(attempts=attempts), connector=connector)
-    fate = only(outcome)
-    assert (fate.sort, fate.reply.text[:11], outcome.destination_failed) == (Sort.DEFERRED, "450 4.4.317", True)
-    assert fate.detail["result_type"] == "validation-failure"
-    assert fate.detail["handshake_error"]
-    assert "TlsHandshakeFailed" in fate.reply.text
+    result = only(outcome)
+    assert (result.disposition, result.reply.text[:11], outcome.destination_failed) == (
+        Disposition.DEFERRED,
+        "450 4.4.317",
+        True,
+    )
+    assert result.detail["result_type"] == "validation-failure"
+    assert result.detail["handshake_error"]
+    assert "TlsHandshakeFailed" in result.reply.text
     assert (peer.messages, peer.said("MAIL")) == ([], 0)
 
 
@@ -282,17 +298,17 @@ def test_a_later_attempt_may_go_in_clear_over_a_fresh_connection(
     peer = kit.Peer(says=BREAKS[how], tls=world.identity("mx.b.example"))
     world.resources["cleartext"] = "after-failed-handshake"
     with caplog.at_level(logging.WARNING):
-        fate = only(attempt(world, peer, kit.delivery(attempts=1)))
-    assert (fate.sort, fate.detail["achieved"]) == (Sort.DELIVERED, "none/none")
-    assert fate.detail["starttls_offered"]
-    assert fate.detail["handshake_error"]
+        result = only(attempt(world, peer, kit.delivery(attempts=1)))
+    assert (result.disposition, result.detail["achieved"]) == (Disposition.DELIVERED, "none/none")
+    assert result.detail["starttls_offered"]
+    assert result.detail["handshake_error"]
     assert len(peer.connections) == 2
     assert "leaves in clear" in caplog.text
     assert len(world.pool) == 0
 
 
 def test_tls_with_another_host_goes_before_cleartext(world: Any, kit: Any) -> None:
-    async def run() -> tuple[Fate, Any, Any]:
+    async def run() -> tuple[RecipientResult, Any, Any]:
         async with AsyncExitStack() as stack:
             first = kit.Peer(says=BREAKS["junk"], tls=world.identity("mx.b.example"))
             broken = await stack.enter_async_context(first)
@@ -305,24 +321,26 @@ def test_tls_with_another_host_goes_before_cleartext(world: Any, kit: Any) -> No
             world.pool.close()
             return only(outcome), broken, good
 
-    fate, broken, good = asyncio.run(run())
-    assert (fate.sort, fate.detail["host"]) == (Sort.DELIVERED, "two.b.example")
+    result, broken, good = asyncio.run(run())
+    assert (result.disposition, result.detail["host"]) == (Disposition.DELIVERED, "two.b.example")
     assert (len(broken.messages), len(good.messages)) == (0, 1)
 
 
 def test_a_host_that_does_not_take_it_in_clear_either_defers(world: Any, kit: Any) -> None:
     says = BREAKS["junk"] | {"GREETING": ["220 peer", "450 4.3.2 busy"]}
     world.resources["cleartext"] = "after-failed-handshake"
-    fate = only(attempt(world, kit.Peer(says=says, tls=world.identity("mx.b.example")), kit.delivery(attempts=1)))
-    assert (fate.sort, fate.reply.enhanced) == (Sort.DEFERRED, "4.4.317")
-    assert [one["reply"][:11] for one in fate.detail["tries"]] == ["450 4.4.317", "450 4.3.2 b"]
+    result = only(attempt(world, kit.Peer(says=says, tls=world.identity("mx.b.example")), kit.delivery(attempts=1)))
+    assert (result.disposition, result.reply.enhanced) == (Disposition.DEFERRED, "4.4.317")
+    assert [one["reply"][:11] for one in result.detail["tries"]] == ["450 4.4.317", "450 4.3.2 b"]
 
 
 # --- which host is next, and what is final
 
 
-def two_peers(world: Any, kit: Any, first: dict[str, Any], given: Delivery | None = None) -> tuple[Outcome, Any, Any]:
-    async def run() -> tuple[Outcome, Any, Any]:
+def two_peers(
+    world: Any, kit: Any, first: dict[str, Any], given: Delivery | None = None
+) -> tuple[DeliveryResult, Any, Any]:
+    async def run() -> tuple[DeliveryResult, Any, Any]:
         async with kit.Peer(**first) as one, kit.Peer(host="127.0.0.2", port=one.port) as two:
             world.mx("10 mx.b.example.", "20 two.b.example.")
             world.host("two.b.example", "127.0.0.2")
@@ -357,23 +375,23 @@ def two_peers(world: Any, kit: Any, first: dict[str, Any], given: Delivery | Non
 )
 def test_the_next_host_is_tried(world: Any, kit: Any, says: dict[str, str]) -> None:
     outcome, _, two = two_peers(world, kit, {"says": says})
-    fate = only(outcome)
-    assert (fate.sort, fate.detail["host"]) == (Sort.DELIVERED, "two.b.example")
+    result = only(outcome)
+    assert (result.disposition, result.detail["host"]) == (Disposition.DELIVERED, "two.b.example")
     assert len(two.messages) == 1
 
 
 @pytest.mark.parametrize(
-    ("says", "sort"),
+    ("says", "disposition"),
     [
-        ({"MAIL": "550 5.7.1 never"}, Sort.FAILED),
-        ({"RCPT": "550 5.1.1 unknown"}, Sort.FAILED),
-        ({"END": "554 5.6.0 bad"}, Sort.FAILED),
+        ({"MAIL": "550 5.7.1 never"}, Disposition.FAILED),
+        ({"RCPT": "550 5.1.1 unknown"}, Disposition.FAILED),
+        ({"END": "554 5.6.0 bad"}, Disposition.FAILED),
     ],
 )
-def test_a_refusal_for_good_is_final(world: Any, kit: Any, says: dict[str, str], sort: Sort) -> None:
+def test_a_refusal_for_good_is_final(world: Any, kit: Any, says: dict[str, str], disposition: Disposition) -> None:
     outcome, _, two = two_peers(world, kit, {"says": says})
-    fate = only(outcome)
-    assert (fate.sort, fate.reply.text) == (sort, next(iter(says.values())))
+    result = only(outcome)
+    assert (result.disposition, result.reply.text) == (disposition, next(iter(says.values())))
     assert not outcome.destination_failed
     assert two.connections == []
 
@@ -396,7 +414,7 @@ def test_the_next_host_is_tried_where_one_defers(
 ) -> None:
     """RFC 5321 section 5.1: of the message nothing was accepted."""
 
-    async def run() -> tuple[Outcome, Any, Any]:
+    async def run() -> tuple[DeliveryResult, Any, Any]:
         async with (
             kit.Peer(says=says, extensions=extensions) as one,
             kit.Peer(host="127.0.0.2", port=one.port) as two,
@@ -410,7 +428,7 @@ def test_the_next_host_is_tried_where_one_defers(
             return outcome, one, two
 
     outcome, one, two = asyncio.run(run())
-    assert (only(outcome).sort, only(outcome).detail["host"]) == (Sort.DELIVERED, "two.b.example")
+    assert (only(outcome).disposition, only(outcome).detail["host"]) == (Disposition.DELIVERED, "two.b.example")
     assert (len(two.messages), len(one.connections)) == (1, 1)
 
 
@@ -432,7 +450,7 @@ def test_smart_hosts_share_the_load_if_they_are_shuffled(world: Any, kit: Any, o
 
 
 def test_what_the_last_host_says_for_now_is_what_the_recipient_waits_for(world: Any, kit: Any) -> None:
-    async def run() -> Outcome:
+    async def run() -> DeliveryResult:
         async with (
             kit.Peer(says={"MAIL": "452 4.3.1 no room"}) as one,
             kit.Peer(says={"RCPT": "450 4.2.1 busy"}, host="127.0.0.2", port=one.port),
@@ -445,10 +463,14 @@ def test_what_the_last_host_says_for_now_is_what_the_recipient_waits_for(world: 
             return outcome
 
     outcome = asyncio.run(run())
-    fate = only(outcome)
-    assert (fate.sort, fate.reply.text, outcome.destination_failed) == (Sort.DEFERRED, "450 4.2.1 busy", False)
-    assert fate.detail["host"] == "two.b.example"
-    assert [(one["host"], one["reply"][:9]) for one in fate.detail["tries"]] == [
+    result = only(outcome)
+    assert (result.disposition, result.reply.text, outcome.destination_failed) == (
+        Disposition.DEFERRED,
+        "450 4.2.1 busy",
+        False,
+    )
+    assert result.detail["host"] == "two.b.example"
+    assert [(one["host"], one["reply"][:9]) for one in result.detail["tries"]] == [
         ("mx.b.example", "452 4.3.1"),
         ("two.b.example", "450 4.2.1"),
         ("three.b.example", "450 4.4.3"),
@@ -456,7 +478,7 @@ def test_what_the_last_host_says_for_now_is_what_the_recipient_waits_for(world: 
 
 
 def test_a_host_that_defers_is_not_asked_at_its_other_addresses(world: Any, kit: Any) -> None:
-    async def run() -> tuple[Outcome, Any, Any]:
+    async def run() -> tuple[DeliveryResult, Any, Any]:
         async with (
             kit.Peer(says={"MAIL": "452 4.3.1 no room"}, host="0.0.0.0") as one,
         ):
@@ -502,8 +524,13 @@ def test_recipients_have_each_their_own_fate(world: Any, kit: Any) -> None:
     says = {"RCPT bad@b.example": "550 5.1.1 unknown", "RCPT later@b.example": "450 4.2.1 later"}
     given = kit.delivery("bob@b.example", "bad@b.example", "later@b.example", "eve@b.example")
     outcome, one, two = two_peers(world, kit, {"says": says}, given)
-    sorts = {fate.recipient.address.partition("@")[0]: fate.sort for fate in outcome.fates}
-    assert sorts == {"bob": Sort.DELIVERED, "bad": Sort.FAILED, "later": Sort.DELIVERED, "eve": Sort.DELIVERED}
+    sorts = {result.recipient.address.partition("@")[0]: result.disposition for result in outcome.results}
+    assert sorts == {
+        "bob": Disposition.DELIVERED,
+        "bad": Disposition.FAILED,
+        "later": Disposition.DELIVERED,
+        "eve": Disposition.DELIVERED,
+    }
     assert one.messages[0].recipients == ["bob@b.example", "eve@b.example"]
     assert two.messages[0].recipients == ["later@b.example"]
 
@@ -512,7 +539,7 @@ def test_recipients_are_deferred_each_for_its_own_reason(world: Any, kit: Any) -
     says = {"RCPT later@b.example": "450 4.2.1 later", "RCPT full@b.example": "452 4.2.2 full"}
     given = kit.delivery("bob@b.example", "later@b.example", "full@b.example")
     outcome = attempt(world, kit.Peer(says=says), given)
-    replies = {fate.recipient.address.partition("@")[0]: fate.reply.text for fate in outcome.fates}
+    replies = {result.recipient.address.partition("@")[0]: result.reply.text for result in outcome.results}
     assert replies == {"bob": "250 2.0.0 taken", "later": "450 4.2.1 later", "full": "452 4.2.2 full"}
     assert not outcome.destination_failed
 
@@ -520,15 +547,15 @@ def test_recipients_are_deferred_each_for_its_own_reason(world: Any, kit: Any) -
 def test_552_to_a_recipient_is_for_now(world: Any, kit: Any) -> None:
     """RFC 5321 section 4.5.3.1.10: it may mean too many recipients."""
     says = {"RCPT eve@b.example": "552 5.5.3 Too many recipients"}
-    fates = attempt(world, kit.Peer(says=says), kit.delivery("bob@b.example", "eve@b.example")).fates
-    replies = {fate.recipient.address: (fate.sort, fate.reply.text) for fate in fates}
-    assert replies["eve@b.example"] == (Sort.DEFERRED, "452 4.5.3 Too many recipients")
-    assert replies["bob@b.example"][0] is Sort.DELIVERED
+    results = attempt(world, kit.Peer(says=says), kit.delivery("bob@b.example", "eve@b.example")).results
+    replies = {result.recipient.address: (result.disposition, result.reply.text) for result in results}
+    assert replies["eve@b.example"] == (Disposition.DEFERRED, "452 4.5.3 Too many recipients")
+    assert replies["bob@b.example"][0] is Disposition.DELIVERED
 
 
 def test_552_to_the_message_is_for_good(world: Any, kit: Any) -> None:
-    fate = only(attempt(world, kit.Peer(says={"END": "552 5.3.4 Too big"}), kit.delivery()))
-    assert (fate.sort, fate.reply.text) == (Sort.FAILED, "552 5.3.4 Too big")
+    result = only(attempt(world, kit.Peer(says={"END": "552 5.3.4 Too big"}), kit.delivery()))
+    assert (result.disposition, result.reply.text) == (Disposition.FAILED, "552 5.3.4 Too big")
 
 
 @pytest.mark.parametrize("reply", ["250 2.1.5 ok", "550 5.1.1 unknown"])
@@ -537,21 +564,23 @@ def test_a_recipient_that_is_named_twice_gets_one_rcpt(world: Any, kit: Any, rep
     outcome = attempt(world, peer, kit.delivery("bob@b.example", "eve@b.example", "bob@b.example"))
     addresses = [command for command in peer.commands if command.startswith("RCPT")]
     assert addresses == ["RCPT TO:<bob@b.example>", "RCPT TO:<eve@b.example>"] or len(addresses) == 2
-    expected = Sort.DELIVERED if reply.startswith("2") else Sort.FAILED
-    assert [fate.sort for fate in outcome.fates if fate.recipient.address == "bob@b.example"] == [expected] * 2
-    assert len(outcome.fates) == 3
+    expected = Disposition.DELIVERED if reply.startswith("2") else Disposition.FAILED
+    assert [result.disposition for result in outcome.results if result.recipient.address == "bob@b.example"] == [
+        expected
+    ] * 2
+    assert len(outcome.results) == 3
 
 
 def test_who_was_refused_is_not_asked_for_again_at_the_next_host(world: Any, kit: Any) -> None:
     says = {"RCPT bad@b.example": "550 5.1.1 unknown", "END": "!close"}
     outcome, _, two = two_peers(world, kit, {"says": says}, kit.delivery("bob@b.example", "bad@b.example"))
-    sorts = {fate.recipient.address: fate.sort for fate in outcome.fates}
-    assert sorts == {"bob@b.example": Sort.DELIVERED, "bad@b.example": Sort.FAILED}
+    sorts = {result.recipient.address: result.disposition for result in outcome.results}
+    assert sorts == {"bob@b.example": Disposition.DELIVERED, "bad@b.example": Disposition.FAILED}
     assert two.messages[0].recipients == ["bob@b.example"]
 
 
 def test_a_refusal_tells_of_the_hosts_tried_before(world: Any, kit: Any) -> None:
-    async def run() -> Fate:
+    async def run() -> RecipientResult:
         async with (
             kit.Peer(says={"GREETING": "421 4.3.2 closing"}) as one,
             kit.Peer(says={"MAIL": "550 5.7.1 never"}, host="127.0.0.2", port=one.port),
@@ -560,9 +589,9 @@ def test_a_refusal_tells_of_the_hosts_tried_before(world: Any, kit: Any) -> None
             world.host("two.b.example", "127.0.0.2")
             return only(await world.build(mx_port=one.port).deliver(kit.delivery()))
 
-    fate = asyncio.run(run())
-    assert (fate.sort, fate.detail["host"]) == (Sort.FAILED, "two.b.example")
-    assert [one["host"] for one in fate.detail["tries"]] == ["mx.b.example"]
+    result = asyncio.run(run())
+    assert (result.disposition, result.detail["host"]) == (Disposition.FAILED, "two.b.example")
+    assert [one["host"] for one in result.detail["tries"]] == ["mx.b.example"]
 
 
 @pytest.mark.parametrize(
@@ -578,11 +607,11 @@ def test_a_refusal_tells_of_the_hosts_tried_before(world: Any, kit: Any) -> None
 )
 def test_no_host_left_defers(world: Any, kit: Any, says: dict[str, str], code: str, words: str) -> None:
     outcome = attempt(world, kit.Peer(says=says), kit.delivery())
-    fate = only(outcome)
-    assert (fate.sort, outcome.destination_failed) == (Sort.DEFERRED, True)
-    assert fate.reply.text.startswith(code)
-    assert words in fate.reply.text
-    assert fate.detail["tries"][-1]["host"] == "mx.b.example"
+    result = only(outcome)
+    assert (result.disposition, outcome.destination_failed) == (Disposition.DEFERRED, True)
+    assert result.reply.text.startswith(code)
+    assert words in result.reply.text
+    assert result.detail["tries"][-1]["host"] == "mx.b.example"
 
 
 @pytest.mark.parametrize("verb", ["GREETING", "EHLO"])
@@ -590,34 +619,38 @@ def test_mail_waits_for_a_host_that_refuses_to_talk(world: Any, kit: Any, verb: 
     """It says nothing of the message; as Postfix does by default."""
     outcome = attempt(world, kit.Peer(says={verb: "554 5.7.1 go away", "HELO": "554 5.7.1 go away"}), kit.delivery())
     expected = "450 4.7.1 The host refused to talk to us: 554 5.7.1 go away"
-    assert (only(outcome).sort, only(outcome).reply.text) == (Sort.DEFERRED, expected)
+    assert (only(outcome).disposition, only(outcome).reply.text) == (Disposition.DEFERRED, expected)
     assert outcome.destination_failed
 
 
 def test_a_host_that_never_takes_mail_fails(world: Any, kit: Any) -> None:
     outcome = attempt(world, kit.Peer(says={"GREETING": "521 5.3.2 no mail here"}), kit.delivery())
-    assert (only(outcome).sort, only(outcome).reply.text) == (Sort.FAILED, "521 5.3.2 no mail here")
+    assert (only(outcome).disposition, only(outcome).reply.text) == (Disposition.FAILED, "521 5.3.2 no mail here")
     assert not outcome.destination_failed
 
 
 def test_nobody_listens(world: Any, kit: Any) -> None:
-    async def run() -> Outcome:
+    async def run() -> DeliveryResult:
         async with kit.Peer() as gone:
             port = gone.port
         outcome = await world.build(mx_port=port).deliver(kit.delivery())
         return outcome
 
     outcome = asyncio.run(run())
-    fate = only(outcome)
-    assert (fate.sort, fate.reply.enhanced, outcome.destination_failed) == (Sort.DEFERRED, "4.4.316", True)
-    assert fate.reply.text.startswith("450 4.4.316 Connection refused [LastAttemptedServerName=mx.b.example]")
+    result = only(outcome)
+    assert (result.disposition, result.reply.enhanced, outcome.destination_failed) == (
+        Disposition.DEFERRED,
+        "4.4.316",
+        True,
+    )
+    assert result.reply.text.startswith("450 4.4.316 Connection refused [LastAttemptedServerName=mx.b.example]")
 
 
 def test_no_more_addresses_than_allowed(world: Any, kit: Any) -> None:
     world.host("mx.b.example", *[f"127.0.0.{number}" for number in range(10, 20)])
     world.settings["tries"] = 3
 
-    async def run() -> Outcome:
+    async def run() -> DeliveryResult:
         async with kit.Peer() as gone:
             port = gone.port
         return await world.build(mx_port=port).deliver(kit.delivery())
@@ -634,43 +667,43 @@ def test_no_further_address_once_patience_is_over(world: Any, kit: Any) -> None:
 
     world.settings["clock"] = clock
     outcome, _, two = two_peers(world, kit, {"says": {"GREETING": "450 4.3.2 busy"}})
-    assert only(outcome).sort is Sort.DEFERRED or two.messages
+    assert only(outcome).disposition is Disposition.DEFERRED or two.messages
     now[0] = 0.0
     world.settings["patience"] = 1.0
     outcome, _, two = two_peers(world, kit, {"says": {"GREETING": "450 4.3.2 busy"}})
-    assert (only(outcome).sort, two.connections) == (Sort.DEFERRED, [])
+    assert (only(outcome).disposition, two.connections) == (Disposition.DEFERRED, [])
 
 
 # --- names
 
 
 @pytest.mark.parametrize(
-    ("table", "reply", "sort", "gate"),
+    ("table", "reply", "disposition", "gate"),
     [
-        ({("b.example", "MX"): LookupFailed("servfail")}, "450 4.4.312 DNS query failed", Sort.DEFERRED, True),
-        ({("b.example", "MX"): LookupFailed("bad", temporary=False)}, "550 5.1.2", Sort.FAILED, False),
-        ({("b.example", "MX"): [""]}, "550 5.1.2 The domain does not exist", Sort.FAILED, False),
-        ({("b.example", "MX"): ["0 ."]}, "556 5.1.10", Sort.FAILED, False),
-        ({("b.example", "MX"): ["1 gate.example."]}, "554 5.4.6", Sort.FAILED, False),
-        ({("b.example", "MX"): []}, "550 5.4.4", Sort.FAILED, False),
-        ({("mx.b.example", "A"): [""]}, "550 5.4.4", Sort.FAILED, False),
-        ({("mx.b.example", "A"): LookupFailed("time-out")}, "450 4.4.312 DNS query failed", Sort.DEFERRED, True),
+        ({("b.example", "MX"): LookupFailed("servfail")}, "450 4.4.312 DNS query failed", Disposition.DEFERRED, True),
+        ({("b.example", "MX"): LookupFailed("bad", temporary=False)}, "550 5.1.2", Disposition.FAILED, False),
+        ({("b.example", "MX"): [""]}, "550 5.1.2 The domain does not exist", Disposition.FAILED, False),
+        ({("b.example", "MX"): ["0 ."]}, "556 5.1.10", Disposition.FAILED, False),
+        ({("b.example", "MX"): ["1 gate.example."]}, "554 5.4.6", Disposition.FAILED, False),
+        ({("b.example", "MX"): []}, "550 5.4.4", Disposition.FAILED, False),
+        ({("mx.b.example", "A"): [""]}, "550 5.4.4", Disposition.FAILED, False),
+        ({("mx.b.example", "A"): LookupFailed("time-out")}, "450 4.4.312 DNS query failed", Disposition.DEFERRED, True),
     ],
 )
-def test_names(world: Any, kit: Any, table: dict[Any, Any], reply: str, sort: Sort, gate: bool) -> None:
+def test_names(world: Any, kit: Any, table: dict[Any, Any], reply: str, disposition: Disposition, gate: bool) -> None:
     world.names.table |= table
     outcome = attempt(world, kit.Peer(), kit.delivery())
-    fate = only(outcome)
-    assert fate.reply.text.startswith(reply)
-    assert (fate.sort, outcome.destination_failed) == (sort, gate)
-    assert fate.detail["detail"]
-    assert fate.detail["requirement"] == "opportunistic"
+    result = only(outcome)
+    assert result.reply.text.startswith(reply)
+    assert (result.disposition, outcome.destination_failed) == (disposition, gate)
+    assert result.detail["detail"]
+    assert result.detail["requirement"] == "opportunistic"
 
 
-def loop(world: Any, kit: Any, *records: str) -> tuple[Outcome, Any]:
+def loop(world: Any, kit: Any, *records: str) -> tuple[DeliveryResult, Any]:
     """Mail to b.example: its hosts `us` and `alias` have our address, `mx` and `low` that of a peer; `dead` is down."""
 
-    async def run() -> tuple[Outcome, Any]:
+    async def run() -> tuple[DeliveryResult, Any]:
         async with kit.Peer(host="127.0.0.2") as peer:
             places = {"mx": "127.0.0.2", "low": "127.0.0.2", "us": "127.0.0.1", "dead": "127.0.0.3"}
             for name, address in places.items():
@@ -698,29 +731,32 @@ def loop(world: Any, kit: Any, *records: str) -> tuple[Outcome, Any]:
 def test_mail_is_not_sent_to_ourselves_nor_to_hosts_of_our_preference(world: Any, kit: Any, records: list[str]) -> None:
     """RFC 5321 section 5.1, by address."""
     outcome, peer = loop(world, kit, *records)
-    fate = only(outcome)
-    assert (fate.sort, fate.reply.text) == (Sort.FAILED, "554 5.4.6 Mail for the domain loops back to us")
-    assert "is this gateway itself" in fate.detail["detail"]
+    result = only(outcome)
+    assert (result.disposition, result.reply.text) == (
+        Disposition.FAILED,
+        "554 5.4.6 Mail for the domain loops back to us",
+    )
+    assert "is this gateway itself" in result.detail["detail"]
     assert peer.connections == []
 
 
 def test_hosts_that_are_preferred_to_us_are_tried(world: Any, kit: Any) -> None:
     outcome, _ = loop(world, kit, "5 gone.b.example.", "10 mx.b.example.", "20 us.b.example.")
-    assert (only(outcome).sort, only(outcome).detail["host"]) == (Sort.DELIVERED, "mx.b.example")
+    assert (only(outcome).disposition, only(outcome).detail["host"]) == (Disposition.DELIVERED, "mx.b.example")
 
 
 def test_mail_waits_for_hosts_that_are_preferred_to_us(world: Any, kit: Any) -> None:
     """And does not go to those that are less preferred, which would send it here."""
     outcome, peer = loop(world, kit, "5 dead.b.example.", "20 us.b.example.", "30 low.b.example.")
-    fate = only(outcome)
-    assert (fate.sort, fate.detail["host"]) == (Sort.DEFERRED, "dead.b.example")
-    assert "no host of its preference or beyond is tried" in fate.detail["reasons"][-1]
+    result = only(outcome)
+    assert (result.disposition, result.detail["host"]) == (Disposition.DEFERRED, "dead.b.example")
+    assert "no host of its preference or beyond is tried" in result.detail["reasons"][-1]
     assert peer.connections == []
 
 
 def test_a_smart_host_may_be_on_this_machine(world: Any, kit: Any) -> None:
     world.settings["is_ours"] = lambda _address, _port: True
-    assert only(attempt(world, kit.Peer(), kit.delivery(), connector={})).sort is Sort.DELIVERED
+    assert only(attempt(world, kit.Peer(), kit.delivery(), connector={})).disposition is Disposition.DELIVERED
 
 
 @pytest.mark.parametrize("addresses", [[""], [], ["0.0.0.0"]])
@@ -729,9 +765,13 @@ def test_mail_waits_for_a_smart_host_without_address(world: Any, kit: Any, addre
     world.connector(25)
     world.names.table["mx.b.example", "A"] = addresses
     outcome = attempt(world, kit.Peer(), kit.delivery())
-    fate = only(outcome)
-    assert (fate.sort, fate.reply.enhanced, outcome.destination_failed) == (Sort.DEFERRED, "4.4.312", True)
-    assert fate.detail["detail"] == "mx.b.example has no usable address"
+    result = only(outcome)
+    assert (result.disposition, result.reply.enhanced, outcome.destination_failed) == (
+        Disposition.DEFERRED,
+        "4.4.312",
+        True,
+    )
+    assert result.detail["detail"] == "mx.b.example has no usable address"
 
 
 @pytest.mark.parametrize(("hosts", "code"), [(20, 550), (21, 450)])
@@ -744,8 +784,8 @@ def test_mail_waits_where_not_every_mx_host_was_tried(world: Any, kit: Any, host
 def test_a_dead_name_does_not_outweigh_a_silent_host(world: Any, kit: Any) -> None:
     world.mx("10 gone.b.example.", "20 mx.b.example.")
     world.names.table["gone.b.example", "A"] = [""]
-    fate = only(attempt(world, kit.Peer(says={"GREETING": "!close"}), kit.delivery()))
-    assert (fate.sort, fate.reply.enhanced) == (Sort.DEFERRED, "4.4.318")
+    result = only(attempt(world, kit.Peer(says={"GREETING": "!close"}), kit.delivery()))
+    assert (result.disposition, result.reply.enhanced) == (Disposition.DEFERRED, "4.4.318")
 
 
 # --- kept connections
@@ -765,59 +805,59 @@ def several(world: Any, peer: Any, use: Callable[[Any, Any], Any], port: int | N
 
 
 def test_a_connection_serves_several_messages(world: Any, kit: Any) -> None:
-    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+    async def use(deliverer: Any, peer: Any) -> list[RecipientResult]:
         return [only(await deliverer.deliver(kit.delivery())) for _ in range(3)]
 
     peer = kit.Peer(tls=world.identity("mx.b.example"))
-    fates = several(world, peer, use)
-    assert [fate.sort for fate in fates] == [Sort.DELIVERED] * 3
-    assert [fate.detail["reused"] for fate in fates] == [False, True, True]
+    results = several(world, peer, use)
+    assert [result.disposition for result in results] == [Disposition.DELIVERED] * 3
+    assert [result.detail["reused"] for result in results] == [False, True, True]
     assert (len(peer.connections), len(peer.messages)) == (1, 3)
 
 
 def test_a_refused_recipient_does_not_cost_the_connection(world: Any, kit: Any) -> None:
-    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+    async def use(deliverer: Any, peer: Any) -> list[RecipientResult]:
         first = only(await deliverer.deliver(kit.delivery("bad@b.example")))
         return [first, only(await deliverer.deliver(kit.delivery()))]
 
     peer = kit.Peer(says={"RCPT bad@b.example": "550 5.1.1 unknown"})
-    fates = several(world, peer, use)
-    assert [fate.sort for fate in fates] == [Sort.FAILED, Sort.DELIVERED]
+    results = several(world, peer, use)
+    assert [result.disposition for result in results] == [Disposition.FAILED, Disposition.DELIVERED]
     assert len(peer.connections) == 1
     assert peer.messages[0].recipients == ["bob@b.example"]
 
 
 def test_a_new_configuration_gets_new_connections_and_resumes_no_old_session(world: Any, kit: Any) -> None:
-    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+    async def use(deliverer: Any, peer: Any) -> list[RecipientResult]:
         first = only(await deliverer.deliver(kit.delivery()))
         world.connector(peer.port, tls_settings="domain-validation", tls_domain="other.example")
         deliverer.use(world.directory())
         return [first, only(await deliverer.deliver(kit.delivery()))]
 
     peer = kit.Peer(tls=world.identity("mx.b.example"))
-    fates = several(world, peer, use)
-    assert [fate.sort for fate in fates] == [Sort.DELIVERED, Sort.DEFERRED]
-    assert fates[1].detail["result_type"] == "certificate-host-mismatch"
+    results = several(world, peer, use)
+    assert [result.disposition for result in results] == [Disposition.DELIVERED, Disposition.DEFERRED]
+    assert results[1].detail["result_type"] == "certificate-host-mismatch"
     assert (len(peer.connections), len(peer.messages)) == (2, 1)
 
 
 def test_a_connection_in_use_while_the_configuration_changes_is_not_kept(world: Any, kit: Any) -> None:
-    async def use(deliverer: Any, peer: Any) -> Fate:
+    async def use(deliverer: Any, peer: Any) -> RecipientResult:
         world.bodies.bodies[7] = kit.BODY * 5000
         task = asyncio.get_running_loop().create_task(deliverer.deliver(kit.delivery(body=None, size=1 << 20)))
         while not peer.said("RCPT"):  # noqa: ASYNC110 - the peer is a recording, it signals nothing
             await asyncio.sleep(0.001)
         deliverer.use(world.directory())
-        fate = only(await task)
+        result = only(await task)
         assert len(world.pool) == 0
-        return fate
+        return result
 
-    assert several(world, kit.Peer(), use).sort is Sort.DELIVERED
+    assert several(world, kit.Peer(), use).disposition is Disposition.DELIVERED
 
 
 @pytest.mark.parametrize("how", ["closed", "421", "421 to MAIL"])
 def test_a_kept_connection_that_has_died_is_replaced(world: Any, kit: Any, how: str) -> None:
-    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+    async def use(deliverer: Any, peer: Any) -> list[RecipientResult]:
         first = only(await deliverer.deliver(kit.delivery()))
         match how:
             case "closed":
@@ -831,21 +871,21 @@ def test_a_kept_connection_that_has_died_is_replaced(world: Any, kit: Any, how: 
         return [first, only(await deliverer.deliver(kit.delivery()))]
 
     peer = kit.Peer()
-    fates = several(world, peer, use)
-    assert [fate.sort for fate in fates] == [Sort.DELIVERED] * 2
+    results = several(world, peer, use)
+    assert [result.disposition for result in results] == [Disposition.DELIVERED] * 2
     assert len(peer.connections) == 2
-    assert "tries" not in fates[1].detail
+    assert "tries" not in results[1].detail
 
 
 def test_a_kept_connection_that_ended_unnoticed_is_replaced(world: Any, kit: Any) -> None:
-    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+    async def use(deliverer: Any, peer: Any) -> list[RecipientResult]:
         first = only(await deliverer.deliver(kit.delivery()))
         next(iter(world.pool._order)).connection.abort("unnoticed by the pool")
         await asyncio.sleep(0.05)
         return [first, only(await deliverer.deliver(kit.delivery()))]
 
     peer = kit.Peer()
-    assert [fate.sort for fate in several(world, peer, use)] == [Sort.DELIVERED] * 2
+    assert [result.disposition for result in several(world, peer, use)] == [Disposition.DELIVERED] * 2
     assert len(peer.connections) == 2
 
 
@@ -853,47 +893,47 @@ PROOF = {"tls_settings": "domain-validation", "tls_domain": "mx.b.example", "mod
 
 
 def test_mandatory_dane_of_a_domain_that_signs_nothing_is_told_as_what_it_is(world: Any, kit: Any) -> None:
-    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+    async def use(deliverer: Any, peer: Any) -> list[RecipientResult]:
         world.connector(peer.port, smtp_dane_mode="mandatory", smart_hosts=[], use_mx_record=True)
         deliverer.use(world.directory())
         return [only(await deliverer.deliver(kit.delivery()))]
 
-    (fate,) = several(world, kit.Peer(), use)
-    assert fate.sort is Sort.DEFERRED
-    assert fate.detail["requirement"] == "authenticated(dane)"
-    assert fate.detail["result_type"] == "dane-required"
+    (result,) = several(world, kit.Peer(), use)
+    assert result.disposition is Disposition.DEFERRED
+    assert result.detail["requirement"] == "authenticated(dane)"
+    assert result.detail["result_type"] == "dane-required"
 
 
 def test_sessions_are_resumed(world: Any, kit: Any) -> None:
-    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+    async def use(deliverer: Any, peer: Any) -> list[RecipientResult]:
         first = only(await deliverer.deliver(kit.delivery()))
         world.pool.close()
         await asyncio.sleep(0.05)
         return [first, only(await deliverer.deliver(kit.delivery()))]
 
-    fates = several(world, kit.Peer(tls=world.identity("mx.b.example")), use)
-    assert [fate.detail["tls"]["resumed"] for fate in fates] == [False, True]
-    assert [fate.detail["achieved"] for fate in fates] == ["none/authenticated"] * 2
+    results = several(world, kit.Peer(tls=world.identity("mx.b.example")), use)
+    assert [result.detail["tls"]["resumed"] for result in results] == [False, True]
+    assert [result.detail["achieved"] for result in results] == ["none/authenticated"] * 2
 
 
 def test_a_peer_that_must_prove_itself_shows_the_certificate_of_each_connection(world: Any, kit: Any) -> None:
     """Each way to be asked for a proof, be it for a report alone, has a full handshake."""
 
-    async def use(deliverer: Any, peer: Any) -> list[Fate]:
-        fates = []
+    async def use(deliverer: Any, peer: Any) -> list[RecipientResult]:
+        results = []
         for fields in ({}, {"mode": "enforce"}):
             world.connector(peer.port, **(PROOF | fields))
             deliverer.use(world.directory())
             for _ in range(2):
-                fates.append(only(await deliverer.deliver(kit.delivery())))
+                results.append(only(await deliverer.deliver(kit.delivery())))
                 world.pool.close()
                 await asyncio.sleep(0.05)
-        return fates
+        return results
 
     peer = kit.Peer(tls=world.identity("mx.b.example"))
-    fates = several(world, peer, use)
-    assert [fate.sort for fate in fates] == [Sort.DELIVERED] * 4
-    assert [fate.detail["tls"]["resumed"] for fate in fates] == [False] * 4
+    results = several(world, peer, use)
+    assert [result.disposition for result in results] == [Disposition.DELIVERED] * 4
+    assert [result.detail["tls"]["resumed"] for result in results] == [False] * 4
 
 
 # --- bodies
@@ -906,7 +946,7 @@ def test_bodies_arrive_byte_for_byte(world: Any, kit: Any, extensions: tuple[str
     world.bodies.bodies[7] = body
     for given in (kit.delivery(body=body), kit.delivery(body=None, size=len(body))):
         peer = kit.Peer(extensions=extensions)
-        assert only(attempt(world, peer, given)).sort is Sort.DELIVERED
+        assert only(attempt(world, peer, given)).disposition is Disposition.DELIVERED
         assert peer.messages[0].content == body
 
 
@@ -915,14 +955,14 @@ def test_a_large_body_streams(world: Any, kit: Any, extensions: tuple[str, ...])
     body = b"Subject: x\r\n\r\n" + b".x" * 499 + b"\r\n" + (b"y" * 998 + b"\r\n") * 5000
     world.bodies.bodies[7] = body
     peer = kit.Peer(tls=world.identity("mx.b.example"), extensions=extensions)
-    assert only(attempt(world, peer, kit.delivery(body=None, size=len(body)))).sort is Sort.DELIVERED
+    assert only(attempt(world, peer, kit.delivery(body=None, size=len(body)))).disposition is Disposition.DELIVERED
     assert peer.messages[0].content == body
 
 
 def test_a_large_body_in_memory(world: Any, kit: Any) -> None:
     body = b"Subject: x\r\n\r\n" + b"z" * 200_000 + b"\r\n"
     peer = kit.Peer()
-    assert only(attempt(world, peer, kit.delivery(body=body))).sort is Sort.DELIVERED
+    assert only(attempt(world, peer, kit.delivery(body=body))).disposition is Disposition.DELIVERED
     assert peer.messages[0].content == body
 
 
@@ -931,9 +971,12 @@ def test_a_body_that_cannot_be_read_defers_and_is_not_sent_in_part(world: Any, k
     world.bodies.bodies[7] = LookupError("no such message")
     peer = kit.Peer()
     outcome = attempt(world, peer, kit.delivery(body=None, size=size))
-    fate = only(outcome)
-    assert (fate.sort, fate.reply.text) == (Sort.DEFERRED, "451 4.3.0 The stored message cannot be read")
-    assert "message 7" in fate.detail["detail"]
+    result = only(outcome)
+    assert (result.disposition, result.reply.text) == (
+        Disposition.DEFERRED,
+        "451 4.3.0 The stored message cannot be read",
+    )
+    assert "message 7" in result.detail["detail"]
     assert not outcome.destination_failed
     assert peer.messages == []
 
@@ -943,26 +986,29 @@ def test_many_recipients_travel_in_batches(world: Any, kit: Any, limit: str, bat
     recipients = [f"r{number}@b.example" for number in range(250)]
     peer = kit.Peer(extensions=(*kit.EXTENSIONS, limit))
     outcome = attempt(world, peer, kit.delivery(*recipients))
-    assert [fate.sort for fate in outcome.fates] == [Sort.DELIVERED] * 250
+    assert [result.disposition for result in outcome.results] == [Disposition.DELIVERED] * 250
     assert [len(message.recipients) for message in peer.messages] == batches
     assert len(peer.connections) == 1
 
 
 @pytest.mark.parametrize(
-    ("body", "sort"),
-    [(b"Subject: plain\r\n\r\n\xc3\xa4\r\n", Sort.DELIVERED), (b"Subject: \xc3\xa4\r\n\r\n", Sort.FAILED)],
+    ("body", "disposition"),
+    [
+        (b"Subject: plain\r\n\r\n\xc3\xa4\r\n", Disposition.DELIVERED),
+        (b"Subject: \xc3\xa4\r\n\r\n", Disposition.FAILED),
+    ],
 )
-def test_smtputf8_is_needed_only_for_what_has_it(world: Any, kit: Any, body: bytes, sort: Sort) -> None:
+def test_smtputf8_is_needed_only_for_what_has_it(world: Any, kit: Any, body: bytes, disposition: Disposition) -> None:
     peer = kit.Peer(extensions=("PIPELINING", "8BITMIME"))
-    fate = only(attempt(world, peer, kit.delivery(body=body, smtputf8=True)))
-    assert fate.sort is sort
-    assert fate.reply.enhanced == ("2.0.0" if sort is Sort.DELIVERED else "5.6.7")
+    result = only(attempt(world, peer, kit.delivery(body=body, smtputf8=True)))
+    assert result.disposition is disposition
+    assert result.reply.enhanced == ("2.0.0" if disposition is Disposition.DELIVERED else "5.6.7")
 
 
 def test_an_address_that_would_become_a_command_fails(world: Any, kit: Any) -> None:
     peer = kit.Peer()
-    fate = only(attempt(world, peer, kit.delivery(reverse_path="a\r\nRSET")))
-    assert (fate.sort, fate.reply.enhanced) == (Sort.FAILED, "5.1.3")
+    result = only(attempt(world, peer, kit.delivery(reverse_path="a\r\nRSET")))
+    assert (result.disposition, result.reply.enhanced) == (Disposition.FAILED, "5.1.3")
     assert peer.said("RSET") == 0
 
 
@@ -982,17 +1028,17 @@ def test_mailboxes_and_others_in_one_delivery(world: Any, kit: Any) -> None:
     peer = kit.Peer()
     given = kit.delivery("Ann@contoso.example", "nobody@contoso.example", "bob@b.example", "eve@contoso.example")
     outcome = attempt(world, peer, given)
-    fates = {fate.recipient.address.partition("@")[0]: fate for fate in outcome.fates}
-    assert {name: fate.sort for name, fate in fates.items()} == {
-        "Ann": Sort.DELIVERED,
-        "eve": Sort.DELIVERED,
-        "nobody": Sort.FAILED,
-        "bob": Sort.DELIVERED,
+    results = {result.recipient.address.partition("@")[0]: result for result in outcome.results}
+    assert {name: result.disposition for name, result in results.items()} == {
+        "Ann": Disposition.DELIVERED,
+        "eve": Disposition.DELIVERED,
+        "nobody": Disposition.FAILED,
+        "bob": Disposition.DELIVERED,
     }
-    assert fates["nobody"].reply.text == "550 5.1.1 Mailbox unknown"
-    assert fates["Ann"].detail["mailbox"] == "ann@contoso.example"
+    assert results["nobody"].reply.text == "550 5.1.1 Mailbox unknown"
+    assert results["Ann"].detail["mailbox"] == "ann@contoso.example"
     stored = list((world.root / "mail" / "contoso.example" / "ann" / "new").iterdir())
-    assert [file.name for file in stored] == [fates["Ann"].detail["file"]]
+    assert [file.name for file in stored] == [results["Ann"].detail["file"]]
     assert stored[0].read_bytes().endswith(b"\n" + kit.BODY.replace(b"\r\n", b"\n"))
 
 
@@ -1000,8 +1046,8 @@ def test_who_is_addressed_by_two_names_has_one_copy(world: Any, kit: Any) -> Non
     mailboxes(world)
     world.resources["mailbox"][0]["aliases"] = ["info@contoso.example"]
     outcome = attempt(world, kit.Peer(), kit.delivery("ann@contoso.example", "info@contoso.example"))
-    assert [fate.sort for fate in outcome.fates] == [Sort.DELIVERED, Sort.DELIVERED]
-    assert len({fate.detail["file"] for fate in outcome.fates}) == 1
+    assert [result.disposition for result in outcome.results] == [Disposition.DELIVERED, Disposition.DELIVERED]
+    assert len({result.detail["file"] for result in outcome.results}) == 1
     assert len(list((world.root / "mail" / "contoso.example" / "ann" / "new").iterdir())) == 1
 
 
@@ -1010,15 +1056,15 @@ def test_a_mailbox_that_cannot_be_written_defers_alone(world: Any, kit: Any) -> 
     (world.root / "mail" / "contoso.example").mkdir(parents=True)
     (world.root / "mail" / "contoso.example" / "ann").write_text("in the way")
     outcome = attempt(world, kit.Peer(), kit.delivery("ann@contoso.example", "eve@contoso.example"))
-    assert [fate.sort for fate in outcome.fates] == [Sort.DEFERRED, Sort.DELIVERED]
-    assert outcome.fates[0].reply.enhanced == "4.3.0"
+    assert [result.disposition for result in outcome.results] == [Disposition.DEFERRED, Disposition.DELIVERED]
+    assert outcome.results[0].reply.enhanced == "4.3.0"
     assert not outcome.destination_failed
 
 
 def test_lmtp(world: Any, kit: Any) -> None:
     peer = kit.Peer(lmtp=True, says={"END eve@contoso.example": "452 4.2.2 mailbox full"})
 
-    async def run() -> Outcome:
+    async def run() -> DeliveryResult:
         async with peer:
             mailboxes(world, f"lmtp:127.0.0.1:{peer.port}")
             outcome = await world.build().deliver(kit.delivery("ann@contoso.example", "eve@contoso.example"))
@@ -1026,18 +1072,18 @@ def test_lmtp(world: Any, kit: Any) -> None:
             return outcome
 
     outcome = asyncio.run(run())
-    assert [(fate.sort, fate.reply.text) for fate in outcome.fates] == [
-        (Sort.DELIVERED, "250 2.0.0 taken"),
-        (Sort.DEFERRED, "452 4.2.2 mailbox full"),
+    assert [(result.disposition, result.reply.text) for result in outcome.results] == [
+        (Disposition.DELIVERED, "250 2.0.0 taken"),
+        (Disposition.DEFERRED, "452 4.2.2 mailbox full"),
     ]
     assert peer.commands[0] == "LHLO gate.example"
-    assert outcome.fates[0].detail["mailbox"] == f"lmtp:127.0.0.1:{peer.port}"
+    assert outcome.results[0].detail["mailbox"] == f"lmtp:127.0.0.1:{peer.port}"
 
 
 def test_an_lmtp_server_that_dies_among_its_answers(world: Any, kit: Any) -> None:
     peer = kit.Peer(lmtp=True, says={"END eve@contoso.example": "!close"})
 
-    async def run() -> Outcome:
+    async def run() -> DeliveryResult:
         async with peer:
             mailboxes(world, f"lmtp:127.0.0.1:{peer.port}")
             outcome = await world.build().deliver(kit.delivery("ann@contoso.example", "eve@contoso.example"))
@@ -1045,15 +1091,15 @@ def test_an_lmtp_server_that_dies_among_its_answers(world: Any, kit: Any) -> Non
             return outcome
 
     outcome = asyncio.run(run())
-    fates = {fate.recipient.address.partition("@")[0]: fate.sort for fate in outcome.fates}
-    assert fates == {"ann": Sort.DELIVERED, "eve": Sort.DEFERRED}
+    results = {result.recipient.address.partition("@")[0]: result.disposition for result in outcome.results}
+    assert results == {"ann": Disposition.DELIVERED, "eve": Disposition.DEFERRED}
     assert not outcome.destination_failed
 
 
 def test_an_lmtp_server_behind_a_socket_is_told_the_mailbox(world: Any, kit: Any, tmp_path: Path) -> None:
     peer = kit.Peer(lmtp=True, path=str(tmp_path / "lmtp"))
 
-    async def run() -> Outcome:
+    async def run() -> DeliveryResult:
         async with peer:
             mailboxes(world, f"lmtp:unix:{peer.path}")
             world.resources["mailbox"][0]["aliases"] = ["info@contoso.example"]
@@ -1061,17 +1107,17 @@ def test_an_lmtp_server_behind_a_socket_is_told_the_mailbox(world: Any, kit: Any
             world.pool.close()
             return outcome
 
-    (fate,) = asyncio.run(run()).fates
-    assert (fate.sort, fate.recipient.address) == (Sort.DELIVERED, "info@contoso.example")
-    assert fate.detail["mailbox"] == f"lmtp:unix:{peer.path}"
-    assert fate.detail["address"] == f"unix:{peer.path}"
+    (result,) = asyncio.run(run()).results
+    assert (result.disposition, result.recipient.address) == (Disposition.DELIVERED, "info@contoso.example")
+    assert result.detail["mailbox"] == f"lmtp:unix:{peer.path}"
+    assert result.detail["address"] == f"unix:{peer.path}"
     assert any(command.startswith("RCPT TO:<ann@contoso.example>") for command in peer.commands)
 
 
 def test_an_lmtp_socket_that_is_not_there_defers(world: Any, kit: Any, tmp_path: Path) -> None:
     mailboxes(world, f"lmtp:unix:{tmp_path}/lmtp")
     outcome = attempt(world, kit.Peer(), kit.delivery("ann@contoso.example"))
-    assert [fate.sort for fate in outcome.fates] == [Sort.DEFERRED]
+    assert [result.disposition for result in outcome.results] == [Disposition.DEFERRED]
     assert outcome.destination_failed
 
 
@@ -1082,10 +1128,10 @@ def test_forwarded_mail_has_its_own_reverse_path_and_is_marked(world: Any, kit: 
     world.bodies.bodies[given.message.id] = kit.BODY
     given.recipients[0].forwarded_by = "ann@contoso.example"
     given.recipients[0].return_path = "SRS0=x@contoso.example"
-    (fate,) = attempt(world, peer, given).fates
-    assert fate.sort is Sort.DELIVERED
-    assert fate.detail["forwarded_by"] == "ann@contoso.example"
-    assert fate.detail["reverse_path"] == "SRS0=x@contoso.example"
+    (result,) = attempt(world, peer, given).results
+    assert result.disposition is Disposition.DELIVERED
+    assert result.detail["forwarded_by"] == "ann@contoso.example"
+    assert result.detail["reverse_path"] == "SRS0=x@contoso.example"
     content = b"Delivered-To: ann@contoso.example\r\n" + kit.BODY
     assert peer.messages[0].content == content
     (mail,) = (command for command in peer.commands if command.startswith("MAIL"))
@@ -1103,18 +1149,18 @@ def test_forwarded_mail_has_its_own_reverse_path_and_is_marked(world: Any, kit: 
 def test_own_servers_see_who_sent_it(world: Any, kit: Any, fields: dict[str, Any], reverse_path: str) -> None:
     peer, given = kit.Peer(), kit.delivery("bob@b.example", reverse_path="eve@elsewhere.example")
     given.recipients[0].return_path = "SRS0=x@contoso.example"
-    fate = only(attempt(world, peer, given, connector=fields))
-    assert (fate.sort, fate.detail["reverse_path"]) == (Sort.DELIVERED, reverse_path)
-    assert "forwarded_by" not in fate.detail
+    result = only(attempt(world, peer, given, connector=fields))
+    assert (result.disposition, result.detail["reverse_path"]) == (Disposition.DELIVERED, reverse_path)
+    assert "forwarded_by" not in result.detail
     assert peer.messages[0].mail.startswith(f"FROM:<{reverse_path}> ")
 
 
 def test_an_organization_that_is_gone_defers(world: Any, kit: Any) -> None:
     given = kit.delivery()
     given.destination = "fabrikam/b.example"
-    fate = only(attempt(world, kit.Peer(), given))
-    assert (fate.sort, fate.reply.enhanced) == (Sort.DEFERRED, "4.3.5")
-    assert "fabrikam" in fate.detail["detail"]
+    result = only(attempt(world, kit.Peer(), given))
+    assert (result.disposition, result.reply.enhanced) == (Disposition.DEFERRED, "4.3.5")
+    assert "fabrikam" in result.detail["detail"]
 
 
 def test_a_notice_of_ours_goes_through_the_own_servers_though_none_of_them_brought_it(world: Any, kit: Any) -> None:
@@ -1122,8 +1168,8 @@ def test_a_notice_of_ours_goes_through_the_own_servers_though_none_of_them_broug
     central = {"connector_type": "on-premises", "route_all_messages_via_on_premises": True, "recipient_domains": []}
     for inbound, connector in (({}, ""), ({"notice_about": "7"}, "out")):
         given = kit.delivery(reverse_path="", direction="originating", inbound=inbound)
-        fate = only(attempt(world, kit.Peer(), given, connector=central))
-        assert (fate.sort, fate.detail["connector"]) == (Sort.DELIVERED, connector)
+        result = only(attempt(world, kit.Peer(), given, connector=central))
+        assert (result.disposition, result.detail["connector"]) == (Disposition.DELIVERED, connector)
 
 
 # --- mail flow rules
@@ -1138,37 +1184,41 @@ def test_a_rule_holds_a_message_back_that_would_have_left_in_clear(world: Any, k
     ruled(world, senders=["ann@contoso.example"])
     peer = kit.Peer()
     outcome = attempt(world, peer, kit.delivery(attempts=9))
-    fate = only(outcome)
-    assert (fate.sort, fate.reply.text[:11], outcome.destination_failed) == (Sort.DEFERRED, "450 4.4.317", True)
-    assert (fate.detail["requirement"], fate.detail["requirement_sources"]) == ("encrypted", ["rule:secret"])
-    assert "Cleartext is ruled out by rule 'secret'" in fate.reply.text
+    result = only(outcome)
+    assert (result.disposition, result.reply.text[:11], outcome.destination_failed) == (
+        Disposition.DEFERRED,
+        "450 4.4.317",
+        True,
+    )
+    assert (result.detail["requirement"], result.detail["requirement_sources"]) == ("encrypted", ["rule:secret"])
+    assert "Cleartext is ruled out by rule 'secret'" in result.reply.text
     assert peer.messages == []
     other = kit.delivery(reverse_path="eve@contoso.example")
-    fate = only(attempt(world, kit.Peer(), other))
-    assert (fate.sort, fate.detail["achieved"]) == (Sort.DELIVERED, "none/none")
+    result = only(attempt(world, kit.Peer(), other))
+    assert (result.disposition, result.detail["achieved"]) == (Disposition.DELIVERED, "none/none")
 
 
 HEADER = b"Subject: =?utf-8?q?Top_S=C3=A9?=\r\n =?utf-8?q?cret?=\r\nX-Label: a\r\n b\r\n\r\nX-Other: none\r\n"
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "sort"),
+    ("name", "words", "disposition"),
     [
-        ("subject", ["top sécret"], Sort.DEFERRED),
-        ("X-LABEL", ["a b"], Sort.DEFERRED),
-        ("X-Label", [], Sort.DEFERRED),
-        ("Subject", ["x-label"], Sort.DELIVERED),
-        ("X-Other", [], Sort.DELIVERED),
+        ("subject", ["top sécret"], Disposition.DEFERRED),
+        ("X-LABEL", ["a b"], Disposition.DEFERRED),
+        ("X-Label", [], Disposition.DEFERRED),
+        ("Subject", ["x-label"], Disposition.DELIVERED),
+        ("X-Other", [], Disposition.DELIVERED),
     ],
 )
 @pytest.mark.parametrize("stored", [False, True])
 def test_a_rule_looks_into_the_header_of_the_message(
-    world: Any, kit: Any, name: str, words: list[str], sort: Sort, *, stored: bool
+    world: Any, kit: Any, name: str, words: list[str], disposition: Disposition, *, stored: bool
 ) -> None:
     ruled(world, header_name=name, header_contains=words)
     world.bodies.bodies[7] = HEADER
     given = kit.delivery(body=None, size=len(HEADER)) if stored else kit.delivery(body=HEADER)
-    assert only(attempt(world, kit.Peer(), given)).sort is sort
+    assert only(attempt(world, kit.Peer(), given)).disposition is disposition
 
 
 def test_a_message_whose_header_cannot_be_read_waits_for_everybody(world: Any, kit: Any) -> None:
@@ -1176,8 +1226,10 @@ def test_a_message_whose_header_cannot_be_read_waits_for_everybody(world: Any, k
     world.bodies.bodies[7] = OSError(5, "Input/output error")
     peer = kit.Peer()
     outcome = attempt(world, peer, kit.delivery("bob@b.example", "eve@b.example", body=None, size=9))
-    assert [(fate.sort, fate.reply.enhanced) for fate in outcome.fates] == [(Sort.DEFERRED, "4.3.0")] * 2
-    assert outcome.fates[0].detail["configuration"] == 0
+    assert [(result.disposition, result.reply.enhanced) for result in outcome.results] == [
+        (Disposition.DEFERRED, "4.3.0")
+    ] * 2
+    assert outcome.results[0].detail["configuration"] == 0
     assert peer.connections == []
 
 
@@ -1185,15 +1237,19 @@ def test_a_disabled_connector_that_a_rule_names_makes_mail_wait(world: Any, kit:
     ruled(world, route_via_connector="out", require_tls=False)
     peer = kit.Peer()
     outcome = attempt(world, peer, kit.delivery(), connector={"enabled": False})
-    fate = only(outcome)
-    assert (fate.sort, fate.reply.text[:9], outcome.destination_failed) == (Sort.DEFERRED, "450 4.3.5", False)
-    assert "'out' of contoso is disabled" in fate.detail["detail"]
-    assert "rule 'secret'" in fate.detail["reasons"][0]
+    result = only(outcome)
+    assert (result.disposition, result.reply.text[:9], outcome.destination_failed) == (
+        Disposition.DEFERRED,
+        "450 4.3.5",
+        False,
+    )
+    assert "'out' of contoso is disabled" in result.detail["detail"]
+    assert "rule 'secret'" in result.detail["reasons"][0]
     assert peer.connections == []
 
 
 def test_what_a_choice_was_made_of_is_recorded(world: Any, kit: Any) -> None:
-    async def run() -> Outcome:
+    async def run() -> DeliveryResult:
         async with kit.Peer() as peer:
             world.connector(peer.port)
             world.resources["outbound_connector"].append({"name": "all", "recipient_domains": ["*"]})
@@ -1213,9 +1269,9 @@ def test_what_a_choice_was_made_of_is_recorded(world: Any, kit: Any) -> None:
 
 def test_a_rehearsing_rule_only_tells(world: Any, kit: Any) -> None:
     ruled(world, mode="rehearse")
-    fate = only(attempt(world, kit.Peer(), kit.delivery()))
-    assert (fate.sort, fate.detail["achieved"]) == (Sort.DELIVERED, "none/none")
-    assert {name: fate.detail["rehearsal"][name] for name in ("requirement", "sources", "passed", "message")} == {
+    result = only(attempt(world, kit.Peer(), kit.delivery()))
+    assert (result.disposition, result.detail["achieved"]) == (Disposition.DELIVERED, "none/none")
+    assert {name: result.detail["rehearsal"][name] for name in ("requirement", "sources", "passed", "message")} == {
         "requirement": "encrypted",
         "sources": ["rule:secret"],
         "passed": False,
@@ -1242,7 +1298,7 @@ def test_cancelling_drops_the_connection(world: Any, kit: Any) -> None:
 
 
 def notice(**fields: Any) -> dict[str, Any]:
-    recipient = DsnRecipient("bob@b.example", Action.FAILED, "5.1.1")
+    recipient = DsnRecipient("bob@b.example", DsnAction.FAILED, "5.1.1")
     report = DsnReport(
         "ann@contoso.example", "gate.example", "postmaster@gate.example", 1.0, "1@gate.example", "b", (recipient,),
         ret="FULL", original=b"Subject: x\r\n\r\ngr\xfcn\r\n", original_complete=True,
@@ -1264,14 +1320,14 @@ def test_a_notice_of_ours_goes_8_bit_where_that_is_offered(
 ) -> None:
     peer = kit.Peer(extensions=("PIPELINING", "SIZE 100000", *extensions))
     given = kit.delivery(**notice(**fields))
-    fate = only(attempt(world, peer, given))
-    assert fate.sort is Sort.DELIVERED
+    result = only(attempt(world, peer, given))
+    assert result.disposition is Disposition.DELIVERED
     (received,) = peer.messages
     assert received.content.isascii() is not whole
     assert ("BODY=8BITMIME" in received.mail) is bool(extensions)
     assert f" SIZE={len(received.content)}" in received.mail
     said = "the notice was converted to 7 bits: mx.b.example does not offer 8BITMIME"
-    assert (said in fate.detail.get("reasons", [])) is not whole
+    assert (said in result.detail.get("reasons", [])) is not whole
     assert given.body == notice()["body"]
 
 
@@ -1279,11 +1335,11 @@ def test_a_notice_of_ours_without_smtputf8(world: Any, kit: Any) -> None:
     given = notice(smtputf8=True)
     given["body"] = given["body"].replace(b"Subject: Und", b"Subject: \xc3\xbcnd")
     peer = kit.Peer(extensions=("8BITMIME",))
-    fate = only(attempt(world, peer, kit.delivery(**given)))
-    assert fate.sort is Sort.DELIVERED
+    result = only(attempt(world, peer, kit.delivery(**given)))
+    assert result.disposition is Disposition.DELIVERED
     assert peer.messages[0].content.isascii()
     assert "SMTPUTF8" not in peer.messages[0].mail
-    assert fate.detail["reasons"][-1:] == ["the notice was converted to 7 bits: mx.b.example does not offer SMTPUTF8"]
+    assert result.detail["reasons"][-1:] == ["the notice was converted to 7 bits: mx.b.example does not offer SMTPUTF8"]
 
 
 class _Once:
@@ -1314,8 +1370,12 @@ def test_where_the_converted_notice_cannot_be_made_it_waits_and_the_connection_s
             world.pool.close()
             return first
 
-    fate = only(asyncio.run(run()))
-    assert (fate.sort, fate.reply.text, fate.detail["detail"]) == (Sort.DEFERRED, "451 4.7.5 Not now", "no key")
+    result = only(asyncio.run(run()))
+    assert (result.disposition, result.reply.text, result.detail["detail"]) == (
+        Disposition.DEFERRED,
+        "451 4.7.5 Not now",
+        "no key",
+    )
     assert len(peer.connections) == 1
     assert peer.said("MAIL") == 1
     assert [message.content for message in peer.messages] == [b"Subject: x\r\n\r\n"]
@@ -1347,6 +1407,6 @@ class _Seen:
     def __init__(self) -> None:
         self.directories: list[Any] = []
 
-    async def apply(self, departure: Any, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
-        self.directories.append(departure.directory)
+    async def apply(self, outgoing: Any, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
+        self.directories.append(outgoing.directory)
         return body, {}

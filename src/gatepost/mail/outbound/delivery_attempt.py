@@ -1,6 +1,6 @@
 """What is to be sent to some recipients by one way, and what has become of each: the memory of one attempt.
 
-Filled by `mail.outbound.attempt` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. A
+Filled by `mail.outbound.deliverer` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. A
 recipient is decided by 2xx for the message, or by 5xx to MAIL, RCPT or the message; whatever says less leaves it to the
 next host (RFC 5321 section 5.1). What a host said for now counts once there is no other.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gatepost.mail.model.delivery_result import Fate, Sort, sort_of
+from gatepost.mail.model.delivery_result import Disposition, RecipientResult, disposition_of
 from gatepost.mail.outbound.failure import HopFailure, located
 from gatepost.mail.outbound.handover import hop_record
 from gatepost.mail.outbound.record import drop_record, failure_record, open_record, tries_record
@@ -18,7 +18,7 @@ from gatepost.policy.connectors.values import Cleartext
 from gatepost.policy.decisions.requirement import Opportunistic
 from gatepost.policy.decisions.requiretls import Asks, asks_of
 from gatepost.policy.decisions.withheld import concerns_others, public_reply
-from gatepost.protocols.smtp.client.transaction import Transaction
+from gatepost.protocols.smtp.client.transaction import MailTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.hop import Hop, OpenHop
     from gatepost.policy.decisions.destination_history import DestinationName, Drop
     from gatepost.policy.decisions.requirement import Requirement
-    from gatepost.protocols.smtp.client.transaction import Outcome, RecipientOutcome
+    from gatepost.protocols.smtp.client.transaction import RecipientReply, TransactionResult
     from gatepost.protocols.smtp.replies import Reply
 
 
@@ -49,14 +49,14 @@ def may_go_clear(requirement: Requirement, attempts: int) -> bool:
     return allowed and attempts >= 1
 
 
-def without_others(fate: Fate) -> Fate:
-    """The fate in words that queue, log and notices may have: none of another organization's hosts and connectors.
+def without_others(result: RecipientResult) -> RecipientResult:
+    """The result in words that queue, log and notices may have: none of another organization's hosts and connectors.
 
     What was really said stays in the detail, for the trace and who may see it there.
     """
-    if not concerns_others(fate.detail):
-        return fate
-    return replace(fate, reply=public_reply(fate.reply), detail=fate.detail | {"reply": fate.reply.text})
+    if not concerns_others(result.detail):
+        return result
+    return replace(result, reply=public_reply(result.reply), detail=result.detail | {"reply": result.reply.text})
 
 
 def asks(message: Message) -> Asks:
@@ -66,7 +66,7 @@ def asks(message: Message) -> Asks:
 
 
 @dataclass(slots=True)
-class Part:
+class AttemptPart:
     """The recipients of one delivery.
 
     base: what the trace shall say of every outcome (connector, requirement, reasons). destination: what connections are
@@ -80,7 +80,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Shipment:
+class DeliveryAttempt:
     """One message, the recipients of one way: those of one delivery, or of several that may share a transaction.
 
     attempts: made before this one. pending: not decided yet. failures: of the hosts tried so far. deferrals: by
@@ -94,13 +94,13 @@ class Shipment:
     """
 
     message: Message
-    parts: Sequence[Part]
+    parts: Sequence[AttemptPart]
     attempts: int = 0
     size: int = 0
     body_type: str = ""
     header_8bit: bool = False
     keeps_sender: bool = False
-    fates: list[Fate] = field(default_factory=list)
+    results: list[RecipientResult] = field(default_factory=list)
     pending: list[Recipient] = field(default_factory=list)
     failures: list[HopFailure] = field(default_factory=list)
     deferrals: dict[str, tuple[Reply, dict[str, Any]]] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class Shipment:
     separable: bool = False
     forward_paths: dict[str, str] = field(default_factory=dict)
     origin: str = ""
-    _part_of: dict[int, Part] = field(default_factory=dict)
+    _part_of: dict[int, AttemptPart] = field(default_factory=dict)
     _refused: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -144,14 +144,14 @@ class Shipment:
             told = part.base.get("reasons", [])
             part.base = part.base | {"reasons": list(dict.fromkeys((*told, *reasons)))[:_REASONS]}
 
-    def transaction(self, batch: Sequence[Recipient], opened: OpenHop) -> Transaction:
+    def transaction(self, batch: Sequence[Recipient], opened: OpenHop) -> MailTransaction:
         """What the client is to send for a batch. Who is named twice, or by an alias as well, gets one RCPT.
 
         REQUIRETLS is left out only where policy said that it may be.
         """
         message, first = self.message, batch[0]
         paths = {self._path(one): one for one in reversed(batch)}
-        return Transaction(
+        return MailTransaction(
             reverse_path=message.reverse_path if self.keeps_sender else first.return_path or message.reverse_path,
             recipients=[(path, one.notify, one.orcpt) for path, one in reversed(paths.items())],
             size=self.size,
@@ -168,7 +168,7 @@ class Shipment:
         """What the next hop is told for a recipient."""
         return self.forward_paths.get(recipient.address, recipient.address)
 
-    def settle(self, batch: Sequence[Recipient], outcome: Outcome, opened: OpenHop) -> list[list[Recipient]]:
+    def settle(self, batch: Sequence[Recipient], outcome: TransactionResult, opened: OpenHop) -> list[list[Recipient]]:
         """Take over what a transaction decided; who is left open stays pending, with the reason among the failures.
 
         The batches to be sent after it, as in `_alone`.
@@ -214,7 +214,7 @@ class Shipment:
         return list(parts.values())
 
     def _alone(
-        self, batch: Sequence[Recipient], results: Mapping[str, RecipientOutcome], outcome: Outcome
+        self, batch: Sequence[Recipient], results: Mapping[str, RecipientReply], outcome: TransactionResult
     ) -> list[list[Recipient]]:
         """Who was refused beside recipients of another part that the peer would have taken, each part by itself.
 
@@ -280,7 +280,11 @@ class Shipment:
     @property
     def unreachable(self) -> bool:
         """Whether no host answered for a single recipient: the destination, not the message, is at fault for now."""
-        return bool(self.failures) and not self.answered and any(fate.sort is Sort.DEFERRED for fate in self.fates)
+        return (
+            bool(self.failures)
+            and not self.answered
+            and any(result.disposition is Disposition.DEFERRED for result in self.results)
+        )
 
     @property
     def silent(self) -> bool:
@@ -294,10 +298,10 @@ class Shipment:
 
     def decide(self, recipient: Recipient, reply: Reply, detail: dict[str, Any], *, held: bool = False) -> None:
         """Settle a pending recipient for this attempt. held: an administrator must act, trying again is of no use."""
-        sort = Sort.HELD if held else sort_of(reply)
-        if sort is not Sort.DELIVERED and self._met_others(detail) and "tries" not in detail:
+        disposition = Disposition.HELD if held else disposition_of(reply)
+        if disposition is not Disposition.DELIVERED and self._met_others(detail) and "tries" not in detail:
             detail = detail | tries_record(self.failures)
-        self.fates.append(Fate(recipient, sort, reply, detail))
+        self.results.append(RecipientResult(recipient, disposition, reply, detail))
         self.pending.remove(recipient)
 
     def _met_others(self, detail: dict[str, Any]) -> bool:
@@ -310,12 +314,12 @@ def _goes_without_requiretls(opened: OpenHop) -> bool:
     return opened.hop.without_requiretls != "" and not opened.facts.requiretls_offered
 
 
-def leaves_open(result: RecipientOutcome) -> bool:
+def leaves_open(result: RecipientReply) -> bool:
     """Whether another host may do better: the connection ended, or the peer ended the session (421)."""
     return result.reply.code == 421 or (result.local and result.reply.transient)
 
 
-def _is_refusal(result: RecipientOutcome) -> bool:
+def _is_refusal(result: RecipientReply) -> bool:
     """Whether the peer said no, for now or for good."""
     return not (result.reply.positive or result.local or leaves_open(result))
 
@@ -324,7 +328,7 @@ def _deferral(reply: Reply, opened: OpenHop) -> HopFailure:
     return HopFailure(reply, "", None, opened.hop.host, opened.hop.endpoint, answered=True)
 
 
-def _broken_off(result: RecipientOutcome, opened: OpenHop) -> HopFailure:
+def _broken_off(result: RecipientReply, opened: OpenHop) -> HopFailure:
     host, address = opened.hop.host, opened.hop.endpoint
     reply = located(result.reply, host, address) if result.local else result.reply
     transcript = tuple(opened.connection.transcript)
