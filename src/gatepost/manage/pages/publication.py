@@ -132,10 +132,8 @@ def _path(found: Publication) -> str:
 
 def _record(found: Publication, sight: Sight | str | None) -> dict[str, Any]:
     seen = sight_record(sight) if sight is not None and not isinstance(sight, str) else None
-    return msgspec.to_builtins(publication_record(found)) | {
-        "seen": seen,
-        "page": link(_path(found), organization=found.organization),
-    }
+    record: dict[str, Any] = msgspec.to_builtins(publication_record(found))
+    return record | {"seen": seen, "page": link(_path(found), organization=found.organization)}
 
 
 def _lines(found: Sequence[Publication]) -> Iterator[dict[str, str]]:
