@@ -15,8 +15,8 @@ import door_matrix
 
 from gatepost.events.metrics.catalogue import CATALOGUE
 from gatepost.manage.cli import main as gatepost
-from gatepost.manage.rest.endpoint import Reach
 from gatepost.manage.rest.routes import ENDPOINTS
+from gatepost.manage.use_cases.declaration import Visibility
 from gatepost.policy.connectors import describe as resources
 from gatepost.protocols.tls.profile import PROFILES, published
 from gatepost.settings import describe as settings
@@ -100,12 +100,17 @@ def rest_page() -> str:
     _, end, after = rest.partition("<!-- /endpoints -->\n")
     lines = ["", "| call | what it does | scope | whose |", "|---|---|---|---|"]
     for one in ENDPOINTS:
-        scope = f"`{one.scope}`" if one.scope else "any"
-        lines.append(f"| `{one.method} {one.template}` | {one.summary} | {scope} | {_WHOSE[one.reach]} |")
+        case = one.case
+        scope = f"`{case.scope}`" if case.scope else "any"
+        lines.append(f"| `{case.method} {one.template}` | {case.summary} | {scope} | {_WHOSE[case.visibility]} |")
     return before + begin + "\n".join([*lines, "", ""]) + end + after
 
 
-_WHOSE = {Reach.GATEWAY: "the gateway's", Reach.ORGANIZATION: "of the organization", Reach.SEEN: "what is seen"}
+_WHOSE = {
+    Visibility.GATEWAY: "the gateway's",
+    Visibility.ORGANIZATION: "of the organization",
+    Visibility.SEEN: "what is seen",
+}
 
 
 _USE_CASES = """\

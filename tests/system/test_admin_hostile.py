@@ -123,7 +123,7 @@ def _page_routes() -> list[tuple[str, str]]:
 
 
 def _call_routes() -> list[tuple[str, str]]:
-    return [(one.method, f"/api/v1{one.path}") for one in ENDPOINTS]
+    return [(one.case.method, f"/api/v1{one.case.path}") for one in ENDPOINTS]
 
 
 EVERY = [*_page_routes(), *_call_routes()]

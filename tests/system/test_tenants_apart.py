@@ -23,11 +23,13 @@ from support.gateway import Gateway
 from support.scenes import connector, send
 from support.sink import Behaviour, Sink
 
-from gatepost.manage.rest.endpoint import Document, Endpoint, Reach
 from gatepost.manage.rest.routes import ENDPOINTS
+from gatepost.manage.use_cases.declaration import Document, Visibility
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gatepost.manage.rest.endpoint import Endpoint
 
 MINE, THEIRS, NOBODY = "fabrikam", "contoso", "nosuchorg"
 BOX, BOB = "kanarie-box@contoso.example", "bob@kanarie-partner.example"
@@ -71,13 +73,15 @@ class Scene:
 
     def path(self, endpoint: Endpoint, organization: str) -> str:
         """Filled with what is there of the other's."""
-        plural = re.search(r"\}/([a-z_]+)/", endpoint.path)
+        plural = re.search(r"\}/([a-z_]+)/", endpoint.case.path)
         of_kind = {
             "mailboxes": BOX, "accepted_domains": "contoso.example", "mail_flow_rules": "kanarie-rule",
             "inbound_connectors": "own", "outbound_connectors": "kanarie-connector",
         }  # fmt: skip
         known = self.names(organization) | {"name": of_kind.get(plural[1] if plural else "", "kanarie-connector")}
-        filled = re.sub(r"\{(\w+)(?::\w+)?\}", lambda one: quote(str(known.get(one[1], "1")), safe=""), endpoint.path)
+        filled = re.sub(
+            r"\{(\w+)(?::\w+)?\}", lambda one: quote(str(known.get(one[1], "1")), safe=""), endpoint.case.path
+        )
         return f"/api/v1{filled}"
 
     def body(self, endpoint: Endpoint, organization: str, *, whole: bool) -> Any:
@@ -186,9 +190,9 @@ def _organizations(endpoint: Endpoint) -> tuple[str, ...]:
 
     Not where that merely makes a resource of one's own, which may be called as another's is. Domains may not.
     """
-    if "organization" not in endpoint.path_names:
+    if "organization" not in endpoint.case.path_names:
         return (THEIRS,)
-    makes = isinstance(endpoint.body, Document) and not re.search("/(accepted_domains|mailboxes)", endpoint.path)
+    makes = isinstance(endpoint.body, Document) and not re.search("/(accepted_domains|mailboxes)", endpoint.case.path)
     return (THEIRS,) if makes else (THEIRS, MINE)
 
 
@@ -226,7 +230,7 @@ def scene() -> Iterator[Scene]:
 
 
 def _ids(endpoint: Endpoint) -> str:
-    return f"{endpoint.method} {endpoint.path}"
+    return f"{endpoint.case.method} {endpoint.case.path}"
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=_ids)
@@ -237,25 +241,29 @@ def test_no_call_reaches_what_another_has(scene: Scene, endpoint: Endpoint) -> N
             for query in _queries(endpoint, scene.names(THEIRS)):
                 target = f"{scene.path(endpoint, organization)}{'?' if query else ''}{urlencode(query)}"
                 body = scene.body(endpoint, THEIRS, whole=whole)
-                status, headers, told = scene.centre.call(target, scene.token, endpoint.method, body, {"If-Match": "*"})
+                status, headers, told = scene.centre.call(
+                    target, scene.token, endpoint.case.method, body, {"If-Match": "*"}
+                )
                 answer, sent = (
                     f"{json.dumps(_of_others(told))} {headers}",
-                    f"{target} {json.dumps(body)} {endpoint.path}",
+                    f"{target} {json.dumps(body)} {endpoint.case.path}",
                 )
                 assert status < 500, (target, body, answer)
                 assert [one for one in CANARIES if one in answer and one not in sent] == [], (target, body, answer)
-                if organization == THEIRS and endpoint.reach is not Reach.SEEN:
+                if organization == THEIRS and endpoint.case.visibility is not Visibility.SEEN:
                     assert status in {403, 404, 422}, (target, body, answer)
     assert scene.theirs() == before, "what the other has is as it was, octet by octet"
 
 
-@pytest.mark.parametrize("endpoint", [one for one in ENDPOINTS if one.reach is Reach.ORGANIZATION], ids=_ids)
+@pytest.mark.parametrize(
+    "endpoint", [one for one in ENDPOINTS if one.case.visibility is Visibility.ORGANIZATION], ids=_ids
+)
 def test_what_another_has_is_answered_as_what_is_not_there(scene: Scene, endpoint: Endpoint) -> None:
     answers = []
     for organization in (THEIRS, NOBODY):
         body = scene.body(endpoint, THEIRS, whole=True)
         path = scene.path(endpoint, organization)
-        status, _, told = scene.centre.call(path, scene.token, endpoint.method, body, {"If-Match": "*"})
+        status, _, told = scene.centre.call(path, scene.token, endpoint.case.method, body, {"If-Match": "*"})
         text = json.dumps(told).replace(organization, "@")
         answers.append((status, re.sub(r"urn:uuid:[-0-9a-f]+", "", text)))
     assert answers[0] == answers[1]
@@ -266,13 +274,15 @@ def test_the_owner_reaches_it(scene: Scene) -> None:
     """Otherwise the tests before could not fail: the same calls, by who may."""
     seen = ""
     for endpoint in ENDPOINTS:
-        if endpoint.method == "GET" and endpoint.reach is Reach.ORGANIZATION:
+        if endpoint.case.method == "GET" and endpoint.case.visibility is Visibility.ORGANIZATION:
             seen += json.dumps(scene.centre.call(scene.path(endpoint, THEIRS), scene.owner)[2])
     assert [one for one in CANARIES if one not in seen] == []
     before = scene.theirs()
     assert any(scene.message in row or BOB in row for row in before)
-    changing = [one for one in ENDPOINTS if one.method == "PATCH" and one.reach is Reach.ORGANIZATION]
-    path = scene.path(next(one for one in changing if "/outbound_connectors/" in one.path), THEIRS)
+    changing = [
+        one for one in ENDPOINTS if one.case.method == "PATCH" and one.case.visibility is Visibility.ORGANIZATION
+    ]
+    path = scene.path(next(one for one in changing if "/outbound_connectors/" in one.case.path), THEIRS)
     status, _, told = scene.centre.call(path, scene.owner, "PATCH", {"comment": "by its owner"}, {"If-Match": "*"})
     assert status == 200, told
     assert scene.theirs() != before

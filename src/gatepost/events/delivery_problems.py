@@ -112,7 +112,7 @@ class DeliveryProblems:
         for group in groups:
             seen: set[_Key] = set()
             for event in group:
-                self._learn_untold(event)
+                self._learn_unsent_notice(event)
                 if event.event not in DELIVERED and event.event not in _WAITING:
                     continue
                 key = _key(event)
@@ -131,7 +131,7 @@ class DeliveryProblems:
             self._dropped[key] = DowngradedDestination(*key, drop["was"], drop["now"], event.at, held)
             self.changed = True
 
-    def _learn_untold(self, event: TraceEvent) -> None:
+    def _learn_unsent_notice(self, event: TraceEvent) -> None:
         """Each attempt without a notice says so; another outcome is told, or is none that anybody is told of."""
         if event.event not in _OUTCOMES:
             return

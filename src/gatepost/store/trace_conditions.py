@@ -162,14 +162,14 @@ def _times(wanted: TraceFilter) -> Iterator[_Condition]:
         yield _Condition("at <= ?", (wanted.until,))
 
 
-def _asked_by(source: str) -> str:
+def _required_by(source: str) -> str:
     """Whether a source is among those that asked for the requirement. The first term is cheap, and mostly decides."""
     among = f"SELECT 1 FROM json_each(detail, '$.requirement_sources') WHERE value || ':' GLOB '{source}:*'"  # noqa: S608 - our words
     return f"(instr(detail, '\"{source}') AND EXISTS ({among}))"
 
 
 _DEMANDED = "substr(requirement, 1, 13) = 'authenticated'"
-_DANE, _MTA_STS = _asked_by("dane"), _asked_by("mta-sts")
+_DANE, _MTA_STS = _required_by("dane"), _required_by("mta-sts")
 # By TLS level and what else has to be so, as `analysis.reports.tls.protection_of` tells it of counted rows.
 _PROTECTIONS = {
     "dane": [("authenticated", f"{_DEMANDED} AND {_DANE}")],

@@ -109,7 +109,7 @@ def test_commands_and_pages_are_those_that_are_declared(name):
 @pytest.mark.parametrize("name", CASES)
 def test_rest_has_it(name):
     one = CASES[name]
-    there = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS if endpoint.case is one]
+    there = [(endpoint.case.method, endpoint.case.path) for endpoint in ENDPOINTS if endpoint.case is one]
     assert there == ([(one.method, one.path)] if one.path else [])
 
 

@@ -70,7 +70,7 @@ class MailLimits:
 
 def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Alarm, ...]:
     """All that is wrong at `now`, the gravest first. At most one alarm for each partner and kind."""
-    found = [*_failing(facts, limits, now), *_dropped(facts, now), *_untold(facts, now)]
+    found = [*_failing(facts, limits, now), *_dropped(facts, now), *_unsent_notices(facts, now)]
     found += [*_age(facts, limits), *_rising(facts, limits)]
     found += _resolver(facts)
     order = tuple(Severity)
@@ -132,7 +132,7 @@ def _resolver(facts: MailFacts) -> Iterator[Alarm]:
         )
 
 
-def _untold(facts: MailFacts, now: float) -> Iterator[Alarm]:
+def _unsent_notices(facts: MailFacts, now: float) -> Iterator[Alarm]:
     by_organization: dict[str, dict[str, UnsentNotice]] = {}
     for one in sorted(facts.untold, key=lambda one: one.last):
         if now < one.last + _FORGOTTEN:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.checks import advice
 from gatepost.analysis.checks.tasks import PROBE_TASKS, Task, TaskStatus, detail_of, skipped, waiting
 from gatepost.mail.outbound.connection import Step, Watch
-from gatepost.mail.outbound.contexts import asked_anchors
+from gatepost.mail.outbound.contexts import required_anchors
 from gatepost.policy.connectors.values import RevocationCheck
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
@@ -278,7 +278,7 @@ def _certificate(seen: Seen) -> _Made:
     chain = seen.chain
     shown = _described(chain.leaf, seen.now) if chain and chain.leaf else ""
     dane = seen.facts.dane if seen.facts else None
-    if dane is not None and not (dane.authenticated and asked_anchors(seen.hop.requirement)):
+    if dane is not None and not (dane.authenticated and required_anchors(seen.hop.requirement)):
         status = TaskStatus.SUCCEEDED if dane.authenticated else TaskStatus.FAILED
         what = "" if dane.authenticated else advice.DANE
         return Task("Certificate", status, detail_of(f"DANE: {dane.detail}", shown), what), ""

@@ -125,7 +125,7 @@ class ClientContexts:
         """
         trusted = self._trust(anchors or self._anchors)
         if isinstance(trusted, AnchorsError):
-            if not asked_anchors(requirement):
+            if not required_anchors(requirement):
                 return None
             asked = ", ".join(map(str, requirement.sources))
             raise HopFailed(local_fault(f"the trust anchors that {asked} asks for cannot be read: {trusted}"))
@@ -144,10 +144,10 @@ class ClientContexts:
         return named.chain, named.key
 
     def _named(self, requirement: Requirement) -> tuple[str, ...]:
-        return tuple(name or self._anchors for name in asked_anchors(requirement) or ("",))
+        return tuple(name or self._anchors for name in required_anchors(requirement) or ("",))
 
 
-def asked_anchors(requirement: Requirement) -> tuple[str, ...]:
+def required_anchors(requirement: Requirement) -> tuple[str, ...]:
     """The trust anchors that a requirement wants the peer's chain to reach; () if it wants none."""
     return requirement.anchors if isinstance(requirement, Authenticated) else ()
 

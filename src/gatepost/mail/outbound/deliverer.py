@@ -159,7 +159,7 @@ class Deliverer:
             return DeliveryResult(unread.results)
         shipments = []
         for route, recipients in routes:
-            attempt = self._shipment(planner.version, [(delivery, route, recipients)])
+            attempt = self._attempt(planner.version, [(delivery, route, recipients)])
             shipments.append(attempt)
             await self._make_and_ship(route, attempt, body, delivery)
         return _outcome(shipments, delivery)
@@ -187,7 +187,7 @@ class Deliverer:
         if len(members) == 1 or first.route is None or first.way is None:
             return [await self.deliver(first.delivery)]
         parts = [(plan.delivery, plan.route, plan.delivery.recipients) for plan in members if plan.route is not None]
-        attempt = self._shipment(planner.version, parts)
+        attempt = self._attempt(planner.version, parts)
         given = next((plan.delivery for plan in members if plan.delivery.body is not None), first.delivery)
         body = MessageBody.stored(given, self._services.store)
         sessions = RouteSessions(
@@ -197,9 +197,7 @@ class Deliverer:
         await self._make_and_ship(first.route, attempt, body, first.delivery, replace(first.way, sessions=sessions))
         return [_outcome([attempt], plan.delivery) for plan in members]
 
-    def _shipment(
-        self, version: int, members: Sequence[tuple[Delivery, Route, Sequence[Recipient]]]
-    ) -> DeliveryAttempt:
+    def _attempt(self, version: int, members: Sequence[tuple[Delivery, Route, Sequence[Recipient]]]) -> DeliveryAttempt:
         """What goes by one way. members: a delivery, its own route, and which of its recipients."""
         delivery, first, recipients = members[0]
         kept = keeps_sender(first)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gatepost.mail.outbound.connection import OutboundConnection, Step, Watch
-from gatepost.mail.outbound.contexts import asked_anchors, has_classical, revocable
+from gatepost.mail.outbound.contexts import has_classical, required_anchors, revocable
 from gatepost.mail.outbound.failure import (
     ConnectionEnded,
     HopFailed,
@@ -326,7 +326,7 @@ class HopOpener:
         facts = replace(facts, tls=tls, requiretls_offered="REQUIRETLS" in connection.extensions)
         # What is tried out is judged as it would be enforced; where nothing is demanded, the same anchors say what the
         # certificate is worth, lest the record contradicts the rehearsal beside it.
-        tried = asked_anchors(hop.rehearsed) if hop.rehearsed is not None else ()
+        tried = required_anchors(hop.rehearsed) if hop.rehearsed is not None else ()
         told = partial(connection.watch.judged, facts)
         return await self._judge_peer(hop.requirement, facts, tls, told, unasked=tried)
 
@@ -344,7 +344,7 @@ class HopOpener:
         told: of the chain before it is asked whether it was revoked. unasked: anchors to judge by, before the server's
         own, where the requirement names none.
         """
-        first, *others = asked_anchors(requirement) or dict.fromkeys((*unasked, ""))
+        first, *others = required_anchors(requirement) or dict.fromkeys((*unasked, ""))
         chain = await self._judge_chain(requirement, tls, first, told)
         judged = [(anchors, await self._judge_chain(requirement, tls, anchors)) for anchors in others]
         chains = tuple((anchors, verdict) for anchors, verdict in judged if verdict is not None)

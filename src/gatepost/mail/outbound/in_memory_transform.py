@@ -70,7 +70,7 @@ class InMemoryTransform:
         """
         return await self._at_work(body, partial(self._work, make))
 
-    async def asked(self, body: MessageBody, ask: Callable[[bytes], bool]) -> bool:
+    async def inspect(self, body: MessageBody, ask: Callable[[bytes], bool]) -> bool:
         """What `ask`, called in a thread, finds out of the whole content. Raises TooLarge, BodyUnreadable."""
         return await self._at_work(body, ask)
 

@@ -106,7 +106,7 @@ class SmimeProtection:
     async def _protected(
         self, outgoing: OutgoingMessage, body: MessageBody, demand: ContentDemand, told: dict[str, Any]
     ) -> tuple[MessageBody, dict[str, Any]]:
-        if _CLAIM in (await body.header()).lower() and await self._bench.asked(body, _encrypted_before):
+        if _CLAIM in (await body.header()).lower() and await self._bench.inspect(body, _encrypted_before):
             return body, {"smime": told | {"encrypted_before": True}}
         certificates: list[x509.Certificate] = []
         if demand.encrypt.required:

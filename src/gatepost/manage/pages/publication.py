@@ -133,10 +133,7 @@ def _path(found: Publication) -> str:
 def _record(found: Publication, sight: Sight | str | None) -> dict[str, Any]:
     seen = sight_record(sight) if sight is not None and not isinstance(sight, str) else None
     record: dict[str, Any] = msgspec.to_builtins(publication_record(found))
-    return record | {
-        "seen": seen,
-        "page": link(_path(found), organization=found.organization),
-    }
+    return record | {"seen": seen, "page": link(_path(found), organization=found.organization)}
 
 
 def _lines(found: Sequence[Publication]) -> Iterator[dict[str, str]]:

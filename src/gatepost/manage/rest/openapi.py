@@ -12,14 +12,15 @@ import msgspec
 from pydantic.json_schema import models_json_schema
 
 from gatepost import __version__
-from gatepost.manage.rest.endpoint import Document, FileOf, ListOf, Reach, takes_merge_patch
+from gatepost.manage.use_cases.declaration import Document, Visibility
 from gatepost.manage.web.identity import COOKIE
 from gatepost.manage.web.problem import PROBLEMS, ProblemDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gatepost.manage.rest.endpoint import Endpoint, Shape
+    from gatepost.manage.rest.endpoint import Endpoint
+    from gatepost.manage.use_cases.declaration import UseCase
 
 
 type _Schema = dict[str, Any]
@@ -43,7 +44,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     schemas = _Schemas(endpoints)
     paths: dict[str, Any] = {}
     for one in endpoints:
-        paths.setdefault(one.template, {})[one.method.lower()] = _operation(one, schemas)
+        paths.setdefault(one.template, {})[one.case.method.lower()] = _operation(one, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -54,7 +55,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         },
         "servers": [{"url": "/api/v1"}],
         "security": [{"bearer": []}, {"cookie": []}],
-        "tags": [{"name": name} for name in dict.fromkeys(one.tag for one in endpoints)],
+        "tags": [{"name": name} for name in dict.fromkeys(one.case.tag for one in endpoints)],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.components.items())),
@@ -73,15 +74,15 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 def statuses(endpoint: Endpoint) -> list[int]:
     """Every status that is no success which the endpoint may answer with."""
-    found = _ALWAYS
+    found, case = _ALWAYS, endpoint.case
     # A query or a body may name what is not seen.
-    if endpoint.path_names or endpoint.seeks or endpoint.reach is not Reach.GATEWAY:
+    if case.path_names or case.may_404 or case.visibility is not Visibility.GATEWAY:
         found |= {404}
     if endpoint.body is not None:
         found |= _BODY
-    if endpoint.changes or endpoint.grave:
+    if case.dry_run or case.requires_reauth:
         found |= {409}
-    if endpoint.guarded:
+    if case.guarded:
         found |= {412, 428}
     return sorted(found)
 
@@ -92,7 +93,7 @@ class _Schemas:
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self.components: dict[str, _Schema] = {}
         known = list(endpoints)
-        inner = [_inner(shape) for one in known for shape in (one.answer, one.body)]
+        inner = [shape for one in known for shape in (one.shape, one.body) if not one.is_file or shape is one.body]
         structs = [one for one in inner if _is_struct(one)]
         self._add(_of_structs([ProblemDocument, *structs]))
         models = {one.model: None for one in inner if isinstance(one, Document)}
@@ -103,14 +104,19 @@ class _Schemas:
                 self._add({_name(one): _variant(one, self.components[one.model.__name__])})
         self.queries = {one.query: self._query(one.query) for one in known}
 
-    def of(self, shape: Shape) -> _Schema:
-        """The schema of a shape."""
-        if isinstance(shape, FileOf):
+    def of_success(self, endpoint: Endpoint) -> _Schema:
+        """The schema of what a success returns."""
+        if endpoint.is_file:
             return {}  # bytes of a media type need none (OpenAPI 3.1 section 4.8.14.4)
-        if isinstance(shape, ListOf):
-            behind = {"type": ["string", "null"], "description": "Path and query of the next page; null on the last."}
-            properties = {"items": {"type": "array", "items": self.of(shape.item)}, "next": behind}
-            return {"type": "object", "properties": properties, "required": ["items", "next"]}
+        found = self.of(endpoint.shape)
+        if not endpoint.is_list:
+            return found
+        behind = {"type": ["string", "null"], "description": "Path and query of the next page; null on the last."}
+        properties = {"items": {"type": "array", "items": found}, "next": behind}
+        return {"type": "object", "properties": properties, "required": ["items", "next"]}
+
+    def of(self, shape: Any) -> _Schema:
+        """The schema of a shape."""
         if isinstance(shape, Document):
             return self._of_document(shape)
         if _is_struct(shape):
@@ -156,10 +162,6 @@ def _table(whole: _Schema) -> _Schema:
     return found | {"title": f"{whole['title']}Table"} | ({"required": required} if required else {})
 
 
-def _inner(shape: Shape | None) -> Any:
-    return shape.item if isinstance(shape, ListOf) else shape
-
-
 def _is_struct(shape: Any) -> TypeGuard[type[msgspec.Struct]]:
     return isinstance(shape, type) and issubclass(shape, msgspec.Struct)
 
@@ -187,40 +189,41 @@ def _nullable(schema: _Schema) -> _Schema:
 def _operation(one: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": one.name,
-        "summary": one.summary,
-        "tags": [one.tag],
+        "summary": one.case.summary,
+        "tags": [one.case.tag],
         "parameters": list(_parameters(one, schemas)),
         "responses": _responses(one, schemas),
     }
-    about = " ".join(filter(None, (one.description, _needs(one))))
+    about = " ".join(filter(None, (one.case.description, _needs(one.case))))
     if about:
         found["description"] = about
     if one.body is not None:
         content = {"schema": schemas.of(one.body)}
-        types = [_JSON, _MERGE_PATCH] if takes_merge_patch(one) else [_JSON]
+        types = [_JSON, _MERGE_PATCH] if one.takes_merge_patch else [_JSON]
         found["requestBody"] = {"required": True, "content": dict.fromkeys(types, content)}
     return found
 
 
-def _needs(one: Endpoint) -> str:
+def _needs(case: UseCase[Any, Any]) -> str:
     """Who may ask, for people."""
-    scope = f"Needs the scope `{one.scope}`." if one.scope else ""
-    return " ".join(filter(None, (scope, "Not for tokens of some organizations." * (one.reach is Reach.GATEWAY))))
+    scope = f"Needs the scope `{case.scope}`." if case.scope else ""
+    is_gateways = case.visibility is Visibility.GATEWAY
+    return " ".join(filter(None, (scope, "Not for tokens of some organizations." * is_gateways)))
 
 
 def _parameters(one: Endpoint, schemas: _Schemas) -> Iterator[dict[str, Any]]:
-    for name in one.path_names:
-        yield _parameter(name, "path", {"type": "string", "minLength": 1}, one.parameters.get(name, ""), required=True)
+    for name in one.case.path_names:
+        yield _parameter(name, "path", {"type": "string", "minLength": 1}, one.path_description(name), required=True)
     for name, schema in schemas.queries[one.query].items():
         rest = {key: value for key, value in schema.items() if key != "description"}
         yield _parameter(name, "query", rest, schema.get("description", ""), required="default" not in schema)
-    if one.changes:
+    if one.case.dry_run:
         about = "Say what would change, and change nothing."
         yield _parameter("dry_run", "query", {"type": "boolean", "default": False}, about)
-    if one.guarded:
+    if one.case.guarded:
         about = "The ETag of what was read, or * for whichever version; needed unless dry_run is true."
         yield _parameter("If-Match", "header", {"type": "string"}, about)
-    if one.versioned and one.method == "GET":
+    if one.case.versioned and one.case.method == "GET":
         about = "The ETag of what is known already; 304 if it is still in force."
         yield _parameter("If-None-Match", "header", {"type": "string"}, about)
 
@@ -231,17 +234,17 @@ def _parameter(name: str, where: str, schema: _Schema, about: str, *, required: 
 
 
 def _responses(one: Endpoint, schemas: _Schemas) -> dict[str, Any]:
-    media_type = one.answer.media_type if isinstance(one.answer, FileOf) else _JSON
-    content = {media_type: {"schema": schemas.of(one.answer)}}
+    case, headers = one.case, _headers(one)
+    content = {case.media_type or _JSON: {"schema": schemas.of_success(one)}}
     found: dict[str, Any] = {
-        str(one.status): {"description": HTTPStatus(one.status).phrase, "headers": _headers(one), "content": content}
+        str(case.status): {"description": HTTPStatus(case.status).phrase, "headers": headers, "content": content}
     }
-    if one.may_create:
-        found["201"] = {"description": HTTPStatus.CREATED.phrase, "headers": _headers(one), "content": content}
-    if one.changes and one.status != HTTPStatus.OK:
-        found["200"] = {"description": "What would change (dry_run).", "headers": _headers(one), "content": content}
-    if one.versioned and one.method == "GET":
-        found["304"] = {"description": "Not changed since If-None-Match.", "headers": _headers(one)}
+    if case.may_create:
+        found["201"] = {"description": HTTPStatus.CREATED.phrase, "headers": headers, "content": content}
+    if case.dry_run and case.status != HTTPStatus.OK:
+        found["200"] = {"description": "What would change (dry_run).", "headers": headers, "content": content}
+    if case.versioned and case.method == "GET":
+        found["304"] = {"description": "Not changed since If-None-Match.", "headers": headers}
     problem = {_PROBLEM: {"schema": {"$ref": _REF + ProblemDocument.__name__}}}
     for status in statuses(one):
         found[str(status)] = {"description": PROBLEMS[status].value.title, "content": problem}
@@ -250,10 +253,10 @@ def _responses(one: Endpoint, schemas: _Schemas) -> dict[str, Any]:
 
 def _headers(one: Endpoint) -> dict[str, Any]:
     found = {}
-    if one.versioned:
+    if one.case.versioned:
         found["ETag"] = {"schema": {"type": "string"}, "description": 'Version of the configuration, as "v17".'}
-    if isinstance(one.answer, ListOf):
+    if one.is_list:
         found["Link"] = {"schema": {"type": "string"}, "description": 'The next page, rel="next", if there is one.'}
-    if one.status == HTTPStatus.CREATED or one.may_create:
+    if one.case.status == HTTPStatus.CREATED or one.case.may_create:
         found["Location"] = {"schema": {"type": "string"}, "description": "Where it is now; not with dry_run."}
     return found

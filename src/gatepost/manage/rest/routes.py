@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
-from gatepost.manage.rest.derived import endpoint_of
-from gatepost.manage.rest.endpoint import Endpoint, Reach
+from gatepost.manage.rest.endpoint import Endpoint
 from gatepost.manage.rest.openapi import document
-from gatepost.manage.rest.problem import Problem
 from gatepost.manage.rest.serving import routes
 from gatepost.manage.use_cases.catalogue import USE_CASES
+from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.web.problem import ProblemType
 
 if TYPE_CHECKING:
-    from gatepost.manage.rest.endpoint import Asked
+    from collections.abc import Sequence
+
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.manage.use_cases.declaration import UseCase
+
+
+class GetOpenapi(msgspec.Struct, kw_only=True):
+    """Of this version; nothing is to be said."""
+
+
+class GetProblemKind(msgspec.Struct, kw_only=True):
+    """Which one."""
+
+    kind: Annotated[str, Meta(description="The last part of the type.")]
 
 
 class ProblemKind(msgspec.Struct):
@@ -28,7 +42,9 @@ class ProblemKind(msgspec.Struct):
     meaning: str
 
 
-def _openapi(_: Asked) -> dict[str, Any]:
+@use_case("GET /openapi.json", scope=None, visibility=Visibility.SEEN, tag="about")
+def get_openapi(context: Context, request: GetOpenapi) -> dict[str, Any]:  # noqa: ARG001 - it is the same for all
+    """This document."""  # noqa: D404 - in the document it says what it is
     return _document()
 
 
@@ -37,36 +53,17 @@ def _document() -> dict[str, Any]:
     return document(ENDPOINTS)
 
 
-def _problem(asked: Asked) -> ProblemKind:
+@use_case("GET /problems/{kind}", scope=None, visibility=Visibility.SEEN, tag="about")
+def get_problem_kind(context: Context, request: GetProblemKind) -> ProblemKind:  # noqa: ARG001 - it is the same for all
+    """What the type of a problem document means."""
     for one in ProblemType:
-        if one.value.name == asked.path["kind"]:
+        if one.value.name == request.kind:
             return ProblemKind(one.uri, one.value.title, one.value.status, one.value.meaning)
-    raise Problem(ProblemType.MISSING, "There is no problem of this kind.")
+    raise Refusal(Kind.MISSING, "There is no problem of this kind.")
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        "GET",
-        "/openapi.json",
-        "This document",
-        _openapi,
-        dict[str, Any],
-        None,
-        Reach.SEEN,
-        "about",
-    ),
-    Endpoint(
-        "GET",
-        "/problems/{kind}",
-        "What the type of a problem document means",
-        _problem,
-        ProblemKind,
-        None,
-        Reach.SEEN,
-        "about",
-        parameters={"kind": "The last part of the type."},
-    ),
-    *(endpoint_of(one) for one in USE_CASES if one.path),
-)
+ABOUT: Final[Sequence[UseCase[Any, Any]]] = (get_openapi, get_problem_kind)
+"""What REST alone has: it tells of itself."""
+ENDPOINTS = tuple(Endpoint(one) for one in (*ABOUT, *USE_CASES) if one.path)
 
 ROUTES = routes(ENDPOINTS)

@@ -21,16 +21,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import Actor
-from gatepost.manage.rest.audit import keep_done, keep_refused, told_of
-from gatepost.manage.rest.derived import request_of
-from gatepost.manage.rest.endpoint import Answer, Asked, Document, Endpoint, File, FileOf, Reach, takes_merge_patch
-from gatepost.manage.rest.paging import Page
+from gatepost.manage.access.principal import Principal
 from gatepost.manage.rest.problem import Problem, problem_response, refused
 from gatepost.manage.rest.versions import etag, is_known, may_change
 from gatepost.manage.use_cases.context import Context
-from gatepost.manage.use_cases.declaration import Items, Reply
+from gatepost.manage.use_cases.declaration import Document, File, Items, Reply
 from gatepost.manage.use_cases.execution import begin, execute, record_refusal
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
@@ -40,7 +35,6 @@ from gatepost.manage.web.problem import ProblemType
 from gatepost.manage.web.record import address_of
 from gatepost.manage.web.refused import instance_of
 from gatepost.policy.connectors.errors import FieldError
-from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +42,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Send
     from starlette.types import Scope as ConnectionScope
 
-    from gatepost.manage.rest.endpoint import Told
+    from gatepost.manage.rest.endpoint import Endpoint
     from gatepost.manage.use_cases.declaration import UseCase
     from gatepost.manage.use_cases.gateway import Gateway
 
@@ -67,9 +61,9 @@ def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
     """A route for each path, in the order given, and one last for what is not there."""
     paths: dict[str, dict[str, Endpoint]] = {}
     for one in endpoints:
-        methods = paths.setdefault(one.path, {})
-        if methods.setdefault(one.method, one) is not one:
-            raise ValueError(f"{one.method} {one.path} is declared twice")
+        methods = paths.setdefault(one.case.path, {})
+        if methods.setdefault(one.case.method, one) is not one:
+            raise ValueError(f"{one.case.method} {one.case.path} is declared twice")
     found = [Route(PREFIX + path, _Path(methods)) for path, methods in paths.items()]
     return [*found, Route(PREFIX + "/{anything:path}", _Path({}))]
 
@@ -97,17 +91,7 @@ class _Path:
             endpoint = self._endpoint(request)
         except Problem as unheard:
             return problem_response(unheard, instance)
-        if endpoint.case is not None:
-            return await _executed(request, endpoint, endpoint.case, _context(request, endpoint, who, instance))
-        told = [told_of(endpoint, request.path_params)]
-        try:
-            return await self._answered(request, endpoint, who, told)
-        except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
-            problem = _problem_of(error, request, instance)
-        if not (endpoint.changes and _dry_run(request.query_params.multi_items(), [])):
-            accounts, address = request.app.state.accounts, address_of(request.scope)
-            await run_in_threadpool(keep_refused, accounts, endpoint, who, address, told, problem)
-        return problem_response(problem, instance)
+        return await _answered(request, endpoint, _context(request, endpoint, who, instance))
 
     def _endpoint(self, request: Request) -> Endpoint:
         """Raises Problem if nothing is here, or nothing by this method."""
@@ -121,18 +105,10 @@ class _Path:
             raise Problem(ProblemType.METHOD, f"This path takes {allow}.", headers={"Allow": allow})
         return endpoint
 
-    async def _answered(self, request: Request, endpoint: Endpoint, who: Principal, told: list[Told]) -> Response:
-        _authorize(endpoint, who, request.path_params)
-        if endpoint.grave and not is_confirmed(getattr(request.state, "session", None), time.time()):
-            text = "You logged in more than 15 minutes ago: confirm at /confirm that it is you, or use an API token."
-            raise Problem(ProblemType.FORBIDDEN, text)
-        body = await _body(request, endpoint)
-        return await run_in_threadpool(_done, request, endpoint, who, body, told)
-
 
 def _context(request: Request, endpoint: Endpoint, who: Principal, instance: str) -> Context:
     state = request.app.state
-    dry_run = endpoint.changes and _dry_run(request.query_params.multi_items(), [])
+    dry_run = endpoint.case.dry_run and _dry_run(request.query_params.multi_items(), [])
     is_fresh = is_confirmed(getattr(request.state, "session", None), time.time())
     return Context(
         state.gateway,
@@ -145,25 +121,23 @@ def _context(request: Request, endpoint: Endpoint, who: Principal, instance: str
     )
 
 
-async def _executed(request: Request, endpoint: Endpoint, case: UseCase[Any, Any], context: Context) -> Response:
-    """The answer to a call of a use case. What `begin` refuses is on record by `manage.web.record`."""
+async def _answered(request: Request, endpoint: Endpoint, context: Context) -> Response:
+    """The answer to a call. What `begin` refuses is on record by `manage.web.record`."""
+    case = endpoint.case
     try:
         begin(case, context, request.path_params)
     except Refusal as refusal:
         return problem_response(Problem(refused(refusal).kind, refusal.text), context.reference)
     try:
         body = await _body(request, endpoint)
-        asked = await run_in_threadpool(_asked, request, endpoint, context.principal, body)
-        call = _request(endpoint, asked)
+        expected, asked = await run_in_threadpool(_asked, request, endpoint, context, body)
     except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
         problem = _problem_of(error, request, context.reference)
         if problem.kind is not ProblemType.TOO_LARGE:  # as above
             await run_in_threadpool(record_refusal, case, context, _refusal(problem))
         return problem_response(problem, context.reference)
     try:
-        return await run_in_threadpool(
-            _result, request, endpoint, replace(context, expected=asked.expected), asked, call
-        )
+        return await run_in_threadpool(_result, request, endpoint, replace(context, expected=expected), asked)
     except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
         return problem_response(_problem_of(error, request, context.reference), context.reference)
 
@@ -173,25 +147,16 @@ def _refusal(problem: Problem) -> Refusal:
     return problem.refusal or Refusal(Kind.INPUT, problem.detail, problem.errors)
 
 
-def _request(endpoint: Endpoint, asked: Asked) -> Any:
-    """The use case's request. Raises Problem for what its path names wrongly."""
-    try:
-        return request_of(endpoint, asked.path, asked.query, asked.body)
-    except WrongFields as wrong:
-        raise Problem(ProblemType.INVALID, f"{len(wrong.errors)} error(s); nothing was done.", wrong.errors) from None
-
-
-def _result(request: Request, endpoint: Endpoint, context: Context, asked: Asked, call: Any) -> Response:
+def _result(request: Request, endpoint: Endpoint, context: Context, asked: Any) -> Response:
     """On a thread: do it, and write the answer."""
-    assert endpoint.case is not None  # noqa: S101 - it is called for these
     try:
-        result = execute(endpoint.case, context, call)
+        result = execute(endpoint.case, context, asked)
     except Refusal as refusal:
         if refusal.kind is Kind.CONFLICT and context.expected is not None:
             _still(context.gateway, context.expected)  # it was overtaken between the look and the change
         refusal.errors = tuple(_located(endpoint.case, one) for one in refusal.errors)
         raise
-    return _written(request, endpoint, asked, _http(result))
+    return _written(request, endpoint, result, dry_run=context.dry_run)
 
 
 def _located(case: UseCase[Any, Any], error: FieldError) -> FieldError:
@@ -199,15 +164,6 @@ def _located(case: UseCase[Any, Any], error: FieldError) -> FieldError:
     name = re.split(r"[.\[]", error.path)[0]
     names = (one.encode_name for one in msgspec.structs.fields(case.request) if one.name in case.query_names)
     return FieldError(f"query.{error.path}", error.message) if name in names else error
-
-
-def _http(result: Any) -> Any:
-    """The result of a use case as `_written` takes it."""
-    if isinstance(result, Items):
-        return Page(result.items, result.after, result.version)
-    if isinstance(result, Reply):
-        return Answer(result.value, result.version, result.location, HTTPStatus.CREATED if result.created else None)
-    return result
 
 
 def _problem_of(error: Exception, request: Request, instance: str) -> Problem:
@@ -231,36 +187,24 @@ def _who(request: Request) -> Principal:
     )
 
 
-def _authorize(endpoint: Endpoint, who: Principal, path: Mapping[str, str]) -> None:
-    """Raises Problem unless the endpoint is there for who asks, and may be asked."""
-    if endpoint.reach is Reach.ORGANIZATION and not who.sees(path["organization"]):
-        raise Problem(ProblemType.MISSING, f"There is no organization {path['organization']!r}.")
-    if endpoint.reach is Reach.GATEWAY and not who.is_of_gateway:
-        raise Problem(ProblemType.FORBIDDEN, "This is the gateway's; the token or role is for some organizations only.")
-    if endpoint.scope is not None and not who.scopes & {endpoint.scope, Scope.OWNER}:
-        raise Problem(
-            ProblemType.FORBIDDEN, f"The scope {str(endpoint.scope)!r} is needed, which the token or role lacks."
-        )
-
-
 async def _body(request: Request, endpoint: Endpoint) -> bytes | None:
     """The body, if the endpoint takes one."""
     if endpoint.body is None:
         return None
-    allowed = {_JSON, _MERGE_PATCH} if takes_merge_patch(endpoint) else {_JSON}
+    allowed = {_JSON, _MERGE_PATCH} if endpoint.takes_merge_patch else {_JSON}
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in allowed:
         raise Problem(ProblemType.MEDIA_TYPE, f"Send Content-Type: {' or '.join(sorted(allowed))}.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(ProblemType.MEDIA_TYPE, "Send the body without Content-Encoding.")
-    too_large = Problem(ProblemType.TOO_LARGE, f"At most {endpoint.most} bytes are taken here.")
+    too_large = Problem(ProblemType.TOO_LARGE, f"At most {endpoint.case.max_body} bytes are taken here.")
     length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > endpoint.most:
+    if length.isdecimal() and int(length) > endpoint.case.max_body:
         raise too_large
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > endpoint.most:
+            if len(body) > endpoint.case.max_body:
                 raise too_large
     except TooLarge:
         raise too_large from None
@@ -269,29 +213,16 @@ async def _body(request: Request, endpoint: Endpoint) -> bytes | None:
     return bytes(body)
 
 
-def _done(request: Request, endpoint: Endpoint, who: Principal, body: bytes | None, told: list[Told]) -> Response:
-    """On a thread: what is asked, done, kept in the audit, and its answer."""
-    asked = replace(_asked(request, endpoint, who, body), told=told)
-    try:
-        found = endpoint.handler(asked)
-    except Refusal as refusal:
-        if refusal.kind is Kind.CONFLICT and asked.expected is not None:
-            _still(asked.gateway, asked.expected)  # it was overtaken between the look and the change
-        raise
-    try:
-        keep_done(endpoint, asked)
-    except StoreFailure:  # it was done, and to say that it was not would be worse
-        _log.exception("the audit does not have that %s did %s", who.name, told[0].action)
-    return _written(request, endpoint, asked, found)
-
-
-def _asked(request: Request, endpoint: Endpoint, who: Principal, body: bytes | None) -> Asked:
+def _asked(request: Request, endpoint: Endpoint, context: Context, body: bytes | None) -> tuple[int | None, Any]:
+    """The version that a change is made from, and the request of the use case. Raises Problem."""
     errors: list[FieldError] = []
     items = request.query_params.multi_items()
-    dry_run = _dry_run(items, errors) if endpoint.changes else False
     query, value = None, None
+    if endpoint.case.dry_run:
+        _dry_run(items, errors)
+        items = [one for one in items if one[0] != _DRY_RUN]
     try:
-        query = query_value(endpoint.query, [one for one in items if not endpoint.changes or one[0] != _DRY_RUN])
+        query = query_value(endpoint.query, items)
     except WrongFields as wrong:
         errors += wrong.errors
     try:
@@ -299,11 +230,16 @@ def _asked(request: Request, endpoint: Endpoint, who: Principal, body: bytes | N
     except WrongFields as wrong:
         errors += wrong.errors
     if errors:
-        raise Problem(ProblemType.INVALID, f"{len(errors)} error(s); nothing was done.", errors)
-    gateway: Gateway = request.app.state.gateway
-    expected = _expected(request, endpoint, gateway, dry_run=dry_run)
-    by = Actor(who.name, address_of(request.scope))
-    return Asked(who, gateway, request.app.state.accounts, by, request.path_params, query, value, expected, dry_run)
+        raise _invalid(errors)
+    expected = _expected(request, endpoint, context)
+    try:
+        return expected, endpoint.request(request.path_params, query, value)
+    except WrongFields as wrong:
+        raise _invalid(wrong.errors) from None
+
+
+def _invalid(errors: Sequence[FieldError]) -> Problem:
+    return Problem(ProblemType.INVALID, f"{len(errors)} error(s); nothing was done.", errors)
 
 
 def _dry_run(items: Sequence[tuple[str, str]], errors: list[FieldError]) -> bool:
@@ -326,20 +262,20 @@ def _body_value(kind: type[msgspec.Struct] | Document, body: bytes) -> Any:
     return given if isinstance(kind, Document) else body_value(kind, given)
 
 
-def _expected(request: Request, endpoint: Endpoint, gateway: Gateway, *, dry_run: bool) -> int | None:
+def _expected(request: Request, endpoint: Endpoint, context: Context) -> int | None:
     """The version that a change is made from, None if any will do. Raises Problem if it is not said or not in force."""
-    if not endpoint.guarded:
+    if not endpoint.case.guarded:
         return None
     if_match = ", ".join(request.headers.getlist("if-match"))
     if not if_match:
-        if dry_run:
+        if context.dry_run:
             return None
         raise Problem(
             ProblemType.UNGUARDED, 'Send If-Match with the ETag of what you read, as "v17", or * for whichever.'
         )
     if if_match.strip() == "*":
         return None
-    with gateway.config() as store:
+    with context.config() as store:
         version = store.version()
     if not may_change(if_match, version):
         raise _overtaken(version)
@@ -358,40 +294,39 @@ def _overtaken(version: int) -> Problem:
     return Problem(ProblemType.PRECONDITION, detail, headers={"ETag": etag(version)})
 
 
-def _written(request: Request, endpoint: Endpoint, asked: Asked, found: Any) -> Response:
-    """The answer as HTTP has it."""
-    status = endpoint.status
+def _written(request: Request, endpoint: Endpoint, result: Any, *, dry_run: bool) -> Response:
+    """The result as HTTP has it."""
+    status = HTTPStatus.OK if dry_run else endpoint.case.status
+    version = result.version if isinstance(result, Items | Reply) else None
     headers = {"Cache-Control": "no-store"}
-    if isinstance(found, File):
-        return _file(request, endpoint, found, headers)
-    if isinstance(found, Page):
-        found = _page(request, found, headers)
-    if not isinstance(found, Answer):
-        found = Answer(found)
-    if found.version is not None:
-        headers |= {"ETag": etag(found.version), "Cache-Control": "private, no-cache"}
+    if isinstance(result, File):
+        return _file(request, endpoint, result, headers)
+    if version is not None:
+        headers |= {"ETag": etag(version), "Cache-Control": "private, no-cache"}
         known = request.headers.get("if-none-match", "")
-        if request.method in {"GET", "HEAD"} and known and is_known(known, found.version):
+        if request.method in {"GET", "HEAD"} and known and is_known(known, version):
             return Response(status_code=304, headers=headers)
-    if asked.dry_run:
-        status = 200
-    elif found.location:
-        headers["Location"] = PREFIX + found.location
-    return Response(msgspec.json.encode(found.value), found.status or status, headers, media_type=_JSON)
+    if isinstance(result, Items):
+        result = _page(request, result, headers)
+    if isinstance(result, Reply):
+        status = HTTPStatus.CREATED if result.created else status
+        if result.location and not dry_run:
+            headers["Location"] = PREFIX + result.location
+        result = result.value
+    return Response(msgspec.json.encode(result), status, headers, media_type=_JSON)
 
 
 def _file(request: Request, endpoint: Endpoint, file: File, headers: dict[str, str]) -> Response:
     """It comes as it is read: chunks, whose end says that it is whole."""
-    assert isinstance(endpoint.answer, FileOf)  # noqa: S101 - what its handler returns
     headers |= {"Content-Disposition": f'attachment; filename="{file.name}"'}
     chunks = () if request.method == "HEAD" else file.chunks
-    return StreamingResponse(chunks, endpoint.status, headers, media_type=endpoint.answer.media_type)
+    return StreamingResponse(chunks, endpoint.case.status, headers, media_type=endpoint.case.media_type)
 
 
-def _page(request: Request, page: Page, headers: dict[str, str]) -> Answer:
+def _page(request: Request, page: Items[Any], headers: dict[str, str]) -> dict[str, Any]:
     behind = None
     if page.after is not None:
         url = request.url.include_query_params(after=page.after)
         behind = f"{url.path}?{url.query}"
         headers["Link"] = f'<{behind}>; rel="next"'
-    return Answer({"items": page.items, "next": behind}, page.version)
+    return {"items": page.items, "next": behind}

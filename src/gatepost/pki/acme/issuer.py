@@ -181,7 +181,7 @@ class Issuer:
         except AcmeFailed as failure:
             _log.info("no word on when %s is to be renewed: %s", ", ".join(names), failure)
             renew_at = before.renew_at if before.certificate == entry.id else 0.0
-        self._note(names, schedule.asked(before, entry.id, renew_at, again, now))
+        self._note(names, schedule.with_renewal_info(before, entry.id, renew_at, again, now))
 
     def issue(self, names: tuple[str, ...]) -> IssuedCertificate:
         """Get a certificate, and store it. Raises AcmeFailed, which is remembered as the reason to wait."""

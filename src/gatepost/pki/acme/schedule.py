@@ -151,7 +151,7 @@ def done(before: Progress, certificate: str, lifetime: float, now: float) -> Pro
     return Progress(tried=now, succeeded=now, certificate=certificate, not_before=not_before)
 
 
-def asked(progress: Progress, certificate: str, renew_at: float, ask_at: float, now: float) -> Progress:
+def with_renewal_info(progress: Progress, certificate: str, renew_at: float, ask_at: float, now: float) -> Progress:
     """Renewal information came, or could not be had. renew_at: 0.0 for unknown. ask_at: as was said, 0.0 if unsaid."""
     again = min(max(ask_at, now + _SOONEST_ASK), now + ASK_SECONDS) if ask_at else now + ASK_SECONDS
     return msgspec.structs.replace(progress, certificate=certificate, renew_at=renew_at, ask_at=again)

@@ -33,7 +33,7 @@ def mx_stand_in(domain: str) -> str:
     return domain if domain.startswith("[") else f"mx.{domain}"
 
 
-def route_as_asked(route: Route, asks: Asks) -> Route:
+def with_message_request(route: Route, asks: Asks) -> Route:
     """The route with what the message asks joined to its requirement, and said in its reasons.
 
     Unroutable if no next hop could ever do what is asked.

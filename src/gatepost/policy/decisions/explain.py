@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from gatepost.policy.connectors.comparison import other_inbound, other_outbound
 from gatepost.policy.connectors.mail_flow import unmet
 from gatepost.policy.connectors.values import ProtectionDrop
-from gatepost.policy.decisions.asking import mx_stand_in, route_as_asked
+from gatepost.policy.decisions.asking import mx_stand_in, with_message_request
 from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.decisions.failures import FailureOutcome, outcomes
 from gatepost.policy.decisions.forwarding import expand
@@ -130,7 +130,7 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
     looked_up = _route(planner, verdict, (reverse_path, onward), mine, content)
     owner = _router(directory, looked_up, onward) or mine
     asks = _asks(reverse_path, content, require_tls=require_tls)
-    route = route_as_asked(looked_up, asks) if looked_up is not None else None
+    route = with_message_request(looked_up, asks) if looked_up is not None else None
     outbound = _outbound(directory, route, owner) if route is not None and owner is not None else None
     if outbound is not None and isinstance(looked_up, SmartHosts):
         outbound = replace(outbound, connector=looked_up.connector.name)  # it is the way, even if no host of it will do

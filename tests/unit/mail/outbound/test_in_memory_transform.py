@@ -52,10 +52,10 @@ def test_what_is_made_is_read_as_often_as_it_is_sent(tmp_path: Path, size: int) 
 def test_what_is_too_large_is_not_even_read(tmp_path: Path) -> None:
     async def run() -> None:
         bench = InMemoryTransform(tmp_path, 100)
-        for ask in (bench.made, bench.asked):
+        for ask in (bench.made, bench.inspect):
             with pytest.raises(TooLarge, match="max_size is 100"):
                 await ask(body_of(b"", size=101), pytest.fail)  # type: ignore[operator]
-        assert await bench.asked(body_of(b"x" * 100), lambda octets: octets == b"x" * 100)
+        assert await bench.inspect(body_of(b"x" * 100), lambda octets: octets == b"x" * 100)
 
     asyncio.run(run())
 

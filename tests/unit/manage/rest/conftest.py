@@ -10,6 +10,7 @@ from contextlib import closing
 from http import HTTPStatus
 from typing import NamedTuple
 
+import msgspec
 import pytest
 import tomlkit
 from starlette.applications import Starlette
@@ -18,8 +19,10 @@ from starlette.middleware import Middleware
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.rest.endpoint import Endpoint
 from gatepost.manage.rest.openapi import statuses
 from gatepost.manage.rest.serving import routes
+from gatepost.manage.use_cases.declaration import UseCase, Visibility
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
@@ -31,6 +34,21 @@ OWNER = Principal("ann", frozenset({Scope.OWNER}))
 ROOT = Authority("REST Root")
 NAME = "mx.gate.example"
 _PARAMETER = re.compile(r"\{\w+(:path)?\}")
+
+
+def example(route, function=lambda *_: {}, *fields, result=dict, doc="Things.", **options):
+    """The endpoint of a use case that is no more than an example. fields: of its request, beside those of the path."""
+    method, _, path = route.partition(" ")
+    said = {field[0] for field in fields}
+    named = [(name, str) for name in re.findall(r"{(\w+)", path) if name not in said]
+    request = msgspec.defstruct("Request", [*named, *fields], kw_only=True)
+
+    def things(context, request):
+        return function(context, request)
+
+    things.__doc__ = doc
+    given = {"scope": Scope.READ, "visibility": Visibility.SEEN, "tag": "things"} | options
+    return Endpoint(UseCase(things, method, path, hints={"request": request, "return": result}, **given))
 
 
 class Response(NamedTuple):
@@ -104,7 +122,7 @@ class Api:
         answer = asyncio.run(self._exchange(scope, chunks or [data]))
         if answer.status >= HTTPStatus.BAD_REQUEST:
             for one in self._endpoints:
-                if one.method == method and re.fullmatch(_PARAMETER.sub("[^/]+", one.path), path):
+                if one.case.method == method and re.fullmatch(_PARAMETER.sub("[^/]+", one.case.path), path):
                     assert answer.status in statuses(one), "the document does not say that it answers this"
         return answer
 

@@ -10,12 +10,11 @@ import pytest
 from gatepost.manage.access.actions import ACTIONS
 from gatepost.manage.access.principal import Principal, Role, Scope
 from gatepost.manage.access.records import Actor, AuditFilter, Outcome
-from gatepost.manage.rest import audit as events
-from gatepost.manage.rest.endpoint import SAFE, Endpoint, Reach
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.audit import ListAudit, list_audit
 from gatepost.manage.use_cases.context import Context
-from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.declaration import SAFE
+from gatepost.manage.use_cases.execution import CHANGE, execute
 from gatepost.pki.certificates.directories import WatchedDirectories
 from gatepost.pki.certificates.dkim_keys import made_key
 from gatepost.policy.connectors.values import DkimAlgorithm
@@ -24,13 +23,13 @@ from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.interface import StoreFailure
 
-from .conftest import NAME, OWNER, ROOT, sealed_in
+from .conftest import NAME, OWNER, ROOT, example, sealed_in
 
 WORD = "correct horse battery"
 CLEAR = Achieved(TlsLevel(0), MxLevel.NONE)
 DKIM = "/organizations/contoso/domains/contoso.example/dkim_keys"
 DKIM_KEY = made_key(DkimAlgorithm.ED25519_SHA256).decode()
-UNSAFE = {f"{one.method} {one.template}": one for one in ENDPOINTS if one.method not in SAFE}
+UNSAFE = {f"{one.case.method} {one.template}": one for one in ENDPOINTS if one.case.method not in SAFE}
 
 
 @pytest.fixture
@@ -196,13 +195,13 @@ def asked(scene, name):
     if name in DONE:
         values, body = DONE[name]
     else:
-        plural = one.path.split("/")[3]
+        plural = one.case.path.split("/")[3]
         there, new, change = PART[plural]
         values = {"organization": "contoso", "name": there}
         body = {"POST": new, "PUT": new | {next(iter(new)): there} | change, "PATCH": change, "DELETE": None}[
-            one.method
+            one.case.method
         ]
-        if one.method == "DELETE" and plural == "accepted_domains":
+        if one.case.method == "DELETE" and plural == "accepted_domains":
             values = {"organization": "contoso", "name": "spare.example"}
     path = one.template
     for key, value in values.items():
@@ -242,15 +241,15 @@ def test_what_was_done_is_on_record(scene, name):
         "?wait=20" if name.endswith(("/validations", "/drills", "/renewals")) else ""
     )  # it is on record when it has ended
     before = newest(api)
-    answer = api.call(UNSAFE[name].method, path + patience, body, headers={"if-match": "*"})
+    answer = api.call(UNSAFE[name].case.method, path + patience, body, headers={"if-match": "*"})
     assert answer.status < 300, answer.body
     after = newest(api)
     assert after != before, "nothing is on record"
     assert (after.who, after.outcome) == ("ann", Outcome.DONE)
     assert after.action in ACTIONS
     assert after.address == ("" if after.version else "127.0.0.1")
-    assert after.action == (UNSAFE[name].action or "change") or name.endswith("/actions")
-    if UNSAFE[name].tag == "certificates" and UNSAFE[name].changes:
+    assert after.action == (UNSAFE[name].case.action or "change") or name.endswith("/actions")
+    if UNSAFE[name].case.tag == "certificates" and UNSAFE[name].case.dry_run:
         assert after.detail.get("before") or after.detail.get("after")
 
 
@@ -258,24 +257,25 @@ def test_what_was_refused_is_on_record(api):
     """One gateway for all: nothing of it changes."""
     for one in UNSAFE.values():
         path = one.template
-        for key in one.path_names:
+        for key in one.case.path_names:
             path = path.replace(f"{{{key}}}", "contoso" if key == "organization" else "nothing")
-        refused = api.call(one.method, f"{path}?wrong=1", {} if one.body else None, headers={"if-match": "*"})
+        refused = api.call(one.case.method, f"{path}?wrong=1", {} if one.body else None, headers={"if-match": "*"})
         assert refused.status == 422
         event = api.accounts.audit_events(OWNER, AuditFilter(outcome=Outcome.REFUSED))[0]
-        told = events.told_of(one, {key: "contoso" if key == "organization" else "nothing" for key in one.path_names})
-        assert (event.who, event.address, event.action) == ("ann", "127.0.0.1", told.action)
-        assert (event.organization, event.subject) == (told.organization, told.subject)
+        assert (event.who, event.address, event.action) == ("ann", "127.0.0.1", one.case.action or CHANGE)
+        assert event.organization == ("contoso" if "organization" in one.case.path_names else "")
+        named = " ".join("nothing" for key in one.case.path_names if key != "organization")
+        assert event.subject == (named if one.case.action else f"{one.case.method} {path}")
         assert "query.wrong" in event.detail["why"]
     assert len(api.accounts.audit_events(OWNER, limit=1000)) == len(UNSAFE)
 
 
 def test_each_has_a_name_in_the_audit():
     for one in ENDPOINTS:
-        if one.is_kept:
-            named = events.told_of(one, dict.fromkeys(one.path_names, "x")).action
+        if one.case.is_recorded:
+            named = one.case.action or (CHANGE if one.case.guarded else "request")
             assert named in ACTIONS
-            assert named != "request", f"{one.method} {one.path} has no name of its own"
+            assert named != "request", f"{one.case.name} has no name of its own"
 
 
 # ------------------------------------------------------------------------------------------------ what is kept
@@ -343,16 +343,11 @@ def test_what_web_keeps_is_not_kept_twice(api):
     assert events_of(api) == []
 
 
-def thing(method="POST", **more):
-    given = {"answer": dict, "scope": Scope.READ, "reach": Reach.SEEN, "tag": "things", "summary": "x"}
-    return Endpoint(method, "/things", handler=more.pop("handler", lambda asked: {}), **(given | more))
-
-
 def test_a_failure_is_told_apart_from_a_refusal(api_of):
-    def broken(asked):
+    def broken(*_):
         raise RuntimeError("the password is swordfish")
 
-    api = api_of(thing(handler=broken))
+    api = api_of(example("POST /things", broken))
     assert api.call("POST", "/things").problem == "internal"
     (event,) = events_of(api)
     assert (event.action, event.outcome) == ("request", Outcome.FAILED)
@@ -361,13 +356,13 @@ def test_a_failure_is_told_apart_from_a_refusal(api_of):
 
 def test_a_safe_call_is_kept_if_it_has_an_action(api_of):
     for more, count in (({}, 0), ({"action": "evidence-export"}, 1)):
-        api = api_of(thing("GET", **more))
+        api = api_of(example("GET /things", **more))
         api.call("GET", "/things")
         assert len(events_of(api)) == count
 
 
 def test_an_audit_that_cannot_be_written_hides_no_success(api_of, monkeypatch, caplog):
-    api = api_of(thing())
+    api = api_of(example("POST /things"))
 
     def fails(*_, **__):
         raise StoreFailure("disk full")

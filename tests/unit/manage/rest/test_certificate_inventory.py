@@ -11,7 +11,7 @@ from cryptography import x509
 from tests.unit.manage.calls import add_entry, run
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.derived import endpoint_of
+from gatepost.manage.rest.endpoint import Endpoint
 from gatepost.manage.use_cases import (
     acme_orders,
     certificate_removal,
@@ -30,7 +30,7 @@ READER = Principal("rob", frozenset({Scope.READ}))
 TENANT = Principal("tim", frozenset(Scope) - {Scope.OWNER}, frozenset({"contoso"}))
 REQUESTS = "/certificate_requests"
 MODULES = (certificates, certificate_requests, certificate_removal, certificate_table, changeover, acme_orders)
-ENDPOINTS = [endpoint_of(one) for module in MODULES for one in module.USE_CASES if one.path]
+ENDPOINTS = [Endpoint(one) for module in MODULES for one in module.USE_CASES if one.path]
 
 
 @pytest.fixture

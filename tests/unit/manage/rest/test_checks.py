@@ -8,7 +8,7 @@ import pytest
 
 from gatepost.analysis.checks.partner_report import Finding, Mark, PartnerCheck, PolicyKind, Row, Stage
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.derived import endpoint_of
+from gatepost.manage.rest.endpoint import Endpoint
 from gatepost.manage.use_cases import partner, publication
 from gatepost.manage.use_cases.dns_checks import Key, Sight, Sights
 from gatepost.manage.use_cases.jobs import Jobs
@@ -39,7 +39,7 @@ def rest(api_of, gateway):
     store = ConfigStore(gateway.data / "config.db")
     store.apply({"organization": RESOURCES}, author="ann")
     store.close()
-    return api_of(*map(endpoint_of, (*partner.USE_CASES, *publication.USE_CASES)))
+    return api_of(*map(Endpoint, (*partner.USE_CASES, *publication.USE_CASES)))
 
 
 @pytest.fixture

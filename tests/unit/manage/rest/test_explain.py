@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.derived import endpoint_of
+from gatepost.manage.rest.endpoint import Endpoint
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.explain import MAX_PEM, Explained, ExplainQuestion, explain_message
 from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
@@ -140,5 +140,5 @@ def test_too_many_looks_are_told_to_wait(api, monkeypatch, refusal, problem):
 
 
 def test_a_gateway_without_resources_says_that_it_is_empty(api_of):
-    found = ask(api_of(endpoint_of(explain_message))).json
+    found = ask(api_of(Endpoint(explain_message))).json
     assert (found["empty"], found["outbound"], found["succeeds"]) == (True, None, False)

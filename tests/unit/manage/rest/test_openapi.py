@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import jsonschema_rs
 import msgspec
@@ -9,10 +9,12 @@ import pytest
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.rest.endpoint import Document, Endpoint, ListOf, Reach
 from gatepost.manage.rest.openapi import document, statuses
-from gatepost.manage.rest.paging import Paging
+from gatepost.manage.use_cases.declaration import Document, Items, Visibility
+from gatepost.manage.use_cases.paging import After, Limit
 from gatepost.policy.connectors.records import Mailbox, Organization, OutboundConnector
+
+from .conftest import example
 
 
 class Inner(msgspec.Struct):
@@ -23,25 +25,33 @@ class Thing(msgspec.Struct):
     inner: Inner
 
 
-class Wanted(Paging, kw_only=True):
-    name: Annotated[str, Meta(description="Which.")]
-    tag: list[str] = msgspec.field(default_factory=list)
-
-
-def endpoint(method="GET", path="/things", **other):
-    given = {"answer": Thing, "scope": Scope.READ, "reach": Reach.SEEN, "tag": "things", "summary": "Things"}
-    return Endpoint(method, path, handler=lambda asked: asked, **(given | other))
-
-
-CHANGE = {"changes": True, "guarded": True, "versioned": True, "scope": Scope.CONNECTORS}
+DOCUMENT = ("document", dict[str, Any])
+CHANGE = {"dry_run": True, "guarded": True, "versioned": True, "scope": Scope.CONNECTORS}
+ADDRESS = [("name", Annotated[str, Meta(description="An address.")])]
+WANTED = [
+    ("limit", Limit, 100),
+    ("after", After, ""),
+    ("wanted", Annotated[str, Meta(description="Which.")]),
+    ("tag", list[str], []),
+]
 ENDPOINTS = [
-    endpoint(query=Wanted, answer=ListOf(Thing), description="About."),
-    endpoint(path="/mail/{name:path}", answer=Document(Mailbox), versioned=True, parameters={"name": "An address."}),
-    endpoint("POST", "/mail", body=Document(Mailbox), status=201, **CHANGE),
-    endpoint("PATCH", "/mail/{name:path}", body=Document(Mailbox, whole=False), **CHANGE),
-    endpoint("PUT", "/all", body=Document(Organization, named=True), reach=Reach.GATEWAY, **CHANGE),
-    endpoint("PUT", "/one", body=Document(Organization, nameless=True), may_create=True, **CHANGE),
-    endpoint("POST", "/actions", body=Inner, answer=dict[str, int]),
+    example("GET /things", "", *WANTED, result=Items[Thing], doc="Things.\n\nAbout."),
+    example("GET /mail/{name:path}", "", *ADDRESS, result_document=Document(Mailbox), versioned=True),
+    example("POST /mail", "", DOCUMENT, result=Thing, body=Document(Mailbox), status=201, **CHANGE),
+    example("PATCH /mail/{name:path}", "", DOCUMENT, result=Thing, body=Document(Mailbox, whole=False), **CHANGE),
+    example(
+        "PUT /all",
+        "",
+        DOCUMENT,
+        result=Thing,
+        body=Document(Organization, named=True),
+        visibility=Visibility.GATEWAY,
+        **CHANGE,
+    ),
+    example(
+        "PUT /one", "", DOCUMENT, result=Thing, body=Document(Organization, nameless=True), may_create=True, **CHANGE
+    ),
+    example("POST /actions", "", ("name", str), result=dict[str, int]),
 ]
 
 
@@ -79,10 +89,10 @@ def parameters(made, method, path):
 
 def test_parameters(made):
     found = parameters(made, "get", "/things")
-    assert list(found) == ["limit", "after", "name", "tag"]
+    assert list(found) == ["limit", "after", "wanted", "tag"]
     assert found["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
-    assert found["name"] == {
-        "name": "name",
+    assert found["wanted"] == {
+        "name": "wanted",
         "in": "query",
         "required": True,
         "schema": {"type": "string"},
@@ -132,7 +142,7 @@ def test_every_status_is_declared(made, method, path, expected):
 
 @pytest.mark.parametrize("status", [401, 403, 413, 421])
 def test_what_is_refused_before_a_call_is_heard_is_declared_for_all(status):
-    assert status in statuses(endpoint(scope=None))
+    assert status in statuses(example("GET /things", scope=None))
 
 
 def test_headers_of_answers(made):
@@ -182,11 +192,13 @@ def test_two_schemas_of_one_name():
         other: str
 
     with pytest.raises(ValueError, match="name Mailbox"):
-        document([*ENDPOINTS, endpoint(path="/other", answer=Mailbox)])
+        document([*ENDPOINTS, example("GET /other", result=Mailbox)])
 
 
 def test_patches_stand_beside_what_they_change():
-    found = document([endpoint("PATCH", body=Document(OutboundConnector, whole=False))])["components"]["schemas"]
+    found = document([example("PATCH /things", "", DOCUMENT, body=Document(OutboundConnector, whole=False))])[
+        "components"
+    ]["schemas"]
     whole, patch = found["OutboundConnector"], found["OutboundConnectorPatch"]
     assert whole["properties"].keys() == patch["properties"].keys()
     assert whole["required"] == ["name"]

@@ -10,8 +10,8 @@ import jsonschema_rs
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.endpoint import Document, Endpoint, FileOf, Reach
 from gatepost.manage.rest.routes import ENDPOINTS, ROUTES
+from gatepost.manage.use_cases.declaration import Document, Visibility
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import State
@@ -51,7 +51,7 @@ ELSEWHERE = {
     "/acme",  # it is off
     "/acme/renewals/{id}",
 }
-ALL = {f"{one.method} {one.template}": one for one in ENDPOINTS}
+ALL = {f"{one.case.method} {one.template}": one for one in ENDPOINTS}
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def api(api):
 
 def url(one, values, ids):
     """The path with its braces filled in."""
-    plural = one.path.split("/")[3] if one.path.startswith("/organizations/{organization}/") else ""
+    plural = one.case.path.split("/")[3] if one.case.path.startswith("/organizations/{organization}/") else ""
     filled = {
         "organization": values["organization"],
         "name": values.get(plural, "nothing"),
@@ -81,7 +81,7 @@ def url(one, values, ids):
         "selector": "s1",
     }
     path = one.template
-    for name in one.path_names:
+    for name in one.case.path_names:
         path = path.replace(f"{{{name}}}", filled[name])
     return path
 
@@ -95,7 +95,7 @@ def body_of(one):
         return {"organization": {"fabrikam": {"display_name": "taken"}}}
     if not one.body.whole:
         return {"comment": "taken"}
-    plural = one.path.split("/")[3] if one.path.count("/") > 2 else ""
+    plural = one.case.path.split("/")[3] if one.case.path.count("/") > 2 else ""
     return {} if one.body.nameless else {IDENTITIES.get(plural, "name"): THEIRS.get(plural, "taken")}
 
 
@@ -104,7 +104,7 @@ def state(gateway):
         return store.load()
 
 
-@pytest.mark.parametrize("name", [name for name, one in ALL.items() if one.reach is Reach.ORGANIZATION])
+@pytest.mark.parametrize("name", [name for name, one in ALL.items() if one.case.visibility is Visibility.ORGANIZATION])
 def test_another_organization_is_not_there(api, name):
     """Nor does it differ from one that was never there."""
     one, api.who = ALL[name], CONTOSO
@@ -114,29 +114,29 @@ def test_another_organization_is_not_there(api, name):
         path = url(one, THEIRS | {"organization": organization}, api.ids[2])
         for headers in ({"if-match": "*"}, {"if-match": '"v0"'}, {}):
             for query in ("", "?dry_run=true", "?wrong=1"):
-                answer = api.call(one.method, path + query, body_of(one), headers=headers)
+                answer = api.call(one.case.method, path + query, body_of(one), headers=headers)
                 assert answer.problem == "missing"
                 answers.append(answer.json["detail"].replace(organization, "X"))
     assert len(set(answers)) == 1
     assert state(api.gateway) == before
 
 
-@pytest.mark.parametrize("name", [name for name, one in ALL.items() if one.reach is Reach.GATEWAY])
+@pytest.mark.parametrize("name", [name for name, one in ALL.items() if one.case.visibility is Visibility.GATEWAY])
 def test_what_is_the_gateways_is_not_for_some_organizations(api, name):
     one, api.who = ALL[name], CONTOSO
     before = state(api.gateway)
-    answer = api.call(one.method, url(one, THEIRS, api.ids[2]), body_of(one), headers={"if-match": "*"})
+    answer = api.call(one.case.method, url(one, THEIRS, api.ids[2]), body_of(one), headers={"if-match": "*"})
     assert answer.problem == "forbidden"
     assert state(api.gateway) == before
 
 
-@pytest.mark.parametrize("name", [name for name, one in ALL.items() if one.reach is Reach.SEEN])
+@pytest.mark.parametrize("name", [name for name, one in ALL.items() if one.case.visibility is Visibility.SEEN])
 def test_nothing_of_another_organization_is_shown_or_changed(api, name):
     one, api.who = ALL[name], CONTOSO
     before = state(api.gateway)
     asked = url(one, THEIRS, api.ids[2])
     for query in ("", "?organization=fabrikam", "?domain=hidden.example"):
-        answer = api.call(one.method, asked + query, body_of(one), headers={"if-match": "*"})
+        answer = api.call(one.case.method, asked + query, body_of(one), headers={"if-match": "*"})
         assert answer.status < 500
         if name != "GET /openapi.json":  # it has examples of its own
             shown = answer.body.replace(query.encode(), b"")
@@ -156,21 +156,21 @@ def test_nobody_and_who_has_no_scope(api, name):
     path = url(one, OURS, api.ids[0])
     for who, expected in ((None, "unauthenticated"), (NO_SCOPE, "forbidden")):
         api.who = who
-        answer = api.call(one.method, path, body_of(one), headers={"if-match": "*"})
-        if who is not None and one.scope is None:
+        answer = api.call(one.case.method, path, body_of(one), headers={"if-match": "*"})
+        if who is not None and one.case.scope is None:
             assert answer.status == 200
         else:
             assert answer.problem == expected
     assert state(api.gateway) == before
 
 
-CHANGING = [name for name, one in ALL.items() if one.scope in {Scope.CONNECTORS, Scope.CERTIFICATES}]
+CHANGING = [name for name, one in ALL.items() if one.case.scope in {Scope.CONNECTORS, Scope.CERTIFICATES}]
 
 
 @pytest.mark.parametrize("name", CHANGING)
 def test_who_only_reads_changes_nothing(api, name):
     one, api.who = ALL[name], Principal("auditor", frozenset({Scope.READ}))
-    answer = api.call(one.method, url(one, OURS, api.ids[0]), body_of(one), headers={"if-match": "*"})
+    answer = api.call(one.case.method, url(one, OURS, api.ids[0]), body_of(one), headers={"if-match": "*"})
     assert answer.problem == "forbidden"
 
 
@@ -181,15 +181,15 @@ def document():
     return document(ENDPOINTS)
 
 
-def check(document, one: Endpoint, answer):
+def check(document, one, answer):
     """Holds an answer against what the document says of it."""
-    said = document["paths"][one.template][one.method.lower()]["responses"][str(answer.status)]
+    said = document["paths"][one.template][one.case.method.lower()]["responses"][str(answer.status)]
     if answer.status == 304:
         return
     kind = answer.headers["content-type"]
     schema = said["content"][kind]["schema"]
-    if isinstance(one.answer, FileOf) and answer.status == 200:
-        assert (schema, kind) == ({}, one.answer.media_type)
+    if one.is_file and answer.status == 200:
+        assert (schema, kind) == ({}, one.case.media_type)
         return
     jsonschema_rs.validator_for(schema | {"components": document["components"]}).validate(answer.json)
 
@@ -204,11 +204,11 @@ def test_answers_are_as_the_document_says(api, document, name):
     found = set()
     for query in ("?dry_run=true", "?limit=2", "?wrong=1", NEEDED.get(name, "")):
         for headers in ({"if-match": "*"}, {"if-match": '"v0"'}, {"if-none-match": '"v1"'}, {}):
-            answer = api.call(one.method, path + query, body_of(one), headers=headers)
+            answer = api.call(one.case.method, path + query, body_of(one), headers=headers)
             check(document, one, answer)
             found.add(answer.status)
-    if one.method == "GET" and one.path not in ELSEWHERE:
-        plural = one.path.split("/")[3] if one.path.count("/") > 3 else ""
+    if one.case.method == "GET" and one.case.path not in ELSEWHERE:
+        plural = one.case.path.split("/")[3] if one.case.path.count("/") > 3 else ""
         assert (200 in found) is (not plural or plural in OURS)
     assert 422 in found
 
@@ -228,7 +228,7 @@ def test_problem_types_lead_to_what_they_mean(api):
 
 def test_every_endpoint_has_a_name_of_its_own():
     assert len({one.name for one in ENDPOINTS}) == len(ENDPOINTS)
-    assert len(ROUTES) == len({one.path for one in ENDPOINTS}) + 1
+    assert len(ROUTES) == len({one.case.path for one in ENDPOINTS}) + 1
 
 
 @pytest.mark.parametrize("text", ["%2e%2e", "a%00b", "é", "a" * 3000, "%2F%2F", "' OR 1=1", "<script>", "\u2028"])
@@ -240,6 +240,6 @@ def test_names_that_nobody_would_give(api, document, text):
         "GET /organizations/{organization}",
     ):
         one = ALL[name]
-        answer = api.call("GET", one.template.replace(f"{{{one.path_names[0]}}}", text or quote(text)))
+        answer = api.call("GET", one.template.replace(f"{{{one.case.path_names[0]}}}", text or quote(text)))
         assert answer.status in {404, 422}
         check(document, one, answer)

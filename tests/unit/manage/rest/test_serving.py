@@ -8,73 +8,69 @@ import pytest
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.endpoint import Answer, Document, Endpoint, ListOf, NoQuery, Reach
-from gatepost.manage.rest.paging import Page, Paging, page_of
-from gatepost.manage.rest.problem import Problem
 from gatepost.manage.rest.serving import routes
-from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.web.problem import ProblemType
+from gatepost.manage.use_cases.declaration import Document, Items, Reply, Visibility
+from gatepost.manage.use_cases.paging import After, Limit, page_of
+from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Mailbox
+
+from .conftest import example
 
 
 class Thing(msgspec.Struct):
     name: str
-    size: Annotated[int, Meta(ge=1)] = 1
+    size: int = 1
     tags: list[str] = []
 
 
-class Wanted(Paging, kw_only=True):
-    tag: list[str] = msgspec.field(default_factory=list)
-    since: float = 0.0
+FIELDS = [("name", str), ("size", Annotated[int, Meta(ge=1)], 1), ("tags", list[str], [])]
+PAGES = [("limit", Limit, 100), ("after", After, ""), ("tag", list[str], []), ("since", float, 0.0)]
 
 
-def endpoint(method="GET", path="/things", handler=lambda asked: Thing("a"), **other):
-    given = {"answer": Thing, "scope": Scope.READ, "reach": Reach.SEEN, "tag": "things", "summary": "Things"}
-    return Endpoint(method, path, handler=handler, **(given | other))
+def thing(context, request):
+    return Thing(getattr(request, "name", "a"))
 
 
-def raising(problem):
-    def handler(asked):
-        raise problem
+def raising(error):
+    def function(context, request):
+        raise error
 
-    return handler
+    return function
 
 
-def changed(asked):
+def changed(context, request):
     """Makes a version, and says how it was asked."""
-    if not asked.dry_run:
-        with asked.gateway.config() as store:
-            store.apply({"organization": {"o": {"display_name": asked.body.name}}}, author=asked.principal.name)
-    return Answer({"expected": asked.expected, "dry": asked.dry_run}, version=7, location="/things/a")
+    if not context.dry_run:
+        with context.config() as store:
+            store.apply({"organization": {"o": {"display_name": request.name}}}, author=context.principal.name)
+    return Reply({"expected": context.expected, "dry": context.dry_run}, version=7, location="/things/a")
 
 
-LETTERS = list("abcdefg")
-PATCH = Document(Mailbox, whole=False)
-LATER = Problem(ProblemType.THROTTLED, "later", headers={"Retry-After": "9"})
+def letters(context, request):
+    return page_of(list("abcdefg"), str, request, lambda one: Thing(one, tags=request.tag))
+
+
 REFUSALS = {kind: Refusal(kind, "why", [FieldError("a.b", "c")]) for kind in Kind}
 ENDPOINTS = [
-    endpoint(),
-    endpoint("POST", body=Thing, status=201, handler=changed, changes=True, guarded=True, most=100),
-    endpoint("PATCH", path="/things/{name:path}", body=PATCH, handler=lambda asked: asked.body),
-    endpoint("GET", path="/things/{name:path}", handler=lambda asked: Thing(asked.path["name"])),
-    endpoint(
-        path="/letters",
-        query=Wanted,
-        answer=ListOf(Thing),
-        handler=lambda asked: page_of(LETTERS, str, asked.query, lambda one: Thing(one, tags=asked.query.tag)),
+    example("GET /things", thing),
+    example("POST /things", changed, *FIELDS, status=201, dry_run=True, guarded=True, max_body=100),
+    example(
+        "PATCH /things/{name:path}",
+        lambda _, request: request.document,
+        ("document", dict),
+        body=Document(Mailbox, whole=False),
     ),
-    endpoint(path="/versioned", handler=lambda asked: Answer(Thing("v"), version=17), versioned=True),
-    endpoint(path="/gateway", reach=Reach.GATEWAY),
-    endpoint(path="/anyone", scope=None),
-    endpoint(path="/of/{organization}/it", reach=Reach.ORGANIZATION),
-    endpoint("POST", path="/queue", scope=Scope.QUEUE),
-    endpoint(path="/broken", handler=raising(RuntimeError("the password is swordfish"))),
-    endpoint("POST", path="/lost", handler=raising(LATER)),
-    *[
-        endpoint("POST", path=f"/refused/{kind}", changes=True, handler=raising(refusal))
-        for kind, refusal in REFUSALS.items()
-    ],
+    example("GET /things/{name:path}", thing),
+    example("GET /letters", letters, *PAGES, result=Items[Thing]),
+    example("GET /versioned", lambda *_: Reply(Thing("v"), version=17), versioned=True),
+    example("GET /gateway", thing, visibility=Visibility.GATEWAY),
+    example("GET /anyone", thing, scope=None),
+    example("GET /of/{organization}/it", thing, visibility=Visibility.ORGANIZATION),
+    example("POST /queue", thing, scope=Scope.QUEUE),
+    example("GET /broken", raising(RuntimeError("the password is swordfish"))),
+    example("POST /lost", raising(Busy("later"))),
+    *[example(f"POST /refused/{kind}", raising(refusal), dry_run=True) for kind, refusal in REFUSALS.items()],
 ]
 
 
@@ -133,7 +129,7 @@ def test_statuses_bring_the_fields_that_go_with_them(api):
     assert api.call("GET", "/things").headers["www-authenticate"] == 'Bearer realm="gatepost"'
     api.who = READER
     assert api.call("DELETE", "/things").headers["allow"] == "GET, HEAD, POST"
-    assert api.call("POST", "/lost").headers["retry-after"] == "9"
+    assert api.call("POST", "/lost").headers["retry-after"] == str(Busy("later").again)
 
 
 def test_a_name_may_have_slashes(api):
@@ -175,7 +171,7 @@ def test_bodies(api, body, headers, more, status, problem):
 
 
 def test_a_body_nested_too_deeply(api_of):
-    api = api_of(endpoint("POST", body=Thing))
+    api = api_of(example("POST /things", thing, *FIELDS))
     assert api.call("POST", "/things", b'{"name":' + b"[" * 100_000).problem == "malformed"
 
 
@@ -232,7 +228,7 @@ def test_a_list_comes_page_by_page(api):
 
 
 def test_pages_may_bring_a_version(api_of):
-    api = api_of(endpoint(query=NoQuery, answer=ListOf(Thing), handler=lambda asked: Page([Thing("a")], None, 3)))
+    api = api_of(example("GET /things", lambda *_: Items([Thing("a")], None, 3), result=Items[Thing]))
     assert api.call("GET", "/things").headers["etag"] == '"v3"'
 
 
@@ -287,19 +283,19 @@ def test_a_change_says_what_it_was_made_from(api, if_match, query, status, expec
 
 
 def test_if_match_that_is_overtaken_while_it_is_done(api_of):
-    def overtaken(asked):
-        with asked.gateway.config() as store:
+    def overtaken(context, request):
+        with context.config() as store:
             store.apply({"organization": {"o": {}}}, author="bob")
         raise Refusal(Kind.CONFLICT, "overtaken")
 
-    api = api_of(endpoint("POST", handler=overtaken, changes=True, guarded=True))
+    api = api_of(example("POST /things", overtaken, dry_run=True, guarded=True))
     assert api.call("POST", "/things", headers={"if-match": '"v0"'}).status == 412
     assert api.call("POST", "/things", headers={"if-match": "*"}).status == 409
 
 
 def test_a_conflict_that_is_none_of_versions(api_of):
     there = raising(Refusal(Kind.CONFLICT, "there is one already"))
-    api = api_of(endpoint("POST", handler=there, changes=True, guarded=True))
+    api = api_of(example("POST /things", there, dry_run=True, guarded=True))
     assert api.call("POST", "/things", headers={"if-match": '"v0"'}).status == 409
 
 
@@ -330,4 +326,4 @@ def test_what_nobody_expected_is_in_the_log_alone(api, caplog):
 
 def test_a_method_is_declared_once():
     with pytest.raises(ValueError, match="declared twice"):
-        routes([endpoint(), endpoint()])
+        routes([example("GET /things"), example("GET /things")])

@@ -9,7 +9,7 @@ import pytest
 
 from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.rest.derived import endpoint_of
+from gatepost.manage.rest.endpoint import Endpoint
 from gatepost.manage.use_cases.certificate_intake import add_certificate
 from gatepost.manage.use_cases.certificate_removal import remove_certificate
 from gatepost.manage.use_cases.certificate_shapes import (
@@ -101,7 +101,7 @@ def test_gates(odd):
 
 
 def body_of(case):
-    return endpoint_of(case).body
+    return Endpoint(case).body
 
 
 BOUNDS = [
@@ -135,7 +135,7 @@ def test_what_comes_in_is_bounded_and_of_its_type(case, right, wrong, path):
 
 
 def test_why_something_is_removed():
-    kind = endpoint_of(remove_certificate).query
+    kind = Endpoint(remove_certificate).query
     assert query_value(kind, [("force", "stolen")]) == kind(force="stolen", note="")
     with pytest.raises(WrongFields):
         query_value(kind, [("note", "n" * 1001)])

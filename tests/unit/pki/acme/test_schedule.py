@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from gatepost.pki.acme.schedule import (
     Progress,
     Step,
-    asked,
     begun,
     done,
     failed,
@@ -17,6 +16,7 @@ from gatepost.pki.acme.schedule import (
     renewal_at,
     step,
     wanted,
+    with_renewal_info,
 )
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.protocols.tls.facts import CertificateFacts
@@ -164,7 +164,7 @@ def test_what_the_authority_wants_renewed_without_end_is_not_renewed_without_end
     """Its renewal information may be broken, or our clock: an order every minute would end at its limits."""
     progress, orders = Progress(), []
     for now in range(0, 86400, 60):
-        one = asked(progress, "aa", NOW - DAY, NOW + now, NOW + now)
+        one = with_renewal_info(progress, "aa", NOW - DAY, NOW + now, NOW + now)
         if step(NAMES, entry(), one, 0.0, NOW + now):
             orders.append(now)
             progress = done(begun(one, NOW + now), "aa", 90 * DAY, NOW + now)
@@ -185,7 +185,7 @@ ASKS = {
 
 @pytest.mark.parametrize(("said", "expected"), ASKS.items())
 def test_when_it_is_asked_again(said, expected):
-    found = asked(Progress(failures=2), "aa", 7.0, NOW + said if said else 0.0, NOW)
+    found = with_renewal_info(Progress(failures=2), "aa", 7.0, NOW + said if said else 0.0, NOW)
     assert found == Progress(failures=2, certificate="aa", renew_at=7.0, ask_at=NOW + expected)
 
 

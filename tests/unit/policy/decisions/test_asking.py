@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.policy.connectors.records import Mailbox, OutboundConnector
 from gatepost.policy.connectors.values import Cleartext
-from gatepost.policy.decisions.asking import mx_stand_in, route_as_asked
+from gatepost.policy.decisions.asking import mx_stand_in, with_message_request
 from gatepost.policy.decisions.home import Nodes
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Identity, MxLevel, Opportunistic, Source
@@ -46,17 +46,17 @@ def mx(requirement: Requirement = OPPORTUNISTIC, **fields: Any) -> MxRoute:
 
 @pytest.mark.parametrize("route", [smart_hosts("a.example"), mx(), MAILBOX, NOWHERE])
 def test_who_asks_nothing_gets_the_route_as_it_is(route: Route) -> None:
-    assert route_as_asked(route, Asks.NOTHING) is route
+    assert with_message_request(route, Asks.NOTHING) is route
 
 
 @pytest.mark.parametrize("asks", [Asks.REQUIRED, Asks.WAIVED])
 @pytest.mark.parametrize("route", [MAILBOX, NOWHERE])
 def test_where_there_is_no_hop_nothing_is_asked(route: Route, asks: Asks) -> None:
-    assert route_as_asked(route, asks) is route
+    assert with_message_request(route, asks) is route
 
 
 def test_mx_hosts_must_be_known_and_prove_their_name() -> None:
-    found = route_as_asked(mx(smtp_dane_mode="mandatory"), Asks.REQUIRED)
+    found = with_message_request(mx(smtp_dane_mode="mandatory"), Asks.REQUIRED)
     assert isinstance(found, MxRoute)
     assert isinstance(found.requirement, Authenticated)
     assert found.requirement.mx is MxLevel.MTA_STS
@@ -66,20 +66,20 @@ def test_mx_hosts_must_be_known_and_prove_their_name() -> None:
 
 
 def test_an_address_literal_has_no_name_to_prove() -> None:
-    found = route_as_asked(MxRoute("[192.0.2.1]", None, OPPORTUNISTIC, None, ("nobody's",)), Asks.REQUIRED)
+    found = with_message_request(MxRoute("[192.0.2.1]", None, OPPORTUNISTIC, None, ("nobody's",)), Asks.REQUIRED)
     assert isinstance(found, Unroutable)
     assert (found.reply.enhanced, found.reasons) == ("5.7.10", ("nobody's",))
 
 
 def test_a_relaxed_connector_says_so() -> None:
-    found = route_as_asked(mx(requiretls_mode="relaxed"), Asks.REQUIRED)
+    found = with_message_request(mx(requiretls_mode="relaxed"), Asks.REQUIRED)
     assert isinstance(found, MxRoute)
     assert describe(found.requirement) == f"authenticated({mx_stand_in('b.example')})"
     assert found.reasons[-1] == "relaxed: connector 'out' sends where it is not offered"
 
 
 def test_smart_hosts_that_can_never_prove_a_name_are_left_out() -> None:
-    found = route_as_asked(smart_hosts("a.example", "192.0.2.1", "b.example"), Asks.REQUIRED)
+    found = with_message_request(smart_hosts("a.example", "192.0.2.1", "b.example"), Asks.REQUIRED)
     assert isinstance(found, SmartHosts)
     assert [(hop.host, describe(hop.requirement)) for hop in found.hops] == [
         ("a.example", "authenticated(a.example) with requiretls"),
@@ -88,22 +88,22 @@ def test_smart_hosts_that_can_never_prove_a_name_are_left_out() -> None:
 
 
 def test_without_a_host_that_can_there_is_no_way() -> None:
-    found = route_as_asked(smart_hosts("192.0.2.1"), Asks.REQUIRED)
+    found = with_message_request(smart_hosts("192.0.2.1"), Asks.REQUIRED)
     assert isinstance(found, Unroutable)
     assert found.reply.text.startswith("550 5.7.10 Encryption needed (REQUIRETLS) [Message=HostHasNoName")
     assert (found.reasons, found.passed_over) == (("by domain",), (("connector 'x' of o", "is wider"),))
     named = smart_hosts("192.0.2.1", requirement=Authenticated((), (Identity(("a.example",)),)))
-    assert isinstance(route_as_asked(named, Asks.REQUIRED), SmartHosts)
+    assert isinstance(with_message_request(named, Asks.REQUIRED), SmartHosts)
 
 
 def test_tls_required_no_is_told() -> None:
-    found = route_as_asked(mx(), Asks.WAIVED)
+    found = with_message_request(mx(), Asks.WAIVED)
     assert isinstance(found, MxRoute)
     assert isinstance(found.requirement, Opportunistic)
     assert found.requirement.cleartext is Cleartext.AFTER_FAILED_HANDSHAKE
     assert found.reasons[-1].startswith("TLS-Required: No sets aside")
     kept = mx(cleartext="only-if-not-offered")
-    assert route_as_asked(kept, Asks.WAIVED) == kept
+    assert with_message_request(kept, Asks.WAIVED) == kept
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_tls_required_no_is_told() -> None:
     ],
 )
 def test_a_delivery_agent_elsewhere_must_do_as_others(host: str, text: str) -> None:
-    found = route_as_asked(LmtpRoute(NextHop(host, 24, OPPORTUNISTIC)), Asks.REQUIRED)
+    found = with_message_request(LmtpRoute(NextHop(host, 24, OPPORTUNISTIC)), Asks.REQUIRED)
     if isinstance(found, Unroutable):
         assert found.reply.text.startswith(text)
     else:
@@ -128,7 +128,7 @@ def test_a_delivery_agent_elsewhere_must_do_as_others(host: str, text: str) -> N
 def test_a_node_of_the_site_must_offer_requiretls_and_never_does_less() -> None:
     requirement = Nodes("mx1.a.example", "a-site").requirement("mx2.a.example", "default")
     route = InternalRoute(NextHop("mx2.a.example", 8445, requirement), ("o lives on the node mx2.a.example",))
-    asked = route_as_asked(route, Asks.REQUIRED)
+    asked = with_message_request(route, Asks.REQUIRED)
     assert isinstance(asked, InternalRoute)
     assert describe(asked.hop.requirement) == "authenticated(spiffe://a-site/node/mx2.a.example) with requiretls"
-    assert route_as_asked(route, Asks.WAIVED) == route
+    assert with_message_request(route, Asks.WAIVED) == route
