@@ -111,7 +111,6 @@ class RequestMade(msgspec.Struct):
     action="certificate-request",
     commands=("certificate request",),
     pages=("/certificates/requests/new",),
-    may_404=True,
 )
 def request_certificate(context: Context, request: RequestCertificate) -> Reply[RequestMade]:
     """Make a key and a request for a certificate (CSR).
