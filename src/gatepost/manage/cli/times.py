@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.use_cases.times import ahead, moment
+from gatepost.manage.use_cases.times import moment
 
 
 class _Moment(click.ParamType[float]):
@@ -16,19 +16,9 @@ class _Moment(click.ParamType[float]):
         if isinstance(value, float):
             return value
         try:
-            return self._read(str(value))
+            return moment(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-    def _read(self, text: str) -> float:
-        return moment(text)
-
-
-class _Ahead(_Moment):
-    """The same, but "30m" is from now on."""
-
-    def _read(self, text: str) -> float:
-        return ahead(text)
 
 
 class _MomentText(click.ParamType[str]):
@@ -46,4 +36,3 @@ class _MomentText(click.ParamType[str]):
 
 MOMENT = _Moment()
 MOMENT_TEXT = _MomentText()
-AHEAD = _Ahead()

@@ -172,7 +172,6 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
 )
 """The profiles by name, strictest first. `legacy` is for connectors that name it and for nothing else."""
 
-_RANK: Final = {name: rank for rank, name in enumerate(PROFILES)}
 _GROUP_NAMES: Final = {
     "x25519": "X25519",
     "x448": "X448",
@@ -259,9 +258,3 @@ def classical_only(profile: Profile) -> Profile | None:
     """
     hybrid, slash, rest = profile.groups.partition(" / ")
     return replace(profile, groups=rest) if slash and "MLKEM" in hybrid else None
-
-
-def stricter(one: Profile, other: Profile) -> Profile:
-    """What satisfies both: the stricter profile's lists, the higher of the two minimum versions."""
-    first, second = sorted((one, other), key=lambda profile: _RANK[profile.name])
-    return replace(first, min_version=max(first.min_version, second.min_version))

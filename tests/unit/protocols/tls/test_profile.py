@@ -12,7 +12,6 @@ from gatepost.protocols.tls.profile import (
     iana_name,
     profile_record,
     published,
-    stricter,
     version_name,
     with_minimum,
 )
@@ -141,20 +140,6 @@ def test_a_minimum_only_ever_raises(name, version):
 def test_an_unknown_minimum_is_an_error():
     with pytest.raises(ValueError, match=r"unknown TLS version '1\.2'"):
         with_minimum(PROFILES["default"], "1.2")
-
-
-@pytest.mark.parametrize("one", PROFILES)
-@pytest.mark.parametrize("other", PROFILES)
-def test_stricter_takes_the_stricter_whatever_the_order(one, other):
-    names = list(PROFILES)
-    expected = PROFILES[names[min(names.index(one), names.index(other))]]
-    assert stricter(PROFILES[one], PROFILES[other]) == expected
-
-
-def test_stricter_keeps_a_raised_minimum_of_the_laxer_profile():
-    raised = with_minimum(PROFILES["legacy"], "TLSv1.3")
-    both = stricter(raised, PROFILES["default"])
-    assert (both.name, both.min_version) == ("default", "TLSv1.3")
 
 
 def test_a_profile_for_machines():
