@@ -53,6 +53,12 @@ HANDSHAKE = {
 }
 
 
+def known(event):
+    """The columns that hold something, beside those that every row has."""
+    optional = {field.name for field in msgspec.structs.fields(event) if not field.required}
+    return {name: value for name, value in msgspec.to_builtins(event).items() if value or name not in optional}
+
+
 def test_a_certificate_is_recognised_by_its_record():
     assert certificate_record(LEAF) == CERTIFICATE
 
@@ -157,7 +163,7 @@ def test_a_message_received(tls, achieved, version, group):
         inbound={"peer": "203.0.113.9", "hello": "client.example", "tls": tls},
     )
     event = received_event(message, "ann@contoso.example", decided, Reply(250, "2.0.0", ("Queued as 1a",)))
-    assert msgspec.to_builtins(event) == {
+    assert known(event) == {
         "at": 1234.5,
         "event": "RECEIVE",
         "message": "000000000000001a",
@@ -210,7 +216,7 @@ def test_a_refusal(tls, achieved, version, group):
     decided = verdict(SESSION)
     assert not decided.accepted
     event = refused_event(SESSION, tls, ("l@lab.example", "ann@contoso.example"), decided, decided.reply, 77.0)
-    assert msgspec.to_builtins(event) == {
+    assert known(event) == {
         "at": 77.0,
         "event": "REFUSE",
         "message": "",
@@ -278,7 +284,7 @@ def test_what_the_attempt_knew_is_in_columns_and_the_rest_in_the_detail():
         [RecipientResult(tried.recipients[0], Disposition.DEFERRED, reply, given)], seconds=0.12501
     )
     (event,) = outcome_events(tried, outcome, 9.0, 5.0)
-    assert msgspec.to_builtins(event) == {
+    assert known(event) == {
         "at": 5.0,
         "event": "DEFER",
         "message": "000000000000001a",
