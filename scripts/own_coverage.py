@@ -92,9 +92,11 @@ def shortfall(module: Path) -> str:
     own = TESTS / module.parent.relative_to(SOURCE) / f"test_{module.stem}.py"
     if not own.exists():
         return f"no {own.relative_to(ROOT)}"
+    parts = sorted(own.parent.glob(f"{own.stem}_*.py"))  # test_manager_batches.py, unless there is a manager_batches.py
+    files = [own, *(one for one in parts if not module.with_name(one.name.removeprefix("test_")).exists())]
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "coverage")
-        child = FORKS.Process(target=_measure, args=(module, own, data))
+        child = FORKS.Process(target=_measure, args=(module, files, data))
         child.start()
         child.join(TIMEOUT)
         if child.exitcode is None:
@@ -107,7 +109,7 @@ def shortfall(module: Path) -> str:
         return missing(module, data)
 
 
-def _measure(module: Path, own: Path, data: Path) -> NoReturn:
+def _measure(module: Path, files: list[Path], data: Path) -> NoReturn:
     """Run a module's own tests in this process, a fork made for them, and end it with pytest's exit status."""
     output = os.open(data.with_suffix(".txt"), os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
@@ -116,7 +118,7 @@ def _measure(module: Path, own: Path, data: Path) -> NoReturn:
     # No settings file: beside its `source` coverage would ignore `include` and trace the whole of gatepost.
     measured = coverage.Coverage(data_file=str(data), config_file=False, branch=True, include=[str(module)])
     measured.start()
-    status = pytest.main([*PYTEST, str(own)])
+    status = pytest.main([*PYTEST, *map(str, files)])
     measured.stop()
     measured.save()
     sys.stdout.flush()

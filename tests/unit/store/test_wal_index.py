@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -99,3 +100,12 @@ def test_shards_are_looked_for_and_what_cannot_be_held_is_left(tmp_path: Path) -
     os.close(descriptor)
     assert (shard / "q.db-shm").read_bytes() == bytes(10)
     assert (tmp_path / "elsewhere").read_bytes() == b"theirs"
+
+
+def test_an_index_that_somebody_makes_anew_just_now_is_left_alone(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatepost.store.wal_index._lock", lambda _index, kind: kind != fcntl.F_RDLCK)
+    closed = []
+    close = os.close
+    monkeypatch.setattr(os, "close", lambda number: (closed.append(number), close(number)))
+    assert hold_indexes(index.parent) == []
+    assert len(closed) == 1

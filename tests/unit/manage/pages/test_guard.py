@@ -13,6 +13,7 @@ from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
 from gatepost.manage.pages.guard import (
     accounts_of,
     actor_of,
+    executing,
     for_readers,
     gateway_of,
     needs,
@@ -157,3 +158,16 @@ def test_a_page_is_for_readers_and_a_form_asks_for_its_own_right(method, scopes,
     scope = {"type": "http", "method": method, "path": "/page/x", "headers": [], "query_string": b"", "state": state}
     asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == expected
+
+
+def test_a_use_case_is_executed_with_what_the_request_is(monkeypatch):
+    monkeypatch.setattr("gatepost.manage.pages.guard.execute", lambda case, context, request: (case, context, request))
+    state = SimpleNamespace(gateway=object(), accounts=object())
+    scope = {"client": ("192.0.2.7", 4711), "state": {}}
+    request = SimpleNamespace(
+        app=SimpleNamespace(state=state), scope=scope, state=SimpleNamespace(principal=OWNER, session=None)
+    )
+    case, context, asked = executing(request)("case", "asked")
+    assert (case, asked, context.gateway, context.principal) == ("case", "asked", state.gateway, OWNER)
+    assert (context.address, context.dry_run, context.expected) == ("192.0.2.7", False, None)
+    assert context.accounts is state.accounts

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.use_cases.times import ahead, moment, stamp
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.times import ahead, moment, read_time, seconds, stamp, time_text
 
 NOW = 1_795_528_800.0  # 2026-11-24T14:00:00Z
 
@@ -52,3 +53,22 @@ def test_what_is_no_time(read, span, text):
 )
 def test_a_time_in_a_sentence(seconds, text):
     assert stamp(seconds) == text
+
+
+@pytest.mark.parametrize("text", ["2026-11-24", "2h"])
+def test_times_in_fields_of_a_request(text):
+    assert seconds("since", text) == moment(text) == read_time(moment, "since", text)
+
+
+@pytest.mark.parametrize("read", [seconds, lambda field, text: read_time(moment, field, text)])
+def test_the_field_is_named_that_holds_no_time(read):
+    with pytest.raises(Refusal) as refused:
+        read("since", "yesterday")
+    assert (refused.value.kind, [error.path for error in refused.value.errors]) == (Kind.INPUT, ["since"])
+
+
+def test_times_as_requests_take_them():
+    assert (time_text(None), time_text(0.0)) == ("", "")
+    assert moment(time_text(1_795_528_800.0)) == 1_795_528_800.0
+    with pytest.raises(Refusal):
+        time_text(1e20)
