@@ -1,1 +1,1 @@
-"""Checks, reports, rehearsals, alarms, imports and hybrid plans: what is found out about mail and partners."""
+"""Checks, reports, rehearsals, alarms, imports and hybrid plans: everything that examines mail and partners."""

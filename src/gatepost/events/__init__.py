@@ -1,1 +1,1 @@
-"""What is recorded as mail flows: trace events, evidence, log lines, metrics, spans, counts."""
+"""The record of mail flow: trace events, evidence, log lines, metrics, spans, counts."""

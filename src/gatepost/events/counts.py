@@ -1,4 +1,4 @@
-"""What is counted of events, of TLS sessions and of connections, under which labels. Every label has a bound.
+"""Count events, TLS sessions and connections under labels. Every label has a bound.
 
 `EventMeter` reads the groups of `events.stream` on their thread; the functions are called by `mail.inbound.session` and
 `mail.outbound.sessions` on the loop, each with the `Counts` of its own thread. Peers choose no label: what they present

@@ -1,4 +1,4 @@
-"""What deliveries show of partners in trouble: for alarms, kept in a worker's memory and in its file. Bounded.
+"""Delivery problems with partners, for alarms: kept in a worker's memory and in its file. Bounded.
 
 A reader of `events.stream`. What counts is decided here and judged in `analysis.alarms.mail_flow`: a run of attempts
 under a requirement that are deferred for TLS, and connections that protect less than their destination was seen to do,

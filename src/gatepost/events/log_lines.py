@@ -1,4 +1,4 @@
-"""A structured line in the log for each message accepted, each refusal and each recipient's outcome.
+"""Write a structured log line for each message accepted, each refusal and each recipient's result.
 
 `EventLines` reads the groups of `events.stream` on their thread and writes whole lines, many at a time, past the
 logging module: a line costs microseconds, and the event loop none of them. The keys are a contract

@@ -1,4 +1,4 @@
-"""What became of a message as spans for OpenTelemetry: the mapping is pure, `SpanReader` bounds it.
+"""Convert a message's events into OpenTelemetry spans: the mapping is pure, `SpanReader` bounds it.
 
 A reader of `events.stream`, made by `node.observation` if `[otel]` asks for it; `node.span_export` sends what is made
 here. A message has one trace on all nodes of a site: its id is a hash of the session by which the message came in and

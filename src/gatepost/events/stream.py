@@ -1,4 +1,4 @@
-"""The way of events: each row of the message trace also becomes counts, a line in the log, and what alarms look at.
+"""The stream of events: passes each trace row on to counters, log lines and the facts for alarms.
 
 Made by `node.assembly`; sessions and the queue hand over their events where they would call `Store.trace`. That costs
 the event loop an append: all else is done for many at a time, on a thread of its own. Events are no mail: a killed

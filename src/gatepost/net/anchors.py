@@ -1,4 +1,4 @@
-"""Trust anchors: which certificates a chain may end at. Read from the system, a file or a directory.
+"""Trust anchors that a chain may end at, read from the system, a file or a directory.
 
 `net.chain` judges against them. Immutable once loaded; who wants changes on disk loads again.
 """

@@ -1,4 +1,4 @@
-"""Reading certificates that strangers send: DER in, `CertificateFacts` out, or one error.
+"""Parse certificates from strangers: DER in, `CertificateFacts` out, or one error.
 
 Used by `net.chain` and by whatever shows a certificate. Peers send what they like: every part that cannot be read is
 left empty, and only what is no certificate at all raises.

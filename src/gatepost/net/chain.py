@@ -1,4 +1,4 @@
-"""Is a presented chain to be trusted? Path building and every reason against it, after the handshake and apart from it.
+"""Validate a presented chain: path building and every reason against it, after the handshake and apart from it.
 
 OpenSSL's verifier builds and checks the path (RFC 5280); what its binding cannot be asked for is checked here: purpose,
 key sizes, SHA-1, who may issue. Names are `protocols.tls.names`' question, what follows from the answer is `policy`'s.

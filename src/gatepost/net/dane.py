@@ -1,4 +1,4 @@
-"""Does a presented chain satisfy TLSA records? The X.509 half of RFC 7672 section 3; `dane.match` has the rules.
+"""Match a presented chain with TLSA records: the X.509 half of RFC 7672 section 3; `dane.match` has the rules.
 
 To be called where a handshake has ended and its facts are gathered. A path to a trust anchor of the DNS is built by the
 same code as one to any other (`net.chain`).

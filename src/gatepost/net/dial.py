@@ -1,4 +1,4 @@
-"""Opening connections: one call from an address to a `Stream`.
+"""Open a connection: one call from an address to a `Stream`.
 
 Used by `outbound` and the checks of the command line. Which address to call, and what to ask of the connection, is
 decided by others; names are resolved by `lookup`, so that `host` is an IP address here, as a rule.

@@ -1,4 +1,4 @@
-"""Certificates that we present: reading them, and choosing among several by server name and kind of key.
+"""Certificates that we present: read them, and choose one by server name and kind of key.
 
 Called by `net.engine` when a context is built, never during a handshake.
 """

@@ -1,4 +1,4 @@
-"""Accepting connections: bound sockets in, streams out, with limits in all and for each source.
+"""Accept connections: bound sockets in, streams out, with limits in all and for each source.
 
 `bind` is called once, before privileges are dropped; the sockets are inherited by the workers, each of which runs its
 own `Listener` on them. What a refused client is told is the caller's business.

@@ -1,4 +1,4 @@
-"""Two streams joined in one process: the same connection and TLS code as over sockets, without a kernel between.
+"""Two streams joined in memory: the same connection and TLS code as over sockets, without a kernel between.
 
 For tests, rehearsals and drills. Bytes move in later turns of the loop; flow control, half-close and time-outs work
 as they do over TCP.

@@ -1,4 +1,4 @@
-"""Which addresses are this gateway itself, so that mail by MX is never sent back to it (RFC 5321 section 5.1).
+"""The addresses of this gateway, so that mail by MX is never sent back to it (RFC 5321 section 5.1).
 
 Asked by `mail.outbound.deliverer`. Ours is what we listen on, and every address of the machine's interfaces, whoever
 listens there: a domain that names it leads here. Of loopback only what we listen on is ours; other servers may have the

@@ -1,4 +1,4 @@
-"""The way from a certificate up to its root, put together whether it is to be trusted or not, so that it can be shown.
+"""Build the path from a certificate to its root, trusted or not, so that it can be shown.
 
 Used by `pki.certificates.published` and `analysis.checks.chain_path`. Whether a path is trusted is `net.chain`'s word.
 Nothing is fetched.

@@ -1,4 +1,4 @@
-"""What authorities say of certificates they have taken back: CRLs (RFC 5280) and OCSP responses (RFC 6960, RFC 5019).
+"""Read CRLs (RFC 5280) and OCSP responses (RFC 6960, RFC 5019): whether a certificate is revoked.
 
 Bytes in, values or one error out: `net.lookups.revocation` fetches, keeps and decides. Nothing here is believed before
 its signature is verified with the key that issued the certificate in question.

@@ -1,4 +1,4 @@
-"""The seam between protocols and the network: a stream of bytes that can become TLS in place.
+"""The interface between protocols and the network: a stream of bytes that can start TLS in place.
 
 Everything above works against `Stream` and `Receiver`; `net.connection` is the real one over a socket, `net.memory`
 the same in one process. A receiver is called, not awaited: a session costs no task. `Stream.drain` is the one

@@ -1,4 +1,4 @@
-"""The one way to start a task: its reference is kept, and its failure is reported instead of lost."""
+"""Start a task: keeps a reference to it and reports its failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One clock a connection, re-armed lazily: a sign of life costs a subtraction, not a timer of the loop.
+"""One idle timer a connection, re-armed lazily: activity costs a subtraction, not a timer of the loop.
 
 Owned by `net.connection`. The loop's timer fires at the time first asked for and is armed again for the rest.
 """

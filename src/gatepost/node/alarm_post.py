@@ -1,4 +1,4 @@
-"""Posts alarms to the webhook that settings name: signed, bounded, and never anywhere else.
+"""Send alarms to the configured webhook: signed, bounded, and to no other address.
 
 Called by `node.alarms`, which tries again what failed. The secret is read anew for each post, so that it may be changed
 while the gateway runs; it is in no log and no error.

@@ -1,4 +1,4 @@
-"""Looks after our own certificates and mail on its way: judges, remembers, and tells who must act. In worker 0 alone.
+"""Monitor our certificates and mail flow, and raise alarms. In worker 0 alone.
 
 Made by `node.assembly`; `node.worker` calls `tick` every two seconds, and that costs one look at the store's version.
 The world is asked once a day and after each change (`analysis.checks.own_certificates`), as a task of its own; what

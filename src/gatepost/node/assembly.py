@@ -1,4 +1,4 @@
-"""Puts one worker together: every part is made here, from the settings, and handed what it needs.
+"""Assemble one worker: makes every part from the settings, with its dependencies.
 
 Made by `node.worker` after the fork, since stores and loops do not survive one.
 """

@@ -1,4 +1,4 @@
-"""The life of a process beside the workers that serves something small over HTTP (docs/decisions/0009).
+"""Run an auxiliary process that serves something small over HTTP (docs/decisions/0009).
 
 Used by `node.policy_host` and `node.challenge_host`, which the supervisor runs. It reacts to SIGTERM (end), SIGHUP
 (read again what is in files), and to the supervisor's death.

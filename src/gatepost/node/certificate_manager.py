@@ -1,4 +1,4 @@
-"""What the gateway presents of its certificates in one worker, and the work that one worker does on them for all.
+"""The certificates that one worker presents, and the certificate duties of worker 0 for all.
 
 Made by `node.assembly`. Each worker builds its own TLS context from the inventory and the settings' files. The duties
 (watching files, switching at a time, renewing) write to the inventory and are for worker 0 alone; the others see the

@@ -1,4 +1,4 @@
-"""What is done to messages on their way: the steps of `mail.outbound.content` in their order, made from the settings.
+"""Make the content steps of `mail.outbound.content` in their order, from the settings.
 
 Called by `node.assembly`, once for a worker. The order matters: header fields that stay here are taken out first; what
 one organization encrypts for another one's mailboxes here, the other may decrypt; and DKIM signs what is sent, so it

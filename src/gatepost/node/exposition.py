@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them: from what is known of workers, queue and certificates to bytes.
+"""Format metrics for Prometheus, from the state of workers, queue and certificates.
 
 Used by `node.metrics_host`. The formats are the library's; names and labels are those of `events.metrics.catalogue`,
 and what a worker's file holds beyond them is left out.

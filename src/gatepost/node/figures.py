@@ -1,4 +1,4 @@
-"""A worker's numbers, added up from whoever counts and left in its file for others to read.
+"""Sum up a worker's numbers, and write them to its file for other processes.
 
 Made by `node.assembly`; `look` is called by `events.stream` on its thread. The event loop only counts; it never waits
 for who reads. What the file of an earlier process says is where the counting goes on, so that a worker's end loses the

@@ -1,4 +1,4 @@
-"""One connection to a small HTTP server of ours: perhaps TLS, one request, one answer, the end.
+"""One connection to a small HTTP server of ours: optional TLS, one request, one response, close.
 
 Begun for each stream that `node.policy_host` and `node.challenge_host` accept. The bytes of HTTP are h11's. Everything
 is bounded: one request of at most 8 KiB, ten seconds from first to last; a body is read only by who takes bodies, up to

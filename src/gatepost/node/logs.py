@@ -1,4 +1,4 @@
-"""What a process says on standard error: one line per event, for people, or as JSON or logfmt for machines.
+"""Log to standard error: one line per event, for people, or as JSON or logfmt for machines.
 
 Some of it is text of peers (addresses of lists in their certificates, errors about what they sent): no control
 character of theirs gets to a terminal, and none of their line ends begins a line that looks like one of ours. Lines

@@ -1,4 +1,4 @@
-"""The process that serves metrics over HTTP: /metrics for Prometheus, /healthz and /readyz for who starts gateways.
+"""The process that serves metrics over HTTP: /metrics for Prometheus, /healthz and /readyz for orchestration.
 
 Run by the supervisor beside the workers, where [metrics] is written (docs/decisions/0024). It reads what workers left
 in their files, the queue, the certificates and the alarms: a scrape never asks a worker, and so never delays mail.

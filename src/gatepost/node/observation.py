@@ -1,4 +1,4 @@
-"""What a worker tells of itself: events become lines, counts and what alarms look at, and a file keeps the numbers.
+"""Pass a worker's events on to log lines, counters and alarm facts, and keep the numbers in a file.
 
 Made by `node.assembly`, one for each worker; the parts are in `reports`. With metrics off and a log level above info an
 event costs an append and a look for trouble, on a thread.

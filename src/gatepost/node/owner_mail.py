@@ -1,4 +1,4 @@
-"""Mail of our own to whoever looks after this gateway, through the ordinary queue.
+"""Send mail to the owner of this gateway, through the ordinary queue.
 
 Called by `node.alarms`. It has the null reverse-path, as notices have (RFC 3834 section 3.3, RFC 5321 section 4.5.5),
 so that nothing ever answers it; each recipient's delivery is carried by an organization, by whose connectors it goes.

@@ -1,4 +1,4 @@
-"""The process that serves over HTTPS what is public: MTA-STS policies of our own domains, and the certificate table.
+"""The process that serves public pages over HTTPS: MTA-STS policies and the certificate table.
 
 It takes TLS reports, too. Run by the supervisor beside the workers, so that whoever floods its ports takes nothing from
 mail but a share of the processor (docs/decisions/0009). It touches no queue. It reacts to new resources and

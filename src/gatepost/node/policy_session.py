@@ -1,4 +1,4 @@
-"""What the public HTTPS server answers to a request: MTA-STS policies (RFC 8461 section 3.3), the certificate table.
+"""Handle requests to the public HTTPS server: MTA-STS policies (RFC 8461 section 3.3), the certificate table.
 
 And it takes TLS reports (RFC 8460 section 5.4). `node.http_session` has the rest. Begun by `node.policy_host` for each
 stream that it accepts.

@@ -1,4 +1,4 @@
-"""What the public HTTPS server answers with: pages that are kept ready, by host and path. Values only.
+"""The pages of the public HTTPS server, kept ready by host and path. Values only.
 
 `node.policy_host` makes them, `node.policy_session` sends them.
 """

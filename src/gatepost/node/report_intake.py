@@ -1,4 +1,4 @@
-"""Has TLS reports of others taken in, twice a minute: the duty of one worker for all.
+"""Import received TLS reports, twice a minute: a duty of worker 0.
 
 Made by `node.assembly`. What is to be done is `analysis.reports.tlsrpt_intake`'s to know; it is done on a thread, and
 never twice at the same time.

@@ -1,4 +1,4 @@
-"""Queues TLS reports of ours as mail, through the ordinary queue (RFC 8460 section 5.3).
+"""Queue our TLS reports as mail, through the ordinary queue (RFC 8460 section 5.3).
 
 Made by `node.assembly`, called by `analysis.reports.tlsrpt_sending`. The mail is of the organization whose domain it is
 sent from, and goes by its connectors. It has the null reverse-path, so that nothing ever answers it; it is marked, so

@@ -1,4 +1,4 @@
-"""Has TLS reports of ours sent, a look every ten seconds: the duty of one worker for all.
+"""Send our TLS reports, checked every ten seconds: a duty of worker 0.
 
 Made by `node.assembly`. What is due, and where it goes, is `analysis.reports.tlsrpt_sending`'s to know.
 """

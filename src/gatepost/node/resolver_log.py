@@ -1,4 +1,4 @@
-"""What the log says at the start of the resolver: whether nameservers answer, and who validates DNSSEC.
+"""Log the state of the resolver at the start: whether nameservers answer, and who validates DNSSEC.
 
 Called by `node.assembly` in one worker of all.
 """

@@ -1,4 +1,4 @@
-"""What the roles of listeners differ in: what is offered, who is let in, and which role a connection came to.
+"""The differences between listener roles: what is offered, who is let in, and the role of a connection.
 
 Used by `node.assembly`. A connection is known by the address it was made to, as settings wrote it.
 """

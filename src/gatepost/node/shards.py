@@ -1,4 +1,4 @@
-"""Which shards of the queue a worker opens, and how. Called by `node.assembly`."""
+"""Choose and open the queue shards of a worker. Called by `node.assembly`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server of a site answers to a node: POST /join, POST /renew; `node.http_session` has the rest.
+"""Handle requests of nodes to a site: POST /join, POST /renew; `node.http_session` has the rest.
 
 Begun by `node.site_host` for each stream that it accepts. What a node is told of a refusal is one word in a field.
 """

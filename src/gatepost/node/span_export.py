@@ -1,4 +1,4 @@
-"""Sends spans to a receiver of OpenTelemetry: OTLP over HTTP, in batches, on a thread of its own.
+"""Send spans to an OpenTelemetry receiver: OTLP over HTTP, in batches, on a thread of its own.
 
 Made by `node.observation` if `[otel] endpoint` is set; imports the libraries of the extra `gatepost[otel]`, so import
 this module where it is used. A receiver that is slow or down costs spans and never mail: what waits is bounded, what is

@@ -1,4 +1,4 @@
-"""The published certificate table as pages of the public HTTPS server, made again only when it changes.
+"""The published certificate table as pages of the public HTTPS server, rebuilt only when it changes.
 
 Used by `node.policy_host`. It reads the inventory of the same store; a table that cannot be made leaves the old one.
 """

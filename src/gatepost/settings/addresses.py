@@ -1,4 +1,4 @@
-"""A listening address that may be left empty, for what is off unless it is written. A part of `settings.model`."""
+"""A listening address that may be empty, for services that are off by default. A part of `settings.model`."""
 
 from __future__ import annotations
 

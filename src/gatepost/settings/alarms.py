@@ -1,4 +1,4 @@
-"""The settings of alarms: who is told, and from when on. The table `[alarms]`, a part of `settings.model`."""
+"""The settings of alarms: recipients and thresholds. The table `[alarms]`, a part of `settings.model`."""
 
 from __future__ import annotations
 

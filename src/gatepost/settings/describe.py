@@ -1,4 +1,4 @@
-"""The reference of all settings as Markdown, made from the models so that it cannot lie.
+"""The reference of all settings as Markdown, generated from the models.
 
 Called by the generator of the docs page; a test checks that the page is current.
 """

@@ -1,4 +1,4 @@
-"""Settings out of environment variables: GATEPOST_SECTION__KEY, and lists of tables as JSON in GATEPOST_LISTENER.
+"""Settings from environment variables: GATEPOST_SECTION__KEY, and lists of tables as JSON in GATEPOST_LISTENER.
 
 Used by `settings.loader`, which hands over the variables and merges what is found over the file. Variables that do
 not look like settings are left alone: schedulers put such as GATEPOST_SERVICE_HOST into the environment by

@@ -1,4 +1,4 @@
-"""Finds, reads and checks the settings of a server: a TOML or JSON file, and the environment over it.
+"""Find, read and check the settings of a server: a TOML or JSON file, and the environment over it.
 
 Called by `cli` at the start of every command and by `node` on SIGHUP. Every problem is collected before SettingsError
 is raised, each with its file and line or its variable. Whether files named in it exist and ports can be bound is

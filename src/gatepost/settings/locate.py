@@ -1,4 +1,4 @@
-"""Where in a TOML file a key stands, so that an error can name the line: the parser of the standard library keeps none.
+"""Find the line of a key in a TOML file, for error messages: the standard library's parser keeps none.
 
 Used by `settings.loader`. It reads headings and keys at the beginning of lines; a key inside an inline table or a
 multi-line value is found at the line where that begins.

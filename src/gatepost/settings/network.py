@@ -1,4 +1,4 @@
-"""Where the gateway connects to on behalf of others: the table `[network]`. A part of `settings.model`."""
+"""The networks that the gateway connects to for others: the table `[network]`. A part of `settings.model`."""
 
 from __future__ import annotations
 

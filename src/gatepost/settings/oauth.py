@@ -1,4 +1,4 @@
-"""The settings of how keys of OAuth issuers are fetched: the table `[oauth]`.
+"""The settings for fetching the keys of OAuth issuers: the table `[oauth]`.
 
 A part of `settings.model`, read with it; used by `net.lookups.issuer_keys`. Which issuers there are is in the resources
 (`policy.connectors.oauth`), since each belongs to an organization.

@@ -1,4 +1,4 @@
-"""The settings of logging in to the admin centre by OpenID Connect: the table `[oidc]`.
+"""The settings of OpenID Connect login to the admin centre: the table `[oidc]`.
 
 A part of `settings.model`, read with it; used by `net.lookups.openid` and `manage.access.claims_mapping`. Whom the
 gateway itself knows is in `access.db`.

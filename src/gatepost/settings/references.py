@@ -1,4 +1,4 @@
-"""Texts in settings that stand for something elsewhere: a mailbox, a secret. A part of `settings.model`."""
+"""References in settings: a mailbox, a secret. A part of `settings.model`."""
 
 from __future__ import annotations
 

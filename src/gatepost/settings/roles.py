@@ -1,4 +1,4 @@
-"""What listening addresses are for, a part of `settings.model`."""
+"""The roles of listening addresses, a part of `settings.model`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much mail is taken and how long is waited: the tables `[limits]`, `[queue]` and `[outbound]`.
+"""Limits and timeouts of mail: the tables `[limits]`, `[queue]` and `[outbound]`.
 
 A part of `settings.model`, read with it.
 """

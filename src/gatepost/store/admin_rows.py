@@ -1,4 +1,4 @@
-"""The SQL of an administrator: which deliveries a filter means, and what hold, release, retry, return and drop change.
+"""The SQL of queue administration: select deliveries by filter; hold, release, retry, return and drop them.
 
 Counterpart of `store.rows`, which is the owner's. Works in transactions of `store.administration`.
 """

@@ -1,4 +1,4 @@
-"""What administrators see of the queue and do to it, from a process of their own.
+"""Queue administration from a process of its own: list, and change.
 
 Works on a running gateway as on a stopped one: rows are changed in the shard's database, and for its owner a notice row
 is left, which it takes up within a second. A delivery in the owner's memory (next_at 0) is only marked here; the owner

@@ -1,4 +1,4 @@
-"""Bodies that are arriving: small ones stay in memory for the commit, larger ones stream to a file of their own.
+"""Receive message bodies: small ones stay in memory for the commit, larger ones stream to a file of their own.
 
 `Body` lives on the event loop; `BigFile` does the disk's work on a thread of `Bodies`, one job of a body at a time. A
 big file is synced every 4 MiB as it grows: one sync at the end would stall the small messages beside it (store.md §6).

@@ -1,4 +1,4 @@
-"""Events on their way from the event loop to the thread that writes them: bounded, and never in the loop's way.
+"""A bounded buffer of events from the event loop to the writer thread; never blocks the loop.
 
 Used by `store.trace` and `store.evidence`, each with a thread of its own.
 """

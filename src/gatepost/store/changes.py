@@ -1,4 +1,4 @@
-"""The configuration in force and its history: `config.db`, shared by all processes of a data directory.
+"""The configuration and its history: `config.db`, shared by all processes of a data directory.
 
 One transaction writes the resource, who changed it, when, from what to what, and version n+1. Documents are stored as
 `policy.connectors.model` accepted them, certificates' as `pki.certificates.inventory` made them; nothing here knows

@@ -1,4 +1,4 @@
-"""How much is in the queue and for how long, from a process of its own: for metrics and alarms.
+"""Measure the queue's size and age from another process, for metrics and alarms.
 
 Reads each shard as `store.administration` does: no lock that a writer waits for, nothing is changed. Blocks.
 """

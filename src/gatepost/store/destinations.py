@@ -1,4 +1,4 @@
-"""What destinations were seen to do, on disk: `destinations.db` in the data directory, shared by workers and commands.
+"""The TLS history of destinations on disk: `destinations.db`, shared by workers and commands.
 
 `DestinationFile` is the file: read and changed by whoever holds it, one transaction a change. `DestinationStore` is a
 worker's: it reads by primary key when a connection was opened, and hands sessions to a thread that opens the file and

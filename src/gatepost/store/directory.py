@@ -1,4 +1,4 @@
-"""The directory of what is stored, with what its history says about disputed domains.
+"""Build the directory of the stored resources, with the history of disputed domains.
 
 Used by all that work by the stored resources (`node.snapshot`, `pki.acme.duty`, `analysis.checks.scheduled`) and by
 those that show and change them (`manage.use_cases.gateway`), so that all decide a dispute alike.

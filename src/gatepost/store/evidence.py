@@ -1,4 +1,4 @@
-"""The evidence log of one worker: events that go to the trace go into a hash chain too, on a thread of its own.
+"""The evidence log of one worker: appends trace events to a hash chain, on a thread of its own.
 
 Off the commit path as the trace: an event is on disk, synced, about a second later at most. Every five minutes in which
 there was something, at the end of a day and at an orderly stop the chain is signed. Called by `store.sqlite`.

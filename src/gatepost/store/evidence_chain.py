@@ -1,4 +1,4 @@
-"""The chain of one writer on disk: a file a day, to which lines are appended, and nothing else is ever done.
+"""The hash chain of one writer on disk: an append-only file a day.
 
 Used by `store.evidence` (its thread), by commands (the writer "admin"), and by `store.evidence_heads`. A lock on
 the writer's name keeps processes apart; who takes it looks whether the chain stands where it left it. Blocks.

@@ -1,4 +1,4 @@
-"""Where the evidence log lies and how its files are read: `evidence/log/YYYY-MM-DD.<writer>.log`, `evidence/heads.log`.
+"""The files of the evidence log, and how to read them: `evidence/log/YYYY-MM-DD.<writer>.log`, `evidence/heads.log`.
 
 A file of a day that is over is compressed, and then ends in `.log.gz`: the same lines. Read by `store.evidence_chain`,
 `analysis.reports.evidence_audit` and `analysis.reports.evidence_export`, from a running gateway as from a copy on

@@ -1,4 +1,4 @@
-"""The chain of daily heads on disk, `evidence/heads.log`: made when a day is over, by one process (`node.evidence`).
+"""The chain of daily heads on disk, `evidence/heads.log`: one process adds a day when it is over (`node.evidence`).
 
 It also signs what commands added to the chain "admin", and forgets days whose time is over. Blocks.
 """

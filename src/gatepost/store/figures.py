@@ -1,4 +1,4 @@
-"""What each worker last said of itself: a small file each, `workers/N.json` in the data directory.
+"""The figures of each worker: a small file each, `workers/N.json` in the data directory.
 
 Written whole by the worker (`node.figures`), read by `node.metrics_host`, `node.alarms` and, once, by the next
 process of that worker, which counts on from there. It is not synced: after a power cut the numbers begin anew.

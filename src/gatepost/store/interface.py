@@ -1,4 +1,4 @@
-"""What the queue and the trace need of a store: records and one interface, whatever the engine.
+"""The store interface for queue and trace: records, and one protocol for any engine.
 
 `store.sqlite` implements it embedded; PostgreSQL comes later behind the same methods. 250 may be sent only from the
 `done` call-back of `Store.accept`: by then the message survives a power cut.

@@ -1,4 +1,4 @@
-"""TLS reports that others sent us: `received-reports.db` in the data directory (RFC 8460 section 4.4).
+"""TLS reports that we received: `received-reports.db` in the data directory (RFC 8460 section 4.4).
 
 Written by `analysis.reports.tlsrpt_intake`, one report in one transaction, so that it counts once or not at all; read
 by `gatepost report received` on a running gateway as on a stopped one. Blocks: call it on a thread from an event loop.

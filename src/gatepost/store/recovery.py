@@ -1,4 +1,4 @@
-"""Taking a shard into possession: the lock, and what a crash may have left.
+"""Open a shard after a stop or a crash: take the lock and clean up.
 
 Rows are the truth. A big file without a row belongs to a message that was never acknowledged, or is gone: it goes. A
 row whose big file is missing or short was acknowledged (the file is synced before the commit), and something else took

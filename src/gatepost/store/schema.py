@@ -1,4 +1,4 @@
-"""The files of the store: where they lie, how they are opened, and the tables of a shard.
+"""The files of the store: their places, how they are opened, and the tables of a shard.
 
 A data directory holds `queue/<shard>/q.db`, `queue/<shard>/big/<id>`, `trace/YYYY-MM-DD.<writer>.db`,
 `sessions/YYYY-MM-DD.db`, `destinations.db` and `config.db`.

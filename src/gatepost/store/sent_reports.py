@@ -1,4 +1,4 @@
-"""Which TLS report of ours went where, and which are still to go: `sent-reports.db` in the data directory (RFC 8460).
+"""Our own TLS reports, sent and still to send: `sent-reports.db` in the data directory (RFC 8460).
 
 Worked on by `analysis.reports.tlsrpt_sending`, in one worker; read, and reports made due, by `gatepost report`, on a
 running gateway as on a stopped one. A report is claimed before it is tried, in a transaction: whoever claims it has it

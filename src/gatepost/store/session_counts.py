@@ -1,4 +1,4 @@
-"""How many TLS sessions had which result, a file a day: `sessions/YYYY-MM-DD.db` in the data directory, UTC.
+"""Counts of TLS sessions by result, a file a day: `sessions/YYYY-MM-DD.db` in the data directory, UTC.
 
 Written by `mail.outbound.sessions` of every worker: each adds its counts to the rows that are there, in one
 transaction; SQLite's locks keep them apart. Read by `analysis.reports.tlsrpt`, on a running gateway as on a stopped

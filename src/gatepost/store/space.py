@@ -1,4 +1,4 @@
-"""What a shard's files take of the disk: room for new mail, a reserve for settling old mail, and their shrinking.
+"""The disk space of a shard: room for new mail, a reserve to settle old mail, and shrinking.
 
 Used by `store.writer` on its thread, which owns the connection. A full disk must not stop delivery: what became of a
 delivery is written into the WAL, and a checkpoint writes into the database. So both files have blocks of their own

@@ -1,4 +1,4 @@
-"""What rows of the message trace have to meet, as SQL: for files with the indexes of what is looked for, and without.
+"""Filters of the message trace as SQL, for files with and without the indexes they need.
 
 No I/O. `store.trace_search` asks files by it, and `store.trace_meanings` which of several questions has an answer.
 """

@@ -1,4 +1,4 @@
-"""Which files the message trace lies in: `YYYY-MM-DD.<writer>.db`, then `YYYY-MM-DD.<writer>.0002.db` and so on.
+"""The files of the message trace: `YYYY-MM-DD.<writer>.db`, then `YYYY-MM-DD.<writer>.0002.db` and so on.
 
 A writer begins the next file of a day when the last one is full, so that no file is large while it has no index. Used
 by `store.trace`, which writes them, and `store.trace_search`, which reads them.

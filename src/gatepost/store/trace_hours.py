@@ -1,4 +1,4 @@
-"""How mail was protected hour by hour: rows that were received and sent, counted, for a picture of the last day.
+"""Count protected and unprotected mail by the hour, for the chart of the last day.
 
 A file is read whole the first time, and then only what was added to it, as rows are never changed. For pages; reports
 over many days count otherwise (`store.trace_tally`). Blocks.

@@ -1,4 +1,4 @@
-"""Which of several questions the message trace has an answer to, the first in their order: each file is opened once.
+"""Find the first of several trace searches that has a match, opening each file once.
 
 For a person's word that may mean several things. `store.trace_search` then finds the rows. Blocks.
 """

@@ -1,4 +1,4 @@
-"""Reading the message trace: over the day files of all writers, newest first.
+"""Search the message trace: over the day files of all writers, newest first.
 
 `search_trace` finds a few rows, `scan_trace` goes over all rows of a time span, however many, a few at a time. For the
 command line and the admin centre, on a running gateway as on a stopped one. Blocks: call it on a thread from an event

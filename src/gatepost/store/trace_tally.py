@@ -1,4 +1,4 @@
-"""The message trace counted: how many rows there are of each kind, day by day, for reports over many days.
+"""Count trace rows by kind and day, for reports over many days.
 
 Read by `analysis.reports.tls`. A row is counted by what it says of a hop's protection; who wrote to whom is left out
 but for the partner's domain. Files that are written no more keep their count beside them, so that a month is counted

@@ -1,4 +1,4 @@
-"""Keeps the room that the indexes of write-ahead logs (`*-shm`) have on the disk while a gateway starts.
+"""Keep the disk space of write-ahead log indexes (`*-shm`) while a gateway starts.
 
 Called once by `manage.cli.serve`, before it opens a database. Whoever opens one first cuts its index to nothing and
 makes it anew, lest what a crash left in it counts; on a full disk another program can take the room in between, and

@@ -1,4 +1,4 @@
-"""What the event loop hands to the writer thread, and what each piece does when its commit is done.
+"""The work items of the writer thread, and what each does when its commit is done.
 
 Made and finished on the loop, collected on the thread. A piece is in one commit, or in none and told why.
 """

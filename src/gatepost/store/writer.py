@@ -1,4 +1,4 @@
-"""The one thread that writes a shard: group commit, the free-space mark, and what administrators leave behind.
+"""The writer thread of a shard: group commits, the free-space mark, and administrators' changes.
 
 Natural batching: whatever was handed over while the last commit ran goes into the next one; commits of a busy shard are
 `_PACE` apart while several senders are connected, so that more share them, and settlements ride along with the next one

@@ -1,1 +1,1 @@
-"""Alarms: what is wrong, whether it is new, repeated or over, and what is sent about it. No I/O."""
+"""Alarms: what is wrong, whether it is new, repeated or over, and the notices about it. No I/O."""

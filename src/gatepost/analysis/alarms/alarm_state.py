@@ -1,4 +1,4 @@
-"""The course of alarms: raised once, repeated now and then, cleared with a line; and when mail tells of them. Pure.
+"""The state of alarms: raised once, repeated, cleared; and when a mail reports them. Pure.
 
 Called by `node.alarms`, which keeps the memory in the store so that a restart repeats nothing, and by
 `gatepost alarms`. Values in, values out; the same facts twice raise nothing twice.

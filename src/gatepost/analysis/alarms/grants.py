@@ -1,4 +1,4 @@
-"""What stands in the resources without the gateway owner's grant, as alarms. Pure.
+"""Alarms for resource values in force without a grant of the gateway's owner. Pure.
 
 Called by `node.alarms` and `manage.use_cases.alarms`. What a grant is, `policy.connectors.grants` says. No page, call
 or command stores such a value: whoever wrote it came by another way.

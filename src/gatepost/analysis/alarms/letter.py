@@ -1,4 +1,4 @@
-"""The mail that tells the owner of a gateway of its alarms (RFC 5322, RFC 3834). Pure.
+"""The alarm mail to the owner of a gateway (RFC 5322, RFC 3834). Pure.
 
 Called by `node.alarms`, which queues it with the null reverse-path. The same values always make the same bytes; every
 line ends in CRLF, and no text from outside opens another field or line.

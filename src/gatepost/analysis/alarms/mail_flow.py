@@ -1,4 +1,4 @@
-"""What is wrong with mail on its way: from facts about deliveries, queue and TLS sessions to alarms. Pure.
+"""Alarms about mail flow, from facts about deliveries, queue and TLS sessions. Pure.
 
 Called by `node.alarms`; `events.delivery_problems` gathers what deliveries show, `checks.mail_flow` the rest.
 `analysis.alarms.alarm_state` says which alarms are new, which are repeated and which are over.
@@ -144,7 +144,7 @@ def _unsent_notices(facts: MailFacts, now: float) -> Iterator[Alarm]:
             Kind.NOTICE_MISSING,
             Severity.CRITICAL,
             f"{organization}/notices",
-            f"{count} of {organization} failed, and the sender cannot be told",
+            f"{count} of {organization} failed, and the sender cannot be notified",
             f"No notice could be made for {latest.message}, which failed with: {latest.failed or 'nothing'}. Such mail "
             "waits and is tried again, so that it does not vanish unsaid; the log has the reason.",
             "See in the log why, and tell the sender yourself if it does not end; then take it away:",

@@ -1,4 +1,4 @@
-"""What is posted of alarms, and how it is signed (Standard Webhooks 1.0: id, time and body under HMAC-SHA256). Pure.
+"""The webhook request for alarms, signed (Standard Webhooks 1.0: id, time and body under HMAC-SHA256). Pure.
 
 Called by `node.alarm_post`. The keys of the body are a contract (docs/monitoring.md).
 """

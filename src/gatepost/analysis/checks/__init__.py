@@ -1,1 +1,1 @@
-"""Checks that try before mail depends on it: partners, chains, own names, a connector validated or drilled."""
+"""Checks before mail depends on something: partners, chains, own names, validation and drills of connectors."""

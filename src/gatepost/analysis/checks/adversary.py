@@ -1,4 +1,4 @@
-"""A hostile next hop on loopback that takes all it can get, and writes down all it was given.
+"""A hostile next hop on loopback that takes all it can get and records it.
 
 Used by `analysis.checks.drill`, which leads a real delivery to it. It is built of our own parts (`net.listener`,
 `net.stream`) and knows nothing of requirements: what it records is the measure by which "nothing left" is a fact. It

@@ -1,4 +1,4 @@
-"""What to do about what a check found, and who must act: one or two sentences for an administrator.
+"""Advice on each finding of a check, and who must act: one or two sentences for an administrator.
 
 Called by `analysis.checks.findings`. Pure text. "Here" is this gateway and its network; "they" are whoever runs the
 other host.

@@ -1,4 +1,4 @@
-"""The attacks of a drill: what the far end does, which certificate it shows, and who promises to stop it.
+"""The attacks of a drill: what the far end does, which certificate it shows, and which setting promises to stop it.
 
 Used by `analysis.checks.drill`, which carries them out, and `analysis.checks.drill_report`, which judges what came of
 them. What a connector promises is read off its fields here a second time, and not asked of `policy.decisions.outbound`:

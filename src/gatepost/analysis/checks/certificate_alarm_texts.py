@@ -1,4 +1,4 @@
-"""What alarms about certificates say: what is wrong, what comes of it, and what to do, for somebody in a hurry. Pure.
+"""The texts of certificate alarms: what is wrong, what follows from it, and what to do. Pure.
 
 Used by `analysis.checks.certificate_alarms`. Names of authorities and texts of their servers come from outside; each
 sentence is one line of bounded length.
@@ -206,7 +206,7 @@ def _publish(host: str, unmatched: Sequence[Entry]) -> tuple[str, ...]:
 
 def no_tlsa(host: str, detail: str, unmatched: Sequence[Entry], *, proven: bool = True) -> Said:
     """Senders that use DANE cannot deliver to us."""
-    there = "TLSA records" if proven else "TLSA records (whether DNSSEC proves them cannot be told from here)"
+    there = "TLSA records" if proven else "TLSA records (whether DNSSEC proves them is not known from here)"
     text = f"Mail from senders that use DANE stops: they find {there}, and none matches: {detail}"
     return _said(f"no TLSA record of {host} matches what is presented", text, *_publish(host, unmatched))
 

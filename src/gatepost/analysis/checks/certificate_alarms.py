@@ -1,4 +1,4 @@
-"""What is wrong with our certificates, or soon will be: from entries and observed facts to alarms. Pure.
+"""Alarms about our certificates, from their entries and observed facts. Pure.
 
 Called by `node.alarms` and `gatepost alarms`; `analysis.checks.own_certificates` gathers the facts, `remember` says
 what is kept of them, and `analysis.alarms.alarm_state` which alarms are new, which are repeated and which are over.

@@ -1,4 +1,4 @@
-"""`gatepost check chain`: everything about a certificate before it is put into service; no server is needed.
+"""`gatepost check chain`: check a certificate before it is put into service, without a server.
 
 Called by `manage.cli.check_chain`. It gathers: the path to a root, the stores that hold this root, and what every CRL,
 OCSP and issuer address of the path answers from here, each within its time. `analysis.checks.chain_stages` says what

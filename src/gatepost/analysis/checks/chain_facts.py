@@ -1,4 +1,4 @@
-"""What is known of a certificate and its surroundings before anything is said about it. Pure values.
+"""The facts of a certificate and its surroundings, before any judgement. Pure values.
 
 `analysis.checks.chain` gathers them, `analysis.checks.chain_path` reads the certificates,
 `analysis.checks.chain_stages` judges.

@@ -1,4 +1,4 @@
-"""Certificates out of a file as administrators have them: PEM in any order, DER, PKCS#7 (.p7b), with any line ends.
+"""Read certificates from a file: PEM in any order, DER, PKCS#7 (.p7b), with any line ends.
 
 Used by `analysis.checks.chain` and `analysis.checks.roots`, also for what an authority serves as its certificate. A
 gateway's own files are read more strictly (`pki.certificates.files`). Bytes in, a value or one error out that says what

@@ -1,4 +1,4 @@
-"""The private key of a certificate that is to be put into service: its public half, and who may read it.
+"""The private key of a certificate to be put into service: its public half, and who may read it.
 
 Used by `analysis.checks.chain`. The key itself never leaves this module: only its public half does.
 """

@@ -1,4 +1,4 @@
-"""Reading a file's certificates: which is the leaf, and what each says of itself.
+"""Order the certificates of a file: which is the leaf, and what each says of itself.
 
 Used by `analysis.checks.chain`. The path is put together by `net.path`. Nothing is fetched.
 """

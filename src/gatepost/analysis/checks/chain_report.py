@@ -1,4 +1,4 @@
-"""What `gatepost check chain` found: findings by part, what is to be published, and what they say together.
+"""The report of `gatepost check chain`: findings by part, records to publish, and the overall result.
 
 Pure. `analysis.checks.chain` gathers, `analysis.checks.chain_stages` makes the findings, `manage.cli.check_chain`
 prints them.

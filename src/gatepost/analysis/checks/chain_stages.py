@@ -1,4 +1,4 @@
-"""What the facts of a certificate mean: pure judgement, one finding after the other. `analysis.checks.chain` calls it.
+"""Judge the facts of a certificate, one finding after the other. `analysis.checks.chain` calls it. Pure.
 
 Each sentence is for an administrator who has no PKI at his desk: what it is, what shows it, what to do, who must act.
 What the addresses of the certificates answered is judged in `analysis.checks.chain_status`.

@@ -1,4 +1,4 @@
-"""What the addresses of a path's certificates answered, as findings: CRLs, OCSP, stapling, issuers. Pure.
+"""Findings about the CRLs, OCSP responders and issuers that a path's certificates name, and stapling. Pure.
 
 Used by `analysis.checks.chain_stages`.
 """

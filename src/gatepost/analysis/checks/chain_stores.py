@@ -1,4 +1,4 @@
-"""The sets of roots that a certificate is looked for in: this machine's, Mozilla's, and one that is named.
+"""The root stores that a certificate is checked against: this machine's, Mozilla's, and a named one.
 
 Used by `analysis.checks.chain` and `analysis.checks.roots`. Mozilla's list is the copy that the distribution's
 ca-certificates package holds beside the store in force: an administrator may take roots out of the store, not out of it

@@ -1,4 +1,4 @@
-"""Asking the addresses that a certificate names, from here: its CRLs, its OCSP responders, its issuer's certificate.
+"""Fetch from the addresses that a certificate names: its CRLs, its OCSP responders, its issuer's certificate.
 
 Used by `analysis.checks.chain`. Each address is asked anew, within its time, and nothing is kept: it is what is
 checked. A gateway's own questions go through `net.lookups.revocation`; what is read here is read by the same code

@@ -1,4 +1,4 @@
-"""A changeover of the gateway's certificate: looks at the gates of a staged one, and switches.
+"""A changeover of the gateway's certificate: checks the gates of a staged one, and switches.
 
 Called by `gatepost certificate changeover` and, for a switch at a time, by `analysis.checks.scheduled` in one worker.
 It gathers; `analysis.checks.gates` and its neighbours say what that means, `pki.certificates.lifecycle` what becomes of

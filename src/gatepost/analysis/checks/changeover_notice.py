@@ -1,4 +1,4 @@
-"""What partners are told before our certificate changes: the body of a mail, in plain text (exchange.md section 9.3).
+"""The notice to partners before our certificate changes: a mail body in plain text (exchange.md section 9.3).
 
 Pure; printed by `gatepost certificate changeover notice`. Everything in it is taken from the certificates themselves.
 """

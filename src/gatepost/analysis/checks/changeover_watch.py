@@ -1,4 +1,4 @@
-"""What came in since a switch, beside what came in as long before it, from the message trace.
+"""Compare inbound traffic since a switch with as long a time before it, from the message trace.
 
 Used by `gatepost certificate changeover status`. Handshakes that fail leave no row, only a line in the log
 (`inbound.refusals`): a partner that refuses the new certificate shows as mail that comes in clear, that is refused for

@@ -1,4 +1,4 @@
-"""Whether the mail of a domain takes a connector at all: a sound connector that mail goes past protects nobody.
+"""Check whether a domain's mail takes a connector at all: mail that goes past it is not protected by it.
 
 Pure; used by `analysis.checks.validation` and `analysis.checks.drill_context`.
 """

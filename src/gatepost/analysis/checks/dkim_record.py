@@ -1,4 +1,4 @@
-"""Whether the public half of a DKIM key stands in the DNS, as the configured resolver sees it (RFC 6376 section 3.6.2).
+"""Check that the DNS publishes the public half of a DKIM key (RFC 6376 section 3.6.2).
 
 Used by `manage.use_cases.dkim`. Only looks; what is to be published is said by `protocols.dkim.record`.
 """

@@ -1,4 +1,4 @@
-"""Plays an attacker against one outbound connector, through the very code that delivers, and measures what left.
+"""Play an attacker against one outbound connector, through the code that delivers, and measure what left.
 
 Called by `manage.use_cases.drills`. `mail.outbound.deliverer.Deliverer` runs with the real planner, opener, contexts,
 pool and policy. Three things stand in place of the world: every name resolves to loopback, every connection leads to a

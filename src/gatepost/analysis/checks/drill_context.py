@@ -1,4 +1,4 @@
-"""What a drill is played on: the stored resources, cut down to one connector, and a message that must take it.
+"""The context of a drill: the stored resources, cut down to one connector, and a message that must take it.
 
 Pure; used by `analysis.checks.drill`. The connector is looked at as if it were in force: enabled, enforced, the only
 one of its organization. What that leaves out of real mail's way is said in `DrillContext.notes`.

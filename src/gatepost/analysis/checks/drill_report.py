@@ -1,4 +1,4 @@
-"""What came of a drill: each attack with what was promised and what happened, and the one sentence at the end.
+"""The report of a drill: each attack with what was promised and what happened, and the summary.
 
 Made by `analysis.checks.drill`, printed by `manage.cli.connector_drill`, kept by `analysis.checks.evidence`. Pure
 values.

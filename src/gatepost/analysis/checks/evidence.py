@@ -1,4 +1,4 @@
-"""The results of drills as files that are never overwritten, each with a SHA-256, each naming the one before it.
+"""Store drill results as files that are never overwritten, each with a SHA-256 and the name of the one before.
 
 Written and read by `manage.use_cases.drills`; under DATA_DIR/evidence/drills, mode 0600 in directories 0700. A hash
 beside what it is the hash of stops accidents; against somebody who may write here, compare it with the one that the

@@ -1,4 +1,4 @@
-"""What one attempt to reach an address showed, as tasks: pure, from the delivering code's own records.
+"""Turn the records of one connection attempt into tasks of a report. Pure.
 
 Called by `analysis.checks.probe`. Whether something failed is never decided here a second time: the verdict of
 `policy.decisions.outbound.judge` decides, and this finds the task that its shortfall belongs to. What falls short of

@@ -1,4 +1,4 @@
-"""What stands between a staged certificate and its switch: the gates, what was found at each, what that means together.
+"""The gates before a switch: what is checked of a staged certificate, each result, and all together.
 
 Pure. `analysis.checks.changeover` gathers, the other `checks.gates_*` judge, `manage.cli.certificate_changeover`
 prints. What may be switched is decided here alone: a gate that failed, or of which nothing could be told, refuses.

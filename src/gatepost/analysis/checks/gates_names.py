@@ -1,4 +1,4 @@
-"""Does a staged certificate cover every name that partners look for? Pure; called by `analysis.checks.changeover`.
+"""Check that a staged certificate covers every name that partners look for. Pure.
 
 The names: the gateway's own, those of the certificates that it replaces, the MX hosts of our accepted domains as the
 DNS has them, and what our MTA-STS policies promise (RFC 8461 section 4.1).

@@ -1,4 +1,4 @@
-"""Who should know of a changeover before it happens: partners of connectors, and who was seen to send over TLS. Pure.
+"""The partners to notify before a changeover: those of connectors, and those seen sending over TLS. Pure.
 
 Called by `analysis.checks.changeover` and `gatepost certificate changeover`. What a partner compares our certificate
 with (its issuer, subject, thumbprint, key, exchange.md section 9) cannot be seen from here, so that everybody who might

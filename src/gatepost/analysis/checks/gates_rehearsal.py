@@ -1,4 +1,4 @@
-"""What clients would meet after a switch: handshakes with ourselves, and what others on this gateway demand of us.
+"""Rehearse a switch: handshakes with ourselves, and the demands of connectors on this gateway.
 
 Called by `analysis.checks.changeover`, on a thread: a handshake takes milliseconds. Each client is tried on what is
 presented now and on what would be presented then; only what becomes worse is against the switch.

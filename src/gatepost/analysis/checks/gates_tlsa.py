@@ -1,4 +1,4 @@
-"""Will senders that use DANE accept a staged certificate? RFC 7672 section 8.1, RFC 7671 section 8.1. Pure.
+"""Check that senders with DANE will accept a staged certificate (RFC 7672 section 8.1, RFC 7671 section 8.1). Pure.
 
 Called by `analysis.checks.changeover`. Records for the next certificate stand beside those for the current one until
 nobody can remember the time without them: for as long as the old records may be kept, counted from when the new ones

@@ -1,4 +1,4 @@
-"""Validates an inbound connector: by a captured session, an uploaded certificate and address, and by what was seen.
+"""Validate an inbound connector: by a captured session, an uploaded certificate and address, and by the trace.
 
 Called by `manage.use_cases.validation`. Exchange cannot do this (exchange.md §15, item 5): its administrators ask the
 partner for a test mail and wait. Today's configuration is held against facts; nothing is sent, nothing changed.

@@ -1,4 +1,4 @@
-"""The test message: made, and sent over a connection that has met the connector's requirement.
+"""Make the test message, and send it over a connection that meets the connector's requirement.
 
 Called by `analysis.checks.validation`. It goes straight to the next hop, never through the queue, so that the reply of
 the other side is at hand.

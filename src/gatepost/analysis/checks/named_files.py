@@ -1,4 +1,4 @@
-"""Whether the files and labels that resources name can be used: trust anchors, certificates and their keys.
+"""Check the files and labels that resources name: trust anchors, certificates and their keys.
 
 `manage.use_cases.change` asks before a change is written, `node.alarms` while it is in force: a file that was there may
 go. What cannot be used holds mail or lets nobody prove anything, so it is an error, never something to be ignored.

@@ -1,4 +1,4 @@
-"""What the world says of our own certificates: revocation, the addresses of their authorities, TLSA records.
+"""Observe our own certificates from outside: revocation, their authorities' addresses, TLSA records.
 
 Called once a day by `node.alarms`, and after each change; `analysis.checks.certificate_alarms` judges. Everything is
 asked by the code that asks for partners and for `gatepost check chain`. Never raises for what others answer, and always

@@ -1,4 +1,4 @@
-"""What the DNS says of our own mail: the MX hosts of accepted domains, and the TLSA records of a host.
+"""Look up our own mail hosts: the MX hosts of accepted domains, and the TLSA records of a host.
 
 Used by `analysis.checks.own_certificates`. Never raises for what the DNS answers.
 """

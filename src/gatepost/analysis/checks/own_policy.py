@@ -1,4 +1,4 @@
-"""Whether senders find the MTA-STS policy that we publish for one of our own domains, and find it to be this one.
+"""Check that senders find the MTA-STS policy that we publish for one of our own domains.
 
 Called by `gatepost domain mta-sts --check`. It asks as a sender would, by the code that asks for partners: the TXT
 record, the policy over HTTPS, the MX records that it must cover, and where reports are wanted.
@@ -122,7 +122,7 @@ def _unpublished(seen: Seen) -> Finding:
             return Finding(Stage.MTA_STS, Mark.WARN, text, str(seen.record)[:_SHOWN], fix)
 
 
-_NO_ANSWER = "whether the DNS announces a policy cannot be told"
+_NO_ANSWER = "whether the DNS announces a policy is not known"
 
 
 def _record(publication: StsPublication, found: StsRecord | RecordError | str | None) -> Finding:
@@ -204,7 +204,7 @@ def reports_finding(found: tlsrpt.TlsRptRecord | RecordError | str | None) -> Fi
             text = "nobody is told when senders fail to reach the domain safely: no TLS-RPT record"
             return Finding(Stage.TLS_RPT, Mark.INFO, text, "", "Here: add the TLS-RPT record that is shown above.")
         case str(trouble):
-            return Finding(Stage.TLS_RPT, Mark.UNKNOWN, "whether there is a TLS-RPT record cannot be told", trouble)
+            return Finding(Stage.TLS_RPT, Mark.UNKNOWN, "whether there is a TLS-RPT record is not known", trouble)
         case RecordError(detail=detail):
             return Finding(Stage.TLS_RPT, Mark.WARN, "the TLS-RPT record cannot be used", detail[:_SHOWN])
         case tlsrpt.TlsRptRecord(rua=rua):

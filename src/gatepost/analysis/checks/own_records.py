@@ -1,4 +1,4 @@
-"""Whether the DNS says of one of our own domains what it should: MX, TLSA of our hosts, DKIM keys, SPF, TLS reports.
+"""Check the DNS records of one of our own domains: MX, TLSA of our hosts, DKIM keys, SPF, TLS reports.
 
 Called by `manage.use_cases.dns_checks`; the MTA-STS policy is `analysis.checks.own_policy`'s. Only looks, never raises
 for what the DNS answers: what could not be told is UNKNOWN, never a pass.
@@ -87,7 +87,7 @@ async def check_tlsa(host: str, keys: Collection[str], own: OwnHosts) -> Finding
 
 def _compared(host: str, wanted: frozenset[str], there: set[str], detail: str, *, proven: bool) -> Finding:
     missing = wanted - there
-    unsure = "" if proven else " (whether DNSSEC proves them cannot be told from here)"
+    unsure = "" if proven else " (whether DNSSEC proves them is not known from here)"
     if not wanted:
         text = f"{host} has TLSA records, and no certificate of ours bears the name{unsure}"
         return Finding(Stage.DANE, Mark.WARN, text, detail)
@@ -112,7 +112,7 @@ _SIGHTS = {
     DkimObservation.PUBLISHED: (Mark.PASS, "the key is published", ""),
     DkimObservation.MISSING: (Mark.FAIL, "the key is not published", _PUBLISH),
     DkimObservation.DIFFERS: (Mark.FAIL, "what is published is not the key", _PUBLISH),
-    DkimObservation.UNKNOWN: (Mark.UNKNOWN, "whether the key is published cannot be told", ""),
+    DkimObservation.UNKNOWN: (Mark.UNKNOWN, "whether the key is published is not known", ""),
 }
 
 
@@ -129,7 +129,7 @@ async def check_spf(domain: str, hosts: Sequence[str], resolver: Resolver) -> Fi
     try:
         answer = await resolver.query(domain, "TXT")
     except LookupFailed as failed:
-        return Finding(Stage.DNS, Mark.UNKNOWN, "whether there is an SPF record cannot be told", failed.detail[:_SHOWN])
+        return Finding(Stage.DNS, Mark.UNKNOWN, "whether there is an SPF record is not known", failed.detail[:_SHOWN])
     texts = [b"".join(cast("TXTBase", one).strings).decode("ascii", "replace") for one in answer.records]
     found = [one for one in texts if one.lower().split(" ", 1)[0] == "v=spf1"]
     if not found:

@@ -1,4 +1,4 @@
-"""`gatepost check`: how well mail to a domain, or to one host, is protected; no server and no connector is needed.
+"""`gatepost check`: how well mail to a domain, or to one host, is protected; needs no server and no connector.
 
 Called by `manage.cli.check`. It gathers, all hosts at once and each within its time: the DNS with what DNSSEC proves,
 TLSA records, the MTA-STS policy, the TLS-RPT record, and what each address shows up to the last EHLO, by the code that

@@ -1,4 +1,4 @@
-"""What to do about a finding of `gatepost check`, and who must act: for somebody without a gateway or a connector.
+"""Advice on a finding of `gatepost check`, and who must act, for readers without a gateway or a connector.
 
 Called by `analysis.checks.partner_stages` and `analysis.checks.partner_domain`. Pure text. "Here" is the machine that
 checks and its network; "they" are whoever runs the other side. `analysis.checks.advice` has the same for those who own

@@ -1,4 +1,4 @@
-"""The findings about a domain as a whole: its MX records, its MTA-STS policy, its wish for reports. Pure.
+"""Findings about a domain as a whole: its MX records, its MTA-STS policy, its TLS reporting. Pure.
 
 Called by `analysis.checks.partner`, which asked the DNS and the policy host. What concerns one host is
 `analysis.checks.partner_stages`'.
@@ -63,7 +63,7 @@ def domain_findings(facts: DomainFacts) -> tuple[Finding, ...]:
 def dnssec_finding(no_dnssec: str) -> Finding:
     """Nothing can be said about DNSSEC. no_dnssec: why, with what to do about it."""
     why, _, fix = no_dnssec.partition("; ")
-    text = "whether DNSSEC protects these answers cannot be told"
+    text = "whether DNSSEC protects these answers is not known"
     if fix:
         return Finding(Stage.DNS, Mark.UNKNOWN, text, why, f"Here: {fix}.", "?")
     own = "Here: ask a resolver on this machine that validates, or validate without one."
@@ -149,7 +149,7 @@ def _reports(facts: DomainFacts) -> Iterator[Finding]:
         case None:
             yield Finding(Stage.TLS_RPT, Mark.INFO, "no reports about TLS are asked for", "", advice.TLS_RPT, "none")
         case str(trouble):
-            text = "whether reports about TLS are asked for cannot be told"
+            text = "whether reports about TLS are asked for is not known"
             yield Finding(Stage.TLS_RPT, Mark.UNKNOWN, text, trouble[:_SHOWN], advice.NO_ANSWER, "?")
         case RecordError(detail=detail):
             text = "the record that asks for reports about TLS cannot be used"

@@ -1,4 +1,4 @@
-"""Who has to act on a finding of a check, and how much work that is. Pure.
+"""The actor of a finding, and how much work it is to fix. Pure.
 
 Used by pages and reports that people sort their work by. The work is a guess by what is to be changed, not by who asks.
 """

@@ -1,4 +1,4 @@
-"""What `gatepost check` found: findings by stage, one row for each address, and what they say together.
+"""The report of `gatepost check`: findings by stage, one row for each address, and the overall result.
 
 Pure. `analysis.checks.partner` gathers, `analysis.checks.partner_stages` and `analysis.checks.partner_domain` make the
 findings, `manage.cli.check` prints them.

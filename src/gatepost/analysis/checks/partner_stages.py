@@ -1,4 +1,4 @@
-"""The findings of one address of a mail host, stage by stage: pure, from what was gathered.
+"""Findings about one address of a mail host, stage by stage, from the gathered facts. Pure.
 
 Called by `analysis.checks.partner`. One table decides the order; each stage looks at facts and gives sentences. What an
 earlier stage kept from being seen is "unknown", and names that stage.
@@ -185,7 +185,7 @@ def _dns(host: HostFacts, _: Reached) -> Iterator[Finding]:
     if needs_no_dns(host.name):
         yield Finding(Stage.DNS, Mark.INFO, "nothing to look up", evidence, short="address")
     elif host.no_dnssec:
-        yield missed(Stage.DNS, Stage.DNS, "whether DNSSEC proves the addresses cannot be told here")
+        yield missed(Stage.DNS, Stage.DNS, "whether DNSSEC proves the addresses is not known here")
     elif found.authentic and host.mx_authentic:
         yield Finding(Stage.DNS, Mark.PASS, "DNSSEC proves name and addresses", evidence, short="sec")
     else:

@@ -1,4 +1,4 @@
-"""A certificate out of the files that an administrator has: read, put in order, and held against its key.
+"""Import a certificate from an administrator's files: read, ordered, and matched with its key.
 
 Used by `gatepost certificate add`. PEM, DER, PKCS#7 and PKCS#12 come in; out comes what a listener presents, leaf
 first, with a sentence for everything that was put right on the way. What cannot be put right is one error that says

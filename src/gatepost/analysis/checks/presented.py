@@ -1,4 +1,4 @@
-"""A session that might come: an uploaded certificate and an address as the facts that policy decides on.
+"""A hypothetical session: an uploaded certificate and an address as the facts that policy decides on.
 
 Called by `manage.use_cases.validation`. The chain is judged as `node.assembly` judges those of real sessions: by the
 server's own trust anchors and by those that connectors name.

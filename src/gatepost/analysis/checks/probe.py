@@ -1,4 +1,4 @@
-"""Reaches a next hop step by step with the very code that delivers to it, and says of each step what it showed.
+"""Connect to a next hop step by step with the code that delivers to it, and report each step.
 
 Called by `analysis.checks.validation`, drills and `explain --live`. The steps are `mail.outbound.hop.HopOpener`'s: what
 passes here would pass for a message, and what is refused here would make one wait. No message leaves here.

@@ -1,4 +1,4 @@
-"""Reports on hosts while these are tried: what is known of each so far, in the order in which they were named.
+"""The progress of a check of several hosts: the report on each so far, in the order they were named.
 
 Pure. Filled by `analysis.checks.validation` from what the probe tells; whoever looks on is given all of it whenever it
 changed.

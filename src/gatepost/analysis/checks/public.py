@@ -1,4 +1,4 @@
-"""Mail hosts at the addresses alone that tenants may reach, for those who must not look into our own network.
+"""Restrict checks to the addresses that tenants may reach, to keep them out of our own network.
 
 Used by `analysis.checks.partner`. Whoever owns a domain says where its MX hosts are.
 """

@@ -1,4 +1,4 @@
-"""The last result of each check of a connector, as a JSON file: so that lists can say when it was, and how it ended.
+"""The last result of each check of a connector, as a JSON file, for lists.
 
 Written by `manage.use_cases.validation`, read by lists and pages; drills have `analysis.checks.evidence`. Under
 data_dir, kept apart from the configuration, as it is nothing that anybody decided:

@@ -1,4 +1,4 @@
-"""`gatepost check roots`: would this machine trust the authorities of a bundle? For the day on which roots change.
+"""`gatepost check roots`: does this machine trust the authorities of a bundle? For the day on which roots change.
 
 Called by `manage.cli.check_chain`. Each certificate of the bundle is looked for by its thumbprint in each store; an
 intermediate is trusted if it leads to a root that is. Nothing is fetched.

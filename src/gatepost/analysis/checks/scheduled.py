@@ -1,4 +1,4 @@
-"""Switches at a time: in one worker, every second, whatever is due; and the look at TLSA records before.
+"""Run scheduled switches, in one worker, every second; and check TLSA records before.
 
 Made by `node.certificate_manager`. When the time has come the gates are looked at again. What is red then is not
 switched: the log says so, and `certificate changeover status` why.

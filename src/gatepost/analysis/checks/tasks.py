@@ -1,4 +1,4 @@
-"""What a check did, one task after the other: the values that validation, drills, `explain --live` and pages share.
+"""The tasks of a check, one after the other: the values that validation, drills, `explain --live` and pages share.
 
 Pure. `analysis.checks.findings` and `analysis.checks.inbound` make tasks, `manage.cli.connector_validate` prints them,
 `analysis.checks.records` keeps them.

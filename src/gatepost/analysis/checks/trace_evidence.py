@@ -1,4 +1,4 @@
-"""Proof from the trace that mail comes by an inbound connector: when last, how much, from whom; and names to learn.
+"""Evidence from the trace that mail comes by an inbound connector: last time, volume, senders, names to add.
 
 Called by `analysis.checks.inbound`. Senders rarely publish the name in their client certificate, yet a connector needs
 it (exchange.md §15, item 9): what their sessions presented is offered.

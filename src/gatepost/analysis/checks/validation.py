@@ -1,4 +1,4 @@
-"""Validates an outbound connector: reaches every next hop it has, and if asked sends a test message (exchange.md §3.3).
+"""Validate an outbound connector: connect to every next hop, and send a test message if asked (exchange.md §3.3).
 
 Called by `manage.use_cases.validation`. A disabled connector, one in rehearsal and one that is only a draft are tried
 as if they were enforced: that is what an administrator wants to know before switching them on. Changes nothing.

@@ -1,4 +1,4 @@
-"""The other side of a hybrid pair: what to type into the Exchange Management Shell, step by step.
+"""The Exchange side of a hybrid pair: commands for the Exchange Management Shell, step by step.
 
 Called by `analysis.hybrid.plan`. The parameters are those of exchange.md section 9.4 (what the hybrid wizard makes),
 with the gateway in the place of the service. Every value goes through `analysis.hybrid.powershell`. Pure.

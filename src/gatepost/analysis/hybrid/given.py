@@ -1,4 +1,4 @@
-"""What a hybrid plan is made of: an organization, this gateway as others see it, and the Exchange at the other end.
+"""The input of a hybrid plan: an organization, this gateway as others see it, and the Exchange at the other end.
 
 Gathered by `manage.cli.hybrid`; read by the rest of `hybrid`. Values only, no I/O.
 """

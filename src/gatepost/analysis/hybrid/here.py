@@ -1,4 +1,4 @@
-"""What of a hybrid pair is configured on this side, what is missing, and the commands that complete it.
+"""The gateway side of a hybrid pair: what is configured, what is missing, and the commands that complete it.
 
 Called by `analysis.hybrid.plan`. Each finding is about one thing that must hold for forced TLS in both directions and
 for header fields that cross (exchange.md sections 2, 3 and 9.4). Pure.

@@ -1,4 +1,4 @@
-"""The whole hybrid plan: this side, the other side, how to try both, and what usually goes wrong.
+"""The whole hybrid plan: this side, the other side, how to test both, and common mistakes.
 
 Called by `manage.cli.hybrid`, which prints it. Nothing is changed, nobody is asked. Pure.
 """

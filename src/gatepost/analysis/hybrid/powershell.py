@@ -1,4 +1,4 @@
-"""Text in PowerShell: values as they are meant, whatever is in them.
+"""Quote values for PowerShell, whatever they contain.
 
 Called by `analysis.hybrid.exchange` for everything that resources, settings or the command line say. Pure.
 """

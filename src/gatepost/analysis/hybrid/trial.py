@@ -1,4 +1,4 @@
-"""How to try a hybrid pair from both ends, what must be let through between them, and what usually goes wrong.
+"""Test a hybrid pair from both ends: the tests, the firewall rules between them, and common mistakes.
 
 Called by `analysis.hybrid.plan`. The traps are those of exchange.md sections 7.1, 9.4, 14 and 15. Pure.
 """

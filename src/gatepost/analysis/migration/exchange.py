@@ -1,4 +1,4 @@
-"""Turns Exchange Online's connectors and accepted domains into resources, and says of each property what became of it.
+"""Convert Exchange Online's connectors and accepted domains into resources, with a result for each property.
 
 Called by `manage.cli.imports` with the objects that `analysis.migration.exchange_json` read; the result is put together
 and checked by `analysis.migration.report`. Mail flow rules are in `analysis.migration.exchange_rules`. Facts:

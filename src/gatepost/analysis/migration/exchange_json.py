@@ -1,4 +1,4 @@
-r"""Reads what ConvertTo-Json wrote: encodings, shapes and spellings of Windows PowerShell 5 and PowerShell 7.
+r"""Read output of ConvertTo-Json: encodings, shapes and spellings of Windows PowerShell 5 and PowerShell 7.
 
 Used by `analysis.migration.exchange` and `analysis.migration.exchange_rules`. Bytes of a file become `ExchangeObject`s,
 whose values are read one by one with the methods here. What cannot be understood raises `Unreadable`; nothing is

@@ -1,4 +1,4 @@
-"""The properties of Exchange's objects: which are read, which mean nothing for mail, which are lost, and why.
+"""The properties of Exchange's objects: read, irrelevant for mail, or lost, with the reason.
 
 Tables for `analysis.migration.exchange` and `analysis.migration.exchange_rules`; names are in lower case, as PowerShell
 takes them in any. What stands in none of them is reported as unknown.

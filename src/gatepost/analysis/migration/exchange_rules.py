@@ -1,4 +1,4 @@
-"""Turns Exchange's transport rules about connectors and TLS into mail flow rules.
+"""Convert Exchange's transport rules about connectors and TLS into mail flow rules.
 
 Called by `analysis.migration.exchange` for each object of Get-TransportRule. A rule is carried over only with all its
 conditions and exceptions: without one of them it would take hold of other mail than it was written for.

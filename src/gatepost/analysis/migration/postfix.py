@@ -1,4 +1,4 @@
-"""Turns Postfix's main.cf and its tables into resources, and says of each parameter what became of it.
+"""Convert Postfix's main.cf and its tables into resources, with a result for each parameter.
 
 Called by `manage.cli.imports`, which has read the files that `postfix_config.named_files` asks for. Outbound connectors
 come from `analysis.migration.postfix_routes`. Every parameter that is written in main.cf is carried over, known to say

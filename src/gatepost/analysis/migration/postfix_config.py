@@ -1,4 +1,4 @@
-"""Reads Postfix's main.cf and master.cf: logical lines, what is written, and what "$name" stands for.
+"""Read Postfix's main.cf and master.cf: logical lines, values, and "$name" expansion.
 
 Used by `analysis.migration.postfix` and its neighbours. Text in, values out; which files a table needs is said by
 `named_files`, and `manage.cli.imports` reads them. Of Postfix's own defaults only those are here that the import needs.

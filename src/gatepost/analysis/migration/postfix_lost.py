@@ -1,4 +1,4 @@
-"""The parameters of main.cf that become no resource: those that say nothing here, and those to do something about.
+"""The parameters of main.cf that become no resource: irrelevant ones, and those that need manual work.
 
 A table for `analysis.migration.postfix`. What stands in none of its parts is reported as unknown.
 """

@@ -1,4 +1,4 @@
-"""Turns Postfix's transport_maps, relayhost and TLS policies into outbound connectors.
+"""Convert Postfix's transport_maps, relayhost and TLS policies into outbound connectors.
 
 Called by `analysis.migration.postfix`. Postfix looks for a TLS policy by the next hop, gatepost by the recipient
 domain: so first it is said for each domain where its mail goes, and then which policy stands on that way.

@@ -1,4 +1,4 @@
-"""Reads what Postfix's lists and lookup tables hold, from the text they are made of.
+"""Read Postfix's lists and lookup tables from their source text.
 
 Used by `analysis.migration.postfix_config` and `analysis.migration.postfix`. An indexed table (hash:, lmdb:, ...) is
 made by postmap of a text file of the same name: that text is read, never the index. What only a server or a program can

@@ -1,4 +1,4 @@
-"""Turns Postfix's TLS security levels into what an outbound connector demands: postconf(5) and TLS_README.
+"""Convert Postfix's TLS security levels into requirements of an outbound connector (postconf(5), TLS_README).
 
 Called by `analysis.migration.postfix` for each way that mail goes. Where a level demands what gatepost cannot check,
 what is written is stricter, never weaker: mail then waits, and the report says why.

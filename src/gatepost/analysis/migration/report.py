@@ -1,4 +1,4 @@
-"""What an import makes of foreign configuration: resources, and of each what was carried over and what was not.
+"""The result of an import: resources, and what of each was carried over and what was not.
 
 Used by `analysis.migration.exchange` and `analysis.migration.postfix`, which gather parts; printed by
 `manage.cli.imports`. `assemble` lets `policy.connectors.model.parse` judge the whole document, so that what is printed

@@ -1,1 +1,1 @@
-"""Recorded mail decided again by other rules: replay, rehearsal of a connector, blast radius of a change."""
+"""Rehearsals: decide recorded mail again by other rules; replay, rehearsal, blast radius of a change."""

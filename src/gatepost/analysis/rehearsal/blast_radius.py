@@ -1,4 +1,4 @@
-"""What a change of the resources would do to mail: which real messages would have been decided differently, and how.
+"""The blast radius of a change of resources: which recorded messages it would decide differently, and how.
 
 Called by `gatepost apply --dry-run`. No I/O: rows of `store.trace_search.scan_trace` are decided by the resources as
 they are and as they would be, on the same facts, so that only the change makes a difference. Each message is counted

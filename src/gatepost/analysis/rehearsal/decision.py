@@ -1,4 +1,4 @@
-"""One row of the trace decided again, and how several possible decisions become one honest answer.
+"""A trace row decided again, and how several possible decisions become one honest answer.
 
 Made by `analysis.rehearsal.replay_inbound` and `analysis.rehearsal.replay_outbound`, compared by
 `analysis.rehearsal.blast_radius`. Pure.

@@ -1,4 +1,4 @@
-"""Which of two demands protects better: stronger, weaker, or neither, for a next hop and for an inbound connector.
+"""Compare two requirements: stronger, weaker, or neither, for a next hop and for an inbound connector.
 
 Called by `analysis.rehearsal.blast_radius`. Pure. Each demand is a row of figures; one is stronger only if no figure is
 smaller.

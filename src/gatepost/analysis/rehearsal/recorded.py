@@ -1,4 +1,4 @@
-"""What a row of the message trace proves of a session or of a next hop: the facts that `policy` decides on.
+"""Read the facts that `policy` decides on from a trace row: of a session or of a next hop.
 
 Used by `analysis.rehearsal.replay`, which decides such rows again. No I/O. The inverse of `events.trace` and
 `mail.outbound.record`, as far as they keep facts; nothing here guesses what they did not keep.

@@ -1,4 +1,4 @@
-"""What a connector or a mail flow rule did to real mail, or would have done: counted from the message trace.
+"""Report what a connector or a mail flow rule did to real mail, or would have done, from the message trace.
 
 Called by `gatepost connector rehearsal`. Messages are counted, not attempts: one that waited and was tried twenty times
 is one. No I/O: rows of `store.trace_search.scan_trace`, newest first, are taken one at a time, and what is kept of them

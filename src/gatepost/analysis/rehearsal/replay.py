@@ -1,4 +1,4 @@
-"""Decide again what the trace has: the decision that another configuration would have made on the stored facts.
+"""Decide trace rows again under another configuration, on the stored facts.
 
 Used by `analysis.rehearsal.rehearsal` and `analysis.rehearsal.blast_radius`. No I/O. The decision itself is `policy`'s,
 by the very functions that decide real mail; what is added is the honesty to say where a row does not suffice. Rows with

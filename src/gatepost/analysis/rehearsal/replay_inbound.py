@@ -1,4 +1,4 @@
-"""RECEIVE and REFUSE rows of the trace decided again: MAIL and RCPT by another configuration, on the facts of the row.
+"""Decide RECEIVE and REFUSE rows again: MAIL and RCPT under another configuration, on the facts of the row.
 
 Called by `analysis.rehearsal.replay`. No I/O. `policy.decisions.inbound` decides, as it does for real mail. What a row
 does not have (a judgement by other trust anchors, names beyond those kept) is tried either way; where that matters, it

@@ -1,4 +1,4 @@
-"""Rows of attempts to deliver decided again: the route, what it requires, and whether the hop seen met that.
+"""Decide rows of delivery attempts again: the route, its requirement, and whether the recorded hop met it.
 
 Called by `analysis.rehearsal.replay`. No I/O. `policy.decisions.route` and `policy.decisions.outbound` decide, as they
 do for real mail. A row knows one host and one handshake: another host, other trust anchors, another offer of TLS

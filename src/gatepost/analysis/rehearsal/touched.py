@@ -1,4 +1,4 @@
-"""What a change of the resources touches: connectors and rules by name, and the domains whose mail it can decide anew.
+"""The scope of a change of resources: connectors and rules by name, and the domains whose mail it may affect.
 
 Called by `analysis.rehearsal.blast_radius`. Pure: two sets of resources in, names and patterns out. Domains are told
 too widely rather than too narrowly: what is not among them is decided as before.

@@ -1,4 +1,4 @@
-"""How many rows of the trace met what their connector demands, and how many did not: a number beside each connector.
+"""Count the trace rows that met each connector's requirement, and those that did not.
 
 Called by `manage.use_cases.verdicts` with counts of `store.trace_tally`. No I/O. `analysis.rehearsal.rehearsal` judges
 whole messages, with reasons, and reads every row for it; here attempts and recipients count, and nothing is read but

@@ -1,4 +1,4 @@
-"""Verifies an evidence log on disk: every chain, every signature, the daily heads, and that nothing of them is gone.
+"""Verify an evidence log on disk: every chain, every signature, the daily heads, and that nothing is missing.
 
 Used by `evidence verify`, on the gateway's own log or on a copy elsewhere. Reads files as they come, a line at a time.
 """

@@ -1,4 +1,4 @@
-"""The evidence of a choice as a PDF that an auditor reads: summary, entries, and how to verify them.
+"""Export evidence as a PDF for auditors: summary, entries, and how to verify them.
 
 Called by `manage.use_cases.evidence_export`, which imports it only when a PDF is asked for:
 reportlab is an optional dependency. It proves nothing by itself; it names the JSON that does. Text of peers is shown

@@ -1,4 +1,4 @@
-"""What is known of mail on its way, for alarms: partners in trouble, the queue's age, TLS sessions that fail.
+"""Gather facts about mail flow for alarms: partners in trouble, the queue's age, failing TLS sessions.
 
 Called by `node.alarms` on a thread, since it blocks: it reads the workers' files, the queue and the session counts of a
 week. What it means is decided in `analysis.alarms.mail_flow`.

@@ -1,4 +1,4 @@
-"""What others reported of their TLS sessions with us, summed up, beside what our own trace knows of them.
+"""Sum up TLS reports of others about us, beside what our own trace knows of them.
 
 No I/O: for `gatepost report received`, which reads `store.received_reports` and the trace.
 """

@@ -1,4 +1,4 @@
-"""How mail was protected over a time: what `gatepost report tls` and `report connectors` say, from the counted trace.
+"""Report how mail was protected: the data of `gatepost report tls` and `report connectors`.
 
 No I/O: days of `store.trace_tally.tally_trace` go in one after the other, a `TlsReport` comes out. What is counted are
 rows, one for each recipient of a message and hop: what was received, what was sent on, what failed for TLS. Deliveries

@@ -1,4 +1,4 @@
-"""Which partners could be forced to TLS without losing mail: all that came or went would have passed.
+"""Find partners that are ready for mandatory TLS: all their mail would have passed.
 
 Part of `analysis.reports.tls`. No I/O. Only partners of whose mail nothing was demanded are looked at: the others are
 forced already. A certificate of more than twenty names is taken not to bear a name that is not among the twenty which

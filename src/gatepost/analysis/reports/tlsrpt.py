@@ -1,4 +1,4 @@
-"""The counted TLS sessions of a day as the reports of RFC 8460 section 4.4, one for each policy domain.
+"""Build the TLS reports of a day from counted sessions, one for each policy domain (RFC 8460 section 4.4).
 
 Read by `gatepost report tlsrpt`, and by `analysis.reports.tlsrpt_sending`, where `protocols.tlsrpt.outgoing` adds the
 organization's name, the contact and an id (`LEFT_TO_THE_SENDER`). Reads the files of `store.session_counts`; blocks.

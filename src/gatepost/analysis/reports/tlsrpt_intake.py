@@ -1,4 +1,4 @@
-"""Takes in TLS reports that others send us: from mailboxes and from the folder of those that came over HTTPS.
+"""Import TLS reports that others send us: from mailboxes and from the folder of those that came over HTTPS.
 
 `node.report_intake` calls `ReportImport.take` now and then, on a thread. What is no report, or about no domain of ours,
 is said in the log, and its mail is left unread; nothing is ever deleted from a mailbox.

@@ -1,4 +1,4 @@
-"""Checks a chain of the evidence log line by line: what is wrong and where, the first fault of each kind, and how many.
+"""Check a chain of the evidence log line by line: faults, the first of each kind, and how many.
 
 Used by `analysis.reports.evidence_audit` on the files of a writer, one after the other, and on the daily heads. It
 never stops at a fault: it takes up the chain behind it. Signatures are checked by who has the keys. Pure.

@@ -1,4 +1,4 @@
-"""What one entry of the evidence log says: the bodies of each kind (docs/evidence.md has the list of members).
+"""The entries of the evidence log: the body of each kind (docs/evidence.md has the list of members).
 
 Made by `store.evidence` from rows of the message trace, on its thread. Never content: no subject, no dialogue, no
 text of a peer that could hold more than it must. How much of an address is kept is a setting. Pure.

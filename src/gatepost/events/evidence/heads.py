@@ -1,4 +1,4 @@
-"""The daily heads: a chain of its own that says, signed, where the chain of every writer stood at the end of each day.
+"""The daily heads: a signed chain that records where every writer's chain stood at the end of each day.
 
 It finds what the chains of single writers cannot: a file that is gone, a day that is gone, an end that was cut off. Its
 own end can be cut off too: therefore heads are to be kept elsewhere. Written by `store.evidence_heads`. Pure.

@@ -1,4 +1,4 @@
-"""An export: some entries of the log, and what proves without the rest that they were in it (docs/evidence.md).
+"""An export: some entries of the log with the proof that they were in it (docs/evidence.md).
 
 A segment goes from a chosen entry to the next checkpoint of its chain; entries between that were not chosen are there
 as digests, which say nothing of them. The signature at the end of a segment therefore covers every entry in it. Made by

@@ -1,1 +1,1 @@
-"""Metrics: what is counted under which labels, and the counting. No I/O."""
+"""Metrics: the catalogue with labels, and the counters. No I/O."""

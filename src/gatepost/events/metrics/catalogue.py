@@ -1,4 +1,4 @@
-"""Every metric that the gateway has: its name, kind, meaning and labels. Pure.
+"""The catalogue of metrics: name, kind, meaning and labels of each. Pure.
 
 Who counts takes names from here; `node.exposition` serves what is listed, and docs/monitoring.md is made from it.
 """

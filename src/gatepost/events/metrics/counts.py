@@ -1,4 +1,4 @@
-"""The counting: a worker's numbers by metric and label values, and what a histogram holds. Pure.
+"""Counters and histograms: a worker's numbers by metric and label values. Pure.
 
 Each thread that counts has a `Counts` of its own, so that counting takes no lock; `node.figures` adds them up. What
 is counted is listed in `events.metrics.catalogue`. Label values that are not from a closed list go through `Few`.

@@ -1,4 +1,4 @@
-"""Asks the content hooks about a message that has arrived whole, all at the same time, each within its own time.
+"""Ask the content hooks about a complete message, all in parallel, each within its own timeout.
 
 `mail.inbound.session` waits for it before it answers the message, `analysis.checks.content_hook` tries a hook with it.
 What the answers mean is `policy.decisions.content`'s. The message is read as often as there are hooks, piece by piece,

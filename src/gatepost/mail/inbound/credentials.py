@@ -1,4 +1,4 @@
-"""What is kept of a mailbox's password: Argon2id for PLAIN (`policy.logins.passwords`), a verifier for SCRAM.
+"""The stored credentials of a mailbox: Argon2id for PLAIN (`policy.logins.passwords`), a verifier for SCRAM.
 
 Made by `manage.use_cases.mailbox_passwords`, read by `mail.inbound.login`. It lies beside the resources as content of
 the configuration store, so that no export, history, log or trace ever has it; the password itself is nowhere.

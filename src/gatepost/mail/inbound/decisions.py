@@ -1,4 +1,4 @@
-"""Which rules a MAIL or RCPT meets: those for strangers, own servers and users, or those between nodes of one site.
+"""Apply the right rules to a MAIL or RCPT: for strangers, own servers and users, or for other nodes of the site.
 
 Called by `mail.inbound.session`; decides nothing itself (`policy.decisions.inbound`, `policy.decisions.handover`,
 `policy.decisions.forwarding`).

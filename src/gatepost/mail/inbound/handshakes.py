@@ -1,4 +1,4 @@
-"""A line in the log for each TLS handshake of a client that fails, where an administrator looks first; bounded.
+"""Log each failed TLS handshake of a client, rate-limited.
 
 Called by `mail.inbound.session`. They are nowhere else: who refuses our certificate has sent nothing yet. What is
 refused later is a line of `events.log_lines` and a row of the trace. What is left out is counted.

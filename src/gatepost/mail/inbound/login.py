@@ -1,4 +1,4 @@
-"""Logging in: one exchange of PLAIN or SCRAM (RFC 4954), from the first response to the user or the refusal.
+"""One login exchange of PLAIN or SCRAM (RFC 4954), from the first response to the user or the refusal.
 
 `mail.inbound.session` makes a `Login` for each AUTH and gives it what the client says. Mechanisms are pure
 (`protocols.smtp.sasl`, `protocols.smtp.scram`); here they meet the stored credentials, the throttle and the threads on

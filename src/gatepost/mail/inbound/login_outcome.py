@@ -1,4 +1,4 @@
-"""How a exchange of AUTH ends, whatever the mechanism, and the replies that mechanisms share (RFC 4954 section 6).
+"""The result of an AUTH exchange, and the replies that all mechanisms share (RFC 4954 section 6).
 
 Used by `mail.inbound.login` and `mail.inbound.token_login`; read by `mail.inbound.session`.
 """

@@ -1,4 +1,4 @@
-"""What one session is known by: its facts as they grow, and the configuration it began with.
+"""The facts of one session as they grow, and the configuration it began with.
 
 `mail.inbound.session` tells it what happened; `policy` and the trace read it. Client certificates are judged here,
 after the handshake: a handshake never fails for them (DESIGN: they are asked for but never break a session).

@@ -1,4 +1,4 @@
-"""The sessions of one worker: looked over twice a second for those that take too long, and ended in order on shutdown.
+"""The sessions of one worker: times out slow sessions twice a second, and ends all in order on shutdown.
 
 One sweep over all sessions costs less than a timer for each, and gives every time-out a reply instead of a bare close.
 """

@@ -1,4 +1,4 @@
-"""What every inbound session of a worker shares: the services it calls and the configuration in force.
+"""The services and the configuration that all inbound sessions of a worker share.
 
 `node.worker` builds one and swaps `directory` when a new version is in force; a session keeps the directory it began
 with.

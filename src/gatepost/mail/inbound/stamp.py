@@ -1,4 +1,4 @@
-"""The end of every reply, ` [HOSTNAME UTC-TIME SESSION-ID]`: a refusal is found in the trace by it (exchange.md §6)."""
+"""The stamp at the end of every reply, ` [HOSTNAME UTC-TIME SESSION-ID]`, to find a refusal in the trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logging in with an access token: one exchange of OAUTHBEARER (RFC 7628) or XOAUTH2.
+"""One login exchange with an access token: OAUTHBEARER (RFC 7628) or XOAUTH2.
 
 Made by `mail.inbound.login` for `mail.inbound.session`, which gives it what the client says. The message is read by
 `protocols.smtp.oauth`, the token judged by `mail.inbound.tokens`. A token is in no reply, reason, log or trace.

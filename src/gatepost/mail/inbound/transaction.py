@@ -1,4 +1,4 @@
-"""One mail transaction of a session: the envelope, the body on its way to the store, and what becomes of both.
+"""One mail transaction of a session: the envelope, the body streamed to the store, and the result of both.
 
 `mail.inbound.session` calls it with the events of the protocol; it never sees the wire.
 """

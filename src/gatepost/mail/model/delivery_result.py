@@ -1,4 +1,4 @@
-"""What one attempt to deliver may end in: a few values, the same for a mailbox, a smart host and an MX.
+"""The result of one delivery attempt, in the same values for a mailbox, a smart host and an MX.
 
 Made by `mail.outbound.deliverer`, read by `mail.queue.manager`, the trace and the DSNs.
 """

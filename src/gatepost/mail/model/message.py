@@ -1,4 +1,4 @@
-"""A message on its way: its recipients, and the deliveries that each go to one next place."""
+"""A message in the queue: its recipients, and its deliveries, each to one destination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which deliveries of one message travel in one transaction though they are for different domains.
+"""Choose which deliveries of one message share a transaction although their domains differ.
 
 Used by `mail.outbound.deliverer`, which sends them, and `mail.outbound.next_hops`, by which the queue takes them out
 together. Recipients share a transaction if all that was decided for them is the same but their addresses: see

@@ -1,4 +1,4 @@
-"""The stored body of a message, as often as it is sent: from memory if it is there, else streamed from the store.
+"""Read the stored body of a message, as often as it is sent: from memory if possible, else from the store.
 
 Made by `mail.outbound.deliverer` for one attempt, changed by `mail.outbound.content`. It never joins a large body.
 """

@@ -1,4 +1,4 @@
-"""The content of a message as each next hop takes it: as it is, or a notice of ours in 7 bits.
+"""The content of a message in the form that each next hop takes: unchanged, or a notice of ours in 7 bits.
 
 Made by `mail.outbound.deliverer` for each route. Mail of others is never converted. What this gateway wrote itself must
 not go 8-bit to a host that does not offer 8BITMIME (RFC 6152 section 3), or with a header beyond US-ASCII to one

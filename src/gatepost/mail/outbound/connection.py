@@ -1,4 +1,4 @@
-"""One connection to a next hop: it drives `smtp.client.client` over a `net.stream` and waits for what the peer says.
+"""One connection to a next hop: drives `smtp.client.client` over a `net.stream` and waits for the replies.
 
 Opened by `mail.outbound.hop`, kept by `mail.outbound.pool`, used by `mail.outbound.deliverer`. Every wait has an end
 (RFC 5321 section 4.5.3.2). What may be sent over it is not decided here.

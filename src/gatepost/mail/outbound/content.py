@@ -1,4 +1,4 @@
-"""What is done to a message's content before it goes its way: an ordered list of steps, each makes one body of another.
+"""The content steps that run before a message leaves: an ordered list, each makes a new body of the one before.
 
 Called by `mail.outbound.deliverer` for each route of an attempt, before a host is looked up. The stored message stays
 as it came, so that every attempt begins with it, and a change of configuration holds for mail that waits. A step that

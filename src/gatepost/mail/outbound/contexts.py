@@ -1,4 +1,4 @@
-"""TLS contexts and trust anchors of the sending side, each made once and kept until the configuration changes.
+"""TLS contexts and trust anchors of the sending side, cached until the configuration changes.
 
 Used by `mail.outbound.hop`. One context for each profile, minimum version, set of anchors, client certificate and wish
 for a stapled OCSP response: sessions are resumed only within a context, so that none is resumed under other rules than

@@ -1,4 +1,4 @@
-"""One attempt to deliver a message to the recipients of one destination, or of several that may share a transaction.
+"""Deliver a message to the recipients of one destination, or of several that may share a transaction.
 
 `mail.queue.manager` calls the `Deliverer` and settles what it returns. It reads like the list in the design: route,
 look up, the requirement first, a connection that met it or a new one, judged before MAIL, send, next host, defer or

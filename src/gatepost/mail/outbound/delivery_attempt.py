@@ -1,4 +1,4 @@
-"""What is to be sent to some recipients by one way, and what has become of each: the memory of one attempt.
+"""One delivery attempt: a message, its pending recipients on one route, and the result of each so far.
 
 Filled by `mail.outbound.deliverer` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. A
 recipient is decided by 2xx for the message, or by 5xx to MAIL, RCPT or the message; whatever says less leaves it to the

@@ -1,4 +1,4 @@
-"""Holds each new connection against what its destination was seen to do: fine, worth a warning, or not to be used.
+"""Compare each new connection with the history of its destination: pass, warn, or hold.
 
 Called by `mail.outbound.deliverer` when a connection is about to carry mail, after policy found it good enough: memory
 only ever makes stricter. What is a drop says `policy.decisions.destination_history`; `store.destinations` keeps what

@@ -1,4 +1,4 @@
-"""Signs messages as they leave: the last step that is done to content, over exactly what is sent (RFC 6376, RFC 8463).
+"""Sign messages with DKIM as they leave: the last content step, over exactly what is sent (RFC 6376, RFC 8463).
 
 One of the steps of `mail.outbound.content`. Whether and with which keys is decided in `policy.decisions.signing`. The
 body is hashed as it streams by, never joined; a message is signed anew in each attempt, so that a rotation holds for

@@ -1,4 +1,4 @@
-"""Says in the log that messages with REQUIRETLS left without it, where a connector is relaxed (RFC 8689).
+"""Log that messages with REQUIRETLS left without it, where a connector is relaxed (RFC 8689).
 
 Called by `mail.outbound.deliverer` for each transaction. At most one line a minute for a host, whatever the traffic;
 the trace has every message.

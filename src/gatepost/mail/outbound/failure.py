@@ -1,4 +1,4 @@
-"""Why nothing could be sent over one host: what went wrong becomes a reply with Exchange's code (exchange.md §7.3).
+"""Turn each reason why a hop failed into a reply with Exchange's code (exchange.md section 7.3).
 
 Called by `mail.outbound.connection`, `mail.outbound.hop` and `mail.outbound.deliverer`. Pure: what failed in, words and
 code out.

@@ -1,4 +1,4 @@
-"""What another node of the site is told of a message that is handed over to it, and what it says of where it kept it.
+"""Encode the facts of a message for another node of the site, and read where that node stored it.
 
 Called by `mail.outbound.deliverer` and `mail.outbound.delivery_attempt`. The words are `policy.decisions.handover`'s.
 Pure.

@@ -1,4 +1,4 @@
-"""Opens a connection to one address and has policy judge it before any MAIL is sent.
+"""Open a connection to one address and check it against policy before any MAIL is sent.
 
 Called by `mail.outbound.deliverer` when `mail.outbound.pool` has none. Greeting, EHLO, STARTTLS if it is offered, the
 handshake, EHLO again; what was seen becomes facts, and `policy.decisions.outbound` says whether they are enough. No

@@ -1,4 +1,4 @@
-"""The hosts of one way in the order to try them, and each of their addresses under all that is asked of it.
+"""The hosts of a route in the order to try them, and each of their addresses with its requirement.
 
 Used by `mail.outbound.deliverer`. Mail by MX is not sent to hosts of the preference of this gateway itself, nor beyond,
 though only its address tells it (RFC 5321 section 5.1).

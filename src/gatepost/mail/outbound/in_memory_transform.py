@@ -1,4 +1,4 @@
-"""Where content that must be in memory as a whole is worked on: one message at a time, in a thread, up to a size.
+"""Transform content that must be in memory as a whole: one message at a time, in a thread, up to a size limit.
 
 Used by `mail.outbound.smime` and `mail.outbound.smime_decryption`, one for a worker. What comes out of it is in memory
 only if it is small; else it lies in a file without a name, which is gone when nobody sends it any more.

@@ -1,4 +1,4 @@
-"""Which next hop a delivery goes to, before it is tried: by that the queue keeps limits, turns and silences.
+"""Find the next hop of a delivery before it is tried: the queue keeps its limits and back-off by it.
 
 A `mail.queue.hop_queue.HopFinder`. It asks for routes as the attempt does, by the first recipient of a delivery; what
 is sent where, and on which terms, is decided there alone.

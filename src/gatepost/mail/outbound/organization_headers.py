@@ -1,4 +1,4 @@
-"""The content step that lets header fields of Exchange's own go to an organization's Exchange, and to nobody else.
+"""The content step that keeps Exchange's own header fields from all but the organization's Exchange.
 
 The first of the steps (`mail.outbound.content`), so that what signs or encrypts sees the message as it leaves. Which
 fields these are, and what becomes of them, is said in `protocols.message.organization_headers`; who brought them in was

@@ -1,4 +1,4 @@
-"""Connections that have nothing to do for a moment, each kept for mail under the very rules it was opened under.
+"""Idle connections, each kept for mail under the same rules as it was opened under.
 
 Used by `mail.outbound.deliverer`. A connection is found again only by an equal `Hop`: host, address, port, requirement,
 client certificate, version of the configuration. So none is ever reused for a stricter requirement, nor for an older

@@ -1,4 +1,4 @@
-"""Looks up what a domain publishes about its mail hosts, DANE and MTA-STS, and turns it into the terms of one host.
+"""Look up what a domain publishes about its mail hosts, DANE and MTA-STS, and turn it into the terms of one host.
 
 Called by `mail.outbound.deliverer` for each way and each host of it, before a connection, and by `checks`. What it
 means is decided in `policy.decisions.published`.

@@ -1,4 +1,4 @@
-"""What the trace, the queue and a DSN are told of a hop: plain dictionaries that JSON can hold.
+"""Describe a hop for the trace, the queue and a DSN: plain dictionaries that JSON can hold.
 
 Called by `mail.outbound.delivery_attempt` and `mail.outbound.deliverer`. Pure. The keys are those of
 `store.interface.TraceEvent` where it has them; never content, at most a hundred lines of dialogue.

@@ -1,4 +1,4 @@
-"""Counts attempted TLS sessions for TLS reports: in memory at once, in the day's file every few seconds.
+"""Count attempted TLS sessions for TLS reports: in memory at once, in the day's file every few seconds.
 
 `mail.outbound.deliverer` calls a `RouteSessions` for each session it attempts, `node.assembly` makes the one
 `SessionLog` of a worker. Counting takes microseconds and never waits for a disk; what is counted is decided in

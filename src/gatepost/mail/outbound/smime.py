@@ -1,4 +1,4 @@
-"""The step that signs and encrypts content before it leaves (S/MIME, RFC 8551), where a connector or a rule demands it.
+"""The content step that signs and encrypts (S/MIME, RFC 8551) where a connector or a rule demands it.
 
 One of `mail.outbound.content`'s steps, made by `node.content`. A message that must be encrypted or signed and cannot be
 waits, whatever the reason: every way out of `apply` but the last raises. docs/smime.md says what is decided here.

@@ -1,4 +1,4 @@
-"""The step that decrypts what comes for mailboxes here with the organization's own keys (S/MIME, RFC 8551).
+"""The content step that decrypts mail for local mailboxes with the organization's keys (S/MIME, RFC 8551).
 
 One of `mail.outbound.content`'s steps, made by `node.content`; only where `smime_decrypt` of the organization says so.
 What cannot be decrypted is delivered as it came. A key opens mail for its owner alone: who puts somebody else's

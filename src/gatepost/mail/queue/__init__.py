@@ -1,1 +1,1 @@
-"""When and in what order accepted mail is delivered, and what its senders are told."""
+"""The queue: when and in what order accepted mail is delivered, and the notices for its senders."""

@@ -1,4 +1,4 @@
-"""What is ready in memory for one next hop, and whose turn it is: organizations by turns, and in each its destinations.
+"""The ready deliveries of one next hop, in turn: round-robin over organizations, then over their destinations.
 
 A destination with ten thousand messages does not starve one with a single message, nor one organization another. Pure.
 """

@@ -1,4 +1,4 @@
-"""Which senders are to be told what (RFC 3461, RFC 3464), as messages for the same transaction that settles a delivery.
+"""Make the notices for senders (RFC 3461, RFC 3464), as messages for the transaction that settles a delivery.
 
 Called by `mail.queue.manager` when an attempt is over. The text is `protocols.message.dsn`'s. Nobody is told of a
 message with the null reverse-path, so that notices never answer notices.

@@ -1,4 +1,4 @@
-"""Which destinations have deferred mail in the store, and when the first of it is due. Pure.
+"""The destinations that have deferred mail in the store, and when the first of each is due. Pure.
 
 So the queue asks the store only about destinations that are due, never about all of them: with a million deferred rows
 that question costs 75 ms (store.md §4). Too early an entry costs one idle look; a missing one would lose mail, so

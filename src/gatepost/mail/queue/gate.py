@@ -1,4 +1,4 @@
-"""Whether what failed is left alone for now: a next hop, or the mail of one destination on its way there. Pure.
+"""Back-off after a failure: of a next hop, or of one destination on its way there. Pure.
 
 Used by `mail.queue.manager`, which says for how long.
 """

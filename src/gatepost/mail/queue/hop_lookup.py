@@ -1,4 +1,4 @@
-"""Deliveries whose next hop has to be looked up first: by the DNS, or in the message for a mail flow rule.
+"""Look up the next hop of deliveries that need it: by DNS, or in the message for a mail flow rule.
 
 Used by `mail.queue.manager`. Those of one destination wait for each other, destinations do not: a nameserver that is
 slow for one domain holds up no other.

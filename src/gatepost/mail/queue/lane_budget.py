@@ -1,4 +1,4 @@
-"""How many lanes may run: in all, and to each next hop; shared by the queues of a worker. Pure.
+"""The limit of concurrent lanes: in all, and to each next hop; shared by the queues of a worker. Pure.
 
 A lane has one connection at most. A next hop that turns connections away gets fewer lanes, and more after a while.
 """

@@ -1,4 +1,4 @@
-"""When deferred mail is taken from the store into memory: destinations that are due, by turns for each next hop.
+"""Lease deferred mail from the store when its destination is due, in turn for each next hop.
 
 Used by `mail.queue.manager`. A destination gets a hundred deliveries at a time and no more while some of them wait, so
 that others behind its next hop get their turn.

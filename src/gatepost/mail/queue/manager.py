@@ -1,4 +1,4 @@
-"""Who is tried when: lanes per next hop over fresh mail from memory and deferred mail leased from the store.
+"""The queue manager: runs lanes per next hop over fresh mail from memory and deferred mail leased from the store.
 
 A next hop is a set of hosts, whatever domains lead there: limits and silence are its own, and the domains behind it
 get its lanes by turns. The first lane starts at once, another when something has waited `lane_wait`, up to the limits.

@@ -1,4 +1,4 @@
-"""How much of the queue may be in memory: deliveries that wait for a lane, and the bodies of those in memory at all."""
+"""The limit of queue memory: deliveries that wait for a lane, and the bodies of all deliveries in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an attempt's outcome means for the delivery: who is done, who waits until when, who is given up. Pure."""
+"""Decide what follows from an attempt: which recipients are done, wait until when, or are given up. Pure."""
 
 from __future__ import annotations
 

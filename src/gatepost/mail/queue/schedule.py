@@ -1,4 +1,4 @@
-"""When a deferred delivery is tried again, when its sender hears of the delay, and when it is given up. Pure.
+"""The retry schedule: when a delivery is tried again, its sender hears of a delay, and it expires. Pure.
 
 Defaults are Exchange Online's: 15 min, 15 min, then hourly for 24 h; a delay notice after 4 h (exchange.md §7.2).
 """

@@ -1,4 +1,4 @@
-"""What happens when a delivery leaves memory: its outcome is settled in the store, its sender told, the trace filled.
+"""Settle a delivery that leaves memory: write its result to the store, notify its sender, fill the trace.
 
 Called by `mail.queue.manager`. Nothing here raises for what one delivery brings along: a delivery that is not settled
 stays leased until the process ends, so there is always a second way.

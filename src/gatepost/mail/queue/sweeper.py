@@ -1,4 +1,4 @@
-"""Mail that is deferred without being tried, as a probe of its next hop, or of its destination, was in vain again.
+"""Defer mail without trying it, when a probe of its next hop or destination has failed again.
 
 Used by `mail.queue.manager`. Each such delivery waits, is reported late and expires by its own schedule.
 """

@@ -1,4 +1,4 @@
-"""What waits in memory for a lane: the queues of the next hops, and where in them each delivery is.
+"""The deliveries that wait in memory for a lane: the queues of the next hops, and each delivery's place.
 
 Used by `mail.queue.manager`, `mail.queue.leases` and `mail.queue.sweeper`, which say what comes in and what goes back
 to the store.

@@ -1,4 +1,4 @@
-"""A bounded memory of answers, each until its time is over. Used by all of `lookup`; knows nothing of what it keeps."""
+"""A bounded cache of answers, each until it expires. Used by all of `lookups`; independent of its values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of small files that outlive a restart, shared by all workers: written whole, and bounded.
+"""A bounded folder of small files that survive a restart, written atomically, shared by all workers.
 
 Used by `net.lookups.mtasts_cache` and `net.lookups.revocation_lists`, which know what a file holds. Everything blocks:
 call it in a thread.

@@ -1,4 +1,4 @@
-"""Asks clamd about a message by INSTREAM, over TCP or a Unix socket, the message sent as it comes from the store.
+"""Scan a message with clamd by INSTREAM, over TCP or a Unix socket, streamed from the store.
 
 Called by `mail.inbound.content`. The protocol is in `protocols.scanners.clamd`. Each message has a connection of its
 own, which is closed on every way out: on one machine it costs less than the message.

@@ -1,4 +1,4 @@
-"""The one place where the settings become a resolver: for workers, and for every command that asks the DNS.
+"""Make the resolver that the settings ask for, for workers and for every command that needs DNS.
 
 Called by `node.assembly`, `checks` and, before the first worker is forked, by `manage.cli.serve`.
 """

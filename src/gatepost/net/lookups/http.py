@@ -1,4 +1,4 @@
-"""One bounded HTTP request at a time: for revocation lists, OCSP, MTA-STS policies, reports, messages to be examined.
+"""A bounded HTTP client, for revocation lists, OCSP, MTA-STS policies, reports and message scans.
 
 Used by `net.lookups.revocation`, `net.lookups.mtasts`, `net.lookups.rspamd` and `analysis.reports.tlsrpt_sending`.
 Names are found by our resolver, the body is cut off while it arrives, every wait ends, and a redirection is followed

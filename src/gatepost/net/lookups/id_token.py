@@ -1,4 +1,4 @@
-"""Judges an ID token (OpenID Connect Core section 3.1.3.7): signature, issuer, audience, times, nonce.
+"""Verify an ID token (OpenID Connect Core section 3.1.3.7): signature, issuer, audience, times, nonce.
 
 Used by `net.lookups.openid`. Signatures are checked with PyJWT, by keys that the issuer publishes and with algorithms
 that have a public half, whatever the token asks for. Nothing of a token gets into an error.

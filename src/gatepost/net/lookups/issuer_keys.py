@@ -1,4 +1,4 @@
-"""The keys that an OAuth issuer signs its tokens with: fetched when they are needed, kept, and fetched again.
+"""The signing keys of an OAuth issuer: fetched on demand, cached, and refreshed.
 
 Used by `mail.inbound.tokens` and `checks.issuer`. Says which keys there are, or why that cannot be told now; whether a
 token is good is not decided here. Whoever sends tokens cannot make it ask more than every few seconds.

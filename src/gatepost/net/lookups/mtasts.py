@@ -1,4 +1,4 @@
-"""Which MTA-STS policy a domain has: TXT record, policy over HTTPS, and a cache that outlives restarts (RFC 8461).
+"""Find the MTA-STS policy of a domain: TXT record, policy over HTTPS, and a persistent cache (RFC 8461).
 
 Used by `outbound` and, later, `checks`. Says what is known and what went wrong with its result type for TLS-RPT; what
 that means for a delivery is `policy`'s. An unexpired policy is never given up for a failure: not for a missing record,

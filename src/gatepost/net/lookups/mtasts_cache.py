@@ -1,4 +1,4 @@
-"""MTA-STS policies as they are kept over a restart: a folder with a small file for each domain.
+"""The persistent cache of MTA-STS policies: a folder with a small file for each domain.
 
 Used by `net.lookups.mtasts` alone. Workers of one gateway share the folder: what one has fetched, the others read. A
 file that cannot be read or written costs a fetch, nothing else. Every method blocks: call it in a thread.

@@ -1,4 +1,4 @@
-"""Where a domain takes its mail: the hosts to try in order, and their addresses (RFC 5321 section 5, RFC 7505).
+"""Find the mail hosts of a domain in the order to try them, and their addresses (RFC 5321 section 5, RFC 7505).
 
 Called by `outbound`. It says what DNS holds; whether that means to wait or to give up is decided there.
 """

@@ -1,4 +1,4 @@
-"""One question to one recursive nameserver: UDP, then TCP where the answer did not fit (RFC 1035 section 4.2).
+"""Query one recursive nameserver: UDP, then TCP if the answer was truncated (RFC 1035 section 4.2).
 
 Called by `net.lookups.nameservers` only. It checks that an answer belongs to its question and parses it; what the
 answer means, and whether to ask again, is not decided here.

@@ -1,4 +1,4 @@
-"""The recursive nameservers of the settings: asked in order, and believed about DNSSEC as far as they may be.
+"""The configured recursive nameservers: asked in order, their DNSSEC flag trusted only where allowed.
 
 Asks for `net.lookups.dns`. The nameserver recurses, follows CNAMEs and validates; here it is decided whose AD bit
 counts, and a refusal for DNSSEC's sake is told from one for any other reason.
@@ -57,7 +57,7 @@ class Nameservers:
 
     @property
     def validation(self) -> str:
-        """See `Asker`."""
+        """See `DnsTransport`."""
         if self.dane_off:
             return "DNSSEC: no answer is believed to be proven"
         afar = [nameserver for nameserver in self._asked if not nameserver.loopback]
@@ -66,7 +66,7 @@ class Nameservers:
 
     @property
     def dane_off(self) -> str:
-        """See `Asker`."""
+        """See `DnsTransport`."""
         if self._asked[0].trusted:
             return ""
         if not self._trust_ad:
@@ -78,7 +78,7 @@ class Nameservers:
         )
 
     def unproven(self, name: str) -> str:
-        """See `Asker`."""
+        """See `DnsTransport`."""
         return (
             f"DANE is off: {_names(self._asked)} does not say that {name!a} is authentic (AD); "
             "switch on its DNSSEC validation"

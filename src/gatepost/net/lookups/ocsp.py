@@ -1,4 +1,4 @@
-"""Questions to the OCSP responders of authorities, and their answers for as long as they hold (RFC 6960, RFC 5019).
+"""Query the OCSP responders of authorities, and cache their responses while valid (RFC 6960, RFC 5019).
 
 Used by `net.lookups.revocation`, where a certificate has no list that can be used. Answers are kept in memory alone:
 one is asked for again in a second, a list is not.

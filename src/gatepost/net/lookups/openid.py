@@ -1,4 +1,4 @@
-"""An issuer of OpenID Connect, as its metadata describe it: where people log in, and what their code is worth.
+"""An OpenID Connect provider: its metadata, the login address, and the exchange of a code for a token.
 
 Used by `manage.use_cases.issuer_login`. Asked anew for each log-in, over HTTPS, within one time and little memory.
 """

@@ -1,4 +1,4 @@
-"""A question to the DNS, what is known of its answer, and who can be asked: what `lookups.dns` and its askers share.
+"""DNS questions and responses as values, and the transport interface that `lookups.dns` uses.
 
 The askers are `net.lookups.nameservers`, which believes others about DNSSEC, and `net.lookups.validator`, which
 validates itself.

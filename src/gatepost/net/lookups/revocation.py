@@ -1,4 +1,4 @@
-"""Whether a peer's certificates were revoked: a stapled response, else the authorities' lists, else their responders.
+"""Check whether a peer's certificates are revoked: stapled response first, then CRLs, then OCSP responders.
 
 Used by `mail.outbound.hop`, `mail.inbound.session` and `checks`, for chains that are trusted already: a stranger's
 certificate makes us fetch nothing. Says what was learnt; whether "unknown" is good enough is the caller's rule

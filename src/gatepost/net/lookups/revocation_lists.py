@@ -1,4 +1,4 @@
-"""The CRLs of authorities: fetched when they are needed, kept in memory and on disk until they are renewed.
+"""The CRLs of authorities: fetched on demand, kept in memory and on disk until they are renewed.
 
 Used by `net.lookups.revocation`. A list belongs to an address and to the key that signed it. Workers of one gateway
 share the folder: what one has fetched, the others read.

@@ -1,4 +1,4 @@
-"""Asks rspamd about a message: one HTTP request, the message sent as it comes from the store.
+"""Scan a message with rspamd: one HTTP request, streamed from the store.
 
 Called by `mail.inbound.content`. What is asked and what an answer means is in `protocols.scanners.rspamd`; what follows
 from it is decided by others.

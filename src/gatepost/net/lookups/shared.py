@@ -1,4 +1,4 @@
-"""Work that several wait for at once is done once. Used by `lookup`'s fetchers; knows nothing of what is fetched."""
+"""Share one run of a task among all who wait for it. Used by the fetchers of `lookups`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mail host publishes for DANE: its TLSA records, if DNSSEC proves the way to them (RFC 7672 section 2.2).
+"""Look up the TLSA records of a mail host, used only if DNSSEC secures them (RFC 7672 section 2.2).
 
 To be called where an attempt has the addresses of its next host, before it connects. It says what DNS holds; what a
 connection must then achieve is decided in `policy`.

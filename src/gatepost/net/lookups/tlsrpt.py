@@ -1,4 +1,4 @@
-"""Where a domain wants TLS reports: its TXT record, looked up (RFC 8460 section 3).
+"""Look up where a domain wants TLS reports: its TXT record (RFC 8460 section 3).
 
 Called by `analysis.reports.tlsrpt_sending`, `analysis.checks.partner` and `gatepost report send`.
 """

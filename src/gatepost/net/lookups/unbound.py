@@ -1,4 +1,4 @@
-"""libunbound by ctypes: a recursive resolver in this process that validates DNSSEC, asked without blocking the loop.
+"""libunbound by ctypes: a recursive DNSSEC-validating resolver in this process that does not block the loop.
 
 Used by `net.lookups.validator` only. The library works in a thread of its own (never Python's) and tells through a pipe
 that results are ready; they are taken on the event loop. A context is made after the fork, where it is used: its thread

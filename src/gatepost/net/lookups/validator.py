@@ -1,4 +1,4 @@
-"""`dns.validate = "local"`: DNSSEC is validated in this process, by libunbound, whoever carries the answers here.
+"""`dns.validate = "local"`: validate DNSSEC in this process with libunbound, whichever nameserver answers.
 
 Asks for `net.lookups.dns`, beside `net.lookups.nameservers`. A forged answer is refused here with libunbound's own
 sentence about what is wrong with it; no AD bit is believed.
@@ -74,16 +74,16 @@ class Validator:
 
     @property
     def validation(self) -> str:
-        """See `Asker`."""
+        """See `DnsTransport`."""
         return f"DNSSEC: libunbound {self._context.version} validates in this process, {self._way}"
 
     @property
     def dane_off(self) -> str:
-        """See `Asker`."""
+        """See `DnsTransport`."""
         return ""
 
     def unproven(self, name: str) -> str:
-        """See `Asker`."""
+        """See `DnsTransport`."""
         return (
             f"DANE is off: libunbound cannot prove {name!a}; name a file with the root's key in dns.trust_anchor_file "
             f"({self._anchor_file} has none above that name)"
@@ -106,7 +106,7 @@ class Validator:
         return self._reply(question, result)
 
     async def close(self) -> None:
-        """See `Asker`."""
+        """See `DnsTransport`."""
         self._context.close()
 
     def _reply(self, question: Question, result: UnboundResult) -> DnsResponse:

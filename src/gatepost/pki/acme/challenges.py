@@ -1,4 +1,4 @@
-"""Showing an authority that names are ours: tokens for its HTTP request, TXT records for its DNS query (RFC 8555, 8).
+"""Prove control of names to an ACME authority: HTTP tokens and DNS TXT records (RFC 8555 section 8).
 
 Used by `pki.acme.issuer`, in its thread. What is published is written down before, so that a run which ended in the
 middle is tidied up by the next one. Tokens lie in the store, where whichever process serves port 80 finds them.

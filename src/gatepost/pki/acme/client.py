@@ -1,4 +1,4 @@
-"""Talking to an ACME authority (RFC 8555, RFC 9773) with certbot's `acme` library: the only module that imports it.
+"""An ACME client (RFC 8555, RFC 9773) on certbot's `acme` library: the only module that imports it.
 
 Used by `pki.acme.issuer`, in a thread of its own: everything here blocks, and everything ends. What an authority says
 is for our log alone, and bounded. The library is in the extra `gatepost[acme]`: import this module where it is used.

@@ -1,4 +1,4 @@
-"""The duty of worker 0: certificates are asked for when they are due, in a thread, never in the event loop.
+"""The ACME duty of worker 0: request certificates when due, in a thread, never in the event loop.
 
 Made by `node.certificate_manager`. The thread has a store of its own; what it stores is noticed by all workers as any
 change is. It is a daemon thread: nobody waits for it at the end, and what it left half done is tidied up at the next

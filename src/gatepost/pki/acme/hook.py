@@ -1,4 +1,4 @@
-"""The program that publishes TXT records for dns-01 (RFC 8555 section 8.4): run without a shell, bounded in everything.
+"""Run the program that publishes TXT records for dns-01 (RFC 8555 section 8.4): without a shell, bounded.
 
 Used by `pki.acme.challenges`, in the thread that asks for certificates. The program gets its own arguments,
 then "present" or "remove", the name of the record, and its value; it says by its exit status whether it is done.

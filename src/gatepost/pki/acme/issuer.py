@@ -1,4 +1,4 @@
-"""Certificates from an ACME authority: account, order, and what the inventory makes of the result.
+"""Obtain certificates from an ACME authority: account, order, and the new entry of the inventory.
 
 Used by `pki.acme.duty` in a thread, and by `gatepost certificate acme`; everything here blocks. The account's
 key and where things stand lie in the store, apart for each authority; the certificates are entries as all others are.

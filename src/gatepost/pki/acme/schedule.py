@@ -1,4 +1,4 @@
-"""When certificates are asked for: what is wanted, what there is, what was tried, and what is due now. Pure.
+"""Schedule certificate orders: what is wanted, present, tried, and due now. Pure.
 
 Used by `pki.acme.issuer` and `gatepost certificate acme`. Times are seconds since 1970 UTC, and parameters. An
 authority is never hammered: what failed waits an hour, then two, up to a day, or as long as the authority says.

@@ -1,4 +1,4 @@
-"""Would senders that use DANE accept a certificate that comes from ACME? What our names publish, and what it allows.
+"""Check that senders with DANE would accept an ACME certificate, by what our names publish.
 
 Used by `pki.acme.issuer` before a new certificate is presented. Records count whether or not DNSSEC proves them:
 the senders may see more than we do.

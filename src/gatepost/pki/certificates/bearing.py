@@ -1,4 +1,4 @@
-"""Which of the service's certificates bear a name, and what a client would find wrong with it.
+"""Find the service's certificates that cover a name, and what a client would find wrong with them.
 
 Used by `node.certificate_manager`, `node.policy_host` and `gatepost domain mta-sts`. The choice itself is made in the
 handshake (`net.engine`), by the same names.

@@ -1,4 +1,4 @@
-"""What is published of one certificate: the columns of Microsoft's tables and chain document, read from its DER.
+"""The published columns of a certificate: those of Microsoft's tables and chain document, read from its DER.
 
 Used by `pki.certificates.published`. Pure: bytes in, values out (exchange.md sections 1 and 9.2). What cannot be read
 is left empty, as in `net.certificate`.

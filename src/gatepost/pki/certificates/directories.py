@@ -1,4 +1,4 @@
-"""Directories in which others keep certificates: where the gateway looks for pairs of chain and key.
+"""Watched directories: find pairs of chain and key that other programs keep there.
 
 Registered by `gatepost certificate add --directory`, read by `pki.certificates.watch`. Only their paths are stored.
 """

@@ -1,4 +1,4 @@
-"""One certificate of ours as the inventory knows it: what it is for, where its key lies, and how far it has come.
+"""An entry of the certificate inventory: purpose, place of the key, and state.
 
 Values only: `pki.certificates.inventory` stores them, `pki.certificates.presented` chooses among them, pages and
 commands show them. The states are those of the published table (exchange.md section 1, S12), with the two around them.

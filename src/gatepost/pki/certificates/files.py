@@ -1,4 +1,4 @@
-"""The service's certificates from files: read, checked, and refused with a reason before the port opens.
+"""Load the service's certificates from files, and refuse bad ones with a reason before the port opens.
 
 The inventory with its states (next, current, deprecated) builds on this; here a file is either usable or it is not.
 """

@@ -1,4 +1,4 @@
-"""The course of a certificate: what a changeover does to the entries of the inventory, and what it refuses to do. Pure.
+"""The lifecycle of a certificate: what a changeover does to the inventory, and what it refuses to do. Pure.
 
 Used by `analysis.checks.changeover` and `gatepost certificate changeover`; the states are those of
 `pki.certificates.entry`. Whether it is wise to switch is for the gates (`analysis.checks.gates`); here is what must

@@ -1,4 +1,4 @@
-"""Every certificate there is: those of the inventory, and those of the settings' files that it does not know (yet).
+"""List every certificate: those of the inventory, and those in files that it does not have yet.
 
 Used by commands and pages. A gateway that runs records its settings' files (`pki.certificates.watch`); before it first
 ran they are read here, so that they are never missing from a list.

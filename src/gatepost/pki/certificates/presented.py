@@ -1,4 +1,4 @@
-"""Which certificates the gateway presents: the current ones of the inventory, and those of the settings' files.
+"""Choose the certificates to present: the current ones of the inventory, and those of the settings' files.
 
 Called by `node.assembly` at the start, after SIGHUP, and when the stored version grows. A file of the settings whose
 certificate the inventory knows as next or deprecated is not presented: a changeover has taken its place.

@@ -1,4 +1,4 @@
-"""The look of the published page: one style sheet, within the page, for screens light and dark, and for paper.
+"""The style sheet of the published page, for screens light and dark, and for paper.
 
 Used by `pki.certificates.published_html`. No script, no font, no picture: nothing is fetched from anywhere.
 """

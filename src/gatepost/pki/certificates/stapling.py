@@ -1,4 +1,4 @@
-"""OCSP responses for the certificates that we present: fetched ahead of time, tried, and kept for all workers.
+"""OCSP responses for the certificates that we present: fetched ahead of time, verified, and kept for all workers.
 
 `node.certificate_manager` staples what is kept and lets worker 0 renew it. A response is renewed at half of its life,
 so that a responder may be down for the other half. What is not valid, or not about the certificate, is never stapled.

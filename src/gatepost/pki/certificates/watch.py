@@ -1,4 +1,4 @@
-"""Files that others renew (certbot, a configuration management): noticed, checked, recorded, and so presented.
+"""Watch certificate files that other programs renew (certbot, for one): check, record and present new ones.
 
 Called by `node.certificate_manager` in worker 0, every two seconds: a look costs a few calls of stat, content is read
 only when it changed. What is recorded makes a new version of the store, by which every worker presents it within a

@@ -1,4 +1,4 @@
-"""Asking a site for a certificate: one HTTPS request over a connection of its own, TLS 1.3.
+"""Request a certificate from a site: one HTTPS request over a connection of its own, TLS 1.3.
 
 Used by `pki.site.membership` and `gatepost site join`. The site is authenticated before anything is sent: by its
 root, which a node knows or whose thumbprint is in the token, and by the URI of who gives out certificates. A node of

@@ -1,4 +1,4 @@
-"""What this node is to the other nodes of its site, as it is now: certificate, roots, and who of them is who.
+"""The current credentials of this node: certificate, roots, and the names of the other nodes.
 
 One for each worker (`node.assembly`), and for `explain`. Certificates of nodes live for days: whatever the store has
 anew is taken up, nothing is kept beyond it. Trust is judged here for who calls (`admit`); for whom we call it is judged

@@ -1,4 +1,4 @@
-"""Who asks a site for a certificate, and what is given: requests without their HTTP, and a limit for guessing.
+"""Enroll nodes of a site: check requests, issue certificates, and limit guessing. No HTTP.
 
 Used by `node.site_host`. How often somebody may ask is decided here, whether the answer is yes by `pki.site.site`.
 """

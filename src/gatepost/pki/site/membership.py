@@ -1,4 +1,4 @@
-"""What a node of a site has: its certificate with the sealed key, the roots of its site, and the renewal by itself.
+"""The membership of a node: its certificate with the sealed key, the roots of its site, and automatic renewal.
 
 Used by `node.certificate_manager` (a duty of worker 0) and the `site` commands. The certificate is not in the
 inventory: it is shown to other nodes and not to the world, lives for days, and knows no changeover.

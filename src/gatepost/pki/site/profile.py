@@ -1,4 +1,4 @@
-"""What the certificates of a site's own authority look like (RFC 5280), and whom they name. No store, no clock.
+"""The profile of certificates of a site's own authority (RFC 5280). No store, no clock.
 
 Used by `pki.site.site`, which keeps keys and records, and by whoever must know a node by its certificate. Nodes and the
 site itself are named by a URI in the form of SPIFFE (X.509-SVID): spiffe://SITE/node/HOSTNAME, spiffe://SITE/authority.

@@ -1,4 +1,4 @@
-"""What is remembered of a site: its authorities, nodes, open tokens, and certificates for other servers. Values only.
+"""The records of a site: its authorities, nodes, open tokens, and certificates for other servers. Values only.
 
 `pki.site.site` keeps them at the site, `pki.site.membership` what a node knows of itself. Times are seconds
 since 1970 UTC; thumbprints SHA-256, hexadecimal.

@@ -1,4 +1,4 @@
-"""Where a site's records lie in the configuration store, and the sealed keys of its authorities.
+"""Store a site's records in the configuration store, and the sealed keys of its authorities.
 
 Used by `pki.site.site` and `pki.site.membership` alone. Records are documents, so every change of them has an
 author, a note and a place in the history; certificates and keys are content beside them.

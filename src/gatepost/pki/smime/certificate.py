@@ -1,4 +1,4 @@
-"""What a certificate is good for in S/MIME (RFC 8550 section 4): whose it is, and why it cannot encrypt or sign now.
+"""Check what an S/MIME certificate may do (RFC 8550 section 4): its owner, and why it cannot encrypt or sign now.
 
 Used by `pki.smime.store`, `mail.outbound.smime` and the `smime` commands. Pure: the time is a parameter.
 """

@@ -1,4 +1,4 @@
-"""Content that is encrypted by CMS (RFC 5652 section 6, RFC 5083): is it, for whom, and what a key of ours opens of it.
+"""Decrypt CMS content (RFC 5652 section 6, RFC 5083) with our keys, and name its recipients.
 
 Called by `mail.outbound.smime` in a thread. `cryptography` opens only DER with RSA PKCS #1 v1.5 and AES-CBC, and no
 message that has a recipient of another kind, so the structure is read here and only the ciphers are the library's. What

@@ -1,4 +1,4 @@
-"""Content encrypted to certificates: EnvelopedData with AES-256-CBC (RFC 5652 section 6, RFC 8551 section 2.7).
+"""Encrypt content to certificates: EnvelopedData with AES-256-CBC (RFC 5652 section 6, RFC 8551 section 2.7).
 
 Called by `mail.outbound.smime` in a thread. RSA keys get the content's key by PKCS #1 v1.5, those on elliptic curves by
 ECDH with a key made for the message (RFC 5753): `cryptography`'s own builder knows only the first. Its ciphers are used

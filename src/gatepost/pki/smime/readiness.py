@@ -1,4 +1,4 @@
-"""Whether something can be encrypted to a recipient now: to which certificates, or why not and what to do.
+"""Check whether mail to a recipient can be encrypted now: to which certificates, or why not and what to do.
 
 Asked by `mail.outbound.smime` for every message, and by `gatepost explain` before one comes.
 """

@@ -1,4 +1,4 @@
-"""Content signed with a certificate of an organization: SignedData with SHA-256 (RFC 5652 section 5, RFC 8551).
+"""Sign content with an organization's certificate: SignedData with SHA-256 (RFC 5652 section 5, RFC 8551).
 
 Called by `mail.outbound.smime` in a thread. The structure is made by `cryptography`.
 """

@@ -1,4 +1,4 @@
-"""Which addresses a connection may be made to, where a tenant or a stranger chose the place.
+"""The addresses that a connection may go to, where a tenant or a stranger chose the target.
 
 Asked by `net.dial`, `net.lookups.http` and `net.lookups.clamd` about each address right before they connect, so that no
 name can change between the check and the connection. Pure.

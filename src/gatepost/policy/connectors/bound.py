@@ -1,4 +1,4 @@
-"""What the gateway owner's grant of a file or socket holds fast: where the resource leads that uses it.
+"""Keep resources from leading elsewhere while they use a file or socket that the gateway's owner granted.
 
 A grant is for one value at one place, for what it was granted for. The certificate of a connector proves possession of
 the gateway's key to whoever its smart hosts are, so that who moves those moves the grant. As long as a resource uses

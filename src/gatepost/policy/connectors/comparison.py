@@ -1,4 +1,4 @@
-"""Why one connector applied and another did not: every other connector of an organization, each with its own reason.
+"""Explain why one connector applied and each of the others did not.
 
 `policy.connectors.match` asks why a candidate lost; `policy.decisions.explain` asks about all the others. Answers are
 label ("connector 'x' of contoso") and the rest of a sentence. Pure; decides nothing: what it says must follow from what

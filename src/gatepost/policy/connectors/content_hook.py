@@ -1,4 +1,4 @@
-"""Content hooks: the declaration of one. A part of `policy.connectors.records`; nothing is asked of a scanner here.
+"""Content hooks: the fields of one. A part of `policy.connectors.records`; no scanner is asked here.
 
 Which are asked about which mail is in `policy.connectors.hook_index`.
 """

@@ -1,4 +1,4 @@
-"""What a session shows of an inbound connector's identification, certificate and address, and what it lacks.
+"""Compare a session's certificate and address with what identifies an inbound connector.
 
 Used by `policy.connectors.match`, which decides, and by `policy.connectors.comparison`, which explains; each lack is a
 reason of its own (exchange.md sections 5 and 15, item 11). Pure: text over facts that were gathered before.

@@ -1,4 +1,4 @@
-"""The reference of all resource fields as Markdown, made from the models so that it cannot lie; and the warnings.
+"""The reference of all resource fields as Markdown, generated from the models; and the warnings.
 
 Called by the generator of the docs page (a test checks that the page is current); `settings.describe` uses its tables.
 """

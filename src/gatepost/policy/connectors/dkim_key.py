@@ -1,4 +1,4 @@
-"""The resource that says which DKIM key signs whose mail, and how far it has come.
+"""The resource `dkim_key`: whose mail the key signs, and its state in the rotation.
 
 A part of `policy.connectors.records`, in a module of its own. Rules across keys, and which of them sign what, are in
 `policy.connectors.signing_keys`; the private keys are in `pki.certificates.dkim_keys`.

@@ -1,4 +1,4 @@
-"""What is wrong with a document, in words for the person who wrote it: where, what, why, and what to do.
+"""Error messages about a document for its author: where, what, why, and what to do.
 
 `policy.connectors.reader` and `settings.loader` turn the findings of pydantic into these; rules across fields add their
 own.

@@ -1,4 +1,4 @@
-"""What is known of an inbound session when it is attributed: the input of `connectors.match` and `decisions.inbound`.
+"""The facts of an inbound session for attribution: the input of `connectors.match` and `decisions.inbound`.
 
 Built by `mail.inbound.session` once the session has said EHLO, again after STARTTLS. Offered to policy's callers by
 `policy.decisions.facts`. Only names facts; decides nothing.

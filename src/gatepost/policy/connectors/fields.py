@@ -1,4 +1,4 @@
-"""Types of fields: each parses one kind of value to its one form and says what it takes, for the docs and for forms.
+"""Field types: each parses one kind of value to its one form and describes itself for docs and forms.
 
 Used by `policy.connectors.model` and `settings.model`. Nothing passes by being bent into shape: "yes" is not true, "5"
 is not 5.

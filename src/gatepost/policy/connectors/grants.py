@@ -1,4 +1,4 @@
-"""What the gateway's owner granted of the machine and its network: which values of resources make it use which of it.
+"""The gateway owner's grants: which resource values may use which of the machine's files and networks.
 
 A field whose type is marked `fields.Owned` may hold a value that names a file, a socket or a host. Only principals of
 the gateway may write one of the machine, and a host that a tenant wrote is bound by [network] tenants_may_reach. For

@@ -1,4 +1,4 @@
-"""The content hooks of all organizations, as they are asked: whose, and in which direction of mail.
+"""An index of the content hooks that apply, by organization and direction of mail.
 
 Made by `policy.connectors.directory` for one version of the resources, asked by `policy.decisions.content`.
 """

@@ -1,4 +1,4 @@
-"""What resources allow but their author probably did not mean: warnings, each a known trap of Exchange's or ours.
+"""Lint resources: warnings about what is allowed but probably not meant, each a known mistake.
 
 Called by `gatepost apply`, `doctor` and the admin centre through `policy.connectors.describe`. Errors are in
 `policy.connectors.rules`; nothing here stops anything.

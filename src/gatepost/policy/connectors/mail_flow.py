@@ -1,4 +1,4 @@
-"""Which mail flow rules hold for a message and a recipient, and what they do together (exchange.md section 4).
+"""Find the mail flow rules for a message and a recipient, and combine their actions (exchange.md section 4).
 
 Rules may send mail by an outbound connector that its domain would not have chosen, may demand TLS of whatever way it
 takes, and that the content itself is protected. `policy.decisions.route` asks a `RuleSet` for each recipient that is

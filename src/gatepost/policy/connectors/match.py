@@ -1,4 +1,4 @@
-"""Whose session it is and which inbound connector a message meets, and why: attribution.
+"""Attribute a session to an organization, and find the inbound connector of a message, with the reasons.
 
 The rules are Exchange's (exchange.md section 5), with its gaps filled: an exception to a lock-down works. Called by
 `policy.decisions.inbound` for each MAIL and RCPT. Looks up in a `Directory`, compares facts, and says its reasons in

@@ -1,4 +1,4 @@
-"""Resources in and out: a document of organizations becomes values or a list of everything that is wrong with it.
+"""Read and write resources: a document of organizations becomes values or a list of all its errors.
 
 `parse` is the one door in and `dump` the one out, for the file, the command line, the API and the admin centre. The
 fields are declared in `policy.connectors.records` and offered here too; rules across them are in

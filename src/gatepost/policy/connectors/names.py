@@ -1,4 +1,4 @@
-"""Domains, domain patterns, addresses of hosts and networks as resources name them, each brought to one form.
+"""Domains, domain patterns, addresses of hosts and networks in resources, each normalized to one form.
 
 Used by the models of `connectors` and `settings` when they parse, and by `policy.connectors.match`. Every function
 raises ValueError with a sentence that says what is wrong and what to write instead. Nothing here asks the DNS.

@@ -1,4 +1,4 @@
-"""The authorization servers whose access tokens log users of an organization in: the part `oauth_issuer` (RFC 7628).
+"""The authorization servers whose access tokens log users of an organization in: `oauth_issuer` (RFC 7628).
 
 A part of `policy.connectors.records`. What a token of one may do is in `policy.decisions.oauth`, its keys are found by
 `net.lookups.issuer_keys`; nothing here asks anybody.

@@ -1,4 +1,4 @@
-"""Smart hosts that are the gateway itself: mail sent there comes back, until it has been around too often.
+"""Find smart hosts that are the gateway itself: mail sent there would loop.
 
 Called by `manage.use_cases.change` for the warnings of a change. What other names lead to is known when mail is sent;
 mail by MX is kept from the gateway's own addresses then (`mail.outbound.hosts`). Pure.

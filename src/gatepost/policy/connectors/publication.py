@@ -1,4 +1,4 @@
-"""The MTA-STS policies of our own accepted domains, made of what is written about each (RFC 8461).
+"""The MTA-STS policies of our own accepted domains, made from the resources (RFC 8461).
 
 Used by `node.policy_host`, which serves them, by `gatepost domain mta-sts`, and by `policy.connectors.rules` and
 `policy.connectors.lint`, so that what is saved can be served. The text itself is made in `protocols.mtasts.publish`.

@@ -1,4 +1,4 @@
-"""Reads one table of a document into its model and keeps going when something is wrong with it.
+"""Read one table of a document into its model, and collect all errors instead of stopping at the first.
 
 Used by `policy.connectors.model` and `settings.loader`. Wrong fields are reported and take their defaults in a draft,
 so that rules across the fields that are right can still speak: the author of a document sees everything at once.

@@ -1,4 +1,4 @@
-"""Which mailbox an address means: by its own address, by an alias, or by what stands before a separator (RFC 5233).
+"""Find the mailbox of an address: by its own address, an alias, or the part before a separator (RFC 5233).
 
 Built and asked by `policy.connectors.directory`. Whether mail for it is forwarded is for `policy.decisions.forwarding`
 to say.

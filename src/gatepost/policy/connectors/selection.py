@@ -1,4 +1,4 @@
-"""Which outbound connector takes the mail for a domain, and why: selection (exchange.md section 7.1).
+"""Select the outbound connector for a domain, with the reasons (exchange.md section 7.1).
 
 Called by `policy.decisions.route` for each destination. Looks up in a `Directory` and says its reasons in sentences an
 administrator understands. Mail flow rules, which go before it, are in `policy.connectors.mail_flow`.

@@ -1,4 +1,4 @@
-"""Which DKIM keys sign mail of a domain, and what is wrong with a set of keys.
+"""Find the DKIM keys that sign mail of a domain, and check a set of keys.
 
 The rules are asked by `policy.connectors.rules` when resources are parsed, the index is a part of
 `policy.connectors.directory`, read by `policy.decisions.signing`. Public halves only.

@@ -1,4 +1,4 @@
-"""Hosts that a tenant wrote by an IP address that the gateway does not connect to for tenants, told when it is written.
+"""Find hosts, given by IP address, that the gateway does not connect to for tenants.
 
 Called by `manage.use_cases.change` for the warnings of a change. What a name leads to is known when it is connected to
 (`policy.connectors.addresses`). Pure.

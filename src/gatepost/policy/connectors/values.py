@@ -1,4 +1,4 @@
-"""The closed lists a connector chooses from: Exchange's terms, written in kebab case.
+"""The enumerations of connectors: Exchange's terms, written in kebab case.
 
 Used by `policy.connectors.model` to parse and by `policy` to decide. Plain enumerations; nothing here validates or
 decides.

@@ -1,4 +1,4 @@
-"""Which accepted domains count: those that are verified, and that no other organization had first.
+"""Decide which accepted domains are in force: those verified, and that no other organization had first.
 
 A domain that a tenant adds is pending until its TXT record proves that it is theirs (`verified` of an accepted domain,
 `pend`); it has no effect on mail, nor has a mailbox, alias or DKIM key in it. Of two organizations whose verified

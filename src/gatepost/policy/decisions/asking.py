@@ -1,4 +1,4 @@
-"""A route as one message would take it that asks something of TLS itself (RFC 8689), before a name is looked up.
+"""Apply a message's own TLS request (RFC 8689) to its route, before a name is looked up.
 
 Called by `policy.decisions.explain`. Pure: it asks `policy.decisions.published` as a delivery does, supposing that the
 domain publishes nothing but what such a message needs.

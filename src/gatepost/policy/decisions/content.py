@@ -1,4 +1,4 @@
-"""What becomes of a message after its content was examined: the reply, the changes of its header, what the trace keeps.
+"""Decide what follows from content scans: the reply, header changes, and the trace record.
 
 `policy.decisions.inbound` asks which hooks there are for a recipient, `mail.inbound.content` asks the scanners and then
 `decide`. Pure: what was found, or why nothing was, is a parameter. A peer is told the same whatever was found: what a

@@ -1,4 +1,4 @@
-"""What is asked of a message's content itself before it leaves: that it is encrypted, that it is signed; and by whom.
+"""The demands on a message's content before it leaves: encrypted, signed; and who makes them.
 
 `policy.decisions.route` joins what the connector and the mail flow rules ask, `mail.outbound.smime` does it,
 `policy.decisions.explain` tells it. Pure.

@@ -1,4 +1,4 @@
-"""A decision as it is kept: by the trace with every session and attempt, by `explain`, by the API and the admin centre.
+"""A decision as a record: for the trace of sessions and attempts, for `explain`, REST and the admin centre.
 
 Made by `policy.decisions.inbound` and `policy.decisions.explain`; `events.trace` and `mail.inbound.record` write what
 `detail` says. Plain values that JSON can hold, under keys that stay. Decides nothing.

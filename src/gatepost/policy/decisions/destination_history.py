@@ -1,4 +1,4 @@
-"""What a destination was seen to do, and whether a connection does less: the memory behind opportunistic TLS.
+"""The TLS history of a destination: its best known level, and whether a connection falls below it.
 
 Trust on first use: whoever strips STARTTLS, or lets a certificate run out, is noticed because it was there before.
 `mail.outbound.destination_history` asks for every new connection, after `policy.decisions.outbound` found it good

@@ -1,4 +1,4 @@
-"""The whole way of one message, asked for before it comes: each decision, why no other was made, and what if.
+"""Explain the whole path of a message before it comes: each decision, why no other, and what if.
 
 Called by `manage.cli.explain`, later by the API and the admin centre. Pure: it asks the very functions that decide for
 real sessions and attempts (`policy.decisions.inbound`, `policy.decisions.route`, `policy.decisions.outbound`) and adds

@@ -1,4 +1,4 @@
-"""What becomes of a message on each kind of TLS failure, said before one happens.
+"""Predict what happens to a message on each kind of TLS failure.
 
 Called by `policy.decisions.explain`. Each kind is a connection as it would look, put to the very functions that judge
 real ones (`policy.decisions.outbound.judge`, `deferral`, `expired`): what is said here is what will happen.

@@ -1,4 +1,4 @@
-"""Where mail for a recipient goes after all: to a mailbox, on to where the mailbox says, or back to who sent it.
+"""Expand a recipient to its targets: a mailbox, a forwarding address, or the sender of a returned message.
 
 Called by `mail.inbound.session` for each recipient, by `policy.decisions.inbound` and `policy.decisions.explain` for
 what is told of it. Pure: a directory, keys and the time are parameters. Mail of others that a mailbox, or an

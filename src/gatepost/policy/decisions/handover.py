@@ -1,4 +1,4 @@
-"""Mail that another node of the site accepted and hands over: what it says of the mail, and whether it is taken here.
+"""Decide about mail that another node of the site hands over, and read what that node says of it.
 
 `mail.outbound.handover` writes an `Origin`, the parameter XGATEPOST of MAIL carries it, `mail.inbound.decisions` reads
 it. Whose mail it is, which connector applied and which way it came was decided where it came in: nothing of that is

@@ -1,4 +1,4 @@
-"""Whether a message may bring header fields of Exchange's own, and whether it counts as internal.
+"""Decide whether a message may bring Exchange's own header fields, and whether it counts as internal.
 
 Called by `mail.inbound.transaction` when the header section is about to come. The fields say how a sender was
 authenticated, and whoever reads them believes them, so only an on-premises connector with cloud_services_mail_enabled

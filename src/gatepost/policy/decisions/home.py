@@ -1,4 +1,4 @@
-"""Where organizations live among the nodes of a site, and what the way from one node to another must achieve.
+"""The home nodes of organizations in a site, and the requirement between nodes.
 
 Used by `policy.decisions.route` and `policy.decisions.handover`. Pure: which nodes there are, and what site this is,
 comes from settings and membership (`pki.site.credentials`). An internal hop is protected whatever connectors, rules and

@@ -1,4 +1,4 @@
-"""What an inbound session may do: a verdict for each MAIL and each RCPT, with the reply and the reasons.
+"""Decide what an inbound session may do: a verdict for each MAIL and RCPT, with the reply and the reasons.
 
 Called by `mail.inbound.session`; the trace and `explain` keep the reasons. Pure: a directory, the session's facts and
 the envelope in, a value out. Relaying is only for an organization's own servers; everybody else reaches accepted

@@ -1,4 +1,4 @@
-"""Whom an access token logs in: which organization may ask, and which of its mailboxes the claims name (RFC 9068).
+"""Decide whom an access token logs in: the trusted issuer, and the mailbox its claims name (RFC 9068).
 
 Called by `mail.inbound.tokens`, which checks signature, issuer, audience and times in between. An issuer vouches for
 the mailboxes of the organization that named it and for no other's. Pure: a directory and claims in, a value out.

@@ -1,4 +1,4 @@
-"""What a next hop must achieve, decided before a socket is opened, and whether it did, decided before mail is sent.
+"""The requirement of a next hop, decided before a socket is opened, and its check before mail is sent.
 
 `policy.decisions.route` asks `required` and joins by `both` what several ask for; `mail.outbound.hop` asks `judge`;
 trace, DSN and pages print `describe`. Pure: facts in, values out. A message is never sent below its requirement: what

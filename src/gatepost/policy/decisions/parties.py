@@ -1,4 +1,4 @@
-"""Which organizations have a part in mail for a domain: who says which way it goes, and whose demands hold beside.
+"""The organizations that have a say in mail for a domain: who routes it, and whose demands apply too.
 
 Asked by `policy.decisions.route` and `policy.decisions.forwarding`. Pure. What one organization accepts never weakens
 what another demands for its own mail (docs/decisions/0040): who names a domain in a connector decides about its own

@@ -1,4 +1,4 @@
-"""What a domain publishes about its mail hosts, DANE and MTA-STS, and what a host must achieve by it.
+"""Requirements of a host from the DANE and MTA-STS data that its domain publishes.
 
 Called by `mail.outbound.published`, which looks it up, before a connection is made. Pure. DANE goes before MTA-STS
 where a host has both (RFC 8461 section 2). Failures have Exchange's codes (exchange.md sections 10.1 and 10.2) and the

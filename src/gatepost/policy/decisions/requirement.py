@@ -1,4 +1,4 @@
-"""What a hop must achieve, and what was achieved: the values that `policy.decisions.outbound` computes and compares.
+"""Requirements of a hop and what was achieved: the values that `policy.decisions.outbound` compares.
 
 Two ordered ladders record what was achieved; a requirement is a sum type in which "forced but in clear" cannot be
 written.

@@ -1,4 +1,4 @@
-"""What a message itself asks of TLS: REQUIRETLS and "TLS-Required: No" (RFC 8689).
+"""The TLS requests of a message itself: REQUIRETLS and "TLS-Required: No" (RFC 8689).
 
 `policy.decisions.published` joins it to what else is asked of a host, `policy.decisions.outbound` lets it say what a
 connection falls short of. Pure. What the RFC leaves open is decided in docs/requiretls.md.

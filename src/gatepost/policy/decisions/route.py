@@ -1,4 +1,4 @@
-"""Where each recipient's mail goes next: a mailbox of ours, the smart hosts of a connector, or the domain's MX.
+"""Plan the route of each recipient: a local mailbox, the smart hosts of a connector, or the domain's MX.
 
 Called by `mail.outbound.deliverer` and `policy.decisions.explain`: a directory and recipients in, routes with their
 requirement out, before any name is looked up or socket opened. Where mail came from, and mail flow rules, make no

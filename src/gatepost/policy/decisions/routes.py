@@ -1,4 +1,4 @@
-"""The kinds of route that mail for a recipient may take: values, made by `policy.decisions.route`, which offers them.
+"""The kinds of route for a recipient: values, made by `policy.decisions.route`.
 
 Pure. Who decides about a route, and whose demands hold beside, says `policy.decisions.parties`.
 """

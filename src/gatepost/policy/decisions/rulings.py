@@ -1,4 +1,4 @@
-"""What the mail flow rules of all organizations that have a part in a message do with it, together.
+"""Combine the mail flow rules of all organizations that have a part in a message.
 
 Asked by `policy.decisions.route` for each recipient. Pure. Rules of one organization are in
 `policy.connectors.mail_flow`.

@@ -1,4 +1,4 @@
-"""Whether a message is signed as it leaves, and by which keys: DKIM (RFC 6376), aligned as DMARC asks (RFC 7489).
+"""Decide whether a message is signed, and by which keys: DKIM (RFC 6376), aligned as DMARC asks (RFC 7489).
 
 Asked by `mail.outbound.dkim` for each message, and by `policy.decisions.explain` beforehand. A signature says that the
 domain takes responsibility, so only what its organization is known to have sent gets one: what its users submitted,

@@ -1,4 +1,4 @@
-"""What a user who has logged in may send: the verdict on each MAIL of a submission session (RFC 6409).
+"""Decide what a logged-in user may send: the verdict on each MAIL of a submission session (RFC 6409).
 
 Called by `policy.decisions.inbound`, which decides on the recipients for users as for servers.
 Pure: a directory, the session's facts and the envelope in, a value out.

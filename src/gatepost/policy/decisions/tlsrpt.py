@@ -1,4 +1,4 @@
-"""What an attempted session says of each policy that its domain publishes, for TLS reports (RFC 8460 section 4).
+"""The result of an attempted session under each policy of its domain, for TLS reports (RFC 8460 section 4).
 
 Called by `mail.outbound.sessions`. Pure. Every policy is judged by itself on what the connection showed, whichever of
 them let the mail go: with DANE and MTA-STS both are reported, and a policy in testing fails though mail went. What only

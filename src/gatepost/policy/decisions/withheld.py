@@ -1,4 +1,4 @@
-"""What an organization is shown of a row of the trace that tells of another one, too: all but what is the other's.
+"""Redact a trace row that concerns several organizations to what one of them may see.
 
 Asked by `manage.use_cases.trace` for whoever reads, by `store.evidence_chain` for what is written for good, and by
 `mail.outbound.deliverer` for the words that queue and notices have. The stored row keeps all of it, for the gateway's

@@ -1,1 +1,1 @@
-"""Passwords and failed logins, of mailboxes as of administrators: hashing, and slowing down who guesses."""
+"""Passwords and failed logins, of mailboxes and of administrators: hashing and throttling."""

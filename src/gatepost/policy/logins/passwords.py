@@ -1,4 +1,4 @@
-"""How passwords are kept and tried, of mailboxes as of users: Argon2id in PHC form. What a user's must be like.
+"""Hash and verify passwords, of mailboxes and users: Argon2id in PHC form; and the rules for a user's.
 
 Used by `manage.access.accounts`, and by `mail.inbound.credentials` for mailboxes. No secret is in the text of an error.
 """

@@ -1,4 +1,4 @@
-"""Slows down who guesses passwords: failures are counted, and beyond a few each makes the next wait longer.
+"""Throttle failed logins: beyond a few failures each makes the next wait longer.
 
 Used by `mail.inbound.login` for mailboxes and by `manage.access.login_rate_limiter` for users, once by the client's
 address and once by the name it tries. An attempt is charged before it is known how it ends, so that many at once gain

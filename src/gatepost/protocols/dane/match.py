@@ -1,4 +1,4 @@
-"""Does what a server presented satisfy the TLSA records of its name? RFC 7671 section 5, RFC 7672 section 3.
+"""Match a server's certificates with the TLSA records of its name (RFC 7671 section 5, RFC 7672 section 3).
 
 Called by `net.dane`, which reads certificates and builds paths; here is only which record asks for what, in which order
 they are tried, and what is said if none is satisfied. Knows no X.509: certificates are octets.

@@ -1,4 +1,4 @@
-"""What is known of a host's TLSA records before anybody connects to it (RFC 7672 section 2.2).
+"""The TLSA records of a host, as known before a connection (RFC 7672 section 2.2).
 
 Made by `net.lookups.tlsa`; `policy.decisions.published` says what a connection must then achieve. Values only.
 """

@@ -1,4 +1,4 @@
-"""TLSA records: RDATA in, a record that can be used or the reason why it cannot, RFC 6698, RFC 7671, RFC 7672.
+"""Parse TLSA records: RDATA in, a usable record or the reason why not (RFC 6698, RFC 7671, RFC 7672).
 
 Called by `net.lookups.tlsa`. Whoever signs a zone may publish anything: a record that makes no sense is a value with
 its reason, never an error, since a domain all of whose records are unusable still asks for TLS (RFC 7672 section 2.2).

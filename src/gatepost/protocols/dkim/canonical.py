@@ -1,4 +1,4 @@
-"""The relaxed canonicalization of header fields and bodies (RFC 6376 section 3.4): what is hashed, and so signed.
+"""The relaxed canonicalization of header fields and bodies (RFC 6376 section 3.4).
 
 Used by `protocols.dkim.signature` and `mail.outbound.dkim`. The simple one is not offered: a fold or a blank that a
 mail server adds on the way would break it. A body is taken in chunks, cut anywhere, and never joined. Only CRLF ends a

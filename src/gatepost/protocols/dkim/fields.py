@@ -1,4 +1,4 @@
-"""Which fields of a message a signature covers (RFC 6376 section 5.4).
+"""Choose the header fields that a signature covers (RFC 6376 section 5.4).
 
 Used by `protocols.dkim.signature` and `mail.outbound.dkim`. Looks at names only; canonical forms are in
 `protocols.dkim.canonical`.

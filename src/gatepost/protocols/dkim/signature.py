@@ -1,4 +1,4 @@
-"""The DKIM-Signature field: what is hashed for it, and how it is written (RFC 6376 sections 3.5 and 3.7).
+"""The DKIM-Signature field: its hash input and its text (RFC 6376 sections 3.5 and 3.7).
 
 Used by `mail.outbound.dkim`, which hashes the body and has the key. Nothing here signs: it says over which octets.
 """

@@ -1,1 +1,1 @@
-"""DNS records whose form several RFCs share, as text."""
+"""DNS record formats that several RFCs share, as text."""

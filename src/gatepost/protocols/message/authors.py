@@ -1,4 +1,4 @@
-"""Whose message it is by its From field: the domains of its authors (RFC 5322 sections 3.4 and 3.6.2).
+"""The domains of a message's authors, from its From field (RFC 5322 sections 3.4 and 3.6.2).
 
 Used by `policy.decisions.signing`. Reads address lists as people and programs write them, with names, comments, groups,
 routes and folds; what is not certainly an address list is not guessed at.

@@ -1,4 +1,4 @@
-"""Delivery status notifications as messages (RFC 3464, 3461, 6522; RFC 6533 where SMTPUTF8 is at hand).
+"""Build delivery status notifications (RFC 3464, 3461, 6522; RFC 6533 where SMTPUTF8 is available).
 
 `mail.queue.bounce` calls `build_dsn` and queues the result with the null reverse-path. Date, ids and boundary are
 given; the same report always makes the same bytes. Whatever the report holds, every line ends in CRLF and no field

@@ -1,4 +1,4 @@
-"""Failures in plain words: for an enhanced status code, the cause, who must act and what to do (RFC 3463).
+"""Explain an enhanced status code in plain words: the cause, who must act and what to do (RFC 3463).
 
 `protocols.message.dsn_text` prints it where the report brings no advice of its own. Tables; the most exact entry wins.
 """

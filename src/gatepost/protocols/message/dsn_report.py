@@ -1,4 +1,4 @@
-"""What a delivery status notification reports: `queue.bounce` fills these values in, `message.dsn` writes them down."""
+"""The contents of a delivery status notification: filled in by `queue.bounce`, written by `message.dsn`."""
 
 from __future__ import annotations
 

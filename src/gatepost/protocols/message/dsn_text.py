@@ -1,4 +1,4 @@
-"""The part of a notification that people read, in the sections of exchange.md section 7.4.
+"""The part of a notification for people, in the sections of exchange.md section 7.4.
 
 Called by `protocols.message.dsn`. First what happened and what to do, for the sender; then codes, hops and diagnostics
 for administrators. Recipients with the same outcome share one account of it.

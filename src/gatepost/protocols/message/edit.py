@@ -1,4 +1,4 @@
-"""Changes a header section: fields put before it, fields taken out of it, another subject.
+"""Edit a header section: fields put before it, fields removed, another subject.
 
 `mail.inbound.transaction` applies what a scanner asks for to the beginning of a message, while the rest stays where it
 is. Trace fields are never taken away (RFC 5321 section 4.4), nor what loops are known by.

@@ -1,4 +1,4 @@
-"""The header section of a message that streams by, and the few facts of it a gateway needs (RFC 5322, 2047, 8689).
+"""Scan the header section of a streamed message for the facts a gateway needs (RFC 5322, 2047, 8689).
 
 `mail.inbound.transaction` feeds chunks to a `HeaderScanner` until it is done, `mail.outbound.body` asks `field_values`
 where mail flow rules need some; the message itself is never changed or parsed further. Speed matters here:

@@ -1,4 +1,4 @@
-"""The header section of a message that streams by, given to a function that makes another one of it.
+"""Pass the header section of a streamed message to a function that rewrites it.
 
 `mail.inbound.transaction` passes every message through a `HeaderSection` on its way to the store: what a submission
 server adds and removes (`protocols.message.submission`), and what only an organization's own servers may say

@@ -1,4 +1,4 @@
-"""Text from outside, made fit for a header field or a notification (RFC 5322 sections 2.2 and 3.3).
+"""Sanitize external text for a header field or a notification (RFC 5322 sections 2.2 and 3.3).
 
 Used by the rest of `message` for whatever a peer, a message or an administrator wrote. Nothing here raises on any text.
 """

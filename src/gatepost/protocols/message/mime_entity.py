@@ -1,4 +1,4 @@
-"""A message taken apart for S/MIME: what stays in its header, and the MIME entity that is signed or encrypted.
+"""Split a message for S/MIME: the fields that stay outside, and the MIME entity to sign or encrypt.
 
 Called by `mail.outbound.smime` (RFC 8551 section 3.1). Octets in, octets out: no part of the content is parsed, changed
 or encoded anew, so that what is signed is what was sent.

@@ -1,4 +1,4 @@
-"""Header fields that Exchange keeps for itself, and the firewall for them: who may bring them in, and who gets them.
+"""Exchange's own header fields, and the firewall that decides who may send and receive them.
 
 Inside an organization Exchange says of a message, in X-MS-Exchange-Organization-… fields, how its sender was
 authenticated and how likely it is spam, and believes it. Between the two halves of a hybrid organization these travel

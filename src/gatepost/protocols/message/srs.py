@@ -1,4 +1,4 @@
-"""Sender Rewriting Scheme: the reverse-path of a message that is sent on, and the way back from it.
+"""Sender Rewriting Scheme: rewrite the reverse-path of a forwarded message, and reverse it.
 
 https://www.libsrs2.net/srs/srs.pdf. SRS0=HASH=DAY=domain=local@ours for what comes first-hand,
 SRS1=HASH=domain==rest@ours for what another forwarder has rewritten. Called by `policy.decisions.forwarding`. Pure:

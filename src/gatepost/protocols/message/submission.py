@@ -1,4 +1,4 @@
-"""What a submission server owes the header section of a message that a user hands in (RFC 6409 section 8).
+"""Complete the header section of a submitted message, as a submission server must (RFC 6409 section 8).
 
 Called by `mail.inbound.transaction` when the section is whole. A missing Date or Message-ID is added, blind copies are
 taken out, nothing else is touched. Without clock or names of its own.

@@ -1,4 +1,4 @@
-"""What is unwise in a policy that can be read: hosts it leaves out, names that match nothing, a life too short.
+"""Lint a valid MTA-STS policy: hosts it leaves out, names that match nothing, a lifetime too short.
 
 Used by `protocols.mtasts.publish` for our own policies and, later, by `checks` for a partner's. It changes nothing:
 what a sender makes of a policy is RFC 8461's, not ours.

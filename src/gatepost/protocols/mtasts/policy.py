@@ -1,4 +1,4 @@
-"""The policy that a domain publishes for its MX hosts: read, compared with a host, printed (RFC 8461 section 3.2, 4.1).
+"""The MTA-STS policy of a domain: parse it, match a host, print it (RFC 8461 sections 3.2 and 4.1).
 
 Used by `net.lookups.mtasts`, which fetches other people's, and by `protocols.mtasts.publish`, which writes ours. Pure
 text: what is wrong with one is a value with its reason, and `protocols.mtasts.lint` says what is unwise in one that can

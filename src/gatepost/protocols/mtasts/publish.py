@@ -1,4 +1,4 @@
-"""What one of our own accepted domains publishes: the policy's text, the TXT record, where both belong (RFC 8461).
+"""The publication of one of our domains: policy text and TXT record, and where both belong (RFC 8461).
 
 Used by `policy.connectors.publication`, for the HTTPS server of policies and the command that shows what goes into the
 zone, and by `net.lookups.mtasts` for the names. Pure: the caller looks up the domain's MX hosts.

@@ -1,4 +1,4 @@
-"""The TXT record at _mta-sts.DOMAIN that says a policy exists and when it changed (RFC 8461 section 3.1).
+"""Parse the TXT record at _mta-sts.DOMAIN that announces a policy and its id (RFC 8461 section 3.1).
 
 Used by `net.lookups.mtasts`, which asks for it, and by `protocols.mtasts.publish`, which writes ours. Pure text: the
 policy itself is `protocols.mtasts.policy`, and what follows for a delivery is decided in neither.

@@ -1,4 +1,4 @@
-"""What a scanner found in a message, in one form for all scanners, and that it said nothing usable.
+"""The finding of a content scanner, in one form for all scanners, or its unusable answer.
 
 Made by `protocols.scanners.rspamd` and `protocols.scanners.clamd`, judged by `policy.decisions.content`. Values only.
 """

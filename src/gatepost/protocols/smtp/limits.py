@@ -1,4 +1,4 @@
-"""The limits of an SMTP session, in one record: what a peer may make us keep, or do, before it is refused.
+"""The limits of an SMTP session, in one record: the memory and work that a peer may cost before it is refused.
 
 Built by the settings; read by the server core and, for the header section, by whoever scans it. Time-outs, data rates
 and numbers of connections are the network's and are not here.

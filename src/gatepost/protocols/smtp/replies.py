@@ -1,4 +1,4 @@
-"""A reply: what a server says to a command, on both sides of the wire.
+"""An SMTP reply, for both sides.
 
 RFC 5321 section 4.2 (form), RFC 2034 and RFC 3463 (enhanced status codes). Nothing here knows who sends it.
 """

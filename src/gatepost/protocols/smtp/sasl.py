@@ -1,4 +1,4 @@
-"""What the mechanisms of SASL share, and PLAIN (RFC 4422, RFC 4616, RFC 4013). SCRAM is in `protocols.smtp.scram`.
+"""PLAIN, and the rules that SASL mechanisms share (RFC 4422, 4616, 4013). SCRAM is in `protocols.smtp.scram`.
 
 Used by `mail.inbound.login` and by whoever stores a password. No secret is in the text of an error.
 """

@@ -1,1 +1,1 @@
-"""What TLS may negotiate, what a handshake proved, and the names that a certificate bears. No I/O."""
+"""TLS profiles, the facts of a handshake, and certificate names. No I/O."""

@@ -1,4 +1,4 @@
-"""What a handshake proved: the record that policy, trace, report and page all read.
+"""The facts of a handshake: the record that policy, trace, report and page all read.
 
 Filled by `net.engine` (the handshake) and `net.chain` (the judgement of the certificates); this file only names the
 facts.

@@ -1,4 +1,4 @@
-"""Does a certificate bear a name? RFC 9525, with the connector patterns of Exchange (exchange.md section 2.2).
+"""Match a certificate with a name (RFC 9525), with the connector patterns of Exchange (exchange.md section 2.2).
 
 Used by `policy` on both sides: the next hop's name against what it presented, and a connector's name against a
 client's certificate. Pure text over `CertificateFacts`; whether the certificate is trusted is `net.chain`'s question,

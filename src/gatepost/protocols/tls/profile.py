@@ -1,4 +1,4 @@
-"""What we are willing to negotiate: versions, groups, suites and signature schemes, in order, under four names.
+"""TLS profiles: versions, groups, suites and signature schemes in order of preference, under four names.
 
 The same records make the contexts of `net.engine` and the list that `gatepost tls profiles` publishes, so the list
 cannot drift from what is spoken. Never imports a TLS library: lists are text in OpenSSL's syntax.

@@ -1,4 +1,4 @@
-"""The scheme that a server's certificate signs a handshake with, found from the ClientHello that it answers.
+"""Find the signature scheme of a server's certificate in a handshake, from the ClientHello it answers.
 
 A server signs with the first scheme of its own order that the client offers and that the key can do (RFC 8446 section
 4.2.3, RFC 5246 section 7.4.1.4.1; server order is always on here). So the fact follows from bytes that `net.engine`

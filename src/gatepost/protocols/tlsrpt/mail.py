@@ -1,4 +1,4 @@
-"""Finds the TLS report in a mail (RFC 8460 section 5.3). Called by `analysis.reports.tlsrpt_intake`. Pure."""
+"""Find the TLS report in a mail (RFC 8460 section 5.3). Called by `analysis.reports.tlsrpt_intake`. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A TLS report of ours, from counts to compressed octets, and when it goes out (RFC 8460 sections 4.4, 4.5, 5.1, 5.5).
+"""Make a TLS report of ours, from counts to gzip, and schedule it (RFC 8460 sections 4.4, 4.5, 5.1, 5.5).
 
 Called by `analysis.reports.tlsrpt_sending` and `gatepost report send`. Pure: the same day and domain always make the
 same octets under the same name at the same time of day, so that whoever gets a report twice can see that it is one.

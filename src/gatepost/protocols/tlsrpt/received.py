@@ -1,4 +1,4 @@
-"""A TLS report that somebody sends us: from compressed octets to what it says (RFC 8460 sections 4.4, 4.5, 5.3).
+"""Parse a TLS report sent to us, from gzip to values (RFC 8460 sections 4.4, 4.5, 5.3).
 
 Called by `analysis.reports.tlsrpt_intake`. Pure. Whoever sends it is a stranger: what it may make us unpack and keep is
 bounded here, what it says is cut and cleaned, and a report that is not one is an error with its place and reason. Where

@@ -1,4 +1,4 @@
-"""The TXT record at _smtp._tls.DOMAIN that says where reports about TLS are wanted (RFC 8460 section 3).
+"""Parse the TXT record at _smtp._tls.DOMAIN that names where to send TLS reports (RFC 8460 section 3).
 
 Used by `net.lookups.tlsrpt` and `checks`. Pure text: the caller asks the DNS.
 """

@@ -1,4 +1,4 @@
-"""The closed list of TLS failures, RFC 8460 section 4.3.
+"""The result types of TLS failures (RFC 8460 section 4.3).
 
 Every TLS failure maps to exactly one of these where it is detected; trace, report, log, DSN and page print that value.
 """

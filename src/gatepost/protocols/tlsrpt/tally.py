@@ -1,4 +1,4 @@
-"""What attempted TLS sessions are counted under for TLS reports, and the counting (RFC 8460 sections 4.3 and 4.4).
+"""Count attempted TLS sessions for TLS reports, by domain, policy and result (RFC 8460 sections 4.3 and 4.4).
 
 `policy.decisions.tlsrpt` says what a session showed, `mail.outbound.sessions` counts it in a worker's memory,
 `store.session_counts` keeps the counts of a day, `analysis.reports.tlsrpt` makes a report of them. Pure; all that a

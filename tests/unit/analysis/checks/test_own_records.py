@@ -45,7 +45,7 @@ KEY = KeyRecord("AAAA")
         (['"v=spf1 +A:MX.gate.example -all"'], "pass", "names our hosts"),
         (['"v=spf1 include:x.example -all"'], "info", "does not name our hosts"),
         (['"v=spf1 -all"', '"v=spf1 ~all"'], "fail", "several"),
-        (LOST, "unknown", "cannot be told"),
+        (LOST, "unknown", "is not known"),
     ],
 )
 def test_spf(texts, verdict, words):

@@ -152,7 +152,7 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
         "hold",
     ),
     (replace(HOST, addresses=None, tlsa=None), Reached(NOW), "dns=fail dane=unknown", "A or AAAA", "hold"),
-    (replace(HOST, no_dnssec="AD is not believed"), reached(), "dns=unknown dane=unknown", "cannot be told", "deliver"),
+    (replace(HOST, no_dnssec="AD is not believed"), reached(), "dns=unknown dane=unknown", "is not known", "deliver"),
     (replace(HOST, addresses=UNSIGNED), reached(), "dns=info", "does not prove the addresses", "deliver"),
     (replace(HOST, mx_authentic=False), reached(), "dns=info", "does not prove the MX records", "deliver"),
     (

@@ -1,4 +1,4 @@
-"""What the sending side tells its shell: the events of `protocols.smtp.client.client`."""
+"""The events of `protocols.smtp.client.client` for its caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replies from bytes, for the sending side (RFC 5321 section 4.2, RFC 2034).
+"""Parse replies from bytes, for the client (RFC 5321 section 4.2, RFC 2034).
 
 `protocols.smtp.client.client` feeds what a server sends and takes out whole replies. Nothing here knows which command a
 reply answers. Line ends are CRLF and nothing else: a bare LF would let two readers of the same bytes see different

@@ -1,4 +1,4 @@
-"""One transaction under way on the sending side (RFC 5321 sections 3.3 and 4.1.1, RFC 2920, 3030, 2033).
+"""One transaction in progress, on the client (RFC 5321 sections 3.3 and 4.1.1, RFC 2920, 3030, 2033).
 
 `protocols.smtp.client.client` starts a `Sending` for each transaction and hands it the replies to the commands it sent.
 What may go out together goes out together; every way it can end leads to one TransactionDone.

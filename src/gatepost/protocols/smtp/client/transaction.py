@@ -1,4 +1,4 @@
-"""One mail transaction as the sending side knows it: the envelope, what the peer can take of it, what became of it.
+"""One mail transaction of the client: the envelope, the peer's extensions, and the result.
 
 `protocols.smtp.client.sending` turns a `MailTransaction` into commands with `compose` and ends it with a
 `TransactionResult`. Nothing here has state.

@@ -1,4 +1,4 @@
-"""The AUTH command as octets (RFC 4954): its arguments, the lines of a exchange, and the replies that belong to it.
+"""Parse the AUTH command (RFC 4954): its arguments, the lines of a exchange, and their replies.
 
 Used by `protocols.smtp.server.dialogue`, which keeps the state; what the octets of a mechanism mean is
 `protocols.smtp.sasl` and `protocols.smtp.scram`.

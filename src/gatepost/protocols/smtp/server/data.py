@@ -1,4 +1,4 @@
-"""Message content as it arrives: DATA (RFC 5321 section 4.5.2) and BDAT (RFC 3030), in chunks of any size.
+"""Read message content as it arrives: DATA (RFC 5321 section 4.5.2) and BDAT (RFC 3030), in chunks of any size.
 
 Driven by `protocols.smtp.server.server`, one reader per message. Content is checked and passed on, never kept and never
 mended: what a later hop could read as another end of data (a bare CR or LF, the root of SMTP smuggling) refuses the

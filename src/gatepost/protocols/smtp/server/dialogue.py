@@ -1,4 +1,4 @@
-"""The peer's half of the SMTP server core: what a client says becomes events, or a refusal.
+"""The command half of the SMTP server core: a client's commands become events, or a refusal.
 
 `protocols.smtp.server.server.Server` builds on it and adds what the shell decides. Commands are carried out as
 `protocols.smtp.server.states.TABLE` allows, content goes through the readers of `protocols.smtp.server.data`. No clock,

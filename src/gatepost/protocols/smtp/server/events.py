@@ -1,4 +1,4 @@
-"""What the SMTP server core tells its shell: one class for each thing that can happen in a session.
+"""The events of the SMTP server core for its caller: one class for each thing that can happen in a session.
 
 Made by `protocols.smtp.server.server`, taken by `mail.inbound.session` with `Server.next_event`, re-exported by
 `protocols.smtp.server.server`. Records only: nothing here parses, answers or decides.

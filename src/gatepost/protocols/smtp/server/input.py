@@ -1,4 +1,4 @@
-"""The octets a client has sent and nobody has read yet, and the command lines among them.
+"""The input buffer of a session: unread octets, and the command lines among them.
 
 Used by `protocols.smtp.server.server` alone. A line ends at CRLF and nowhere else (RFC 5321 section 2.3.8); a line that
 is too long, or holds a bare CR or LF, is reported once and its remains are read over without being kept.

@@ -1,4 +1,4 @@
-"""What was said in a session: the last commands and replies, without content and without secrets (RFC 5321).
+"""The transcript of a session: the last commands and replies, without content and secrets (RFC 5321).
 
 `protocols.smtp.server.dialogue` and `protocols.smtp.server.server` note octets as they come, cut to what is ever shown;
 they are made readable only when somebody wants to keep them (`mail.inbound.session`). A line that is no command of SMTP
