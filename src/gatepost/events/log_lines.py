@@ -13,14 +13,13 @@ import logging
 import os
 import re
 import time
-from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from gatepost.events.counts import verdict_of
+from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -131,7 +130,7 @@ class EventLines:
 
     def _machine(self, at: float, message: str, pairs: Mapping[str, Any]) -> str:
         head: dict[str, Any] = {
-            "at": _moment(at),
+            "at": rfc3339(at, "milliseconds"),
             "level": "info",
             "logger": LOGGER,
             "process": self._process,
@@ -144,7 +143,7 @@ class EventLines:
         return line if line.isascii() else json.dumps(fields)
 
     def _head(self, at: float, text: str) -> str:
-        return f"{_moment(at)} info {self._process} {LOGGER}: {text}"
+        return f"{rfc3339(at, 'milliseconds')} info {self._process} {LOGGER}: {text}"
 
     def _pairs(self, event: TraceEvent, recipients: int) -> dict[str, Any]:
         """The keys of a line, without those that say nothing."""
@@ -233,14 +232,3 @@ def codes_of(reply: str) -> str:
     """A reply without its text, which may hold addresses."""
     words = reply.split(None, 2)[:2]
     return " ".join(words if len(words) > 1 and words[1].replace(".", "").isdigit() else words[:1])
-
-
-def _moment(at: float) -> str:
-    """UTC, to the millisecond."""
-    second = int(at)
-    return f"{_to_the_second(second)}.{int((at - second) * 1000):03d}+00:00"
-
-
-@lru_cache(maxsize=8)
-def _to_the_second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

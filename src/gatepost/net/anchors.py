@@ -9,7 +9,6 @@ import base64
 import binascii
 import hashlib
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,7 @@ from OpenSSL import crypto
 from gatepost.net.certificate import CertificateError, parse
 from gatepost.net.openssl_private import clear_errors
 from gatepost.policy.connectors.trust_anchors import is_pem, pem_certificates
+from gatepost.times import utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -95,7 +95,7 @@ class TrustAnchors:
         if self._store is None or self._second != int(now):
             self._store = crypto.X509Store()
             self._store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-            self._store.set_time(datetime.fromtimestamp(int(now), UTC))
+            self._store.set_time(utc(int(now)))
             for certificate in self._certificates:
                 self._store.add_cert(certificate)
             self._second = int(now)

@@ -30,10 +30,10 @@ from gatepost.net.certificate import (
 )
 from gatepost.net.openssl_private import clear_errors
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
+from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from gatepost.net.anchors import TrustAnchors
 
@@ -228,16 +228,12 @@ def _explain(failure: crypto.X509StoreContextError, sent: set[bytes], anchors: T
     elif status is ChainStatus.UNTRUSTED_ROOT:
         detail = f"the chain ends at the root {subject}, which is no trust anchor"
     elif status is ChainStatus.EXPIRED:
-        detail = f"{subject} expired on {_day(certificate.not_valid_after_utc)}"
+        detail = f"{subject} expired on {second_text(certificate.not_valid_after_utc.timestamp())}"
     elif status is ChainStatus.NOT_YET_VALID:
-        detail = f"{subject} is valid from {_day(certificate.not_valid_before_utc)}"
+        detail = f"{subject} is valid from {second_text(certificate.not_valid_before_utc.timestamp())}"
     else:
         detail = f"{subject}: {words}"
     return status, detail
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _object(path: Sequence[x509.Certificate], purpose: Purpose) -> tuple[ChainStatus, str] | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography import x509
@@ -20,6 +19,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from gatepost.net.certificate import MALFORMED, is_authority, issuer_text, quietly, subject_text
+from gatepost.times import second_text, utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -347,7 +347,7 @@ def _signer(response: ocsp.OCSPResponse, issuer: x509.Certificate, now: float) -
         usages = x509.ExtendedKeyUsage([])
     if ExtendedKeyUsageOID.OCSP_SIGNING not in usages:
         raise RevocationError(f"the OCSP responder {name} was not made for OCSP (id-kp-OCSPSigning)")
-    moment = datetime.fromtimestamp(now, UTC)
+    moment = utc(now)
     if not delegate.not_valid_before_utc <= moment <= delegate.not_valid_after_utc:
         raise RevocationError(f"the certificate of the OCSP responder {name} has expired or is not valid yet")
     return delegate
@@ -397,13 +397,11 @@ def _read_single(single: ocsp.OCSPSingleResponse, ends: float) -> RevocationStat
 
 def _check_times(begin: float, end: float, now: float, what: str) -> None:
     if begin > now + _SKEW:
-        raise RevocationError(f"{what} is of the future, {_moment(begin)} (thisUpdate); is one of the clocks wrong?")
+        raise RevocationError(
+            f"{what} is of the future, {second_text(begin)} (thisUpdate); is one of the clocks wrong?"
+        )
     if end < now - _SKEW:
-        raise RevocationError(f"{what} has expired on {_moment(end)} (nextUpdate)")
-
-
-def _moment(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        raise RevocationError(f"{what} has expired on {second_text(end)} (nextUpdate)")
 
 
 def _verify(

@@ -12,9 +12,9 @@ import json
 import logging
 import os
 import sys
-from datetime import UTC, datetime
 
 from gatepost.events.log_lines import logfmt
+from gatepost.times import rfc3339
 
 _STDERR = 2
 _PIPE = 4096  # octets that a pipe takes in one piece (pipe(7), PIPE_BUF)
@@ -23,7 +23,7 @@ _PIPE = 4096  # octets that a pipe takes in one piece (pipe(7), PIPE_BUF)
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "at": rfc3339(record.created, "milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "process": record.process,
@@ -37,7 +37,7 @@ class _Json(logging.Formatter):
 class _Logfmt(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "at": rfc3339(record.created, "milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "process": record.process,
@@ -50,7 +50,7 @@ class _Logfmt(logging.Formatter):
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        at = rfc3339(record.created, "milliseconds")
         said = "\n    ".join(_harmless(record.getMessage()))
         line = f"{at} {record.levelname.lower()} {record.process} {record.name}: {said}"
         return "\n".join([line, *_harmless(self.formatException(record.exc_info))]) if record.exc_info else line

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ _NAME = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)\.(?P<writer>[^.]+)(\.(?P<number>\d
 
 def day_of(at: float) -> str:
     """The UTC day of a time as the file names have it."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+    return day_text(at)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,10 +55,7 @@ def trace_files(directory: Path) -> list[TraceFile]:
 
 
 def files_of_time(directory: Path, since: float, until: float) -> list[TraceFile]:
-    """Those that may have rows of a time, in order. since, until: seconds since 1970, both included; 0 for no bound.
-
-    Raises ValueError, OverflowError or OSError for a time before the year 1 or after 9999.
-    """
+    """Those that may have rows of a time, in order. since, until: seconds since 1970, both included; 0 for no bound."""
     first, last = day_of(since) if since else "", day_of(until) if until else "9999"
     return [file for file in trace_files(directory) if first <= file.day <= last]
 

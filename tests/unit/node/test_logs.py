@@ -27,7 +27,7 @@ try:
 except ZeroDivisionError:
     log.exception("it failed")
 """
-AT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00"
+AT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 HOSTILE = "red \x1b[31m \x9b2J \u202e\rx"
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import binascii
 import textwrap
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.alarms.alarm import Severity
 from gatepost.protocols.message.header_text import ascii_text, fold, format_date, host_text, shown_text
+from gatepost.times import minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,7 +97,7 @@ def _account(alarms: Sequence[Alarm]) -> Iterator[str]:
         yield from _wrapped(one.detail, "  ")
         yield from _wrapped(f"What to do: {one.fix}", "  ")
         yield from (f"    {piece}" for line in one.lines for piece in _cut(shown_text(line, 2000)))
-        yield f"  Since {datetime.fromtimestamp(one.since, UTC):%Y-%m-%d %H:%M}Z"
+        yield f"  Since {minute_text(one.since)}"
     if len(alarms) > _SHOWN:
         yield from ("", f"  and {len(alarms) - _SHOWN} more")
 

@@ -6,13 +6,13 @@ sentence is one line of bounded length.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
 from gatepost.protocols.message.header_text import shown_text
+from gatepost.times import minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,10 +64,6 @@ def title_of(entry: Entry) -> str:
     return f"{word} {entry.id} for {shown}"
 
 
-def _day(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}Z"
-
-
 def _left(seconds: float) -> str:
     """As "in 6 days", "in 5 hours"."""
     if seconds >= 2 * _DAY:
@@ -116,16 +112,17 @@ def expiry(entry: Entry, now: float) -> Said:
     client = entry.purpose is Purpose.CLIENT
     if left <= 0:
         who = "the partners that ask for it refuse the connection" if client else "partners that check it refuse mail"
-        detail = f"It ended at {_day(entry.leaf.not_after)}: {who}."
+        detail = f"It ended at {minute_text(entry.leaf.not_after)}: {who}."
         return _said(f"{title_of(entry)} has expired", detail, *_renew(entry))
     who = "partners that ask for it will refuse the connection" if client else "partners that check it will refuse mail"
-    detail = f"It ends at {_day(entry.leaf.not_after)}; from then on {who}."
+    detail = f"It ends at {minute_text(entry.leaf.not_after)}; from then on {who}."
     return _said(f"{title_of(entry)} expires {_left(left)}", detail, *_renew(entry))
 
 
 def next_missing(entry: Entry, now: float) -> Said:
     """A certificate ends soon and nothing is known to come after it."""
-    detail = f"It ends at {_day(entry.leaf.not_after)}, and no other is staged; nothing is known to renew it by itself."
+    end = minute_text(entry.leaf.not_after)
+    detail = f"It ends at {end}, and no other is staged; nothing is known to renew it by itself."
     title = f"{title_of(entry)} expires {_left(entry.leaf.not_after - now)}, with none to follow"
     return _said(title, detail, *_renew(entry))
 
@@ -133,15 +130,15 @@ def next_missing(entry: Entry, now: float) -> Said:
 def next_ended(entry: Entry, now: float) -> Said:
     """A staged certificate that can never be presented."""
     when = "has expired before it was presented" if entry.leaf.not_after <= now else "ends before it is to be presented"
-    planned = f" It was to be presented from {_day(entry.switch_at)} on." if entry.switch_at else ""
-    detail = f"It ends at {_day(entry.leaf.not_after)}.{planned}"
+    planned = f" It was to be presented from {minute_text(entry.switch_at)} on." if entry.switch_at else ""
+    detail = f"It ends at {minute_text(entry.leaf.not_after)}.{planned}"
     fix = "Have another one issued, and forget this one"
     return _said(f"{title_of(entry)} {when}", detail, fix, f"gatepost certificate remove {entry.id}")
 
 
 def next_hardly_later(entry: Entry, old: Entry) -> Said:
     """A staged certificate that gains next to nothing."""
-    ends, before = _day(entry.leaf.not_after), _day(old.leaf.not_after)
+    ends, before = minute_text(entry.leaf.not_after), minute_text(old.leaf.not_after)
     detail = f"It ends at {ends}; {old.id}, which it is to replace, at {before}."
     title = f"{title_of(entry)} ends about when the one does that it is to replace"
     fix = "Have another one issued with a later end, and stage that"
@@ -167,7 +164,7 @@ def incomplete(entry: Entry, missing: str) -> Said:
 def changed(entry: Entry, old: Entry, what: str, before: str, after: str) -> Said:
     """The certificate was renewed from another authority, without a changeover."""
     detail = (
-        f"It took the place of {old.id} at {_day(entry.current_from)}, when the file was found renewed. "
+        f"It took the place of {old.id} at {minute_text(entry.current_from)}, when the file was found renewed. "
         f"Before: {shown_text(before, 150)}. Now: {shown_text(after, 150)}."
     )
     fix = (
@@ -243,8 +240,8 @@ def not_covered(name: str, why: str, borne: Sequence[str]) -> Said:
 def unreachable(url: str, word: str, detail: str, since: float) -> Said:
     """An address of our authority gives nothing."""
     text = (
-        f"Since {_day(since)} it gave nothing of use: {shown_text(detail, _LONG)}. Partners that look for revoked "
-        "certificates may refuse ours."
+        f"Since {minute_text(since)} it gave nothing of use: {shown_text(detail, _LONG)}. Partners that look for "
+        "revoked certificates may refuse ours."
     )
     fix = "See whether this machine may get out to it (firewall, proxy); if it may, tell the authority"
     return _said(f"the {word} of our chain cannot be had: {shown_text(url, 200)}", text, fix)

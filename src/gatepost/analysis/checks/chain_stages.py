@@ -6,7 +6,6 @@ What the addresses of the certificates answered is judged in `analysis.checks.ch
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.checks.chain_facts import From, Kind, UrlStatus
@@ -18,6 +17,7 @@ from gatepost.net.certificate import certificate_facts
 from gatepost.net.chain import strong_key
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,11 +51,6 @@ def chain_findings(facts: ChainFacts) -> tuple[ChainFinding, ...]:
         # A reason that no part knows: what no server would trust must not look ready.
         found.append(ChainFinding(Part.CHAIN, Mark.FAIL, f"{facts.judged.status}: {facts.judged.detail}"))
     return tuple(sorted(found, key=lambda one: list(Part).index(one.part)))
-
-
-def day(seconds: float) -> str:
-    """The date of a moment, UTC."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
 
 # The file.
@@ -100,7 +95,7 @@ def _superfluous(facts: ChainFacts, others: list[bytes]) -> Iterator[ChainFindin
     names = {(one.facts.subject, one.facts.spki_sha256) for one in facts.path}
     for der in others:
         extra = certificate_facts(der)
-        expired = f", which expired on {day(extra.not_after)}" if extra.not_after < facts.now else ""
+        expired = f", which expired on {day_text(extra.not_after)}" if extra.not_after < facts.now else ""
         if der in path:
             text = f"the root {title(extra)} is in it too: it need not be sent, partners have it or do not trust it"
             yield ChainFinding(Part.FILE, Mark.INFO, text)
@@ -239,7 +234,7 @@ def _dates(facts: ChainFacts) -> Iterator[ChainFinding]:
             yield finding
     if not wrong:
         leaf = facts.path[0].facts
-        text = f"valid until {day(leaf.not_after)}, {days_left(leaf, facts.now)} days left; no issuer ends before"
+        text = f"valid until {day_text(leaf.not_after)}, {days_left(leaf, facts.now)} days left; no issuer ends before"
         yield ChainFinding(Part.DATES, Mark.PASS, text)
 
 
@@ -250,17 +245,19 @@ def _date(one: Link, facts: ChainFacts, *, leaf: bool) -> Iterator[ChainFinding]
         fix = (
             "Renew it." if leaf else "Get the issuer's present certificate from the authority, or another certificate."
         )
-        yield ChainFinding(Part.DATES, Mark.FAIL, f"{name} expired on {day(certificate.not_after)}", fix=fix)
+        yield ChainFinding(Part.DATES, Mark.FAIL, f"{name} expired on {day_text(certificate.not_after)}", fix=fix)
     elif certificate.not_before > facts.now:
-        fix = f"Wait until {day(certificate.not_before)}, or look at this machine's clock."
-        yield ChainFinding(Part.DATES, Mark.FAIL, f"{name} is not valid before {day(certificate.not_before)}", fix=fix)
+        fix = f"Wait until {day_text(certificate.not_before)}, or look at this machine's clock."
+        yield ChainFinding(
+            Part.DATES, Mark.FAIL, f"{name} is not valid before {day_text(certificate.not_before)}", fix=fix
+        )
     elif left < min(30 * 86400, life / _SHORT_LIVED):
         days = days_left(certificate, facts.now)
         what = next((what for limit, what in _LEVELS if days < limit), "plan its renewal")
-        text = f"{name} ends on {day(certificate.not_after)}: {days} day{'s' if days != 1 else ''} left"
+        text = f"{name} ends on {day_text(certificate.not_after)}: {days} day{'s' if days != 1 else ''} left"
         yield ChainFinding(Part.DATES, Mark.WARN, text, fix=f"{what[0].upper()}{what[1:]}.")
     elif certificate.not_after < facts.path[0].facts.not_after:
-        text = f"{name} ends on {day(certificate.not_after)}, before the certificate that it vouches for"
+        text = f"{name} ends on {day_text(certificate.not_after)}, before the certificate that it vouches for"
         fix = "Expect to change the chain then: ask the authority for the certificate that follows."
         yield ChainFinding(Part.DATES, Mark.WARN, text, fix=fix)
 

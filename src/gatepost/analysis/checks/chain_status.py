@@ -5,12 +5,12 @@ Used by `analysis.checks.chain_stages`.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.checks.chain_facts import Kind, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_report import ChainFinding, Part, endpoint, shown, title
 from gatepost.analysis.checks.partner_report import Mark
+from gatepost.times import minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,13 +82,9 @@ def _good(about: str, answer: UrlResult) -> ChainFinding:
 
 
 def _figures(answer: UrlResult) -> str:
-    until = f", next by {_minute(answer.until)}" if answer.until else ""
-    since = f", of {_minute(answer.since)}" if answer.since else ""
+    until = f", next by {minute_text(answer.until)}" if answer.until else ""
+    since = f", of {minute_text(answer.since)}" if answer.since else ""
     return f"HTTP 200, {answer.seconds * 1000:.0f} ms, {answer.size} bytes, signature good{since}{until}"
-
-
-def _minute(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}Z"
 
 
 def _what_to_do(one: Link, answer: UrlResult) -> str:
@@ -130,7 +126,7 @@ def staple_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
 
 
 def _held(answer: UrlResult) -> str:
-    held = f"holds until {_minute(answer.until)}" if answer.until else "does not say how long it holds"
+    held = f"holds until {minute_text(answer.until)}" if answer.until else "does not say how long it holds"
     return f"its signature is good, it {held}"
 
 

@@ -26,6 +26,7 @@ from gatepost.net.revocation import (
     read_list,
     read_response,
 )
+from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from gatepost.net.lookups.http import HttpClient, HttpResponse
@@ -141,7 +142,7 @@ def _said(standing: RevocationStatus) -> tuple[UrlStatus, str]:
         case "unknown":
             return UrlStatus.WRONG, "the responder does not know the certificate"
         case "revoked":
-            when = time.strftime(" on %Y-%m-%d %H:%M:%S UTC", time.gmtime(standing.revoked)) if standing.revoked else ""
+            when = f" on {second_text(standing.revoked)}" if standing.revoked else ""
             reason = f", reason {standing.reason}" if standing.reason else ""
             return UrlStatus.REVOKED, f"revoked{when}{reason}"
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 import textwrap
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gatepost.pki.certificates.entry import Purpose
+from gatepost.times import minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ def notice(
 ) -> str:
     """The text. olds: what is replaced. above: issuers of the next one, up to its root. firewall: HOST:PORT."""
     whose = f"mail server {hostname}" if entry.purpose is Purpose.SERVER else f"mail sent by {hostname}"
-    when = f"on {_time(entry.switch_at)}" if entry.switch_at else "soon; the day will be told, or ask for it"
+    when = f"on {minute_text(entry.switch_at)}" if entry.switch_at else "soon; the day will be told, or ask for it"
     parts = [
         f"Subject: Change of the TLS certificate of the {whose}",
         "",
@@ -56,7 +56,7 @@ def _certificate(title: str, leaf: CertificateFacts) -> Iterator[str]:
         "names": ", ".join(names),
         "serial number": leaf.serial,
         "key": leaf.key,
-        "valid": f"{_time(leaf.not_before)} to {_time(leaf.not_after)}",
+        "valid": f"{minute_text(leaf.not_before)} to {minute_text(leaf.not_after)}",
         "SHA-1": leaf.sha1.upper(),
         "SHA-256": leaf.sha256.upper(),
         "key pin": f"sha256/{pin}",
@@ -113,7 +113,3 @@ def _step(number: int, text: str) -> Iterator[str]:
 
 def _folded(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH)
-
-
-def _time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

@@ -7,13 +7,13 @@ values.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Opportunistic
+from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
     from gatepost.analysis.checks.adversary import Seen
@@ -197,7 +197,7 @@ class DrillReport:
         """As evidence keeps it: nothing but text, whole numbers, truth values, lists and tables."""
         context = self.context
         return {
-            "at": datetime.fromtimestamp(self.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "at": rfc3339(self.at),
             "configuration": context.directory.version,
             "organization": context.organization,
             "connector": context.connector.name,
@@ -246,8 +246,8 @@ def _certificate(facts: CertificateFacts) -> dict[str, Any]:
         "issuer": facts.issuer,
         "serial": facts.serial,
         "names": [*facts.dns_names, *facts.ip_addresses],
-        "not_before": datetime.fromtimestamp(facts.not_before, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "not_after": datetime.fromtimestamp(facts.not_after, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "not_before": rfc3339(facts.not_before),
+        "not_after": rfc3339(facts.not_after),
         "sha256": facts.sha256,
     }
 

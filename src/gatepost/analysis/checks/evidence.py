@@ -15,10 +15,10 @@ import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.store.schema import make_directory, sync_directory
+from gatepost.times import name_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -70,7 +70,7 @@ def keep(directory: Path, record: dict[str, Any], *, clock: Callable[[], float] 
         number = _number(before.path.name) + 1 if before else 1
         whole = record | {"number": number, "previous": before.sha256 if before else ""}
         digest = sha256(whole)
-        stamp = datetime.fromtimestamp(clock(), UTC).strftime("%Y%m%dT%H%M%SZ")
+        stamp = name_text(clock())
         slug = _SLUG.sub("-", f"{organization} {connector}".lower()).strip("-")[:80]
         path = directory / f"{number:06d}-{stamp}-{slug}-{_mark(organization, connector)}.json"
         _write(path, json.dumps({"sha256": digest, "record": whole}, ensure_ascii=False, indent=1).encode("utf-8"))

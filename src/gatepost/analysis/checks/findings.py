@@ -11,7 +11,6 @@ import errno
 import math
 import os
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks import advice
@@ -23,6 +22,7 @@ from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -309,13 +309,13 @@ def _days(until: float, now: float) -> int:
 
 
 def _described(leaf: CertificateFacts, now: float) -> str:
-    until, days = datetime.fromtimestamp(leaf.not_after, UTC), _days(leaf.not_after, now)
+    days = _days(leaf.not_after, now)
     left = f"{days} days left" if days >= 0 else f"{-days} days ago"
     return detail_of(
         leaf.subject,
         f"issued by {leaf.issuer}",
         f"for {describe_names(leaf)}",
-        f"{leaf.key}, until {until:%Y-%m-%d} ({left})",
+        f"{leaf.key}, until {day_text(leaf.not_after)} ({left})",
         f"SHA-1 {leaf.sha1.upper()}",
         f"SHA-256 {leaf.sha256.upper()}",
     )

@@ -8,13 +8,13 @@ were first seen from here. Only then may be switched; the old ones go afterwards
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import State
 from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.times import minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -170,4 +170,4 @@ def _detail(verdict: DaneVerdict | None) -> str:
 
 def _minute(seconds: float) -> str:
     """To the minute, rounded up, so that nobody comes too early."""
-    return f"{datetime.fromtimestamp(-(-seconds // 60) * 60, UTC):%Y-%m-%d %H:%M}Z"
+    return minute_text(-(-seconds // 60) * 60)

@@ -10,7 +10,6 @@ import errno
 import math
 import os
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks import partner_advice as advice
@@ -24,6 +23,7 @@ from gatepost.protocols.mtasts.lint import LintKind, lint
 from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -360,9 +360,8 @@ def _described(chain: ChainVerdict, now: float) -> str:
     leaf = chain.leaf
     if leaf is None:
         return chain.detail[:_SHOWN]
-    until = datetime.fromtimestamp(min(max(leaf.not_after, 0), 253402300799), UTC)
     tense = "not after" if leaf.not_after >= now else "ended"
-    return f"{leaf.subject}, issuer {leaf.issuer}, {leaf.key}, {tense} {until:%Y-%m-%d}"[:_SHOWN]
+    return f"{leaf.subject}, issuer {leaf.issuer}, {leaf.key}, {tense} {day_text(leaf.not_after)}"[:_SHOWN]
 
 
 def _dane(host: HostFacts, reached: Reached) -> Iterator[Finding]:

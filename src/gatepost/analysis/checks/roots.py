@@ -15,11 +15,11 @@ from gatepost.analysis.checks.chain_facts import From, Link
 from gatepost.analysis.checks.chain_file import CertificateFile, ChainFileError
 from gatepost.analysis.checks.chain_path import link, public_key
 from gatepost.analysis.checks.chain_report import certificate_record
-from gatepost.analysis.checks.chain_stages import day
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly
 from gatepost.net.chain import judge, strong_key
 from gatepost.net.path import issued
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +117,11 @@ def _row(one: Link, bundle: _Bundle, stores: RootStores, now: float) -> RootRow:
     kind = _kind(one)
     facts = one.facts
     if not facts.not_before <= now <= facts.not_after:
-        when = f"expired on {day(facts.not_after)}" if facts.not_after < now else f"begins on {day(facts.not_before)}"
+        when = (
+            f"expired on {day_text(facts.not_after)}"
+            if facts.not_after < now
+            else f"begins on {day_text(facts.not_before)}"
+        )
         fix = "It proves nothing any more: leave it out." if facts.not_after < now else "Look again then."
         return RootRow(facts, kind, holding, None, Mark.WARN, when, fix)
     if kind is RootKind.ROOT:
@@ -142,7 +146,7 @@ def _root(one: Link, holding: tuple[Store, ...], stores: RootStores, now: float)
             verdict, fix = Mark.FAIL, "Ask the authority for its present root: RSA-2048 or P-256 is the least."
             text += f"; but its key {facts.key} is too weak, so that nothing below it is trusted"
         elif facts.not_after - now < _SOON:
-            verdict, text = Mark.WARN, f"{text}; ends on {day(facts.not_after)}"
+            verdict, text = Mark.WARN, f"{text}; ends on {day_text(facts.not_after)}"
             fix = "Ask the authority which root follows, and look for that one."
         return RootRow(facts, RootKind.ROOT, holding, strong_key(facts.key), verdict, text, fix)
     if other := _same_authority(one, stores.anchors):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.checks.changeover import CheckContext, apply_step
@@ -22,6 +21,7 @@ from gatepost.policy.connectors.grants import STORED_KINDS
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
+from gatepost.times import second_text
 
 if TYPE_CHECKING:
     import asyncio
@@ -137,7 +137,7 @@ class ScheduledSwitches:
         return course.switch(entry, entries, now=self._clock(), losing=bool(entry.forced))
 
     def _hold(self, entry: Entry, why: str) -> None:
-        planned = f"{datetime.fromtimestamp(entry.switch_at, UTC):%Y-%m-%d %H:%M:%SZ}"
+        planned = second_text(entry.switch_at)
         _log.error("certificate %s was to become current at %s and did not: %s", entry.id, planned, why)
         self._apply(entry, lambda one, _: (course.hold(one, why),), f"changeover: not switched: {why}"[:1000])
 

@@ -7,13 +7,13 @@ it (exchange.md §15, item 9): what their sessions presented is offered.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks.tasks import Task, TaskStatus, detail_of
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import ConnectorType
 from gatepost.store.interface import TraceFilter
+from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,7 +60,7 @@ def _seen(taken: Sequence[TraceEvent], days: int) -> Task:
     peers = Counter(_peer(event) for event in taken)
     first, *others = (f"{peer} ({count})" for peer, count in peers.most_common(_PEERS))
     rest = f"and {len(peers) - _PEERS} more" if len(peers) > _PEERS else ""
-    said = f"last at {_moment(taken[0].at)}, {more}{messages} message(s) in {days} day(s), from {first}"
+    said = f"last at {second_text(taken[0].at)}, {more}{messages} message(s) in {days} day(s), from {first}"
     return Task("Seen", TaskStatus.SUCCEEDED, detail_of(said, *others, rest))
 
 
@@ -76,7 +76,7 @@ def _not_seen(days: int, *, sole: bool) -> Task:
 def _refused(refused: Sequence[TraceEvent], days: int) -> Task:
     last = refused[0]
     detail = (
-        f"{len(refused)} refusal(s) in {days} day(s), the last at {_moment(last.at)}: <{last.sender}> from "
+        f"{len(refused)} refusal(s) in {days} day(s), the last at {second_text(last.at)}: <{last.sender}> from "
         f"{_peer(last)}: {last.reply}"
     )
     what = (
@@ -138,7 +138,3 @@ def _peer(event: TraceEvent) -> str:
     if not names:
         return f"{event.peer_address} {event.tls_version} without a certificate"
     return f"{event.peer_address} {event.tls_version} with {names} ({event.tls.get('chain', 'not judged')})"
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -8,7 +8,6 @@ with the letters that the font has, and what it has not as U+XXXX.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 from xml.sax.saxutils import escape
@@ -24,6 +23,7 @@ from reportlab.platypus import KeepTogether, Paragraph, SimpleDocTemplate, Space
 
 from gatepost.analysis.reports.evidence_export import Summary
 from gatepost.store.trace_files import day_of
+from gatepost.times import minute_text, second_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -70,7 +70,7 @@ def write_pdf(
     for segment in found:
         summary.take(segment)
         rows += [_row(print_, segment.writer, body) for _, body in segment.chosen[: _MOST_ROWS - len(rows)]]
-    made = datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%d %H:%M UTC")
+    made = minute_text(time.time())
     story = [
         *_title(print_, selection, log.node, made),
         *_summary(print_, summary),
@@ -214,7 +214,7 @@ def _title(print_: _Printer, selection: Selection, node: str, made: str) -> list
 
 
 def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else ""
+    return second_text(at) if at else ""
 
 
 def _summary(print_: _Printer, summary: Summary) -> list[Any]:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from gatepost.times import rfc3339
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -61,7 +63,7 @@ class Privacy:
 
 
 class TraceRow(Protocol):
-    """What is read of a row: see `store.interface.TraceEvent`."""
+    """What is read of a row: see `mail.model.trace_event.TraceEvent`."""
 
     at: float
     event: str
@@ -86,7 +88,7 @@ class TraceRow(Protocol):
 
 def instant(at: float) -> str:
     """A time as entries have it: "2026-11-26T19:04:05.123456Z"."""
-    return f"{datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    return rfc3339(at, "microseconds")
 
 
 def seconds(text: str) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,5 +27,5 @@ class Stamp:
         second = int(now)
         if second != self._second:
             self._second = second
-            self._prefix = f"{self._head}{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+            self._prefix = self._head + rfc3339(second)[:-1]
         return f"{self._prefix}.{int((now - second) * 1000):03d}Z {session_id}]"

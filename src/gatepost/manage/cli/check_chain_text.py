@@ -12,10 +12,10 @@ import click
 
 from gatepost.analysis.checks.chain_facts import From
 from gatepost.analysis.checks.chain_report import Part, Readiness, days_left, firewall_hosts, title, tlsa_record
-from gatepost.analysis.checks.chain_stages import day
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import print_line, with_options, wrapped
 from gatepost.manage.cli.tables import printable
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from gatepost.analysis.checks.chain_facts import Link
@@ -98,7 +98,11 @@ def _cut(text: str) -> str:
 
 def _until(certificate: CertificateFacts, now: float) -> str:
     left = days_left(certificate, now)
-    return f"until {day(certificate.not_after)} ({left} days)" if left >= 0 else f"ended {day(certificate.not_after)}"
+    return (
+        f"until {day_text(certificate.not_after)} ({left} days)"
+        if left >= 0
+        else f"ended {day_text(certificate.not_after)}"
+    )
 
 
 def _place(check: ChainCheck, one: Link) -> str:
@@ -173,7 +177,7 @@ def _print_finding(finding: ChainFinding) -> None:
 def _print_root(row: RootRow, *, full: bool) -> None:
     facts = row.facts
     thumbprints = f"SHA-1 {facts.sha1.upper()}; SHA-256 {facts.sha256.upper()}" if full else ""
-    text = f"{title(facts)}, {facts.key}, until {day(facts.not_after)}: {row.text}"
+    text = f"{title(facts)}, {facts.key}, until {day_text(facts.not_after)}: {row.text}"
     print_line(row.verdict, _KINDS[row.kind], text, thumbprints, row.fix)
 
 

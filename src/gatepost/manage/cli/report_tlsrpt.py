@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -58,7 +58,7 @@ def counted(gateway: Gateway, day: str, domain: str) -> list[DomainSummary]:
 def day_option(text: str) -> str:
     """A day that was given; ends the command with exit code 2 if it is none."""
     try:
-        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC).strftime("%Y-%m-%d")
+        return date.fromisoformat(text).isoformat()
     except ValueError:
         fail(BAD_INPUT, f"--day {text!r} is no day like 2026-11-24")
 

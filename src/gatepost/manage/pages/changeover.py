@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import time
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +49,7 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
+from gatepost.times import minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -265,7 +265,7 @@ def _switch(asked: Request) -> Response:
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **given)
     if done.planned and not done.switched:
         then = "whatever the gates say then" if given["reason"] else "if the gates are open then"
-        said = f"{label_of(entry)} becomes current at {_text(done.planned)}, {then}."
+        said = f"{label_of(entry)} becomes current at {minute_text(done.planned)}, {then}."
     else:
         said = f"{label_of(entry)} is current. New sessions see it within two seconds."
     return see_other(asked, _path(entry), said, "warn" if given["reason"] else "pass")
@@ -275,10 +275,6 @@ def _closed(report: GateReport) -> str:
     red = "A gate is red" if report.light is Light.RED else "A gate could not be looked at"
     what = "nothing overrides the key's gate" if report.unusable else "mend it, or give a reason"
     return f"{red}, so that nothing was switched: {what}. {report.reasons}"
-
-
-def _text(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _step(asked: Request, do: Callable[[Context, Entry], _Said]) -> Response:

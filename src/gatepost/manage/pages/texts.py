@@ -7,10 +7,11 @@ are.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
+
+from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
 _UNITS: Final = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _OCTETS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
-# datetime knows the years 1 to 9999.
-_FIRST, _LAST = -62135596800.0, 253402300799.0
 
 
 def sentence(text: str) -> str:
@@ -31,7 +30,7 @@ def sentence(text: str) -> str:
 
 def iso(seconds: float) -> str:
     """RFC 3339 in UTC, whole seconds: "2026-11-26T22:01:05Z"; beyond the calendar, its first or last second."""
-    return datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC).isoformat(timespec="seconds")[:19] + "Z"
+    return rfc3339(seconds)
 
 
 def duration(seconds: float | None) -> str | Markup:

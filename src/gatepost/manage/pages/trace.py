@@ -7,7 +7,7 @@ long as the trace is kept. Nothing here changes mail: the buttons of a message l
 from __future__ import annotations
 
 import tempfile
-from datetime import UTC, datetime
+import time
 from functools import partial
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
@@ -42,6 +42,7 @@ from gatepost.manage.use_cases.trace import (
     show_trace,
 )
 from gatepost.store.interface import QueueFilter
+from gatepost.times import name_text, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -152,15 +153,14 @@ def _all(request: Request, question: Question) -> Iterator[TraceEvent]:
 
 
 def _stamp() -> str:
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return name_text(time.time())
 
 
 def _cells(event: TraceEvent) -> tuple[object, ...]:
-    at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return (
-        at, event.event, event.message, event.organization, event.direction, event.session, event.sender,
-        event.recipient, event.message_id, event.subject, event.size, event.peer_host, event.peer_address,
-        event.connector, event.requirement, event.achieved, event.tls_version, event.tls_group,
+        rfc3339(event.at, "milliseconds"), event.event, event.message, event.organization, event.direction,
+        event.session, event.sender, event.recipient, event.message_id, event.subject, event.size, event.peer_host,
+        event.peer_address, event.connector, event.requirement, event.achieved, event.tls_version, event.tls_group,
         event.tls.get("suite", ""), event.reply, event.result_type,
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.names import domain_name, parents
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
 from gatepost.protocols.dkim.record import KEY_TYPES, KeyRecord, key_name
+from gatepost.times import name_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -238,7 +239,7 @@ def key_owner(resources: Resources, organization: str, domain: str) -> Organizat
 def _selector(owner: Organization, domain: str, algorithm: DkimAlgorithm) -> str:
     """One that says when the key was made, and that no other key of the domain has."""
     taken = {key.selector for key in owner.dkim_keys if key.domain == domain}
-    month = dt.datetime.now(dt.UTC).strftime("%Y%m")
+    month = name_text(time.time())[:6]
     first = f"gp{month}{_LETTER[algorithm]}"
     return next(one for one in (first, *(f"{first}{number}" for number in range(2, 1000))) if one not in taken)
 

@@ -28,6 +28,7 @@ from gatepost.pki.certificates.listed import listed
 from gatepost.policy.connectors.values import DkimState
 from gatepost.protocols.tls.names import matches
 from gatepost.store.interface import StoreFailure
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -216,12 +217,8 @@ def _tlsa_records(servers: Sequence[Entry], hosts: tuple[str, ...]) -> list[Reco
         for entry in servers:
             if matches(host, entry.leaf):
                 line = f"_25._tcp.{host}. IN TLSA 3 1 1 {entry.leaf.spki_sha256}"
-                found.setdefault(line, f"{entry.state}: {entry.leaf.key}, until {_day(entry.leaf.not_after)}")
+                found.setdefault(line, f"{entry.state}: {entry.leaf.key}, until {day_text(entry.leaf.not_after)}")
     return [Record(line, note) for line, note in found.items()]
-
-
-def _day(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
 def _mta_sts(policy: Policy) -> Section:

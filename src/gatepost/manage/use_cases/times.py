@@ -11,10 +11,10 @@ from msgspec import Meta
 
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.times import is_possible, rfc3339, second_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
@@ -40,7 +40,7 @@ def moment(text: str, span: str = "an age") -> float:
     span: what "30m" is called. Raises ValueError with a sentence for the person who wrote it.
     """
     if age := _AGE.fullmatch(text):
-        return time.time() - int(age[1]) * _SECONDS[age[2]]
+        return _possible(time.time() - int(age[1]) * _SECONDS[age[2]], text)
     try:
         found = datetime.fromisoformat(text)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
@@ -51,15 +51,20 @@ def moment(text: str, span: str = "an age") -> float:
 def ahead(text: str) -> float:
     """The same, but "30m" is from now on."""
     age = _AGE.fullmatch(text)
-    return time.time() + int(age[1]) * _SECONDS[age[2]] if age else moment(text, "a time from now on")
+    if age is None:
+        return moment(text, "a time from now on")
+    return _possible(time.time() + int(age[1]) * _SECONDS[age[2]], text)
+
+
+def _possible(at: float, text: str) -> float:
+    if not is_possible(at):
+        raise ValueError(f"{text!r} is beyond the years 1 to 9999")
+    return at
 
 
 def time_text(at: float | None) -> str:
-    """Seconds since 1970 as requests take times; "" for 0 and none. Raises Refusal (INPUT) for an impossible one."""
-    try:
-        return datetime.fromtimestamp(at, UTC).isoformat() if at else ""
-    except (ValueError, OverflowError, OSError) as error:
-        raise Refusal(Kind.INPUT, str(error)) from error
+    """Seconds since 1970 as requests take times; "" for 0 and none."""
+    return rfc3339(at, "microseconds") if at else ""
 
 
 def read_time(read: Callable[[str], float], field: str, text: str) -> float:
@@ -72,4 +77,4 @@ def read_time(read: Callable[[str], float], field: str, text: str) -> float:
 
 def stamp(seconds: float) -> str:
     """A time as 2026-11-24 16:12:52Z, "" for 0."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if seconds else ""
+    return second_text(seconds) if seconds else ""

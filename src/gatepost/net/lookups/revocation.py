@@ -20,6 +20,7 @@ from gatepost.net.lookups.ocsp import Responders
 from gatepost.net.lookups.revocation_lists import RevocationLists
 from gatepost.net.revocation import RevocationError, RevocationStatus, RevocationUrls, published, read_response
 from gatepost.protocols.tls.facts import Revocation
+from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -187,7 +188,7 @@ def _conclude(
         return None
     if standing.status == "good":
         return Revocation("good", f"{name} is not revoked, says {place}", source)
-    when = f" on {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(standing.revoked))}" if standing.revoked else ""
+    when = f" on {second_text(standing.revoked)}" if standing.revoked else ""
     reason = f", reason {standing.reason}" if standing.reason else ""
     serial = f"{question.link.certificate.serial_number:x}"
     return Revocation("revoked", f"{name}, serial {serial}, was revoked{when}{reason}, says {place}", source)

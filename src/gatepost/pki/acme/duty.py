@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +23,7 @@ from gatepost.policy.connectors.publication import publications
 from gatepost.store.changes import ConfigStore
 from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
+from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from gatepost.pki.acme.issuer import IssuedCertificate
@@ -47,7 +47,7 @@ def policy_hosts(settings: Settings, store: ConfigStore) -> list[str]:
 def outcome(issued: IssuedCertificate) -> str:
     """What became of a certificate that came, a sentence."""
     entry = issued.entry
-    until = _moment(entry.leaf.not_after)
+    until = second_text(entry.leaf.not_after)
     what = f"certificate {entry.id} for {', '.join(entry.leaf.dns_names)}, valid until {until}"
     key = "with the key of the one before" if issued.key_kept else "with a new key"
     if issued.held:
@@ -122,9 +122,5 @@ class AcmeDuty:
             try:
                 _log.info("%s", outcome(issuer.issue(due.names)))
             except AcmeFailed as failure:
-                again = _moment(issuer.not_before(due.names))
+                again = second_text(issuer.not_before(due.names))
                 _log.error("no certificate for %s: %s; it is tried again at %s", names, failure, again)
-
-
-def _moment(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"

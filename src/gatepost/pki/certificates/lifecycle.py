@@ -8,11 +8,11 @@ never be: a name that nobody covers any more, a certificate in two places, a way
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.protocols.tls.names import matches
+from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -195,7 +195,7 @@ def roll_back(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> tupl
         raise Refused(f"{entry.id} took nobody's place: nothing would be presented in its stead; stage another one")
     if now > roll_back_until(entry):
         raise Refused(
-            f"the switch to {entry.id} was at {_time(entry.current_from)}, more than 24 hours ago: "
+            f"the switch to {entry.id} was at {second_text(entry.current_from)}, more than 24 hours ago: "
             f"gatepost certificate changeover stage {entry.replaces[0]}, and switch to it"
         )
     olds = [_to_come_back(number, entries, now) for number in entry.replaces]
@@ -238,7 +238,7 @@ def withdraw(entry: Entry, entries: Mapping[str, Entry], *, now: float, early: b
     newer = successor(entry, entries)
     if newer is not None and now <= roll_back_until(newer) and not early:
         raise Refused(
-            f"until {_time(roll_back_until(newer))} the switch to {newer.id} can be rolled back with its key; "
+            f"until {second_text(roll_back_until(newer))} the switch to {newer.id} can be rolled back with its key; "
             "wait, or give a reason",
             options=("force",),
         )
@@ -269,10 +269,6 @@ def _must_be_next(entry: Entry, what: str) -> None:
 
 def _must_be_valid(entry: Entry, at: float) -> None:
     if at >= entry.leaf.not_after:
-        raise Refused(f"{entry.id} ends at {_time(entry.leaf.not_after)}: get a new one")
+        raise Refused(f"{entry.id} ends at {second_text(entry.leaf.not_after)}: get a new one")
     if at < entry.leaf.not_before:
-        raise Refused(f"{entry.id} is valid from {_time(entry.leaf.not_before)} on: switch then", options=("at",))
-
-
-def _time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
+        raise Refused(f"{entry.id} is valid from {second_text(entry.leaf.not_before)} on: switch then", options=("at",))

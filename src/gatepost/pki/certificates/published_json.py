@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.protocols.tls.profile import profile_record
+from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
     from gatepost.pki.certificates.columns import Columns
@@ -26,7 +26,7 @@ _VERSION_DIGITS: Final = 16
 
 def written(seconds: float) -> str:
     """A time as RFC 3339 writes it, to the second; "" for 0."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}" if seconds else ""
+    return rfc3339(seconds) if seconds else ""
 
 
 def version_of(table: Table) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from gatepost.net.certificate import MALFORMED, quietly
 from gatepost.pki.certificates.authority import BACKDATED, begun, general_name, subject_name
 from gatepost.protocols.tls.names import node_uri
+from gatepost.times import utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,4 +163,4 @@ def _uri(text: str) -> x509.UniformResourceIdentifier:
 
 
 def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=0)
+    return utc(seconds).replace(microsecond=0)

@@ -5,7 +5,6 @@ Used by `pki.smime.store`, `mail.outbound.smime` and the `smime` commands. Pure:
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -18,6 +17,7 @@ from gatepost.net.certificate import MALFORMED, certificate_facts, quietly
 from gatepost.net.chain import extended_usages
 from gatepost.policy.connectors.names import domain_name
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
+from gatepost.times import day_text, utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -128,11 +128,11 @@ def _unfit(certificate: x509.Certificate, now: float, what: str, may: Callable[[
 
 
 def _dates(certificate: x509.Certificate, now: float) -> str:
-    moment = datetime.fromtimestamp(now, UTC)
+    moment = utc(now)
     if moment > certificate.not_valid_after_utc:
-        return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
+        return f"expired on {day_text(certificate.not_valid_after_utc.timestamp())}"
     if moment < certificate.not_valid_before_utc:
-        return f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
+        return f"is not valid before {day_text(certificate.not_valid_before_utc.timestamp())}"
     return ""
 
 

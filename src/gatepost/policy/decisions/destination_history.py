@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - msgspec reads the types of fields
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from gatepost.policy.decisions.facts import ClassicalOnly  # noqa: TC001 - msgspec reads the types of fields
 from gatepost.policy.decisions.outbound import describe_achieved
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
+from gatepost.times import minute_text
 
 FORGOTTEN_AFTER = 60 * 86400.0
 """Seconds after which a level that was not seen again counts no more; the next lower one that was seen then does."""
@@ -236,7 +236,7 @@ def classical_still(known: ClassicalOnly | None, now: float) -> ClassicalOnly | 
 
 def describe_drop(fallen: Drop) -> str:
     """What was expected and what was presented, as other shortfalls say it (exchange.md section 7.3)."""
-    since = datetime.fromtimestamp(fallen.since, UTC).strftime("%Y-%m-%d %H:%MZ")
+    since = minute_text(fallen.since)
     return (
         f"Expected: {describe_achieved(fallen.was)}, as seen since {since}."
         f" Presented: {describe_achieved(fallen.now)} by {fallen.host}."

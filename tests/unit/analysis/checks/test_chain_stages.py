@@ -14,9 +14,10 @@ from gatepost.analysis.checks.chain_facts import ChainFacts, From, KeyFacts, Sto
 from gatepost.analysis.checks.chain_file import parse_file
 from gatepost.analysis.checks.chain_path import link
 from gatepost.analysis.checks.chain_report import Part
-from gatepost.analysis.checks.chain_stages import chain_findings, day
+from gatepost.analysis.checks.chain_stages import chain_findings
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict
+from gatepost.times import day_text
 
 OWN = "this machine's store"
 DAY = 86400.0
@@ -99,7 +100,7 @@ def test_an_issuer_that_ends_first():
     ((verdict, text),) = of(Part.DATES, facts(path=changed))
     assert (verdict, text) == (
         "warn",
-        f"Intermediate ends on {day(TIME + 2000 * DAY)}, before the certificate that it vouches for",
+        f"Intermediate ends on {day_text(TIME + 2000 * DAY)}, before the certificate that it vouches for",
     )
 
 

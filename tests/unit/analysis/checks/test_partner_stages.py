@@ -222,7 +222,7 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
         HOST,
         reached(replace(STRANGE, status=ChainStatus.EXPIRED, leaf=replace(LEAF, not_after=-5.0))),
         "certificate=warn",
-        "1970",
+        "1969-12-31",
         "deliver",
     ),
     # DANE

@@ -128,7 +128,7 @@ def test_before_the_first_message_there_is_nothing(home):
         (("--event", "EXPLODE"), "'EXPLODE' is not"),
         (("--since", "yesterday"), "'yesterday' is neither an age"),
         (("--limit", "0"), "0 is not in the range"),
-        (("--since", "99999999w"), "out of range"),
+        (("--since", "99999999w"), "is beyond the years 1 to 9999"),
     ],
 )
 def test_wrong_use(traced, words, said):
