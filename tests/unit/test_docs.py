@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from gatepost.policy.connectors.fields import keys, record_in
 from gatepost.policy.connectors.model import parse
+from gatepost.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -18,14 +21,9 @@ PAGES = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    "docs/check.md",
-    "docs/drill.md",
-    "docs/import.md",
-    "docs/mail-flow.md",
-    "docs/performance.md",
-    "docs/rest.md",
-    "docs/threat-model.md",
+    *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
 ]
+PAGES.sort()
 
 
 def test_the_generated_pages_are_current():
@@ -79,16 +77,93 @@ def test_the_examples_of_mail_flow_may_be_applied_together():
     assert len(organization.mail_flow_rules) == written.count("mail_flow_rule]]") == 5
 
 
-def test_the_modules_that_architecture_names_exist():
-    text = (ROOT / "ARCHITECTURE.md").read_text()
-    named = re.findall(r"`([a-z]+/[a-z_]+\.py)`", text)
-    assert len(named) > 15
-    places = [ROOT / "src" / "gatepost", ROOT]
-    assert [name for name in named if not any((place / name).exists() for place in places)] == []
-
-
 def test_the_commands_of_the_readme_exist():
     text = (ROOT / "README.md").read_text()
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^    make ([a-z-]+)", text, re.MULTILINE):
         assert f"\n{target}:" in makefile
+
+
+# Names of modules, "room.package.module", perhaps with what is in it, and paths: in backticks.
+
+SOURCE = ROOT / "src" / "gatepost"
+FOR_PEOPLE = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / f"{name}.md" for name in ("README", "ARCHITECTURE", "CONTRIBUTING")),
+]
+NO_MODULES = {
+    "certificates.p7b": "a file",
+    "mail.contoso.example": "a domain",
+    "message.size": "a field of a parameter",
+    "tls.revocation": "a field of the trace",
+    "tls.server.hash.sha256": "an attribute of a span",
+}
+_DOTTED = re.compile(r"`([a-z_][a-z0-9_]*(?:\.\w+)+)(?:\(\))?`")
+_PATH = re.compile(r"(?<![\w/])`?((?:src/|tests/|scripts/|bench/|docs/)?[a-z_][\w/]*/\w+\.(?:py|sh|toml))\b")
+
+
+@pytest.fixture(scope="module")
+def modules():
+    """The text of each module and package by its name."""
+    names = {file: ".".join(file.relative_to(SOURCE).with_suffix("").parts) for file in SOURCE.rglob("*.py")}
+    return {name.removesuffix(".__init__"): file.read_text() for file, name in names.items()}
+
+
+@pytest.fixture(scope="module")
+def written(modules):
+    """Where something is written for people, and the text: pages and docstrings."""
+    docstrings = [
+        (name, text) for name, code in modules.items() for text in re.findall(r'"""(.*?)"""', code, re.DOTALL)
+    ]
+    return [*((page.name, page.read_text()) for page in FOR_PEOPLE), *docstrings]
+
+
+def _made_in(scope):
+    """What a module or a class makes, by name."""
+    for node in scope.body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name, node
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield name, node
+            case ast.TypeAlias(name=ast.Name(id=name)):
+                yield name, node
+
+
+def _is_there(name, modules):
+    parts = name.removeprefix("gatepost.").split(".")
+    count = next((count for count in range(len(parts), 0, -1) if ".".join(parts[:count]) in modules), 0)
+    if count in {0, len(parts)}:
+        return count > 0
+    scope = ast.parse(modules[".".join(parts[:count])])
+    for part in parts[count:]:
+        scope = dict(_made_in(scope)).get(part) if hasattr(scope, "body") else None
+    return scope is not None
+
+
+def _setting_names():
+    return {
+        f"{section}.{key}" for section, table in keys(Settings).items() for key in keys(record_in(table.annotation))
+    }
+
+
+def test_the_modules_that_docs_and_docstrings_name_exist(modules, written):
+    """What begins as a room or a package does is a module, unless it is a setting or a text of the code."""
+    folders = {part for name in modules for part in name.split(".")[:-1]} | {"gatepost"}
+    code, others = "".join(modules.values()), _setting_names() | NO_MODULES.keys()
+    named = {(where, name) for where, text in written for name in _DOTTED.findall(text)}
+    candidates = [(where, name) for where, name in named if name.split(".")[0] in folders and name not in others]
+    assert len(candidates) > 500
+    missing = [
+        f"{where}: {name}" for where, name in candidates if not _is_there(name, modules) and f'"{name}"' not in code
+    ]
+    assert sorted(missing) == []
+
+
+def test_the_paths_that_docs_and_docstrings_name_exist(written):
+    named = {(where, path) for where, text in written for path in _PATH.findall(text)}
+    bases = (SOURCE, ROOT, ROOT / "src", ROOT / "tests")
+    assert len(named) > 100
+    assert (
+        sorted(f"{where}: {path}" for where, path in named if not any((base / path).exists() for base in bases)) == []
+    )

@@ -1,4 +1,4 @@
-"""Match a presented chain with TLSA records: the X.509 half of RFC 7672 section 3; `dane.match` has the rules.
+"""Match a presented chain with TLSA records: X.509 of RFC 7672 section 3; `protocols.dane.match` has the rules.
 
 To be called where a handshake has ended and its facts are gathered. A path to a trust anchor of the DNS is built by the
 same code as one to any other (`net.chain`).
@@ -37,8 +37,8 @@ _FAR = datetime(9999, 12, 31, tzinfo=UTC)
 def judge(records: Records, chain_der: Sequence[bytes], *, names: Sequence[str], now: float) -> DaneVerdict:
     """Whether what a server presented, DER and leaf first, satisfies one of its TLSA records. Never raises.
 
-    names: the reference identifiers, as `net.lookups.tlsa.TlsaLookup.names` has them; they count for DANE-TA records
-    only. now: seconds since 1970 UTC.
+    names: the reference identifiers, as `protocols.dane.publication.TlsaLookup.names` has them; they count for DANE-TA
+    records only. now: seconds since 1970 UTC.
     """
     presented = [Presented(der, spki_der(der)) for der in chain_der]
     return authenticate(records, presented, partial(_anchored, chain_der, names, now))

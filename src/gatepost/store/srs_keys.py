@@ -1,4 +1,4 @@
-"""The keys for rewritten reverse-paths (`message.srs`), in one file of the data directory that all workers share.
+"""Keys for rewritten reverse-paths (`protocols.message.srs`), in one file of the data directory for all workers.
 
 Called by `node.assembly`. One key a line, in hexadecimal: the first signs, all verify. To change the key, put a new
 line before the others and restart; take the old one out a month later, when no notice comes back any more.

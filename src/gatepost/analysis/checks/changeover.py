@@ -372,7 +372,7 @@ def apply_step(
     author: str,
     note: str,
 ) -> tuple[Entry, ...]:
-    """Do one step of `certificates.lifecycle` on what is stored, again if somebody else changed something meanwhile.
+    """Do one step of `pki.certificates.lifecycle` on what is stored, again if somebody else changed it meanwhile.
 
     entries: all of them as they are now, with the version; those of the settings that are not recorded yet are. Raises
     Refused, ConfigConflict after five tries, StoreFailure.

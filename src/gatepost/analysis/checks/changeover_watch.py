@@ -1,8 +1,8 @@
 """Compare inbound traffic since a switch with as long a time before it, from the message trace.
 
 Used by `gatepost certificate changeover status`. Handshakes that fail leave no row, only a line in the log
-(`inbound.refusals`): a partner that refuses the new certificate shows as mail that comes in clear, that is refused for
-want of TLS, or that does not come any more.
+(`mail.inbound.handshakes`): a partner that refuses the new certificate shows as mail that comes in clear, that is
+refused for want of TLS, or that does not come any more.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def presented_session(
 async def checked_session(
     session: SessionFacts, directory: Directory, check: Callable[[ChainVerdict], Awaitable[Revocation]]
 ) -> SessionFacts:
-    """The same session after the question for revocation, asked for those chains that `inbound.record` asks for."""
+    """The same session after the question for revocation, of the chains that `mail.inbound.record` asks for."""
     leaf = session.client_chain.leaf if session.client_chain else None
     names = directory.revocation_anchors(leaf) if leaf else frozenset()
     chains = {name: chain for name in names if (chain := session.chain(name)) is not None and chain.trusted}

@@ -1,4 +1,4 @@
-"""Export entries of the evidence log with their proof, as JSON, CSV, or (`reports.evidence_pdf`) PDF.
+"""Export entries of the evidence log with their proof, as JSON, CSV, or (`analysis.reports.evidence_pdf`) PDF.
 
 Used by `evidence export`, on a running gateway as on a copy of its evidence. The JSON is verified by itself; the other
 forms are for reading. Goes over the log once, and keeps no more of it in memory than five minutes.

@@ -70,7 +70,7 @@ class Message(msgspec.Struct, omit_defaults=True):
 
     @property
     def from_on_premises(self) -> bool:
-        """Whether servers of the organization brought it: no notice of `queue.bounce`, nothing that users submit."""
+        """Whether servers of the organization brought it: no notice of `mail.queue.bounce`, nothing users submit."""
         return self.direction == "originating" and not self.is_notice and "user" not in self.inbound
 
     @property
@@ -80,7 +80,7 @@ class Message(msgspec.Struct, omit_defaults=True):
 
     @property
     def has_organization_headers(self) -> bool:
-        """Whether it brought header fields of Exchange's own that are believed (`message.organization_headers`)."""
+        """Whether it brought Exchange's own header fields, believed (`protocols.message.organization_headers`)."""
         return "renamed" in self.inbound.get("headers", {})
 
 

@@ -1,4 +1,4 @@
-"""One connection to a next hop: drives `smtp.client.client` over a `net.stream` and waits for the replies.
+"""One connection to a next hop: drives `protocols.smtp.client.client` over a `net.stream` and waits for the replies.
 
 Opened by `mail.outbound.hop`, kept by `mail.outbound.pool`, used by `mail.outbound.deliverer`. Every wait has an end
 (RFC 5321 section 4.5.3.2). What may be sent over it is not decided here.
@@ -157,7 +157,7 @@ class OutboundConnection:
 
     @property
     def counts_domains(self) -> bool:
-        """Whether each transaction is to have recipients in one domain only, as in `client.transaction.Peer`."""
+        """Whether a transaction has recipients in one domain only; see `protocols.smtp.client.transaction.Peer`."""
         return self._client.peer.counts_domains
 
     @property

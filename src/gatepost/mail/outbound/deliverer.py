@@ -2,8 +2,8 @@
 
 `mail.queue.manager` calls the `Deliverer` and settles what it returns. It reads like the list in the design: route,
 look up, the requirement first, a connection that met it or a new one, judged before MAIL, send, next host, defer or
-fail. What each step means is decided elsewhere: `route`, `policy.decisions.outbound`, `attempt`. Which deliveries are
-sent together says `outbound.company`.
+fail. What each step means is decided elsewhere: `policy.decisions.route`, `policy.decisions.outbound`,
+`mail.outbound.delivery_attempt`. Which deliveries are sent together says `mail.outbound.batching`.
 """
 
 from __future__ import annotations

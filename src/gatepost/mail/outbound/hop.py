@@ -61,7 +61,7 @@ class Hop:
     certificate: ours, to present if asked. mx: how the host's name is known to be right. generation: of the
     configuration. published: what the domain publishes of the host; as the requirement holds its TLSA records, no
     connection outlives them. without_requiretls: as in `policy.decisions.published.Terms`. internal: a node of our own
-    site, with which TLS comes first. bounded: a tenant chose the host; see `policy.decisions.route.NextHop`.
+    site, with which TLS comes first. bounded: a tenant chose the host; see `policy.decisions.routes.NextHop`.
     """
 
     host: str

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def next_hop_name(places: Sequence[str]) -> str:
-    """The name of a set of hosts, whatever their order. places: as in `policy.decisions.route.NextHop`."""
+    """The name of a set of hosts, whatever their order. places: as in `policy.decisions.routes.NextHop`."""
     return ",".join(sorted(places))
 
 

@@ -1,7 +1,7 @@
 """Describe a hop for the trace, the queue and a DSN: plain dictionaries that JSON can hold.
 
 Called by `mail.outbound.delivery_attempt` and `mail.outbound.deliverer`. Pure. The keys are those of
-`store.interface.TraceEvent` where it has them; never content, at most a hundred lines of dialogue.
+`mail.model.trace_event.TraceEvent` where it has them; never content, at most a hundred lines of dialogue.
 """
 
 from __future__ import annotations

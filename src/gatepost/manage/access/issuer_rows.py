@@ -1,4 +1,4 @@
-"""The rows of users who log in at an issuer of OpenID Connect. Called by `access.accounts` inside a transaction.
+"""The rows of users who log in at an issuer of OpenID Connect. For `manage.access.accounts`, in a transaction.
 
 Such a user is the issuer's `sub`, whatever its name; it has no password, and its role and organizations are those that
 the issuer said at the last log-in.

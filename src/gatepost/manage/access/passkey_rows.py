@@ -1,4 +1,4 @@
-"""The rows of passkeys: WebAuthn credentials by which users log in. Called by `access.accounts` inside a transaction.
+"""The rows of passkeys: WebAuthn credentials of users. Called by `manage.access.accounts` inside a transaction.
 
 Whether a signature is right is for `manage.pages.passkeys`; here is what of it must hold from one use to the next.
 """

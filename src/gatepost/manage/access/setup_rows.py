@@ -1,4 +1,4 @@
-"""The one row of a set-up: the code that makes the first owner. Called by `access.accounts` inside a transaction."""
+"""The row of a set-up: the code that makes the first owner. For `manage.access.accounts`, in a transaction."""
 
 from __future__ import annotations
 

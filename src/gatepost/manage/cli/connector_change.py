@@ -1,4 +1,4 @@
-"""`gatepost connector add|set|remove`: changes of single connectors. Listing and showing is in `cli.connector_list`."""
+"""`gatepost connector add|set|remove`: changes of connectors. Listing and showing: `manage.cli.connector_list`."""
 
 from __future__ import annotations
 

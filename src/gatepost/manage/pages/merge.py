@@ -1,4 +1,4 @@
-"""Merging a form with what others stored since the form was made, field by field. Pure; called by `pages.editor`.
+"""Merging a form with what others stored since it was made, field by field. Pure; called by `manage.pages.editor`.
 
 Three texts of each field are compared: what its author saw, what is stored now, and what the form says. A field that
 its author left alone keeps what is stored; only where both changed it, each to something else, must somebody choose.

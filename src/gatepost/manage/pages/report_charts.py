@@ -1,4 +1,4 @@
-"""The pictures of the reports as series with their links: templates write them as tables, `pages.svg` draws them. Pure.
+"""The pictures of reports as series with their links: tables of templates, drawn by `manage.pages.svg`. Pure.
 
 A chart's rows are parts of the time, its columns series; a number that is not 0 leads to its rows of the trace.
 """

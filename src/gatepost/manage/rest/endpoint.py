@@ -1,6 +1,6 @@
 """A declared use case as `/api/v1` has it: which of its request's fields stand in the path, the query and the body.
 
-`rest.serving` makes routes of endpoints, `rest.openapi` the document. Pure.
+`manage.rest.serving` makes routes of endpoints, `manage.rest.openapi` the document. Pure.
 """
 
 from __future__ import annotations

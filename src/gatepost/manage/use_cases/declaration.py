@@ -66,7 +66,7 @@ class Cli:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """JSON that is described by a model of the resources, and checked by `connectors.model.parse` with all others.
+    """JSON described by a model of the resources, and checked by `policy.connectors.model.parse` with all others.
 
     whole: with everything that has no default. Otherwise it is a merge patch (RFC 7396): what is left out stays, null
     goes back to the default. nameless: without the name, which stands in the path. named: {name: what the model says}

@@ -1,6 +1,6 @@
 """Whether an evidence log, files of one, or an export is what was written: the verdict, and what is said with it.
 
-Used by `gatepost evidence verify`, and by `evidence.verify_own_log` for the gateway's own log.
+Used by `gatepost evidence verify`, and by `manage.use_cases.evidence.verify_own_log` for the gateway's own log.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def _gap(writer: str, gap: dict[str, Any]) -> str:
 
 
 def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verification:
-    """An export, as `use_cases.evidence_export` writes it. given: as for `verify_log`. Raises Refusal, OSError."""
+    """An export of `manage.use_cases.evidence_export`. given: as for `verify_log`. Raises Refusal, OSError."""
     try:
         document = msgspec.json.decode(path.read_bytes())
         brought = [str(one["pem"]).encode() for one in document["keys"]]

@@ -1,4 +1,4 @@
-"""What would happen to a message, and why: the question as a person puts it, and what `decisions.explain` says to it.
+"""What would happen to a message, and why: a person's question, and what `policy.decisions.explain` says to it.
 
 Decided by the stored configuration with the code that decides for real sessions. Nothing is sent. Only a question that
 is `live` asks the network. What belongs to an organization that who asks does not see is cut by `explain_seen`.

@@ -38,7 +38,7 @@ _WAYS: Final = {
 
 
 def hook_words(asked: Mapping[str, str]) -> str:
-    """Who will be asked about the content, and what happens without an answer. asked: of `decisions.decision`."""
+    """Who is asked about the content, and what happens without an answer. asked: of `policy.decisions.decision`."""
     whose = f"{asked['hook']} of {asked['organization']}"
     trial = " (in rehearsal)" if asked["mode"] == Mode.REHEARSE else ""
     without = f"without its answer within {asked['timeout']}: {asked['on_failure']}"

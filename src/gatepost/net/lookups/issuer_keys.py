@@ -1,7 +1,8 @@
 """The signing keys of an OAuth issuer: fetched on demand, cached, and refreshed.
 
-Used by `mail.inbound.tokens` and `checks.issuer`. Says which keys there are, or why that cannot be told now; whether a
-token is good is not decided here. Whoever sends tokens cannot make it ask more than every few seconds.
+Used by `mail.inbound.tokens` and `manage.use_cases.issuer_trials`. Says which keys there are, or why that cannot be
+told now; whether a token is good is not decided here. Whoever sends tokens cannot make it ask more than every few
+seconds.
 """
 
 from __future__ import annotations

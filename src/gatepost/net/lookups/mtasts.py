@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Queries(Protocol):
-    """What is needed of `dns.Resolver`."""
+    """What is needed of `net.lookups.dns.Resolver`."""
 
     async def query(self, name: str, rdtype: str, *, fresh: bool = False) -> DnsAnswer:
         """Look up. Raises LookupFailed."""

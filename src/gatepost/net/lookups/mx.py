@@ -108,7 +108,7 @@ def allowed(found: HostAddresses, policy: AddressPolicy) -> HostAddresses:
 
 
 class Queries(Protocol):
-    """What is needed of `dns.Resolver`."""
+    """What is needed of `net.lookups.dns.Resolver`."""
 
     async def query(self, name: str, rdtype: str) -> DnsAnswer:
         """Look up. Raises LookupFailed."""

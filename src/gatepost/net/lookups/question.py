@@ -1,4 +1,4 @@
-"""DNS questions and responses as values, and the transport interface that `lookups.dns` uses.
+"""DNS questions and responses as values, and the transport interface that `net.lookups.dns` uses.
 
 The askers are `net.lookups.nameservers`, which believes others about DNSSEC, and `net.lookups.validator`, which
 validates itself.

@@ -178,7 +178,7 @@ class Inventory:
         return self._store.apply(document, author=author, note=note, expected=expected, content=content)
 
     def seen(self, entry: Entry) -> bytes:
-        """What was remembered of what the world shows of a certificate (`checks.changeover`), b"" if nothing was."""
+        """What was seen of a certificate in the world (`analysis.checks.changeover`), b"" if nothing was."""
         return self._store.content(_place(entry, _SEEN)) or b""
 
     def remember(self, entry: Entry, seen: bytes) -> None:

@@ -1,7 +1,7 @@
 """The published certificate table from the live inventory, and its files in a directory.
 
-Used by `gatepost certificate publish` and `node.table_host`. What it reads: the store, the settings' certificate files,
-the trust anchors; private keys only to see that they belong to their certificates.
+Used by `gatepost certificate publish` and `node.table_pages`. What it reads: the store, the settings' certificate
+files, the trust anchors; private keys only to see that they belong to their certificates.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Just enough of BER (ITU-T X.690) to read and write CMS: elements with their tags, in definite or indefinite length.
 
-Used by `smime.enveloped`: mail programs write CMS in one pass, with indefinite lengths and content in pieces, which
+Used by `pki.smime.cms`: mail programs write CMS in one pass, with indefinite lengths and content in pieces, which
 readers of DER refuse. Pure. What is read comes from anybody: depth and number of elements have bounds.
 """
 

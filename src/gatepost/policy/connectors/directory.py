@@ -1,7 +1,8 @@
 """An immutable index of all resources, built once per version, so that a decision is a few look-ups in dictionaries.
 
 Built by `node.snapshot`, read by `policy.connectors.match` and `policy`, which offers it as
-`policy.connectors.match.Directory`. Only finds; who wins among what was found is decided in `policy.connectors.match`.
+`policy.connectors.directory.Directory`. Only finds; who wins among what was found is decided in
+`policy.connectors.match`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The facts of an inbound session for attribution: the input of `connectors.match` and `decisions.inbound`.
+"""Facts of an inbound session: the input of `policy.connectors.match` and `policy.decisions.inbound`.
 
 Built by `mail.inbound.session` once the session has said EHLO, again after STARTTLS. Offered to policy's callers by
 `policy.decisions.facts`. Only names facts; decides nothing.

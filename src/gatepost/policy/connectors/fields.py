@@ -105,7 +105,7 @@ class Record(BaseModel):
 
     @property
     def ungranted(self) -> frozenset[tuple[str, str]]:
-        """Fields and values that no owner of the gateway granted, of those that need it; see `connectors.grants`."""
+        """Fields and values that need the owner's grant and have none; see `policy.connectors.grants`."""
         return self._ungranted
 
     def with_ungranted(self, ungranted: frozenset[tuple[str, str]], update: Mapping[str, Any]) -> Self:

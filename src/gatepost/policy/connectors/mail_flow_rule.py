@@ -1,4 +1,4 @@
-"""The fields of a mail flow rule. A part of `connectors.records`; what rules do is in `connectors.mail_flow`."""
+"""The fields of a mail flow rule, for `policy.connectors.records`; `policy.connectors.mail_flow` does what it says."""
 
 from __future__ import annotations
 

@@ -54,9 +54,9 @@ class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a message where the site accepted it.
 
     organization: whose connectors and rules it goes by. direction: "incoming" or "originating". session: the id of the
-    session it came by. message: its queue id there. forwarded_by, return_path: as in `store.interface.Recipient`; the
-    second is left to the home, if it can be.
-    facts: of that session, for the trace: peer, hello, connector, requirement, tls, and who logged in.
+    session it came by. message: its queue id there. forwarded_by, return_path: as in `mail.model.message.Recipient`;
+    the second is left to the home, if it can be. facts: of that session, for the trace: peer, hello, connector,
+    requirement, tls, and who logged in.
     """
 
     organization: str

@@ -54,7 +54,7 @@ class TokenVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What a client without a good token is told to get one by; both may be "". See `smtp.oauth.token_error`."""
+    """What a client without a good token is told to get one by, or "". See `protocols.smtp.oauth.token_error`."""
 
     scope: str = ""
     configuration: str = ""

@@ -60,7 +60,7 @@ class Hidden(NamedTuple):
 
 
 class Row(Protocol):
-    """What is read of a row: see `store.interface.TraceEvent`."""
+    """What is read of a row: see `mail.model.trace_event.TraceEvent`."""
 
     organization: str
     requirement: str

@@ -34,7 +34,7 @@ class Presented:
 
 
 class DaneFailure(StrEnum):
-    """Why a record is not satisfied, in the words of RFC 8460 section 4.3 (`tlsrpt.result.ResultType` has them all).
+    """Why a record is not satisfied, as RFC 8460 section 4.3 says it (all: `protocols.tlsrpt.result.ResultType`).
 
     Anything but a name or an end of validity is `tlsa-invalid`, as with Exchange (exchange.md section 10.1). The order
     is that of the way to go: the last one was nearest to success.

@@ -1,4 +1,4 @@
-"""The contents of a delivery status notification: filled in by `queue.bounce`, written by `message.dsn`."""
+"""The contents of a notification: filled in by `mail.queue.bounce`, written by `protocols.message.dsn`."""
 
 from __future__ import annotations
 

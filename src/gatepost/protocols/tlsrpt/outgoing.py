@@ -96,7 +96,7 @@ def back_off(tries: int, salt: str, first: float, now: float) -> float:
 
 
 def mail_address(uri: str) -> str:
-    """The address in a mailto: URI as `tlsrpt.record` takes them; what it asks for besides is not done (RFC 6068)."""
+    """The address in a mailto: URI (RFC 6068) of `protocols.tlsrpt.record`; what it asks for besides is not done."""
     return unquote(uri[len("mailto:") :].partition("?")[0])
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class AbortReason(StrEnum):
-    """Why a transaction was given up. The first five are `smtp.server.data.ContentFault`, found in the content."""
+    """Why a transaction was given up. The first five are `protocols.smtp.server.data.ContentFault`: in the content."""
 
     TOO_BIG = "too-big"
     BARE_LINE_END = "bare-line-end"
