@@ -1,4 +1,4 @@
-"""How a point in time is written, always in UTC: for people "2026-11-24 16:12:52Z", for programs as RFC 3339.
+"""Write points in time, always in UTC: for people "2026-11-24 16:12:52Z", for programs as RFC 3339.
 
 Below all rooms, and used by all of them; it reads no clock. Both forms are read again where a time is asked for.
 Times are seconds since 1970. What lies beyond the calendar (the years 1 to 9999) is written as its first or last

@@ -99,7 +99,11 @@ _log = logging.getLogger(__name__)
 
 
 class Assembly:
-    """All parts of a worker. listener, registry: what the worker starts and ends. keeper, alarms, evidence: duties."""
+    """All parts of a worker.
+
+    listener, registry: what the worker starts and ends. certificates, alarms, evidence, report_sending: duties of one
+    worker for all.
+    """
 
     @classmethod
     async def build(cls, settings: Settings, index: int, workers: int, sockets: Sequence[socket.socket]) -> Assembly:
@@ -123,13 +127,14 @@ class Assembly:
     ) -> None:
         self.evidence = evidence
         self._settings = settings
+        self._data = Path(settings.server.data_dir)
         self._stores = stores
         self._observation = Observation(settings, place[0])
         queue = settings.queue
         self._budget = LaneBudget(
             share(queue.connections, *place), share(queue.connections_per_destination, *place), time.monotonic
         )
-        self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
+        self._resources = ConfigStore(self._data / "config.db")
         changes = ConfigStore(self._resources.path)
         self._snapshots = SnapshotSource(changes, settings.limits.prefixes(), tells=place[0] == 0)
         self._taking: asyncio.Task[object] | None = None
@@ -172,21 +177,21 @@ class Assembly:
         )
         self._revocation = RevocationChecker(
             HttpClient(self._resolver),
-            Path(settings.server.data_dir) / "cache" / "crl",
+            self._data / "cache" / "crl",
             timeout=settings.tls.revocation_timeout,
         )
         self._policy_hosts = HttpClient(self._resolver, _policy_hosts_context(settings))
         self._policies = StsPolicies(
             self._resolver,
             self._policy_hosts,
-            Path(settings.server.data_dir) / "cache" / "mta-sts",
+            self._data / "cache" / "mta-sts",
             hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
         )
         self._refreshing: asyncio.Task[object] | None = None
 
     def _prepare_delivery(self) -> None:
         """What all deliverers of the worker share."""
-        settings, data = self._settings, Path(self._settings.server.data_dir)
+        settings, data = self._settings, self._data
         self._maildirs = Maildirs(data / "maildir", settings.server.hostname, time.time)
         self._pool = ConnectionPool(
             idle=settings.queue.idle_connection,
@@ -297,9 +302,8 @@ class Assembly:
 
     def report_intake(self) -> ReportIntake:
         """Who takes in TLS reports of others, in one worker for all."""
-        data = Path(self._settings.server.data_dir)
-        intake = ReportImport(data, self._settings.tls_reports.days)
-        return ReportIntake(intake, lambda: self._snapshots.current.directory, self._maildirs.path)
+        intake = ReportImport(self._data, self._settings.tls_reports.days)
+        return ReportIntake(intake, self._directory, self._maildirs.path)
 
     # how the parts are made
 
@@ -338,7 +342,7 @@ class Assembly:
             budget=self._budget,
             is_ours=self._is_ours,
         )
-        return Deliverer(self._snapshots.current.directory, services)
+        return Deliverer(self._directory(), services)
 
     def _manager(self, store: SqliteStore, deliverer: Deliverer) -> QueueManager:
         queue, trace = self._settings.queue, self._observation.along(store)
@@ -354,8 +358,8 @@ class Assembly:
                 store,
                 self._settings.server.hostname,
                 self._expiration,
-                lambda path: expand(self._snapshots.current.directory, path).targets,
-                SecretContent(lambda: self._snapshots.current.directory),
+                lambda path: expand(self._directory(), path).targets,
+                SecretContent(self._directory),
             ),
             settled=settled,
             deliver_batch=deliverer.deliver_batch,
@@ -375,19 +379,16 @@ class Assembly:
     def _alarms(self, store: SqliteStore, manager: QueueManager) -> AlarmMonitor:
         server = self._settings.server
 
-        def directory() -> Directory:
-            return self._snapshots.current.directory
-
         world = OwnCertificates(self._resolver, hostname=server.hostname, anchors=self._settings.tls.trust_anchors)
-        mail = OwnerMail(store, manager.offer, server.hostname, directory, self._expiration)
+        mail = OwnerMail(store, manager.offer, server.hostname, self._directory, self._expiration)
         return AlarmMonitor(
             self._settings,
             self._resources,
             self.certificates,
             world,
-            directory,
+            self._directory,
             mail=mail,
-            find=MailFactFinder(Path(server.data_dir)).find,
+            find=MailFactFinder(self._data).find,
             trouble=lambda: self._resolver.trouble(server.hostname),
             post=AlarmPost(self._settings, self._policy_hosts),
         )
@@ -396,13 +397,7 @@ class Assembly:
         """Who sends TLS reports of ours, if they are to be sent: it works in one worker for all."""
         if not self._settings.tls_reports.send:
             return None
-        mail = ReportMailer(
-            store,
-            manager.offer,
-            self._settings,
-            lambda: self._snapshots.current.directory,
-            self._expiration,
-        )
+        mail = ReportMailer(store, manager.offer, self._settings, self._directory, self._expiration)
         return ReportSending(self._settings, self._resolver, self._policy_hosts, mail)
 
     def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
@@ -410,7 +405,7 @@ class Assembly:
         smtp_limits = limits.smtp()
         return InboundService(
             hostname=settings.server.hostname,
-            directory=self._snapshots.current.directory,
+            directory=self._directory(),
             store=store,
             offer=manager.offer,
             trace=self._observation.along(store),
@@ -418,10 +413,7 @@ class Assembly:
             expiration=self._expiration,
             tls=self.certificates.tls,
             extensions=extensions_of(
-                ListenerRole.MX,
-                smtp_limits,
-                self._snapshots.current.directory,
-                has_certificate=self.certificates.tls is not None,
+                ListenerRole.MX, smtp_limits, self._directory(), has_certificate=self.certificates.tls is not None
             ),
             smtp_limits=smtp_limits,
             session_limits=SessionLimits(
@@ -435,7 +427,7 @@ class Assembly:
             stamp=Stamp(settings.server.hostname, time.time),
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._check_revocation,
-            srs=load_srs_keys(Path(settings.server.data_dir)),
+            srs=load_srs_keys(self._data),
             transcripts=settings.trace.transcripts,
             hooks=self._hooks,
             counts=self._observation.counts,
@@ -465,8 +457,12 @@ class Assembly:
     def _session(self, stream: Stream) -> Session:
         return Session(stream, self._services[role_of(self._settings.listeners, stream.local)], self.registry)
 
+    def _directory(self) -> Directory:
+        """The resources in force."""
+        return self._snapshots.current.directory
+
     def _expiration(self, organization: str) -> float:
-        found = self._snapshots.current.directory.organization(organization)
+        found = self._directory().organization(organization)
         own = found.message_expiration if found is not None else None
         return own if own is not None else self._settings.queue.message_expiration
 
@@ -484,11 +480,9 @@ class Assembly:
 
     def _client_identity(self, organization: str, label: str, now: float) -> ServerIdentity:
         """What we present as a client: between nodes the node's own certificate, else one of the organization's."""
-        return (
-            self.certificates.clients.find(organization, label, now)
-            if organization
-            else self._credentials.identity(now)
-        )
+        if not organization:
+            return self._credentials.identity(now)
+        return self.certificates.clients.find(organization, label, now)
 
     async def _check_revocation(self, chain: ChainVerdict) -> Revocation:
         return await self._revocation.check(chain, now=time.time())

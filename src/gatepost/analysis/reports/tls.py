@@ -73,8 +73,8 @@ def _level(kind: HopKind) -> str:
 class HopSummary:
     """Hops of one direction. carried: those that carried mail. failures: attempts that failed for TLS, by result type.
 
-    trusted: of the encrypted those whose certificate would have passed, had anybody asked. refused: what was refused at
-    the door. versions, groups, suites: of the hops that had TLS.
+    trusted: of the encrypted those whose certificate would have passed, had anybody asked. refused: what was refused
+    before it was accepted. versions, groups, suites: of the hops that had TLS.
     """
 
     protections: Counter[Protection] = field(default_factory=Counter)

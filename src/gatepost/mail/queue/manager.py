@@ -55,6 +55,8 @@ _CROWDED_SPEAKS_FOR_ALL = 5  # the same where hosts are there, but too busy for 
 _CROWDED_GATE = 60.0  # seconds that a busy next hop is left alone at most
 _TURNED_AWAY = 5  # times that a delivery which met a busy host is tried again at once
 
+_LIMITS = QueueLimits()
+
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +81,7 @@ class QueueManager:
         deliver_batch: DeliverBatch | None = None,
         finder: HopFinder = EACH_ITS_OWN,
         budget: LaneBudget | None = None,
-        limits: QueueLimits | None = None,
+        limits: QueueLimits = _LIMITS,
         paused: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -88,17 +90,15 @@ class QueueManager:
         self._deliver_batch = deliver_batch
         self._schedule = schedule
         self._finder = finder
-        self._limits = limits or QueueLimits()
-        self._budget = budget or LaneBudget(
-            self._limits.connections, self._limits.connections_per_destination, time.monotonic
-        )
+        self._limits = limits
+        self._budget = budget or LaneBudget(limits.connections, limits.connections_per_destination, time.monotonic)
         self._budget.tell(self._freed)
         self._paused = paused
         self._clock = clock
-        self._window = MemoryBudget(self._limits)
+        self._window = MemoryBudget(limits)
         self._settler = Settler(store, schedule, bouncer, self._window, clock, settled, self._note, self.failed)
         self._waiting = Waiting(self._window, self._settler, clock)
-        self._lookups = HopLookups(finder, self._limits.connections, self._spawn, self._looked_up)
+        self._lookups = HopLookups(finder, limits.connections, self._spawn, self._looked_up)
         self._leases = Leases(
             store,
             self._waiting,
@@ -106,7 +106,7 @@ class QueueManager:
             offer=self._offer_again,
             spawn=self._spawn,
             put_back=self._put_back,
-            per_destination=self._limits.window_per_destination,
+            per_destination=limits.window_per_destination,
         )
         self._sweeper = Sweeper(
             store, self._waiting, self._leases, self._lookups, self._place_again, lambda: self._draining

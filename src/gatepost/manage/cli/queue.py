@@ -12,21 +12,13 @@ from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.client import every
-from gatepost.manage.use_cases.queue import (
-    GetQueued,
-    ListQueue,
-    QueueAction,
-    QueueActions,
-    act_on_queue,
-    get_queued,
-    list_queue,
-    read_queued,
-)
+from gatepost.manage.use_cases.queue import GetQueued, ListQueue, get_queued, list_queue, read_queued
+from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.queue import QueueDelivery
+    from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
 
 
 _COLUMNS = (

@@ -1,7 +1,7 @@
 """Forms of resources, made from the declarations of their fields: what is asked, how, and what the answers make. Pure.
 
 An answer that is left empty is not written: the field has its default then. Whether a value is right says
-`policy.connectors.model.parse`, as for every other door.
+`policy.connectors.model.parse`, as for every other interface.
 """
 
 from __future__ import annotations

@@ -22,19 +22,16 @@ from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue import (
-    RETURN_TEXT,
     GetQueued,
     ListQueue,
     ListWaitingDestinations,
-    QueueAction,
-    QueueActions,
-    act_on_queue,
     get_queued,
     list_queue,
     list_waiting_destinations,
     read_queued,
     read_queued_header,
 )
+from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.request_values import limits
 
@@ -46,7 +43,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.queue import QueueDelivery
+    from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
 
 
 PAGE: Final = 50

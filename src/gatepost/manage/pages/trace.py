@@ -27,7 +27,8 @@ from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.queue import QueueActions, entries
+from gatepost.manage.use_cases.queue import entries
+from gatepost.manage.use_cases.queue_actions import QueueActions
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import time_text

@@ -58,14 +58,19 @@ _log = logging.getLogger(__name__)
 
 
 def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
-    """A route for each path, in the order given, and one last for what is not there."""
+    """A route for each path, whatever their order (literal ones before those with braces), and one for all others."""
     paths: dict[str, dict[str, Endpoint]] = {}
     for one in endpoints:
         methods = paths.setdefault(one.case.path, {})
         if methods.setdefault(one.case.method, one) is not one:
             raise ValueError(f"{one.case.method} {one.case.path} is declared twice")
-    found = [Route(PREFIX + path, _Path(methods)) for path, methods in paths.items()]
+    found = [Route(PREFIX + path, _Path(paths[path])) for path in sorted(paths, key=_looseness)]
     return [*found, Route(PREFIX + "/{anything:path}", _Path({}))]
+
+
+def _looseness(path: str) -> list[int]:
+    """How much each part of a path takes: 0 for its own text alone, 1 for any text, 2 for slashes as well."""
+    return [("{" in part) + (":path}" in part) for part in path.split("/")]
 
 
 class _Path:

@@ -1,8 +1,8 @@
 """Fields of a resource and its table: words of a command line or values change a table, and a table becomes words.
 
 Used by `resources` and `part_record`. The keys are those of docs/resources.md. Texts are turned into what a file would
-hold (true, 5, a list), nothing more: whether that is right, `policy.connectors.model.parse` says, as for every other
-door.
+hold (true, 5, a list), nothing more: whether that is right, `policy.connectors.model.parse` says, as for every
+interface.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.execution import CHANGE
 from gatepost.manage.use_cases.paging import After, Limit, position
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.times import moment, read_time
+from gatepost.manage.use_cases.times import read_time
 
 if TYPE_CHECKING:
     from gatepost.manage.access.records import AuditEvent
@@ -146,7 +146,7 @@ def differences(entry: AuditEntry) -> list[FieldChange]:
 
 
 def _time(field: str, text: str) -> float:
-    return read_time(moment, field, text) if text else 0.0
+    return read_time(field, text) if text else 0.0
 
 
 def _events(context: Context, wanted: AuditFilter, limit: int, before: int) -> list[AuditEntry]:

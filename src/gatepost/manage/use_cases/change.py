@@ -1,4 +1,4 @@
-"""One change of the resources, whichever door it comes through: check everything, write it, say what it did.
+"""One change of the resources, whichever interface asks for it: check everything, write it, say what it did.
 
 Used by `resources`, which says what there is to change, and by what changes resources together with something else
 (DKIM keys). What a change leaves is checked by `policy.connectors.model.parse` with all other resources, and nothing is

@@ -20,7 +20,7 @@ from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, cut, position
-from gatepost.manage.use_cases.queue import QueueAction, apply_action
+from gatepost.manage.use_cases.queue_actions import QueueAction, apply_action
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.connectors.names import domain_name
 from gatepost.policy.decisions.destination_history import (

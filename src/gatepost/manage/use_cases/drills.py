@@ -241,8 +241,8 @@ def _shape(
 
 
 def _held(gateway: Gateway, who: Principal, chosen: Chosen) -> HeldDrill:
-    from gatepost.analysis.checks.drill import run_drill  # noqa: PLC0415 - most doors hold none
-    from gatepost.analysis.checks.drill_context import DrillImpossible  # noqa: PLC0415 - most doors hold none
+    from gatepost.analysis.checks.drill import run_drill  # noqa: PLC0415 - most calls hold none
+    from gatepost.analysis.checks.drill_context import DrillImpossible  # noqa: PLC0415 - most calls hold none
     from gatepost.analysis.checks.evidence import drills_directory, keep  # noqa: PLC0415
 
     assert isinstance(chosen.connector, OutboundConnector)  # noqa: S101 - so it was chosen

@@ -29,7 +29,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.reports import Text, period
-from gatepost.manage.use_cases.times import TimeText, seconds
+from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.evidence_heads import read_heads
@@ -206,8 +206,8 @@ def _times(request: ExportEvidence) -> tuple[float, float]:
     if all(not one or _DAY.fullmatch(one) for one in (request.since, request.until)):
         since, until = period(request.since, request.until).times
         return since, until - 0.001 if until < _FOREVER else 0.0
-    since = max(0.0, seconds("since", request.since)) if request.since else 0.0
-    until = max(0.001, seconds("until", request.until)) if request.until else 0.0
+    since = max(0.0, read_time("since", request.since)) if request.since else 0.0
+    until = max(0.001, read_time("until", request.until)) if request.until else 0.0
     return since, until if until < _FOREVER else 0.0
 
 

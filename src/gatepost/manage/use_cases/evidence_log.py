@@ -1,4 +1,4 @@
-"""How administrators' doors add to the evidence log: what an administrator did to mail, and the drills.
+"""Add to the evidence log what an administrator did to mail, and the drills.
 
 Used by `queue` and `drills`. The chain is that of the writer "admin"; the gateway signs it within a minute.
 """

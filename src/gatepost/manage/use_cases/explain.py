@@ -103,7 +103,7 @@ class ExplainQuestion(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, 
         )
 
 
-class ExplainAssumption(msgspec.Struct):
+class ExplainAssumption(msgspec.Struct, frozen=True):
     """What was not said, and is taken to be so. field: of the question."""
 
     field: str
@@ -117,8 +117,8 @@ class ExplainDkim(msgspec.Struct):
     why: str
 
 
-class ExplainCertificates(msgspec.Struct):
-    """What there is to encrypt it with S/MIME. missing: why it waits, empty if it does not."""
+class ExplainCertificates(msgspec.Struct, frozen=True):
+    """What there is to encrypt it with S/MIME: a sentence. missing: why it waits, empty if it does not."""
 
     found: str
     missing: str
@@ -177,27 +177,13 @@ class Question:
     session: SessionFacts | None = None
 
 
-class Assumption(NamedTuple):
-    """What was not said. field: of the question."""
-
-    field: str
-    text: str
-
-
 class Asked(NamedTuple):
     """The session that is meant. tls: version, "" in clear. certificate: whether one is presented."""
 
     ip: str
     tls: str
     certificate: bool
-    assumed: tuple[Assumption, ...]
-
-
-class Certificates(NamedTuple):
-    """What there is for S/MIME. found: a sentence of the recipient's. missing: why mail waits, "" if it does not."""
-
-    found: str
-    missing: str
+    assumed: tuple[ExplainAssumption, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +200,7 @@ class Answer:
     asked: Asked
     reports: Sequence[HostReport] | None
     expiration: float
-    certificates: Certificates | None
+    certificates: ExplainCertificates | None
     empty: bool
     withheld: frozenset[str] = frozenset()
 
@@ -318,7 +304,7 @@ def answer_record(answer: Answer) -> dict[str, Any]:
         "ip": asked.ip,
         "tls": asked.tls,
         "certificate": asked.certificate,
-        "assumed": [one._asdict() for one in asked.assumed],
+        "assumed": [msgspec.structs.asdict(one) for one in asked.assumed],
         "expires_after": answer.expiration,
         "succeeds": answer.succeeds,
         "empty": answer.empty,
@@ -330,7 +316,7 @@ def answer_record(answer: Answer) -> dict[str, Any]:
 
         record["live"] = host_records(answer.reports)
     if answer.certificates is not None:
-        record["certificates"] = answer.certificates._asdict()
+        record["certificates"] = msgspec.structs.asdict(answer.certificates)
     return record
 
 
@@ -381,7 +367,7 @@ def _asked(directory: Directory, question: Question, errors: list[FieldError]) -
     ip = question.ip.strip()
     if not ip:
         ip = _stranger(directory)
-        assumed.append(Assumption("ip", f"from {ip}, a stranger's address"))
+        assumed.append(ExplainAssumption("ip", f"from {ip}, a stranger's address"))
     else:
         try:
             ip = str(ipaddress.ip_address(ip))
@@ -390,9 +376,9 @@ def _asked(directory: Directory, question: Question, errors: list[FieldError]) -
     over_tls = bool(question.certificate) or question.require_tls
     tls = question.tls or (str(TlsVersion.TLS_1_3) if over_tls else CLEAR)
     if not question.tls:
-        assumed.append(Assumption("tls", f"over {tls}" if over_tls else "in clear"))
+        assumed.append(ExplainAssumption("tls", f"over {tls}" if over_tls else "in clear"))
     if question.certificate and not question.live:
-        assumed.append(Assumption("revocation", "the certificate is not revoked"))
+        assumed.append(ExplainAssumption("revocation", "the certificate is not revoked"))
     if len(errors) > before:
         return None
     return Asked(ip, "" if tls == CLEAR else tls, bool(question.certificate), tuple(assumed))
@@ -471,7 +457,7 @@ def _nodes(gateway: Gateway, directory: Directory) -> Nodes:
         raise Refusal(Kind.UNREADABLE, f"the records of the site: {error}") from error
 
 
-def _certificates(gateway: Gateway, directory: Directory, explanation: Explanation) -> Certificates | None:
+def _certificates(gateway: Gateway, directory: Directory, explanation: Explanation) -> ExplainCertificates | None:
     """Whether there is what S/MIME needs; None if nobody demands that the message is encrypted."""
     outbound = explanation.outbound
     if outbound is None or not outbound.content.encrypt.required:
@@ -490,7 +476,7 @@ def _certificates(gateway: Gateway, directory: Directory, explanation: Explanati
     count = len(ready.certificates)
     numbers = ", ".join(fingerprint(one)[:ID_DIGITS] for one in ready.certificates)
     found = f"encrypted to {count} certificate{'s' * (count > 1)} of {ready.owner}: {numbers}"
-    return Certificates(found, ready.missing)
+    return ExplainCertificates(found, ready.missing)
 
 
 def _live(gateway: Gateway, who: Principal, explanation: Explanation) -> Sequence[HostReport]:

@@ -1,7 +1,7 @@
 """How administrators come by the inventory of certificates, and by the one certificate that is meant.
 
-Used by its neighbours and by the `certificate` commands. Certificates belong to the gateway: whether somebody may see
-or change them is for the door (`Principal.may(Scope.CERTIFICATES)`).
+Used by its neighbours and by the `certificate` commands. Certificates belong to the gateway: `execute` says who may see
+or change them (`Scope.CERTIFICATES`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The password with which a mailbox's owner submits mail: set and removed. No door shows it, or what is kept of it.
+"""Set and remove the password with which a mailbox's owner submits mail. No interface shows it, or what is kept of it.
 
 Used by `gatepost mailbox password` and over REST.
 """

@@ -92,31 +92,30 @@ class PartCases(NamedTuple):
 
 
 class _Offered(NamedTuple):
-    """Where a kind is. plural: in the path of REST. pages: of the form that adds, those that change, and remove one."""
+    """Where a kind is. plural: in the path of REST. pages: those that add, change ("set") or remove one."""
 
     plural: str
     kind: PartKind
-    add_page: str = ""
-    set_pages: tuple[str, ...] = ()
-    remove_page: str = ""
+    pages: Mapping[str, tuple[str, ...]]
+
+    def offers(self, verb: str) -> dict[str, Any]:
+        """The commands and pages that do it. `gatepost dkim add` makes a key, and is no use case of these."""
+        has_command = verb != "add" or self.kind is not DKIM
+        return {"commands": (f"{self.kind.command} {verb}",) * has_command, "pages": self.pages.get(verb, ())}
 
 
-def _cases(offered: _Offered) -> PartCases:
-    """The use cases of one kind."""
-    kind = offered.kind
-    within = f"/organizations/{{organization}}/{offered.plural}"
-    one, whole = f"{within}/{{name:path}}", Document(kind.model)
-    common: dict[str, Any] = {"visibility": Visibility.ORGANIZATION, "tag": offered.plural.replace("_", " ")}
-    reads = common | {"scope": Scope.READ, "versioned": True, "result_document": whole}
-    changes = common | {"scope": Scope.CONNECTORS, "dry_run": True, "guarded": True, "versioned": True}
-    label = f"{'an' if kind.label[0] in 'aeioO' else 'a'} {kind.label}"
-    plural_label = "mailboxes" if kind is MAILBOX else f"{kind.label}s"
+class _Functions(NamedTuple):
+    """What each of the use cases of a kind does, without a name."""
 
-    def named(verb: str, text: str, function: Callable[[Context, Any], Any], *, many: bool = False) -> Any:
-        function.__name__ = f"{verb}_{offered.plural if many else kind.key}"
-        function.__doc__ = text
-        return function
+    list: Callable[[Context, ListParts], Items[dict[str, Any]]]
+    add: Callable[[Context, AddPart], Reply[ChangeOutcome]]
+    get: Callable[[Context, GetPart], Reply[dict[str, Any]]]
+    put: Callable[[Context, PutPart], Reply[ChangeOutcome]]
+    set: Callable[[Context, SetPart], Reply[ChangeOutcome]]
+    remove: Callable[[Context, RemovePart], Reply[ChangeOutcome]]
 
+
+def _functions(kind: PartKind, plural: str) -> _Functions:
     def list_parts(context: Context, request: ListParts) -> Items[dict[str, Any]]:
         selection = Selection(organization=request.organization)
         found = resources.parts(context.gateway, context.principal, kind, selection)
@@ -127,7 +126,7 @@ def _cases(offered: _Offered) -> PartCases:
         owner, name = request.organization, text_in(request.document, kind.identity)
         part, options = PartName(kind, owner, name), options_of(context, request)
         outcome = resources.add_part(context.gateway, context.principal, part, request.document, options)
-        return replied(outcome, location=_location(offered.plural, part))
+        return replied(outcome, location=_location(plural, part))
 
     def get_part(context: Context, request: GetPart) -> Reply[dict[str, Any]]:
         version = context.directory().version
@@ -140,7 +139,7 @@ def _cases(offered: _Offered) -> PartCases:
         table = table if kind.identity in table else {kind.identity: part.name, **table}
         options = options_of(context, request)
         outcome = resources.put_part(context.gateway, context.principal, part, table, options)
-        return replied(outcome, location=_location(offered.plural, part) * is_new, created=is_new)
+        return replied(outcome, location=_location(plural, part) * is_new, created=is_new)
 
     def set_part(context: Context, request: SetPart) -> Reply[ChangeOutcome]:
         part, options = _named(kind, request), options_of(context, request)
@@ -150,26 +149,45 @@ def _cases(offered: _Offered) -> PartCases:
         part, options = _named(kind, request), options_of(context, request)
         return replied(resources.remove_part(context.gateway, context.principal, part, options))
 
-    has_add = kind is not DKIM  # `gatepost dkim add` makes a key
+    return _Functions(list_parts, add_part, get_part, put_part, set_part, remove_part)
 
-    def offers(verb: str, *pages: str) -> dict[str, Any]:
-        commands = (f"{kind.command} {verb}",) if verb != "add" or has_add else ()
-        return {"commands": commands, "pages": tuple(filter(None, pages))}
+
+def _cases(offered: _Offered) -> PartCases:
+    """The use cases of one kind."""
+    kind, plural = offered.kind, offered.plural
+    within = f"/organizations/{{organization}}/{plural}"
+    one, whole = f"{within}/{{name:path}}", Document(kind.model)
+    common: dict[str, Any] = {"visibility": Visibility.ORGANIZATION, "tag": plural.replace("_", " ")}
+    reads = common | {"scope": Scope.READ, "versioned": True, "result_document": whole}
+    changes = common | {"scope": Scope.CONNECTORS, "dry_run": True, "guarded": True, "versioned": True}
+    label = f"{'an' if kind.label[0] in 'aeioO' else 'a'} {kind.label}"
+    does = _functions(kind, plural)
+
+    def case(verb: str, route: str, text: str, **options: Any) -> Any:
+        function = getattr(does, verb)
+        function.__name__ = f"{verb}_{plural if verb == 'list' else kind.key}"
+        function.__doc__ = text
+        return use_case(route, **options)(function)
 
     return PartCases(
-        use_case(f"GET {within}", **reads)(named("list", f"The {plural_label}.", list_parts, many=True)),
-        use_case(f"POST {within}", body=whole, status=201, **changes, **offers("add", offered.add_page))(
-            named("add", f"Add {label}.", add_part)
+        case("list", f"GET {within}", "The mailboxes." if kind is MAILBOX else f"The {kind.label}s.", **reads),
+        case("add", f"POST {within}", f"Add {label}.", body=whole, status=201, **changes, **offered.offers("add")),
+        case("get", f"GET {one}", f"{label[0].upper()}{label[1:]}.", **reads),
+        case("put", f"PUT {one}", f"Make {label} exactly this.", body=whole, may_create=True, **changes),
+        case(
+            "set",
+            f"PATCH {one}",
+            f"Change {label}.\n\n{_PATCH}",
+            body=Document(kind.model, whole=False),
+            **changes,
+            **offered.offers("set"),
         ),
-        use_case(f"GET {one}", **reads)(named("get", f"{label[0].upper()}{label[1:]}.", get_part)),
-        use_case(f"PUT {one}", body=whole, may_create=True, **changes)(
-            named("put", f"Make {label} exactly this.", put_part)
-        ),
-        use_case(
-            f"PATCH {one}", body=Document(kind.model, whole=False), **changes, **offers("set", *offered.set_pages)
-        )(named("set", f"Change {label}.\n\n{_PATCH}", set_part)),
-        use_case(f"DELETE {one}", **changes, **offers("remove", offered.remove_page))(
-            named("remove", f"Remove {label}, unless something needs it.", remove_part)
+        case(
+            "remove",
+            f"DELETE {one}",
+            f"Remove {label}, unless something needs it.",
+            **changes,
+            **offered.offers("remove"),
         ),
     )
 
@@ -195,13 +213,15 @@ def _location(plural: str, part: PartName) -> str:
 def _in_folder(plural: str, kind: PartKind, folder: str) -> _Offered:
     """A kind whose pages are those of `manage.pages.resources`."""
     one = "{organization}/{name:path}"
-    return _Offered(plural, kind, f"/{folder}/new", (f"/{folder}/edit/{one}",), f"/{folder}/view/{one}")
+    pages = {"add": (f"/{folder}/new",), "set": (f"/{folder}/edit/{one}",), "remove": (f"/{folder}/view/{one}",)}
+    return _Offered(plural, kind, pages)
 
 
 def _connector(direction: str, kind: PartKind) -> _Offered:
     one = f"{{organization}}/{direction}/{{name:path}}"
     page = f"/connectors/{one}"
-    return _Offered(f"{direction}_connectors", kind, "/connectors/new", (f"/connectors/edit/{one}", page), page)
+    pages = {"add": ("/connectors/new",), "set": (f"/connectors/edit/{one}", page), "remove": (page,)}
+    return _Offered(f"{direction}_connectors", kind, pages)
 
 
 _DKIM_PAGE = "/dkim/view/{organization}/{name:path}"
@@ -215,7 +235,7 @@ PARTS: Mapping[str, PartCases] = {
         _in_folder("mail_flow_rules", RULE, "rules"),
         _in_folder("oauth_issuers", ISSUER, "issuers"),
         _in_folder("content_hooks", HOOK, "hooks"),
-        _Offered("dkim_keys", DKIM, "", (_DKIM_PAGE,), _DKIM_PAGE),
+        _Offered("dkim_keys", DKIM, {"set": (_DKIM_PAGE,), "remove": (_DKIM_PAGE,)}),
     )
 }
 """By the key of the kind."""

@@ -1,8 +1,8 @@
-"""Why something an administrator asked for was not done: a value that every door says in its own way.
+"""Why something an administrator asked for was not done: a value that every interface says in its own way.
 
 The command line makes an exit code of it, REST a status and a problem document (RFC 9457), a page a sentence beside the
 field. Its text is for the administrator who asked and holds no secret. It names no option of a command, no field of a
-call: what would help is in `options`, and each door says that in its own words.
+call: what would help is in `options`, and each interface says that in its own words.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
         self.options = tuple(options)
 
     def told(self, named: Callable[[str], str]) -> str:
-        """The text, with what would help as a door calls it: "say which (--organization or --direction)"."""
+        """The text, with what would help as an interface calls it: "say which (--organization or --direction)"."""
         return f"{self.text} ({' or '.join(map(named, self.options))})" if self.options else self.text
 
 

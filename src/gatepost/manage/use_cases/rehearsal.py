@@ -22,7 +22,7 @@ from gatepost.manage.use_cases.choice import choose_connector, choose_part, visi
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.parts import RULE
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.times import TimeText, seconds
+from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.values import Mode
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace_conditions import Among
@@ -193,7 +193,7 @@ def show_rehearsal(context: Context, request: RehearsalQuestion) -> RehearsalRep
 
     Reads the whole trace of that time, which takes some seconds for a million rows.
     """
-    gateway, directory, since = context.gateway, context.directory(), seconds("since", request.since)
+    gateway, directory, since = context.gateway, context.directory(), read_time("since", request.since)
     part = _subject(visible(directory.resources, context.principal), request)
     inbound = part.kind.key == "inbound_connector"
     formed = _formed(gateway, part)

@@ -23,15 +23,7 @@ type TimeText = Annotated[
     str,
     Meta(max_length=64, description='An age such as "30m", "2h" or "7d", a date, or a date with time (UTC).'),
 ]
-"""A time in a request; `seconds` reads it."""
-
-
-def seconds(field: str, text: str) -> float:
-    """The time in a field of a request, in seconds since 1970. Raises Refusal (INPUT) that names the field."""
-    try:
-        return moment(text)
-    except ValueError as error:
-        raise Refusal(Kind.INPUT, "1 error(s); nothing was done.", [FieldError(field, str(error))]) from error
+"""A time in a request; `read_time` reads it."""
 
 
 def moment(text: str, span: str = "an age") -> float:
@@ -67,12 +59,12 @@ def time_text(at: float | None) -> str:
     return rfc3339(at, "microseconds") if at else ""
 
 
-def read_time(read: Callable[[str], float], field: str, text: str) -> float:
-    """The same for a field of a request. read: `moment` or `ahead`. Raises Refusal (INPUT)."""
+def read_time(field: str, text: str, read: Callable[[str], float] = moment) -> float:
+    """A time in a field of a request. read: `moment` or `ahead`. Raises Refusal (INPUT) that names the field."""
     try:
         return read(text)
     except ValueError as error:
-        raise Refusal(Kind.INPUT, "Nothing was done.", [FieldError(field, str(error))]) from None
+        raise Refusal(Kind.INPUT, "1 error(s); nothing was done.", [FieldError(field, str(error))]) from error
 
 
 def stamp(seconds: float) -> str:

@@ -22,7 +22,7 @@ from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_ca
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.reports import DAYS, Day, Text, domain_name, period, utc_day
-from gatepost.manage.use_cases.times import TimeText, seconds
+from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.protocols.tls.names import normalise
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.received_reports import read_reports
@@ -176,8 +176,8 @@ def list_received_failures(context: Context, request: ListReceivedReports) -> It
 def _received(context: Context, request: ListReceivedReports) -> tuple[list[StoredReport], ReportFilter]:
     """Reports about the time that is asked for, and which of their policies. Raises Refusal."""
     domain = domain_name("domain", request.domain)
-    until = seconds("until", request.until) if request.until else time.time()
-    since = seconds("since", request.since) if request.since else until - DAYS * _DAY
+    until = read_time("until", request.until) if request.until else time.time()
+    since = read_time("since", request.since) if request.since else until - DAYS * _DAY
     try:
         kept = list(read_reports(context.data, since, until))
     except StoreFailure as failure:

@@ -104,7 +104,7 @@ class ApiTokenMade(msgspec.Struct):
 def add_token(context: Context, request: NewApiToken) -> Reply[ApiTokenMade]:
     """Add an API token."""
     context.audit.describe(subject=request.name)
-    expires = None if request.expires is None else read_time(ahead, "expires", request.expires)
+    expires = None if request.expires is None else read_time("expires", request.expires, ahead)
     demand_organizations(context, request.organizations)
     with refusing():
         secret = context.accounts.add_token(

@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, position
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.times import TimeText, seconds
+from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import named_in, own_chains, without_others
 from gatepost.store.interface import TraceFilter
@@ -204,7 +204,7 @@ def _filter(context: Context, request: SearchTrace) -> TraceFilter:
     """What is searched for, among what the principal sees. Raises Refusal (INPUT) for what is no time."""
     fields = msgspec.structs.asdict(request)
     del fields["after"]
-    fields |= {name: seconds(name, fields[name]) if fields[name] else 0.0 for name in ("since", "until")}
+    fields |= {name: read_time(name, fields[name]) if fields[name] else 0.0 for name in ("since", "until")}
     return TraceFilter(**fields, organizations=context.principal.organizations)
 
 

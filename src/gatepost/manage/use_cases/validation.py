@@ -1,4 +1,4 @@
-"""Trying a connector, for every door: what is asked, how it runs, how it is followed while it runs, and what is kept.
+"""Try a connector, for every interface: what is asked, how it runs and is followed, and what is kept.
 
 Used by `gatepost connector validate` and by the pages. It blocks, for as long as hosts take to answer: a page runs it
 on a thread and may stop it. What is tried is always a connector of one organization, as it is stored or would be.

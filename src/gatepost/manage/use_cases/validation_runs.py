@@ -22,7 +22,7 @@ from gatepost.manage.use_cases.declaration import Cli, InQuery, Reply, Visibilit
 from gatepost.manage.use_cases.jobs import Jobs, Wait
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import apply_document
-from gatepost.manage.use_cases.times import TimeText, seconds
+from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.manage.use_cases.validation import (
     MOST_PEM,
     Course,
@@ -249,7 +249,7 @@ def trial_of(request: ValidateConnector) -> Trial:
         request.ip,
         request.reverse_path,
         request.forward_path,
-        seconds("since", request.since),
+        read_time("since", request.since),
     )
 
 

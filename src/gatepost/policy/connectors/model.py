@@ -1,6 +1,6 @@
 """Read and write resources: a document of organizations becomes values or a list of all its errors.
 
-`parse` is the one door in and `dump` the one out, for the file, the command line, the API and the admin centre. The
+`parse` is the one way in and `dump` the one out, for the file, the command line, the API and the admin centre. The
 fields are declared in `policy.connectors.records` and offered here too; rules across them are in
 `policy.connectors.rules`; what a set of resources means for mail is in `policy.connectors.match`.
 """

@@ -142,7 +142,7 @@ class PeerSession:
         if not end:
             return False
         self._buffer = rest
-        self._command(line.decode())
+        self._command(line.decode(errors="replace"))  # a ClientHello may have a line end in it, by chance
         return True
 
     def _take_data(self) -> bool:

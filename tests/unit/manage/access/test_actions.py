@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gatepost.manage.access.actions import ACTIONS, RENAMED, named, present, spellings
-from gatepost.manage.use_cases.queue import QueueAction
+from gatepost.manage.use_cases.queue_actions import QueueAction
 
 FORM = re.compile(r"[a-z]+(?:-[a-z]+)*")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gatepost.manage.cli.explanation import print_explanation
-from gatepost.manage.use_cases.explain import Answer, Asked, Assumption, answer_record
+from gatepost.manage.use_cases.explain import Answer, Asked, ExplainAssumption, answer_record
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
@@ -44,7 +44,7 @@ DIRECTORY = Directory(
     ),
     17,
 )
-ASKED = Asked("203.0.113.1", "", False, (Assumption("ip", "nothing"),))
+ASKED = Asked("203.0.113.1", "", False, (ExplainAssumption("ip", "nothing"),))
 
 
 def print_all(explanation, asked=ASKED, reports=None):
@@ -119,7 +119,9 @@ def test_rehearsal_on_the_way_out_is_told_with_each_failure(page):
 
 def test_text_of_others_cannot_steer_the_terminal_and_lines_end(page):
     text = page(
-        "x@any.test", "ann@contoso.example", Asked("203.0.113.1", "TLSv1.3", False, (Assumption("ip", "\x1b[31mred"),))
+        "x@any.test",
+        "ann@contoso.example",
+        Asked("203.0.113.1", "TLSv1.3", False, (ExplainAssumption("ip", "\x1b[31mred"),)),
     )
     assert "\x1b" not in text
     assert "over TLSv1.3, without a certificate" in text

@@ -7,7 +7,7 @@ import pytest
 
 from gatepost.analysis.checks.tasks import HostReport, Task, TaskStatus
 from gatepost.manage.pages.explain_story import SHOWN, Failure, story
-from gatepost.manage.use_cases.explain import Answer, Asked, Assumption, Certificates
+from gatepost.manage.use_cases.explain import Answer, Asked, ExplainAssumption, ExplainCertificates
 from gatepost.manage.use_cases.explain_words import KINDS
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
@@ -26,7 +26,7 @@ BASE = {
         {"name": "bank-out", "recipient_domains": ["bank.example"], "tls_settings": "encryption-only"}
     ],
 }
-IN_CLEAR = Asked("203.0.113.1", "", certificate=False, assumed=(Assumption("ip", "from nowhere"),))
+IN_CLEAR = Asked("203.0.113.1", "", certificate=False, assumed=(ExplainAssumption("ip", "from nowhere"),))
 
 
 def answer(sender=STRANGER, recipient=ANN, asked=IN_CLEAR, *, of=None, tls=None, **fields):
@@ -109,10 +109,10 @@ def test_where_it_goes_and_how_it_is_protected(settings, said):
 
 
 def test_what_waits_for_a_certificate_of_the_recipient():
-    told = story(leaving(certificates=Certificates("none", "there is none for x@bank.example")))
+    told = story(leaving(certificates=ExplainCertificates("none", "there is none for x@bank.example")))
     assert (told.level, "must be encrypted" in told.headline) == ("warn", True)
     assert dict(told.outbound.facts)["S/MIME certificates"] == "there is none for x@bank.example"
-    told = story(leaving(certificates=Certificates("encrypted to 1 certificate", "")))
+    told = story(leaving(certificates=ExplainCertificates("encrypted to 1 certificate", "")))
     assert (told.level, dict(told.outbound.facts)["S/MIME certificates"]) == ("pass", "encrypted to 1 certificate")
 
 

@@ -8,7 +8,7 @@ from starlette.datastructures import ImmutableMultiDict
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor, AuditFilter, Outcome
 from gatepost.manage.pages.queue import DONE, _asked
-from gatepost.manage.use_cases.queue import QueueAction
+from gatepost.manage.use_cases.queue_actions import QueueAction
 from gatepost.manage.use_cases.refusal import Refusal
 
 from .conftest import OWNER

@@ -3,16 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.use_cases.client import every
-from gatepost.manage.use_cases.queue import (
-    GetQueued,
-    ListQueue,
-    QueueAction,
-    QueueActions,
-    act_on_queue,
-    get_queued,
-    list_queue,
-    read_queued,
-)
+from gatepost.manage.use_cases.queue import GetQueued, ListQueue, get_queued, list_queue, read_queued
+from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 
 

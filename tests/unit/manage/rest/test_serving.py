@@ -327,3 +327,9 @@ def test_what_nobody_expected_is_in_the_log_alone(api, caplog):
 def test_a_method_is_declared_once():
     with pytest.raises(ValueError, match="declared twice"):
         routes([example("GET /things"), example("GET /things")])
+
+
+def test_a_path_of_its_own_comes_before_one_with_names_whatever_the_order():
+    given = ("GET /things/{name:path}", "GET /things/{name}/of/it", "GET /things/{name}", "POST /things/actions")
+    found = [route.path.removeprefix("/api/v1") for route in routes(example(one) for one in given)]
+    assert found[:4] == ["/things/actions", "/things/{name}", "/things/{name}/of/it", "/things/{name:path}"]

@@ -15,7 +15,7 @@ from gatepost.manage.use_cases.destinations import (
     act_on_destinations,
     list_destinations,
 )
-from gatepost.manage.use_cases.queue import QueueAction
+from gatepost.manage.use_cases.queue_actions import QueueAction
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel

@@ -5,18 +5,15 @@ import pytest
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.client import LocalClient, every
 from gatepost.manage.use_cases.queue import (
-    RETURN_TEXT,
     GetQueued,
     ListQueue,
     ListWaitingDestinations,
-    QueueAction,
-    QueueActions,
-    act_on_queue,
     get_queued,
     list_queue,
     list_waiting_destinations,
     read_queued,
 )
+from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.store.interface import TraceFilter
 from gatepost.store.schema import QUEUE_FILE

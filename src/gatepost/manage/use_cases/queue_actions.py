@@ -1,0 +1,204 @@
+"""Act on mail that waits: retry, hold, release, return or drop it, on a running gateway as on a stopped one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.mail.model.queue_id import format_id, parse_id
+from gatepost.manage.access.actions import named
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
+from gatepost.manage.use_cases.queue_deliveries import (
+    QueueDelivery,
+    QueueSelection,
+    administration_of,
+    delivery_shown,
+    record_each,
+    seen_by,
+    without_others,
+)
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.store.admin_rows import QueueEntry
+    from gatepost.store.interface import QueueFilter
+
+
+RETURN_TEXT = "Delivery was ended by the administrator"
+"""What the sender of returned mail is told, if nothing else is said."""
+_TOLD = f"What the sender is told.  [default: {RETURN_TEXT}]"
+_SHOWN = 1000
+
+
+class QueueAction(StrEnum):
+    """What can be done to mail that waits.
+
+    RETRY: try again now. HOLD: keep from being tried until released. RELEASE: let held mail go, even to a destination
+    that protects less than before. RETURN: end it with a notice to the sender. DROP: remove without telling the sender.
+    """
+
+    RETRY = "retry"
+    HOLD = "hold"
+    RELEASE = "release"
+    RETURN = "return"
+    DROP = "drop"
+
+
+class QueueActions(QueueSelection, kw_only=True, forbid_unknown_fields=True):
+    """What to do, and to which mail: messages (queue ids), or what matches every filter given, or all of it.
+
+    retry: try again now. hold: keep from being tried. release: let held mail go. return: end delivery with a notice to
+    the sender. drop: remove, telling nobody, for a reason.
+    """
+
+    action: QueueAction
+    messages: Annotated[list[str], Meta(max_length=1000), Cli(argument=True, metavar="[ID]...")] = msgspec.field(
+        default_factory=list
+    )
+    all: Annotated[bool, Cli(help="All mail in the queue.")] = False
+    reason: Annotated[str, Meta(max_length=300, description="Why, for the trace and the evidence log.")] = ""
+    text: Annotated[
+        str, Meta(max_length=300, description="What senders of returned mail are told."), Cli(help=_TOLD)
+    ] = ""
+
+
+class QueueChanged(msgspec.Struct):
+    """The deliveries it was done to, or with dry_run would be, as they were.
+
+    changed: how many, of how many messages. items: the first 1000 of them.
+    """
+
+    action: QueueAction
+    dry_run: bool
+    changed: int
+    messages: int
+    items: list[QueueDelivery]
+
+
+@use_case(
+    "POST /queue/actions",
+    scope=Scope.QUEUE,
+    visibility=Visibility.SEEN,
+    tag="queue",
+    dry_run=True,
+    action="queue",
+    commands=("queue retry", "queue hold", "queue release", "queue return", "queue drop"),
+    pages=("/queue/confirm", "/queue/actions"),
+)
+def act_on_queue(context: Context, request: QueueActions) -> QueueChanged:
+    """Retry, hold, release, return or drop mail.
+
+    A running gateway takes it up within a second. Nothing matching is no error: changed is 0.
+    """
+    action = named("queue", request.action)
+    given = {"reason": request.reason, "text": request.text}
+    subject = _several(request.messages)
+    context.audit.describe(action, organization=request.organization, subject=subject, **given)
+    _check(request, dry_run=context.dry_run)
+    if context.dry_run:
+        return _planned(context, request)
+    found = apply_action(
+        context.gateway,
+        context.principal,
+        request.action,
+        request.narrowed(),
+        messages=request.messages,
+        reason=request.reason,
+        text=request.text,
+    )
+    ids = list(dict.fromkeys(format_id(one.delivery.message.id) for one in found))
+    record_each(context, action, found, _several(ids), **given)
+    return QueueChanged(request.action, False, len(found), len(ids), _first(found, context.principal))
+
+
+def apply_action(  # noqa: PLR0913 - what is done to which mail, by whom and why
+    gateway: Gateway,
+    who: Principal,
+    action: QueueAction,
+    wanted: QueueFilter,
+    *,
+    messages: Sequence[str] = (),
+    reason: str = "",
+    text: str = "",
+) -> list[QueueEntry]:
+    """Do it to every delivery that matches, and is of one of the messages where some are named; those, as they were.
+
+    Raises Refusal (UNREADABLE), and then a part may have been done.
+    """
+    administration = administration_of(gateway)
+    found: list[QueueEntry] = []
+    try:
+        for one in _filters(who, wanted, messages):
+            if action is QueueAction.RETURN:
+                found += administration.send_back(one, author=who.name, text=text or RETURN_TEXT, reason=reason)
+            else:
+                found += getattr(administration, action)(one, author=who.name, reason=reason)
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+    return without_others(gateway, who, found)
+
+
+def _planned(context: Context, request: QueueActions) -> QueueChanged:
+    """What would be done. Raises as `apply_action`."""
+    administration = administration_of(context.gateway)
+    deliveries, messages = 0, 0
+    first: list[QueueEntry] = []
+    try:
+        for one in _filters(context.principal, request.narrowed(), request.messages):
+            some, of = administration.applying_to(request.action, one)
+            deliveries, messages = deliveries + some, messages + of
+            if (left := _SHOWN - len(first)) > 0:
+                first += administration.applying(request.action, msgspec.structs.replace(one, limit=left))
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+    shown = _first(without_others(context.gateway, context.principal, first), context.principal)
+    return QueueChanged(request.action, True, deliveries, messages, shown)
+
+
+def _check(request: QueueActions, *, dry_run: bool) -> None:
+    """Everything that is wrong, before anything is changed. Raises Refusal (INPUT)."""
+    errors = []
+    if not (request.messages or request.all) and request.matches_all:
+        why = f"say which mail to {request.action}: messages, domain, sender, recipient, organization, state, or all"
+        errors.append(FieldError("messages", why))
+    for place, message in enumerate(request.messages):
+        try:
+            parse_id(message)
+        except ValueError as error:
+            errors.append(FieldError(f"messages[{place}]", str(error)))
+    # A line of a row, and of a notice, which has no letters beyond ASCII (RFC 3464 section 2.3.6).
+    for name, text in (("reason", request.reason), ("text", request.text)):
+        if not text.isprintable() or (name == "text" and not text.isascii()):
+            errors.append(FieldError(name, f"is one line of printable {'ASCII ' * (name == 'text')}characters"))
+    if request.action is QueueAction.DROP and not request.reason.strip() and not dry_run:
+        errors.append(FieldError("reason", "say why, for the record: nobody else is told, and it cannot be undone"))
+    if errors:
+        raise Refusal(Kind.INPUT, "Nothing was done.", errors)
+
+
+def _filters(who: Principal, wanted: QueueFilter, messages: Sequence[str]) -> list[QueueFilter]:
+    seen = seen_by(who, wanted)
+    return [msgspec.structs.replace(seen, message=one, limit=0) for one in dict.fromkeys(messages or ("",))]
+
+
+def _several(ids: Sequence[str]) -> str:
+    """The first three."""
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+
+
+def _first(found: Sequence[QueueEntry], who: Principal) -> list[QueueDelivery]:
+    return [delivery_shown(one, who) for one in found[:_SHOWN]]
+
+
+USE_CASES = (act_on_queue,)

@@ -1,0 +1,169 @@
+"""Deliveries of the queue, as every use case of it chooses and shows them.
+
+A delivery belongs to the organization whose recipients it is for. A principal limited to some organizations finds
+theirs; of a message that came with recipients of others, too, it learns nothing but what is its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.mail.model.message import Recipient
+from gatepost.mail.model.queue_id import format_id
+from gatepost.manage.use_cases.evidence_log import evidence_log
+from gatepost.manage.use_cases.visibility import hidden_from
+from gatepost.policy.decisions.withheld import inbound_without_others
+from gatepost.store.administration import Administration
+from gatepost.store.interface import QueueFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatepost.manage.access.actions import Action
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.store.admin_rows import QueueEntry
+
+
+class QueueSelection(msgspec.Struct, kw_only=True):
+    """Which deliveries; empty fields match all."""
+
+    organization: Annotated[str, Meta(max_length=1000)] = ""
+    domain: Annotated[str, Meta(max_length=1000, description="Domain of the recipients.")] = ""
+    sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain.")] = ""
+    recipient: Annotated[str, Meta(max_length=1000, description="Forward-path, or @domain.")] = ""
+    state: Annotated[Literal["", "active", "deferred", "held"], Meta(description="Only those in this state.")] = ""
+
+    @property
+    def matches_all(self) -> bool:
+        """Whether nothing is asked for."""
+        return not (self.organization or self.domain or self.sender or self.recipient or self.state)
+
+    def narrowed(self, **more: Any) -> QueueFilter:
+        """As the store takes it."""
+        return QueueFilter(
+            organization=self.organization,
+            domain=self.domain,
+            sender=self.sender,
+            recipient=self.recipient,
+            state=self.state,
+            **more,
+        )
+
+
+class QueueMessage(msgspec.Struct):
+    """The envelope of a message, and what is known of its session. received: seconds since 1970; size: bytes."""
+
+    id: str
+    organization: str
+    received: float
+    reverse_path: str
+    size: int
+    body_type: str
+    smtputf8: bool
+    require_tls: bool
+    ret: str
+    envid: str
+    message_id: str
+    subject: str
+    session: str
+    direction: str
+    hops: int
+    inbound: dict[str, Any]
+    tls_required_no: bool
+
+
+class QueueRecipient(Recipient, omit_defaults=False):  # noqa: D101 - as there
+    __doc__ = Recipient.__doc__
+
+
+class QueueDelivery(msgspec.Struct):
+    """One message's recipients for one destination. Times: seconds since 1970; next_at 0 while it is being tried.
+
+    state: active, deferred or held. held: by an administrator; if it is not, its destination protects less than it did.
+    returned_by: who had it returned to its sender, "" if nobody did.
+    """
+
+    message: QueueMessage
+    state: str
+    held: bool
+    destination: str
+    recipients: list[QueueRecipient]
+    attempts: int
+    next_at: float
+    expires_at: float
+    last_error: str
+    returned_by: str
+
+    @property
+    def organization(self) -> str:
+        """Whose recipients they are."""
+        return self.destination.partition("/")[0]
+
+    @property
+    def domain(self) -> str:
+        """Where it goes."""
+        return self.destination.partition("/")[2]
+
+
+def record_each(context: Context, action: Action, found: Iterable[QueueEntry], subject: str, **given: str) -> None:
+    """One audit event for each organization whose mail it was."""
+    for organization, count in Counter(one.delivery.organization for one in found).items():
+        context.audit.add(action, organization=organization, subject=subject, **given, deliveries=count)
+
+
+def delivery_shown(entry: QueueEntry, who: Principal) -> QueueDelivery:
+    """As it is shown; without what is another organization's."""
+    delivery, message = entry.delivery, entry.delivery.message
+    if not who.sees(message.organization):
+        message = msgspec.structs.replace(message, organization=delivery.organization, inbound={})
+    return QueueDelivery(
+        QueueMessage(**msgspec.structs.asdict(message) | {"id": format_id(message.id)}),
+        entry.state,
+        delivery.held,
+        delivery.destination,
+        [QueueRecipient(**msgspec.structs.asdict(one)) for one in delivery.recipients],
+        delivery.attempts,
+        delivery.next_at,
+        delivery.expires_at,
+        delivery.last_error,
+        delivery.returned.author if delivery.returned else "",
+    )
+
+
+def without_others(gateway: Gateway, who: Principal, found: list[QueueEntry]) -> list[QueueEntry]:
+    """Without what another organization's connectors said of the session: see `policy.decisions.withheld`."""
+    if who.is_of_gateway or not found:
+        return found
+    hidden = hidden_from(gateway, who)
+
+    def cut(entry: QueueEntry) -> QueueEntry:
+        message = entry.delivery.message
+        inbound = inbound_without_others(message.inbound, message.organization, hidden)
+        delivery = msgspec.structs.replace(entry.delivery, message=msgspec.structs.replace(message, inbound=inbound))
+        return msgspec.structs.replace(entry, delivery=delivery)
+
+    return [cut(entry) for entry in found]
+
+
+def seen_by(who: Principal, wanted: QueueFilter) -> QueueFilter:
+    """The filter, for the deliveries of the organizations that are seen alone.
+
+    Theirs are asked for by the delivery's organization: that of the message may be one that is not seen.
+    """
+    if who.organizations is None:
+        return wanted
+    among = who.organizations
+    if wanted.organization:
+        among = frozenset(name for name in among if name.lower() == wanted.organization.lower())
+    return msgspec.structs.replace(wanted, organization="", organizations=among)
+
+
+def administration_of(gateway: Gateway) -> Administration:
+    """The queue's files, for looking and acting."""
+    return Administration(gateway.data / "queue", gateway.data / "trace", evidence_log(gateway.settings))
