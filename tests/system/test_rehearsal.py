@@ -20,7 +20,7 @@ from support.scenes import blind_context, connector, contoso, message, send
 from support.sink import Behaviour
 
 from gatepost.analysis.rehearsal.decision import Effect
-from gatepost.analysis.rehearsal.replay import decide_again
+from gatepost.analysis.rehearsal.replay import Replay
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
@@ -352,7 +352,7 @@ def _decided_again(server: Gateway, resources: Mapping[str, Any], *, since: floa
     for row in decided:
         if row.event == "DELIVER":
             continue
-        again = decide_again(row, directory)
+        again = Replay(directory).decide(row)
         expected = {"RECEIVE": Effect.ACCEPTED, "REFUSE": Effect.REFUSED, "SEND": Effect.DELIVERED}.get(
             row.event, Effect.HELD if row.result_type else Effect.DELIVERED
         )

@@ -148,23 +148,11 @@ class Assembly:
         listening = (one.getsockname()[:2] for one in sockets)
         self._is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
         self._deliverers = [self._deliverer(store) for store in stores]
-        self._managers = [
-            self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
-        ]
+        self._managers = [self._manager(*both) for both in zip(stores, self._deliverers, strict=True)]
         self.alarms = self._alarms(stores[0], self._managers[0])
         self.report_sending = self._report_sending(stores[0], self._managers[0])
-        self.registry = SessionRegistry()
-        stores[0].count_senders(lambda: len(self.registry))
-        tenants = settings.network.policy()
-        self._issuer_keys = IssuerKeys(self._resolver, settings.oauth, settings.tls.trust_anchors, tenants=tenants)
-        self._logins = Logins(
-            self._resources.content, lambda: login_secret(self._resources), time.monotonic, self._issuer_keys
-        )
-        self._hooks = ContentHooks(self._resolver, tenants=tenants)
-        self._services = services_by_role(self._inbound(stores[0], self._managers[0]), self._logins, self._credentials)
-        self._offer()
-        limits = settings.limits
-        total, per_source = limits.connections, limits.connections_per_source
+        self._prepare_sessions(stores[0], self._managers[0])
+        total, per_source = settings.limits.connections, settings.limits.connections_per_source
         self.listener = Listener(sockets, self._accept, refuse=self._refuse, total=total, per_source=per_source)
         for manager in self._managers:
             manager.start()
@@ -203,6 +191,20 @@ class Assembly:
         self._dkim = DkimKeys(self._resources, vault_of(settings))
         self._content = content_steps(settings, self._resources, self._dkim)
         self._observation.follow(self._stores, self._resolver.counts, self._sessions.counts)
+
+    def _prepare_sessions(self, store: SqliteStore, manager: QueueManager) -> None:
+        """What all sessions of the worker share."""
+        settings = self._settings
+        self.registry = SessionRegistry()
+        store.count_senders(lambda: len(self.registry))
+        tenants = settings.network.policy()
+        self._issuer_keys = IssuerKeys(self._resolver, settings.oauth, settings.tls.trust_anchors, tenants=tenants)
+        self._logins = Logins(
+            self._resources.content, lambda: login_secret(self._resources), time.monotonic, self._issuer_keys
+        )
+        self._hooks = ContentHooks(self._resolver, tenants=tenants)
+        self._services = services_by_role(self._inbound(store, manager), self._logins, self._credentials)
+        self._offer()
 
     # what the worker calls
 

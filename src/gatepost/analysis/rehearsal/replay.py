@@ -38,11 +38,6 @@ COLUMNS = (
 _KEPT = 50_000  # decisions
 
 
-def decide_again(event: TraceEvent, directory: Directory, profile: str = "default") -> Decision:
-    """The decision on a row by a configuration, which is taken for the one that the row was decided by as well."""
-    return Replay(directory, profile).decide(event)
-
-
 class Replay:
     """Decides rows by one configuration, many of them.
 

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.analysis.conftest import certified, hop_row, session_row, stored
 
 from gatepost.analysis.rehearsal.decision import Effect
-from gatepost.analysis.rehearsal.replay import COLUMNS, Replay, RowReplay, decide_again, enforced
+from gatepost.analysis.rehearsal.replay import COLUMNS, Replay, RowReplay, enforced
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.policy.connectors.values import Mode
 
@@ -39,6 +39,11 @@ RULED = BEFORE.replace(
     '[[organization.contoso.mail_flow_rule]]\nname = "r"\nsenders = ["ann@contoso.example"]\nrequire_tls = true',
 )
 CLEAR = {"tls": {}, "achieved": "none/none", "detail": {"starttls_offered": False, "attempt": 1}}
+
+
+def decide_again(event, directory):
+    """By one configuration, which is taken for the one that the row was decided by as well."""
+    return Replay(directory).decide(event)
 
 
 def test_inbound_and_outbound_rows_are_decided_and_others_are_not(directory: MakeDirectory) -> None:
