@@ -196,7 +196,6 @@ class Writer:
         if not self._kept:
             self._kept, self._stuck = self._stuck, []
         if not self._kept:
-            self.holding = False
             return []
         batch, self._kept = self._kept[: self._few], self._kept[self._few :]
         if self._stuck:
@@ -229,6 +228,8 @@ class Writer:
             else:
                 self._fail(batch, error)
         else:
+            if not self._kept and not self._stuck:
+                self.holding = False  # before anybody is told, who may ask
             self._tell(batch)
             self.unlink(unlink)
             self.counts.observe((COMMIT_SECONDS.name,), COMMIT_SECONDS.buckets, self._ended - begun)

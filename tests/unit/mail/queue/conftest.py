@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 
+import apsw
 import pytest
 
 from gatepost.mail.model.delivery_result import DeliveryResult, RecipientResult, disposition_of
@@ -20,7 +21,7 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.store import writer
 from gatepost.store.administration import Administration
 from gatepost.store.interface import QueueFilter
-from gatepost.store.schema import StoreSettings
+from gatepost.store.schema import QUEUE_FILE, StoreSettings
 from gatepost.store.sqlite import SqliteStore
 
 OK = Reply(250, "2.0.0", ("OK",))
@@ -175,8 +176,17 @@ class Rig:
             before = (len(self.peer.attempts), len(self.told))
             await asyncio.sleep(0.012)
             await self.store.flushed()
-            running = any(self.peer.running.values()) and self.peer.gate is None
-            quiet = 0 if running or before != (len(self.peer.attempts), len(self.told)) else quiet + 1
+            quiet = 0 if self._busy() or before != (len(self.peer.attempts), len(self.told)) else quiet + 1
+
+    def _busy(self):
+        """Whether mail is being delivered, fetched from the store or looked up, or an order waits to be read."""
+        if self.peer.gate is None and any(self.peer.running.values()):
+            return True
+        if any(not task.get_name().startswith("lane ") for task in self.manager._tasks):
+            return True
+        queue = apsw.Connection(str(self.path / "queue" / "0" / QUEUE_FILE), flags=apsw.SQLITE_OPEN_READONLY)
+        with contextlib.closing(queue):
+            return queue.execute("SELECT count(*) FROM notice").get > 0
 
     def entries(self, **wanted):
         return self.admin.entries(QueueFilter(limit=0, **wanted))

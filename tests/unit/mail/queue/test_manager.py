@@ -251,9 +251,8 @@ def test_the_window_in_all_holds_too(rig):
             assert rig.manager._window.waiting <= 8
             rig.peer.gate.set()
             rig.peer.gate = None
-            for _ in range(8):
+            while rig.entries():  # the test ends after 50 s
                 await rig.pass_time(2)
-            assert rig.entries() == []
 
     run(main)
 
@@ -430,7 +429,6 @@ def test_hold_and_release_in_the_store(rig):
             await rig.pass_time(5 * HOUR)
             assert rig.tried() == []
             await asyncio.to_thread(rig.admin.release, QueueFilter(), author="me")
-            await asyncio.sleep(0.15)
             await rig.calm()
             assert rig.tried() == [ANN]
             assert rig.entries() == []
@@ -462,7 +460,6 @@ def test_mail_held_for_its_destinations_sake_waits_for_a_release_and_its_sender_
             await rig.pass_time(3.9 * HOUR)
             assert rig.tried() == []
             await asyncio.to_thread(rig.admin.release, QueueFilter(recipient=joe), author="me")
-            await asyncio.sleep(0.15)
             await rig.calm()
             assert rig.tried() == [joe]
             await rig.pass_time(0.2 * HOUR)
@@ -486,7 +483,7 @@ def test_hold_and_drop_of_what_waits_in_memory(rig, action):
             await asyncio.sleep(0.02)
             wanted = QueueFilter(recipient="second@partner.example")
             await asyncio.to_thread(getattr(rig.admin, action), wanted, author="me")
-            await asyncio.sleep(0.15)
+            await rig.calm()
             rig.peer.gate.set()
             rig.peer.gate = None
             await rig.calm()
@@ -578,7 +575,7 @@ def test_what_waits_in_memory_is_returned_untried(rig):
             await rig.accept(ANN)
             await asyncio.sleep(0.02)
             await _send_back(rig)
-            await asyncio.sleep(0.15)
+            await rig.calm()
             rig.now = max(rig.now + 0.001, time.time())
             rig.peer.gate.set()
             rig.peer.gate = None
@@ -601,11 +598,10 @@ def test_what_is_in_flight_is_returned_when_the_attempt_ends_unless_it_was_deliv
             await rig.accept(ANN)
             await asyncio.sleep(0.02)
             await _send_back(rig)
-            await asyncio.sleep(0.15)  # and the queue has heard of it
+            await rig.calm()  # and the queue has heard of it
             rig.now = max(rig.now + 0.001, time.time())
             rig.peer.gate.set()
             rig.peer.gate = None
-            await asyncio.sleep(0.15)
             await rig.calm()
             deferred = bool(reply) or failing
             expected = ([f"550 5.3.0 {TEXT}"], [ANN, "bob@contoso.example"]) if deferred else ([], [ANN])
@@ -622,7 +618,6 @@ def test_an_order_that_a_crash_left_is_carried_out_at_the_next_start(rig):
         await _send_back(rig)
         async with rig.open():
             rig.now = max(rig.now + 0.001, time.time())
-            await asyncio.sleep(0.15)
             await rig.calm()
             assert _returned(rig) == ([f"550 5.3.0 {TEXT}"], ["bob@contoso.example"])
 
@@ -641,7 +636,6 @@ def test_retry_opens_the_gate(rig):
             await asyncio.to_thread(rig.admin.retry, QueueFilter(), author="me")
             rig.now += 0.001  # "now" of the other process is a hair later than the clock of this test
             rig.now = max(rig.now, time.time())
-            await asyncio.sleep(0.15)
             await rig.calm()
             assert rig.tried() == [ANN]
             assert rig.entries() == []
@@ -1026,7 +1020,6 @@ def test_a_queue_that_is_paused_wakes_for_nothing(rig):
         async with rig.open(paused=True) as manager:
             await asyncio.to_thread(rig.admin.retry, QueueFilter(), author="me")
             manager.administered([notice("retry"), notice("release"), notice("return")])
-            await asyncio.sleep(0.15)
             await rig.calm()
             assert manager._leases._alarm is None
             assert manager._leases._agenda.earliest() is not None  # it is remembered, and that is all
