@@ -175,6 +175,7 @@ class Rig:
         while quiet < 4:
             before = (len(self.peer.attempts), len(self.told))
             await asyncio.sleep(0.012)
+            self.now += 0.012  # the queue may have put off something for LOOK
             await self.store.flushed()
             quiet = 0 if self._busy() or before != (len(self.peer.attempts), len(self.told)) else quiet + 1
 

@@ -101,7 +101,9 @@ def test_one_attempt_for_all_domains_of_a_message(rig):
             await rig.accept(*domains(20))
             await rig.accept(*domains(2))
             await rig.calm()
-            assert relay.turns == [[f"d{index}" for index in range(20)], ["d0", "d1"]]
+            first, second = relay.turns
+            assert first == [f"d{index}" for index in range(20)]
+            assert sorted(second) == ["d0", "d1"]  # whichever has waited longer at that next hop goes first
             assert len(rig.told) == 22
             assert rig.entries() == []
             assert (manager.waiting, manager._window.bytes, manager._in_flight) == (0, 0, set())
@@ -274,7 +276,6 @@ def test_what_is_to_be_returned_is_no_part_of_a_batch(rig):
                 rig.admin.send_back, QueueFilter(domain="d1.example"), author="me", text="The case is closed"
             )
             rig.now = max(rig.now + 0.001, time.time())
-            await asyncio.sleep(0.15)
             await rig.calm()
             assert not any("d1" in turn for turn in relay.turns)
             assert sorted(entry.delivery.destination for entry in rig.entries()) == [
