@@ -41,11 +41,13 @@ PURE_MODULES = (
 JOBS = os.cpu_count() or 2
 TIMEOUT = 300
 PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-PYTEST += [word for plugin in ("randomly", "xdist", "cacheprovider") for word in ("-p", f"no:{plugin}")]
+PLUGINS = ("_hypothesis_pytestplugin", "pytest_timeout")
+PYTEST += [word for plugin in (*PLUGINS, "no:cacheprovider") for word in ("-p", plugin)]
 
 # Forks of one process that has imported what every test imports, and nothing of gatepost.
 FORKS = multiprocessing.get_context("forkserver")
 PRELOAD = [
+    *PLUGINS,
     "coverage",
     "pytest",
     "_pytest.assertion.rewrite",
@@ -58,8 +60,14 @@ PRELOAD = [
 PRELOAD += ["cryptography.x509", "cryptography.hazmat.primitives.asymmetric.ed25519", "msgspec.json", "msgspec.structs"]
 PRELOAD += ["pydantic.json_schema", "pydantic.plugin._loader", "pydantic._internal._generate_schema"]
 
-# Hypothesis repeats the same examples on every run: a branch that luck alone reaches is not covered.
-ENVIRONMENT = {"HYPOTHESIS_PROFILE": "fixed", "COVERAGE_CORE": "ctrace", "PYTHONDONTWRITEBYTECODE": "1"}
+# Hypothesis repeats the same examples on every run: a branch that luck alone reaches is not covered. Plugins of pytest
+# that happen to be installed take three times as long to load as a module's tests take.
+ENVIRONMENT = {
+    "HYPOTHESIS_PROFILE": "fixed",
+    "COVERAGE_CORE": "ctrace",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 
 
 def has_code(path: Path) -> bool:
