@@ -33,7 +33,6 @@ NAMES_LEFT = {
     "analysis/checks/partner": {"_told"},
     "analysis/checks/validation": {"told"},
     "events/delivery_problems": {"untold"},  # a key of workers/N.json
-    "mail/outbound/delivery_attempt": {"told"},
     "mail/queue/gate": {"told"},
     "mail/queue/memory_budget": {"behind"},
     "net/revocation": {"standing"},

@@ -139,7 +139,7 @@ class DestinationFile:
             self._connection.execute(_REMOVE, tuple(name))
 
     def write(self, noted: Mapping[DestinationName, Sequence[_Noted]]) -> None:
-        """Take up sessions, each with whether the log was told, into what is there by now."""
+        """Add sessions, each with whether the log has a line about it, to the history as it is by now."""
         with self._reported(), exclusively(self._connection):
             self._write(noted)
 
@@ -233,14 +233,14 @@ class DestinationStore:
             self._failed = reading
             raise
 
-    def note(self, name: DestinationName, session: SeenSession, *, told: bool = False) -> None:
-        """A session to be written within a second or so. told: the log was told that it does less than was seen."""
+    def note(self, name: DestinationName, session: SeenSession, *, logged: bool = False) -> None:
+        """Write a session within a second or so. logged: the log has a line that it does less than was seen."""
         with self._lock:
             if self._count >= _WAITING:
                 self._dropped += 1
                 return
             self._count += 1
-            self._waiting[name].append((session, told))
+            self._waiting[name].append((session, logged))
 
     def close(self) -> None:
         """Write what waits and end the thread."""
@@ -305,8 +305,8 @@ def _let_go(file: DestinationFile | None) -> DestinationFile | None:
 
 def _with(before: DestinationHistory, noted: Sequence[_Noted]) -> DestinationHistory:
     after = before
-    for session, told in noted:
+    for session, logged in noted:
         after = seen(after, session)
-        if told:
+        if logged:
             after = warned(after, session.at)
     return after

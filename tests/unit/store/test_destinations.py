@@ -188,7 +188,7 @@ def test_a_session_is_known_at_once_and_on_disk_soon(store, path):
     assert store.find(PARTNER) == DestinationHistory()
     store.note(PARTNER, session())
     assert best(store.find(PARTNER), NOW).achieved == AUTH
-    store.note(PARTNER, session(CLEAR, NOW + 1), told=True)
+    store.note(PARTNER, session(CLEAR, NOW + 1), logged=True)
     assert store.find(PARTNER).warned == NOW + 1
     assert list(written(path).hosts) == ["mx1"]
 

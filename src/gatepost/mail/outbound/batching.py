@@ -25,7 +25,7 @@ from gatepost.policy.decisions.route import NO_CONTENT
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from gatepost.mail.model.message import Delivery, Recipient
     from gatepost.mail.outbound.deliverer import DeliveryServices
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _PLANNING = 1.0  # seconds that the first of some deliveries waits to know which others may go with it
 
-_ATTEMPTS = 3  # after so many a delivery goes by itself: whatever it waits for, it waits for nobody else's sake
+_ATTEMPTS = 3  # after so many a delivery goes by itself, and waits for no other
 _SECONDS = 3600.0  # that a next hop is sent one domain at a time
 _NEXT_HOPS = 1000
 
@@ -59,10 +59,10 @@ def may_be_batched(delivery: Delivery, route: Route) -> bool:
 
 
 class SharedTerms(NamedTuple):
-    """What deliveries of one message must have in common to be sent in one transaction.
+    """The properties that deliveries of one message must have in common to be sent in one transaction.
 
-    route: without the domain, and why it was chosen: the connector, what is demanded of each host by whomever, the
-    organizations that own the connector and the domain, what the sender demands. hosts: with their preferences.
+    route: without the domain, and why it was chosen: the connector, the requirements of each host, the
+    organizations that own the connector and the domain, the sender's demands. hosts: with their preferences.
     envelope: what decides the reverse-path, the fields put before the message, and whether addresses need SMTPUTF8.
     retried: whether there was an attempt, which may allow cleartext. held_by: the destination below whose history no
     mail goes, None where mail goes all the same.
@@ -76,23 +76,31 @@ class SharedTerms(NamedTuple):
     held_by: DestinationName | None
 
 
+class SharedPlan(NamedTuple):
+    """Route and hosts of a delivery, and the terms on which it shares transactions. plan: counts no sessions yet."""
+
+    route: SmartHosts | MxRoute
+    plan: RoutePlan
+    terms: SharedTerms
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryPlan:
-    """Where one delivery goes; the rest is None where it cannot share a transaction.
-
-    way: its sessions are counted for nobody yet.
-    """
+    """One delivery of a message. common: None where it cannot share a transaction."""
 
     delivery: Delivery
-    route: SmartHosts | MxRoute | None = None
-    way: RoutePlan | None = None
-    terms: SharedTerms | None = None
+    common: SharedPlan | None = None
+
+    @property
+    def terms(self) -> SharedTerms | None:
+        """Deliveries on equal terms share transactions; on None, none does."""
+        return None if self.common is None else self.common.terms
 
 
 async def routes_of(
     planner: RoutePlanner, delivery: Delivery, body: MessageBody
 ) -> list[tuple[Route, list[Recipient]]]:
-    """Where everybody's mail goes. The message is looked into only if a rule asks for it. Raises BodyUnreadable."""
+    """The routes of all recipients. The header is read only if a mail flow rule needs it. Raises BodyUnreadable."""
     message = delivery.message
     names = planner.header_names(delivery.organization, delivery.recipients)
     return planner.routes(
@@ -108,7 +116,7 @@ async def routes_of(
 async def plans(
     services: DeliveryServices, directory: Directory, planner: RoutePlanner, deliveries: Sequence[Delivery]
 ) -> list[DeliveryPlan]:
-    """One for each delivery of a message. What takes too long to look up is sent by itself: none waits for another."""
+    """Plan each delivery of a message. One that takes too long to look up is sent by itself: none waits for another."""
     tasks = [spawn(_planned(services, directory, planner, one), f"plan of {one.destination}") for one in deliveries]
     try:
         await asyncio.wait(tasks, timeout=_PLANNING)
@@ -126,18 +134,36 @@ async def _planned(
 ) -> DeliveryPlan:
     try:
         (route, recipients), *others = await routes_of(planner, delivery, MessageBody.stored(delivery, services.store))
-        way = None if others else await _common_way(services, route, delivery)
+        plan = None if others else await _common_hosts(services, route, delivery)
     except (BodyUnreadable, LookupFailed):
         return DeliveryPlan(delivery)
-    if way is None or not isinstance(route, SmartHosts | MxRoute):
+    if plan is None or not isinstance(route, SmartHosts | MxRoute):
         return DeliveryPlan(delivery)
     holds = holds_below(directory, route, delivery.organization, recipients)
     held_by = remembered_as(route, delivery.organization, recipients) if holds else None
-    return DeliveryPlan(delivery, route, way, _shared_terms(delivery, route, way, held_by))
+    return DeliveryPlan(delivery, SharedPlan(route, plan, _shared_terms(delivery, route, plan, held_by)))
 
 
-async def _common_way(services: DeliveryServices, route: Route, delivery: Delivery) -> RoutePlan | None:
-    """The way of a route if nothing of it depends on the recipients' domain, else None. Raises LookupFailed."""
+def sharing(planned: Sequence[DeliveryPlan], leave_out: Callable[[Delivery, Hashable], None]) -> list[DeliveryPlan]:
+    """The first of some deliveries, and those on the same terms.
+
+    leave_out: called with each other one, and with a key that it has in common with those on its own terms, None if
+    there can be none.
+    """
+    first, *others = planned
+    members, seen = [first], [first.terms]
+    for plan in others:
+        if plan.terms is not None and plan.terms == first.terms:
+            members.append(plan)
+            continue
+        if plan.terms not in seen:
+            seen.append(plan.terms)
+        leave_out(plan.delivery, None if plan.terms is None else (first.delivery.id, seen.index(plan.terms)))
+    return members
+
+
+async def _common_hosts(services: DeliveryServices, route: Route, delivery: Delivery) -> RoutePlan | None:
+    """The hosts of a route if nothing of it depends on the recipients' domain, else None. Raises LookupFailed."""
     if not may_be_batched(delivery, route):
         return None
     message, nobody = delivery.message, RouteSessions(None)
@@ -146,12 +172,12 @@ async def _common_way(services: DeliveryServices, route: Route, delivery: Delive
     if not isinstance(route, MxRoute):
         return None
     found = await services.router.mail_hosts(route.domain)
-    way = await by_mail_hosts(services, route, message, found, nobody)
-    return way if way.hosts and way.published.is_common else None
+    plan = await by_mail_hosts(services, route, message, found, nobody)
+    return plan if plan.hosts and plan.published.is_common else None
 
 
 def _shared_terms(
-    delivery: Delivery, route: SmartHosts | MxRoute, way: RoutePlan, held_by: DestinationName | None
+    delivery: Delivery, route: SmartHosts | MxRoute, plan: RoutePlan, held_by: DestinationName | None
 ) -> SharedTerms:
     first = delivery.recipients[0]
     plain = all(recipient.address.isascii() for recipient in delivery.recipients)
@@ -159,11 +185,11 @@ def _shared_terms(
     if isinstance(unnamed, MxRoute):
         unnamed = replace(unnamed, domain="")
     # Smart hosts are in the route. MX hosts of one preference come in any order.
-    hosts = zip(way.ranks, way.hosts, strict=True) if way.ranks else ()
+    hosts = zip(plan.ranks, plan.hosts, strict=True) if plan.ranks else ()
     return SharedTerms(
         unnamed,
         tuple(sorted(hosts, key=lambda ranked: (ranked[0], ranked[1].place))),
-        way.complete,
+        plan.complete,
         (first.forwarded_by, first.return_path, keeps_sender(route), plain),
         delivery.attempts > 0,
         held_by,

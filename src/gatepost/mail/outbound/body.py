@@ -1,20 +1,27 @@
 """Read the stored body of a message, as often as it is sent: from memory if possible, else from the store.
 
 Made by `mail.outbound.deliverer` for one attempt, changed by `mail.outbound.content`. It never joins a large body.
+
+`BodyForms` gives each next hop the form that it takes. Mail of others is never converted. What this gateway wrote
+itself must not go 8-bit to a host that does not offer 8BITMIME (RFC 6152 section 3), or with a header beyond US-ASCII
+to one without SMTPUTF8 (RFC 6531 section 3.6), so it is converted to 7 bits there, before the steps of
+`mail.outbound.content`, which may sign it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors.mail_flow import Content
+from gatepost.protocols.message.dsn_seven_bit import seven_bit_dsn
 from gatepost.protocols.message.fields import field_values
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-    from gatepost.mail.model.message import Delivery, Recipient
+    from gatepost.mail.model.message import Delivery, Message, Recipient
+    from gatepost.protocols.smtp.client.transaction import Peer
     from gatepost.store.interface import Store
 
 
@@ -26,6 +33,7 @@ ONE_FLIGHT = 128 << 10
 _CHUNK = 256 << 10
 _HEADER_OCTETS = (1 << 24) + (64 << 10)
 """More than `settings` lets a header section have, and the fields that are put before it."""
+_MOST_CONVERTED: Final = 4 << 20  # octets: many times what `mail.queue.bounce` makes
 
 
 class BodyUnreadable(Exception):  # noqa: N818 - not an error of the program: it is what was found
@@ -127,6 +135,52 @@ class MessageBody:
             if len(head) > _HEADER_OCTETS:
                 break
         return bytes(head)
+
+
+class BodyForms:
+    """The content of a message in the form that each next hop takes: unchanged, or a notice of ours in 7 bits.
+
+    whole: the body as it was made for the route. header_8bit: whether its header section is beyond US-ASCII, known once
+    `measure` is done. convert: makes the body for the same route from the converted message; called once at most, for
+    notices of ours only.
+    """
+
+    def __init__(self, message: Message, whole: MessageBody, convert: Callable[[], Awaitable[MessageBody]]) -> None:
+        self.whole = whole
+        self.header_8bit = False
+        self._message = message
+        self._convert = convert
+        self._converted: MessageBody | None = None
+
+    async def measure(self) -> None:
+        """Take a small body into memory and look at its header section. Raises BodyUnreadable."""
+        await self.whole.prepare()
+        if self._message.smtputf8:
+            self.header_8bit = await self.whole.header_8bit()
+
+    async def for_peer(self, peer: Peer) -> tuple[MessageBody, bool]:
+        """The body for a peer, and whether the header section of that is beyond US-ASCII.
+
+        Raises BodyUnreadable, and ContentNotReady as the steps do.
+        """
+        if not self.exceeds(peer):
+            return self.whole, self.header_8bit
+        if self._converted is None:
+            self._converted = await self._convert()
+            await self._converted.prepare()
+        return self._converted, False
+
+    def exceeds(self, peer: Peer) -> bool:
+        """Whether it is a notice of ours that this peer does not take as it is."""
+        if not self._message.is_notice or self.whole.size > _MOST_CONVERTED:
+            return False
+        eight_bit = self.whole.body_type == "8BITMIME" and not peer.eight_bit
+        return eight_bit or (self.header_8bit and not peer.smtputf8)
+
+
+async def in_seven_bits(body: MessageBody) -> MessageBody:
+    """A stored notice, converted. Raises BodyUnreadable."""
+    return MessageBody.in_memory(seven_bit_dsn(b"".join([chunk async for chunk in body.chunks()])), "7BIT")
 
 
 def _delivered_to_field(recipient: Recipient) -> bytes:

@@ -44,9 +44,9 @@ _TRANSCRIPT_LINE = 512  # characters that are kept of one
 
 
 class Step(StrEnum):
-    """What opening a connection consists of, in this order; HELLO comes again after HANDSHAKE.
+    """Steps of opening a connection, in this order; HELLO comes again after HANDSHAKE.
 
-    REVOCATION: only where it is asked whether a trusted chain was revoked.
+    REVOCATION: only where a trusted chain is checked for revocation.
     """
 
     CONNECT = "connect"
@@ -59,7 +59,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SmtpTimeouts:
-    """How long to wait, in seconds. The defaults are the least that RFC 5321 section 4.5.3.2 asks for.
+    """Time limits in seconds. The defaults are the least that RFC 5321 section 4.5.3.2 asks for.
 
     connect: for TCP (the RFC names none). hello: for the reply to EHLO. handshake: for TLS. envelope: for the replies
     to MAIL and RCPT; for each recipient beyond the first `recipient` is added. data: for the 354. block: for the peer
@@ -78,7 +78,7 @@ class SmtpTimeouts:
 
 
 class Watch:
-    """Looks on while a connection is opened. This one does not care, as deliveries do not; that of `checks` does."""
+    """Observer of a connection that is being opened. This one does nothing, for deliveries; `checks` has another."""
 
     __slots__ = ()
 
@@ -86,13 +86,13 @@ class Watch:
         """A step begins, and the one before has gone well."""
 
     def connected(self, transcript: Sequence[str], /) -> None:
-        """There is a connection. transcript: what is said over it, which grows."""
+        """There is a connection. transcript: its dialogue, which grows."""
 
     def secured(self, facts: HopFacts, tls: TlsFacts, /) -> None:
         """The handshake is done. facts: as they were before."""
 
     def judged(self, facts: HopFacts, chain: ChainVerdict, /) -> None:
-        """The chain was judged; whether it was revoked is asked next. facts: as they were before."""
+        """The chain was judged; it is checked for revocation next. facts: as they were before."""
 
 
 _UNWATCHED = Watch()
@@ -104,7 +104,7 @@ class OutboundConnection:
     Each step raises ConnectionEnded once nothing more can be done here; `send` does not, it has an Outcome always.
     transcript: what was said until the first MAIL, "> " ours, "< " theirs, one line each.
     sent: transactions begun. shaking: the handshake after STARTTLS has begun. greeted: the peer has answered EHLO.
-    on_end: called once when the connection ends while nobody waits for it. watch: told as each step begins.
+    on_end: called once when the connection ends while it is idle. watch: called as each step begins.
     """
 
     def __init__(self, stream: Stream, client: Client, timeouts: SmtpTimeouts) -> None:
@@ -137,12 +137,12 @@ class OutboundConnection:
 
     @property
     def extensions(self) -> dict[str, str]:
-        """What the peer offered in its last reply to EHLO: keyword → parameters."""
+        """The extensions of the peer's last reply to EHLO: keyword → parameters."""
         return self._client.extensions
 
     @property
     def peer(self) -> Peer:
-        """The same, read."""
+        """The same, parsed."""
         return self._client.peer
 
     @property
@@ -195,13 +195,13 @@ class OutboundConnection:
     # the steps
 
     async def greeting(self) -> Reply:
-        """The peer's first words, positive ones."""
+        """Wait for the peer's greeting. Raises ConnectionEnded unless it is positive."""
         self.watch(Step.GREETING)
         event = await self._next(Greeting, self._timeouts.greeting)
         return self._welcome(event.reply, "the connection")
 
     async def hello(self) -> Reply:
-        """EHLO, else HELO; sets `extensions`."""
+        """Send EHLO, else HELO; sets `extensions`."""
         self.watch(Step.HELLO)
         self._say(self._client.hello, "EHLO")
         event = await self._next(HelloDone, self._timeouts.hello)
@@ -210,7 +210,7 @@ class OutboundConnection:
         return reply
 
     async def start_tls(self, context: TlsContext, *, server_name: str, session_key: str) -> TlsFacts | Reply:
-        """STARTTLS and the handshake; a Reply if the peer refused the command though it had offered it."""
+        """Send STARTTLS and shake hands; a Reply if the peer refused the command though it had offered it."""
         self.watch(Step.STARTTLS)
         self._say(self._client.starttls, "STARTTLS")
         event = await self._next(StartTlsReply, self._timeouts.hello)
@@ -225,7 +225,7 @@ class OutboundConnection:
         return facts
 
     async def secure(self, context: TlsContext, *, server_name: str, session_key: str) -> TlsFacts:
-        """TLS before the peer's first word, as between nodes of a site; then `greeting`."""
+        """Begin TLS before the peer's greeting, as between nodes of a site; then `greeting`."""
         self.watch(Step.HANDSHAKE)
         self._stream.start_tls(context, server_name=server_name, session_key=session_key)
         facts = await self._next_facts(self._timeouts.handshake)
@@ -233,7 +233,7 @@ class OutboundConnection:
         return facts
 
     async def send(self, transaction: MailTransaction, body: bytes | None, chunks: Chunks) -> TransactionResult:
-        """One message to some recipients. body: all of it if it is in memory, else None and `chunks` yields it.
+        """Send one message to some recipients. body: all of it if it is in memory, else None and `chunks` yields it.
 
         If the body cannot be read to its end, or the caller is cancelled, the connection is dropped, so that the peer
         does not take a part for the whole; then the exception goes on. A first cancellation has no effect once the
@@ -242,7 +242,12 @@ class OutboundConnection:
         self.sent += 1
         small = body is not None and len(body) <= ONE_FLIGHT
         try:
-            self._say(lambda: self._client.begin(transaction, body if small else None, last=small))
+            self._check_open()
+            try:
+                self._client.begin(transaction, body if small else None, last=small)
+            except ProtocolError as error:
+                raise self._violation(error) from error
+            self._flush()
             event = await self._next_of_transaction(self._patience(len(transaction.recipients), whole=small))
             if isinstance(event, BodyWanted):
                 await self._send_body(chunks)
@@ -357,7 +362,7 @@ class OutboundConnection:
             if not waiting.done():
                 waiting.set_result(None)
         elif self.on_end is not None:
-            # Nobody asked for anything: whatever arrives on a resting connection ends it.
+            # No reply is due: whatever arrives on an idle connection ends it.
             end, self.on_end = self.on_end, None
             end()
 
@@ -374,18 +379,25 @@ class OutboundConnection:
         self._clock = None
         self._stream.abort(Loss(LossKind.TIMEOUT, f"no answer within {seconds:g} s"))
 
-    def _say(self, command: Callable[[], None], line: str = "") -> None:
+    def _say(self, command: Callable[[], None], line: str) -> None:
         """Queue a command and send it. Raises ConnectionEnded if the connection has ended meanwhile."""
-        if self._ended is not None:
-            raise ConnectionEnded(self._ended)
+        self._check_open()
         try:
             command()
         except ProtocolError as error:
-            self._fail(protocol_broken(str(error)))
-            raise ConnectionEnded(protocol_broken(str(error))) from error
-        if line:
-            self._transcribe(f"> {line}")
+            raise self._violation(error) from error
+        self._transcribe(f"> {line}")
         self._flush()
+
+    def _check_open(self) -> None:
+        if self._ended is not None:
+            raise ConnectionEnded(self._ended)
+
+    def _violation(self, error: ProtocolError) -> ConnectionEnded:
+        """Drop the connection for what the peer did, and the exception that says so."""
+        failure = protocol_broken(str(error))
+        self._fail(failure)
+        return ConnectionEnded(failure)
 
     def _flush(self) -> None:
         output = self._client.take_output()

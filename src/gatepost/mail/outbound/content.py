@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 class ContentNotReady(Exception):  # noqa: N818 - not an error of the program: it is what was found
     """The content cannot be made what it must be.
 
-    reply: as if the next hop had said it. detail: for us. told: what else the trace shall say.
+    reply: as if the next hop had said it. detail: for us. record: further keys for the trace.
     """
 
-    def __init__(self, reply: Reply, detail: str, told: Mapping[str, Any] = MappingProxyType({})) -> None:
+    def __init__(self, reply: Reply, detail: str, record: Mapping[str, Any] = MappingProxyType({})) -> None:
         super().__init__(detail)
         self.reply = reply
         self.detail = detail
-        self.told = told
+        self.record = record
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +64,24 @@ class OutgoingMessage:
 
 
 class ContentStep(Protocol):
-    """One thing that is done to content."""
+    """One change of content."""
 
     async def apply(self, outgoing: OutgoingMessage, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
-        """The body to go on with, the same one if nothing is to be done, and what the trace shall say of it.
+        """Return the body for the next step, the same one if nothing is to be done, and keys for the trace.
 
         Raises ContentNotReady, BodyUnreadable.
         """
 
 
 class Divider(Protocol):
-    """Who must not have the same content though their mail goes the same way, as what is made for each is different."""
+    """Divides recipients on one route into groups that need different content."""
 
     async def divided(self, outgoing: OutgoingMessage, body: MessageBody) -> list[list[Recipient]]:
         """The recipients in groups, each of which is an outgoing message of its own. Raises BodyUnreadable."""
 
 
 class ContentSteps:
-    """The steps of an installation, in the order in which they are taken. dividers: asked before the first of them."""
+    """The steps of an installation, in the order in which they run. dividers: run before the first of them."""
 
     def __init__(self, *steps: ContentStep, dividers: Sequence[Divider] = ()) -> None:
         self._steps = steps
@@ -101,12 +101,12 @@ class ContentSteps:
         return routes
 
     async def made(self, outgoing: OutgoingMessage, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
-        """The body as it is to be sent, and what the trace shall say. Raises ContentNotReady, BodyUnreadable."""
-        told: dict[str, Any] = {}
+        """Run the steps: the body to be sent, and keys for the trace. Raises ContentNotReady, BodyUnreadable."""
+        record: dict[str, Any] = {}
         for step in self._steps:
-            body, said = await step.apply(outgoing, body)
-            told |= said
-        return body, told
+            body, added = await step.apply(outgoing, body)
+            record |= added
+        return body, record
 
 
 def _narrowed(route: Route, recipients: Sequence[Recipient], group: Sequence[Recipient]) -> Route:

@@ -40,7 +40,7 @@ type ClientIdentity = Callable[[str, str, float], ServerIdentity]
 
 @dataclass(frozen=True, slots=True)
 class OurCertificate:
-    """What is presented to a next hop that asks. organization: whose connector names it; a label is one of its own.
+    """A client certificate for next hops that ask for one. organization: owner of its connector and of its label.
 
     Both "" for `NODE_CERTIFICATE`.
     """
@@ -60,7 +60,7 @@ NODE_CERTIFICATE = OurCertificate("", ClientCertificate(label="node"))
 
 
 def our_certificate(connector: OutboundConnector | None, organization: str) -> OurCertificate | None:
-    """What a connector of an organization presents, None if it names nothing."""
+    """The client certificate of a connector of an organization, None if it names none."""
     if connector is None or connector.client_certificate is None:
         return None
     return OurCertificate(organization, connector.client_certificate, connector.name)
@@ -75,7 +75,7 @@ class ClientContexts:
     """anchors: of requirements that name none: "system", a file or a directory. clock: seconds since 1970.
 
     load: reads trust anchors by such a name; a drill puts its own in the place of all. Raises AnchorsError. staple:
-    every server is asked for an OCSP response, not only where the requirement makes something of it. identity: finds
+    every server is asked for an OCSP response, even where the requirement does not need one. identity: finds
     the client identity of an organization by its label, as it is now, and that of `NODE_CERTIFICATE`; raises
     IdentityError.
     """
@@ -104,7 +104,7 @@ class ClientContexts:
     def context(
         self, requirement: Requirement, certificate: OurCertificate | None, *, classical: bool = False
     ) -> ClientContext:
-        """What to begin TLS with. Raises HopFailed if our own certificate cannot be used.
+        """The TLS context for a requirement. Raises HopFailed if our own certificate cannot be used.
 
         classical: without the post-quantum groups, where `has_classical` says that this may be.
         """
@@ -127,8 +127,8 @@ class ClientContexts:
         if isinstance(trusted, AnchorsError):
             if not required_anchors(requirement):
                 return None
-            asked = ", ".join(map(str, requirement.sources))
-            raise HopFailed(local_fault(f"the trust anchors that {asked} asks for cannot be read: {trusted}"))
+            sources = ", ".join(map(str, requirement.sources))
+            raise HopFailed(local_fault(f"the trust anchors of {sources} cannot be read: {trusted}"))
         return chain.judge(facts.peer_chain, trusted, now=self._clock(), purpose="server")
 
     @property

@@ -1,104 +1,79 @@
 """Deliver a message to the recipients of one destination, or of several that may share a transaction.
 
-`mail.queue.manager` calls the `Deliverer` and settles what it returns. It reads like the list in the design: route,
-look up, the requirement first, a connection that met it or a new one, judged before MAIL, send, next host, defer or
-fail. What each step means is decided elsewhere: `policy.decisions.route`, `policy.decisions.outbound`,
-`mail.outbound.delivery_attempt`. Which deliveries are sent together says `mail.outbound.batching`.
+`mail.queue.manager` calls the `Deliverer` and settles what it returns. An attempt is a path of four calls: `deliver`
+finds the routes; for each of them `_attempt` makes the content, plans the hosts with their requirements, and goes
+through the candidates (`mail.outbound.hosts`); `mail.outbound.transactions` sends over one connection
+(`mail.outbound.connection`). Results are collected in a `mail.outbound.delivery_attempt.DeliveryAttempt`. Rules are in
+`policy.decisions.route` and `policy.decisions.outbound`; `mail.outbound.batching` chooses which deliveries are sent
+together.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.mail.model.delivery_result import DeliveryResult
-from gatepost.mail.outbound.batching import BatchLimits, plans, routes_of
-from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
-from gatepost.mail.outbound.body_forms import BodyForms, in_seven_bits
+from gatepost.mail.outbound.batching import BatchLimits, plans, routes_of, sharing
+from gatepost.mail.outbound.body import BodyForms, BodyUnreadable, MessageBody, in_seven_bits
 from gatepost.mail.outbound.content import NO_STEPS, ContentNotReady, OutgoingMessage
-from gatepost.mail.outbound.contexts import NODE_CERTIFICATE
-from gatepost.mail.outbound.delivery_attempt import (
-    AttemptPart,
-    DeliveryAttempt,
-    asks,
-    leaves_open,
-    may_go_clear,
-    without_others,
-)
+from gatepost.mail.outbound.delivery_attempt import AttemptPart, DeliveryAttempt, without_others
 from gatepost.mail.outbound.destination_history import holds_below, remembered_as
-from gatepost.mail.outbound.downgrade import DowngradeLog
-from gatepost.mail.outbound.failure import ConnectionEnded, HopFailed, lookup_failed
-from gatepost.mail.outbound.handover import origin_of
-from gatepost.mail.outbound.hosts import LOOPS_BACK, Hosts, RoutePlan, by_mail_hosts, by_smart_hosts
+from gatepost.mail.outbound.failure import HopFailed
+from gatepost.mail.outbound.hosts import Hosts, plan_hosts
 from gatepost.mail.outbound.mailbox import MailboxFailed, MaildirMessage
-from gatepost.mail.outbound.next_hops import next_hop_name
-from gatepost.mail.outbound.published import Publication
-from gatepost.mail.outbound.record import choice_record, domain_record, parties_record, route_record, sender_record
+from gatepost.mail.outbound.record import decided_record, domain_record, origin_of, sender_record
 from gatepost.mail.outbound.sessions import RouteSessions, counted
-from gatepost.net.lookups.mx import MailHostsKind
-from gatepost.net.lookups.question import LookupFailed
+from gatepost.mail.outbound.transactions import TransactionRunner
 from gatepost.policy.decisions.forwarding import keeps_sender
 from gatepost.policy.decisions.home import ALONE
-from gatepost.policy.decisions.published import modes
 from gatepost.policy.decisions.route import RoutePlanner
-from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
+from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, Unroutable
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from gatepost.mail.model.message import Delivery, Recipient
-    from gatepost.mail.outbound.connection import OutboundConnection
+    from gatepost.mail.outbound.batching import DeliveryPlan
     from gatepost.mail.outbound.content import ContentSteps
     from gatepost.mail.outbound.contexts import ClientContexts
     from gatepost.mail.outbound.destination_history import DestinationMemory
     from gatepost.mail.outbound.hop import Hop, HopOpener, OpenHop
+    from gatepost.mail.outbound.hosts import RoutePlan
     from gatepost.mail.outbound.mailbox import Maildirs
     from gatepost.mail.outbound.pool import ConnectionPool
     from gatepost.mail.outbound.published import Lookups
     from gatepost.mail.outbound.sessions import SessionLog
+    from gatepost.mail.outbound.transactions import Batches
     from gatepost.mail.queue.lane_budget import LaneBudget
     from gatepost.net.lookups.mx import MailRouter
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.home import Nodes
     from gatepost.policy.decisions.routes import Route
-    from gatepost.protocols.smtp.client.transaction import TransactionResult as TransactionOutcome
     from gatepost.store.interface import Store
-
-    type Batches = Sequence[list[Recipient]]
 
 
 MX_PORT = 25
-"""Where MX hosts listen."""
-
-_log = logging.getLogger(__name__)
+"""The port on which MX hosts listen."""
 
 _IN_MAILBOX = Reply(250, "2.0.0", ("Delivered to the mailbox",))
 _UNREADABLE = Reply(451, "4.3.0", ("The stored message cannot be read",))
-_UNSENDABLE = Reply(553, "5.1.3", ("The address cannot be written in a command",))
-_BAD_DOMAIN = Reply(550, "5.1.2", ("The domain cannot be looked up",))
-_NO_HOSTS = {
-    MailHostsKind.NO_DOMAIN: Reply(550, "5.1.2", ("The domain does not exist",)),
-    MailHostsKind.NULL: Reply(556, "5.1.10", ("The domain does not accept mail (null MX)",)),
-    MailHostsKind.OURSELVES: LOOPS_BACK,
-}
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryServices:
-    """What the deliverer calls. One of each for a worker.
+    """Services of a worker that the deliverer calls.
 
     mx_port: where MX hosts listen; 25 but in tests. profile: the server's own TLS profile. tries: addresses tried in
-    one attempt. patience: seconds after which an attempt begins with no further address. clock: seconds, never going
-    back. lookups: for DANE and MTA-STS; without them neither is asked for, and a connector that demands DANE sends
-    nothing. sessions: counts for TLS reports, None for none. memory: what destinations were seen to do, None for none.
-    content: what is done to messages on their way. nodes: of the site, as they are now. budget: of the lanes by which
-    attempts are made; what rests of connections to a next hop has to fit in beside those under way. is_ours: whether a
-    connection to an IP address and a port would come back to this gateway.
+    one attempt. patience: seconds after which an attempt begins with no further address. clock: seconds, monotonic.
+    lookups: for DANE and MTA-STS; without them neither is looked up, and a connector that requires DANE sends nothing.
+    sessions: counts for TLS reports, None for none. memory: history of destinations, None for none. content: steps that
+    change messages before they leave. nodes: of the site, as they are now. budget: of the lanes by which attempts are
+    made; idle connections to a next hop have to fit in beside those in use. is_ours: whether a connection to an IP
+    address and a port would come back to this gateway.
     """
 
     store: Store
@@ -121,6 +96,15 @@ class DeliveryServices:
     is_ours: Callable[[str, int], bool] = lambda _address, _port: False
 
 
+class _RoutedMessage(NamedTuple):
+    """A message on one route, and the attempt to deliver it. body: as stored. plan: hosts, None if not known yet."""
+
+    outgoing: OutgoingMessage
+    body: MessageBody
+    attempt: DeliveryAttempt
+    plan: RoutePlan | None = None
+
+
 class Deliverer:
     """Delivers by the configuration in force when an attempt begins. batch_limits: see `mail.outbound.batching`."""
 
@@ -129,12 +113,12 @@ class Deliverer:
         self._directory = directory
         self._planner = RoutePlanner(directory, services.profile, services.nodes())
         self._generation = 0
-        self._downgrades = DowngradeLog(services.clock)
         self._hosts = Hosts(services)
+        self._transactions = TransactionRunner(services)
         self.batch_limits = BatchLimits(services.clock)
 
     def use(self, directory: Directory) -> None:
-        """A new configuration is in force: kept connections end, certificates and trust anchors are read again."""
+        """Put a new configuration in force: end kept connections, read certificates and trust anchors again."""
         self._directory = directory
         self._planner = RoutePlanner(directory, self._services.profile, self._services.nodes())
         self._generation += 1
@@ -147,339 +131,194 @@ class Deliverer:
         return self._planner
 
     async def deliver(self, delivery: Delivery) -> DeliveryResult:
-        """Try each recipient once. What peers, networks, disks and names do is in the outcome, never an exception."""
-        planner = self._planner
-        body = MessageBody.stored(delivery, self._services.store)
-        try:
-            routes = await routes_of(planner, delivery, body)
-            routes = await self._services.content.divided(self._directory, delivery, routes, body)
-        except BodyUnreadable as failure:
-            unread = DeliveryAttempt(delivery.message, [AttemptPart(delivery.recipients, _base(None, planner.version))])
-            unread.decide_all(_UNREADABLE, {"detail": str(failure)})
-            return DeliveryResult(unread.results)
-        shipments = []
-        for route, recipients in routes:
-            attempt = self._attempt(planner.version, [(delivery, route, recipients)])
-            shipments.append(attempt)
-            await self._make_and_ship(route, attempt, body, delivery)
-        return _outcome(shipments, delivery)
+        """Try each recipient once. Faults of peers, networks, disks and names are results, never exceptions."""
+        routed = await self._routed(delivery)
+        for message in routed:
+            await self._attempt(message)
+        return _result(routed, delivery)
 
     async def deliver_batch(
         self, deliveries: Sequence[Delivery], leave_out: Callable[[Delivery, Hashable], None]
     ) -> list[DeliveryResult]:
-        """Try the first of some deliveries of one message, and whoever may share its transactions.
+        """Try the first of some deliveries of one message, and those that may share its transactions.
 
-        leave_out: called with each other one, and with what it may still share transactions by, before anything is
-        sent. One outcome for each that is left, in their order; as `deliver`.
+        leave_out: called with each other delivery, and with a key of those that it may still share transactions with,
+        before anything is sent. One result for each delivery that is left, in their order; as `deliver`.
         """
-        planner = self._planner
-        first, *others = await plans(self._services, self._directory, planner, deliveries)
-        kinds = [first.terms]
-        members = [first]
-        for plan in others:
-            if plan.terms is None or plan.terms != first.terms:
-                if plan.terms not in kinds:
-                    kinds.append(plan.terms)
-                same = (first.delivery.id, kinds.index(plan.terms)) if plan.terms is not None else None
-                leave_out(plan.delivery, same)
-            else:
-                members.append(plan)
-        if len(members) == 1 or first.route is None or first.way is None:
-            return [await self.deliver(first.delivery)]
-        parts = [(plan.delivery, plan.route, plan.delivery.recipients) for plan in members if plan.route is not None]
-        attempt = self._attempt(planner.version, parts)
-        given = next((plan.delivery for plan in members if plan.delivery.body is not None), first.delivery)
-        body = MessageBody.stored(given, self._services.store)
-        sessions = RouteSessions(
-            counted(self._services.sessions, attempt.message),
-            *(plan.route.domain for plan in members if isinstance(plan.route, MxRoute)),
-        )
-        await self._make_and_ship(first.route, attempt, body, first.delivery, replace(first.way, sessions=sessions))
-        return [_outcome([attempt], plan.delivery) for plan in members]
+        directory = self._directory
+        members = sharing(await plans(self._services, directory, self._planner, deliveries), leave_out)
+        if len(members) == 1:
+            routed = await self._routed(members[0].delivery)
+        else:
+            routed = [self._joined(members, directory)]
+        for message in routed:
+            await self._attempt(message)
+        return [_result(routed, plan.delivery) for plan in members]
 
-    def _attempt(self, version: int, members: Sequence[tuple[Delivery, Route, Sequence[Recipient]]]) -> DeliveryAttempt:
-        """What goes by one way. members: a delivery, its own route, and which of its recipients."""
-        delivery, first, recipients = members[0]
-        kept = keeps_sender(first)
-        parts = []
-        for one, route, own in members:
-            base = _base(route, version) | sender_record(one.message, own[0], kept=kept)
-            base |= domain_record(self._directory, route, one.organization, own[0])
-            parts.append(AttemptPart(own, base, remembered_as(route, one.organization, own)))
-        attempt = DeliveryAttempt(delivery.message, parts, attempts=delivery.attempts, keeps_sender=kept)
-        attempt.origin = origin_of(delivery) if isinstance(first, InternalRoute) else ""
-        attempt.hold = holds_below(self._directory, first, delivery.organization, recipients)
-        return attempt
-
-    async def _make_and_ship(
-        self,
-        route: Route,
-        attempt: DeliveryAttempt,
-        body: MessageBody,
-        delivery: Delivery,
-        way: RoutePlan | None = None,
-    ) -> None:
-        """Do to the content what the route wants done, and send it. way: the hosts, if they were looked up."""
-        outgoing = OutgoingMessage(self._directory, delivery.organization, delivery.message, attempt.recipients, route)
+    async def _routed(self, delivery: Delivery) -> list[_RoutedMessage]:
+        """The message of a delivery on each of its routes."""
+        directory, planner = self._directory, self._planner
+        body = MessageBody.stored(delivery, self._services.store)
         try:
-            made, told = await self._services.content.made(outgoing, body)
-            attempt.tell(told)
-            forms = BodyForms(delivery.message, made, partial(self._converted, outgoing, body))
-            if way is None:
-                await self._ship(route, attempt, forms)
-            else:
-                await self._over(way, attempt, forms)
+            routes = await routes_of(planner, delivery, body)
+            routes = await self._services.content.divided(directory, delivery, routes, body)
         except BodyUnreadable as failure:
-            attempt.decide_all(_UNREADABLE, {"detail": str(failure)})
-        except ContentNotReady as failure:
-            attempt.decide_all(failure.reply, {"detail": failure.detail, **failure.told})
+            nowhere = Unroutable(_UNREADABLE, str(failure))
+            part = AttemptPart(delivery.recipients, decided_record(nowhere, directory.version))
+            return [_on_route(directory, delivery, nowhere, body, DeliveryAttempt(delivery.message, [part]))]
+        return [
+            _on_route(directory, delivery, route, body, _new_attempt(directory, [(delivery, route, own)]))
+            for route, own in routes
+        ]
 
-    def _recall(self, opened: OpenHop, attempt: DeliveryAttempt) -> None:
-        """Hold a connection against what the destination was seen to do. Raises HopFailed if mail must not take it."""
-        memory = self._services.memory
-        # "TLS-Required: No" forgoes what proves the peer, and what it takes says nothing of others. But what holds mail
-        # where TLS was taken away is an administrator's demand, which no field of a message takes back.
-        unasked = attempt.message.tls_required_no and (opened.facts.tls is not None or not attempt.hold)
-        if memory is None or unasked:
-            return
-        try:
-            for part in attempt.parts:
-                if part.destination is None:
-                    continue
-                part.drop = memory.recall(part.destination, opened, hold=attempt.hold)
-                if part.drop is not None:
-                    self._services.opener.forget_session(opened)
-                if part.drop is not None and attempt.hold:
-                    raise memory.barred(part.drop, opened)
-        except HopFailed:
-            self._services.pool.give(opened)
-            raise
+    def _joined(self, members: Sequence[DeliveryPlan], directory: Directory) -> _RoutedMessage:
+        """The message for all members of a batch, which share a transaction."""
+        common = [(plan.delivery, plan.common) for plan in members if plan.common is not None]
+        shares = [(delivery, shared.route, delivery.recipients) for delivery, shared in common]
+        attempt = _new_attempt(directory, shares)
+        first, shared = common[0]
+        with_body = next((delivery for delivery, _ in common if delivery.body is not None), first)
+        body = MessageBody.stored(with_body, self._services.store)
+        domains = [route.domain for _, route, _ in shares if isinstance(route, MxRoute)]
+        sessions = RouteSessions(counted(self._services.sessions, first.message), *domains)
+        plan = replace(shared.plan, sessions=sessions)
+        return _on_route(directory, first, shared.route, body, attempt, plan)
 
-    async def _converted(self, outgoing: OutgoingMessage, body: MessageBody) -> MessageBody:
-        """The body of a notice in 7 bits, made for its route. Raises ContentNotReady, BodyUnreadable."""
-        made, _ = await self._services.content.made(outgoing, await in_seven_bits(body))
-        return made
+    async def _attempt(self, message: _RoutedMessage) -> None:
+        """Make the content and the plan, then try hops in order until everybody is decided, or there is none left."""
+        attempt, route = message.attempt, message.outgoing.route
+        with _decided_by_content_faults(attempt):
+            forms = await self._made(message)
+            if isinstance(route, MailboxRoute):
+                await self._store(route, attempt, forms.whole)
+                return
+            plan = message.plan or await plan_hosts(self._services, route, attempt)
+            if plan is None:
+                return
+            await forms.measure()
+            async for hop, tls_error in self._hosts.candidates(plan, attempt, self._generation):
+                left: Batches | None = None
+                try:
+                    while left is None or left:
+                        opened = await self._connection(hop, plan, attempt, tls_error)
+                        left = await self._transactions.run(opened, attempt, forms, left)
+                except HopFailed as failed:
+                    attempt.failed(failed, hop)
+            attempt.conclude()
+            if attempt.separable:
+                self.batch_limits.refused(plan.next_hop)
 
-    async def _ship(self, route: Route, attempt: DeliveryAttempt, forms: BodyForms) -> None:
-        match route:
-            case Unroutable():
-                attempt.decide_all(route.reply, {"detail": route.detail})
-            case MailboxRoute():
-                await self._to_mailboxes(route, attempt, forms.whole)
-            case LmtpRoute():
-                own = (recipient.address for recipient in attempt.recipients)
-                attempt.forward_paths = dict(zip(own, route.forward_paths, strict=True))
-                agent = Publication(None, modes(None, asks(attempt.message)), delivers=True)
-                await self._over(RoutePlan((route.hop,), agent, RouteSessions(None), lmtp=True), attempt, forms)
-            case InternalRoute():
-                nodes = Publication(None, modes(None, asks(attempt.message)))
-                way = RoutePlan((route.hop,), nodes, RouteSessions(None), NODE_CERTIFICATE, internal=True)
-                forms.whole = forms.whole.as_stored()
-                await self._over(way, attempt, forms)
-            case SmartHosts():
-                sessions = RouteSessions(counted(self._services.sessions, attempt.message))
-                await self._over(by_smart_hosts(self._services, route, attempt.message, sessions), attempt, forms)
-            case MxRoute():
-                found = await self._mail_hosts(route, attempt)
-                if found is not None:
-                    await self._over(found, attempt, forms)
-            case _:
-                assert_never(route)
+    async def _made(self, message: _RoutedMessage) -> BodyForms:
+        """The content as its route requires it. Raises ContentNotReady, BodyUnreadable."""
+        steps, outgoing = self._services.content, message.outgoing
+        whole, record = await steps.made(outgoing, message.body)
+        message.attempt.add_detail(record)
 
-    async def _to_mailboxes(self, route: MailboxRoute, attempt: DeliveryAttempt, body: MessageBody) -> None:
-        message = attempt.message
-        stored = MaildirMessage(message.reverse_path, body.chunks, binary=body.body_type == "BINARYMIME")
-        files: dict[str, str] = {}  # who is addressed by two names has one copy
+        async def convert() -> MessageBody:
+            converted, _ = await steps.made(outgoing, await in_seven_bits(message.body))
+            return converted
+
+        if isinstance(outgoing.route, InternalRoute):
+            whole = whole.as_stored()
+        return BodyForms(outgoing.message, whole, convert)
+
+    async def _store(self, route: MailboxRoute, attempt: DeliveryAttempt, body: MessageBody) -> None:
+        """Deliver to mailboxes of this gateway, one copy to each, by however many addresses it is named."""
+        stored = MaildirMessage(attempt.message.reverse_path, body.chunks, binary=body.body_type == "BINARYMIME")
+        files: dict[str, str] = {}  # mailbox -> name of the file
         for mailbox, recipient in zip(route.mailboxes, attempt.recipients, strict=True):
+            address, base = mailbox.address, attempt.base_of(recipient)
             try:
-                if (file := files.get(mailbox.address, "")) == "":
-                    file = files[mailbox.address] = await self._services.maildirs.deliver(mailbox.address, stored)
+                if address not in files:
+                    files[address] = await self._services.maildirs.deliver(address, stored)
             except MailboxFailed as failed:
-                attempt.decide(recipient, failed.reply, attempt.told(recipient) | {"detail": failed.detail})
+                attempt.decide(recipient, failed.reply, base | {"detail": failed.detail})
             else:
-                where = {"mailbox": mailbox.address, "file": file}
-                attempt.decide(recipient, _IN_MAILBOX, attempt.told(recipient) | where)
+                attempt.decide(recipient, _IN_MAILBOX, base | {"mailbox": address, "file": files[address]})
 
-    async def _mail_hosts(self, route: MxRoute, attempt: DeliveryAttempt) -> RoutePlan | None:
-        """The MX hosts of a domain; None if there are none and that has been decided."""
-        sessions = RouteSessions(counted(self._services.sessions, attempt.message), route.domain)
-        try:
-            found = await self._services.router.mail_hosts(route.domain)
-        except LookupFailed as failed:
-            sessions.unresolved(failed)
-            if failed.temporary:
-                attempt.failures.append(lookup_failed(failed, route.domain).at(route.domain, ""))
-                attempt.conclude()
-            else:
-                attempt.decide_all(_BAD_DOMAIN, {"detail": failed.detail})
-            return None
-        if not found.hosts:
-            attempt.decide_all(_NO_HOSTS[found.kind], {"detail": f"{route.domain}: {found.kind}"})
-            return None
-        return await by_mail_hosts(self._services, route, attempt.message, found, sessions)
+    async def _connection(self, hop: Hop, plan: RoutePlan, attempt: DeliveryAttempt, tls_error: str) -> OpenHop:
+        """A kept connection, else a new one that meets the requirement. Raises HopFailed.
 
-    async def _over(self, way: RoutePlan, attempt: DeliveryAttempt, forms: BodyForms) -> None:
-        """Try hosts and addresses in order until everybody is decided, or there is no more to try."""
-        await forms.measure()
-        until = self._services.clock() + self._services.patience
-        tries = 0
-        async for hop in self._hosts.hops(way, attempt, self._generation):
-            try:
-                await self._use(hop, way, attempt, forms)
-            except HopFailed as failed:
-                attempt.failed(failed, hop)
-            tries += 1
-            over = tries >= self._services.tries or self._services.clock() > until
-            if not attempt.pending or over or attempt.ends_early:
-                break
-        await self._in_clear(attempt, forms)
-        attempt.conclude()
-        if attempt.separable:
-            self.batch_limits.refused(next_hop_name([host.place for host in way.hosts]))
-
-    async def _use(self, hop: Hop, way: RoutePlan, attempt: DeliveryAttempt, forms: BodyForms) -> None:
-        """Send over a kept connection, else over a new one, and what is left over others. Raises HopFailed."""
-        left: Batches | None = None
-        while left is None or left:
-            if (opened := self._services.pool.take(hop)) is None:
-                self._make_room(way)
-                opened = await self._open(hop, way.sessions, attempt)
-            left = await self._transfer(opened, attempt, forms, left)
-
-    def _make_room(self, way: RoutePlan) -> None:
-        """See that no more connections to the next hop are open than it may have lanes, resting ones with them."""
-        if (budget := self._services.budget) is not None:
-            name = next_hop_name([host.place for host in way.hosts])
-            hosts = {host.host for host in way.hosts}
-            self._services.pool.make_room(hosts, budget.limit(name) - budget.lanes(name))
-
-    async def _open(self, hop: Hop, sessions: RouteSessions, attempt: DeliveryAttempt) -> OpenHop:
-        """A new connection that meets the requirement, counted either way. Raises HopFailed."""
-        memory = self._services.memory
+        tls_error: why TLS failed, where the hop is tried again in clear: then the connection is always a new one, and
+        no TLS session to count.
+        """
+        services, memory = self._services, self._services.memory
+        if tls_error:
+            return await services.opener.open(hop, handshake_error=tls_error)
+        if (kept := services.pool.take(hop)) is not None:
+            return kept
+        self._make_room(plan)
         classical = memory.classical(attempt.parts[0].destination, hop) if memory is not None else None
         try:
-            opened = await self._services.opener.open(hop, classical=classical)
+            opened = await services.opener.open(hop, classical=classical)
         except HopFailed as failed:
-            sessions.failed(hop, failed.failure)
+            plan.sessions.failed(hop, failed.failure)
             raise
         if memory is not None:
             memory.shook_hands(opened)
-        sessions.opened(opened)
+        plan.sessions.opened(opened)
         return opened
 
-    async def _in_clear(self, attempt: DeliveryAttempt, forms: BodyForms) -> None:
-        """Where TLS broke and the configuration allows it on a later attempt: fresh connections without TLS."""
-        for hop, error in attempt.broken:
-            if not attempt.pending or not may_go_clear(hop.requirement, attempt.attempts):
-                return
-            _log.warning("message %d leaves in clear: TLS with %s failed: %s", attempt.message.id, hop.host, error)
-            left: Batches | None = None
-            try:
-                while left is None or left:
-                    opened = await self._services.opener.open(hop, handshake_error=error)
-                    left = await self._transfer(opened, attempt, forms, left)
-            except HopFailed as failed:
-                attempt.failed(failed, hop)
-
-    async def _transfer(
-        self, opened: OpenHop, attempt: DeliveryAttempt, forms: BodyForms, batches: Batches | None = None
-    ) -> Batches:
-        """Send to all pending recipients, or to some batches of them. What is left to be sent over another connection.
-
-        Nothing is if the connection ended in the middle of it: then the next host's turn comes. Raises HopFailed before
-        anything is sent, if the destination was seen to do better.
-        """
-        self._recall(opened, attempt)
-        body = await self._fitting(opened, attempt, forms)
-        connection = opened.connection
-        used = connection.sent > 0
-        if batches is None:
-            batches = list(attempt.batches(connection.recipients_max, apart=connection.counts_domains))
-        left = deque(batches)
-        while left:
-            batch = left[0]
-            try:
-                outcome = await connection.send(attempt.transaction(batch, opened), body.small, body.chunks)
-            except ConnectionEnded as ended:
-                if used:
-                    return left
-                attempt.failures.append(ended.failure.at(opened.hop.host, opened.hop.endpoint))
-                return ()
-            except ValueError as error:  # before anything was sent
-                return [*_sendable(attempt, left.popleft(), str(error)), *left]
-            if used and _went_stale(connection, outcome):
-                return left
-            left.popleft()
-            if attempt.message.require_tls:
-                self._downgrades.sent(attempt.message.id, opened)
-            left.extend(attempt.settle(batch, outcome, opened))
-            if not connection.usable:
-                return () if any(leaves_open(result) for result in outcome.recipients) else left
-            if connection.spent:
-                break
-            used = True
-        self._services.pool.give(opened)
-        return left
-
-    async def _fitting(self, opened: OpenHop, attempt: DeliveryAttempt, forms: BodyForms) -> MessageBody:
-        """The body as the peer takes it, of which the attempt is told. Raises ContentNotReady, BodyUnreadable."""
-        peer = opened.connection.peer
-        try:
-            body, attempt.header_8bit = await forms.for_peer(peer)
-        except (BodyUnreadable, ContentNotReady):
-            self._services.pool.give(opened)
-            raise
-        if body is not forms.whole:
-            lacking = "SMTPUTF8" if peer.eight_bit else "8BITMIME"
-            attempt.note([f"the notice was converted to 7 bits: {opened.hop.host} does not offer {lacking}"])
-        attempt.size, attempt.body_type = body.size, body.body_type
-        return body
+    def _make_room(self, plan: RoutePlan) -> None:
+        """End idle connections to a next hop that are more than it may have lanes, together with those in use."""
+        if (budget := self._services.budget) is not None:
+            name = plan.next_hop
+            hosts = {host.host for host in plan.hosts}
+            self._services.pool.make_room(hosts, budget.limit(name) - budget.lanes(name))
 
 
-def _sendable(attempt: DeliveryAttempt, batch: list[Recipient], error: str) -> list[list[Recipient]]:
-    """What of a batch is to be sent after all, as an address of it cannot be written in a command."""
-    parts = attempt.apart(batch)
-    if len(parts) > 1:
-        return parts
-    attempt.decide_these(batch, _UNSENDABLE, {"detail": error})
-    return []
+@contextmanager
+def _decided_by_content_faults(attempt: DeliveryAttempt) -> Iterator[None]:
+    """Decide all that is pending where the content cannot be read or made."""
+    try:
+        yield
+    except BodyUnreadable as failure:
+        attempt.decide_all(_UNREADABLE, {"detail": str(failure)})
+    except ContentNotReady as failure:
+        attempt.decide_all(failure.reply, {"detail": failure.detail, **failure.record})
 
 
-def _went_stale(connection: OutboundConnection, outcome: TransactionOutcome) -> bool:
-    """Whether a used connection ended before this transaction began: closed meanwhile, or 421 instead of an answer."""
-    return not connection.usable and (outcome.mail_reply is None or outcome.mail_reply.code == 421)
+def _on_route(
+    directory: Directory,
+    delivery: Delivery,
+    route: Route,
+    body: MessageBody,
+    attempt: DeliveryAttempt,
+    plan: RoutePlan | None = None,
+) -> _RoutedMessage:
+    outgoing = OutgoingMessage(directory, delivery.organization, delivery.message, attempt.recipients, route)
+    return _RoutedMessage(outgoing, body, attempt, plan)
 
 
-def _outcome(shipments: Sequence[DeliveryAttempt], delivery: Delivery) -> DeliveryResult:
-    """What became of the recipients of one delivery, and what that says of where they go."""
+def _new_attempt(
+    directory: Directory, shares: Sequence[tuple[Delivery, Route, Sequence[Recipient]]]
+) -> DeliveryAttempt:
+    """An attempt on one route. shares: deliveries, the route of each, and those of its recipients that take it."""
+    delivery, first, recipients = shares[0]
+    kept = keeps_sender(first)
+    parts = []
+    for one, route, own in shares:
+        base = decided_record(route, directory.version) | sender_record(one.message, own[0], kept=kept)
+        base |= domain_record(directory, route, one.organization, own[0])
+        parts.append(AttemptPart(own, base, remembered_as(route, one.organization, own)))
+    attempt = DeliveryAttempt(delivery.message, parts, attempts=delivery.attempts, keeps_sender=kept)
+    attempt.hold = holds_below(directory, first, delivery.organization, recipients)
+    if isinstance(first, InternalRoute):
+        attempt.origin = origin_of(delivery)
+    if isinstance(first, LmtpRoute):
+        addresses = (recipient.address for recipient in recipients)
+        attempt.forward_paths = dict(zip(addresses, first.forward_paths, strict=True))
+    return attempt
+
+
+def _result(routed: Sequence[_RoutedMessage], delivery: Delivery) -> DeliveryResult:
+    """The results for the recipients of one delivery, and what they say of the destination and its next hop."""
+    attempts = [message.attempt for message in routed]
     own = set(map(id, delivery.recipients))
     results = [
-        without_others(result) for attempt in shipments for result in attempt.results if id(result.recipient) in own
+        without_others(result) for attempt in attempts for result in attempt.results if id(result.recipient) in own
     ]
-    unreachable = all(attempt.unreachable for attempt in shipments)
-    silent = unreachable and all(attempt.silent for attempt in shipments)
-    crowded = silent and all(attempt.crowded for attempt in shipments)
+    unreachable = all(attempt.unreachable for attempt in attempts)
+    silent = unreachable and all(attempt.silent for attempt in attempts)
+    crowded = silent and all(attempt.crowded for attempt in attempts)
     return DeliveryResult(results, destination_failed=unreachable, next_hop_failed=silent, crowded=crowded)
-
-
-def _base(route: Route | None, version: int) -> dict[str, Any]:
-    """What the trace says of every outcome. route: None if none was found. version: of the configuration."""
-    decided = {"configuration": version}
-    match route:
-        case SmartHosts():
-            record = route_record(route.connector, route.hops[0].requirement) | parties_record(route)
-            return decided | record | choice_record(route.reasons, route.passed_over)
-        case MxRoute():
-            record = route_record(route.connector, route.requirement) | parties_record(route)
-            return decided | record | choice_record(route.reasons, route.passed_over)
-        case LmtpRoute():
-            record = route_record(None, route.hop.requirement)
-            return decided | record | {"mailbox": f"lmtp:{route.hop.place}"}
-        case InternalRoute():
-            return decided | route_record(None, route.hop.requirement) | choice_record(route.reasons, ())
-        case Unroutable():
-            return decided | choice_record(route.reasons, route.passed_over)
-        case MailboxRoute() | None:
-            return decided
-        case _:
-            assert_never(route)

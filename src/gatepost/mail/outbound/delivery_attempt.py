@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.mail.model.delivery_result import Disposition, RecipientResult, disposition_of
 from gatepost.mail.outbound.failure import HopFailure, located
-from gatepost.mail.outbound.handover import hop_record
-from gatepost.mail.outbound.record import drop_record, failure_record, open_record, tries_record
+from gatepost.mail.outbound.record import drop_record, failure_record, hop_record, open_record, tries_record
 from gatepost.policy.connectors.values import Cleartext
 from gatepost.policy.decisions.requirement import Opportunistic
 from gatepost.policy.decisions.requiretls import Asks, asks_of
@@ -60,7 +59,7 @@ def without_others(result: RecipientResult) -> RecipientResult:
 
 
 def asks(message: Message) -> Asks:
-    """What a message itself asks of TLS."""
+    """The TLS demand of a message itself (RFC 8689)."""
     relayed = not message.reverse_path and not message.is_notice
     return asks_of(require_tls=message.require_tls, tls_required_no=message.tls_required_no, relayed_notice=relayed)
 
@@ -69,8 +68,8 @@ def asks(message: Message) -> Asks:
 class AttemptPart:
     """The recipients of one delivery.
 
-    base: what the trace shall say of every outcome (connector, requirement, reasons). destination: what connections are
-    remembered by, None if nobody remembers. drop: how the one in use falls short of that, None if it does not.
+    base: the detail of every result (connector, requirement, reasons). destination: by which the history of connections
+    is kept, None without one. drop: how the connection in use falls short of that history, None if it does not.
     """
 
     recipients: Sequence[Recipient]
@@ -81,16 +80,15 @@ class AttemptPart:
 
 @dataclass(slots=True)
 class DeliveryAttempt:
-    """One message, the recipients of one way: those of one delivery, or of several that may share a transaction.
+    """One message, its recipients on one route: those of one delivery, or of several that may share a transaction.
 
     attempts: made before this one. pending: not decided yet. failures: of the hosts tried so far. deferrals: by
-    address, what a host said of a pending recipient, and what the trace shall know of that. broken: hops where STARTTLS
-    was offered and failed, with the reason. hold: whether mail waits where a connection falls short of what its
-    destination was seen to do; then all parts have the same one. separable: a host refused the RCPT of somebody beside
-    recipients of another part, and took it without them. forward_paths: what the next hop is told instead of a
-    recipient's address. keeps_sender: the message's own reverse-path is used even where it was rewritten. origin: what
-    another node of the site is told of the message, "" on any other way. size, body_type, header_8bit: of the body as
-    it is to be sent.
+    address, the reply to a pending recipient, and its detail. broken: hops where STARTTLS was offered and failed, with
+    the reason. answered: a host answered for a recipient. hold: whether mail waits where a connection falls short of
+    the history of its destination; then all parts have the same one. separable: a host refused a RCPT beside recipients
+    of another part, and took it without them. forward_paths: by address, what stands in RCPT instead. keeps_sender: the
+    message's own reverse-path is used even where it was rewritten. origin: XGATEPOST of MAIL to another node of the
+    site, "" on any other route. size, body_type, header_8bit: of the body as it is to be sent.
     """
 
     message: Message
@@ -122,12 +120,12 @@ class DeliveryAttempt:
         """Of all parts."""
         return [recipient for part in self.parts for recipient in part.recipients]
 
-    def told(self, recipient: Recipient) -> dict[str, Any]:
-        """What the trace shall say of a recipient in any case."""
+    def base_of(self, recipient: Recipient) -> dict[str, Any]:
+        """The detail that every result of a recipient has."""
         return self._part_of[id(recipient)].base
 
-    def tell(self, detail: dict[str, Any]) -> None:
-        """More for the trace to say of everybody."""
+    def add_detail(self, detail: dict[str, Any]) -> None:
+        """Add detail to all results to come."""
         for part in self.parts:
             part.base = part.base | detail
 
@@ -138,14 +136,14 @@ class DeliveryAttempt:
             for start in range(0, len(waiting), size):
                 yield waiting[start : start + size]
 
-    def note(self, reasons: Sequence[str]) -> None:
-        """More reasons for the trace to tell of every outcome, each once."""
+    def add_reasons(self, reasons: Sequence[str]) -> None:
+        """Add reasons to all results to come, each once."""
         for part in self.parts if reasons else ():
-            told = part.base.get("reasons", [])
-            part.base = part.base | {"reasons": list(dict.fromkeys((*told, *reasons)))[:_REASONS]}
+            known = part.base.get("reasons", [])
+            part.base = part.base | {"reasons": list(dict.fromkeys((*known, *reasons)))[:_REASONS]}
 
     def transaction(self, batch: Sequence[Recipient], opened: OpenHop) -> MailTransaction:
-        """What the client is to send for a batch. Who is named twice, or by an alias as well, gets one RCPT.
+        """The transaction for a batch. A recipient that is named twice, or by an alias as well, gets one RCPT.
 
         REQUIRETLS is left out only where policy said that it may be.
         """
@@ -165,11 +163,11 @@ class DeliveryAttempt:
         )
 
     def _path(self, recipient: Recipient) -> str:
-        """What the next hop is told for a recipient."""
+        """The address in RCPT for a recipient."""
         return self.forward_paths.get(recipient.address, recipient.address)
 
     def settle(self, batch: Sequence[Recipient], outcome: TransactionResult, opened: OpenHop) -> list[list[Recipient]]:
-        """Take over what a transaction decided; who is left open stays pending, with the reason among the failures.
+        """Take over the results of a transaction; undecided recipients stay pending, with a failure as the reason.
 
         The batches to be sent after it, as in `_alone`.
         """
@@ -216,7 +214,7 @@ class DeliveryAttempt:
     def _alone(
         self, batch: Sequence[Recipient], results: Mapping[str, RecipientReply], outcome: TransactionResult
     ) -> list[list[Recipient]]:
-        """Who was refused beside recipients of another part that the peer would have taken, each part by itself.
+        """The refused recipients of each part where the peer would have taken recipients of another part.
 
         Some hosts take one domain at a time, and some judge a message by one of its recipients' domains. What the peer
         says of a part counts once it was asked for that alone.
@@ -242,24 +240,24 @@ class DeliveryAttempt:
         return alone
 
     def failed(self, failed: HopFailed, hop: Hop) -> None:
-        """A hop could not be used."""
+        """Record that a hop could not be used."""
         self.failures.append(replace(failed.failure, published=hop.published))
         if failed.handshake:
             self.broken.append((hop, failed.handshake))
 
     def decide_all(self, reply: Reply, detail: dict[str, Any], *, held: bool = False) -> None:
-        """Everybody pending gets this reply, and nothing more is tried."""
+        """Settle all pending recipients with this reply; nothing more is tried."""
         self.decide_these(list(self.pending), reply, detail, held=held)
 
     def decide_these(
         self, recipients: Sequence[Recipient], reply: Reply, detail: dict[str, Any], *, held: bool = False
     ) -> None:
-        """Some pending recipients get this reply."""
+        """Settle some pending recipients with this reply."""
         for recipient in recipients:
-            self.decide(recipient, reply, self.told(recipient) | detail, held=held)
+            self.decide(recipient, reply, self.base_of(recipient) | detail, held=held)
 
     def conclude(self) -> None:
-        """No host is left: who was deferred gets that, and the other pending ones what the failures say together."""
+        """Settle what is pending, as no host is left: by a host's deferral, else by what the failures say together."""
         for recipient in list(self.pending):
             if recipient.address in self.deferrals:
                 self.decide(recipient, *self.deferrals[recipient.address])
@@ -288,7 +286,7 @@ class DeliveryAttempt:
 
     @property
     def silent(self) -> bool:
-        """Whether the hosts talked to nobody: what was asked of the way to them made no difference."""
+        """Whether the hosts talked to no client, whatever the requirement."""
         return bool(self.failures) and all(failure.silent for failure in self.failures)
 
     @property

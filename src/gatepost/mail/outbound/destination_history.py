@@ -43,7 +43,7 @@ _COMPLAIN = 60.0  # seconds between two lines about a memory that cannot be read
 
 
 def remembered_as(route: Route, organization: str, recipients: Sequence[Recipient]) -> DestinationName | None:
-    """By what the connections of a route are remembered for mail of an organization, None for nothing.
+    """The name by which the history of a route's connections is kept for an organization's mail, None for no history.
 
     Of mail that another organization routes its own one remembers what the domain did.
     """
@@ -71,10 +71,10 @@ class _Destinations(Protocol):
     """The part of `store.destinations.DestinationStore` that delivery uses."""
 
     def find(self, name: DestinationName) -> DestinationHistory:
-        """What is remembered. Raises StoreFailure."""
+        """The history of a destination. Raises StoreFailure."""
 
-    def note(self, name: DestinationName, session: SeenSession, *, told: bool = False) -> None:
-        """A session to be written soon."""
+    def note(self, name: DestinationName, session: SeenSession, *, logged: bool = False) -> None:
+        """Write a session soon. logged: the log has a line about its drop."""
 
 
 class DestinationMemory:
@@ -114,7 +114,7 @@ class DestinationMemory:
             self._classical.popitem(last=False)
 
     def recall(self, name: DestinationName, opened: OpenHop, *, hold: bool) -> Drop | None:
-        """What mail for a destination may know of this connection: None if it does all that was seen before.
+        """How a connection falls short of the history of a destination, None if it does not.
 
         hold: whether a drop keeps mail back, and so the memory must be readable. Raises HopFailed if it is not. Without
         hold mail goes on as if nothing was remembered.
@@ -135,15 +135,15 @@ class DestinationMemory:
         return fallen
 
     def barred(self, fallen: Drop, opened: OpenHop) -> HopFailed:
-        """No mail is sent over this connection."""
+        """The failure of a connection that no mail is sent over."""
         failure = fell_below(fallen, opened.facts, opened.verdict, tuple(opened.connection.transcript))
         return HopFailed(failure)
 
     def _look(self, name: DestinationName, opened: OpenHop, *, first: bool, hold: bool) -> Drop | None:
         remembered, session = self._store.find(name), self._session(opened)
         fallen = drop(remembered, session)
-        told = fallen is not None and due_to_warn(remembered, fallen, session.at)
-        if fallen is not None and told:
+        warn = fallen is not None and due_to_warn(remembered, fallen, session.at)
+        if fallen is not None and warn:
             _log.warning(
                 "%s of %s protects connections less than before%s. %s `gatepost destination show` says more; `accept`"
                 " takes it as it is",
@@ -152,8 +152,8 @@ class DestinationMemory:
                 "; mail for it is held" if hold else "",
                 describe_drop(fallen),
             )
-        if told or (first and seen(remembered, session) is not remembered):
-            self._store.note(name, session, told=told)
+        if warn or (first and seen(remembered, session) is not remembered):
+            self._store.note(name, session, logged=warn)
         return fallen
 
     def _session(self, opened: OpenHop) -> SeenSession:

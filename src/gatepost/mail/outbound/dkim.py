@@ -96,7 +96,7 @@ class DkimSigning:
 
 
 def provenance(outgoing: OutgoingMessage) -> Provenance:
-    """Where a departing message comes from, as `policy.decisions.signing` asks."""
+    """The origin of an outgoing message, for `policy.decisions.signing`."""
     message = outgoing.message
     return Provenance(
         message.organization,

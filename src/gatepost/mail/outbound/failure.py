@@ -59,8 +59,8 @@ class HopFailure:
     said, without content. loss: how the connection ended, None unless it did. published: what the domain publishes of
     the host, None if it was not known. local: our own IP address, "" if there was no connection. drop: how the host
     fell short of what was seen before, None unless that is why. unanswered: a handshake had begun, and the peer
-    answered nothing of which one could learn (see `net.stream.Loss`). silent: the host would not talk to anybody,
-    whatever is asked of the way to it. crowded: it turned the connection away for now. answered: it did talk, and
+    answered nothing that says why (see `net.stream.Loss`). silent: the host talked to no client, whatever the
+    requirement. crowded: it turned the connection away for now. answered: it did talk, and
     deferred some recipients; `reply` is theirs alone.
     """
 
@@ -134,7 +134,7 @@ class ConnectionEnded(Exception):  # noqa: N818 - not an error of the program: i
 
 
 def lookup_failed(failure: LookupFailed, name: str = "", *, lasting: bool = True) -> HopFailure:
-    """The DNS did not answer, or not what DNSSEC proves; or the name cannot be asked for (then as `no_address`)."""
+    """The DNS did not answer, or not what DNSSEC proves; or the name cannot be looked up (then as `no_address`)."""
     if failure.bogus:
         return barred(dnssec_failed(failure.detail), name)
     return no_address(failure.detail, lasting=lasting) if not failure.temporary else HopFailure(_NO_DNS, failure.detail)
@@ -143,14 +143,14 @@ def lookup_failed(failure: LookupFailed, name: str = "", *, lasting: bool = True
 def no_address(detail: str, *, lasting: bool = True) -> HopFailure:
     """The name has no address, or none that we may use.
 
-    lasting: it will have none, as far as anybody knows: the hosts are all that the recipient's domain names (RFC 5321
-    section 5.1). Not so where an administrator here named the host: mail waits for who mends the slip, or the DNS.
+    lasting: it will have none, as far as is known: the hosts are all that the recipient's domain names (RFC 5321
+    section 5.1). Not so where an administrator here named the host: mail waits until the slip, or the DNS, is mended.
     """
     return HopFailure(_NO_ADDRESS if lasting else _NO_ADDRESS_YET, detail)
 
 
 def not_reached(detail: str) -> HopFailure:
-    """A tenant chose a host whose addresses [network] tenants_may_reach does not have: mail waits for the leave."""
+    """A tenant chose a host whose addresses are not in [network] tenants_may_reach: mail waits until they are."""
     return HopFailure(_NOT_ALLOWED, detail)
 
 
@@ -167,7 +167,7 @@ def cannot_connect(error: OSError) -> HopFailure:
 
 
 def loss_reply(loss: Loss, awaiting: str) -> Reply:
-    """What recipients get whose result the loss left open. awaiting: what the next reply would have answered."""
+    """The reply for recipients whose result a loss left open. awaiting: the command whose reply was due."""
     reply = _LOSSES[loss.kind]
     where = f"waiting for the reply to {awaiting}" if awaiting else "sending the message"
     return Reply(reply.code, reply.enhanced, (f"{reply.lines[0]} while {where}",))
@@ -197,7 +197,7 @@ def refused(reply: Reply, command: str) -> HopFailure:
 
 
 def between_nodes(failure: HopFailure) -> HopFailure:
-    """The same between nodes of a site: that one turns another away is for administrators to mend, and mail waits."""
+    """The same between nodes of a site: an administrator must mend that one turns another away, and mail waits."""
     if not failure.reply.permanent:
         return failure
     return replace(failure, reply=Reply(450, "4.7.0", (f"The node turned us away with: {failure.reply.text}",)))
@@ -209,7 +209,7 @@ def local_fault(detail: str) -> HopFailure:
 
 
 def barred(shortfall: Shortfall, host: str, published: Published | None = None) -> HopFailure:
-    """By what DNS says of it, a host must not be used now: nobody connects to it."""
+    """A host that must not be used now, by what DNS publishes of it: no connection is opened."""
     reply = deferral(shortfall, HopFacts(host, ""))
     return HopFailure(reply, shortfall.detail, shortfall.result_type, host, published=published)
 

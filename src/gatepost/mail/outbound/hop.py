@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
 
-_NOBODY_ASKED = Revocation("unknown", "nobody was asked for revocation")
+_NOT_CHECKED = Revocation("unknown", "revocation was not checked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Hop:
     """One address of one host and the rules for the way there. Equal hops may share a connection.
 
     host: the name it was found by, or an IP address. rehearsed: what a connector in rehearsal would require.
-    certificate: ours, to present if asked. mx: how the host's name is known to be right. generation: of the
+    certificate: ours, to present on request. mx: how the host's name is known to be right. generation: of the
     configuration. published: what the domain publishes of the host; as the requirement holds its TLSA records, no
     connection outlives them. without_requiretls: as in `policy.decisions.published.Terms`. internal: a node of our own
     site, with which TLS comes first. bounded: a tenant chose the host; see `policy.decisions.routes.NextHop`.
@@ -95,14 +95,14 @@ class Hop:
 
     @property
     def session_key(self) -> str:
-        """By what a TLS session is found again, "" for a full handshake.
+        """The key of TLS sessions that may be resumed, "" for a full handshake.
 
         A resumed session shows the certificate it was begun with: what the peer presents by now would go unseen, be it
         mended or wrong. Where the peer must prove itself, be it on trial or for a report, each one shows its own.
         """
         records = self.published.dane
-        asked = (self.requirement, self.rehearsed, self.published.testing)
-        if any(isinstance(one, Authenticated) for one in asked) or (records is not None and records.records.usable):
+        judged_by = (self.requirement, self.rehearsed, self.published.testing)
+        if any(isinstance(one, Authenticated) for one in judged_by) or (records is not None and records.records.usable):
             return ""
         return f"{self.host} {self.endpoint}"
 
@@ -131,8 +131,8 @@ class OpenHop:
 class HopOpener:
     """hello_name: our host name for EHLO. dial: makes the connection (`net.dial.connect`).
 
-    revocation: asked for trusted chains where the requirement wants it; without it nobody is, and hard-fail waits.
-    tenants: which addresses may be called where a tenant chose the host.
+    revocation: checks trusted chains where the requirement wants it; without it none is checked, and hard-fail waits.
+    tenants: addresses that may be dialled where a tenant chose the host.
     """
 
     def __init__(
@@ -162,8 +162,8 @@ class HopOpener:
         """Connect and judge. Raises HopFailed.
 
         handshake_error: why TLS failed on the connection that this one replaces. It then goes on in clear if the
-        requirement lets it; that is for the caller to have decided (see `may_go_clear`). watch: told as each step
-        begins, for `checks`.
+        requirement lets it; the caller has decided that (see `may_go_clear`). watch: called as each step begins, for
+        `checks`.
 
         A peer that leaves the handshake unanswered gets a second one at once, over a connection of its own and with
         classical groups only: boxes on the way, and old stacks, drop a ClientHello that has a post-quantum key share.
@@ -268,7 +268,7 @@ class HopOpener:
         return facts
 
     async def _among_nodes(self, hop: Hop, connection: OutboundConnection) -> HopFacts:
-        """TLS first. Who does not prove to be the node is told nothing at all."""
+        """Begin with TLS. A peer that does not prove to be the node gets no command at all."""
         facts = HopFacts(hop.host, hop.endpoint, mx=hop.mx)
         context, name = self._contexts.context(hop.requirement, hop.certificate), hop.server_name
         try:
@@ -284,14 +284,14 @@ class HopOpener:
         return replace(facts, requiretls_offered="REQUIRETLS" in connection.extensions)
 
     async def _rehearse(self, hop: Hop, facts: HopFacts) -> Verdict | None:
-        """What a connector in rehearsal would have said: of the connection, and of the host before there was one."""
+        """The verdict of a connector in rehearsal on the connection, or on the host if that was judged before."""
         if hop.rehearsed is None:
             return None
         verdict = await self._try(hop.rehearsed, facts)
         return verdict if verdict.shortfall else replace(verdict, shortfall=hop.published.on_trial)
 
-    async def _test(self, asked: Requirement | Shortfall | None, facts: HopFacts) -> Verdict | Shortfall | None:
-        return asked if asked is None or isinstance(asked, Shortfall) else await self._try(asked, facts)
+    async def _test(self, tested: Requirement | Shortfall | None, facts: HopFacts) -> Verdict | Shortfall | None:
+        return tested if tested is None or isinstance(tested, Shortfall) else await self._try(tested, facts)
 
     async def _try(self, requirement: Requirement, facts: HopFacts) -> Verdict:
         """Judge by a requirement that is not in force."""
@@ -327,25 +327,25 @@ class HopOpener:
         # What is tried out is judged as it would be enforced; where nothing is demanded, the same anchors say what the
         # certificate is worth, lest the record contradicts the rehearsal beside it.
         tried = required_anchors(hop.rehearsed) if hop.rehearsed is not None else ()
-        told = partial(connection.watch.judged, facts)
-        return await self._judge_peer(hop.requirement, facts, tls, told, unasked=tried)
+        on_judged = partial(connection.watch.judged, facts)
+        return await self._judge_peer(hop.requirement, facts, tls, on_judged, otherwise=tried)
 
     async def _judge_peer(
         self,
         requirement: Requirement,
         facts: HopFacts,
         tls: TlsFacts,
-        told: Callable[[ChainVerdict], None] | None = None,
+        on_judged: Callable[[ChainVerdict], None] | None = None,
         *,
-        unasked: tuple[str, ...] = (),
+        otherwise: tuple[str, ...] = (),
     ) -> HopFacts:
-        """What the peer's certificates prove by each of the requirement's anchors, and by the TLSA records it names.
+        """Judge the peer's certificates by each of the requirement's anchors, and by the TLSA records it names.
 
-        told: of the chain before it is asked whether it was revoked. unasked: anchors to judge by, before the server's
-        own, where the requirement names none.
+        on_judged: called with the chain before its revocation is checked. otherwise: anchors to judge by, before the
+        server's own, where the requirement names none.
         """
-        first, *others = required_anchors(requirement) or dict.fromkeys((*unasked, ""))
-        chain = await self._judge_chain(requirement, tls, first, told)
+        first, *others = required_anchors(requirement) or dict.fromkeys((*otherwise, ""))
+        chain = await self._judge_chain(requirement, tls, first, on_judged)
         judged = [(anchors, await self._judge_chain(requirement, tls, anchors)) for anchors in others]
         chains = tuple((anchors, verdict) for anchors, verdict in judged if verdict is not None)
         return replace(facts, chain=chain, chains=chains, dane=self._judge_dane(requirement, tls))
@@ -361,7 +361,7 @@ class HopOpener:
         requirement: Requirement,
         tls: TlsFacts,
         anchors: str,
-        told: Callable[[ChainVerdict], None] | None = None,
+        on_judged: Callable[[ChainVerdict], None] | None = None,
     ) -> ChainVerdict | None:
         """The peer's chain against trust anchors and, if it is trusted, among the revoked ones."""
         chain = self._contexts.judge(requirement, tls, anchors)
@@ -369,9 +369,9 @@ class HopOpener:
             return chain
         hard = isinstance(requirement, Authenticated) and requirement.revocation is RevocationCheck.HARD_FAIL
         if self._revocation is None:
-            return chain.checked(_NOBODY_ASKED, hard_fail=True) if hard else chain
-        if told is not None:
-            told(chain)
+            return chain.checked(_NOT_CHECKED, hard_fail=True) if hard else chain
+        if on_judged is not None:
+            on_judged(chain)
         found = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
         return chain.checked(found, hard_fail=hard)
 

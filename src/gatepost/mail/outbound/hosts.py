@@ -1,29 +1,31 @@
-"""The hosts of a route in the order to try them, and each of their addresses with its requirement.
+"""Plan the hosts of a route, then yield their addresses as hops in the order to try them, each with its requirement.
 
 Used by `mail.outbound.deliverer`. Mail by MX is not sent to hosts of the preference of this gateway itself, nor beyond,
-though only its address tells it (RFC 5321 section 5.1).
+even if only an address shows that a host is this gateway (RFC 5321 section 5.1).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
-from gatepost.mail.outbound.contexts import our_certificate
-from gatepost.mail.outbound.delivery_attempt import asks
+from gatepost.mail.outbound.contexts import NODE_CERTIFICATE, our_certificate
+from gatepost.mail.outbound.delivery_attempt import asks, may_go_clear
 from gatepost.mail.outbound.failure import barred, lookup_failed, no_address, not_reached
 from gatepost.mail.outbound.hop import Hop
 from gatepost.mail.outbound.published import Publication
-from gatepost.net.lookups.mx import HostAddresses, NotAllowed, allowed
+from gatepost.mail.outbound.sessions import RouteSessions, counted
+from gatepost.net.lookups.mx import HostAddresses, MailHostsKind, NotAllowed, allowed
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.connectors.values import SmartHostOrder
-from gatepost.policy.decisions.published import joined_modes
+from gatepost.policy.decisions.published import joined_modes, modes
 from gatepost.policy.decisions.requirement import Shortfall
-from gatepost.policy.decisions.routes import NextHop
+from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MxRoute, NextHop, SmartHosts, Unroutable
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -33,14 +35,25 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.contexts import OurCertificate
     from gatepost.mail.outbound.deliverer import DeliveryServices
     from gatepost.mail.outbound.delivery_attempt import DeliveryAttempt
-    from gatepost.mail.outbound.sessions import RouteSessions
     from gatepost.net.lookups.mx import MailHosts
-    from gatepost.policy.decisions.routes import MxRoute, SmartHosts
 
 
-LOOPS_BACK = Reply(554, "5.4.6", ("Mail for the domain loops back to us",))
+_log = logging.getLogger(__name__)
+
+_LOOPS_BACK = Reply(554, "5.4.6", ("Mail for the domain loops back to us",))
+_BAD_DOMAIN = Reply(550, "5.1.2", ("The domain cannot be looked up",))
+_NO_HOSTS = {
+    MailHostsKind.NO_DOMAIN: Reply(550, "5.1.2", ("The domain does not exist",)),
+    MailHostsKind.NULL: Reply(556, "5.1.10", ("The domain does not accept mail (null MX)",)),
+    MailHostsKind.OURSELVES: _LOOPS_BACK,
+}
 
 _ADDRESSES = 2  # of each host that are tried in any case
+
+
+def next_hop_name(places: Sequence[str]) -> str:
+    """The name of a set of hosts, whatever their order. places: as in `policy.decisions.routes.NextHop`."""
+    return ",".join(sorted(places))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +75,62 @@ class RoutePlan:
     ranks: tuple[int, ...] = ()
 
     @property
-    def groups(self) -> Iterator[list[NextHop]]:
-        """The hosts of each preference, most preferred first; all in one where there is none."""
-        ranked = zip(self.hosts, self.ranks or (0,) * len(self.hosts), strict=True)
-        return ([host for host, _ in members] for _, members in groupby(ranked, key=itemgetter(1)))
+    def next_hop(self) -> str:
+        """The name of these hosts, by which the queue counts lanes."""
+        return next_hop_name([host.place for host in self.hosts])
+
+    @property
+    def in_order(self) -> Iterator[tuple[NextHop, Sequence[NextHop]]]:
+        """Each host, and beside the first MX host of each preference all hosts of that preference, else ()."""
+        if not self.ranks:
+            return ((host, ()) for host in self.hosts)
+        ranked = groupby(zip(self.ranks, self.hosts, strict=True), key=itemgetter(0))
+        groups = ([host for _, host in members] for _, members in ranked)
+        return ((host, () if place else group) for group in groups for place, host in enumerate(group))
+
+
+async def plan_hosts(
+    services: DeliveryServices,
+    route: Unroutable | LmtpRoute | InternalRoute | SmartHosts | MxRoute,
+    attempt: DeliveryAttempt,
+) -> RoutePlan | None:
+    """The hosts of a route and what is published of them; None if there are none, and so the attempt is decided."""
+    message = attempt.message
+    match route:
+        case Unroutable():
+            attempt.decide_all(route.reply, {"detail": route.detail})
+            return None
+        case LmtpRoute():
+            agent = Publication(None, modes(None, asks(message)), delivers=True)
+            return RoutePlan((route.hop,), agent, RouteSessions(None), lmtp=True)
+        case InternalRoute():
+            nodes = Publication(None, modes(None, asks(message)))
+            return RoutePlan((route.hop,), nodes, RouteSessions(None), NODE_CERTIFICATE, internal=True)
+        case SmartHosts():
+            return by_smart_hosts(services, route, message, RouteSessions(counted(services.sessions, message)))
+        case MxRoute():
+            return await _by_domain(services, route, attempt)
+        case _:
+            assert_never(route)
+
+
+async def _by_domain(services: DeliveryServices, route: MxRoute, attempt: DeliveryAttempt) -> RoutePlan | None:
+    """The MX hosts of a domain; None if there are none, and so the attempt is decided."""
+    sessions = RouteSessions(counted(services.sessions, attempt.message), route.domain)
+    try:
+        found = await services.router.mail_hosts(route.domain)
+    except LookupFailed as failed:
+        sessions.unresolved(failed)
+        if failed.temporary:
+            attempt.failures.append(lookup_failed(failed, route.domain).at(route.domain, ""))
+            attempt.conclude()
+        else:
+            attempt.decide_all(_BAD_DOMAIN, {"detail": failed.detail})
+        return None
+    if not found.hosts:
+        attempt.decide_all(_NO_HOSTS[found.kind], {"detail": f"{route.domain}: {found.kind}"})
+        return None
+    return await by_mail_hosts(services, route, attempt.message, found, sessions)
 
 
 def by_smart_hosts(
@@ -94,40 +159,76 @@ async def by_mail_hosts(
     return RoutePlan(hosts, published, sessions, certificate, complete=not found.cut, ranks=ranks)
 
 
+class _Tries:
+    """Hops tried in one attempt. most: hops at most. until: when it is too late for another, by clock."""
+
+    def __init__(self, attempt: DeliveryAttempt, services: DeliveryServices) -> None:
+        self.count = 0
+        self._attempt = attempt
+        self._most = services.tries
+        self._clock = services.clock
+        self._until = services.clock() + services.patience
+
+    def is_over(self) -> bool:
+        """Whether no hop is tried after the first: all is decided, tries or time are up, or many hosts deferred."""
+        if not self.count:
+            return False
+        late = self.count >= self._most or self._clock() > self._until
+        return late or not self._attempt.pending or self._attempt.ends_early
+
+
 class Hosts:
-    """The hosts as the services of the deliverer find them."""
+    """Candidate hops of a plan, found with the services of the deliverer."""
 
     def __init__(self, services: DeliveryServices) -> None:
         self._services = services
 
-    async def hops(self, way: RoutePlan, attempt: DeliveryAttempt, generation: int) -> AsyncIterator[Hop]:
-        """The addresses of every host, looked up when its turn comes; those with a kept connection first.
+    async def candidates(
+        self, plan: RoutePlan, attempt: DeliveryAttempt, generation: int
+    ) -> AsyncIterator[tuple[Hop, str]]:
+        """Hops in the order to try them, with why TLS failed where a hop is to be tried again in clear, else "".
 
-        A host with many addresses does not take all tries from the others; one that deferred is not asked again.
+        The addresses of a host are looked up when its turn comes; those with a kept connection come first. A host with
+        many addresses does not take all tries from the others; one that deferred is not tried again. Hosts in clear
+        come last, over fresh connections, and only where the configuration allows it. Ends once the attempt is over:
+        record in it what came of a hop before the next one is taken. generation: of the configuration.
         """
-        most = max(_ADDRESSES, self._services.tries // len(way.hosts))
-        async for host in self._in_turn(way, attempt):
-            try:
-                found = await self._addresses(host.at or host.host)
-                if host.bounded:
-                    found = allowed(found, self._services.opener.tenants)
-            except NotAllowed as failed:
-                attempt.failures.append(not_reached(failed.detail).at(host.host, ""))
-                continue
-            except LookupFailed as failed:
-                failure = lookup_failed(failed, host.host, lasting=way.complete).at(host.host, "")
-                attempt.failures.append(replace(failure, silent=not failed.bogus))
-                way.sessions.unresolved(failed, host.host)
-                continue
-            if not found.addresses:
-                failure = no_address(f"{host.host} has no usable address", lasting=way.complete).at(host.host, "")
-                attempt.failures.append(replace(failure, silent=True))
-                continue
-            hops = await _on_terms(way, host, found, attempt, generation)
-            for hop in sorted(hops, key=self._services.pool.holds, reverse=True)[:most]:
-                yield hop
-                if attempt.deferred_by(host.host):
+        tries = _Tries(attempt, self._services)
+        for host, group in plan.in_order:
+            if tries.is_over() or await self._loops_back(group, attempt):
+                break
+            for hop in await self._hops(plan, host, attempt, generation):
+                yield hop, ""
+                tries.count += 1
+                if tries.is_over() or attempt.deferred_by(host.host):
                     break
+        for hop, error in attempt.broken:
+            if not attempt.pending or not may_go_clear(hop.requirement, attempt.attempts):
+                return
+            _log.warning("message %d leaves in clear: TLS with %s failed: %s", attempt.message.id, hop.host, error)
+            yield hop, error
+
+    async def _hops(self, plan: RoutePlan, host: NextHop, attempt: DeliveryAttempt, generation: int) -> list[Hop]:
+        """The hops of one host that may be used now; where there are none, the attempt has the reason."""
+        try:
+            found = await self._addresses(host.at or host.host)
+            if host.bounded:
+                found = allowed(found, self._services.opener.tenants)
+        except NotAllowed as failed:
+            attempt.failures.append(not_reached(failed.detail).at(host.host, ""))
+            return []
+        except LookupFailed as failed:
+            failure = lookup_failed(failed, host.host, lasting=plan.complete).at(host.host, "")
+            attempt.failures.append(replace(failure, silent=not failed.bogus))
+            plan.sessions.unresolved(failed, host.host)
+            return []
+        if not found.addresses:
+            failure = no_address(f"{host.host} has no usable address", lasting=plan.complete).at(host.host, "")
+            attempt.failures.append(replace(failure, silent=True))
+            return []
+        hops = await _on_terms(plan, host, found, attempt, generation)
+        most = max(_ADDRESSES, self._services.tries // len(plan.hosts))
+        return sorted(hops, key=self._services.pool.holds, reverse=True)[:most]
 
     async def _addresses(self, host: str) -> HostAddresses:
         """The addresses of a host; a socket's path is its own. Raises LookupFailed."""
@@ -135,21 +236,17 @@ class Hosts:
             return HostAddresses(host, host, (host,), authentic=True)
         return await self._services.router.addresses(host)
 
-    async def _in_turn(self, way: RoutePlan, attempt: DeliveryAttempt) -> AsyncIterator[NextHop]:
-        """The hosts, as long as they are preferred to this gateway itself."""
-        for group in way.groups:
-            us = await self._us(group) if way.ranks else ""
-            if us and not attempt.failures:
-                attempt.decide_all(LOOPS_BACK, {"detail": f"{us} is this gateway itself"})
-            elif us:  # those before us may be back later
-                attempt.note((f"{us} is this gateway itself: no host of its preference or beyond is tried",))
-            if us:
-                return
-            for host in group:
-                yield host
+    async def _loops_back(self, group: Sequence[NextHop], attempt: DeliveryAttempt) -> bool:
+        """Whether one of the MX hosts of a preference is this gateway; if so the attempt has that as its reason."""
+        us = await self._us(group) if group else ""
+        if us and not attempt.failures:
+            attempt.decide_all(_LOOPS_BACK, {"detail": f"{us} is this gateway itself"})
+        elif us:  # those before us may be back later
+            attempt.add_reasons((f"{us} is this gateway itself: no host of its preference or beyond is tried",))
+        return us != ""
 
     async def _us(self, group: Sequence[NextHop]) -> str:
-        """The first of some hosts that has an address of ours, "" if none has as far as anybody can tell."""
+        """The first of some hosts that has an address of ours, "" if none is known to have one."""
         found = await asyncio.gather(*(self._addresses(host.host) for host in group), return_exceptions=True)
         for host, addresses in zip(group, found, strict=True):
             if isinstance(addresses, HostAddresses):
@@ -161,14 +258,14 @@ class Hosts:
 
 
 async def _on_terms(
-    way: RoutePlan, host: NextHop, found: HostAddresses, attempt: DeliveryAttempt, generation: int
+    plan: RoutePlan, host: NextHop, found: HostAddresses, attempt: DeliveryAttempt, generation: int
 ) -> list[Hop]:
-    """The addresses of a host, under all that is asked of it; none if it must not be used now."""
-    terms = await way.published.terms(host.requirement, host.port, found)
-    attempt.note(terms.set_aside)
+    """The addresses of a host under all its terms; none if the host must not be used now."""
+    terms = await plan.published.terms(host.requirement, host.port, found)
+    attempt.add_reasons(terms.set_aside)
     if isinstance(terms.outcome, Shortfall):
         attempt.failures.append(barred(terms.outcome, host.host, terms.published))
-        way.sessions.barred(host.host, terms.outcome, terms.published)
+        plan.sessions.barred(host.host, terms.outcome, terms.published)
         return []
     return [
         Hop(
@@ -177,10 +274,10 @@ async def _on_terms(
             host.port,
             terms.outcome,
             rehearsed=host.rehearsed,
-            certificate=way.certificate,
+            certificate=plan.certificate,
             mx=terms.mx,
-            lmtp=way.lmtp,
-            internal=way.internal,
+            lmtp=plan.lmtp,
+            internal=plan.internal,
             generation=generation,
             published=terms.published,
             without_requiretls=terms.without_requiretls,

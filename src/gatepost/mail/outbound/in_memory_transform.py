@@ -1,7 +1,7 @@
 """Transform content that must be in memory as a whole: one message at a time, in a thread, up to a size limit.
 
 Used by `mail.outbound.smime` and `mail.outbound.smime_decryption`, one for a worker. What comes out of it is in memory
-only if it is small; else it lies in a file without a name, which is gone when nobody sends it any more.
+only if it is small; else it lies in a file without a name, which is gone once no attempt sends it any more.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class InMemoryTransform:
         return await self._at_work(body, partial(self._work, make))
 
     async def inspect(self, body: MessageBody, ask: Callable[[bytes], bool]) -> bool:
-        """What `ask`, called in a thread, finds out of the whole content. Raises TooLarge, BodyUnreadable."""
+        """Call `ask` with the whole content, in a thread, and return its result. Raises TooLarge, BodyUnreadable."""
         return await self._at_work(body, ask)
 
     async def _at_work[R](self, body: MessageBody, work: Callable[[bytes], R]) -> R:

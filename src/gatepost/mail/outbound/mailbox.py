@@ -48,7 +48,7 @@ class MailboxFailed(Exception):  # noqa: N818 - not an error of the program: it 
 
 @dataclass(frozen=True, slots=True)
 class MaildirMessage:
-    """What is stored: `chunks` yields the message with CRLF line ends, each time it is called from the beginning.
+    """A message to store: `chunks` yields it with CRLF line ends, each time it is called from the beginning.
 
     reverse_path: "" is the null reverse-path. binary: the body is BINARYMIME.
     """

@@ -1,7 +1,7 @@
 """Find the next hop of a delivery before it is tried: the queue keeps its limits and back-off by it.
 
-A `mail.queue.hop_queue.HopFinder`. It asks for routes as the attempt does, by the first recipient of a delivery; what
-is sent where, and on which terms, is decided there alone.
+A `mail.queue.hop_queue.HopFinder`. It plans routes as the attempt does, by the first recipient of a delivery; the
+attempt alone decides what is sent where, and on which terms.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.mail.outbound.batching import may_be_batched
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
+from gatepost.mail.outbound.hosts import next_hop_name
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.decisions.route import NO_CONTENT
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MxRoute, SmartHosts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.outbound.batching import BatchLimits
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.route import RoutePlanner
     from gatepost.policy.decisions.routes import Route
     from gatepost.store.interface import Store
-
-
-def next_hop_name(places: Sequence[str]) -> str:
-    """The name of a set of hosts, whatever their order. places: as in `policy.decisions.routes.NextHop`."""
-    return ",".join(sorted(places))
 
 
 class _Anybody(NamedTuple):
@@ -49,14 +45,14 @@ class NextHops:
         self._limits = limits
 
     def known(self, delivery: Delivery) -> LaneKey | None:
-        """Where a delivery goes, None if a name or the message has to be looked into for that."""
+        """The lane of a delivery, None if that needs a DNS lookup or the message's header."""
         planner = self._planner()
         if planner.header_names(delivery.organization, delivery.recipients):
             return None
         return self._key(_route(planner, delivery), delivery.destination, delivery)
 
     async def find(self, delivery: Delivery) -> LaneKey:
-        """Where a delivery goes. What cannot be found now goes by itself: the attempt will say why."""
+        """Look up the lane of a delivery. One without a route now gets a lane of its own: the attempt will say why."""
         planner = self._planner()
         names = planner.header_names(delivery.organization, delivery.recipients)
         try:
@@ -70,7 +66,7 @@ class NextHops:
         return self._key(route, delivery.destination, delivery) or LaneKey(delivery.destination)
 
     def usual(self, destination: str) -> LaneKey | None:
-        """Where mail for a destination goes as a rule, None if its hosts have to be looked up."""
+        """The usual lane of a destination, None if its hosts have to be looked up."""
         organization, _, domain = destination.partition("/")
         ((route, _),) = self._planner().routes(organization, [_Anybody(f"postmaster@{domain}")])
         return self._key(route, destination, None)

@@ -31,8 +31,8 @@ class OrganizationHeaders:
         if home is None and (not message.has_organization_headers or _stays(outgoing)):
             return body, {}
         header = await body.header()
-        told = home is not None and message.has_organization_headers
-        change = changed_headers(header, Crossing.DEMOTED if told else Crossing.STRIPPED)
+        kept = home is not None and message.has_organization_headers
+        change = changed_headers(header, Crossing.DEMOTED if kept else Crossing.STRIPPED)
         before, section = b"", change.section
         if home is not None:
             before, section = origin_fields(
@@ -48,7 +48,7 @@ class OrganizationHeaders:
 
 
 def _home(outgoing: OutgoingMessage) -> Organization | None:
-    """Whose own Exchange the message goes to, if its connector says so and it is the message's own organization.
+    """The organization to whose own Exchange the message goes, if its connector says so and the message is its own.
 
     By who owns the connector, never by what it says: another's may say the same. And never with mail for a domain of
     another organization: what carries that is not the sender's own Exchange, whatever its connector claims.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """Who is asked. clock: seconds since 1970 UTC. dane_off: why no DNSSEC is ever believed, "" if it is."""
+    """Services for lookups. clock: seconds since 1970 UTC. dane_off: why DNSSEC is never believed, "" if it is."""
 
     tlsa: TlsaFinder
     sts: StsPolicies
@@ -36,17 +36,17 @@ class Lookups:
 
 
 class Publication:
-    """What is published for the hosts of one way, for one attempt.
+    """DANE and MTA-STS of the hosts of one route plan, looked up for one attempt.
 
-    lookups: None where nobody is asked: then a way that demands DANE is closed. mail_hosts: the MX hosts; None for
-    smart hosts, which no MTA-STS policy speaks of and whose names need no proof. delivers: to a delivery agent (LMTP).
+    lookups: None where nothing is looked up: then no host is used if DANE is required. mail_hosts: the MX hosts; None
+    for smart hosts, which no MTA-STS policy names and whose names need no proof. delivers: to a delivery agent (LMTP).
     """
 
     def __init__(
-        self, lookups: Lookups | None, asked: Modes, mail_hosts: MailHosts | None = None, *, delivers: bool = False
+        self, lookups: Lookups | None, modes: Modes, mail_hosts: MailHosts | None = None, *, delivers: bool = False
     ) -> None:
         self._lookups = lookups
-        self._asked = asked
+        self._modes = modes
         self._mail_hosts = mail_hosts
         self._delivers = delivers
         self._sts: StsFound | None = None
@@ -54,7 +54,7 @@ class Publication:
 
     @property
     def is_common(self) -> bool:
-        """Whether the same is asked of a host that other domains have as well; ask after `begin`.
+        """Whether a host that other domains share has the same terms for each of them; known after `begin`.
 
         Not where the domain has a policy, or may have one, nor where DNSSEC proves its MX records: then what a host
         has to prove may depend on the domain's name (RFC 8461 section 4.1, RFC 7672 section 3.2.2). REQUIRETLS asks how
@@ -64,11 +64,11 @@ class Publication:
         if hosts is None:
             return True
         unpublished = sts is None or (sts.policy is None and sts.failure is None)
-        return unpublished and not hosts.authentic and not self._asked.asks.demands
+        return unpublished and not hosts.authentic and not self._modes.asks.demands
 
     async def begin(self) -> None:
-        """Find the policy of the domain, if the way has one."""
-        if self._lookups is not None and self._mail_hosts is not None and self._asked.sts is not MtaStsMode.NONE:
+        """Find the MTA-STS policy of the domain, if the route heeds one."""
+        if self._lookups is not None and self._mail_hosts is not None and self._modes.sts is not MtaStsMode.NONE:
             self._sts = await self._policy(self._lookups, self._mail_hosts.domain)
 
     async def terms(self, requirement: Requirement, port: int, addresses: HostAddresses) -> Terms:
@@ -81,7 +81,7 @@ class Publication:
 
     def _terms(self, requirement: Requirement, addresses: HostAddresses, dane: TlsaLookup | None) -> Terms:
         published = Published(dane, self._sts)
-        return terms(requirement, addresses.host, self._asked, published, self._naming(addresses))
+        return terms(requirement, addresses.host, self._modes, published, self._naming(addresses))
 
     def _naming(self, addresses: HostAddresses) -> Naming:
         hosts = self._mail_hosts
@@ -89,13 +89,13 @@ class Publication:
             # Without an MX record the domain is its own host, and no record need be believed (RFC 8689 section 2).
             domain = "" if hosts.kind is MailHostsKind.IMPLICIT else hosts.domain
             return Naming(domain, hosts.authentic)
-        if self._delivers and self._asked.asks.demands:
+        if self._delivers and self._modes.asks.demands:
             return Naming(here=all(is_this_machine(address) for address in addresses.addresses))
         return NAMED
 
     async def _records(self, port: int, addresses: HostAddresses) -> TlsaLookup | None:
         lookups, hosts = self._lookups, self._mail_hosts
-        if lookups is None or self._asked.dane is SmtpDaneMode.NONE:
+        if lookups is None or self._modes.dane is SmtpDaneMode.NONE:
             return None
         authentic = hosts is None or hosts.authentic
         next_hops = (hosts.domain, hosts.canonical) if hosts is not None else ()

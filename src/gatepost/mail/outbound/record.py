@@ -1,26 +1,30 @@
-"""Describe a hop for the trace, the queue and a DSN: plain dictionaries that JSON can hold.
+"""Describe routes and hops for the trace, the queue and a DSN: plain dictionaries that JSON can hold.
 
 Called by `mail.outbound.delivery_attempt` and `mail.outbound.deliverer`. Pure. The keys are those of
-`mail.model.trace_event.TraceEvent` where it has them; never content, at most a hundred lines of dialogue.
+`mail.model.trace_event.TraceEvent` where it has them; never content, at most a hundred lines of dialogue. Also
+describes a message for the other node of the site that takes it, in the words of `policy.decisions.handover`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.events.trace import tls_record
+from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.values import SmtpDaneMode
+from gatepost.policy.decisions.handover import Origin, write_origin
 from gatepost.policy.decisions.outbound import describe, describe_achieved
 from gatepost.policy.decisions.published import modes
 from gatepost.policy.decisions.requirement import Shortfall, Verdict
 from gatepost.policy.decisions.requiretls import Asks
 from gatepost.policy.decisions.route import domain_of
-from gatepost.policy.decisions.routes import MxRoute, SmartHosts
+from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.mail.model.message import Message, Recipient
+    from gatepost.mail.model.message import Delivery, Message, Recipient
     from gatepost.mail.outbound.failure import HopFailure
     from gatepost.mail.outbound.hop import OpenHop
     from gatepost.policy.connectors.directory import Directory
@@ -32,14 +36,55 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.routes import Route
     from gatepost.protocols.dane.match import DaneVerdict
     from gatepost.protocols.dane.publication import TlsaLookup
+    from gatepost.protocols.smtp.replies import Reply
 
 
 _TRIES = 20
 _REFUSALS = 10
 
+_QUEUED = re.compile(r"Queued as (\w{1,40})")
+_STAMP = re.compile(r"\[\S{1,255} \S{1,40} (\w{1,40})\]$")  # see `mail.inbound.stamp`
 
-def route_record(connector: OutboundConnector | None, requirement: Requirement) -> dict[str, Any]:
-    """What was decided before anything was looked up."""
+# Facts of the inbound session that another node of the site gets, the most important first.
+_HANDED_OVER = (
+    "user",
+    "mechanism",
+    "notice_about",
+    "notice_about_message_id",
+    "tls_report",
+    "internal",
+    "connector",
+    "requirement",
+    "basis",
+    "peer",
+    "hello",
+)
+
+
+def decided_record(route: Route, version: int) -> dict[str, Any]:
+    """Decisions made before anything is looked up: part of every result. version: of the configuration."""
+    decided = {"configuration": version}
+    match route:
+        case SmartHosts():
+            record = _requirement_record(route.connector, route.hops[0].requirement) | _parties_record(route)
+            return decided | record | _choice_record(route.reasons, route.passed_over)
+        case MxRoute():
+            record = _requirement_record(route.connector, route.requirement) | _parties_record(route)
+            return decided | record | _choice_record(route.reasons, route.passed_over)
+        case LmtpRoute():
+            record = _requirement_record(None, route.hop.requirement)
+            return decided | record | {"mailbox": f"lmtp:{route.hop.place}"}
+        case InternalRoute():
+            return decided | _requirement_record(None, route.hop.requirement) | _choice_record(route.reasons, ())
+        case Unroutable():
+            return decided | _choice_record(route.reasons, route.passed_over)
+        case MailboxRoute():
+            return decided
+        case _:
+            assert_never(route)
+
+
+def _requirement_record(connector: OutboundConnector | None, requirement: Requirement) -> dict[str, Any]:
     mandatory = modes(connector, Asks.NOTHING).dane is SmtpDaneMode.MANDATORY
     return {
         "connector": connector.name if connector else "",
@@ -48,17 +93,17 @@ def route_record(connector: OutboundConnector | None, requirement: Requirement) 
     }
 
 
-def parties_record(route: SmartHosts | MxRoute) -> dict[str, Any]:
-    """Whose connector it is, and whose demands hold beside; {} where both are of the organization whose mail it is."""
+def _parties_record(route: SmartHosts | MxRoute) -> dict[str, Any]:
+    """The connector's owner and the sender's demands; {} where both are of the organization that sends the mail."""
     if route.sender is None:
         return {}
     return {"connector_organization": route.connector_owner, "sender_demands": route.sender.record()}
 
 
 def domain_record(directory: Directory, route: Route, organization: str, recipient: Recipient) -> dict[str, Any]:
-    """Who accepts the recipient's domain, where that is another organization and it says what becomes of the mail.
+    """The organization that accepts the recipient's domain, if it is another one and decides where the mail goes.
 
-    organization: whose mail it is. {} where `parties_record` says it, or its own connector carries the mail.
+    organization: the owner of the mail. {} where `_parties_record` says it, or its own connector carries the mail.
     """
     if isinstance(route, SmartHosts | MxRoute):
         return {}
@@ -66,8 +111,8 @@ def domain_record(directory: Directory, route: Route, organization: str, recipie
     return {} if owner is None or owner.name == organization else {"domain_organization": owner.name}
 
 
-def choice_record(reasons: Sequence[str], passed_over: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Why this way, and why not by the connectors that would have taken the domain as well."""
+def _choice_record(reasons: Sequence[str], passed_over: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Reasons for this route, and against the connectors that take mail for the domain as well."""
     record: dict[str, Any] = {}
     if reasons:
         record["reasons"] = list(reasons)
@@ -77,7 +122,7 @@ def choice_record(reasons: Sequence[str], passed_over: Sequence[tuple[str, str]]
 
 
 def sender_record(message: Message, recipient: Recipient, *, kept: bool) -> dict[str, Any]:
-    """That a mailbox sent the message on, and as whose it goes; all recipients of a delivery have that in common.
+    """The mailbox that forwarded the message, and its reverse-path; the same for all recipients of a delivery.
 
     kept: the message's own reverse-path is used even where there is another.
     """
@@ -117,7 +162,7 @@ def failure_record(failure: HopFailure) -> dict[str, Any]:
 
 
 def drop_record(fallen: Drop | None) -> dict[str, Any]:
-    """That the destination was seen to do better; {} if it was not. since: seconds since 1970."""
+    """The drop in protection, {} without one. since: when the destination was seen to do better, seconds since 1970."""
     if fallen is None:
         return {}
     was, now = describe_achieved(fallen.was), describe_achieved(fallen.now)
@@ -133,6 +178,34 @@ def tries_record(failures: Sequence[HopFailure]) -> dict[str, Any]:
             one["result_type"] = str(failure.result_type)
         tries.append(one)
     return {"tries": tries}
+
+
+def origin_of(delivery: Delivery) -> str:
+    """XGATEPOST for a delivery, whose recipients are all forwarded by the same mailbox, or by none."""
+    message = delivery.message
+    first, inbound = delivery.recipients[0], message.inbound
+    facts = {name: str(inbound[name]) for name in _HANDED_OVER if inbound.get(name)}
+    facts |= {name: str(value) for name, value in (("tls", inbound.get("tls", {}).get("version")),) if value}
+    if message.has_organization_headers:
+        facts["headers"] = str(inbound["headers"]["renamed"])
+    return write_origin(
+        Origin(
+            organization=delivery.organization,
+            direction=message.direction,
+            session=message.session,
+            message=format_id(message.id),
+            forwarded_by=first.forwarded_by,
+            return_path=first.return_path,
+            facts=facts,
+        )
+    )
+
+
+def hop_record(node: str, reply: Reply) -> dict[str, str]:
+    """The ids by which the other node knows the message and the session of the hop, read from its reply."""
+    queued, stamp = _QUEUED.search(reply.text), _STAMP.search(reply.text)
+    found = {"message": queued[1] if queued else "", "session": stamp[1] if stamp else ""}
+    return {"node": node} | {name: value for name, value in found.items() if value}
 
 
 def _place(host: str, address: str) -> dict[str, Any]:
@@ -157,7 +230,7 @@ def _proved(facts: HopFacts, verdict: Verdict | None) -> dict[str, Any]:
 def _published(
     published: Published, facts: HopFacts | None, testing: Requirement | Verdict | Shortfall | None
 ) -> dict[str, Any]:
-    """What the domain publishes of the host, and how the host stands to it. Both are told, whichever applies."""
+    """The host as the domain publishes it by DANE and by MTA-STS, and whether it meets that."""
     record: dict[str, Any] = {}
     if published.dane is not None:
         record["dane"] = _dane(published.dane, facts.dane if facts else None)

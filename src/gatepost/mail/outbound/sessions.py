@@ -160,7 +160,7 @@ class SessionLog:
 
 
 def counted(log: SessionLog | None, message: Message) -> SessionLog | None:
-    """Where the sessions of a message are counted: nowhere if it carries a TLS report of ours.
+    """The log that counts the sessions of a message; None if the message carries a TLS report of ours.
 
     Else each report would be a session to report about, and two gateways would write to one another for ever.
     """
@@ -172,7 +172,7 @@ class RouteSessions:
 
     log: None where nothing is counted. domains: the recipient domains, A-labels, each of which has the session counted;
     none for smart hosts, each of which is its own policy domain (RFC 8460 section 1.1). That the MTA-STS policy of a
-    domain could not be had is told once, with the first session; there is one domain then.
+    domain could not be fetched is reported once, with the first session; there is one domain then.
     """
 
     def __init__(self, log: SessionLog | None, *domains: str) -> None:
@@ -181,7 +181,7 @@ class RouteSessions:
         self._told = False
 
     def opened(self, opened: OpenHop) -> None:
-        """A connection that met its requirement, and one before it whose handshake was left unanswered."""
+        """Count a connection that met its requirement, and one before it whose handshake was left unanswered."""
         connection = opened.connection
         if opened.before is not None:
             self.failed(opened.hop, opened.before)
@@ -192,7 +192,7 @@ class RouteSessions:
         self._attempted(opened.hop, opened.facts, connection.transcript, connection.local)
 
     def failed(self, hop: Hop, failure: HopFailure) -> None:
-        """A connection that did not; no session if nothing was seen of TLS."""
+        """Count a connection that did not meet it; there is no session if nothing was seen of TLS."""
         if failure.facts is not None:
             self._count_failure(failure)
             self._attempted(hop, failure.facts, failure.transcript, failure.local)
@@ -206,12 +206,12 @@ class RouteSessions:
             count_failed_session(self._log.counts, "outbound", str(failure.result_type))
 
     def unresolved(self, failed: LookupFailed, host: str = "") -> None:
-        """A name whose DNS answers cannot be used: a policy failure if DNSSEC proves them wrong. host: "" for MX."""
+        """Count a name whose DNS answers DNSSEC proves wrong, as a policy failure. host: "" for the MX records."""
         if failed.bogus:
             self.barred(host, dnssec_failed(failed.detail))
 
     def barred(self, host: str, shortfall: Shortfall, published: Published | None = None) -> None:
-        """A host that must not be used, so that nobody connects to it."""
+        """Count a host that must not be used, so that no connection is opened."""
         for domain in self._policy_domains(host) if self._log is not None else ():
             if (session := barred(domain, host, shortfall, published)) is not None:
                 self._count(session, published)
@@ -238,7 +238,7 @@ class RouteSessions:
             self._log.count(session)
 
     def _policy_domains(self, host: str) -> list[str]:
-        """Whose reports a session belongs to. An address has no domain to look a record up in."""
+        """The domains whose reports a session belongs to. An IP address has no domain to look a record up in."""
         names = self._domains or (host,)
         return [name for name in names if not (name.startswith("[") or _is_address(name))]
 

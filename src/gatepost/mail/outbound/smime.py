@@ -87,44 +87,44 @@ class SmimeProtection:
         demand = _demand(outgoing)
         if demand == NO_DEMAND:
             return body, {}
-        told: dict[str, Any] = demand.record()
+        record: dict[str, Any] = demand.record()
         try:
             if not (demand.encrypt.required or demand.sign.required):
-                return body, {"smime": told | {"rehearsal": self._rehearsal(outgoing, demand)}}
-            return await self._protected(outgoing, body, demand, told)
+                return body, {"smime": record | {"rehearsal": self._rehearsal(outgoing, demand)}}
+            return await self._protected(outgoing, body, demand, record)
         except (BodyUnreadable, ContentNotReady):
             raise
         except TooLarge as failure:
-            raise _not_ready(_TOO_LARGE, str(failure), told) from failure
+            raise _not_ready(_TOO_LARGE, str(failure), record) from failure
         except SmimeStoreError as failure:
-            raise _not_ready(_NOT_NOW, str(failure), told) from failure
+            raise _not_ready(_NOT_NOW, str(failure), record) from failure
         except Exception as failure:
             # Whatever it is: the message must not go on as it came.
             _log.error("S/MIME for message %s failed: %s", outgoing.message.id, type(failure).__name__)
-            raise _not_ready(_NOT_NOW, f"S/MIME failed: {type(failure).__name__}", told) from failure
+            raise _not_ready(_NOT_NOW, f"S/MIME failed: {type(failure).__name__}", record) from failure
 
     async def _protected(
-        self, outgoing: OutgoingMessage, body: MessageBody, demand: ContentDemand, told: dict[str, Any]
+        self, outgoing: OutgoingMessage, body: MessageBody, demand: ContentDemand, record: dict[str, Any]
     ) -> tuple[MessageBody, dict[str, Any]]:
         if _CLAIM in (await body.header()).lower() and await self._bench.inspect(body, _encrypted_before):
-            return body, {"smime": told | {"encrypted_before": True}}
+            return body, {"smime": record | {"encrypted_before": True}}
         certificates: list[x509.Certificate] = []
         if demand.encrypt.required:
-            certificates, told["recipients"] = self._certificates(outgoing, told)
-        signer = await self._signer(outgoing, body, told) if demand.sign.required else None
+            certificates, record["recipients"] = self._certificates(outgoing, record)
+        signer = await self._signer(outgoing, body, record) if demand.sign.required else None
         if not (certificates or signer):
-            return body, {"smime": told}
-        made = await self._bench.made(body, partial(_make, signer=signer, certificates=certificates, told=told))
-        return made, {"smime": told}
+            return body, {"smime": record}
+        made = await self._bench.made(body, partial(_make, signer=signer, certificates=certificates, record=record))
+        return made, {"smime": record}
 
     def _certificates(
-        self, outgoing: OutgoingMessage, told: dict[str, Any]
+        self, outgoing: OutgoingMessage, record: dict[str, Any]
     ) -> tuple[list[x509.Certificate], dict[str, list[str]]]:
-        """All that the content is encrypted to, and by whom; raises ContentNotReady if anybody would be left out."""
+        """The certificates to encrypt to, and those of each recipient. Raises ContentNotReady if one has none."""
         found = [self._found(outgoing, one.address) for one in outgoing.recipients]
         missing = [one.missing for one in found if one.missing]
         if missing:
-            raise _not_ready(_NO_CERTIFICATE, "; ".join(missing[:_SHOWN]), told)
+            raise _not_ready(_NO_CERTIFICATE, "; ".join(missing[:_SHOWN]), record)
         unique = {fingerprint(certificate): certificate for one in found for certificate in one.certificates}
         by = {one.address: [fingerprint(each)[:ID_DIGITS] for each in one.certificates] for one in found}
         return list(unique.values()), by
@@ -133,11 +133,11 @@ class SmimeProtection:
         asking = _demand(outgoing).encrypt.asking(outgoing.organization)
         return readiness_of_all(self._store, asking, recipient, self._clock())
 
-    async def _signer(self, outgoing: OutgoingMessage, body: MessageBody, told: dict[str, Any]) -> SmimeSigner | None:
-        """Who signs; None for what others wrote and only passes. Raises ContentNotReady."""
+    async def _signer(self, outgoing: OutgoingMessage, body: MessageBody, record: dict[str, Any]) -> SmimeSigner | None:
+        """The signer; None for mail of others that only passes. Raises ContentNotReady."""
         message = outgoing.message
         if message.direction != "originating" or message.is_notice:
-            told["signed_by"] = ""
+            record["signed_by"] = ""
             return None
         owners = await _authors(body, message.reverse_path)
         found = self._store.signer(outgoing.organization, owners, self._clock())
@@ -145,12 +145,12 @@ class SmimeProtection:
             who = " or ".join(owners) or "the author, as its From does not name a single one"
             advice = _IDENTITY.format(owners[-1] if owners else "DOMAIN", outgoing.organization)
             detail = f"there is no certificate that signs for {who}; {advice}"
-            raise _not_ready(_NO_SIGNATURE, detail, told)
-        told["signed_by"] = found[0].id
+            raise _not_ready(_NO_SIGNATURE, detail, record)
+        record["signed_by"] = found[0].id
         return found[1]
 
     def _rehearsal(self, outgoing: OutgoingMessage, demand: ContentDemand) -> dict[str, Any]:
-        """What of it would keep the message; the author's certificate is not looked for."""
+        """The reasons for which it would hold the message; the author's certificate is not looked for."""
         if not demand.encrypt.rehearsed:
             return {}
         found = [self._found(outgoing, one.address) for one in outgoing.recipients]
@@ -161,8 +161,8 @@ class SmimeProtection:
 _IDENTITY: Final = "add one: gatepost smime identity add {} FILE --organization {}"
 
 
-def _not_ready(reply: Reply, detail: str, told: dict[str, Any]) -> ContentNotReady:
-    return ContentNotReady(reply, detail, {"smime": told | {"waits_for": detail}})
+def _not_ready(reply: Reply, detail: str, record: dict[str, Any]) -> ContentNotReady:
+    return ContentNotReady(reply, detail, {"smime": record | {"waits_for": detail}})
 
 
 def _demand(outgoing: OutgoingMessage) -> ContentDemand:
@@ -187,7 +187,7 @@ def _owners(values: Iterable[str]) -> list[str]:
 
 
 async def _authors(body: MessageBody, reverse_path: str) -> tuple[str, ...]:
-    """For whom the certificate may be: the author if it sends itself, then its domain. () if there is no single one."""
+    """The names a certificate may be for: the author if it is the sender, then its domain; () without one author."""
     values = (await body.header_fields(("from",))).header.get("from", ())
     found = _owners(values)
     if len(values) != 1 or len(found) != 1 or not found[0]:
@@ -201,19 +201,19 @@ async def _authors(body: MessageBody, reverse_path: str) -> tuple[str, ...]:
 
 
 def _encrypted_before(content: bytes) -> bool:
-    """Whether whoever wrote it encrypted it by S/MIME; that it says so is not enough."""
+    """Whether the content is encrypted by S/MIME; a header that says so is not enough."""
     return is_enveloped(split(content).enveloped)
 
 
 def _make(
-    content: bytes, *, signer: SmimeSigner | None, certificates: Sequence[x509.Certificate], told: dict[str, Any]
+    content: bytes, *, signer: SmimeSigner | None, certificates: Sequence[x509.Certificate], record: dict[str, Any]
 ) -> tuple[bytes, str]:
     message = split(content)
     if signer is not None:
         message = _signed(message, signer, hidden=bool(certificates))
     if certificates:
         fields, body = opaque(encrypted(message.entity, certificates), "enveloped-data")
-        told["encrypted"] = True
+        record["encrypted"] = True
         message = MimeMessage(message.header, fields, body)
     octets = message.with_content(message.mime, message.body)
     return octets, "7BIT" if octets.isascii() else "8BITMIME"

@@ -49,7 +49,7 @@ class SmimeDecryption:
         self._hostname = hostname
 
     async def divided(self, outgoing: OutgoingMessage, body: MessageBody) -> list[list[Recipient]]:
-        """Who has a key of its own alone, the others by domain."""
+        """Each recipient with a key of its own alone, the others by domain."""
         if not _wanted(outgoing) or len(outgoing.recipients) == 1 or _CLAIM not in (await body.header()).lower():
             return [list(outgoing.recipients)]
         groups: dict[tuple[str, ...], list[Recipient]] = {}
@@ -66,11 +66,11 @@ class SmimeDecryption:
             body = body.with_header(without_fields(header, _NAMES), skip=len(header))
         if _CLAIM not in header.lower():
             return body, {}
-        told: dict[str, Any] = {}
+        record: dict[str, Any] = {}
         try:
             owners = self._owners(outgoing, outgoing.recipients[0])
             openers = self._store.openers(outgoing.domain_owner, owners)
-            made = await self._bench.made(body, partial(_make, openers=openers, hostname=self._hostname, told=told))
+            made = await self._bench.made(body, partial(_make, openers=openers, hostname=self._hostname, record=record))
         except BodyUnreadable:
             raise
         except (CannotDecrypt, TooLarge, SmimeStoreError) as failure:
@@ -78,10 +78,10 @@ class SmimeDecryption:
         except Exception as failure:  # noqa: BLE001 - it is delivered as it came, whatever is wrong with it
             _log.warning("message %s was not decrypted: %s", outgoing.message.id, type(failure).__name__)
             return body, {"smime": {"decrypted": False, "why": type(failure).__name__}}
-        return made, {"smime": told} if told else {}
+        return made, {"smime": record} if record else {}
 
     def _owners(self, outgoing: OutgoingMessage, recipient: Recipient) -> tuple[str, ...]:
-        """Whose keys open mail for a recipient: its own, if there are such, and its domain's."""
+        """The owners of keys that open mail for a recipient: itself, if it has keys, and its domain."""
         try:
             address = owner_of(recipient.address)
         except ValueError:
@@ -106,7 +106,7 @@ def _wanted(outgoing: OutgoingMessage) -> bool:
 # in a thread
 
 
-def _make(content: bytes, *, openers: Sequence[Opener], hostname: str, told: dict[str, Any]) -> tuple[bytes, str]:
+def _make(content: bytes, *, openers: Sequence[Opener], hostname: str, record: dict[str, Any]) -> tuple[bytes, str]:
     message = split(content)
     cms = message.enveloped
     if not cms:
@@ -115,7 +115,7 @@ def _make(content: bytes, *, openers: Sequence[Opener], hostname: str, told: dic
     number = fingerprint(opener.certificate)[:ID_DIGITS]
     said = f"{_FIELD}: decrypted by {hostname};\r\n key={number}; signature=not-verified\r\n".encode()
     octets = said + _opened(message, inner)
-    told |= {"decrypted": True, "key": number}
+    record |= {"decrypted": True, "key": number}
     return octets, "7BIT" if octets.isascii() else "8BITMIME"
 
 

@@ -1,6 +1,6 @@
 """Decide about mail that another node of the site hands over, and read what that node says of it.
 
-`mail.outbound.handover` writes an `Origin`, the parameter XGATEPOST of MAIL carries it, `mail.inbound.decisions` reads
+`mail.outbound.record` writes an `Origin`, the parameter XGATEPOST of MAIL carries it, `mail.inbound.decisions` reads
 it. Whose mail it is, which connector applied and which way it came was decided where it came in: nothing of that is
 decided again, and no connector is held against the other node. Only what the home alone knows is: that the organization
 lives here, and that the mailbox exists.

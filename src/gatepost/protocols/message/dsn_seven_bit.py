@@ -1,6 +1,6 @@
 """Convert a notification of `protocols.message.dsn` to 7 bits, for a next hop without 8BITMIME or SMTPUTF8.
 
-Called by `mail.outbound.body_forms`. Each part keeps its octets under a transfer encoding that its type allows: only
+Called by `mail.outbound.body`. Each part keeps its octets under a transfer encoding that its type allows: only
 the types of RFC 6532 and 6533 may be encoded, message/rfc822 may not (RFC 2045 section 6.4), so that an original goes
 as message/global in base64 (RFC 6532 section 3.7).
 """

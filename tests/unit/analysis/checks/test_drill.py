@@ -290,7 +290,7 @@ def test_cleartext_after_a_broken_handshake_is_found_out(held, monkeypatch, capl
 
     monkeypatch.setattr(HopOpener, "open", opened)
     monkeypatch.setattr("gatepost.mail.outbound.hop.judge", judged)
-    monkeypatch.setattr("gatepost.mail.outbound.deliverer.may_go_clear", lambda *_: True)
+    monkeypatch.setattr("gatepost.mail.outbound.hosts.may_go_clear", lambda *_: True)
     report = held(tls_settings="encryption-only")
     assert keys(report.broken) == CHANNEL - {"starttls-stripped"}
     assert {one.happened for one in report.broken} == {"LEFT in clear"}

@@ -563,7 +563,7 @@ class History:
     def find(self, name: DestinationName) -> DestinationHistory:
         return self.known.get(name, DestinationHistory())
 
-    def note(self, name: DestinationName, session: SeenSession, *, told: bool = False) -> None:
+    def note(self, name: DestinationName, session: SeenSession, *, logged: bool = False) -> None:
         self.known[name] = seen(self.find(name), session)
 
 

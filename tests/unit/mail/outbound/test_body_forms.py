@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from gatepost.mail.model.message import Message
-from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
-from gatepost.mail.outbound.body_forms import BodyForms, in_seven_bits
+from gatepost.mail.outbound.body import BodyForms, BodyUnreadable, MessageBody, in_seven_bits
 from gatepost.protocols.message.dsn import build_dsn
 from gatepost.protocols.message.dsn_report import DsnAction, DsnRecipient, DsnReport
 from gatepost.protocols.smtp.client.transaction import Peer

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from gatepost.net.identity import ServerIdentity
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.message.dsn import build_dsn
 from gatepost.protocols.message.dsn_report import DsnAction, DsnRecipient, DsnReport
+from gatepost.protocols.smtp.client.client import Client
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -48,6 +50,62 @@ def only(outcome: DeliveryResult) -> RecipientResult:
 
 def forced(**fields: Any) -> dict[str, Any]:
     return {"tls_settings": "encryption-only"} | fields
+
+
+# --- an attempt is a short path
+
+
+@pytest.fixture
+def paths(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Our calls on the stack each time a transaction begins, outermost first.
+
+    Counted are frames of gatepost.mail.outbound, coroutines among them, from `Deliverer.deliver` or its batch twin to
+    the one that calls `Client.begin`, which writes MAIL.
+    """
+    found: list[list[str]] = []
+    begin = Client.begin
+
+    def watched(*args: Any, **options: Any) -> None:
+        frame, path = inspect.currentframe(), []
+        while frame is not None:
+            if frame.f_globals["__name__"].startswith("gatepost.mail.outbound."):
+                path.append(frame.f_code.co_qualname)
+            frame = frame.f_back
+        found.append(path[::-1])
+        begin(*args, **options)
+
+    monkeypatch.setattr(Client, "begin", watched)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("addresses", "call"),
+    [
+        (["bob@b.example"], "Deliverer.deliver"),
+        (["bob@b.example"], "Deliverer.deliver_batch"),
+        (["bob@b.example", "bob@c.example"], "Deliverer.deliver_batch"),
+    ],
+)
+def test_an_attempt_is_at_most_four_calls_deep(
+    world: Any, kit: Any, paths: list[list[str]], addresses: list[str], call: str
+) -> None:
+    """Over a new connection, and over a kept one."""
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+
+    async def run() -> list[DeliveryResult]:
+        async with peer:
+            world.connector(peer.port, recipient_domains=["b.example", "c.example"])
+            deliverer, given = world.build(), [kit.delivery(address) for address in addresses]
+            try:
+                if call == "Deliverer.deliver":
+                    return [await deliverer.deliver(given[0]) for _ in range(2)]
+                return [one for _ in range(2) for one in await deliverer.deliver_batch(given, lambda *_: None)]
+            finally:
+                world.pool.close()
+
+    assert {only(one).disposition for one in asyncio.run(run())} == {Disposition.DELIVERED}
+    assert paths == [[call, "Deliverer._attempt", "TransactionRunner.run", "OutboundConnection.send"]] * 2
+    assert len(peer.connections) == 1
 
 
 # --- a peer that ends its connections between transactions
@@ -247,7 +305,7 @@ def test_our_certificate_is_presented_by_its_label(world: Any, kit: Any) -> None
         ({"client_certificate": {"label": "to-bank"}}, "client certificate 'to-bank' of connector 'out'"),
         (
             {"tls_settings": "certificate-validation", "trust_anchors": "/nowhere/anchors.pem"},
-            "connector:out asks for cannot be read: /nowhere/anchors.pem",
+            "the trust anchors of connector:out cannot be read: /nowhere/anchors.pem",
         ),
     ],
 )

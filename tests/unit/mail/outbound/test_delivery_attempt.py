@@ -38,15 +38,15 @@ def attempt(count: int = 1) -> DeliveryAttempt:
     return DeliveryAttempt(Message(1, "contoso", 1.0, ""), [AttemptPart(recipients, {"connector": "out"})])
 
 
-def test_what_is_set_aside_is_told_once_and_within_bounds() -> None:
+def test_reasons_are_added_once_and_within_bounds() -> None:
     one = attempt()
-    one.note(())
+    one.add_reasons(())
     (part,) = one.parts
     assert "reasons" not in part.base
-    one.note(("DANE", "MTA-STS"))
-    one.note(("DANE",))
+    one.add_reasons(("DANE", "MTA-STS"))
+    one.add_reasons(("DANE",))
     assert part.base["reasons"] == ["DANE", "MTA-STS"]
-    one.note([str(number) for number in range(100)])
+    one.add_reasons([str(number) for number in range(100)])
     assert len(part.base["reasons"]) == 50
 
 

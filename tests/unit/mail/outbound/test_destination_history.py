@@ -42,9 +42,9 @@ class Memory:
             raise self.failure
         return self.known.get(name, DestinationHistory())
 
-    def note(self, name, session, *, told=False):
+    def note(self, name, session, *, logged=False):
         remembered = seen(self.known.get(name, DestinationHistory()), session)
-        self.known[name] = warned(remembered, session.at) if told else remembered
+        self.known[name] = warned(remembered, session.at) if logged else remembered
 
     def was(self, name, host, achieved=AUTH, at=NOW - 86400.0 * 9):
         self.note(name, SeenSession(host, achieved, at))

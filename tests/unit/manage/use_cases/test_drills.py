@@ -158,7 +158,7 @@ def test_nothing_is_logged_of_mail_that_was_never_there(base, caplog):
     try:
         drilled(base, name="open")
         assert heard == []
-        logging.getLogger("gatepost.mail.outbound.deliverer").warning("message 7 leaves in clear")
+        logging.getLogger("gatepost.mail.outbound.hosts").warning("message 7 leaves in clear")
         assert heard == ["message 7 leaves in clear"], "other mail goes on"
     finally:
         logger.removeHandler(handler)

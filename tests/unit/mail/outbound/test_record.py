@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.mail.outbound.handover import hop_record, origin_of
+from gatepost.mail.outbound.record import hop_record, origin_of
 from gatepost.policy.decisions.handover import read_origin
 from gatepost.protocols.smtp.replies import Reply
 

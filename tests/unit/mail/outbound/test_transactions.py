@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gatepost.mail.outbound.downgrade import DowngradeLog
 from gatepost.mail.outbound.hop import Hop, OpenHop
+from gatepost.mail.outbound.transactions import DowngradeLog
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.requirement import Achieved, Opportunistic, TlsLevel, Verdict
 
@@ -32,7 +32,7 @@ def opened(host: str, without: str, *, offered: bool = False) -> OpenHop:
         (opened("a.example", "local: the message does not leave this machine"), 0),
     ],
 )
-def test_only_a_downgrade_is_told(caplog: pytest.LogCaptureFixture, hop: OpenHop, lines: int) -> None:
+def test_only_a_downgrade_is_logged(caplog: pytest.LogCaptureFixture, hop: OpenHop, lines: int) -> None:
     DowngradeLog(lambda: 0.0).sent(7, hop)
     assert [record.message for record in caplog.records] == [
         f"message 7 left for a.example without REQUIRETLS: {RELAXED}"
@@ -57,4 +57,4 @@ def test_ten_thousand_hosts_are_not_remembered() -> None:
     log = DowngradeLog(lambda: 0.0)
     for number in range(10_000):
         log.sent(7, opened(f"a{number}.example", RELAXED))
-    assert len(log._told) <= 1000
+    assert len(log._logged) <= 1000
