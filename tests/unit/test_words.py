@@ -33,8 +33,6 @@ NAMES_LEFT = {
     "analysis/checks/partner": {"_told"},
     "analysis/checks/validation": {"told"},
     "events/delivery_problems": {"untold"},  # a key of workers/N.json
-    "mail/queue/gate": {"told"},
-    "mail/queue/memory_budget": {"behind"},
     "net/revocation": {"standing"},
     "node/http_session": {"_asked"},
     "pki/acme/issuer": {"standing"},

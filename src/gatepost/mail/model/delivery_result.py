@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Disposition(StrEnum):
-    """What an attempt may mean for a recipient. HELD: deferred until an administrator acts, or it is time to say so."""
+    """The result of an attempt for a recipient. HELD: deferred until an administrator acts, or a notice is due."""
 
     DELIVERED = "delivered"
     DEFERRED = "deferred"
@@ -25,7 +25,7 @@ class Disposition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecipientResult:
-    """What became of one recipient. reply: of the peer, or ours in the same form. detail: for the trace, JSON-able."""
+    """The result for one recipient. reply: of the peer, or ours in the same form. detail: for the trace, JSON-able."""
 
     recipient: Recipient
     disposition: Disposition
@@ -35,10 +35,10 @@ class RecipientResult:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What one attempt did: a result for each recipient of the delivery.
+    """The results of one attempt, one for each recipient of the delivery.
 
     destination_failed: no host answered for a single recipient, so that other mail for the destination on the same
-    terms need not be tried now. next_hop_failed: nor other mail by the same hosts, as they talk to nobody. crowded:
+    terms need not be tried now. next_hop_failed: nor other mail by the same hosts, as they talk to no client. crowded:
     they turned connections away for now. seconds: that the attempt took, 0.0 if none was made.
     """
 
@@ -50,7 +50,7 @@ class DeliveryResult:
 
 
 def disposition_of(reply: Reply) -> Disposition:
-    """What a final reply means."""
+    """The disposition that a final reply means."""
     if reply.positive:
         return Disposition.DELIVERED
     return Disposition.FAILED if reply.permanent else Disposition.DEFERRED

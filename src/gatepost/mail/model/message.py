@@ -36,7 +36,7 @@ class Message(msgspec.Struct, omit_defaults=True):
     null reverse-path. size: bytes of the stored body, the Received field included. hops: Received fields counted in it.
     body_type: "7BIT", "8BITMIME" or "BINARYMIME". ret: "", "FULL" or "HDRS"; envid: xtext (RFC 3461).
     direction: "incoming" or "originating". inbound: facts of the session for the trace (connector, TLS, certificate).
-    require_tls: REQUIRETLS was asked for. tls_required_no: its header asks for the opposite, "TLS-Required: No" (both
+    require_tls: sent with REQUIRETLS. tls_required_no: its header has the opposite, "TLS-Required: No" (both
     RFC 8689); never with require_tls.
     """
 
@@ -85,7 +85,7 @@ class Message(msgspec.Struct, omit_defaults=True):
 
 
 class Return(msgspec.Struct):
-    """That an administrator has a delivery returned to its sender. text: what the sender is told."""
+    """An administrator's order to return a delivery to its sender. text: for the sender."""
 
     author: str
     text: str
@@ -113,5 +113,5 @@ class Delivery(msgspec.Struct, omit_defaults=True):
 
     @property
     def organization(self) -> str:
-        """Whose recipients they are: by its connectors and rules they are sent on. The message may have others too."""
+        """The organization whose connectors and rules apply to these recipients. A message may have several."""
         return self.destination.partition("/")[0]

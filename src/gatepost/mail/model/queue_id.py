@@ -35,7 +35,7 @@ def parse_id(text: str) -> int:
 
 
 def made_at(number: int) -> float:
-    """When an id was made, seconds since 1970; later than that by a little if very many were made at once."""
+    """The time at which an id was made, seconds since 1970; a little later than that if very many were made at once."""
     return _EPOCH + (number >> (_SHARD_BITS + _COUNTER_BITS)) / 1000
 
 

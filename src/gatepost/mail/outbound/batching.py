@@ -166,13 +166,13 @@ async def _common_hosts(services: DeliveryServices, route: Route, delivery: Deli
     """The hosts of a route if nothing of it depends on the recipients' domain, else None. Raises LookupFailed."""
     if not may_be_batched(delivery, route):
         return None
-    message, nobody = delivery.message, RouteSessions(None)
+    message, uncounted = delivery.message, RouteSessions(None)
     if isinstance(route, SmartHosts):
-        return by_smart_hosts(services, route, message, nobody)
+        return by_smart_hosts(services, route, message, uncounted)
     if not isinstance(route, MxRoute):
         return None
     found = await services.router.mail_hosts(route.domain)
-    plan = await by_mail_hosts(services, route, message, found, nobody)
+    plan = await by_mail_hosts(services, route, message, found, uncounted)
     return plan if plan.hosts and plan.published.is_common else None
 
 

@@ -193,7 +193,7 @@ def _delivered_to_field(recipient: Recipient) -> bytes:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    """The chunks of what is in memory, which nobody asks for."""
+    """No chunks, for a body that is in memory."""
     nothing: tuple[bytes, ...] = ()
     for chunk in nothing:
         yield chunk

@@ -39,7 +39,7 @@ class ContentNotReady(Exception):  # noqa: N818 - not an error of the program: i
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """A message that goes to some recipients by one route. organization: whose message it is; it may be unknown."""
+    """A message that goes to some recipients by one route. organization: its owner, which may be unknown."""
 
     directory: Directory
     organization: str
@@ -59,7 +59,7 @@ class OutgoingMessage:
 
     @property
     def connector(self) -> OutboundConnector | None:
-        """The outbound connector whose route it is, if one chose it."""
+        """The outbound connector of the route, if one chose it."""
         return self.route.connector if isinstance(self.route, SmartHosts | MxRoute) else None
 
 

@@ -217,7 +217,7 @@ class DeliveryAttempt:
         """The refused recipients of each part where the peer would have taken recipients of another part.
 
         Some hosts take one domain at a time, and some judge a message by one of its recipients' domains. What the peer
-        says of a part counts once it was asked for that alone.
+        says of a part counts once that was sent alone.
         """
         groups = self.apart(batch)
         if len(groups) < 2:
@@ -267,12 +267,12 @@ class DeliveryAttempt:
             self.decide_all(failure.reply, detail, held=_held(self.failures))
 
     def deferred_by(self, host: str) -> bool:
-        """Whether a host answered, and deferred somebody: another of its addresses would say the same."""
+        """Whether a host answered, and deferred a recipient: another of its addresses would say the same."""
         return any(failure.answered and failure.host == host for failure in self.failures)
 
     @property
     def ends_early(self) -> bool:
-        """Whether so many hosts have deferred it that no other is to be asked now."""
+        """Whether so many hosts have deferred it that no other is tried now."""
         return len({failure.host for failure in self.failures if failure.answered}) >= _DEFERRING_HOSTS
 
     @property
@@ -352,7 +352,7 @@ def _telling(failures: Sequence[HopFailure]) -> HopFailure:
 def _held(failures: Sequence[HopFailure]) -> bool:
     """Whether all that is left of a destination protects less than before.
 
-    While a host that may do better is only out of reach for now, mail waits for it and needs nobody.
+    While a host that may do better is only out of reach for now, mail waits for it and needs no administrator.
     """
     transient = [failure for failure in failures if not failure.reply.permanent]
     return bool(transient) and all(failure.drop is not None for failure in transient)

@@ -59,16 +59,16 @@ class DkimSigning:
         if not found.keys:
             return body, {"dkim_unsigned": found.why}
         usable, unusable = self._signers(found)
-        told: dict[str, Any] = {"dkim_unusable": unusable} if unusable else {}
+        record: dict[str, Any] = {"dkim_unusable": unusable} if unusable else {}
         if not usable:
             owner = directory.organization(found.organization)
             if owner is None or owner.dkim_key_unavailable is DkimKeyUnavailable.DEFER:
                 raise ContentNotReady(_NO_KEY, "; ".join(unusable))
-            return body, told | {"dkim_unsigned": "no key of its domain can be used"}
+            return body, record | {"dkim_unsigned": "no key of its domain can be used"}
         signed = await self._signed(body, fields, usable)
         if signed is None:
-            return body, told | {"dkim_unsigned": "it has too many header fields"}
-        return signed, told | {"dkim": Signing(tuple(key for key, _ in usable), "").names}
+            return body, record | {"dkim_unsigned": "it has too many header fields"}
+        return signed, record | {"dkim": Signing(tuple(key for key, _ in usable), "").names}
 
     def _signers(self, found: Signing) -> tuple[list[tuple[DkimKey, DkimSigner]], list[str]]:
         """The keys that can be used, and of the others why they cannot."""

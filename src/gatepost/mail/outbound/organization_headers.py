@@ -2,7 +2,7 @@
 
 The first of the steps (`mail.outbound.content`), so that what signs or encrypts sees the message as it leaves. Which
 fields these are, and what becomes of them, is said in `protocols.message.organization_headers`; who brought them in was
-decided by `policy.decisions.header_trust`. Mail that never had any and goes to nobody who wants them is not looked
+decided by `policy.decisions.header_trust`. Mail that never had any and goes to no server that wants them is not looked
 into.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class OrganizationHeaders:
-    """hostname: whose word it is what is said of a message that says nothing itself."""
+    """hostname: of the gateway, which states the origin of a message that states none itself."""
 
     def __init__(self, hostname: str) -> None:
         self._hostname = hostname

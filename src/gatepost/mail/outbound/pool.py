@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class ConnectionPool:
     """idle: seconds a connection rests before we say QUIT. messages: transactions of one connection. total: that rest.
 
-    age: seconds after which a connection serves nobody more, however busy it was: what it proved is that old. The
+    age: seconds after which a connection is ended, however busy it was: what it proved is that old. The
     longest resting one leaves when there are too many.
     """
 

@@ -220,7 +220,7 @@ def _make(
 
 
 def _signed(message: MimeMessage, signer: SmimeSigner, *, hidden: bool) -> MimeMessage:
-    """Readable for everybody (multipart/signed) where nobody on its way needs to change it. hidden: nobody can."""
+    """Sign: readable by every client (multipart/signed) unless a server on the way must change it. hidden: none can."""
     entity = message.entity
     if clear_signable(entity) and (hidden or seven_bit(entity)):
         fields, body = multipart_signed(entity, signature(entity, signer), f"=_{secrets.token_hex(16)}")

@@ -34,7 +34,7 @@ class Backlog:
 
     @property
     def organization(self) -> str:
-        """Whose mail it is."""
+        """The organization that owns the mail."""
         return self.destination.partition("/")[0]
 
     def offers(self, now: float) -> bool:
@@ -42,7 +42,7 @@ class Backlog:
         return bool(self.ready) and not self.gate.closed(now) and not (self.gate.failures and self.running)
 
     def forgettable(self, now: float) -> bool:
-        """Whether nothing is known of it that matters."""
+        """Whether it has no work, and no failure that still counts."""
         return not (self.ready or self.running or self.gate.matters(now))
 
 

@@ -78,7 +78,7 @@ class Bouncer:
     ) -> list[tuple[Message, list[Delivery], bytes]]:
         """The notices that one attempt calls for: failures and successes in one, delays in another.
 
-        late: the message has waited long enough for a delay notice; recipients told of it are marked so.
+        late: the message has waited long enough for a delay notice; recipients in it are marked so.
         """
         if not delivery.message.reverse_path:
             return self._redacted(delivery, results, now) if delivery.message.require_tls else []
@@ -97,7 +97,7 @@ class Bouncer:
     def _redacted(
         self, delivery: Delivery, results: Sequence[RecipientResult], now: float
     ) -> list[tuple[Message, list[Delivery], bytes]]:
-        """Where a notice with REQUIRETLS cannot be sent for want of it: the postmaster learns that there was one.
+        """A notice for the postmaster, where one with REQUIRETLS cannot be sent for want of it.
 
         That goes without REQUIRETLS, so nothing follows if it fails (RFC 8689 section 5).
         """
@@ -190,7 +190,7 @@ class Bouncer:
         ]
 
     async def _readable(self, delivery: Delivery) -> tuple[bytes, bool]:
-        """The same as `_original`; nothing, if it cannot be read: its sender is to hear of the failure all the same."""
+        """The same as `_original`; nothing if it cannot be read: the sender gets a notice all the same."""
         try:
             return await self._original(delivery)
         except (LookupError, OSError, StoreFailure) as failure:
@@ -268,7 +268,7 @@ def _recipient(result: RecipientResult, action: DsnAction, now: float, retry_unt
 
 
 def _advice(detail: Mapping[str, Any]) -> Advice | None:
-    """What the status alone would not say."""
+    """An explanation beside the status, None if that says enough."""
     if "returned" in detail:
         return RETURNED
     return NO_CERTIFICATE if "waits_for" in detail.get("smime", ()) else None

@@ -26,7 +26,7 @@ class DueDestinations:
         return destination in self._times
 
     def note(self, destination: str, at: float) -> bool:
-        """Something is due at `at`. Returns whether that is the earliest of all, so that an alarm must be set anew."""
+        """Note that something is due at `at`; return whether that is the earliest of all: then set the alarm anew."""
         if at >= self._times.get(destination, float("inf")):
             return False
         self._times[destination] = at
@@ -35,13 +35,13 @@ class DueDestinations:
         return self._heap[0] == (at, destination)
 
     def earliest(self) -> float | None:
-        """When the first destination is due, None if none has anything."""
+        """The time at which the first destination is due, None if none has anything."""
         while self._heap and self._times.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def take(self, now: float) -> str | None:
-        """A destination that is due at `now`, longest due first; its entry is gone. None if none is."""
+        """Take out a destination that is due at `now`, longest due first. None if none is."""
         at = self.earliest()
         if at is None or at > now:
             return None
@@ -50,7 +50,7 @@ class DueDestinations:
         return destination
 
     def _tidy(self) -> None:
-        """Keep what is not true any more from outgrowing what is."""
+        """Rebuild the heap when it has more outdated entries than valid ones."""
         if len(self._heap) > 64 + 4 * len(self._times):
             self._heap = [(at, destination) for destination, at in self._times.items()]
             heapq.heapify(self._heap)

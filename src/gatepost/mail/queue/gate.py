@@ -1,6 +1,6 @@
 """Back-off after a failure: of a next hop, or of one destination on its way there. Pure.
 
-Used by `mail.queue.manager`, which says for how long.
+Used by `mail.queue.manager`, which sets for how long.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ _REMEMBERED = 3600.0  # seconds that failures count after the gate has opened
 
 
 class Gate:
-    """until: no attempt before then (seconds since 1970). failures: in a row. reply: what the last of them said.
+    """until: no attempt before then (seconds since 1970). failures: in a row. reply: of the last of them.
 
-    organization: whose mail was told that.
+    organization: owner of the mail that got the reply.
     """
 
     __slots__ = ("failures", "organization", "reply", "until")
@@ -30,28 +30,28 @@ class Gate:
         return self.until > now
 
     def fail(self, reply: Reply, until: float, organization: str) -> None:
-        """It failed once more, for mail of an organization: leave it alone until then."""
+        """Close for one more failure, of an organization's mail, until a time in seconds since 1970."""
         self.failures += 1
         self.reply = reply
         self.until = until
         self.organization = organization
 
-    def told(self, organization: str) -> Reply | None:
-        """What mail of an organization is told that waits here; hosts and words are for whom they were said to."""
+    def reply_for(self, organization: str) -> Reply | None:
+        """The reply for an organization's mail that waits here; another organization learns no host and no text."""
         if self.reply is None or organization == self.organization:
             return self.reply
         return Reply(self.reply.code, self.reply.enhanced, _OTHERS)
 
     def recover(self) -> None:
-        """It works."""
+        """Reset after a success."""
         self.until = 0.0
         self.failures = 0
         self.reply = None
 
     def open(self) -> None:
-        """An administrator wants it tried now. The failures count on: one attempt tries it."""
+        """Let one attempt try it now, as an administrator wants. The failures count on."""
         self.until = 0.0
 
     def matters(self, now: float) -> bool:
-        """Whether its failures are still to be remembered."""
+        """Whether its failures still count."""
         return self.failures > 0 and now <= self.until + _REMEMBERED

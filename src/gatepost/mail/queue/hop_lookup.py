@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class HopLookups:
-    """limit: destinations looked up at a time. spawn: begins a task. found: takes a delivery and where it goes."""
+    """limit: destinations looked up at a time. spawn: begins a task. found: called with a delivery and its lane."""
 
     def __init__(
         self,
@@ -41,11 +41,11 @@ class HopLookups:
         self._running = 0
 
     def waiting(self, destination: str) -> int:
-        """Deliveries of a destination that wait."""
+        """The number of deliveries of a destination that wait."""
         return len(self._waiting.get(destination, ()))
 
     def add(self, delivery: Delivery) -> None:
-        """Look up where a delivery goes; then `found` is called."""
+        """Look up the lane of a delivery; then call `found`."""
         others = self._waiting.get(delivery.destination)
         if others is not None:
             others.append(delivery)
@@ -76,7 +76,7 @@ class HopLookups:
         self._spawn(self._look_up(destination), f"next hop of {destination}")
 
     async def find(self, delivery: Delivery) -> LaneKey:
-        """Where a delivery goes."""
+        """The lane of a delivery."""
         return self._finder.known(delivery) or await self._find(delivery)
 
     async def _look_up(self, destination: str) -> None:

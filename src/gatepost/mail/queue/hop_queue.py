@@ -24,9 +24,9 @@ BATCH_RECIPIENTS = 100
 
 
 class LaneKey(NamedTuple):
-    """Where a delivery goes.
+    """The lane of a delivery: its next hop, the terms there, and its batch.
 
-    next_hop: names the hosts. terms: what is asked of the way, as far as one delivery of a destination may fail for it
+    next_hop: names the hosts. terms: requirements, as far as one delivery of a destination may fail for them
     where another gets through; "" for the usual ones. batch: deliveries that have the same one at a next hop may be
     tried together, as they are of one message and one organization; None for a delivery that is tried alone.
     """
@@ -44,21 +44,21 @@ class Turn(NamedTuple):
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """Without their backlogs."""
+        """The deliveries without their backlogs."""
         return [delivery for _, delivery in self.members]
 
 
 class HopFinder(Protocol):
-    """Says where deliveries go."""
+    """Finds the lane of deliveries."""
 
     def known(self, delivery: Delivery) -> LaneKey | None:
-        """Where a delivery goes if nothing need be looked up for that, else None."""
+        """The lane of a delivery if nothing need be looked up for that, else None."""
 
     async def find(self, delivery: Delivery) -> LaneKey:
-        """Where a delivery goes, after looking that up."""
+        """Look up the lane of a delivery."""
 
     def usual(self, destination: str) -> LaneKey | None:
-        """Where mail for a destination goes as a rule, None if that is not known just now."""
+        """The usual lane of a destination, None if that is not known now."""
 
 
 class _EachItsOwn:
@@ -127,7 +127,7 @@ class HopQueue:
         return found
 
     def add(self, backlog: Backlog, delivery: Delivery, batch: Hashable = None) -> None:
-        """A delivery is ready. batch: as in LaneKey."""
+        """Add a delivery that is ready. batch: as in LaneKey."""
         backlog.ready[delivery.id] = delivery
         self.size += 1
         self.rotation.put(backlog)
@@ -136,7 +136,7 @@ class HopQueue:
             self.batches.setdefault(batch, {})[delivery.id] = backlog
 
     def take(self, now: float) -> Turn | None:
-        """The delivery whose turn it is, with its batch; None if none may be tried."""
+        """Take out the delivery whose turn it is, with its batch; None if none may be tried."""
         while (backlog := self.rotation.take()) is not None:
             if not backlog.offers(now):
                 continue  # it comes back when something of it is ready, or its probe has ended
@@ -179,18 +179,18 @@ class HopQueue:
         return delivery
 
     def ended(self, backlog: Backlog, now: float) -> None:
-        """An attempt is over: forget its backlog if it is done, else see that it gets its turn."""
+        """Note that an attempt is over: forget its backlog if it is done, else see that it gets its turn."""
         backlog.running -= 1
         if backlog.offers(now):
             self.rotation.put(backlog)
         self.tidy(backlog, now)
 
     def tidy(self, backlog: Backlog, now: float) -> None:
-        """Forget a backlog of which nothing is known that matters."""
+        """Forget a backlog that is idle."""
         if backlog.forgettable(now):
             self.backlogs.pop((backlog.destination, backlog.terms), None)
 
     def forgettable(self, now: float) -> bool:
-        """Whether nothing is known of it that matters."""
+        """Whether it has no work, and no failure that still counts."""
         busy = self.backlogs or self.lanes or self.hungry or self.sated or self.leasing or self.queued or self.growing
         return not busy and not self.gate.matters(now)

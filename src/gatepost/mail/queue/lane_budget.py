@@ -33,7 +33,7 @@ class _Reduced:
 
 
 class LaneBudget:
-    """total: lanes in all. per_next_hop: lanes to one next hop. clock: seconds, never going back."""
+    """total: lanes in all. per_next_hop: lanes to one next hop. clock: seconds, monotonic."""
 
     def __init__(self, total: int, per_next_hop: int, clock: Callable[[], float]) -> None:
         self._total = total
@@ -49,11 +49,11 @@ class LaneBudget:
         self._told.append(freed)
 
     def lanes(self, next_hop: str) -> int:
-        """Lanes to a next hop that are running."""
+        """The number of running lanes to a next hop."""
         return self._lanes.get(next_hop, 0)
 
     def limit(self, next_hop: str) -> int:
-        """Lanes that a next hop may have just now."""
+        """The number of lanes that a next hop may have now."""
         reduced = self._reduced.get(next_hop)
         return reduced.limit if reduced else self._per_next_hop
 
@@ -67,12 +67,12 @@ class LaneBudget:
         return self.lanes(next_hop) < self.limit(next_hop)
 
     def take(self, next_hop: str) -> None:
-        """A lane begins."""
+        """Count a lane that begins."""
         self.running += 1
         self._lanes[next_hop] = self.lanes(next_hop) + 1
 
     def release(self, next_hop: str) -> None:
-        """A lane has ended."""
+        """Count a lane that has ended."""
         self.running -= 1
         left = self._lanes.pop(next_hop) - 1
         if left:
@@ -81,7 +81,7 @@ class LaneBudget:
             freed(next_hop)
 
     def turned_away(self, next_hop: str) -> None:
-        """A next hop refused a connection beside those that it has: one lane less than are running."""
+        """Reduce the limit of a next hop that refused a further connection to one lane less than are running."""
         now = self._clock()
         limit = max(1, min(self.limit(next_hop), self.lanes(next_hop)) - 1)
         self._reduced.pop(next_hop, None)
@@ -90,7 +90,7 @@ class LaneBudget:
             del self._reduced[next(iter(self._reduced))]
 
     def answered(self, next_hop: str) -> None:
-        """A next hop took part: where its lanes were reduced, it may have more of them after a while."""
+        """Raise a reduced limit of a next hop that answered, after a while."""
         reduced = self._reduced.get(next_hop)
         if reduced is None or self._clock() - reduced.since < _RECOVERY:
             return

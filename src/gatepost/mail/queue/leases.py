@@ -27,18 +27,18 @@ LEASE = 100
 """Deliveries of one lease."""
 
 LOOK = 1.0
-"""Seconds at most between looks at the agenda: the clock of the wall may jump."""
+"""Seconds at most between two checks of what is due: the wall clock may jump."""
 
 _log = logging.getLogger(__name__)
 
 _LOOK_AT = 1000  # destinations that one look takes up, so that sessions get their turn
 _REFRESH = 600.0  # seconds between asking the store for everything that is deferred; a safety net
-_SATED = 60.0  # seconds after which mail is looked for again whose destination has enough in memory; a safety net
+_SATED = 60.0  # seconds after which a destination with enough mail in memory is checked again; a safety net
 _UNKNOWN = LaneKey("")  # of destinations whose next hop has to be looked up
 
 
 class Leases:
-    """offer: takes a leased delivery. spawn: begins a task. put_back: told of the time if the clock was put back.
+    """offer: takes a leased delivery. spawn: begins a task. put_back: called with the time if the clock was put back.
 
     per_destination: deliveries of one destination that memory may hold.
     """
@@ -69,19 +69,19 @@ class Leases:
         self._stopped = False
 
     def stop(self) -> None:
-        """Take up nothing any more."""
+        """Lease nothing any more."""
         self._stopped = True
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
 
     def note(self, destination: str, at: float) -> None:
-        """A destination has something due at a time."""
+        """Note that a destination has something due at a time, in seconds since 1970."""
         if self._agenda.note(destination, at) and self._alarm is not None and not self._stopped:
             self._set_alarm(at)
 
     def look(self) -> None:
-        """Begin what is due, forget what nothing is known of, and come again."""
+        """Begin what is due, forget idle next hops, and set the next alarm."""
         if self._stopped:
             return
         now = self._clock()
@@ -102,7 +102,7 @@ class Leases:
         self._set_alarm(self._agenda.earliest() or now + LOOK)
 
     def made_room(self, hop: HopQueue, backlog: Backlog) -> None:
-        """A delivery of a backlog has left for a lane."""
+        """Note that a delivery of a backlog has left for a lane."""
         if hop.sated and len(backlog.ready) < self._enough and backlog.destination in hop.sated:
             hop.hungry[backlog.destination] = hop.sated.pop(backlog.destination)
         self._feed(hop)
@@ -120,7 +120,7 @@ class Leases:
             self.note(destination, max(earliest, not_before))
 
     def _set_alarm(self, at: float) -> None:
-        """Look at the agenda at `at`, or sooner."""
+        """Check what is due at `at`, or sooner."""
         if self._alarm is not None:
             self._alarm.cancel()
         wait = min(max(at - self._clock(), 0.0), LOOK)
@@ -131,7 +131,7 @@ class Leases:
             self.note(work.destination, work.earliest)
 
     def _take_up(self, destination: str, now: float) -> None:
-        """A destination has something due in the store."""
+        """Note that a destination has something due in the store."""
         key = self._finder.usual(destination) or _UNKNOWN
         hop = self._waiting.hop(key.next_hop)
         backlog = hop.backlogs.get((destination, key.terms))
@@ -145,14 +145,14 @@ class Leases:
 
     def _feed(self, hop: HopQueue) -> None:
         """Lease for the destinations that have something due, if there is room."""
-        if hop.hungry and not hop.leasing and not self._stopped and self._waiting.window.behind(hop.size) > 0:
+        if hop.hungry and not hop.leasing and not self._stopped and self._waiting.window.room_at_next_hop(hop.size) > 0:
             hop.leasing = True
             self._spawn(self._lease_by_turns(hop), f"leases for {hop.name}")
 
     async def _lease_by_turns(self, hop: HopQueue) -> None:
         try:
             while hop.hungry and not self._stopped and not hop.gate.closed(self._clock()):
-                if self._waiting.window.behind(hop.size) <= 0:
+                if self._waiting.window.room_at_next_hop(hop.size) <= 0:
                     break
                 destination = next(iter(hop.hungry))
                 await self._lease(hop, destination, hop.hungry.pop(destination))

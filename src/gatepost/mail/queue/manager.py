@@ -64,10 +64,10 @@ class QueueManager:
     """The queue of one shard. A `store.interface.QueueOwner`; lives on the store's loop.
 
     deliver: tries one delivery, never raises for what a peer does. deliver_batch: the same for the first of a batch and
-    whoever can share its transactions; before anything is sent it calls its second argument with each other one and
-    what batch that is of now. finder: says where deliveries go. budget: lanes that this queue shares with others.
-    settled: told of each outcome for the trace, with the time of the next attempt (0 if none). paused: accept and keep,
-    try nothing.
+    those that can share its transactions; before anything is sent it calls its second argument with each other one and
+    the batch to which that belongs now. finder: finds lanes of deliveries. budget: lanes that this queue shares with
+    others. settled: called with each result for the trace, and the time of the next attempt (0 if none). paused:
+    accept and keep, try nothing.
     """
 
     def __init__(  # noqa: PLR0913 - the parts a queue is made of, put together in one place
@@ -129,30 +129,30 @@ class QueueManager:
 
     @property
     def lanes(self) -> int:
-        """Attempts that are running."""
+        """The number of attempts that are running."""
         return self._lanes
 
     @property
     def waiting(self) -> int:
-        """Deliveries in memory that wait for a lane."""
+        """The number of deliveries in memory that wait for a lane."""
         return self._window.waiting
 
     @property
     def backing_off(self) -> int:
-        """Next hops that are left alone for now, and destinations that are for reasons of their own."""
+        """The number of next hops, and of destinations by themselves, that are in back-off."""
         return self._waiting.backing_off()
 
     # QueueOwner
 
     def offer(self, deliveries: list[Delivery]) -> None:
-        """Fresh deliveries, durable and leased to us."""
+        """Take fresh deliveries, durable and leased to us."""
         if self._paused:
             return  # they stay in the store, fresh, and are taken up by the next start that is not paused
         for delivery in deliveries:
             self._offer(delivery, again=0.0)
 
     def administered(self, notices: list[AdminNotice]) -> None:
-        """An administrator changed the queue: forget what waits here and is not to be tried, take up what is due."""
+        """Follow an administrator's change: forget what waits here and is not to be tried, take up what is due."""
         for notice in notices:
             if notice.action in {"hold", "drop", "return"}:
                 self._forget(notice)
@@ -163,7 +163,7 @@ class QueueManager:
             self._note(notice.destination, self._clock())
 
     def _forget(self, notice: AdminNotice) -> None:
-        """The store knows what is to become of it. What is to be returned comes back from there at once."""
+        """Put a delivery back into the store, which has the order. What is to be returned comes back at once."""
         delivery = self._waiting.remove(notice.delivery)
         if delivery is None and (delivery := self._lookups.remove(notice.destination, notice.delivery)) is not None:
             self._window.waiting -= 1
@@ -186,7 +186,7 @@ class QueueManager:
             self._start_lanes(hop)
 
     def failed(self, failure: StoreFailure) -> None:
-        """Nothing can be settled any more: begin nothing, so that nothing is delivered again and again."""
+        """Begin nothing any more: nothing can be settled, and mail would be delivered again and again."""
         if not self._draining:
             _log.critical("the store failed, delivery stops until a new start: %s", failure)
         self._stop()
@@ -209,7 +209,7 @@ class QueueManager:
             await self._end(late, replies)
 
     async def _end(self, late: set[asyncio.Task[None]], replies: float) -> None:
-        """What was not sent to its end ends at the first call, the rest at the second."""
+        """Cancel attempts: what was not sent to its end ends at the first cancellation, the rest at the second."""
         for seconds in (replies, 1.0):
             for task in late:
                 task.cancel()
@@ -229,7 +229,7 @@ class QueueManager:
         self._leases.note(destination, at)
 
     def _put_back(self, now: float) -> None:
-        """The clock was put back: nothing waits longer for that than it would have."""
+        """Shorten what waits after the clock was put back: nothing waits longer for that."""
         self._store.bring_forward(now + self._schedule.longest)
         self._waiting.shorten_gates(now, self._schedule.gate)
 
@@ -264,7 +264,7 @@ class QueueManager:
         now = self._clock()
         gate = hop.gate if hop.gate.closed(now) else backlog.gate
         if gate.closed(now):
-            if (reply := gate.told(delivery.organization)) is not None:
+            if (reply := gate.reply_for(delivery.organization)) is not None:
                 delivery.last_error = delivery.last_error or reply.text
             self._settler.put_back(delivery, gate.until)
         elif self._draining or self._window.room(len(backlog.ready), hop.size) <= 0:
@@ -322,7 +322,7 @@ class QueueManager:
             self._line.append(hop)
 
     def _freed(self, next_hop: str) -> None:
-        """A lane has ended, of this queue or another: who has waited longest gets it."""
+        """Give a lane that has ended, of this queue or another, to the next hop that has waited longest."""
         hop = self._waiting.hops.get(next_hop)
         if hop is not None and hop.lanes == 0 and self._may_begin(hop):
             if self._line:
@@ -389,7 +389,7 @@ class QueueManager:
             await asyncio.gather(*finishing)
 
     async def _outcomes(self, hop: HopQueue, turn: Turn) -> Sequence[DeliveryResult]:
-        """One for each member of a turn. Who cannot be tried with the first is no member any more."""
+        """Results for each member of a turn. A delivery that cannot be tried with the first is no member any more."""
         first = turn.deliveries[0]
         try:
             if self._deliver_batch is None or len(turn.members) == 1:
@@ -404,7 +404,7 @@ class QueueManager:
             return [uniform(delivery, INTERNAL) for delivery in turn.deliveries]
 
     def _leave_out(self, hop: HopQueue, turn: Turn, delivery: Delivery, batch: Hashable) -> None:
-        """A delivery waits for a lane again, with those of another batch or, if that is None, by itself."""
+        """Let a delivery wait for a lane again, with those of another batch or, if that is None, by itself."""
         (place,) = [place for place, one in enumerate(turn.deliveries) if one is delivery]
         backlog, _ = turn.members.pop(place)
         self._in_flight.discard(delivery.id)
@@ -412,7 +412,7 @@ class QueueManager:
         self._place(delivery, LaneKey(hop.name, backlog.terms, batch), LOOK, kept=True)
 
     def _interrupted(self, delivery: Delivery) -> None:
-        """The queue ended before the attempt did."""
+        """Handle an attempt that was cancelled because the queue ends."""
         if self._in_doubt:
             mark_in_doubt(delivery)
             _log.warning(
@@ -432,7 +432,7 @@ class QueueManager:
     # what an attempt says of the next hop, and of the destination
 
     def _makes_way(self, hop: HopQueue, turn: Turn, outcomes: Sequence[DeliveryResult]) -> bool:
-        """Whether hosts turned a connection away beside others of ours: then its deliveries come by one of those."""
+        """Whether hosts turned a connection away while others of ours are open, for which its deliveries wait."""
         times = max([self._turned_away.pop(delivery.id, 0) for delivery in turn.deliveries])
         others = self._budget.lanes(hop.name) > 1
         if not all(outcome.crowded for outcome in outcomes) or not others or times >= _TURNED_AWAY or self._draining:
@@ -459,7 +459,7 @@ class QueueManager:
             self._close(hop, backlog, hop.backlogs.values(), outcome)
 
     def _close(self, hop: HopQueue, tried: Backlog, backlogs: Iterable[Backlog], outcome: DeliveryResult) -> None:
-        """Nothing of these backlogs is tried for a while: of the one that was tried, or of its next hop."""
+        """Try nothing of some backlogs for a while: of the one that was tried, or of its next hop."""
         now = self._clock()
         gate = hop.gate if outcome.next_hop_failed else tried.gate
         if gate.closed(now):

@@ -41,16 +41,17 @@ class MemoryBudget:
         self.waiting = 0
         self.bytes = 0
 
-    def behind(self, ready: int) -> int:
-        """How many more deliveries may wait for a next hop, that has `ready` of them."""
+    def room_at_next_hop(self, ready: int) -> int:
+        """Return how many more deliveries may wait for a next hop that has `ready` of them."""
         return min(self._limits.window_messages - self.waiting, self._per_next_hop - ready)
 
-    def room(self, ready: int, behind: int = 0) -> int:
-        """How many more deliveries of a destination may wait. ready: of its own; behind: of all for its next hop.
+    def room(self, ready: int, at_next_hop: int = 0) -> int:
+        """Return how many more deliveries of a destination may wait.
 
-        One that has none gets in beyond what others fill.
+        ready: that wait already. at_next_hop: that wait for its next hop, of all destinations. A destination that has
+        none gets in beyond what others fill.
         """
-        shared = self._per_next_hop * (1 if ready else 2) - behind
+        shared = self._per_next_hop * (1 if ready else 2) - at_next_hop
         return min(self._limits.window_messages - self.waiting, self._limits.window_per_destination - ready, shared)
 
     def keep_body(self, delivery: Delivery) -> None:

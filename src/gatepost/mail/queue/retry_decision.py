@@ -26,10 +26,10 @@ INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
 
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
-    """outcome: a result for every recipient, expiry worked in. next_at: of the next attempt, 0 if nobody remains.
+    """outcome: a result for every recipient, expiry worked in. next_at: of the next attempt, 0 if no recipient remains.
 
     last_error: the first deferral's reply, "" if there is none; with what we know of it where the DNS failed. late:
-    senders are to be told of the delay. held: all that remain wait for an administrator.
+    senders are due a delay notice. held: all that remain wait for an administrator.
     """
 
     outcome: DeliveryResult
@@ -69,7 +69,7 @@ def decide_retry(
 
 
 def defer_without_notice(decision: RetryDecision, next_at: float) -> RetryDecision:
-    """What becomes of it if the sender cannot be told: what failed waits until `next_at`, for nothing fails unsaid."""
+    """The decision if no notice can be sent: what failed waits until `next_at`, as nothing fails without a notice."""
     results = [
         replace(
             result,
@@ -92,14 +92,14 @@ def defer_without_notice(decision: RetryDecision, next_at: float) -> RetryDecisi
 
 
 def _last_error(result: RecipientResult) -> str:
-    """The reply, and where the DNS failed, whom we asked and what happened: nobody else can tell."""
-    told = result.reply.enhanced == _DNS_FAILED and not concerns_others(result.detail)
-    detail = str(result.detail.get("detail", "")) if told else ""
+    """The reply, and where the DNS failed the nameserver and its failure: no other place has them."""
+    shown = result.reply.enhanced == _DNS_FAILED and not concerns_others(result.detail)
+    detail = str(result.detail.get("detail", "")) if shown else ""
     return f"{result.reply.text} ({detail})" if detail else result.reply.text
 
 
 def mark_in_doubt(delivery: Delivery) -> None:
-    """It was sent, and nobody knows whether it was taken: that stands in the queue until it is settled."""
+    """Mark a delivery that was sent without a reply: the queue shows that until it is settled."""
     delivery.last_error = IN_DOUBT.text
     for recipient in delivery.recipients:
         recipient.in_doubt = True
@@ -110,14 +110,14 @@ def _deferred(result: RecipientResult) -> RecipientResult:
 
 
 def uniform(delivery: Delivery, reply: Reply) -> DeliveryResult:
-    """Everybody is deferred for the same reason."""
+    """Defer all recipients for the same reason."""
     return DeliveryResult(
         [RecipientResult(recipient, Disposition.DEFERRED, reply, {}) for recipient in delivery.recipients]
     )
 
 
 def suspended(delivery: Delivery, reply: Reply) -> DeliveryResult:
-    """Not tried, because no host of the destination answered other mail just now; `reply` is what that was told."""
+    """Defer without an attempt, because no host answered other mail for the destination; `reply` is that mail's."""
     detail = {"suspended": True}
     return DeliveryResult(
         [RecipientResult(recipient, Disposition.DEFERRED, reply, detail) for recipient in delivery.recipients]
@@ -125,7 +125,7 @@ def suspended(delivery: Delivery, reply: Reply) -> DeliveryResult:
 
 
 def _complete(delivery: Delivery, outcome: DeliveryResult) -> DeliveryResult:
-    """Every recipient has one result: who was forgotten is deferred, what is told of anybody else is left out."""
+    """One result for every recipient: a missing one is deferred, those of other recipients are left out."""
     open_ = Counter(recipient.address for recipient in delivery.recipients)
     results = []
     for result in outcome.results:
@@ -142,7 +142,7 @@ def _complete(delivery: Delivery, outcome: DeliveryResult) -> DeliveryResult:
 
 
 def _returned(result: RecipientResult, order: Return) -> RecipientResult:
-    """What an administrator's order to return it makes of a deferral."""
+    """Turn a deferral into a failure, by an administrator's order to return the message."""
     if result.disposition not in _WAITING:
         return result
     return RecipientResult(
@@ -154,7 +154,7 @@ def _returned(result: RecipientResult, order: Return) -> RecipientResult:
 
 
 def _expired(result: RecipientResult) -> RecipientResult:
-    """What expiry makes of a deferral: the same number with class 5, and a text that says so (exchange.md §7.3)."""
+    """Turn a deferral into a failure at expiry: the same code with class 5, and its own text (exchange.md §7.3)."""
     if result.disposition not in _WAITING:
         return result
     enhanced = "5" + result.reply.enhanced[1:] if result.reply.enhanced else "5.4.7"

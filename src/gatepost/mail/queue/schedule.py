@@ -15,7 +15,7 @@ _JITTER = 0.1
 class Schedule:
     """All in seconds.
 
-    retry: waits between attempts, the last repeats. delay_notice: age at which senders are told, 0 for never.
+    retry: waits between attempts, the last repeats. delay_notice: age at which senders get a notice, 0 for never.
     expiration: age at which a delivery is given up that says nothing of its own.
     """
 
@@ -24,7 +24,7 @@ class Schedule:
     expiration: float = 86400.0
 
     def next_attempt(self, attempts: int, now: float, expires_at: float, jitter: float) -> float:
-        """When to try again after `attempts` attempts (at least 1).
+        """The time of the next attempt after `attempts` attempts (at least 1).
 
         jitter: 0 to 1, spreads the wait by 10 % either way so that mail deferred together does not return together. The
         last attempt is at expiry, never after it.
@@ -34,25 +34,25 @@ class Schedule:
 
     @property
     def longest(self) -> float:
-        """No delivery waits longer for its next attempt, unless it waits for an administrator."""
+        """The longest wait for a next attempt, in seconds, but for mail that waits for an administrator."""
         return max(self.retry) * (1 + _JITTER)
 
     def look_again(self, received: float, now: float, expires_at: float) -> float:
-        """When to try mail again that waits for an administrator: when its sender is to be told, and at expiry."""
+        """The time of the next attempt of mail that waits for an administrator: at its delay notice or its expiry."""
         notice = received + self.delay_notice
         return min(notice, max(expires_at, now)) if self.delay_notice and notice > now else max(expires_at, now)
 
     def expires_at(self, received: float, own: float) -> float:
-        """When a delivery is given up. own: its own time, 0 if it says nothing."""
+        """The time at which a delivery expires. own: its own limit in seconds, 0 if it has none."""
         return own or received + self.expiration
 
     def gate(self, failures: int) -> float:
-        """How long a destination is left alone after `failures` attempts in a row that no host answered (1 or more).
+        """Seconds of back-off for a destination after `failures` attempts in a row that no host answered (1 or more).
 
         It doubles each time and ends at the first retry wait: fresh mail finds a destination that is back soon enough.
         """
         return min(_FIRST_GATE * (1 << min(failures, 20) - 1), self.retry[0])
 
     def delay_due(self, received: float, now: float) -> bool:
-        """Whether senders are to be told that the message is late."""
+        """Whether a delay notice is due."""
         return bool(self.delay_notice) and now - received >= self.delay_notice

@@ -32,9 +32,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """told: of each outcome worth a line in the trace, with the time of the next attempt (0 if none).
+    """on_settled: called with each result for the trace, and the time of the next attempt (0 if none).
 
-    note: a destination has something due at a time. failed: the store can settle nothing any more.
+    note: called when a destination has something due at a time. failed: called when the store can settle nothing.
     """
 
     store: Store
@@ -42,17 +42,17 @@ class Settler:
     bouncer: Bouncer
     window: MemoryBudget
     clock: Callable[[], float]
-    told: Callable[[Delivery, DeliveryResult, float], None]
+    on_settled: Callable[[Delivery, DeliveryResult, float], None]
     note: Callable[[str, float], None]
     failed: Callable[[StoreFailure], None]
 
     def put_back(self, delivery: Delivery, due: float) -> None:
-        """It waits in the store until `due` as if it had not been in memory."""
+        """Let a delivery wait in the store until `due`, as if it had not been in memory."""
         self.window.forget_body(delivery)
         self._settle(Settlement(delivery, delivery.recipients, due, delivery.last_error))
 
-    async def finish(self, delivery: Delivery, outcome: DeliveryResult, *, tell_deferral: bool = True) -> None:
-        """An attempt is over. tell_deferral: whether the trace hears of it even if it settles nothing."""
+    async def finish(self, delivery: Delivery, outcome: DeliveryResult, *, record_deferral: bool = True) -> None:
+        """Settle an attempt. record_deferral: whether it goes into the trace even if it settles nothing."""
         now = self.clock()
         delivery.attempts += 1
         # All deliveries of a message that are deferred together return together, and may share a transaction again.
@@ -64,13 +64,14 @@ class Settler:
             recipient.held = decision.held
         self.window.forget_body(delivery)
         self._settle(Settlement(delivery, decision.remaining, decision.next_at, decision.last_error, notices))
-        if tell_deferral or any(result.disposition is not Disposition.DEFERRED for result in decision.outcome.results):
-            self._tell(delivery, decision)
+        settled = any(result.disposition is not Disposition.DEFERRED for result in decision.outcome.results)
+        if settled or record_deferral:
+            self._record(delivery, decision)
 
     async def _notices(
         self, delivery: Delivery, decision: RetryDecision, now: float
     ) -> tuple[list[tuple[Message, list[Delivery], bytes]], RetryDecision]:
-        """The notices, and the decision as it is without those that cannot be made: what failed waits then."""
+        """The notices, and the decision; failures whose notice cannot be made wait."""
         results = decision.outcome.results
         try:
             return await self.bouncer.notices(delivery, results, late=decision.late, now=now), decision
@@ -100,8 +101,8 @@ class Settler:
         except StoreFailure as failure:
             _log.error("delivery %d stays as it was: %s", settlement.delivery.id, failure)
 
-    def _tell(self, delivery: Delivery, decision: RetryDecision) -> None:
+    def _record(self, delivery: Delivery, decision: RetryDecision) -> None:
         try:
-            self.told(delivery, decision.outcome, decision.next_at)
+            self.on_settled(delivery, decision.outcome, decision.next_at)
         except Exception:  # noqa: BLE001 - the trace is not worth the mail
             _log.exception("delivery %d: its outcome was not recorded", delivery.id)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sweeper:
-    """place: takes what goes another way after all. stopped: whether the queue ends. gates: whose mail is swept now."""
+    """place: takes deliveries that go by another next hop now. stopped: whether the queue ends. gates: being swept."""
 
     store: Store
     waiting: Waiting
@@ -37,7 +37,7 @@ class Sweeper:
     gates: set[Gate] = field(default_factory=set)
 
     async def sweep(self, hop: HopQueue, gate: Gate, backlogs: Sequence[Backlog]) -> None:
-        """Defer all that is due of some backlogs, with what the probe was told. gate: in `gates`."""
+        """Defer all that is due of some backlogs, with the reply to the probe. gate: in `gates`."""
         due = dict.fromkeys(backlog.destination for backlog in backlogs)
         if gate is hop.gate:
             due |= dict.fromkeys((*hop.hungry, *hop.sated))
@@ -78,5 +78,5 @@ class Sweeper:
         if self.stopped():
             settler.put_back(delivery, self.waiting.clock())
             return
-        first, reply = not delivery.attempts, gate.told(delivery.organization) or UNTRIED
-        await settler.finish(delivery, suspended(delivery, reply), tell_deferral=first)
+        first, reply = not delivery.attempts, gate.reply_for(delivery.organization) or UNTRIED
+        await settler.finish(delivery, suspended(delivery, reply), record_deferral=first)

@@ -42,7 +42,7 @@ class Waiting:
     def add(
         self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None, *, first: bool = False
     ) -> None:
-        """A delivery is ready. batch: as in LaneKey. first: before the others of its backlog."""
+        """Add a delivery that is ready. batch: as in LaneKey. first: before the others of its backlog."""
         self.window.waiting += 1
         self.places[delivery.id] = hop, backlog
         hop.add(backlog, delivery, batch)
@@ -72,17 +72,17 @@ class Waiting:
         return [delivery for number in numbers if (delivery := self.remove(number)) is not None]
 
     def put_back(self, backlogs: Iterable[Backlog], due: float) -> None:
-        """All of some backlogs waits in the store until `due`."""
+        """Put all of some backlogs back into the store, to wait until `due`."""
         for delivery in self.take_ready(backlogs):
             self.settler.put_back(delivery, due)
 
     def forget_if_idle(self, hop: HopQueue) -> None:
-        """Forget a next hop of which nothing is known that matters."""
+        """Forget a next hop that is idle."""
         if hop.forgettable(self.clock()):
             self.hops.pop(hop.name, None)
 
     def forget_the_idle(self) -> None:
-        """Forget whatever does not matter any more."""
+        """Forget all next hops and failures that no longer count."""
         now = self.clock()
         for backlog in [one for one in self.failing if not one.gate.matters(now)]:
             self.failing.pop(backlog).tidy(backlog, now)
@@ -90,13 +90,13 @@ class Waiting:
             self.forget_if_idle(hop)
 
     def shorten_gates(self, now: float, wait: Callable[[int], float]) -> None:
-        """No gate stays closed for longer than `wait` says for its failures."""
+        """Keep no gate closed for longer than `wait` gives for its failures."""
         gates = [hop.gate for hop in self.hops.values()] + [backlog.gate for backlog in self.failing]
         for gate in gates:
             gate.until = min(gate.until, now + wait(gate.failures or 1))
 
     def backing_off(self) -> int:
-        """Next hops that are left alone for now, and destinations that are for reasons of their own."""
+        """The number of next hops, and of destinations by themselves, that are in back-off."""
         now = self.clock()
         hops = sum(hop.gate.closed(now) for hop in self.hops.values())
         return hops + sum(backlog.gate.closed(now) for backlog in self.failing)

@@ -30,9 +30,9 @@ def test_an_administrator_opens_it_and_the_failures_count_on(make):
 
 def test_only_the_organization_whose_mail_failed_hears_hosts_and_words(make):
     gate = Gate()
-    assert gate.told("contoso") is None
+    assert gate.reply_for("contoso") is None
     gate.fail(make.silence, 100.0, "contoso")
-    assert gate.told("contoso") == make.silence
-    other = gate.told("fabrikam")
+    assert gate.reply_for("contoso") == make.silence
+    other = gate.reply_for("fabrikam")
     assert (other.code, other.enhanced) == (make.silence.code, make.silence.enhanced)
     assert other.lines == ("The next hop did not answer a moment ago",)

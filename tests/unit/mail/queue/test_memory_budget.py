@@ -52,6 +52,6 @@ def test_destinations_share_the_room_of_their_next_hop(ready, behind, room):
 
 def test_room_behind_a_next_hop():
     window = MemoryBudget(QueueLimits(window_messages=10, window_per_destination=2))
-    assert [window.behind(ready) for ready in (0, 8, 9)] == [8, 0, -1]
+    assert [window.room_at_next_hop(ready) for ready in (0, 8, 9)] == [8, 0, -1]
     window.waiting = 7
-    assert window.behind(0) == 3
+    assert window.room_at_next_hop(0) == 3

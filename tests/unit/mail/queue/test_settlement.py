@@ -126,7 +126,7 @@ def test_recipients_know_whether_they_are_held(parts, make, disposition):
 )
 def test_the_trace_need_not_hear_of_each_deferral(parts, make, reply, tell, told):
     delivery = make.delivery(2, *recipients(ANN))
-    finish(parts, delivery, outcome(delivery, getattr(make, reply)), tell_deferral=tell)
+    finish(parts, delivery, outcome(delivery, getattr(make, reply)), record_deferral=tell)
     assert bool(parts.told) is told
 
 

@@ -18,8 +18,8 @@ class Settler:
     def __init__(self):
         self.finished, self.put = [], []
 
-    async def finish(self, delivery, outcome, *, tell_deferral):
-        self.finished.append((delivery.id, outcome.results[0].reply.text, tell_deferral))
+    async def finish(self, delivery, outcome, *, record_deferral):
+        self.finished.append((delivery.id, outcome.results[0].reply.text, record_deferral))
 
     def put_back(self, delivery, due):
         self.put.append((delivery.id, due))
@@ -120,7 +120,7 @@ def test_what_failed_for_a_destination_speaks_for_its_own_terms(parts, make):
 def test_what_came_in_meanwhile_waits_until_the_gate_opens(parts, make):
     backlog = ready(parts, make, 1)
 
-    async def finish(delivery, outcome, *, tell_deferral):
+    async def finish(delivery, outcome, *, record_deferral):
         if delivery.id == 1:
             ready(parts, make, 2)
 
@@ -140,7 +140,7 @@ def test_a_queue_that_ends_puts_back_what_it_has(parts, make):
 def test_a_host_that_answers_meanwhile_ends_it(parts, make):
     backlog = ready(parts, make, 1)
 
-    async def finish(delivery, outcome, *, tell_deferral):
+    async def finish(delivery, outcome, *, record_deferral):
         parts.settler.finished.append(outcome.results[0].reply)
         parts.hop.gate.recover()
 
