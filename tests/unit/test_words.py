@@ -33,14 +33,12 @@ NAMES_LEFT = {
     "analysis/checks/partner": {"_told"},
     "analysis/checks/validation": {"told"},
     "events/delivery_problems": {"untold"},  # a key of workers/N.json
-    "net/revocation": {"standing"},
     "node/http_session": {"_asked"},
     "pki/acme/issuer": {"standing"},
     "policy/connectors/hook_index": {"asked"},
     "policy/decisions/parties": {"asked"},
     "protocols/smtp/client/client": {"is_behind"},
     "protocols/smtp/client/sending": {"is_behind"},
-    "store/admin_rows": {"_told", "behind"},
 }
 
 # The rooms that handle each message. A public class name says which class it is.

@@ -49,7 +49,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Style(StrEnum):
-    """How a line is written: for people, or one object or one row of pairs for machines."""
+    """Formats of a line: for people, or one object or one row of pairs for machines."""
 
     TEXT = "text"
     JSON = "json"
@@ -57,7 +57,7 @@ class Style(StrEnum):
 
 
 class AddressDetail(StrEnum):
-    """How much of mail addresses is in the log."""
+    """The part of mail addresses that the log has."""
 
     FULL = "full"
     DOMAIN = "domain"
@@ -215,13 +215,13 @@ _PLAIN: Final = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space,
 
 
 def clean(text: str, most: int) -> str:
-    """What a peer chose: cut, and "?" for what is no letter to be seen."""
+    """Clean a text of a peer: cut to `most` characters, with "?" for each that is not printable."""
     cut = text if len(text) <= most else f"{text[:most]}..."
     return cut if cut.isprintable() else "".join(one if one.isprintable() else "?" for one in cut)
 
 
 def _verdict(event: TraceEvent) -> str:
-    """What was wanted and what was got, "opportunistic:none" or the like; "" where no hop was made."""
+    """Requirement and achieved level, as in "opportunistic:none"; "" where no hop was made."""
     if not (event.requirement or event.achieved):
         return ""
     wanted_, got = verdict_of(event.requirement, event.achieved)

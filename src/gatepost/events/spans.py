@@ -186,7 +186,7 @@ def _queued(group: Sequence[TraceEvent], addresses: AddressDetail) -> Span:
 
 
 def _about(group: Sequence[TraceEvent], addresses: AddressDetail) -> dict[str, Value]:
-    """What is known of the mail, whoever the other side is."""
+    """Attributes of the mail, for a client and a server alike."""
     first = group[0]
     attributes: dict[str, Value] = {
         "gatepost.event": first.event.lower(),
@@ -211,7 +211,7 @@ def _about(group: Sequence[TraceEvent], addresses: AddressDetail) -> dict[str, V
 
 
 def _client(event: TraceEvent) -> dict[str, Value]:
-    """Who came, as OpenTelemetry's conventions for the server's side name it."""
+    """Attributes of the client, as OpenTelemetry's conventions for the server's side name them."""
     named = {"client.address": event.peer_address, "gatepost.hello": clean(event.peer_host, _NAME)}
     return {name: value for name, value in named.items() if value}
 

@@ -54,7 +54,7 @@ class EventFeed:
         self._thread.start()
 
     def along(self, keep: Callable[[Group], None]) -> Callable[[Group], None]:
-        """What to call with events: they go to `keep`, which is a store's trace, and into the feed."""
+        """A function that takes events: it passes them to `keep`, a store's trace, and into the feed."""
         waiting = self._waiting
 
         def both(events: Group) -> None:

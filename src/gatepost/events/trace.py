@@ -29,7 +29,7 @@ _NO_CHAINS: Mapping[str, ChainVerdict] = MappingProxyType({})
 
 
 def certificate_record(certificate: CertificateFacts) -> dict[str, Any]:
-    """What the trace keeps of a certificate: enough to recognise it and to say what it was presented for."""
+    """The record of a certificate: enough to recognise it and its purpose."""
     record: dict[str, Any] = {
         "subject": certificate.subject,
         "issuer": certificate.issuer,
@@ -51,7 +51,7 @@ def certificate_record(certificate: CertificateFacts) -> dict[str, Any]:
 def tls_record(
     facts: TlsFacts | None, chain: ChainVerdict | None, chains: Mapping[str, ChainVerdict] = _NO_CHAINS
 ) -> dict[str, Any]:
-    """What the trace keeps of a handshake and of the peer's chain; {} for plaintext.
+    """The record of a handshake and of the peer's chain; {} for plaintext.
 
     chains: the chain judged by the anchors that inbound connectors name for themselves, by that name; kept by its
     label, which of certificates is their fingerprints.
@@ -123,7 +123,7 @@ def received_event(
 
 
 def login_record(facts: SessionFacts) -> dict[str, str]:
-    """Who logged in and how; {} if nobody did."""
+    """The user and the mechanism of a log-in; {} without one."""
     return {"user": facts.user, "mechanism": facts.mechanism} if facts.user else {}
 
 
@@ -138,7 +138,7 @@ _MADE_THERE = (
 
 
 def handed_over_record(origin: Origin | None, facts: SessionFacts) -> dict[str, Any]:
-    """What the queue keeps of how a message came into the site, {} if it came in here.
+    """The record of how a message came into the site by another node, {} if it came in here.
 
     node: that accepted it, message: its queue id there, session: by which it was handed over; the rest is of the
     session by which it came to that node.
@@ -161,12 +161,12 @@ def _submitted(message: Message) -> dict[str, str]:
 
 
 def _header_change(message: Message) -> dict[str, Any]:
-    """What was done to header fields of Exchange's own, and whether the message counts as internal."""
+    """The record of changed header fields of Exchange's own, and whether the message counts as internal."""
     return {key: message.inbound[key] for key in ("headers", "internal") if key in message.inbound}
 
 
 def _tls_requested(message: Message) -> dict[str, str]:
-    """What the message itself asks of TLS (RFC 8689)."""
+    """The TLS demand of the message itself (RFC 8689)."""
     if message.require_tls:
         return {"requiretls": "asked for"}
     return {"tls_required": "No"} if message.tls_required_no else {}
@@ -210,7 +210,7 @@ def _why(verdict: InboundVerdict, reply: Reply) -> dict[str, str]:
 
 
 def outcome_events(delivery: Delivery, outcome: DeliveryResult, next_at: float, now: float) -> list[TraceEvent]:
-    """What one attempt did, a row for each recipient. next_at: of the next attempt, 0 if there is none."""
+    """The events of one attempt, a row for each recipient. next_at: of the next attempt, 0 if there is none."""
     spent = {"seconds": round(outcome.seconds, 3)} if outcome.seconds else {}
     times = {"delay": round(max(0.0, now - delivery.message.received), 3), **spent}
     return [_outcome_event(delivery, result, times, next_at, now) for result in outcome.results]

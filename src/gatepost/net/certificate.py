@@ -46,7 +46,7 @@ MALFORMED = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
-"""What `cryptography` raises for certificates that are not as they should be; much of it only when a part is read."""
+"""Exceptions of `cryptography` for malformed certificates, some of them raised only when a part is read."""
 
 
 class CertificateError(ValueError):
@@ -76,7 +76,7 @@ def parse(der: bytes) -> x509.Certificate:
 
 
 def certificate_facts(der: bytes) -> CertificateFacts:
-    """What the certificate in `der` says. Raises CertificateError only if it cannot be parsed at all."""
+    """The facts of the certificate in `der`. Raises CertificateError only if it cannot be parsed at all."""
     certificate = parse(der)
     with quietly():
         return _read(certificate, der)
@@ -196,7 +196,7 @@ def _spki(tbs: bytes) -> bytes:
 
 
 def _content(element: bytes) -> bytes:
-    """What a SEQUENCE holds. Raises ValueError."""
+    """The content of a SEQUENCE. Raises ValueError."""
     if element[:1] != b"\x30":
         raise ValueError("no SEQUENCE")
     start, end = _extent(element, 0)
@@ -214,7 +214,7 @@ def _elements(content: bytes, count: int) -> list[bytes]:
 
 
 def _extent(octets: bytes, position: int) -> tuple[int, int]:
-    """Where the content of the DER element at `position` begins and ends (X.690 section 8.1.3). Raises ValueError."""
+    """Begin and end of the content of the DER element at `position` (X.690 section 8.1.3). Raises ValueError."""
     start = position + 2
     if start > len(octets):
         raise ValueError("cut off")

@@ -120,7 +120,7 @@ def judge(
     """Judge the certificates that a peer presented, leaf first, at `now` (seconds since 1970 UTC). Never raises.
 
     purpose: what the peer is. "server" wants extended key usage serverAuth or none, "client" clientAuth, serverAuth or
-    none, "mail" emailProtection or none. "authority" is an intermediate by itself, which nobody presents: as "server",
+    none, "mail" emailProtection or none. "authority" is an intermediate by itself, which no peer presents: as "server",
     but it may issue. Keys below RSA 2048 or P-256 and SHA-1 signatures (but on the anchor) are refused. Certificates
     beyond the limits make the chain INVALID, unread. The answer is cached for up to an hour.
     """
@@ -237,7 +237,7 @@ def _explain(failure: crypto.X509StoreContextError, sent: set[bytes], anchors: T
 
 
 def _object(path: Sequence[x509.Certificate], purpose: Purpose) -> tuple[ChainStatus, str] | None:
-    """What speaks against a path that OpenSSL has accepted."""
+    """The fault of a path that OpenSSL has accepted, None without one."""
     for certificate in path:
         if not strong_key(kind := key_kind(certificate)):
             return (

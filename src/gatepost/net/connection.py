@@ -28,7 +28,7 @@ HIGH_WATER: Final = 262144
 MAX_OUTPUT: Final = 4 * 1024 * 1024
 """Bytes waiting to be sent at which the connection is dropped: the peer does not read."""
 CLOSE_SECONDS: Final = 5.0
-"""How long the end of a connection may take before it is cut."""
+"""Seconds that the end of a connection may take before it is cut."""
 
 # One read buffer for all connections of the process: what is in it is used up before the loop reads for another.
 _BUFFER: Final = memoryview(bytearray(READ_BYTES))
@@ -121,11 +121,11 @@ class Connection(asyncio.BufferedProtocol):
         return self._facts
 
     def channel_bindings(self) -> dict[str, bytes]:
-        """What binds a log-in to this TLS session, by type; {} in clear and after the loss."""
+        """The channel bindings of this TLS session, by type; {} in clear and after the loss."""
         return self._engine.channel_bindings() if self._engine is not None else {}
 
     def attach(self, receiver: Receiver) -> None:
-        """Name who is told. What arrived before the first receiver is delivered in a later turn of the loop."""
+        """Set the receiver. What arrived before the first one is delivered in a later turn of the loop."""
         self._receiver = receiver
         if self._ended and self._loss is not None:
             self._loop.call_soon(receiver.lost, self._loss)
@@ -133,7 +133,7 @@ class Connection(asyncio.BufferedProtocol):
             self._loop.call_soon(self._deliver_held)
 
     def write(self, data: bytes) -> None:
-        """Send. More than 4 MiB waiting ends the stream: whoever sends much awaits `drain` in between."""
+        """Send. More than 4 MiB waiting ends the stream: a caller that sends much awaits `drain` in between."""
         if self._loss is not None or not data:
             return
         self._output.append(data)
@@ -228,7 +228,7 @@ class Connection(asyncio.BufferedProtocol):
             self._opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Where the loop reads to."""
+        """The buffer that the loop reads into."""
         return _BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:

@@ -45,7 +45,7 @@ def judge(records: Records, chain_der: Sequence[bytes], *, names: Sequence[str],
 
 
 def unreadable(record: Tlsa) -> str:
-    """Why the certificate or key that a record of matching type FULL holds cannot be read, "" if it can."""
+    """The reason why the certificate or key in a record of matching type FULL cannot be read, "" if it can."""
     try:
         if record.selector is Selector.CERT:
             parse(record.data)
@@ -122,5 +122,5 @@ def _stand_in(spki: bytes, subject: x509.Name) -> bytes:
 
 @lru_cache(maxsize=1)
 def _signer() -> ec.EllipticCurvePrivateKey:
-    """A key that proves nothing: somebody must sign a certificate."""
+    """A key that proves nothing, as a certificate must be signed."""
     return ec.generate_private_key(ec.SECP256R1())

@@ -59,7 +59,7 @@ _UNREAD = tuple(
 
 
 class TlsFailure(Exception):  # noqa: N818 - an outcome of a handshake, not a fault of ours
-    """TLS cannot go on. The text is for us; what the peer must be told (an alert) waits in `Engine.take_output`.
+    """TLS cannot go on. The text is for us; the alert for the peer waits in `Engine.take_output`.
 
     unread: the peer's alert says that it could not read our handshake, rather than that it read and refused it.
     """
@@ -70,9 +70,9 @@ class TlsFailure(Exception):  # noqa: N818 - an outcome of a handshake, not a fa
 
 
 class ServerContext:
-    """What makes server sessions. Built by `server_context`, never changed: new certificates are a new context.
+    """The settings of server sessions. Built by `server_context`, never changed: new certificates are a new context.
 
-    stapled: what is stapled, by the SHA-256 thumbprint of the certificate presented; may be changed at any time.
+    stapled: OCSP responses, by the SHA-256 thumbprint of the certificate presented; may be changed at any time.
     """
 
     __slots__ = ("_all", "_base", "_keys", "_period", "chains", "profile", "stapled")
@@ -116,7 +116,7 @@ class ServerContext:
 
 
 class ClientContext:
-    """What makes client sessions, and the sessions kept for resumption. Built by `client_context`."""
+    """The settings of client sessions, and the sessions kept for resumption. Built by `client_context`."""
 
     __slots__ = ("_base", "asks_for_staple", "profile", "sessions", "watch")
 
@@ -277,8 +277,8 @@ class Engine:
 
     def _staple(self) -> bytes:
         context = self._context
-        asked = isinstance(context, ClientContext) and context.asks_for_staple
-        return private.stapled_response(self._connection) if asked else b""
+        requested = isinstance(context, ClientContext) and context.asks_for_staple
+        return private.stapled_response(self._connection) if requested else b""
 
     def _read(self, data: bytes | memoryview) -> bytes:
         if self.peer_closed:
@@ -326,7 +326,7 @@ class Engine:
     def channel_bindings(self) -> dict[str, bytes]:
         """By type: "tls-exporter" (RFC 9266) with TLS 1.3, and a server's "tls-server-end-point" (RFC 5929).
 
-        Below TLS 1.3 exporters bind only with an extension that nobody can be asked for here. {} before the handshake.
+        Below TLS 1.3 exporters bind only with an extension that cannot be requested here. {} before the handshake.
         """
         bindings: dict[str, bytes] = {}
         if self.facts is None:
@@ -339,7 +339,7 @@ class Engine:
         return bindings
 
     def take_output(self) -> bytes:
-        """What waits to be sent besides data: handshake messages, alerts, answers to a KeyUpdate."""
+        """Take octets that wait to be sent besides data: handshake messages, alerts, answers to a KeyUpdate."""
         waiting = private.output_waits(self._connection)
         return self._connection.bio_read(waiting) if waiting else b""
 
@@ -404,10 +404,10 @@ def server_context(
 
 
 def _choose(connection: SSL.Connection, names: set[str], others: dict[str, SSL.Context]) -> None:
-    asked = (connection.get_servername() or b"").decode("ascii", "replace").lower().removesuffix(".")
-    if asked not in names:
-        asked = "*." + asked.partition(".")[2]
-    context = others.get(asked)
+    name = (connection.get_servername() or b"").decode("ascii", "replace").lower().removesuffix(".")
+    if name not in names:
+        name = "*." + name.partition(".")[2]
+    context = others.get(name)
     if context is not None:
         connection.set_context(context)
 
@@ -415,7 +415,7 @@ def _choose(connection: SSL.Connection, names: set[str], others: dict[str, SSL.C
 def client_context(
     profile: Profile, *, identity: ServerIdentity | None = None, ask_for_staple: bool = False
 ) -> ClientContext:
-    """A context for clients that accepts any server certificate. identity: the client certificate to present if asked.
+    """A context for clients that accepts any server certificate. identity: the client certificate to present.
 
     ask_for_staple: whether the server is asked for an OCSP response, which is then in the facts, unverified. Raises
     IdentityError. Sessions are kept in the context and resumed only within it.

@@ -1,7 +1,7 @@
 """Accept connections: bound sockets in, streams out, with limits in all and for each source.
 
 `bind` is called once, before privileges are dropped; the sockets are inherited by the workers, each of which runs its
-own `Listener` on them. What a refused client is told is the caller's business.
+own `Listener` on them. The reply to a refused client is the caller's business.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 512
 """Connections that the kernel keeps for us while we are busy."""
-_MAX_REFUSED: Final = 256  # refused connections that may be busy being told so; more are dropped without a word
+_MAX_REFUSED: Final = 256  # refused connections that may get a reply at a time; more are dropped without one
 
 
 def bind(address: str) -> list[socket.socket]:
@@ -66,7 +66,7 @@ def parse_address(address: str) -> tuple[str, int]:
 
 
 def source_of(host: str) -> str:
-    """What limits are counted by: an IPv4 address, or the /64 that one IPv6 site has (RFC 6177)."""
+    """The key by which limits are counted: an IPv4 address, or the /64 that one IPv6 site has (RFC 6177)."""
     if ":" not in host:
         return host
     try:

@@ -139,7 +139,7 @@ class MemoryTransport(asyncio.Transport):
             if not other._reading:  # noqa: SLF001 - as above
                 return
             self._give(other)
-        elif self._waiting:  # nobody is there to read: the kernel would answer with a reset
+        elif self._waiting:  # no peer is there to read: the kernel would answer with a reset
             self._waiting.clear()
             self._lost(ConnectionResetError("the other side is closed"))
             return

@@ -76,14 +76,14 @@ def ask_for_staple(connection: SSL.Connection) -> None:
 
 
 def stapled_response(connection: SSL.Connection) -> bytes:
-    """What the server stapled, after the handshake; b"" if nothing. Resumed sessions have none."""
+    """The response that the server stapled, after the handshake; b"" without one. Resumed sessions have none."""
     place = _ffi.new("unsigned char **")
     size = int(_lib.SSL_get_tlsext_status_ocsp_resp(connection._ssl, place))  # noqa: SLF001 - as above
     return bytes(_ffi.buffer(place[0], size)[:]) if size > 0 else b""
 
 
 def clear_errors() -> None:
-    """Forget errors left in OpenSSL's queue: one left by anybody turns the next "wants more bytes" into a failure."""
+    """Forget errors left in OpenSSL's queue: any of them turns the next "wants more bytes" into a failure."""
     _lib.ERR_clear_error()
 
 
@@ -91,7 +91,7 @@ class SignatureWatch:
     """Sees the scheme of the CertificateVerify or ServerKeyExchange that a client's handshake receives.
 
     For clients only: a server derives its own scheme (`protocols.tls.signature`), because watching costs 20 us a
-    handshake and 1 us a record. One context has one; `code` is 0 until seen, and whoever runs a handshake sets it to 0
+    handshake and 1 us a record. One context has one; `code` is 0 until seen, and the caller of a handshake sets it to 0
     before.
     """
 

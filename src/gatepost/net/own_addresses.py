@@ -1,6 +1,6 @@
 """The addresses of this gateway, so that mail by MX is never sent back to it (RFC 5321 section 5.1).
 
-Asked by `mail.outbound.deliverer`. Ours is what we listen on, and every address of the machine's interfaces, whoever
+Used by `mail.outbound.hosts`. Ours is what we listen on, and every address of the machine's interfaces, whoever
 listens there: a domain that names it leads here. Of loopback only what we listen on is ours; other servers may have the
 rest.
 """
@@ -71,7 +71,7 @@ class OwnAddresses:
 
 
 def interface_addresses() -> frozenset[str]:
-    """The IP addresses of this machine's interfaces, loopback included. Raises OSError if nobody tells them."""
+    """The IP addresses of this machine's interfaces, loopback included. Raises OSError if the system gives none."""
     found: set[str] = set()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
         asking.settimeout(2)

@@ -63,7 +63,7 @@ def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def _verify_weak(certificate: x509.Certificate, key: object) -> None:
-    """What the library does not do for MD5 and SHA-1: many an old root is signed so. Raises InvalidSignature."""
+    """Verify a signature with MD5 or SHA-1, as many old roots have and the library refuses. Raises InvalidSignature."""
     used, signed = certificate.signature_hash_algorithm, certificate.tbs_certificate_bytes
     assert used is not None  # noqa: S101 - it is weak
     if isinstance(key, rsa.RSAPublicKey):
@@ -90,7 +90,7 @@ def is_authority(certificate: x509.Certificate) -> bool:
 
 
 def issuer_places(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Where a certificate says that its issuer's is to be had: http and https, at most four."""
+    """The addresses of its issuer's certificate that a certificate names: http and https, at most four."""
     with quietly(), suppress(x509.ExtensionNotFound, *MALFORMED):
         places = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
         found = [

@@ -44,7 +44,7 @@ class RevocationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RevocationStatus:
-    """What one source says of one certificate.
+    """The status of one certificate by one source.
 
     status: "unknown" is only said by OCSP: the responder does not know the certificate. reason: RFC 5280 section
     5.3.1 ("keyCompromise"), "" if none is given. revoked: seconds since 1970 UTC, 0 unless revoked. until: when the
@@ -61,7 +61,7 @@ class RevocationStatus:
 
 @dataclass(frozen=True, slots=True)
 class RevocationUrls:
-    """Where a certificate says that its status is to be had. crl, ocsp: http addresses, at most four each.
+    """The sources of its status that a certificate names. crl, ocsp: http addresses, at most four each.
 
     unusable: other places (ldap, https, other issuers' lists) in words; "" if there are none.
     """
@@ -108,7 +108,7 @@ def _list_places(certificate: x509.Certificate, unusable: list[str]) -> list[str
         elif point.full_name is None:
             unusable.append("distribution point without address")
         else:
-            # The addresses of one point are of one list: the first that can be asked is enough, the rest are spares.
+            # The addresses of one point are of one list: the first that can be fetched is enough, the rest are spares.
             places += [name.value for name in point.full_name if isinstance(name, x509.UniformResourceIdentifier)]
     return places
 
@@ -158,8 +158,8 @@ class RevocationList:
         """Raises RevocationError unless the list holds at `now`."""
         _check_times(self.this_update, self.next_update, now, "the list")
 
-    def standing(self, certificate: x509.Certificate, now: float) -> RevocationStatus:
-        """What the list says of a certificate of its issuer at `now`. Raises RevocationError."""
+    def status_of(self, certificate: x509.Certificate, now: float) -> RevocationStatus:
+        """The status of a certificate of its issuer at `now`. Raises RevocationError."""
         self.check_times(now)
         if self._scope is not None:
             _check_scope(self._scope, certificate)
@@ -178,7 +178,7 @@ def read_list(der: bytes, issuer: x509.Certificate) -> RevocationList:
     """Parse and verify a complete CRL of `issuer`. Raises RevocationError. Costs about 70 ms per MiB: not on a loop.
 
     Indirect and delta lists, lists for some reasons only and lists with an unknown critical extension are refused (RFC
-    5280 sections 5.2 and 5.3). Whether the list is current is asked later, by `RevocationList.standing`.
+    5280 sections 5.2 and 5.3). Whether the list is current is checked later, by `RevocationList.status_of`.
     """
     if len(der) > MAX_LIST_BYTES:
         raise RevocationError(f"the list is larger than {MAX_LIST_BYTES} bytes")
@@ -235,7 +235,7 @@ def _signed_part(der: bytes) -> bytes:
 
 
 def _header(der: bytes, at: int) -> tuple[int, int]:
-    """Where the content of the DER element at `at` begins, and its length. The library has parsed it: it is whole."""
+    """Begin and length of the content of the DER element at `at`. The library has parsed it: it is whole."""
     first = der[at + 1]
     if first < 0x80:
         return at + 2, first
@@ -298,7 +298,7 @@ def ocsp_request(certificate: x509.Certificate, issuer: x509.Certificate) -> byt
 
 
 def read_response(der: bytes, certificate: x509.Certificate, issuer: x509.Certificate, now: float) -> RevocationStatus:
-    """What an OCSP response says of a certificate at `now`. Raises RevocationError.
+    """The status of a certificate at `now` by an OCSP response. Raises RevocationError.
 
     It must be signed by the issuer, or by a certificate in the response that the issuer made for this (id-kp-
     OCSPSigning; RFC 6960 section 4.2.2.2), which is not itself looked for among the revoked.

@@ -27,7 +27,7 @@ class Endpoint:
 
 
 class LossKind(StrEnum):
-    """How a stream ended."""
+    """Kinds of ends of a stream."""
 
     CLOSED = "closed"  # we closed it, or the peer did so in order (after close_notify under TLS)
     TRUNCATED = "truncated"  # the peer's end of file without close_notify under TLS
@@ -39,7 +39,7 @@ class LossKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """How and why a stream ended. detail is for us: it never goes on the wire.
+    """The end of a stream and its reason. detail is for us: it never goes on the wire.
 
     unanswered: during a handshake, and the peer showed no sign of having understood ours: it went away without an alert
     or with one that says that it cannot read what was sent.
@@ -51,14 +51,14 @@ class Loss:
 
 
 class TlsContext(Protocol):
-    """What makes one TLS session: `net.engine` builds it from a profile, certificates and trust anchors.
+    """The settings of a TLS session: `net.engine` builds it from a profile, certificates and trust anchors.
 
     Opaque here: streams pass it to the engine, nothing else looks inside.
     """
 
 
 class Receiver(Protocol):
-    """Who is told what happens on a stream."""
+    """The party that a stream calls with its events."""
 
     def received(self, data: bytes) -> None:
         """Application bytes arrived, 1 to 65536 of them, decrypted if TLS is up. Never called while paused."""
@@ -86,10 +86,10 @@ class Stream(Protocol):
         """Facts of the running TLS session, None in plaintext."""
 
     def channel_bindings(self) -> dict[str, bytes]:
-        """What binds a log-in to this TLS session, by type (RFC 5056): {} in clear; see `Engine.channel_bindings`."""
+        """The channel bindings of this TLS session, by type (RFC 5056): {} in clear; see `Engine.channel_bindings`."""
 
     def attach(self, receiver: Receiver) -> None:
-        """Name who is told; replaces the one before."""
+        """Set the receiver, instead of the one before."""
 
     def write(self, data: bytes) -> None:
         """Send; all writes of one turn of the loop leave in one flight (one segment or record where they fit)."""

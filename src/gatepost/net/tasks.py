@@ -15,7 +15,7 @@ _running: set[asyncio.Task[Any]] = set()
 
 
 def spawn[T](work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-    """Run `work` as a task of the running loop. An exception that nobody awaits is logged under `name`."""
+    """Run `work` as a task of the running loop. An exception that no caller awaits is logged under `name`."""
     task = asyncio.get_running_loop().create_task(work, name=name)
     _running.add(task)
     task.add_done_callback(_ended)

@@ -102,7 +102,7 @@ _SOME_DROPPED = "SELECT EXISTS (SELECT 1 FROM delivery INDEXED BY dropped WHERE 
 
 
 class DestinationCount(msgspec.Struct):
-    """What waits for one destination.
+    """Deliveries that wait for one destination.
 
     destination: "organization/domain". oldest: the id of the message that has waited longest; last_error: what its
     last attempt met.
@@ -144,18 +144,18 @@ def conditions(wanted: QueueFilter) -> Conditions:
     if wanted.message:
         add("d.message = ?", parse_id(wanted.message))
     if wanted.organization:
-        add(*_told("m.facts", "m.facts ->> '$.organization' = ? COLLATE NOCASE", wanted.organization))
+        add(*_within("m.facts", "m.facts ->> '$.organization' = ? COLLATE NOCASE", wanted.organization))
     if wanted.organizations is not None:
         among = msgspec.json.encode(sorted(wanted.organizations)).decode()
         add("substr(d.destination, 1, instr(d.destination, '/') - 1) IN (SELECT value FROM json_each(?))", among)
     if wanted.domain:
         add("substr(d.destination, instr(d.destination, '/') + 1) = ? COLLATE NOCASE", wanted.domain)
     if wanted.sender:
-        add(*_told("m.facts", _address("m.facts ->> '$.reverse_path'", wanted.sender), wanted.sender))
+        add(*_within("m.facts", _address("m.facts ->> '$.reverse_path'", wanted.sender), wanted.sender))
     if wanted.recipient:
         term = _address("value ->> '$.address'", wanted.recipient)
         among = f"EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE {term})"  # noqa: S608 - ours
-        add(*_told("d.recipients", among, wanted.recipient))
+        add(*_within("d.recipients", among, wanted.recipient))
     if wanted.state:
         add(_STATES[wanted.state])
     if wanted.held is not None:
@@ -168,8 +168,8 @@ def _address(column: str, text: str) -> str:
     return f"{f'substr({column}, {-len(text)})' if text.startswith('@') else column} = ? COLLATE NOCASE"
 
 
-def _told(column: str, term: str, text: str) -> tuple[str, *tuple[str, ...]]:
-    """A term about a text within a column of JSON, asked only of rows that have the text anywhere: few are understood.
+def _within(column: str, term: str, text: str) -> tuple[str, *tuple[str, ...]]:
+    """A term about a text within a column of JSON, applied only to rows that have the text anywhere: few are parsed.
 
     term: with one parameter, the text.
     """
@@ -181,7 +181,7 @@ def _told(column: str, term: str, text: str) -> tuple[str, *tuple[str, ...]]:
     return f"{column} LIKE ? ESCAPE '!' AND {term}", f"%{inside}%", text
 
 
-def behind(where: Conditions, message: int, delivery: int) -> Conditions:
+def after_delivery(where: Conditions, message: int, delivery: int) -> Conditions:
     """Of those the ones that come after a message's delivery, both by their ids, in the order of `select`."""
     terms, values = where
     return f"{terms} AND m.id >= ? AND (d.message, d.id) > (?, ?)", [*values, message, message, delivery]
@@ -197,7 +197,7 @@ def select(connection: apsw.Connection, shard: str, where: Conditions, limit: in
 
 
 def count(connection: apsw.Connection, where: Conditions) -> tuple[int, int]:
-    """How many deliveries are meant, and of how many messages."""
+    """Count the deliveries that meet conditions, and their messages."""
     terms, values = where
     source = _MESSAGES_FIRST if _OF_MESSAGE in terms else _DELIVERIES
     ((deliveries, messages),) = connection.execute(_COUNT.format(source=source, where=terms), values)

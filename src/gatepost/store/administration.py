@@ -21,8 +21,8 @@ from gatepost.store.admin_rows import (
     Conditions,
     DestinationCount,
     QueueEntry,
+    after_delivery,
     apply,
-    behind,
     conditions,
     count,
     select,
@@ -55,7 +55,7 @@ _BODY = "SELECT m.big, b.data FROM message AS m LEFT JOIN body AS b ON b.id = m.
 
 
 class QueuePlace(NamedTuple):
-    """Where a delivery stands in the queue: in which shard, and by its ids."""
+    """The position of a delivery in the queue: its shard and its ids."""
 
     shard: str
     message: int
@@ -76,7 +76,7 @@ class _Change:
 
     @property
     def page(self) -> int:
-        """How many deliveries the next transaction may change."""
+        """The number of deliveries that the next transaction may change."""
         return min(_PAGE, self.limit - len(self.done)) if self.limit else _PAGE
 
 
@@ -123,7 +123,7 @@ class Administration:
             left = limit - len(found) if limit else -1
             where = wanted
             if after is not None and shard.name == after.shard:
-                where = behind(wanted, after.message, after.delivery)
+                where = after_delivery(wanted, after.message, after.delivery)
             with _opened(shard, open_for_reading) as connection:
                 found += select(connection, shard.name, where, left)
         return found
@@ -134,7 +134,7 @@ class Administration:
         return self._selected((f"{terms} AND {APPLIES[action]}", values), wanted.limit, None)
 
     def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
-        """How many deliveries those are, and of how many messages; `wanted.limit` is not asked. Raises as `entries`."""
+        """Count the deliveries and their messages; `wanted.limit` is ignored. Raises as `entries`."""
         terms, values = conditions(wanted)
         deliveries, messages = 0, 0
         for shard in self._shards():
@@ -211,7 +211,7 @@ class Administration:
         last = (0, 0)
         while page := change.page:
             now = time.time()
-            entries, unlink = _change_page(connection, change, behind(where, *last), shard.name)
+            entries, unlink = _change_page(connection, change, after_delivery(where, *last), shard.name)
             for number in unlink:
                 (shard / BIG_DIRECTORY / format_id(number)).unlink(missing_ok=True)
             self._record(change, entries, now)

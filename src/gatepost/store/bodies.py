@@ -32,7 +32,7 @@ _VECTORS = 512  # buffers of one writev, below IOV_MAX
 
 
 def _failure_of(error: BaseException) -> StoreFailure:
-    """What an error means for the store: a full disk or a full table of open files passes, anything else is final."""
+    """The failure of the store for an error: a full disk or a full table of open files passes, any other is final."""
     number = error.errno if isinstance(error, OSError) else None
     if number in {errno.ENOSPC, errno.EDQUOT}:
         return StoreFull(f"body: {error}")
@@ -131,7 +131,7 @@ class Bodies:
 
     @property
     def allowance(self) -> int:
-        """How many bytes of one body may wait for the disk before its sender is held back."""
+        """The bytes of one body that may wait for the disk before its sender is held back."""
         return _BEHIND if self.waiting <= self._budget else 0
 
     async def in_thread[T](self, job: Callable[[], T]) -> T:

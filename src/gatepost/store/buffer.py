@@ -58,7 +58,7 @@ class EventBuffer:
         return events, dropped
 
     def put_back(self, events: Sequence[TraceEvent], dropped: int = 0) -> None:
-        """What could not be written: it comes first the next time."""
+        """Take back events that could not be written: they come first the next time."""
         with self._lock:
             self._events[:0] = events
             self._dropped += dropped

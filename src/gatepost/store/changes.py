@@ -76,9 +76,9 @@ class ConfigConflict(Exception):  # noqa: N818 - it names what happened
 
 
 def on_newest[T](step: Callable[[], T]) -> T:
-    """What `step` returns, which reads the configuration and changes it with `expected`.
+    """Run `step`, which reads the configuration and changes it with `expected`, and return its result.
 
-    It is done anew if somebody else was quicker. Raises ConfigConflict after five tries.
+    It runs again if another change was quicker. Raises ConfigConflict after five tries.
     """
     for _ in range(_TRIES - 1):
         with contextlib.suppress(ConfigConflict):
@@ -100,7 +100,7 @@ class Change(msgspec.Struct):
 
 
 class Version(msgspec.Struct):
-    """What was changed at once. at: seconds since 1970. names: of the organizations."""
+    """One change of the configuration. at: seconds since 1970. names: of the organizations."""
 
     version: int
     at: float
@@ -178,12 +178,12 @@ class ConfigStore:
         return dict(rows)
 
     def content(self, name: str) -> bytes | None:
-        """What was stored beside the documents under a name, None if there is none."""
+        """The content stored beside the documents under a name, None if there is none."""
         data: bytes | None = self._connection.execute("SELECT data FROM content WHERE name = ?", (name,)).get
         return data
 
     def content_once(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """What is stored under a name; what `make` gives if nothing is, which is stored. Raises StoreFailure."""
+        """The content stored under a name; if there is none, store the result of `make`. Raises StoreFailure."""
         known = self.content(name)
         if known is not None:
             return known
@@ -317,7 +317,7 @@ class ConfigStore:
         self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def _forget(self) -> None:
-        """What was removed stands in the write-ahead log until that is cut; if somebody reads just now, a bit later."""
+        """Truncate the write-ahead log, which still has what was removed; later, while another process reads."""
         with contextlib.suppress(apsw.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

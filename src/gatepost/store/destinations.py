@@ -101,7 +101,7 @@ class DestinationFile:
         self._connection.set_busy_timeout(timeout_ms)
 
     def find(self, name: DestinationName) -> DestinationHistory:
-        """What is remembered of a destination; nothing of one that was never seen."""
+        """The history of a destination; an empty one if it was never seen."""
         with self._reported():
             document: str | None = self._connection.execute(_READ, tuple(name)).get
             return DestinationHistory() if document is None else _decode(document)
@@ -217,9 +217,9 @@ class DestinationStore:
             return None
 
     def find(self, name: DestinationName) -> DestinationHistory:
-        """What is remembered of a destination, this worker's sessions of the last moment included.
+        """The history of a destination, with this worker's sessions of the last second.
 
-        Raises StoreFailure if it cannot be read: then nobody knows what is remembered.
+        Raises StoreFailure if it cannot be read: then the history is not known.
         """
         with self._lock:
             # Read before the file: what leaves meanwhile is counted twice, which changes nothing.
@@ -261,7 +261,7 @@ class DestinationStore:
             self._writing.close()
 
     def _reopen(self) -> None:
-        """What the loop cannot read is opened anew here: that may take seconds."""
+        """Reopen a file that the event loop cannot read: that may take seconds."""
         if self._reading is None or self._reading is self._failed:
             self._reading, self._failed = _let_go(self._reading), None
             self._reading = self._made()

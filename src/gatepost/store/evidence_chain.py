@@ -128,7 +128,7 @@ class EvidenceChain:
             self._pending.clear()
 
     def _forget(self) -> None:
-        """What is on disk is not known any more: look again the next time."""
+        """Forget the position on disk: read it again the next time."""
         self._size = -1
 
     def _put(self, body: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ def log_directory(evidence: Path) -> Path:
 
 
 def day_file(path: Path) -> DayFile | None:
-    """What a file's name says, None if it is no file of the log."""
+    """Parse the name of a file, None if it is no file of the log."""
     found = _NAME.fullmatch(path.name)
     return DayFile(path, found[1], found[2]) if found else None
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def read_heads(evidence: Path) -> HeadBook:
-    """What the heads say, unchecked; empty if there are none. Raises StoreFailure."""
+    """Read the heads, unchecked; empty if there are none. Raises StoreFailure."""
     book = HeadBook()
     if (evidence / HEADS_FILE).exists():
         for raw in read_lines(evidence / HEADS_FILE):
@@ -89,7 +89,7 @@ class EvidenceHeads:
             return [one.path.name for one in gone]
 
     def _ends(self, day: str) -> dict[str, Place]:
-        """Where each writer's file of a day ended. Nobody writes to it any more, once its lock was ours."""
+        """The last position of each writer's file of a day. No process writes to it once its lock was ours."""
         found = {}
         for one in day_files(self._evidence, since=day, until=day):
             with writer_lock(self._evidence, one.writer):
@@ -104,7 +104,7 @@ class EvidenceHeads:
         return Place(place.number + 1, head), line
 
     def _read(self, path: Path) -> tuple[HeadBook, Place]:
-        """What is there already, and where the chain stands. A torn last line is cut off: it was never told of."""
+        """The heads so far, and the position of the chain. A torn last line is cut off: it was never reported."""
         book, place = HeadBook(), Place()
         for raw in read_lines(path):
             line = parse_line(raw)

@@ -43,12 +43,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def read_figures(directory: Path, worker: int) -> WorkerFigures:
-    """What a worker left; nothing, if there is no such file or it is of another version."""
+    """The figures that a worker wrote; none if there is no such file or it is of another version."""
     return _read(directory / f"{worker}.json") or WorkerFigures(worker)
 
 
 def read_all(directory: Path) -> list[WorkerFigures]:
-    """What all workers left, those that are no more as well: what they counted counts."""
+    """The figures of all workers, also of those that have ended: their counts remain."""
     found = (_read(path) for path in sorted(directory.glob("*.json")))
     return [one for one in found if one is not None]
 

@@ -50,7 +50,7 @@ class MessageUnstorable(StoreFailure):
 
 
 class Settlement(msgspec.Struct):
-    """What became of one leased delivery.
+    """The result of one leased delivery, to be stored.
 
     remaining: recipients that stay queued; empty removes the delivery, and the last one removes message and body.
     next_at: when they are due again. notices: messages (DSNs) to be queued in the same transaction, each with its
@@ -73,7 +73,7 @@ class DestinationWork(msgspec.Struct):
 
 
 class AdminNotice(msgspec.Struct):
-    """What an administrator did to the queue behind its owner's back, told to the owner within a second.
+    """An administrator's change in the stored queue, of which its owner is notified within a second.
 
     action: "hold", "release", "retry", "return" or "drop". message, delivery: ids of a delivery that was in the owner's
     memory or in flight; 0 if it waited in the store, where the change is made already and only the destination matters.
@@ -87,12 +87,12 @@ class AdminNotice(msgspec.Struct):
 
 
 class QueueFilter(msgspec.Struct):
-    """Which deliveries an administrator means; empty fields match all.
+    """A filter for deliveries; empty fields match all.
 
     message: queue id. domain: of the destination. sender, recipient: whole addresses, ASCII case-insensitively; a
     leading "@" means the domain. state: "active", "deferred" or "held". limit: at most so many deliveries, 0 for all.
     organization: of the message.
-    organizations: of the deliveries, any of these; None for all, as who asks sees all.
+    organizations: of the deliveries, any of these; None for all.
     """
 
     message: str = ""
@@ -107,13 +107,13 @@ class QueueFilter(msgspec.Struct):
 
 
 class TraceFilter(msgspec.Struct):
-    """Which trace rows are wanted; empty fields match all.
+    """A filter for trace rows; empty fields match all.
 
     since, until: seconds since 1970, both included. Text fields match whole values, ASCII case-insensitively; a leading
     "@" in sender or recipient means the domain. domain, address: of sender or recipient. achieved: "authenticated" is
     every way to it, "dnssec/authenticated" one. peer: host name or IP address of the other side. limit: the newest so
     many.
-    organizations: any of these; None for all, those of no organization too, as who asks sees all. protection: of mail
+    organizations: any of these; None for all, those of no organization too. protection: of mail
     that was received or sent, as reports count it: "dane", "mta-sts", "verified", "encrypted" or "cleartext".
     """
 
@@ -161,7 +161,7 @@ class BodyWriter(Protocol):
         """Put something else where everything taken by `write_head` stands."""
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """What was taken so far, from its beginning, in pieces. Several may read at a time, while nothing is written.
+        """Yield what was taken so far, from its beginning. Several may read at a time, while nothing is written.
 
         Raises StoreFailure if it was not kept, or cannot be read.
         """
@@ -171,7 +171,7 @@ class BodyWriter(Protocol):
 
 
 class QueueOwner(Protocol):
-    """Who schedules the deliveries of a store: `mail.queue.manager`. Called on the event loop."""
+    """The scheduler of a store's deliveries: `mail.queue.manager`. Called on the event loop."""
 
     def offer(self, deliveries: list[Delivery]) -> None:
         """These became durable by a settlement's notices; they are leased to you."""
@@ -188,7 +188,7 @@ class Store(Protocol):
 
     @property
     def failure(self) -> StoreFailure | None:
-        """Why the store refuses everything, None while it works."""
+        """The reason for which the store refuses everything, None while it works."""
 
     def attach(self, owner: QueueOwner) -> None:
         """Name who schedules the deliveries; replaces the one before."""
@@ -248,7 +248,7 @@ class Store(Protocol):
         """
 
     async def earliest(self, destination: str) -> float:
-        """When the first deferred, unheld delivery of a destination is due, seconds since 1970; 0 if it has none."""
+        """The due time of a destination's first deferred, unheld delivery, seconds since 1970; 0 without one."""
 
     def read(self, message_id: int) -> AsyncIterator[bytes]:
         """The stored body, in chunks of at most 256 KiB. Raises LookupError if there is no such message."""

@@ -77,7 +77,7 @@ def recover(connection: apsw.Connection, big: Path, now: float) -> int:
 
 
 def last_written(directory: Path, now: float) -> float:
-    """When the shard was written last by the clock of then, seconds since 1970: no id of it was made later.
+    """The time of the shard's last write by the clock of then, seconds since 1970: no id of it was made later.
 
     Ids of messages that are gone are in the trace, and are not given out again because the clock was put back. Ask
     before the database is opened. 0.0 if it is new, or if the time is more than a year ahead and so not to be believed.

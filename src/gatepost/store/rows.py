@@ -83,7 +83,7 @@ def delivery_row(delivery: Delivery) -> Row:
 
 
 def deferred_row(settlement: Settlement) -> Row:
-    """What a settlement with remaining recipients changes. A next_at that was not given means now."""
+    """The changed columns of a settlement with remaining recipients. A next_at that was not given means now."""
     delivery = settlement.delivery
     return (
         max(settlement.next_at, 1.0),
@@ -97,7 +97,7 @@ def deferred_row(settlement: Settlement) -> Row:
 
 
 class LeaseRequest:
-    """Who asks for due deliveries of a destination, and what it was given."""
+    """A request for due deliveries of a destination, and its result."""
 
     __slots__ = ("destination", "granted", "limit", "now")
 
@@ -109,7 +109,7 @@ class LeaseRequest:
 
 
 class CommitPlan:
-    """What one transaction writes, gathered by kind so that each statement runs over all of its rows at once.
+    """The writes of one transaction, gathered by kind so that each statement runs over all of its rows at once.
 
     unlink: after `execute`, the big files whose messages are gone; remove them once it is committed.
     """
@@ -170,12 +170,12 @@ def _lease(connection: apsw.Connection, lease: LeaseRequest) -> Iterable[Deliver
 
 
 def destinations(connection: apsw.Connection) -> list[DestinationWork]:
-    """What has deferred, unheld deliveries."""
+    """The destinations with deferred, unheld deliveries."""
     return [DestinationWork(*row) for row in connection.execute(_DESTINATIONS)]
 
 
 def body(connection: apsw.Connection, message: int) -> tuple[int | None, bytes | None]:
-    """Where a message's body is: the id of its big file, or its bytes; both if its head lies apart from the file.
+    """The body of a message: the id of its big file, or its bytes; both if its head lies apart from the file.
 
     Raises LookupError if the message or its body is gone.
     """
@@ -186,12 +186,12 @@ def body(connection: apsw.Connection, message: int) -> tuple[int | None, bytes |
 
 
 def big_size(connection: apsw.Connection, message: int) -> int:
-    """What the big file of a message has: the size of the message less what lies in the database; 0 if it is gone."""
+    """The size of a message's big file: that of the message less what lies in the database; 0 if it is gone."""
     return int(connection.execute(_BIG_SIZE, (message,)).get or 0)
 
 
 def earliest(connection: apsw.Connection, destination: str) -> float:
-    """When the first deferred, unheld delivery of a destination is due; 0 if there is none."""
+    """The time at which a destination's first deferred, unheld delivery is due; 0 without one."""
     first: float | None = connection.execute(_EARLIEST, (destination,)).get
     return first or 0.0
 

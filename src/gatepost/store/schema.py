@@ -83,7 +83,7 @@ CREATE INDEX big ON message (big) WHERE big IS NOT NULL;
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """What the embedded store can be told.
+    """Settings of the embedded store.
 
     page_size: bytes, of new files only; 16384 was best of 4096 to 65536 over bodies of 4 to 200 KB.
     inline_limit: bodies up to so many bytes lie in the database, larger ones in a file of their own.
@@ -156,7 +156,7 @@ def open_database(
 
 
 def _reason(path: Path, error: apsw.Error | OSError) -> str:
-    """What kept a database from being opened. For want of room SQLite speaks of an error of the disk."""
+    """The reason why a database was not opened. For want of room SQLite reports an error of the disk."""
     said = getattr(error, "strerror", "") or str(error)
     with contextlib.suppress(OSError):
         space = os.statvfs(path.parent)
@@ -242,7 +242,7 @@ def make_queue_tables(connection: apsw.Connection, path: Path) -> None:
 
 
 def _bring_up_to_date(connection: apsw.Connection) -> None:
-    """What a queue of version 1 lacks."""
+    """Add what a queue of version 1 lacks."""
     if connection.pragma("application_id") == _APPLICATION_ID and connection.pragma("user_version") == 1:
         with exclusively(connection):
             connection.execute("ALTER TABLE delivery ADD COLUMN returned TEXT NOT NULL DEFAULT ''")

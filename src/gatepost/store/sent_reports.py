@@ -60,10 +60,10 @@ _NEW = "INSERT OR IGNORE INTO report (day, domain, rua, state, next) VALUES (?, 
 
 
 class SentState(StrEnum):
-    """What became of a report to one address.
+    """The state of a report to one address.
 
     WAITING: it is not sent yet, or is tried again. TRYING: it is claimed. SENT: taken over HTTPS, or queued as mail.
-    GIVEN_UP: nobody took it for 24 hours, or it can never be sent there.
+    GIVEN_UP: it was not taken for 24 hours, or it can never be sent there.
     """
 
     WAITING = "waiting"
@@ -93,7 +93,7 @@ class SentReport:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What names it."""
+        """The primary key."""
         return self.day, self.domain, self.rua
 
 

@@ -37,7 +37,7 @@ _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Room(NamedTuple):
-    """What the files may still take, in bytes.
+    """Room for the files, in bytes.
 
     free: on the file system. reusable: in free pages of the database. reserved: allocated ahead in WAL and database.
     whole: whether that is all of the reserve.

@@ -117,7 +117,7 @@ class SqliteStore:
 
     @property
     def counts(self) -> Counts:
-        """What its commits are counted in; it is the writer's thread that counts."""
+        """The counts of its commits, kept by the writer's thread."""
         return self._writer.counts
 
     @property

@@ -63,7 +63,7 @@ def domain_of(column: str) -> str:
 
 
 TLS_LEVEL = "substr(achieved, instr(achieved, '/') + 1) COLLATE NOCASE"
-"""What was achieved on the TLS ladder: the whole of it inbound, what is behind the MX ladder outbound."""
+"""The level achieved on the TLS ladder: all of `achieved` inbound, the part after the MX ladder outbound."""
 
 PEER_IP = (
     "CASE WHEN instr(peer_address, ']:') THEN substr(peer_address, 2, instr(peer_address, ']') - 2)"

@@ -66,7 +66,7 @@ type Where = tuple[str, list[str | float]]
 
 
 class Conditions:
-    """What rows have to meet, as SQL.
+    """Conditions on rows, as SQL.
 
     unindexed: for reading a file whole. indexed: alternatives, of which a row meets one at most; by each SQLite looks
     rows up by the most telling term and by no other: it knows nothing of how often values occur, and would as soon look
@@ -112,7 +112,7 @@ def _joined(conditions: Sequence[_Condition], index: str = "") -> Where:
 
 
 def _on_either_side(wanted: TraceFilter) -> list[list[_Condition]]:
-    """What sender or recipient may have, whole or its domain, and the peer: each way to meet them all."""
+    """Conditions on sender or recipient, whole or by domain, and on the peer: each way to meet them all."""
     return [
         [*address, *domain, *peer]
         for address in _of_address(wanted.address)
@@ -181,7 +181,7 @@ _PROTECTIONS = {
 
 
 def _protected(protection: str) -> list[list[_Condition]]:
-    """How mail that was received or sent may have been protected; of an unknown protection there is none."""
+    """Conditions on the protection of mail that was received or sent; none for an unknown protection."""
     if not protection:
         return [[]]
     carried = _Condition("event IN ('RECEIVE', 'SEND')", ())
@@ -196,7 +196,7 @@ _OWN_WAY = " AND ".join(
 
 
 def _texts(wanted: TraceFilter, either: Sequence[_Condition], protected: Sequence[_Condition]) -> Iterator[_Condition]:
-    """What is asked of the text of columns, most telling first.
+    """Conditions on the text of columns, most selective first.
 
     either: the side on which a domain is looked for. protected: how mail was protected.
     """

@@ -64,7 +64,7 @@ class TraceHours:
         self._lock = Lock()
 
     def counted(self, since: int, until: int, organizations: Collection[str] | None) -> Counter[Flow]:
-        """How many rows there are of each flow.
+        """Count the rows of each flow.
 
         since: included, until: not, both the beginning of an hour (UTC), seconds since 1970. organizations: of any of
         these, None for all.
@@ -100,7 +100,7 @@ class TraceHours:
 
 
 def _added(path: Path, after: int, among: str | None) -> tuple[int, Counter[Flow]]:
-    """How many rows a file has, and what those after the first so many are. Raises apsw.Error."""
+    """Count the rows of a file, and by flow those after the first `after`. Raises apsw.Error."""
     flows: Counter[Flow] = Counter()
     with contextlib.closing(open_for_reading(path)) as connection:
         if not table_columns(connection).issuperset(_NEEDED):

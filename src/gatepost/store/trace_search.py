@@ -52,9 +52,9 @@ def search_trace(directory: Path, wanted: TraceFilter) -> list[TraceEvent]:
 
 
 class TracePlace(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page of the trace ends: what was written later, or stood before, is not on the next.
+    """The end of a page of the trace: later rows, and those before it, are not on the next page.
 
-    until: seconds since 1970, when the first page was asked for. day: of the last row. ends: of that day's writers, the
+    until: seconds since 1970, when the first page was read. day: of the last row. ends: of that day's writers, the
     number of the file and the row in it at which the page ends. elsewhere: rows were found by another node's ids.
     """
 
@@ -173,7 +173,7 @@ def _merged(files: Sequence[TraceFile], reading: _Reading) -> Generator[TraceRow
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """How files are read.
+    """The way in which files are read.
 
     ends: rows behind these alone, newest first, as `TracePlace` has them; each row then ends with its own place.
     """

@@ -33,13 +33,12 @@ _VERSION = 3  # of what is counted: older counts are made anew
 
 
 class HopKind(NamedTuple):
-    """What rows that are counted together have in common.
+    """The properties that rows which are counted together have in common.
 
     partner: the domain of the other side: the sender's of what is received or refused, the recipient's of the rest,
-    lower case. sources: who asked for the requirement, as JSON. chain: what became of the peer's chain, "" if nobody
-    looked. host: the peer's name. names: the names of its certificate, as JSON. status: of a refusal, its enhanced
-    status code. trial_failed_by: the connector in rehearsal that would have refused or held it. The rest as in
-    TraceEvent.
+    lower case. sources: of the requirement, as JSON. chain: the status of the peer's chain, "" if it was not judged.
+    host: the peer's name. names: the names of its certificate, as JSON. status: of a refusal, its enhanced status code.
+    trial_failed_by: the connector in rehearsal that would have refused or held it. The rest as in TraceEvent.
     """
 
     organization: str
@@ -127,9 +126,9 @@ def tally_trace(
 
 
 def tally_file(directory: Path, file: TraceFile, after: int = 0) -> tuple[int, Counter[HopKind]]:
-    """How many rows a file has, and what those after the first so many are; for who counts on where it stopped.
+    """Count the rows of a file, and by kind those after the first `after`, to go on where a count stopped.
 
-    What has fewer rows than that is another file, and is counted whole. Raises apsw.Error if it cannot be read.
+    A file with fewer rows than that is another file, and is counted whole. Raises apsw.Error if it cannot be read.
     """
     with contextlib.closing(open_for_reading(directory / file.name)) as connection:
         if not table_columns(connection).issuperset(COLUMNS):

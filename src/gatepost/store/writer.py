@@ -151,7 +151,7 @@ class Writer:
             self._connection.close()
 
     def _gather(self) -> list[Work]:
-        """What goes into the next commit; waits for the first piece, but not beyond the next look."""
+        """Gather the work of the next commit; wait for the first piece, but not beyond the next duty."""
         self._set_aside()
         if (kept := self._take_kept()) or self._closing:
             return kept
@@ -173,7 +173,7 @@ class Writer:
         return batch
 
     def _next_duty(self) -> float:
-        """When there is something to do besides commits, on the monotonic clock."""
+        """The time of the next work besides commits, on the monotonic clock."""
         return min(self._looked + _LOOK, self._tidied + _TIDY) if self._untidy else self._looked + _LOOK
 
     def _set_aside(self) -> None:
@@ -192,7 +192,7 @@ class Writer:
                 self._tell([work])
 
     def _take_kept(self) -> list[Work]:
-        """Of what had to wait, as much as is tried at once; a barrier waits for all that was before it."""
+        """Take work that had to wait, as much as is tried at once; a barrier waits for all before it."""
         if not self._kept:
             self._kept, self._stuck = self._stuck, []
         if not self._kept:

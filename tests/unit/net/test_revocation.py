@@ -53,7 +53,7 @@ def at(url: str) -> list[x509.GeneralName]:
 def said(der: bytes, certificate: x509.Certificate = LEAF, *, now: float = TIME) -> str:
     """What a list says of a certificate: "good", "revoked REASON", or why it says nothing."""
     try:
-        standing = read_list(der, AUTHORITY.certificate).standing(certificate, now)
+        standing = read_list(der, AUTHORITY.certificate).status_of(certificate, now)
     except RevocationError as failure:
         return str(failure)
     assert standing.revoked == (REVOKED.timestamp() if standing.status == "revoked" else 0)
@@ -172,7 +172,7 @@ def test_a_large_list_takes_little_room() -> None:
     found = read_list(AUTHORITY.crl(entries), AUTHORITY.certificate)
     assert len(found) == 5001
     assert found.size < 14 * 5001 + 2000
-    assert found.standing(LEAF, TIME) == RevocationStatus("revoked", TIME + 3600, "cACompromise", REVOKED.timestamp())
+    assert found.status_of(LEAF, TIME) == RevocationStatus("revoked", TIME + 3600, "cACompromise", REVOKED.timestamp())
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_large_list_takes_little_room() -> None:
 def test_keys_of_every_kind(key: Any) -> None:
     authority = StatusAuthority("Authority", key=key)
     leaf = authority.leaf()
-    standing = read_list(authority.crl({leaf.serial_number: None}), authority.certificate).standing(leaf, TIME)
+    standing = read_list(authority.crl({leaf.serial_number: None}), authority.certificate).status_of(leaf, TIME)
     assert standing.status == "revoked"
     response = authority.response(leaf)
     assert read_response(response, leaf, authority.certificate, TIME).status == "good"
@@ -196,7 +196,7 @@ def test_an_authority_must_be_allowed_to_sign_lists(crl_sign: bool | None, expec
     authority = StatusAuthority("CA", crl_sign=crl_sign)
     leaf = authority.leaf()
     try:
-        found = str(read_list(authority.crl(), authority.certificate).standing(leaf, TIME).status)
+        found = str(read_list(authority.crl(), authority.certificate).status_of(leaf, TIME).status)
     except RevocationError as failure:
         found = str(failure)
     assert found.startswith(expected)

@@ -9,8 +9,8 @@ import pytest
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return
 from gatepost.store.admin_rows import (
     DestinationCount,
+    after_delivery,
     apply,
-    behind,
     conditions,
     count,
     select,
@@ -100,7 +100,7 @@ def test_texts_are_found_whatever_is_in_them_and_no_others(odd, name):
         assert {nocase(entry.delivery.recipients[0].address) for entry in of} == {nocase(address)}
     every = conditions(QueueFilter(sender="@OWN.example"))
     assert count(odd, every) == (len(ODD), len(ODD))
-    after = behind(every, same[0], same[0])
+    after = after_delivery(every, same[0], same[0])
     assert [entry.delivery.id for entry in select(odd, "0", after, 3)] == list(range(1, len(ODD) + 1))[same[0] :][:3]
 
 

@@ -118,7 +118,7 @@ class UrlChecker:
                     found = await asyncio.to_thread(read_list, fetched.body, issuer)
                 since, until = found.this_update, found.next_update
                 with quietly():
-                    standing = found.standing(certificate, question.now)
+                    standing = found.status_of(certificate, question.now)
             else:
                 standing = read_response(fetched.body, certificate, issuer, question.now)
                 since, until = standing.since, standing.until

@@ -24,7 +24,7 @@ type SignatureCheck = Callable[[str, bytes, bytes], bool | None]
 
 
 class FaultKind(StrEnum):
-    """What can be wrong."""
+    """Kinds of faults in a log."""
 
     CHANGED = "changed"
     REMOVED = "removed"
@@ -75,7 +75,7 @@ class _Missing:
 
 
 def check_signature(body: dict[str, Any], check: SignatureCheck) -> tuple[FaultKind, str] | None:
-    """What is wrong with the signature of a body, None if it is good. Without one it is forged."""
+    """The fault of the signature of a body, None if it is good. A body without one is forged."""
     key = str(body.get("key", ""))
     if _SIGNATURE.fullmatch(str(body.get("signature", ""))) is None:
         return FaultKind.SIGNATURE, "it has no signature, and is never written without one"

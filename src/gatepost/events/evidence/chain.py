@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 ORIGIN: Final = "0" * 64
-"""What stands for the hash before the first entry of a chain."""
+"""The value in place of a hash before the first entry of a chain."""
 
 LONGEST_LINE: Final = 1 << 20
 """Octets of a line with its LF. Entries stay far below; what is longer was not written by us."""
@@ -34,7 +34,7 @@ class NotCanonical(ValueError):  # noqa: N818 - it names what was found
 
 
 class Place(NamedTuple):
-    """Where a chain stands: the number of its last entry, 0 before the first, and the hash of that."""
+    """A position in a chain: the number of the last entry, 0 before the first, and its hash."""
 
     number: int = 0
     head: str = ORIGIN
@@ -104,7 +104,7 @@ def join(previous: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
 
 
 def parse_line(line: bytes) -> Line:
-    """What a line says, whatever it is."""
+    """Parse any line."""
     found = _LINE.fullmatch(line)
     if found is None:
         return Line("", "", {}, fault="it is no line of an evidence log")
@@ -120,12 +120,12 @@ def parse_line(line: bytes) -> Line:
 
 
 def key_id(public: bytes) -> str:
-    """How a key is named: the SHA-256 of the 32 octets of the Ed25519 public key, hexadecimal."""
+    """The id of a key: the SHA-256 of the 32 octets of the Ed25519 public key, hexadecimal."""
     return hashlib.sha256(public).hexdigest()
 
 
 def signed_part(body: Mapping[str, Any]) -> bytes:
-    """What the signature of a body is over: its canonical form without the member "signature"."""
+    """The signed octets of a body: its canonical form without the member "signature"."""
     return canonical({name: value for name, value in body.items() if name != "signature"})
 
 

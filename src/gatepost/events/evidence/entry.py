@@ -29,7 +29,7 @@ _NAMES: Final = 20  # of a certificate, and sources of a requirement
 
 
 class Kind(StrEnum):
-    """What an entry is about."""
+    """Kinds of entries."""
 
     BEGIN = "begin"
     EVENT = "event"
@@ -40,7 +40,7 @@ class Kind(StrEnum):
 
 
 class AddressPrivacy(StrEnum):
-    """How much of a mail address is kept: all, its domain and a hash, or its domain."""
+    """The part of a mail address that is kept: all, its domain and a hash, or its domain."""
 
     FULL = "full"
     HASH = "hash"
@@ -56,14 +56,14 @@ class MessageIds(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """What is kept of data of persons."""
+    """Settings for personal data in the log."""
 
     addresses: AddressPrivacy = AddressPrivacy.DOMAIN
     message_ids: MessageIds = MessageIds.FULL
 
 
 class TraceRow(Protocol):
-    """What is read of a row: see `mail.model.trace_event.TraceEvent`."""
+    """The fields of a row that are read: see `mail.model.trace_event.TraceEvent`."""
 
     at: float
     event: str
@@ -122,7 +122,7 @@ def begin_body(place: Place, at: float, *, node: str, writer: str, day: str, sof
 
 
 def checkpoint_body(place: Place, at: float, *, writer: str, node: str) -> dict[str, Any]:
-    """What is signed of a chain: that it stands here. The signature is added by `chain.sign_body`."""
+    """The body of a checkpoint: the position of a chain. The signature is added by `chain.sign_body`."""
     return {
         "kind": str(Kind.CHECKPOINT),
         "number": place.number + 1,
@@ -134,7 +134,7 @@ def checkpoint_body(place: Place, at: float, *, writer: str, node: str) -> dict[
 
 
 def gap_body(place: Place, at: float, *, what: str, count: int, sha256: str = "") -> dict[str, Any]:
-    """That something is missing, and why: "torn" octets cut off after a crash, or "dropped" events.
+    """The body of a gap and its reason: "torn" octets cut off after a crash, or "dropped" events.
 
     count: octets or events. sha256: of the octets.
     """
@@ -231,7 +231,7 @@ def _text(text: str) -> str:
 
 
 def _required_by(row: TraceRow) -> list[str]:
-    """Who asked for the requirement: of a next hop its sources, of a client the connector that applies to it."""
+    """The sources of the requirement: of a next hop, or for a client the connector that applies to it."""
     sources = row.detail.get("requirement_sources", ())
     if not sources and row.connector and row.requirement:
         sources = (f"connector {row.connector}",)
@@ -239,7 +239,7 @@ def _required_by(row: TraceRow) -> list[str]:
 
 
 def _protection(row: TraceRow) -> str:
-    """What protected the hop, in one word; "" where nothing went over a hop."""
+    """The protection of the hop in one word; "" where nothing went over a hop."""
     if row.event == "DELIVER":
         return "local"
     level = row.achieved.rpartition("/")[2]
@@ -267,7 +267,7 @@ def _address(name: str, address: str, salt: str, privacy: Privacy) -> dict[str, 
 
 
 def _persons(row: TraceRow, salt: str, privacy: Privacy) -> dict[str, str]:
-    """What tells of a person beside the addresses: the message, the user who logged in, and from where."""
+    """Personal data beside the addresses: the message, the user who logged in, and the client's address."""
     kept: dict[str, str] = {}
     if row.message_id:
         hashed = privacy.message_ids is MessageIds.HASH
@@ -283,7 +283,7 @@ def _persons(row: TraceRow, salt: str, privacy: Privacy) -> dict[str, str]:
 
 
 def _tls(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the handshake proved."""
+    """The facts that the handshake proved."""
     handshake = ("version", "suite", "group", "signature", "resumed", "server_name")
     kept: dict[str, Any] = {"tls": {name: _plain(record[name]) for name in handshake if record.get(name)}}
     for name in ("chain", "chain_detail", "revocation"):

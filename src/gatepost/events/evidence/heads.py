@@ -33,7 +33,7 @@ def head_body(place: Place, at: float, *, node: str, day: str, writers: Mapping[
 
 
 def pruned_body(place: Place, at: float, *, node: str, before: str) -> dict[str, Any]:
-    """That the files of the days before a day are about to be removed, as their time is over; to be signed."""
+    """The body, to be signed, that announces the removal of the files before a day, as their time is over."""
     return {"kind": str(Kind.PRUNED), "number": place.number + 1, "time": instant(at), "node": node, "before": before}
 
 
@@ -48,7 +48,7 @@ class DayHead:
 
 @dataclass(slots=True)
 class HeadBook:
-    """What the chain of heads says. days: by day. before: files of days before this one were removed in order, ""."""
+    """The chain of heads, read. days: by day. before: files of days before this one were removed in order, ""."""
 
     days: dict[str, DayHead] = field(default_factory=dict)
     before: str = ""
@@ -69,7 +69,7 @@ class HeadBook:
         self.days[day] = DayHead(day, line.hash, ends)
 
     def before_day(self, writer: str, day: str) -> Place | None:
-        """Where a writer's chain stood before a day; None if no head says so."""
+        """The position of a writer's chain before a day; None if no head has it."""
         known = [one for one in self.days.values() if one.day < day and writer in one.writers]
         return max(known, key=lambda one: one.day).writers[writer] if known else None
 
@@ -93,7 +93,7 @@ class HeadBook:
         return end == signed
 
     def missing(self, faults: Faults, present: set[tuple[str, str]], *, since: str = "", until: str = "9999") -> None:
-        """What the heads know of, and is not there. present: day and writer of every file."""
+        """Report files that the heads list and that are missing. present: day and writer of every file."""
         first = max(self.before, since)
         for head in self.days.values():
             if not first <= head.day <= until:

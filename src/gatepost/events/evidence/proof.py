@@ -30,7 +30,7 @@ _OPEN: Final = frozenset({Kind.CHECKPOINT, Kind.GAP, Kind.BEGIN})
 class Segment:
     """Part of a writer's chain. start: where it stood before. items: bodies, and digests of entries that are left out.
 
-    chosen: the hash and body of each entry that was asked for.
+    chosen: the hash and body of each entry that was requested.
     """
 
     writer: str
@@ -83,7 +83,7 @@ def segments(
 
 
 def segment_of(record: Mapping[str, Any]) -> Segment:
-    """What `Segment.record` tells. Raises ValueError, TypeError or LookupError for what it never told."""
+    """The reverse of `Segment.record`. Raises ValueError, TypeError or LookupError for any other value."""
     found = Segment(record["writer"], Place(record["number"], record["head"]), list(record["entries"]))
     head = found.start.head
     for item in found.items:
@@ -95,7 +95,7 @@ def segment_of(record: Mapping[str, Any]) -> Segment:
 
 @dataclass(slots=True)
 class ExportAudit:
-    """What was found. entries: that are shown, of events. unsigned: of them, those that no signature covers.
+    """The result of an audit. entries: of events, that are shown. unsigned: of them, those that no signature covers.
 
     skipped: entries that are there as digests. chosen: writer, hash and body of what is shown.
     """
@@ -130,7 +130,7 @@ def audit_export(document: Any, check: SignatureCheck) -> ExportAudit:
 
 
 def _heads(heads: Sequence[dict[str, Any]], audit: ExportAudit, check: SignatureCheck) -> set[tuple[str, Place]]:
-    """Where chains stood by daily heads with a good signature."""
+    """The positions of chains by daily heads with a good signature."""
     ends = set()
     for at, body in enumerate(heads, 1):
         wrong = check_signature(body, check)
@@ -166,7 +166,7 @@ def _segment(
 
 
 def _shown(body: dict[str, Any], writer: str, place: Place, where: tuple[str, int, int], audit: ExportAudit) -> int:
-    """How many more entries wait for a signature: 1 for that of an event, else 0."""
+    """Check a shown entry. Returns the number of entries that it adds to those without a signature: 1 for an event."""
     if body.get("number") != place.number:
         audit.faults.add(FaultKind.CHANGED, where, f"entry {place.number} has another number")
     if body.get("kind") != Kind.EVENT:

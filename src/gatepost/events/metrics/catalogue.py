@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Kind(StrEnum):
-    """What Prometheus calls the type of a metric."""
+    """Types of metrics, in Prometheus' words."""
 
     COUNTER = "counter"
     GAUGE = "gauge"

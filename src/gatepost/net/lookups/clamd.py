@@ -32,7 +32,7 @@ _MAX_ADDRESSES = 4
 async def ask_clamd(
     resolver: Resolver, address: str, content: AsyncIterator[bytes], tenants: AddressPolicy | None = None
 ) -> ScanFinding:
-    """What clamd found. address: "HOST:PORT" or "unix:/path". Raises UnusableAnswer.
+    """Scan content by clamd. address: "HOST:PORT" or "unix:/path". Raises UnusableAnswer.
 
     tenants: where a tenant chose the address, which may be called.
 

@@ -48,6 +48,6 @@ def _asker(settings: Dns) -> DnsTransport:
                 trusted=settings.trusted,
             )
         case DnsValidation.LOCAL:
-            # Only those that somebody named: the default is the place of a resolver that this one stands in for.
+            # Only configured ones: the default is the place of a resolver that this one stands in for.
             named = settings.nameservers if "nameservers" in settings.model_fields_set else ()
             return Validator(named, settings.trust_anchor_file, timeout=settings.timeout * settings.attempts)

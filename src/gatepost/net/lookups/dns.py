@@ -44,7 +44,7 @@ _CACHE_OCTETS = 2 << 20  # of answers as received; parsed they take about ten ti
 
 
 class DnsStatus(StrEnum):
-    """What a complete answer says (RFC 2308 section 1)."""
+    """The meaning of a complete answer (RFC 2308 section 1)."""
 
     OK = "ok"
     NO_DATA = "no-data"  # the name exists, but not with this type
@@ -55,7 +55,7 @@ class DnsStatus(StrEnum):
 class DnsAnswer:
     """The records of one name and type.
 
-    records: at most 50, empty unless the status is OK; of type TLSA at most 100, as octets that nobody has looked at
+    records: at most 50, empty unless the status is OK; of type TLSA at most 100, as unparsed octets
     (`GenericRdata`), with left_out telling how many more there were. authentic: DNSSEC proved this answer, negative
     ones too, as the asker found out. ttl: seconds the answer may be kept, as received, at most 3600. names: the name
     asked for, then each CNAME target in turn; the last one owns the records. Lower-case A-labels without trailing dot.
@@ -100,11 +100,11 @@ class Resolver:
 
     @property
     def dane_off(self) -> str:
-        """Why no answer is ever authentic, and DANE therefore off, with what to do about it; "" if some may be."""
+        """The reason why no answer is ever authentic, and DANE therefore off, and what to do; "" if some may be."""
         return self._asker.dane_off
 
     async def validation_missing(self, name: str = ".") -> str:
-        """`dane_off`, or that nobody validates: the answer about `name`, which is signed, is not called authentic.
+        """`dane_off`, or that no resolver validates: the answer about `name`, which is signed, is not called authentic.
 
         "" if DANE works. Raises LookupFailed.
         """
@@ -113,10 +113,10 @@ class Resolver:
         return self._asker.unproven(name)
 
     async def trouble(self, name: str) -> str:
-        """Why nobody answers now, naming whom was asked and what happened; "" if somebody answers. Whatever is cached.
+        """The reason why no nameserver answers now, with each one and its failure; "" if one does. Ignores the cache.
 
-        Asked are the root and `name`, our own: where only names of one's own are served, one of them will do. A forged
-        answer is one; what DNSSEC makes of it `validation_missing` tells.
+        Looks up the root and `name`, our own: where only local names are served, one of them is enough. A forged answer
+        counts as one; its validation is the task of `validation_missing`.
         """
         questions = (_question(name, "A"), _question(".", "SOA"))
         asked = [spawn(self._failure(one), "dns trouble") for one in questions]
@@ -134,7 +134,7 @@ class Resolver:
         return why
 
     async def _failure(self, question: Question) -> str:
-        """Why there is no answer, "" if there is one."""
+        """The reason why there is no answer, "" if there is one."""
         try:
             await self._asker.ask(question)
         except LookupFailed as failure:
@@ -145,7 +145,7 @@ class Resolver:
         """Look up `name` (A-labels, with or without trailing dot) and `rdtype` ("MX", "TLSA", …). Raises LookupFailed.
 
         fresh: ask whatever is remembered here; the nameserver answers from its own memory all the same, for as long as
-        the zone lets it. Questions that are already on their way are not asked twice; giving up waiting does not stop
+        the zone lets it. A question that is already on its way is not sent twice; giving up waiting does not stop
         them.
         """
         question = _question(name, rdtype)
@@ -168,7 +168,7 @@ class Resolver:
         self.counts.add((DNS_LOOKUPS.name, rdtype, outcome))
 
     async def close(self) -> None:
-        """Stop all questions, and the asker; whoever waits for an answer is cancelled."""
+        """Stop all questions, and the asker; callers that wait for an answer are cancelled."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
@@ -176,7 +176,7 @@ class Resolver:
         await self._asker.close()
 
     async def _find(self, question: Question, rdtype: str) -> DnsAnswer | LookupFailed:
-        """Ask until somebody answers. The failure is returned, since a task's exception would be logged as a fault."""
+        """Ask until there is an answer. A failure is returned, since a task's exception would be logged as a fault."""
         begun = self._clock()
         try:
             async with self._slots:
@@ -198,11 +198,11 @@ def _question(name: str, rdtype: str) -> Question:
     except UnicodeEncodeError:
         raise LookupFailed(f"{name!a} is not written in A-labels", temporary=False) from None
     except dns.exception.DNSException as error:
-        raise LookupFailed(f"{name!a} {rdtype!a} cannot be asked for: {error}", temporary=False) from None
+        raise LookupFailed(f"{name!a} {rdtype!a} cannot be looked up: {error}", temporary=False) from None
 
 
 def _read(reply: DnsResponse, question: Question) -> DnsAnswer:
-    """What a reply says to `question`. Raises LookupFailed if its CNAMEs do not end."""
+    """The answer to `question` in a reply. Raises LookupFailed if its CNAMEs do not end."""
     message = reply.message
     names, ttl, records = _follow(message, question)
     limit = _MAX_TLSA if question[1] == dns.rdatatype.TLSA else _MAX_RECORDS
@@ -217,7 +217,7 @@ def _read(reply: DnsResponse, question: Question) -> DnsAnswer:
 
 
 def _follow(message: dns.message.Message, question: Question) -> tuple[list[dns.name.Name], int, tuple[Rdata, ...]]:
-    """Walk the answer section from the name asked for along CNAMEs to the records (RFC 1034 section 3.6.2)."""
+    """Walk the answer section from the name in the question along CNAMEs to the records (RFC 1034 section 3.6.2)."""
     name, rdtype = question
     names, ttl = [name], _MAX_TTL
     held_as = UNREAD if rdtype == dns.rdatatype.TLSA else rdtype
@@ -243,7 +243,7 @@ def _zone_ttl(message: dns.message.Message, question: Question) -> int:
 
 
 def _negative_ttl(message: dns.message.Message) -> int:
-    """How long a missing record stays missing (RFC 2308 section 5); 0 if the zone's SOA is not given."""
+    """Seconds for which a missing record is cached (RFC 2308 section 5); 0 if the zone's SOA is not given."""
     for rrset in message.authority:
         if rrset.rdtype == dns.rdatatype.SOA:
             soa: SOA = rrset[0]

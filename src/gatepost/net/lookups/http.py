@@ -41,8 +41,8 @@ _REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
 class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is what was found
     """There is no answer that can be used. temporary: a later try may succeed. detail: for us, never on the wire.
 
-    untrusted: it is the server's certificate that cannot be trusted, or that bears another name. forbidden: nobody was
-    asked, since the address is not of the public internet (`HttpRequest.private`). status: of the answer, 0 if it was
+    untrusted: it is the server's certificate that cannot be trusted, or that bears another name. forbidden: nothing was
+    sent, since the address is not of the public internet (`HttpRequest.private`). status: of the answer, 0 if it was
     200 or if there was none.
     """
 
@@ -59,7 +59,7 @@ class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What to ask for, and how much is taken for an answer.
+    """A request, and the limits of its answer.
 
     url: http or https. body: makes it a POST; so does content, which is sent as it comes and has size octets. fields:
     beside the usual ones, names and values. limit: octets of the answer. timeout: seconds for all of it, with
@@ -104,7 +104,7 @@ class HttpClient:
     """resolver: finds the names. context: checks the certificates of https; None: against the system's roots.
 
     tenants: for what tenants ask for: which addresses may be called, whatever a request says of private ones. Each
-    request has a connection of its own: what is asked for here is asked for once a day.
+    request has a connection of its own: requests here are made about once a day.
     """
 
     def __init__(
@@ -143,14 +143,14 @@ class HttpClient:
             async with httpcore2.AsyncHTTPConnection(
                 url.origin, ssl_context=self._tls(url), network_backend=backend
             ) as connection:
-                asked = httpcore2.Request(
+                sent = httpcore2.Request(
                     b"POST" if request.posts else b"GET",
                     url,
                     headers=_headers(request, url),
                     content=request.content or request.body or None,
                     extensions={"timeout": {"connect": request.connect}},
                 )
-                return await _answer(await connection.handle_async_request(asked), request, url)
+                return await _answer(await connection.handle_async_request(sent), request, url)
         except HttpFailed as failure:
             detail = f"{_text(url)}: {failure.detail}"
             raise HttpFailed(
@@ -206,13 +206,13 @@ _FAILURES: Final = (
 
 def _parse(text: str) -> httpcore2.URL:
     if not text.isascii() or len(text) > _MAX_URL:
-        raise HttpFailed(f"{_shown(text)}: no address that can be asked", temporary=False)
+        raise HttpFailed(f"{_shown(text)}: no usable address", temporary=False)
     try:
         url = httpcore2.URL(text)
     except (ValueError, UnicodeError, httpcore2.UnsupportedProtocol) as failure:
         raise HttpFailed(f"{_shown(text)}: no address: {failure}", temporary=False) from failure
     if url.scheme not in {b"http", b"https"} or not url.host:
-        raise HttpFailed(f"{_shown(text)}: only http and https are asked", temporary=False)
+        raise HttpFailed(f"{_shown(text)}: only http and https are allowed", temporary=False)
     return url
 
 
@@ -226,7 +226,7 @@ def _joined(base: str, reference: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """An address that somebody else wrote, for a sentence of ours."""
+    """A foreign address, made safe for a sentence of ours."""
     return ascii(text[:200])[1:-1]
 
 
@@ -269,7 +269,7 @@ async def _answer(response: httpcore2.Response, request: HttpRequest, url: httpc
 
 async def _body(response: httpcore2.Response, headers: Mapping[str, str], limit: int) -> bytes:
     if headers.get("content-encoding", "identity").lower() not in {"identity", ""}:
-        raise HttpFailed("the answer is compressed, though that was not asked for", temporary=False)
+        raise HttpFailed("the answer is compressed, though the request does not allow that", temporary=False)
     promised = headers.get("content-length", "")
     body = bytearray()
     if not promised.isdecimal() or int(promised) <= limit:
@@ -314,7 +314,7 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         raise problem
 
     def _barred(self, host: str, address: str) -> str:
-        """Why an address must not be called, "" if it may."""
+        """The reason why an address must not be called, "" if it may."""
         if self._tenants is not None:
             return "" if self._tenants.allows(address) else not_allowed(host)
         if self._request.private or is_public(address):
@@ -332,9 +332,9 @@ class _Backend(httpcore2.AsyncNetworkBackend):
 async def host_addresses(resolver: Resolver, host: str) -> Sequence[str]:
     """The addresses of a host that HTTP, or clamd, is spoken with; () if it has none. Raises LookupFailed.
 
-    IPv4 first: many a status server has an IPv6 address that nobody has tried.
+    IPv4 first: many status servers have an IPv6 address that does not work.
     """
-    if host == "localhost":  # RFC 6761 section 6.3: nobody is asked
+    if host == "localhost":  # RFC 6761 section 6.3: no lookup
         return "127.0.0.1", "::1"
     try:
         return (str(ipaddress.ip_address(host)),)

@@ -44,14 +44,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KeysUnavailable:
-    """It cannot be told now which keys the issuer has. detail: for us, never on the wire."""
+    """The keys of the issuer are not known now. detail: for us, never on the wire."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where keys come from."""
+    """A source of keys."""
 
     issuer: str
     jwks_url: str
@@ -68,7 +68,7 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What is known of a source. fetched, tried: times of the clock. failure: of the last try, "" if it went well."""
+    """The keys of a source. fetched, tried: times of the clock. failure: of the last try, "" if it went well."""
 
     keys: tuple[IssuerKey, ...] = ()
     fetched: float = -math.inf
@@ -110,7 +110,7 @@ class IssuerKeys:
         self._client = lru_cache(64)(client)
 
     async def find(self, issuer: OauthIssuer, kid: str) -> tuple[IssuerKey, ...] | KeysUnavailable:
-        """The keys of that id, all if it is "". None at all: the issuer has no such key, asked just now.
+        """The keys of that id, all if it is "". None at all: the issuer has no such key, as fetched just now.
 
         Keys that cannot be fetched again are used for as long as settings say. Who asks while they are fetched waits
         for the same.
@@ -121,13 +121,13 @@ class IssuerKeys:
         if now - held.fetched < _FRESH_SECONDS and (known := held.of(kid)):
             return known
         pause = _RETRY_SECONDS if held.failure else _ASK_AGAIN_SECONDS
-        if asked := held.tried < self._since or now - held.tried >= pause:
+        if due := held.tried < self._since or now - held.tried >= pause:
             held = await self._fetches.result(source, lambda: self._refresh(source), f"keys of {source.issuer}")
         if now - held.fetched < self._settings.keys_kept and (known := held.of(kid)):
             return known
         if held.failure:
             return KeysUnavailable(held.failure)
-        return () if asked else KeysUnavailable(f"the issuer was asked for keys less than {_ASK_AGAIN_SECONDS:g} s ago")
+        return () if due else KeysUnavailable(f"the issuer's keys were fetched less than {_ASK_AGAIN_SECONDS:g} s ago")
 
     async def fetch(self, issuer: OauthIssuer) -> tuple[IssuerKey, ...]:
         """The keys as the issuer tells them now, for checks: nothing of it is kept.

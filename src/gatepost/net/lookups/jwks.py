@@ -31,7 +31,7 @@ _FAMILIES: Final[tuple[tuple[str, tuple[type, ...]], ...]] = (
 
 
 class JwksError(ValueError):
-    """What came cannot be used. The text is for us."""
+    """A document cannot be used. The text is for us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def parse_jwks(body: bytes) -> tuple[IssuerKey, ...]:
 
 
 def parse_metadata(body: bytes, issuer: str) -> str:
-    """Where the keys of `issuer` are, by its metadata. Raises JwksError; also if they are another issuer's."""
+    """The address of the keys of `issuer`, by its metadata. Raises JwksError; also if they are another issuer's."""
     document = parse_document(body)
     if document.get("issuer") != issuer:
         said = ascii(document.get("issuer"))[:200]
@@ -85,7 +85,7 @@ def parse_document(body: bytes) -> dict[str, Any]:
 
 def _key(one: object) -> IssuerKey | None:
     if not isinstance(one, dict) or one.get("use", "sig") != "sig" or "d" in one:
-        return None  # "d": whoever publishes a private key has none any more
+        return None  # "d": a published private key is none any more
     identity, algorithm = one.get("kid", ""), one.get("alg", "")
     if not isinstance(identity, str) or len(identity) > _MAX_ID or algorithm not in ("", *TokenAlgorithm):
         return None

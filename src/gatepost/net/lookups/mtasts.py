@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 
 _SEEN_SECONDS: Final = 60.0  # for which what was found is not looked up again, even if max_age is shorter
-_RETRY_SECONDS: Final = 300.0  # for which a policy that could not be fetched is not asked for again under the same id
+_RETRY_SECONDS: Final = 300.0  # for which a policy that could not be fetched is not fetched again under the same id
 _PATIENCE_SECONDS: Final = 10.0  # that a delivery waits for a newer policy while the older one still holds
-_UNUSED_SECONDS: Final = 30 * 86_400.0  # after which a policy that nobody asks for is no longer refreshed
+_UNUSED_SECONDS: Final = 30 * 86_400.0  # after which a policy that no delivery uses is no longer refreshed
 _DAY: Final = 86_400.0
 _MEMORY_BYTES: Final = 16 * 1024 * 1024
 _SEEN_BYTES: Final = 4 * 1024 * 1024
@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Queries(Protocol):
-    """What is needed of `net.lookups.dns.Resolver`."""
+    """The part of `net.lookups.dns.Resolver` that is used."""
 
     async def query(self, name: str, rdtype: str, *, fresh: bool = False) -> DnsAnswer:
         """Look up. Raises LookupFailed."""
@@ -61,7 +61,7 @@ class _Queries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StsFailure:
-    """Why there is no policy, or no newer one. detail: for us, never on the wire."""
+    """The reason why there is no policy, or no newer one. detail: for us, never on the wire."""
 
     result_type: ResultType
     detail: str
@@ -69,12 +69,12 @@ class StsFailure:
 
 @dataclass(frozen=True, slots=True)
 class StsState:
-    """What is known of a domain's policy.
+    """The state of a domain's policy.
 
     domain: the policy domain in A-labels. policy: the one to apply, None if there is none; mode "none" and "testing"
     are given as they are. id: of the TXT record by which it was fetched. origin: "fetched" just now, from the "cache",
-    "" without a policy. fetched, expires: seconds since 1970 UTC, 0 without a policy. record: what the DNS says now,
-    None if there is no usable record. failure: what went wrong now, with or without a policy from the cache.
+    "" without a policy. fetched, expires: seconds since 1970 UTC, 0 without a policy. record: of the DNS now, None if
+    there is no usable one. failure: what went wrong now, with or without a policy from the cache.
     """
 
     domain: str
@@ -94,7 +94,7 @@ class StsState:
 
 @dataclass(frozen=True, slots=True)
 class PolicyHosts:
-    """How the hosts that serve policies are reached.
+    """Settings for the hosts that serve policies.
 
     timeout: seconds to fetch one policy (section 3.3). private: whether such a host may be at an address that is not of
     the public internet. port: any but 443 is for tests.
@@ -151,7 +151,7 @@ class StsPolicies:
         )
 
     async def fetch(self, domain: str) -> StsPolicy | StsFailure:
-        """What the host of `domain` (A-labels) serves now, whatever the DNS says; nothing of it is kept. For checks."""
+        """Fetch the policy of `domain` (A-labels) from its host, whatever the DNS says; it is not kept. For checks."""
         return await self._ask(domain)
 
     async def refresh_due(self, *, now: float) -> tuple[StsState, ...]:
@@ -195,7 +195,7 @@ class StsPolicies:
                 failure = found
         elif recheck and isinstance(record, StsRecord) and held is not None and held.fetched <= now - _RETRY_SECONDS:
             found = await self._fetched(name, record, held, now)
-            if isinstance(found, CachedPolicy):  # else what is at hand holds, as if nobody had asked
+            if isinstance(found, CachedPolicy):  # else the policy at hand holds, as without a recheck
                 held, origin = found, "fetched"
         state = StsState(name, record=record if isinstance(record, StsRecord) else None, failure=failure)
         if held is not None:
@@ -206,7 +206,7 @@ class StsPolicies:
         return state
 
     async def _record(self, name: str, *, fresh: bool = False) -> StsRecord | StsFailure | None:
-        """What the DNS says now; None if it says that there is no record."""
+        """Look up the TXT record; None if the DNS has none."""
         try:
             answer = await self._resolver.query(record_name(name), "TXT", fresh=fresh)
         except LookupFailed as failed:
@@ -233,7 +233,7 @@ class StsPolicies:
     async def _fetched(
         self, name: str, record: StsRecord, held: CachedPolicy | None, now: float
     ) -> CachedPolicy | StsFailure:
-        """The policy under a new id; whoever still has one does not wait long for it."""
+        """Fetch the policy under a new id; where there is an older one, not for long."""
         work = self._fetches.result(name, lambda: self._fetch(name, record.id, now, now), f"mta-sts fetch {name}")
         if held is None:
             return await work
@@ -308,7 +308,7 @@ class StsPolicies:
     ) -> CachedPolicy | StsFailure | None:
         """The policy anew. None: the domain does not say any more that it has one, and what is kept runs out.
 
-        If the DNS fails the policy is fetched nevertheless: whoever disturbs it until then gains nothing.
+        If the DNS fails the policy is fetched nevertheless: an attacker who disturbs the DNS until then gains nothing.
         """
         match record:
             case StsRecord(id=record_id):
@@ -325,7 +325,7 @@ class StsPolicies:
 
 
 def _policy_domain(domain: str) -> str:
-    """The name that is asked for, "" for what cannot have a policy: an address, an address literal."""
+    """The name of the record, "" for what cannot have a policy: an address, an address literal."""
     name = normalise(domain)
     if "*" in name:
         return ""

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 class CachedPolicy:
     """A policy that was fetched. domain: A-labels. id: of the TXT record by which it was fetched.
 
-    fetched, used: seconds since 1970 UTC; used: when a delivery last asked for it, to the day.
+    fetched, used: seconds since 1970 UTC; used: the last use by a delivery, to the day.
     """
 
     domain: str
@@ -77,7 +77,7 @@ class PolicyFolder:
         self._writes = 0
 
     def read(self, domain: str) -> CachedPolicy | None:
-        """What is kept for `domain`, expired or not."""
+        """The cached policy of `domain`, expired or not."""
         path = self._file(domain)
         found = None if path is None else _read(path)
         return found if found is not None and found.domain == domain else None

@@ -34,21 +34,21 @@ _KEPT_SECONDS = 30
 
 
 class Family(StrEnum):
-    """Which addresses of a host are tried first; the families then alternate."""
+    """The family of addresses that is tried first; the families then alternate."""
 
     IPV4 = "ipv4"
     IPV6 = "ipv6"
 
 
 class MailHostsKind(StrEnum):
-    """What the DNS says about a domain's mail."""
+    """Kinds of answers of the DNS about a domain's mail."""
 
     LISTED = "listed"  # MX records
     IMPLICIT = "implicit"  # none: the domain itself is the host, preference 0 (RFC 5321 section 5.1)
     LITERAL = "literal"  # the domain is an address literal
     NULL = "null"  # "MX 0 .": the domain takes no mail (RFC 7505)
     NO_DOMAIN = "no-domain"  # the domain does not exist
-    OURSELVES = "ourselves"  # we are the most preferred host: nobody is left to send to
+    OURSELVES = "ourselves"  # we are the most preferred host: no host is left to send to
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +108,14 @@ def allowed(found: HostAddresses, policy: AddressPolicy) -> HostAddresses:
 
 
 class Queries(Protocol):
-    """What is needed of `net.lookups.dns.Resolver`."""
+    """The part of `net.lookups.dns.Resolver` that is used."""
 
     async def query(self, name: str, rdtype: str) -> DnsAnswer:
         """Look up. Raises LookupFailed."""
 
 
 class Random(Protocol):
-    """What is needed of `random.Random`."""
+    """The part of `random.Random` that is used."""
 
     def shuffle(self, x: list[str], /) -> None:
         """Put `x` in a new order."""
@@ -282,7 +282,7 @@ def _is_literal(domain: str) -> bool:
 
 
 def _without_dns(host: str) -> tuple[str, ...]:
-    """The addresses of what no nameserver need be asked for, () for other names.
+    """The addresses of names that need no nameserver, () for other names.
 
     "192.0.2.1", "2001:db8::1", "[192.0.2.1]", "[IPv6:2001:db8::1]", and localhost (RFC 6761 section 6.3).
     """

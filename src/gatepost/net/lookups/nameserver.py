@@ -53,7 +53,7 @@ class Nameserver:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}"
 
-    async def ask(self, query: dns.message.Message, timeout: float) -> dns.message.Message:  # noqa: ASYNC109 - the limit is part of what is asked
+    async def ask(self, query: dns.message.Message, timeout: float) -> dns.message.Message:  # noqa: ASYNC109 - the limit is part of the query
         """Send `query` and return its answer, whatever its code, within `timeout` seconds. Raises NameserverFailed."""
         wire = query.to_wire()
         try:
@@ -114,7 +114,7 @@ def _parse(query: dns.message.Message, wire: bytes) -> dns.message.Message | Non
 
 
 class _Exchange(asyncio.DatagramProtocol):
-    """One question over UDP. `answer` becomes None if the nameserver wants it asked over TCP."""
+    """One question over UDP. `answer` becomes None if the nameserver wants it sent over TCP."""
 
     def __init__(self, query: dns.message.Message, wire: bytes) -> None:
         self.answer: asyncio.Future[dns.message.Message | None] = asyncio.get_running_loop().create_future()

@@ -1,7 +1,7 @@
-"""The configured recursive nameservers: asked in order, their DNSSEC flag trusted only where allowed.
+"""The configured recursive nameservers: tried in order, their DNSSEC flag trusted only where allowed.
 
 Asks for `net.lookups.dns`. The nameserver recurses, follows CNAMEs and validates; here it is decided whose AD bit
-counts, and a refusal for DNSSEC's sake is told from one for any other reason.
+counts, and a refusal for DNSSEC's sake differs from one for any other reason.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _SHOWN = 200  # characters of what a nameserver explains
 
 
 class Nameservers:
-    """One or more recursive nameservers, asked in order.
+    """One or more recursive nameservers, tried in order.
 
     texts: "ADDRESS", "ADDRESS:PORT" or "[V6ADDRESS]:PORT". timeout: seconds for one question to one nameserver.
     attempts: rounds through all nameservers. trust_ad: believe the AD bit of nameservers on loopback and of those in
     `trusted` (addresses without port); of others never: the way to them is not protected (RFC 6840 section 5.8). While
-    one is believed, the others are not asked: a name whose signatures are wrong would come from them as if it had none.
+    one is believed, the others are not tried: a name whose signatures are wrong would come from them as if it had none.
     Raises ValueError if there is no nameserver or one cannot be parsed.
     """
 
@@ -102,8 +102,8 @@ class Nameservers:
                 if message.rcode() == dns.rcode.SERVFAIL:
                     refused[nameserver] = bogus
         bogus = any(refused.values()) or await self._bogus(question, refused)
-        told = "; DNSSEC validation fails: the answer is forged or badly signed" if bogus else ""
-        raise LookupFailed(f"{question_text(question)}: {'; '.join(reasons.values())}{told}", bogus=bogus)
+        fault = "; DNSSEC validation fails: the answer is forged or badly signed" if bogus else ""
+        raise LookupFailed(f"{question_text(question)}: {'; '.join(reasons.values())}{fault}", bogus=bogus)
 
     async def close(self) -> None:
         """Nothing is held between questions."""
@@ -140,7 +140,7 @@ def _query(question: Question) -> dns.message.Message:
 
 
 def _extended(message: dns.message.Message) -> tuple[str, bool]:
-    """What a nameserver says of why it does not answer (RFC 8914), and whether it says that DNSSEC proves a fault."""
+    """A nameserver's reason for not answering (RFC 8914), and whether that is a fault which DNSSEC proves."""
     errors = [option for option in message.options if isinstance(option, dns.edns.EDEOption)][:3]
     texts = [f"{error.code.name} {error.text or ''}".strip()[:_SHOWN] for error in errors]
     said = f" ({', '.join(texts)})" if texts else ""

@@ -1,7 +1,7 @@
 """Query the OCSP responders of authorities, and cache their responses while valid (RFC 6960, RFC 5019).
 
 Used by `net.lookups.revocation`, where a certificate has no list that can be used. Answers are kept in memory alone:
-one is asked for again in a second, a list is not.
+one is requested again in a second, a list is not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.http import HttpClient
 
 
-_RETRY_SECONDS: Final = 60.0  # for which a responder that gave nothing usable is not asked again
+_RETRY_SECONDS: Final = 60.0  # for which a responder that gave nothing usable gets no further request
 _KEPT: Final = 10_000
 _KEPT_SECONDS: Final = 24 * 3600.0
 _KEPT_WITHOUT_END: Final = 600.0  # a responder that names no nextUpdate has newer news at any time
@@ -43,7 +43,7 @@ class Responders:
     async def ask(
         self, url: str, certificate: x509.Certificate, issuer: x509.Certificate, *, now: float, private: bool
     ) -> RevocationStatus:
-        """What the responder at `url` says of a certificate. Raises RevocationError, which names the address."""
+        """Ask the responder at `url` for a certificate's status. Raises RevocationError, which names the address."""
         identity = certificate.public_bytes(Encoding.DER) + issuer.public_bytes(Encoding.DER) + url.encode()
         key = hashlib.sha256(identity).digest()
         known = self._known.get(key)

@@ -33,7 +33,7 @@ class OpenIdFailed(Exception):  # noqa: N818 - it names what happened
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """What an issuer says of itself.
+    """The metadata of an issuer.
 
     says_issuer: it names itself in its answers (RFC 9207). by_body: it takes the client's secret in the body only.
     """
@@ -59,7 +59,7 @@ class OpenId:
         return await self._within(self._discovered())
 
     async def claims(self, provider: Provider, code: str, verifier: str, redirect: str, nonce: str) -> dict[str, Any]:
-        """What it vouches for behind a code (RFC 6749 section 4.1.3, RFC 7636). Raises OpenIdFailed."""
+        """Exchange a code for the issuer's claims (RFC 6749 section 4.1.3, RFC 7636). Raises OpenIdFailed."""
         return await self._within(self._exchanged(provider, code, verifier, redirect, nonce))
 
     async def _within[T](self, work: Any) -> T:
@@ -104,7 +104,7 @@ class OpenId:
             fields = (("Authorization", f"Basic {b64encode(pair.encode()).decode()}"),)
         else:
             form |= {"client_id": name} | ({"client_secret": self._secret} if self._secret else {})
-        asked = HttpRequest(
+        request = HttpRequest(
             provider.token_url,
             _MAX_BYTES,
             self._oidc.timeout,
@@ -112,7 +112,7 @@ class OpenId:
             content_type="application/x-www-form-urlencoded",
             fields=fields,
         )
-        token = parse_document(await self._ask(client, asked)).get("id_token")
+        token = parse_document(await self._ask(client, request)).get("id_token")
         if not isinstance(token, str):
             raise OpenIdFailed("the issuer's answer has no id_token")
         keys = parse_jwks(await self._ask(client, HttpRequest(provider.keys_url, _MAX_BYTES, self._oidc.timeout)))

@@ -51,7 +51,7 @@ class DnsResponse:
 
 
 class DnsTransport(Protocol):
-    """Answers one question at a time, and says whom it believes about DNSSEC."""
+    """Answers one question at a time, and knows which resolver to trust with DNSSEC."""
 
     @property
     def validation(self) -> str:
@@ -62,13 +62,13 @@ class DnsTransport(Protocol):
         """Why no answer is ever authentic, and DANE therefore off, with what to do about it; "" if some may be."""
 
     def unproven(self, name: str) -> str:
-        """What it means that the answer about `name`, which is signed, was not authentic, with what to do about it."""
+        """The cause why the answer about `name`, which is signed, was not authentic, and what to do about it."""
 
     async def ask(self, question: Question) -> DnsResponse:
         """The answer, after as many tries as it takes. Raises LookupFailed."""
 
     async def close(self) -> None:
-        """Give back what is held; nothing is asked any more."""
+        """Release all resources; no further question is sent."""
 
 
 def name_text(name: dns.name.Name) -> str:
@@ -82,7 +82,7 @@ def question_text(question: Question) -> str:
 
 
 def read_message(wire: bytes, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
-    """The message, with TLSA records under the type UNREAD if that is what was asked for.
+    """The message, with TLSA records under the type UNREAD if the question is for them.
 
     Of them the parser shall read nothing: a record that makes no sense to it would make it refuse the whole message,
     and the domain could get no mail; but to DANE such a record is merely unusable (RFC 6698 section 4.1). Raises
@@ -94,7 +94,7 @@ def read_message(wire: bytes, rdtype: dns.rdatatype.RdataType) -> dns.message.Me
 
 
 def excess(wire: bytes, rdtype: dns.rdatatype.RdataType) -> str:
-    """Why an answer is not even parsed, "" if it is: whoever owns a zone could keep us busy with nothing but it."""
+    """The reason why an answer is not parsed, "" if it is: a zone's owner could keep us busy with nothing but it."""
     records = sum(int.from_bytes(wire[at : at + 2]) for at in (6, 8, 10))
     if records > _MAX_RECORDS:
         return f"{records} records, more than the {_MAX_RECORDS} that are read"

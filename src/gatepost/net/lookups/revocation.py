@@ -49,7 +49,7 @@ class _Link:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is asked about one certificate, and how it may be asked for."""
+    """A question about one certificate, and the sources that may answer it."""
 
     link: _Link
     staple: bytes
@@ -78,9 +78,9 @@ class RevocationChecker:
         self._responders = Responders(client, timeout=timeout / 2, clock=clock)
 
     async def check(self, verdict: ChainVerdict, *, staple: bytes | None = None, now: float) -> Revocation:
-        """What can be learnt of all certificates of a trusted path below its anchor within the time for a check.
+        """Check all certificates of a trusted path below its anchor, within the time for a check.
 
-        staple: the OCSP response that the peer sent with its chain, b"" if none though it was asked for one, None if it
+        staple: the OCSP response that the peer sent with its chain, b"" if none though one was requested, None if it
         was not (a client). now: seconds since 1970 UTC. Never raises. ValueError if the chain is not trusted.
         """
         if not verdict.trusted or not verdict.path:
@@ -123,13 +123,13 @@ class RevocationChecker:
             return Revocation("unknown", f"{name}: no answer within {self._timeout:g} s")
 
     async def _one(self, question: _Question) -> Revocation:
-        """What can be learnt of one certificate."""
+        """Check one certificate."""
         link, places = question.link, question.link.places
         notes: list[str] = []
         if question.staple:
             try:
-                standing = read_response(question.staple, link.certificate, link.issuer, question.now)
-                if (said := _conclude(question, standing, "staple", "the stapled OCSP response", notes)) is not None:
+                status = read_response(question.staple, link.certificate, link.issuer, question.now)
+                if (said := _conclude(question, status, "staple", "the stapled OCSP response", notes)) is not None:
                     return said
             except RevocationError as failure:
                 notes.append(f"stapled: {failure}")
@@ -139,11 +139,11 @@ class RevocationChecker:
         ]
         for source, url, ask in asks:
             try:
-                standing = await ask(url, question)
+                status = await ask(url, question)
             except RevocationError as failure:
                 notes.append(str(failure))
                 continue
-            if (said := _conclude(question, standing, source, url, notes)) is not None:
+            if (said := _conclude(question, status, source, url, notes)) is not None:
                 return said
         return _nothing(question, places.unusable, notes)
 
@@ -151,7 +151,7 @@ class RevocationChecker:
         link = question.link
         found = await self._lists.find(url, link.issuer, now=question.now, private=question.private)
         try:
-            return found.standing(link.certificate, question.now)
+            return found.status_of(link.certificate, question.now)
         except RevocationError as failure:
             raise RevocationError(f"{url}: {failure}") from failure
 
@@ -163,7 +163,7 @@ class RevocationChecker:
 
 @lru_cache(256)
 def _links(path: tuple[bytes, ...]) -> tuple[_Link, ...]:
-    """What is to be asked about. Raises CertificateError. Kept, since the same partners come again and again."""
+    """The links of a path. Raises CertificateError. Cached, since the same partners come again and again."""
     certificates = [parse(der) for der in path]
     return tuple(
         _Link(certificate, issuer, published(certificate), subject_text(certificate))
@@ -179,17 +179,17 @@ def _system_anchors() -> TrustAnchors | frozenset[bytes]:
 
 
 def _conclude(
-    question: _Question, standing: RevocationStatus, source: _Source, place: str, notes: list[str]
+    question: _Question, found: RevocationStatus, source: _Source, place: str, notes: list[str]
 ) -> Revocation | None:
-    """What a source's word means; None if the next source must be asked, with a note."""
+    """The result by one source's status; None, with a note, if the next source must be tried."""
     name = question.link.name
-    if standing.status == "unknown":
+    if found.status == "unknown":
         notes.append(f"{place} does not know the certificate")
         return None
-    if standing.status == "good":
+    if found.status == "good":
         return Revocation("good", f"{name} is not revoked, says {place}", source)
-    when = f" on {second_text(standing.revoked)}" if standing.revoked else ""
-    reason = f", reason {standing.reason}" if standing.reason else ""
+    when = f" on {second_text(found.revoked)}" if found.revoked else ""
+    reason = f", reason {found.reason}" if found.reason else ""
     serial = f"{question.link.certificate.serial_number:x}"
     return Revocation("revoked", f"{name}, serial {serial}, was revoked{when}{reason}, says {place}", source)
 
@@ -197,7 +197,7 @@ def _conclude(
 def _nothing(question: _Question, unusable: str, notes: list[str]) -> Revocation:
     name = question.link.name
     if notes or unusable:
-        why = [*notes, *([f"it names places that are not asked ({unusable})"] if unusable else [])]
+        why = [*notes, *([f"it names sources that cannot be used ({unusable})"] if unusable else [])]
         return Revocation("unknown", f"{name}: {'; '.join(why)}"[:_MAX_DETAIL])
     return Revocation("not-published", f"{name} names neither a CRL nor an OCSP responder")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 _FETCHED_AGAIN: Final = 24 * 3600.0  # seconds after which a list is renewed, though it says that it holds for longer
-_RETRY_SECONDS: Final = 60.0  # for which an address that gave nothing usable is not asked again
+_RETRY_SECONDS: Final = 60.0  # for which an address that gave nothing usable gets no further request
 _MEMORY_BYTES: Final = 32 * 1024 * 1024  # of lists as kept: 2.4 million revoked certificates
 _DISK_BYTES: Final = 256 * 1024 * 1024
 _DISK_FILES: Final = 500
@@ -134,7 +134,7 @@ class RevocationLists:
                 found = await asyncio.to_thread(read_list, fetched.body, issuer)
         found.check_times(now)
         if held is not None and held.list.this_update > found.this_update:
-            return _Held(held.list, now)  # an older one, perhaps played back by whoever stands on the way
+            return _Held(held.list, now)  # an older one, perhaps replayed by an attacker on the way
         await asyncio.to_thread(self._write, key, fetched.body)
         return _Held(found, now)
 
@@ -162,7 +162,7 @@ class RevocationLists:
         try:
             if path.stat().st_size > MAX_LIST_BYTES:
                 return None
-            # Verified as if it came from the network: nobody must keep this folder for us.
+            # Verified as if it came from the network: this folder need not be trusted.
             return _Held(read_list(path.read_bytes(), issuer), path.stat().st_mtime)
         except (OSError, RevocationError):
             return None

@@ -1,6 +1,6 @@
 """Scan a message with rspamd: one HTTP request, streamed from the store.
 
-Called by `mail.inbound.content`. What is asked and what an answer means is in `protocols.scanners.rspamd`; what follows
+Called by `mail.inbound.content`. The request and its answer are in `protocols.scanners.rspamd`; what follows
 from it is decided by others.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def ask_rspamd(
     client: HttpClient, url: str, message: Described, content: AsyncIterator[bytes], *, size: int, seconds: float
 ) -> ScanFinding:
-    """What rspamd found. url: "http://HOST:PORT". size: octets of the content. Raises UnusableAnswer.
+    """Scan content by rspamd. url: "http://HOST:PORT". size: octets of the content. Raises UnusableAnswer.
 
     What reading the content raises is not caught.
     """

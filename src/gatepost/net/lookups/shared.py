@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class Shared[Key: "Hashable", Value]:
-    """What is under way, by key."""
+    """Work under way, by key."""
 
     def __init__(self) -> None:
         self._running: dict[Key, asyncio.Task[Value]] = {}
 
     async def result(self, key: Key, work: Callable[[], Coroutine[Any, Any, Value]], name: str) -> Value:
-        """What `work` gives, or what the same work that is under way already will give.
+        """The result of `work`, or of the same work that is under way already.
 
         Giving up waiting does not stop it: the next to ask may find it done. Failures must be values: an exception is
         logged under `name` as a fault.
@@ -31,7 +31,7 @@ class Shared[Key: "Hashable", Value]:
         return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Stop all work; whoever waits for it is cancelled."""
+        """Stop all work; callers that wait for it are cancelled."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def report_record(resolver: Queries, domain: str) -> TlsRptRecord | RecordError | None:
     """The record of a domain (A-labels), what is wrong with it, or None if there is none.
 
-    Raises LookupFailed where that cannot be told now: also where DNSSEC proves the answer wrong.
+    Raises LookupFailed where that is not known now: also where DNSSEC proves the answer wrong.
     """
     try:
         answer = await resolver.query(record_name(domain), "TXT")

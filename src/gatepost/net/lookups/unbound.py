@@ -35,7 +35,7 @@ class UnboundError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UnboundResult:
-    """What was found. wire: the answer as a message, with its signatures. rcode: of the last question asked.
+    """An answer. wire: the answer as a message, with its signatures. rcode: of the last question sent.
 
     secure: DNSSEC proves it. bogus: DNSSEC proves it wrong, and `wire` is not to be used; why: what is wrong with it.
     """
@@ -149,12 +149,12 @@ class UnboundContext:
             self._check(status)
             return await future
         finally:
-            # Whoever is still waiting was cancelled: the answer would come to nobody.
+            # A caller that still waits was cancelled: the answer would come to none.
             if self._waiting.pop(ticket, None) is not None and self._context is not None:
                 self._library.ub_cancel(self._context, number)
 
     def close(self) -> None:
-        """End the thread and free everything; whoever waits gets UnboundError."""
+        """End the thread and free everything; callers that wait get UnboundError."""
         if self._context is None:
             return
         self._loop.remove_reader(self._pipe)

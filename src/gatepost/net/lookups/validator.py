@@ -101,8 +101,8 @@ class Validator:
             raise LookupFailed(f"{question_text(question)}: {error}") from error
         if result.bogus:
             why = ascii(result.why)[1:-1][:_SHOWN]
-            told = f"DNSSEC validation fails: the answer is forged or badly signed: {why}"
-            raise LookupFailed(f"{question_text(question)}: {told}", bogus=True)
+            fault = f"DNSSEC validation fails: the answer is forged or badly signed: {why}"
+            raise LookupFailed(f"{question_text(question)}: {fault}", bogus=True)
         return self._reply(question, result)
 
     async def close(self) -> None:

@@ -203,7 +203,7 @@ def test_an_intermediate_counts_as_much_as_the_leaf() -> None:
     ("crl", "state", "words"),
     [
         ((), "not-published", "names neither a CRL nor an OCSP responder"),
-        (("ldap://directory.example/cn=CA",), "unknown", "places that are not asked (ldap address)"),
+        (("ldap://directory.example/cn=CA",), "unknown", "sources that cannot be used (ldap address)"),
     ],
 )
 def test_nothing_is_published(crl: tuple[str, ...], state: str, words: str) -> None:
