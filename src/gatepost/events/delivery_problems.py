@@ -104,7 +104,7 @@ class DeliveryProblems:
 
     @property
     def untold(self) -> tuple[UnsentNotice, ...]:
-        """Messages that failed and whose senders could not be told."""
+        """Messages that failed and whose senders could not be notified."""
         return tuple(self._untold.values())
 
     def __call__(self, groups: Sequence[Sequence[TraceEvent]]) -> None:
@@ -132,7 +132,7 @@ class DeliveryProblems:
             self.changed = True
 
     def _learn_unsent_notice(self, event: TraceEvent) -> None:
-        """Each attempt without a notice says so; another outcome is told, or is none that anybody is told of."""
+        """Note an attempt whose notice could not be made, and forget it after any other result."""
         if event.event not in _OUTCOMES:
             return
         key, failed = (event.message, event.recipient[:_LONG]), event.detail.get("failed")

@@ -189,7 +189,7 @@ class EventLines:
 
 
 def address_shown(address: str, addresses: AddressDetail) -> str:
-    """As much of a mail address as may be told, "<>" for none and "" if nothing may."""
+    """The part of a mail address that the log may have, "<>" for none and "" if it may have nothing."""
     if addresses is AddressDetail.FULL:
         return clean(address, _ADDRESS) or "<>"
     if addresses is AddressDetail.NONE:

@@ -3,7 +3,7 @@
 A reader of `events.stream`, made by `node.observation` if `[otel]` asks for it; `node.span_export` sends what is made
 here. A message has one trace on all nodes of a site: its id is a hash of the session by which the message came in and
 of its Message-ID, and the id of the span of that arrival a hash of the trace's, so that later spans can name it as
-their parent without anybody keeping it. Never in a span: content, Subject, credentials.
+their parent without a store for it. Never in a span: content, Subject, credentials.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ def _error(event: TraceEvent) -> dict[str, Value]:
 
 
 def _reply(event: TraceEvent, addresses: AddressDetail) -> str:
-    """A reply's text may hold addresses: without leave to tell them all, only its codes are told."""
+    """A reply for a span: only its codes unless all addresses may be shown, as its text may hold some."""
     return clean(event.reply if addresses is AddressDetail.FULL else codes_of(event.reply), _TEXT)
 
 

@@ -67,7 +67,7 @@ class EventFeed:
         return both
 
     def close(self) -> None:
-        """Finish what waits and end the thread, within `_PATIENCE`: whoever reads the log may hang."""
+        """Finish what waits and end the thread, within `_PATIENCE`: a reader of the log may hang."""
         self._closing.set()
         self._thread.join(_PATIENCE)
 
@@ -90,4 +90,4 @@ class EventFeed:
         try:
             work()
         except Exception:  # noqa: BLE001 - whatever it was
-            _log.exception("events could not be told")
+            _log.exception("events could not be passed on")

@@ -34,7 +34,7 @@ _SELECT = (
 )
 _DELIVERIES = "delivery AS d"
 _WITH_MESSAGES = "delivery AS d JOIN message AS m ON m.id = d.message"
-# What is asked of messages is asked of each of them once, in their order, before their deliveries are looked up.
+# Conditions on messages are checked once for each of them, in their order, before their deliveries are looked up.
 _MESSAGES_FIRST = "message AS m CROSS JOIN delivery AS d ON d.message = m.id"
 _OF_MESSAGE = "m.facts"
 _COUNT = "SELECT count(*), count(DISTINCT d.message) FROM {source} WHERE NOT d.dropped AND {where}"
@@ -252,7 +252,7 @@ def apply(
 ) -> list[int]:
     """Change deliveries and leave their owner notices; returns the big files that are no longer needed.
 
-    text: what the senders of returned mail are told.
+    text: for the senders of returned mail.
     """
     statement = f"{_CHANGES[action]} WHERE message = ?2 AND id = ?3"
     more = (_encode(Return(author, text)).decode(),) if action == "return" else ()

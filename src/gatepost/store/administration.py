@@ -64,7 +64,7 @@ class QueuePlace(NamedTuple):
 
 @dataclass(slots=True)
 class _Change:
-    """One command on its way through the shards. text: what senders are told. reason: why, for the trace."""
+    """One command on its way through the shards. text: for senders. reason: why, for the trace."""
 
     action: str
     where: Conditions
@@ -165,7 +165,7 @@ class Administration:
     def send_back(self, wanted: QueueFilter, *, author: str, text: str, reason: str = "") -> list[QueueEntry]:
         """Have deliveries end with a notice to their senders, which their owner makes as it does for every failure.
 
-        text: what the senders are told. Returns them as they were. Raises as `hold`. One that is in flight is returned
+        text: for the senders. Returns them as they were. Raises as `hold`. One that is in flight is returned
         when its attempt ends, unless that delivered it.
         """
         return self._change("return", wanted, author, reason, text)
@@ -224,8 +224,8 @@ class Administration:
         event = _EVENTS.get(change.action)
         if event is not None:
             said = {"author": change.author, "why": change.reason, "text": change.text}
-            told = {name: value for name, value in said.items() if value}
-            rows = [row for entry in entries for row in _trace_rows(event, entry.delivery, told, now)]
+            detail = {name: value for name, value in said.items() if value}
+            rows = [row for entry in entries for row in _trace_rows(event, entry.delivery, detail, now)]
             try:
                 write_events(self._trace, _WRITER, rows)
             finally:
@@ -278,7 +278,7 @@ def _chunks(shard: Path, big: int | None, data: bytes | None) -> Iterator[bytes]
         raise LookupError("the message has just left the queue") from error
 
 
-def _trace_rows(event: str, delivery: Delivery, told: dict[str, str], now: float) -> list[TraceEvent]:
+def _trace_rows(event: str, delivery: Delivery, detail: dict[str, str], now: float) -> list[TraceEvent]:
     message = delivery.message
     return [
         TraceEvent(
@@ -293,7 +293,7 @@ def _trace_rows(event: str, delivery: Delivery, told: dict[str, str], now: float
             message_id=message.message_id,
             subject=message.subject,
             size=message.size,
-            detail={**told, "destination": delivery.destination},
+            detail={**detail, "destination": delivery.destination},
         )
         for recipient in delivery.recipients
     ]

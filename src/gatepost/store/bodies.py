@@ -95,7 +95,7 @@ class Bodies:
     """The arriving bodies of one shard: their memory budget, the directory `big` and the threads that write there."""
 
     def __init__(self, directory: Path, settings: StoreSettings, new_id: Callable[[], int]) -> None:
-        """`directory` exists. `failed` may be set: it is told of final failures, on the loop."""
+        """`directory` exists. `failed` may be set: it is called with final failures, on the loop."""
         self.directory = directory
         self.inline_limit = settings.inline_limit
         self.new_id = new_id

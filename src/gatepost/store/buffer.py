@@ -41,7 +41,7 @@ class EventBuffer:
             self._due.set()
 
     def close(self) -> None:
-        """No more is going to come: whoever waits need not."""
+        """Note that no more events come, and wake those that wait."""
         self.closing = True
         self._due.set()
 

@@ -112,7 +112,7 @@ class Version(msgspec.Struct):
 class ConfigStore:
     """The configuration of a data directory, in the file `path`. For one thread at a time.
 
-    Methods that change something may wait for another process's lock; reading waits for nobody.
+    Methods that change something may wait for another process's lock; reading never waits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -241,17 +241,17 @@ class ConfigStore:
         # rest, is looked up by its kind.
         by_kind = bool(name) or kind not in {"", _MOST}
         table, order = ("change", "id DESC") if by_kind else (_NEWEST, "version DESC, id DESC")
-        asked: dict[str, str | int] = {
+        filters: dict[str, str | int] = {
             "kind = ?": kind,
             "name = ?": name,
             "version = ?": version,
             "version < ?": before,
         }
-        terms = [term for term, value in asked.items() if value] or ["TRUE"]
+        terms = [term for term, value in filters.items() if value] or ["TRUE"]
         rows: list[tuple[Any, ...]] = self._connection.execute(
             f"SELECT version, at, author, note, kind, name, before, after FROM {table}"  # noqa: S608 - our names
             f" WHERE {' AND '.join(terms)} ORDER BY {order} LIMIT ?",
-            [*(value for value in asked.values() if value), limit],
+            [*(value for value in filters.values() if value), limit],
         ).fetchall()
         return [Change(*row[:6], *map(_document, row[6:])) for row in rows]
 
@@ -292,7 +292,7 @@ class ConfigStore:
         self._connection.close()
 
     def _make_tables(self, path: Path) -> None:
-        if self._is_current():  # asked without the lock that whoever writes just now holds
+        if self._is_current():  # checked without the lock that a writer may hold
             return
         with exclusively(self._connection):
             self._make_tables_once(path)
@@ -375,7 +375,7 @@ class ConfigStores:
 
     @contextlib.contextmanager
     def store(self) -> Iterator[ConfigStore]:
-        """One that nobody else has meanwhile. Raises StoreFailure."""
+        """A connection for exclusive use. Raises StoreFailure."""
         file, store = self._take() or self._open()
         try:
             yield store

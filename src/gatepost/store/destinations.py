@@ -1,6 +1,6 @@
 """The TLS history of destinations on disk: `destinations.db`, shared by workers and commands.
 
-`DestinationFile` is the file: read and changed by whoever holds it, one transaction a change. `DestinationStore` is a
+`DestinationFile` is the file: read and changed by its holder, one transaction a change. `DestinationStore` is a
 worker's: it reads by primary key when a connection was opened, and hands sessions to a thread that opens the file and
 writes them in batches. A session that cannot be written costs memory, never mail; what cannot be read is the caller's
 to judge. What the records mean is `policy.decisions.destination_history`'s.
@@ -129,7 +129,7 @@ class DestinationFile:
     def change(
         self, name: DestinationName, step: Callable[[DestinationHistory], DestinationHistory]
     ) -> DestinationHistory:
-        """Change what is remembered in one transaction that nobody else is in. Returns it."""
+        """Change a history in one exclusive transaction. Returns the new one."""
         with self._reported(), exclusively(self._connection):
             return self._change(name, step)
 
@@ -152,7 +152,7 @@ class DestinationFile:
         return bool(version == _SCHEMA_VERSION and self._connection.pragma("application_id") == _APPLICATION_ID)
 
     def _make_tables(self) -> None:
-        if self._is_made():  # by somebody else a moment ago
+        if self._is_made():  # by another process a moment ago
             return
         version = self._connection.pragma("user_version")
         if version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get:
@@ -209,7 +209,7 @@ class DestinationStore:
         self._thread.start()
 
     def _made(self) -> DestinationFile | None:
-        """The file for reading on the event loop, which waits for nobody: who changes it is in no reader's way."""
+        """The file for reading on the event loop, without waiting: a writer is in no reader's way."""
         try:
             return DestinationFile(self._path, timeout_ms=0)
         except StoreFailure as failure:
@@ -297,7 +297,7 @@ class DestinationStore:
 
 
 def _let_go(file: DestinationFile | None) -> DestinationFile | None:
-    """Close a file that failed. None: it is to be opened anew, as somebody may have put another in its place."""
+    """Close a file that failed. None: it is opened anew, as another file may be in its place."""
     if file is not None:
         file.close()
     return None

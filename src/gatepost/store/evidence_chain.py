@@ -191,12 +191,10 @@ class EvidenceChain:
             return False
 
     def _disturbed(self) -> None:
-        """Somebody else cut, lengthened or removed our file while we were running: the chain goes on as we know it."""
+        """Log that another process cut, lengthened or removed our file: the chain goes on from our own position."""
         if self._path is None or self._undisturbed():
             return
-        _log.error(
-            "evidence: %s is not as it was left at entry %d: somebody changed it", self._path, self._place.number
-        )
+        _log.error("evidence: another process changed %s after entry %d", self._path, self._place.number)
         if self._path.exists():
             self._size = self._path.stat().st_size
         else:
@@ -222,9 +220,9 @@ def end_of(path: Path) -> Place:
 def _scan(path: Path) -> tuple[Place, int, int]:
     """The last entry, the last checkpoint's number, and the octets up to the end of the last entry that is whole.
 
-    What is not whole at the end, and no checkpoint behind it, a crash left: it never was on disk. What is damaged
-    before a checkpoint was whole once, and somebody did it: the chain goes on behind it, for an auditor to find. Of a
-    plain file only the last megabytes are looked through.
+    A torn end without a checkpoint after it was left by a crash: it never was on disk. Damage before a checkpoint was
+    done later, as that part was whole once: the chain goes on after it, for an auditor to find. Of a plain file only
+    the last megabytes are read.
     """
     if path.suffix == ".gz":
         return _scan_closed(path)

@@ -41,7 +41,7 @@ class DayFile:
 
     @property
     def closed(self) -> bool:
-        """Whether it is compressed, so that nobody writes to it any more."""
+        """Whether it is compressed, so that no process writes to it any more."""
         return self.path.suffix == ".gz"
 
 

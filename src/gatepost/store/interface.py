@@ -23,7 +23,7 @@ class StoreFailure(Exception):  # noqa: N818 - it names what happened, and calle
     """The store could not make something durable.
 
     final: whether it is so for the rest of the process: stop accepting, say so, start anew. Only the subclasses are
-    temporary. reply: what the peer is told; the text of the exception is for us.
+    temporary. reply: for the peer; the text of the exception is for us.
     """
 
     final: ClassVar[bool] = True

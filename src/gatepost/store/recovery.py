@@ -42,7 +42,7 @@ def lock_shard(directory: Path) -> int:
     except OSError as error:
         os.close(descriptor)
         raise StoreFailure(f"{directory} belongs to another process: {error}") from error
-    with contextlib.suppress(OSError):  # for whoever looks; the lock is what counts, on a full disk too
+    with contextlib.suppress(OSError):  # for an administrator; the lock is what counts, on a full disk too
         os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0))
     return descriptor
 
@@ -58,7 +58,7 @@ def recover(connection: apsw.Connection, big: Path, now: float) -> int:
     """Make what a crash left whole and due; returns the highest id in use, 0 if there is none."""
     for number in remove_strays(big, dict(connection.execute(_PROMISED))):
         _log.error(
-            "the body %s of a queued message is missing or short; the message waits, and its sender is told at its end",
+            "the body %s of a queued message is missing or short; the message waits until it expires with a notice",
             format_id(number),
         )
     connection.execute("BEGIN IMMEDIATE")

@@ -39,7 +39,7 @@ _APPLICATION_ID = 0x67706F71  # "gpoq", shown by file(1)
 
 # delivery: next_at 0 = in the owner's memory (fresh or leased), and in no index, so the happy path writes none.
 # WITHOUT ROWID puts a message's deliveries side by side: "was it the last?" is a look at the same page.
-# returned: who has it returned to its sender, and what that is told, as JSON; '' for nobody.
+# returned: the administrator who has it returned to its sender, and the text for that, as JSON; '' without one.
 # body apart from message: a list of the queue does not read through the bodies.
 # due ends in `held`, which is always 0 in it: otherwise SQLite reads each row to see that it is.
 _TABLES = """

@@ -1,9 +1,9 @@
 """Our own TLS reports, sent and still to send: `sent-reports.db` in the data directory (RFC 8460).
 
-Worked on by `analysis.reports.tlsrpt_sending`, in one worker; read, and reports made due, by `gatepost report`, on a
-running gateway as on a stopped one. A report is claimed before it is tried, in a transaction: whoever claims it has it
-to himself for the time of the lease, so that nothing goes out twice at once, and what a crash interrupts is tried again
-when the lease is over. Blocks: call it on a thread from an event loop.
+Written by `analysis.reports.tlsrpt_sending`, in one worker; `gatepost report` reads it and makes reports due, on a
+running gateway as on a stopped one. A report is claimed in a transaction before it is tried: one process has it for
+the time of the lease, so that nothing goes out twice at once, and what a crash interrupts is tried again when the
+lease is over. Blocks: call it on a thread from an event loop.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class SentReports:
         self._directory = directory
 
     def planned_days(self) -> list[str]:
-        """Days of which it is written down to whom reports go, oldest first."""
+        """Days whose recipients of reports are stored, oldest first."""
         with self._opened() as connection:
             return [str(day) for (day,) in connection.execute("SELECT day FROM day ORDER BY day")]
 
@@ -128,7 +128,7 @@ class SentReports:
         ]
 
     def address(self, found: Sequence[tuple[SentReport, Sequence[str]]], now: float) -> None:
-        """Records were looked up: what was one look-up becomes a report to each address. () where nobody wants one."""
+        """Store the result of a lookup of records: a report to each address; () where no report is wanted."""
         with self._opened() as connection, exclusively(connection):
             for report, rua in found:
                 connection.execute(f"DELETE FROM report WHERE {_ONE}", report.key)  # noqa: S608 - ours
@@ -146,7 +146,7 @@ class SentReports:
     def make_due(self, day: str, domains: Iterable[str], now: float) -> None:
         """Let the reports of a day to these policy domains be tried now, for 24 hours anew.
 
-        Who wants one is looked up again where nobody did. What was sent is left alone: nobody gets it twice. The day is
+        Domains that wanted none are looked up again. What was sent stays as it is: no address gets it twice. The day is
         not planned by it: that is still to come, or was never to be.
         """
         with self._opened() as connection, exclusively(connection):

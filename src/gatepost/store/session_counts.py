@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 SESSIONS_DIRECTORY = "sessions"
 
 MOST_FAILURES = 100
-"""Failures of one policy domain and day that are told apart; what comes on top is counted by its result alone."""
+"""Distinct failures of one policy domain and day; further ones are counted by their result alone."""
 
 MOST_POLICIES = 20
-"""Policies of one policy domain and day that are told apart; what comes on top is counted without what it says."""
+"""Distinct policies of one policy domain and day; further ones are counted without their content."""
 
 _MOST_PAGES = 65_536  # of a day's file, 256 MiB: beyond it only what is there already is counted
 

@@ -2,7 +2,7 @@
 
 Used by `store.writer` on its thread, which owns the connection. A full disk must not stop delivery: what became of a
 delivery is written into the WAL, and a checkpoint writes into the database. So both files have blocks of their own
-ahead of need, which nobody else on the disk can take; new mail is refused while that reserve is not whole.
+ahead of need, which no other process on the disk can take; new mail is refused while that reserve is not whole.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Space:
         return (idle and 2 * self._free_pages > self._pages) or self.near_full
 
     def _cut_wal(self) -> None:
-        """Begin the WAL anew as a short file, unless somebody reads it."""
+        """Begin the WAL anew as a short file, unless a process reads it."""
         self._connection.set_busy_timeout(0)
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

@@ -24,7 +24,7 @@ _LIMIT = 65536
 
 
 def load_srs_keys(data_dir: Path) -> SrsKeys:
-    """The keys, made when first asked for. Raises OSError if the file is not ours alone, or holds something else."""
+    """The keys, made at first use. Raises OSError if the file is not ours alone, or holds something else."""
     path = data_dir / SRS_KEYS_FILE
     if not path.exists():
         _make(path)

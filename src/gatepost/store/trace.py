@@ -77,7 +77,7 @@ HANDED_OVER = """iif(instr(detail, '"handover"') > 0, 1, NULL)"""
 TRIED = "iif(instr(detail, 'would_refuse_connector') > 0 OR instr(detail, 'would go first') > 0, 1, NULL)"
 """1 for a row that tells of a connector in rehearsal which is not its own (`analysis.rehearsal.rehearsal`)."""
 
-# What may be looked for, most telling first; `store.trace_search` uses the first that is asked for.
+# Columns of conditions, most selective first; `store.trace_search` uses the first that a filter has.
 _SEALING = (
     *(
         f"CREATE INDEX IF NOT EXISTS by_{name} ON trace ({name}) WHERE {name} <> ''"

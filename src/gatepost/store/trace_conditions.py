@@ -163,7 +163,7 @@ def _times(wanted: TraceFilter) -> Iterator[_Condition]:
 
 
 def _required_by(source: str) -> str:
-    """Whether a source is among those that asked for the requirement. The first term is cheap, and mostly decides."""
+    """Whether a source is among those of the requirement. The first term is cheap, and mostly decides."""
     among = f"SELECT 1 FROM json_each(detail, '$.requirement_sources') WHERE value || ':' GLOB '{source}:*'"  # noqa: S608 - our words
     return f"(instr(detail, '\"{source}') AND EXISTS ({among}))"
 

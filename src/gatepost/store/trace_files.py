@@ -66,7 +66,7 @@ def file_state(directory: Path, file: TraceFile) -> tuple[int, ...]:
 
 
 def _stat(path: Path) -> tuple[int, ...]:
-    """Nothing for a file that is empty: whoever looks at a database leaves an empty log behind."""
+    """Nothing for an empty file: a process that opens a database leaves an empty log."""
     try:
         found = path.stat()
     except OSError:

@@ -30,9 +30,9 @@ def first_answered(directory: Path, questions: Sequence[TraceFilter]) -> int | N
     """The place of the first question that any row answers, None if none does.
 
     All ask for the same time. An id is looked for among those of other nodes, too, where no row has it as its own, as
-    `search_trace` does. A file that cannot be read, or that knows too little to be asked, answers nothing.
+    `search_trace` does. A file that cannot be read, or that lacks a column of the conditions, has no match.
     """
-    asked = [
+    open_conditions = [
         (place, Conditions(question, elsewhere=elsewhere))
         for place, question in enumerate(questions)
         for elsewhere in ((False, True) if question.message or question.session else (False,))
@@ -40,14 +40,14 @@ def first_answered(directory: Path, questions: Sequence[TraceFilter]) -> int | N
     answered: int | None = None
     for file in reversed(files_of_time(directory, questions[0].since, questions[0].until)):
         try:
-            number = _first(directory / file.name, [conditions for _, conditions in asked])
+            number = _first(directory / file.name, [conditions for _, conditions in open_conditions])
         except apsw.Error as error:
             _log.warning("the message trace: %s cannot be read: %s", file.name, error)
             continue
         if number is not None:
-            answered = asked[number][0]
-            asked = asked[:number]  # only what comes before it is still asked
-        if not asked:
+            answered = open_conditions[number][0]
+            open_conditions = open_conditions[:number]  # only those before it may still win
+        if not open_conditions:
             break
     return answered
 
@@ -70,9 +70,9 @@ def _read_whole(connection: apsw.Connection, questions: Sequence[Conditions]) ->
     """The newest row first, until one answers the first question."""
     terms = " ".join(f"WHEN {question.unindexed[0]} THEN {place}" for place, question in enumerate(questions))
     values = [value for question in questions for value in question.unindexed[1]]
-    told = f"SELECT CASE {terms} END AS place FROM trace NOT INDEXED ORDER BY rowid DESC"  # noqa: S608 - our names
+    places = f"SELECT CASE {terms} END AS place FROM trace NOT INDEXED ORDER BY rowid DESC"  # noqa: S608 - our names
     best: int | None = None
-    for (place,) in connection.execute(f"SELECT place FROM ({told}) WHERE place IS NOT NULL", values):  # noqa: S608
+    for (place,) in connection.execute(f"SELECT place FROM ({places}) WHERE place IS NOT NULL", values):  # noqa: S608
         best = place if best is None else min(best, place)
         if best == 0:
             break

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 type TraceRow = tuple[Any, ...]
-"""Columns of a row as they are stored, in the order in which they were asked for: `tls` and `detail` are JSON text."""
+"""Columns of a row as they are stored, in the requested order: `tls` and `detail` are JSON text."""
 
 _log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def scan_trace(  # noqa: PLR0913 - what is read, which rows, and how
 
 
 def trace_event(columns: Sequence[str], row: TraceRow) -> TraceEvent:
-    """A row of `scan_trace` as an event; columns that were not asked for are empty."""
+    """A row of `scan_trace` as an event; columns that were not requested are empty."""
     return _event({**_NOTHING, **dict(zip(columns, row, strict=True))})
 
 

@@ -1,6 +1,6 @@
 """Count trace rows by kind and day, for reports over many days.
 
-Read by `analysis.reports.tls`. A row is counted by what it says of a hop's protection; who wrote to whom is left out
+Read by `analysis.reports.tls`. A row is counted by its hop's protection; sender and recipient are left out
 but for the partner's domain. Files that are written no more keep their count beside them, so that a month is counted
 once. Blocks: call it on a thread from an event loop.
 """
@@ -74,7 +74,7 @@ _CONNECTOR = (
     "iif(detail ->> '$.connector_organization' IS NULL AND detail ->> '$.connector_of_recipient' IS NULL,"
     " connector, '')"
 )
-# Nor are its hosts and what it demands told in that one's reports (`policy.decisions.withheld`).
+# Nor are its hosts and requirements in that one's reports (`policy.decisions.withheld`).
 _OWN_WAY = "detail ->> '$.connector_organization' IS NULL AND detail ->> '$.domain_organization' IS NULL"
 _SOURCES = (
     f"iif({_OWN_WAY}, detail ->> '$.requirement_sources',"  # noqa: S608 - our words

@@ -3,7 +3,7 @@
 Called once by `manage.cli.serve`, before it opens a database. Whoever opens one first cuts its index to nothing and
 makes it anew, lest what a crash left in it counts; on a full disk another program can take the room in between, and
 then the database cannot be opened. Here the index is emptied in place, and held from then on as SQLite holds one that
-is in use: nobody cuts it. SQLite expects that of an index whose other users live on.
+is in use: no process truncates it. SQLite expects that of an index whose other users live on.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def _held(path: Path) -> int:
     """Raises OSError."""
     index = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if _lock(index, fcntl.F_WRLCK):  # nobody has it open
+        if _lock(index, fcntl.F_WRLCK):  # no process has it open
             os.pwrite(index, bytes(os.fstat(index).st_size), 0)
-        if not _lock(index, fcntl.F_RDLCK):  # somebody makes it anew just now
+        if not _lock(index, fcntl.F_RDLCK):  # another process makes it anew just now
             raise BlockingIOError
     except OSError:
         os.close(index)

@@ -1,6 +1,6 @@
 """The work items of the writer thread, and what each does when its commit is done.
 
-Made and finished on the loop, collected on the thread. A piece is in one commit, or in none and told why.
+Made and finished on the loop, collected on the thread. A piece is in one commit, or in none and gets the reason.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 class Work:
     """One piece.
 
-    weight: bytes it adds to a commit. patient: kept for a later commit if this one must wait. urgent: somebody waits
+    weight: bytes it adds to a commit. patient: kept for a later commit if this one must wait. urgent: a caller waits
     for it; what is not urgent goes with the next commit that is, or in its own a moment later.
     """
 

@@ -2,8 +2,8 @@
 
 Natural batching: whatever was handed over while the last commit ran goes into the next one; commits of a busy shard are
 `_PACE` apart while several senders are connected, so that more share them, and settlements ride along with the next one
-that somebody waits for. Results go back to the loop in one call per commit. A failed commit or sync is final (store.md
-§9.3): after it the state on disk is unknown, so everything waiting is told and nothing more is tried. A full disk
+that a caller waits for. Results go back to the loop in one call per commit. A failed commit or sync is final (store.md
+§9.3): after it the state on disk is unknown, so everything waiting fails and nothing more is tried. A full disk
 passes: what became of deliveries is kept and written a few at a time, as far as it fits, until all of it is.
 """
 
@@ -114,7 +114,7 @@ class Writer:
             self._timer = self._loop.call_later(_LINGER, self.hand_over)
 
     def hand_over(self) -> None:
-        """Let what nobody waits for go with the next commit, now."""
+        """Let work that no caller waits for go with the next commit, now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -140,7 +140,7 @@ class Writer:
                 self._checkpoint()
                 self._look()
                 self._tidy()
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
+            except Exception as error:  # noqa: BLE001 - whatever it is, callers that wait must get it
                 if not over_quota(self._connection, error):
                     self._fail([], error)
         self._commit(self._kept + self._stuck)
@@ -177,7 +177,7 @@ class Writer:
         return min(self._looked + _LOOK, self._tidied + _TIDY) if self._untidy else self._looked + _LOOK
 
     def _set_aside(self) -> None:
-        """While the disk is full: patient work waits for the next try, and the rest is told so."""
+        """While the disk is full, keep patient work for the next try, and let the rest fail."""
         while (rest := self._retry_at - time.monotonic()) > 0 and not self._closing:
             try:
                 work = self._queue.get(timeout=rest)
@@ -229,7 +229,7 @@ class Writer:
                 self._fail(batch, error)
         else:
             if not self._kept and not self._stuck:
-                self.holding = False  # before anybody is told, who may ask
+                self.holding = False  # before results go to callers, which may read it
             self._tell(batch)
             self.unlink(unlink)
             self.counts.observe((COMMIT_SECONDS.name,), COMMIT_SECONDS.buckets, self._ended - begun)
@@ -319,7 +319,7 @@ class Writer:
         self._call(_finish, batch)
 
     def _call[T](self, call_back: Callable[[T], None], argument: T) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no caller is left
             self._loop.call_soon_threadsafe(call_back, argument)
 
     def _committed(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
@@ -327,7 +327,7 @@ class Writer:
         return apsw.SQLITE_OK
 
     def _checkpoint(self) -> None:
-        """Copy the WAL into the database when it is long, after those who waited for the commit were told."""
+        """Copy the WAL into the database when it is long, after the results of the commit went out."""
         if self._wal_pages < self._checkpoint_at or self.failure is not None:
             return
         limit = self._limit()
@@ -340,7 +340,7 @@ class Writer:
                 raise
             pages, copied = self._wal_pages, 0
         self._wal_pages = 0
-        # If somebody reads an old state the WAL cannot begin anew: try again only when it has grown some more.
+        # While a process reads an old state the WAL cannot begin anew: try again only when it has grown some more.
         self._checkpoint_at = limit if copied >= pages else pages + limit // 4
 
     def _limit(self) -> int:
@@ -349,7 +349,7 @@ class Writer:
         return max(usual // _EARLY, 1) if self._space.near_full else usual
 
     def _tidy(self) -> None:
-        """Give back what the files do not need, a little at a time and only while nobody waits."""
+        """Give back what the files do not need, a little at a time and only while no caller waits."""
         now = time.monotonic()
         if now < self._tidied + _TIDY or not self._queue.empty() or self.failure is not None or self._kept:
             return

@@ -143,7 +143,7 @@ def test_a_running_chain_remembers_what_was_taken_away(logs, evidence, caplog, h
     harm(file(evidence))
     one.append(logs.events(2), logs.NOON)
     one.checkpoint(logs.NOON)
-    assert "somebody changed it" in caplog.text
+    assert "another process changed" in caplog.text
     assert set(logs.audit(evidence).faults.first) & {FaultKind.REMOVED, FaultKind.CHANGED}
 
 

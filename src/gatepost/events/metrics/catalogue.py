@@ -116,7 +116,7 @@ CLASSICAL_ONLY: Final = Metric(
 DNS_LOOKUPS: Final = Metric(
     "gatepost_dns_lookups_total",
     Kind.COUNTER,
-    "DNS questions by type and outcome; cached ones asked nobody, bogus ones failed DNSSEC.",
+    "DNS questions by type and outcome; cached ones needed no query, bogus ones failed DNSSEC.",
     ("type", "outcome"),
 )
 DNS_SECONDS: Final = Metric(
@@ -158,7 +158,7 @@ SEEN: Final = Metric(
 )
 STARTED: Final = Metric("gatepost_worker_start_timestamp_seconds", Kind.GAUGE, "When a worker began.", ("worker",))
 
-# found out when asked
+# found out when read
 
 QUEUE: Final = Metric("gatepost_queue_deliveries", Kind.GAUGE, "Deliveries in the queue.", ("state",))
 QUEUE_AGE: Final = Metric(
