@@ -114,7 +114,7 @@ class DestinationMemory:
             self._classical.popitem(last=False)
 
     def recall(self, name: DestinationName, opened: OpenHop, *, hold: bool) -> Drop | None:
-        """How a connection falls short of the history of a destination, None if it does not.
+        """The drop of a connection below the history of a destination, None without one.
 
         hold: whether a drop keeps mail back, and so the memory must be readable. Raises HopFailed if it is not. Without
         hold mail goes on as if nothing was remembered.
