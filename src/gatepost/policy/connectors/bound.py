@@ -53,14 +53,14 @@ class Holder(NamedTuple):
 
     @property
     def advice(self) -> str:
-        """Whose the decision is, and what else there is to do."""
+        """Say who may decide this, and what else the tenant can do."""
         field, instead = next(iter(self.fields.items()))
         said = f"the gateway's owner granted {field} for where this leads now; ask them"
         return f"{said}, or for {field} {instead}" if instead else said
 
 
 def moved(holder: Holder) -> Iterator[FieldError]:
-    """What a tenant changed of the resource and may not, a field each."""
+    """Yield an error for each field of the resource that a tenant changed and may not change."""
     for field in _changed(holder.key, holder.before, holder.after):
         if field not in holder.fields:
             yield FieldError(f"{holder.path}.{field}", f"cannot be changed by you: {holder.advice}")

@@ -33,7 +33,10 @@ _SHOWN = 8  # domains or networks of one connector in a sentence
 
 
 def certificate_loss(entry: InboundEntry, winner: InboundEntry, sender: str) -> str:
-    """Why `entry` did not count, though the certificate bears its name; winner: who was identified by certificate."""
+    """Explain why `entry` was not chosen, though the certificate bears its name.
+
+    winner: the connector that identified the session by certificate.
+    """
     name = f"names {entry.connector.tls_sender_certificate_name}, which the certificate bears as well"
     if not entry.associated(sender):
         return f"{name}, but it is narrowed to {_few(entry.connector.associated_accepted_domains)}"
@@ -66,7 +69,10 @@ _IN_TRIAL = "is in rehearsal, and {!r} is in force"
 
 
 def address_loss(entry: InboundEntry, winner: InboundEntry, basis: str, session: SessionFacts, sender: str) -> str:
-    """Why `entry` did not count, though it holds the address; basis: what identified the winner."""
+    """Explain why `entry` was not chosen, though it holds the client's address.
+
+    basis: what identified the winner, as in `Attribution.basis`.
+    """
     held = f"holds the address {session.peer_ip} as well"
     if basis != "address":
         return f"{held}, but a certificate goes before an address"
@@ -83,7 +89,7 @@ def address_loss(entry: InboundEntry, winner: InboundEntry, basis: str, session:
 
 
 def certificate_claim(entry: InboundEntry, sender: str) -> str:
-    """Why the certificate that bears the connector's name does not say whose mail it is."""
+    """Explain why the certificate that bears the connector's name does not identify the organization."""
     name, own = entry.connector.tls_sender_certificate_name, entry.organization.name
     said = f"names {name}, which the client's certificate bears, but"
     if entry.ownership:
@@ -95,7 +101,7 @@ def certificate_claim(entry: InboundEntry, sender: str) -> str:
 
 
 def address_claim(session: SessionFacts, sender: str) -> str:
-    """Why the address that the connector holds does not say whose mail it is."""
+    """Explain why the client's address, which the connector holds, does not identify the organization."""
     held = f"holds the address {session.peer_ip}, but"
     if not sender:
         return f"{held} the null reverse-path names no accepted domain, and an address alone is not enough"
@@ -108,7 +114,7 @@ def address_claim(session: SessionFacts, sender: str) -> str:
 def partner_loss(
     loser: tuple[int, int, int, str], winner: tuple[int, int, int, str], patterns: tuple[str, str], sender: str
 ) -> str:
-    """Why a partner connector that takes in the sender did not count.
+    """Explain why a partner connector that matches the sender was not chosen.
 
     loser, winner: the keys by which `policy.connectors.match` orders them: priority, rank of the domain, fit, name.
     patterns: of sender_domains, the loser's and the winner's.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CredentialFault(Enum):
-    """Why a client's certificate does not identify it to a connector."""
+    """The reason why a client's certificate does not identify it to a connector."""
 
     NO_TLS = auto()
     NO_CERTIFICATE = auto()
@@ -33,7 +33,10 @@ class CredentialFault(Enum):
 
 
 class Lack(NamedTuple):
-    """What is missing. why: the rest of a sentence that begins with the connector's label. status: of the chain."""
+    """A missing credential.
+
+    why: the rest of a sentence that begins with the connector's label. status: of the chain.
+    """
 
     fault: CredentialFault
     why: str
@@ -46,7 +49,7 @@ class Lack(NamedTuple):
 
 
 def certificate_lack(entry: InboundEntry, session: SessionFacts) -> Lack | None:
-    """Why the client's certificate does not identify it to the connector; None if it does.
+    """Return what keeps the client's certificate from identifying it to the connector; None if it identifies it.
 
     The name comes first, since of a certificate for somebody else the chain does not matter. The connector must have a
     tls_sender_certificate_name.
@@ -116,7 +119,7 @@ def presented(session: SessionFacts) -> CertificateFacts | None:
 
 
 def describe_client(session: SessionFacts) -> str:
-    """What a client that no connector knows showed, as the end of a sentence."""
+    """Describe the credentials of a client that no connector knows, as the end of a sentence."""
     source = f"it comes from {session.peer_ip}"
     if session.tls is None:
         return f"it is in clear, and {source}"

@@ -205,7 +205,7 @@ def _outbound(connector: OutboundConnector, label: str) -> Iterator[str]:
 
 
 def _cross_premises(connector: OutboundConnector, label: str) -> Iterator[str]:
-    """What must hold for Exchange to be told something, and to believe it (exchange.md section 9.4)."""
+    """Warn where Exchange may not believe what cloud_services_mail_enabled tells it (exchange.md section 9.4)."""
     if connector.tls_settings is not TlsSettings.DOMAIN_VALIDATION or connector.mode is Mode.REHEARSE:
         yield (
             f"{label}: cloud_services_mail_enabled tells whoever answers what is for the organization's own Exchange; "

@@ -34,7 +34,7 @@ _ENTRA = "login.microsoftonline.com"
 
 
 class TokenAlgorithm(StrEnum):
-    """How a token is signed (RFC 7518 section 3.1, RFC 8037). Only with a key of which we have the public half."""
+    """A signature algorithm of tokens (RFC 7518 section 3.1, RFC 8037): only those with a public and a private key."""
 
     RS256 = "RS256"
     RS384 = "RS384"
@@ -61,7 +61,7 @@ def _https(value: str) -> str:
 
 
 def https_issuer(value: str) -> str:
-    """What may be the issuer of tokens. Raises ValueError."""
+    """Check the URL of an issuer of tokens. Raises ValueError."""
     parts = urlsplit(_https(value))
     if parts.query:
         raise ValueError(f"{value!r} has a query, which an issuer never has (RFC 8414 section 2)")
@@ -136,7 +136,7 @@ class OauthIssuer(Record):
 
 
 def configuration_urls(issuer: str) -> tuple[str, str]:
-    """Where an issuer tells about itself: by OpenID Connect Discovery 1.0 section 4, and by RFC 8414 section 3.1."""
+    """The URLs of an issuer's metadata: by OpenID Connect Discovery 1.0 section 4, and by RFC 8414 section 3.1."""
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")
     return (
@@ -146,7 +146,7 @@ def configuration_urls(issuer: str) -> tuple[str, str]:
 
 
 def lint(issuer: OauthIssuer, label: str) -> Iterator[str]:
-    """What is allowed but probably not meant."""
+    """Warn of settings that are allowed but probably not meant."""
     if urlsplit(issuer.issuer).hostname in {_ENTRA, "sts.windows.net"} and issuer.username_claim == "email":
         yield (
             f'{label}: in Microsoft Entra "email" is whatever somebody wrote there, a guest of the tenant too; write '

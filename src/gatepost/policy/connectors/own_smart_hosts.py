@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Where the gateway is reached.
+    """The addresses at which the gateway itself is reached.
 
-    addresses: "ADDRESS:PORT" of each listener. hostname: its own. own: IP addresses by which others reach it though no
-    interface has them.
+    addresses: "ADDRESS:PORT" of each listener. hostname: the gateway's own. own: IP addresses by which others reach it
+    though no interface has them.
     """
 
     addresses: Collection[str]

@@ -39,7 +39,7 @@ class Draft[M: Record]:
     bad: frozenset[str] = frozenset()
 
     def error(self, key: str, message: str) -> FieldError:
-        """What is wrong with one key of the table."""
+        """Build the error for one key of the table."""
         return FieldError(f"{self.path}.{key}" if self.path else key, message)
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PrefixLimits:
-    """How wide a network in sender_ip_addresses may be: the shortest prefix lengths that are taken.
+    """The widest networks allowed in sender_ip_addresses: their shortest prefix lengths.
 
     /24 is Exchange's guard against giving relay rights to a neighbour's machines, and the smallest IPv4 network that is
     routed on the Internet; /48 is its like in IPv6.
@@ -294,7 +294,7 @@ _HOOKS: tuple[_Rule[ContentHook], ...] = (
 
 
 def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iterator[FieldError]:
-    """What is wrong across the fields of an organization's connectors, and across its parts."""
+    """Yield errors across the fields of an organization's connectors, and across its parts."""
     for inbound in draft.inbound:
         yield from _apply(inbound, _INBOUND)
         yield from _wide_networks(inbound, prefixes)

@@ -110,7 +110,7 @@ def _how(pattern: str, domain: str) -> str:
 
 
 def _goes_before(pattern: str, chosen: OutboundConnector, its: str, other: OutboundConnector) -> str:
-    """Why `chosen` goes before another candidate, as the end of a sentence."""
+    """Explain why `chosen` goes before another candidate, as the end of a sentence."""
     if chosen.priority != other.priority:
         return f"priority {chosen.priority} of {chosen.name!r} goes before its {other.priority}"
     if pattern == its:

@@ -83,7 +83,7 @@ class InboundVerdict:
     recipient_organization: str = ""
 
     def detail(self) -> dict[str, Any]:
-        """What the trace keeps beside its columns."""
+        """The part of the decision that the trace stores outside its columns."""
         record: dict[str, Any] = {
             "configuration": self.configuration,
             "basis": self.basis,
@@ -101,7 +101,7 @@ class InboundVerdict:
         return record | self._parties()
 
     def _parties(self) -> dict[str, Any]:
-        """That another organization than the message's had its say. own_reasons: how many came before its own."""
+        """The recipient's organization, where it decided too. own_reasons: how many reasons come before its own."""
         if self.recipient_organization in {"", self.organization}:
             return {}
         record: dict[str, Any] = {
@@ -132,15 +132,15 @@ class InboundVerdict:
 
 @dataclass(frozen=True, slots=True)
 class OutboundDecision:
-    """Where mail for one recipient goes next and what the way there must achieve, before anything is looked up.
+    """The next hop of mail for one recipient and the requirement on it, before anything is looked up.
 
-    organization: by whose connectors and rules. way: "mailbox", "lmtp", "internal" (to another node), "smart-hosts",
-    "mx" or "nowhere". next_hops: "HOST:PORT" in their order, the domain whose MX it is, or the mailbox. connector:
-    name, "" if none. requirement: of the first next hop, None for a mailbox and for nowhere. rehearsed: what it would
-    be, were nothing in rehearsal.
-    reply, detail: for "nowhere", what the message ends or waits with, and why. passed_over: connectors that would have
-    taken it as well. content: what is asked of the message itself. sender: the part of the organization whose mail it
-    is, where `organization` is another: what it demands is in `requirement`.
+    organization: the one whose connectors and rules apply. way: "mailbox", "lmtp", "internal" (to another node),
+    "smart-hosts", "mx" or "nowhere". next_hops: "HOST:PORT" in their order, the domain whose MX it is, or the mailbox.
+    connector: name, "" if none. requirement: of the first next hop, None for a mailbox and for nowhere. rehearsed: what
+    it would be, were nothing in rehearsal.
+    reply, detail: for "nowhere", the reply that the message ends or waits with, and the reason. passed_over: connectors
+    that would have taken it as well. content: the demands on the message itself. sender: the part of the organization
+    whose mail it is, where `organization` is another: its demands are in `requirement`.
     """
 
     configuration: int

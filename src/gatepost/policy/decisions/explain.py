@@ -42,15 +42,16 @@ type Others = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What would happen to one message for one recipient.
+    """The predicted path of one message to one recipient.
 
     stage: the command that `inbound` answers: "RCPT TO", or "MAIL FROM" if it is refused already. others_inbound,
-    others_outbound, other_rules: everybody else of the organizations concerned, and why not. outbound: None if it is
-    nobody's mail. supposed: the message is not accepted, and outbound is what would follow if it were. failures: what
-    each kind of TLS failure would do, () where there is no hop. expiration: seconds after which what waits is returned,
-    by the organization's own word; None is the server's. route: the way itself, for whoever tries it out, without what
-    the message itself asks of TLS. asks: that. held_below_memory: what does less than it was seen to do gets no mail.
-    signing: by which DKIM keys it would be signed, or why by none; None if it does not leave, or nobody has a key.
+    others_outbound, other_rules: the other connectors and rules of the organizations concerned, and why each was not
+    chosen. outbound: None if the mail belongs to no organization. supposed: the message is not accepted, and outbound
+    is what would follow if it were. failures: the effect of each kind of TLS failure, () where there is no hop.
+    expiration: seconds after which waiting mail is returned, by the organization's own setting; None: the server's.
+    route: the route itself, to try out, without the message's own TLS requests. asks: those. held_below_memory: mail
+    for a destination below its known level is held. signing: the DKIM keys that would sign it, or why none would; None
+    if it does not leave, or there are no keys.
     """
 
     session: SessionFacts
@@ -187,7 +188,7 @@ def _signing(
 
 
 def _whose(directory: Directory, verdict: InboundVerdict, reverse_path: Path, recipient: Path) -> Organization | None:
-    """Whose mail it is; if it is refused, whose it would be if it were not."""
+    """The organization whose mail it is; if the mail is refused, the one whose it would be."""
     if verdict.organization:
         return directory.organization(verdict.organization)
     found = directory.organization_of(recipient.domain) or directory.organization_of(reverse_path.domain)
@@ -306,7 +307,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
 
 
 def _on_its_way(version: int, own: str, route: SmartHosts | MxRoute) -> OutboundDecision:
-    """What leaves by hosts of a connector, or of the domain."""
+    """The decision on mail that leaves by hosts of a connector, or of the domain."""
     if isinstance(route, SmartHosts):
         way, places, hop = "smart-hosts", _places(route.hops), route.hops[0]
         asked, trial = hop.requirement, hop.rehearsed

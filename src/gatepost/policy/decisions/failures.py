@@ -62,7 +62,10 @@ class FailureOutcome:
 
 
 def outcomes(requirement: Requirement, rehearsed: Requirement | None, host: str) -> tuple[FailureOutcome, ...]:
-    """What each kind of failure does under a requirement, and under what is in rehearsal. host: the next hop's name."""
+    """Predict the result of each kind of failure under a requirement, and under the one in rehearsal.
+
+    host: the next hop's name.
+    """
     trials = dict(_failures(rehearsed, host)) if rehearsed is not None else {}
     found = []
     for kind, facts in _failures(requirement, host):

@@ -51,7 +51,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """What a recipient stands for. targets: at least one. steps: the mailboxes on the way, each with a sentence."""
+    """The targets of a recipient. targets: at least one. steps: the mailboxes on the way, each with a sentence."""
 
     targets: tuple[Target, ...]
     steps: tuple[tuple[str, str], ...] = ()
@@ -77,7 +77,7 @@ class Returned:
 
 
 def expand(directory: Directory, recipient: Path) -> Expansion:
-    """What becomes of mail for a recipient, by the mailboxes of the installation."""
+    """Expand a recipient by the mailboxes of the installation."""
     targets: list[Target] = []
     steps: list[tuple[str, str]] = []
     passed: list[str] = []
@@ -120,9 +120,9 @@ def targets_of(
     now: float,
     origin: MailOrigin = HERE,
 ) -> tuple[Target, ...]:
-    """Where mail for an accepted recipient goes, each with its reverse-path.
+    """The targets of mail for an accepted recipient, each with its reverse-path.
 
-    now: seconds since 1970. Who lives on another node has the reverse-path rewritten there, with that node's key.
+    now: seconds since 1970. For a mailbox on another node, that node rewrites the reverse-path, with its own key.
     """
     if isinstance(recipient, Returned):
         return (Target(recipient.original or recipient.recipient),)
@@ -200,9 +200,9 @@ def keeps_sender(route: Route) -> bool:
 def returned(
     directory: Directory, keys: SrsKeys, reverse_path: Path, recipient: Path, now: float, nodes: Nodes = ALONE
 ) -> Returned | None:
-    """What a rewritten address stands for; None if the recipient is none, or has a mailbox.
+    """The original address behind a rewritten one; None if the recipient is not rewritten, or has a mailbox.
 
-    nodes: of the site. What the address of an organization on another node stands for is known there.
+    nodes: of the site. The node of an organization alone can reverse addresses that it rewrote.
     """
     owner = directory.organization_of(recipient.domain) if is_srs(recipient.local_part) else None
     if owner is None or directory.recipient(recipient.text) is not None:

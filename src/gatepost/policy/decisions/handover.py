@@ -51,12 +51,12 @@ _NO_MAILBOX = Reply(550, "5.1.1", ("Recipient address rejected: no such mailbox 
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a message where the site accepted it.
+    """The facts about a message where the site accepted it.
 
-    organization: whose connectors and rules it goes by. direction: "incoming" or "originating". session: the id of the
-    session it came by. message: its queue id there. forwarded_by, return_path: as in `mail.model.message.Recipient`;
-    the second is left to the home, if it can be. facts: of that session, for the trace: peer, hello, connector,
-    requirement, tls, and who logged in.
+    organization: the one whose connectors and rules apply. direction: "incoming" or "originating". session: the id of
+    the session that brought it. message: its queue id there. forwarded_by, return_path: as in
+    `mail.model.message.Recipient`; the second is left to the home, if it can be. facts: of that session, for the trace:
+    peer, hello, connector, requirement, tls, and the user who logged in.
     """
 
     organization: str
@@ -84,7 +84,7 @@ def _encoded(origin: Origin, facts: dict[str, str]) -> str:
 
 
 def read_origin(text: str) -> Origin:
-    """What another node says. Keys of a later version are passed over. Raises ValueError."""
+    """Parse the origin that another node sends. Unknown keys of a later version are ignored. Raises ValueError."""
     if len(text) > ORIGIN_OCTETS:
         raise ValueError(f"XGATEPOST of {len(text)} octets")
     try:

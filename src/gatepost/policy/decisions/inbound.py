@@ -85,7 +85,7 @@ _PROFILE_FLOOR = {
 
 @dataclass(slots=True)
 class _Findings:
-    """What the rules say of one MAIL or RCPT, gathered on the way to its verdict."""
+    """The findings of the rules on one MAIL or RCPT, gathered on the way to its verdict."""
 
     attribution: Attribution
     configuration: int
@@ -306,7 +306,7 @@ def _relay_denied(directory: Directory, attribution: Attribution, reverse_path: 
 
 
 def _own_servers(findings: _Findings, session: SessionFacts) -> Reply | None:
-    """What the connector demands that knows the client. What one in rehearsal would have demanded is told beside."""
+    """Apply the demands of the connector that knows the client. A connector in rehearsal only reports its demands."""
     attribution = findings.attribution
     if attribution.connector is None:
         return None
@@ -323,7 +323,7 @@ def _awaited(findings: _Findings, concerned: set[str]) -> Reply | None:
 
 
 def _channel(findings: _Findings, connector: InboundConnector, session: SessionFacts) -> Reply | None:
-    """What a connector demands of TLS: the refusal if it is not met."""
+    """Apply a connector's demands on TLS: the refusal if they are not met."""
     if session.tls is None:
         if connector.require_tls and findings.refuses(
             connector, _STARTTLS_FIRST, f"connector {connector.name!r} requires TLS, and the session is in clear"
@@ -345,7 +345,7 @@ def _partner_rules(
     session: SessionFacts,
     envelope: tuple[Path, Path],
 ) -> Reply | None:
-    """What the recipient's organization demands of those who are not its own servers: the refusal if it is not met."""
+    """Apply the demands of the recipient's organization on others' servers: the refusal if they are not met."""
     match = match_partner(directory, organization, session, *envelope)
     if match is not None:
         if match.rehearsing is not None:
@@ -408,7 +408,7 @@ def _locked_down(lack: Lack | None, *, both: bool) -> Reply:
 
 
 def _shown(session: SessionFacts) -> str:
-    """What the client presented instead, as the end of a sentence."""
+    """Describe what the client presented instead, as the end of a sentence."""
     if session.tls is None:
         return "and the session is in clear"
     chain = session.client_chain
@@ -444,12 +444,12 @@ def _existence(findings: _Findings, directory: Directory, recipient: Path, retur
 
 
 def _requirement(connector: InboundConnector | None) -> str:
-    """What is demanded of the session: nothing by a connector in rehearsal."""
+    """The demand on the session: "opportunistic" for a connector in rehearsal."""
     return "opportunistic" if _in_rehearsal(connector) else _demand(connector)
 
 
 def _rehearsed(connector: InboundConnector | None) -> str:
-    """What would be demanded as well, were the connector in force; "" if nothing."""
+    """The additional demand, were the connector in force; "" if there is none."""
     demand = _demand(connector)
     return demand if _in_rehearsal(connector) and demand != "opportunistic" else ""
 
@@ -459,7 +459,7 @@ def _in_rehearsal(connector: InboundConnector | None) -> bool:
 
 
 def _demand(connector: InboundConnector | None) -> str:
-    """What a connector says of the session, in the words of `policy.decisions.outbound.describe`."""
+    """A connector's demand on the session, in the words of `policy.decisions.outbound.describe`."""
     if connector is None:
         return "opportunistic"
     if connector.restrict_domains_to_certificate:

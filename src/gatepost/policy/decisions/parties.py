@@ -34,7 +34,7 @@ class Parties(NamedTuple):
 
 
 class SenderPart(NamedTuple):
-    """What the organization whose mail it is has to say of a way that the owner of the domain chooses.
+    """The demands of the sender's organization on a route that the owner of the recipient's domain chooses.
 
     connector: the one by which it would send the mail itself, None if by none.
     """
@@ -48,9 +48,9 @@ class SenderPart(NamedTuple):
 
 
 def parties(directory: Directory, organization: str, domain: str) -> Parties:
-    """Who has a part in mail of an organization for a domain (lower-case A-labels).
+    """The organizations that take part in mail of an organization for a domain (lower-case A-labels).
 
-    organization: whose mail it is; one that is not known has no part.
+    organization: the one whose mail it is; an unknown one takes no part.
     """
     sender, owner = directory.organization(organization), directory.organization_of(domain)
     if owner is None:

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """What is looked up for a way, and what of it is demanded.
+    """The lookups of a route, and the demands on their results.
 
-    dane_on_trial: what a connector in rehearsal would have for `dane`. asks: what the message itself asks of TLS.
+    dane_on_trial: the mode of `dane` that a connector in rehearsal would have. asks: the message's own TLS requests.
     relaxed_by: the connector that lets it go where REQUIRETLS is not offered, "" if none does. own_cleartext: the
-    connector says itself when mail may leave in clear.
+    connector itself says when mail may leave unencrypted.
     """
 
     dane: SmtpDaneMode = SmtpDaneMode.OPPORTUNISTIC
@@ -83,10 +83,10 @@ _DANE_MODES = (SmtpDaneMode.NONE, SmtpDaneMode.OPPORTUNISTIC, SmtpDaneMode.MANDA
 
 @dataclass(frozen=True, slots=True)
 class StsFound:
-    """What is known of the MTA-STS policy of a recipient domain.
+    """The known MTA-STS policy of a recipient domain.
 
     policy: None if there is none. id: of the record by which it was fetched. failure, detail: what went wrong now, with
-    or without a policy; they make no other way of one.
+    or without a policy; they do not count in comparisons.
     """
 
     domain: str
@@ -98,9 +98,9 @@ class StsFound:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is published for one host.
+    """The DANE and MTA-STS data for one host.
 
-    dane: None if it was not looked up. sts: likewise, and for smart hosts, which no policy speaks of. testing: what a
+    dane: None if it was not looked up. sts: likewise, and for smart hosts, which no policy covers. testing: what a
     policy in testing would require, or why it would not allow the host; only to be reported. on_trial: why a connector
     in rehearsal would not use the host.
     """
@@ -117,11 +117,11 @@ NOTHING = Published()
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a host must achieve by all that is asked of it, or why it must not be used now.
+    """The requirement on a host by all sources, or the reason why it must not be used now.
 
-    published: with all that is only to be reported. mx: how the host's name is known to be right. without_requiretls:
-    why a message that asks for REQUIRETLS may go where it is not offered, "" if it may not. set_aside: what counts for
-    others, but not for a message that waives it, a sentence each.
+    published: the DANE and MTA-STS data, with the parts that are only to be reported. mx: how the host's name is known
+    to be right. without_requiretls: why a message that asks for REQUIRETLS may go where it is not offered, "" if it may
+    not. set_aside: requirements that hold for others, but not for a message that waives them, a sentence each.
     """
 
     outcome: Requirement | Shortfall
@@ -133,10 +133,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How a way came to a host.
+    """The source of a host's name on a route.
 
-    domain: whose MX record names it; "" if an administrator does, or the domain is the host itself. authentic: DNSSEC
-    proved that record. here: the host is a delivery agent on this machine.
+    domain: the one whose MX record names it; "" if an administrator does, or the domain is the host itself. authentic:
+    DNSSEC proved that record. here: the host is a delivery agent on this machine.
     """
 
     domain: str = ""
@@ -234,9 +234,9 @@ def _unknown(published: Published, host: str, domain: str) -> Shortfall:
 def by_dane(
     mode: SmtpDaneMode, found: TlsaLookup | None, host: str, profile: str = "default"
 ) -> Requirement | Shortfall | None:
-    """What TLSA records ask of a connection (RFC 7672 section 2.2); a Shortfall if the host must not be used now.
+    """The requirement of TLSA records (RFC 7672 section 2.2); a Shortfall if the host must not be used now.
 
-    found: None if nobody looked, which is as if DNSSEC proved nothing.
+    found: None if there was no lookup, which is as if DNSSEC proved nothing.
     """
     if mode is SmtpDaneMode.NONE:
         return None
@@ -270,7 +270,7 @@ def _not_known(detail: str) -> Shortfall:
 
 
 def by_mta_sts(found: StsFound | None, host: str, profile: str = "default") -> Requirement | Shortfall | None:
-    """What a policy asks of one of the domain's MX hosts, in whichever mode (RFC 8461 sections 4.1 and 4.2).
+    """The requirement of a policy on one of the domain's MX hosts, in any mode (RFC 8461 sections 4.1 and 4.2).
 
     A Shortfall if it does not allow the host at all; None without a policy, or under one of mode none.
     """

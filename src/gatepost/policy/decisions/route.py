@@ -78,11 +78,11 @@ class _Kind(Enum):
 
 
 class _Terms(NamedTuple):
-    """What a way has to meet besides its connector's demand. owner: the organization that says which way it is.
+    """The demands on a route besides its connector's. owner: the organization that chooses the route.
 
-    required: who requires TLS. on_trial: who would, but is in rehearsal. by_rule: as in SmartHosts. content: what rules
-    ask of the message itself. sender: the organization whose mail it is, where that is another; sender_connector: by
-    which it would send the mail itself.
+    required: the sources that require TLS. on_trial: those in rehearsal that would. by_rule: as in SmartHosts. content:
+    the demands of rules on the message itself. sender: the organization whose mail it is, where that is another;
+    sender_connector: the one by which it would send the mail itself.
     """
 
     owner: Organization
@@ -110,10 +110,12 @@ class _Mail(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """What recipients have in common whose mail travels together. name: of the LMTP server, the domain, or who is away.
+    """The common properties of recipients whose mail travels together.
 
-    ruling: what mail flow rules do, None if none holds: recipients with different ones travel apart. domain_owner,
-    content: as in MailboxRoute. bounded: as in NextHop, of an LMTP server.
+    name: of the LMTP server, the domain, or the node.
+
+    ruling: the actions of mail flow rules, None if none matches: recipients with different ones travel apart.
+    domain_owner, content: as in MailboxRoute. bounded: as in NextHop, of an LMTP server.
     """
 
     kind: _Kind
@@ -207,7 +209,7 @@ class RoutePlanner:
     def asking_for_tls(
         self, organization: str, recipient: str, *, reverse_path: str, content: Content
     ) -> tuple[Source, ...]:
-        """Who requires TLS for a message to a recipient, whatever connector it takes; as in `routes`."""
+        """The sources that require TLS for a message to a recipient, whatever connector it takes; as in `routes`."""
         group = self._ruled(_Mail(organization, reverse_path, content), recipient)
         concerned = parties(self._directory, organization, group.name)
         router = self._directory.organization(concerned.router)
@@ -329,7 +331,7 @@ class RoutePlanner:
         return self._along(selection, domain, terms)
 
     def _terms(self, ruling: Ruling | None, owner: Organization, concerned: Parties) -> _Terms:
-        """What is asked whatever connector there is: by rules, and by a sender whose mail never leaves in clear."""
+        """The demands on any connector: of rules, and of a sender whose mail never leaves unencrypted."""
         sender = self._directory.organization(concerned.sender)
         never = sender is not None and sender.cleartext is Cleartext.NEVER
         own = (Source("organization", concerned.sender),) if never else ()
@@ -392,7 +394,7 @@ class RoutePlanner:
     def _demands(
         self, connector: OutboundConnector | None, name: str, terms: _Terms
     ) -> tuple[Requirement, Requirement | None]:
-        """What the next hop must achieve, and what it would have to, were nothing in rehearsal; None if that is all."""
+        """The requirement on the next hop, and the one without rehearsals; None if they are the same."""
         demand = required(connector, terms.owner, (name,), profile=self._profile)
         trial = rehearsed(connector, terms.owner, (name,), profile=self._profile)
         if terms.sender is not None:
@@ -409,7 +411,7 @@ class RoutePlanner:
     def _sender_demands(
         self, sender: Organization, connector: OutboundConnector | None, name: str
     ) -> tuple[Requirement, Requirement | None]:
-        """What the sender's own connector demands, of a host that the owner of the domain names; as in `_demands`."""
+        """The sender's own connector's requirement on a host that the domain's owner names; as in `_demands`."""
         if connector is not None and connector.tls_domain and not connector.use_mx_record:
             # The name of the sender's own smart hosts, which this host cannot bear: it has to prove its own instead.
             connector = connector.model_copy(update={"tls_domain": None})
@@ -423,7 +425,7 @@ def _foreign(group: _Group, organization: str) -> bool:
 
 
 def _owners_way(domain: str, concerned: Parties, theirs: Selection) -> str:
-    """Why the sender's own connectors do not carry its mail, and what of them holds."""
+    """Explain why the sender's own connectors do not carry its mail, and which of their demands still hold."""
     owner, sender = concerned.owner, concerned.sender
     said = f"{owner} accepts {domain} and says where its mail goes, as no connector of {sender} names that domain"
     if theirs.connector is None:

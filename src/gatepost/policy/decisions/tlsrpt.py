@@ -34,7 +34,7 @@ _ACTIVE = {StsMode.ENFORCE, StsMode.TESTING}
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a report tells of a failed session besides its cause. address, sending_address: IP addresses without port.
+    """The facts that a report gives of a failed session besides its cause. address, sending_address: without port.
 
     helo: as the peer's greeting names it. "" for what is not known.
     """

@@ -53,14 +53,17 @@ _REFUSED = "The recipient's organization, or its server, did not take the mail"
 
 
 class Hidden(NamedTuple):
-    """What a reader must not see. names: of organizations. anchors: the only trust anchors of connectors it may see."""
+    """The parts that a reader must not see.
+
+    names: of organizations. anchors: the only trust anchors of connectors that it may see.
+    """
 
     names: frozenset[str] = frozenset()
     anchors: frozenset[str] = frozenset()
 
 
 class Row(Protocol):
-    """What is read of a row: see `mail.model.trace_event.TraceEvent`."""
+    """The fields of a row that are read here: see `mail.model.trace_event.TraceEvent`."""
 
     organization: str
     requirement: str
@@ -139,7 +142,7 @@ def _outbound(row: Row, names: Collection[str]) -> dict[str, Any]:
 
 
 def _source(source: str, names: Collection[str]) -> str:
-    """Who demands something; one of another organization without its name."""
+    """Name the source of a demand; one of another organization without its name."""
     if any(source.lower().endswith(f" of {name}") for name in names):
         return _OTHERS_RULE if source.startswith("rule:") else OTHERS_CONNECTOR
     return source

@@ -64,7 +64,7 @@ def user_password(password: str, name: str) -> str:
 
 
 def argon2_hash(prepared: str, salt: bytes) -> str:
-    """What is kept of a prepared password, with its salt, 16 random octets. Takes about 30 ms and 19 MiB."""
+    """Hash a prepared password with its salt, 16 random octets. Takes about 30 ms and 19 MiB."""
     return Argon2id(
         salt=salt, length=_HASH_OCTETS, iterations=_PASSES, lanes=_LANES, memory_cost=_MEMORY_KIB
     ).derive_phc_encoded(prepared.encode())
