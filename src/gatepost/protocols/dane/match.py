@@ -34,7 +34,7 @@ class Presented:
 
 
 class DaneFailure(StrEnum):
-    """Why a record is not satisfied, as RFC 8460 section 4.3 says it (all: `protocols.tlsrpt.result.ResultType`).
+    """The reason why a record is not satisfied (RFC 8460 section 4.3; all: `protocols.tlsrpt.result.ResultType`).
 
     Anything but a name or an end of validity is `tlsa-invalid`, as with Exchange (exchange.md section 10.1). The order
     is that of the way to go: the last one was nearest to success.
@@ -81,7 +81,7 @@ class DaneVerdict:
 
 
 class _Chain:
-    """What was presented, as records are compared with it: each digest is computed once, however many records."""
+    """A presented chain, in the form that records are compared with: each digest is computed once, for all records."""
 
     __slots__ = ("_not_sent", "_parts", "_presented")
 

@@ -40,7 +40,7 @@ class Selector(IntEnum):
 
 
 class MatchingType(IntEnum):
-    """How it is compared (RFC 6698 section 2.1.3)."""
+    """The comparison of a certificate with a record (RFC 6698 section 2.1.3)."""
 
     FULL = 0
     SHA2_256 = 1
@@ -78,7 +78,7 @@ class Unusable:
 
 
 class RecordsKind(StrEnum):
-    """What a set of records asks for (RFC 7672 section 2.2)."""
+    """The demand of a set of records (RFC 7672 section 2.2)."""
 
     USABLE = "usable"  # TLS, and a certificate that satisfies one of them
     UNUSABLE = "unusable"  # there are records, but none can be used: TLS, whatever the certificate
@@ -95,7 +95,7 @@ class Records:
 
     @property
     def kind(self) -> RecordsKind:
-        """What they ask for together."""
+        """The demand of all records together."""
         if self.usable:
             return RecordsKind.USABLE
         return RecordsKind.UNUSABLE if self.unusable or self.left_out else RecordsKind.NONE
@@ -144,7 +144,7 @@ def classify(
 
 
 def _objection(rdata: bytes) -> str:
-    """Why a record cannot be used, "" if it can (RFC 6698 section 4.1, RFC 7672 section 3.1)."""
+    """Explain why a record cannot be used, "" if it can (RFC 6698 section 4.1, RFC 7672 section 3.1)."""
     if len(rdata) < _HEADER:
         return f"{len(rdata)} octets are too short for a TLSA record"
     usage, selector, matching = rdata[:_HEADER]

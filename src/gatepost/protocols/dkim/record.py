@@ -33,7 +33,7 @@ _BLANKS: Final = re.compile(r"[ \t\r\n]+")
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """What a record says.
+    """The tags of a record.
 
     public_key: p= in base64; "" if the key was revoked. key_type: k=. services: of s=, ("*",) for all. hashes: of h=,
     () for all. testing: t=y, verifiers are to treat the mail as unsigned. strict: t=s.
@@ -64,7 +64,7 @@ class KeyRecord:
         return f"{name}. IN TXT {strings if len(text) <= _STRING else f'( {strings} )'}"
 
     def lack(self, wanted: KeyRecord) -> str:
-        """Why mail signed with the key of `wanted` is not verified by this record; "" if it is."""
+        """Explain why this record does not verify mail signed with the key of `wanted`; "" if it does."""
         if not self.public_key:
             return "the key is revoked: p= is empty"
         if self.public_key != wanted.public_key:
@@ -80,7 +80,7 @@ class KeyRecord:
 
 
 def parse_record(records: Sequence[Sequence[bytes]]) -> KeyRecord | RecordError | None:
-    """What the TXT records of a key's name say. records: the strings of each, joined without blanks.
+    """Parse the TXT records of a key's name. records: the strings of each, joined without blanks.
 
     None: there is no record. An error means that verifiers find none that they can use.
     """
@@ -114,7 +114,7 @@ def _record(tags: dict[str, str], text: str) -> KeyRecord | RecordError:
 
 
 def key_name(selector: str, domain: str) -> str:
-    """Where the key of a selector is published."""
+    """The DNS name at which a selector's key is published."""
     return f"{selector}{BETWEEN}{domain}"
 
 

@@ -44,7 +44,7 @@ class TextRecord:
         self._meant = re.compile(rf"[ \t\"]*v[ \t]*=[ \t]*{version.rstrip('0123456789v')}".encode(), re.IGNORECASE)
 
     def value(self, records: Sequence[Sequence[bytes]]) -> str | RecordError | None:
-        """What the field says. records: the strings of each TXT record; they are joined without spaces.
+        """Return the value of the field. records: the strings of each TXT record; they are joined without spaces.
 
         None: no record is of this kind. Exactly one must begin with "v=VERSION;"; those that do not are not looked at.
         Unknown fields are ignored, and of a repeated one the first counts.
@@ -80,6 +80,6 @@ class TextRecord:
 
 
 def shown(text: bytes) -> str:
-    """What somebody else wrote, for a sentence of ours: its first 60 characters, what cannot be printed escaped."""
+    """Prepare foreign text for a sentence of ours: its first 60 characters, unprintable ones escaped."""
     cut = ascii(text[:_SHOWN].decode("latin-1"))[1:-1]
     return cut + "…" if len(text) > _SHOWN else cut

@@ -7,7 +7,10 @@ from enum import StrEnum
 
 
 class DsnAction(StrEnum):
-    """What became of a recipient (RFC 3464 section 2.3.3). RELAYED: to a host without DSN, we will not learn more."""
+    """The result for a recipient (RFC 3464 section 2.3.3).
+
+    RELAYED: to a host without DSN, so that no more will be known.
+    """
 
     FAILED = "failed"
     DELAYED = "delayed"
@@ -16,7 +19,7 @@ class DsnAction(StrEnum):
 
 
 class DsnActor(StrEnum):
-    """Who can change the outcome."""
+    """The party that can change the result."""
 
     SENDER = "the sender"
     SERVICE = "this mail service"

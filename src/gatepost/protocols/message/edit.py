@@ -19,7 +19,7 @@ _NAME: Final = 76
 
 
 class EditError(ValueError):
-    """What a field would become is no field of a message. The text is for us."""
+    """An edit that would make an invalid header field. The text is for our log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class SrsKeys:
         return text
 
     def original(self, local_part: str, day: int) -> Path:
-        """Who is behind the local part of an SRS address, quotes undone. Raises SrsRefused."""
+        """The original address in the local part of an SRS address, quotes undone. Raises SrsRefused."""
         kind, rest = local_part[:4].upper(), local_part[5:]
         if not is_srs(local_part):
             raise SrsRefused("it is no SRS address")

@@ -27,7 +27,7 @@ type Level = Literal["info", "warn", "fail"]
 
 
 class LintKind(StrEnum):
-    """What was noticed."""
+    """The kind of a lint warning."""
 
     HOST_NOT_COVERED = "host-not-covered"
     MX_NEVER_MATCHES = "mx-never-matches"
@@ -95,7 +95,7 @@ def _patterns(policy: StsPolicy, hosts: Sequence[str]) -> Iterator[Lint]:
 
 
 def _impossible(pattern: str) -> str:
-    """Why no MX host can have this name, "" if one can."""
+    """Explain why no MX host can have this name, "" if one can."""
     name = pattern.removeprefix("*.")
     try:
         ipaddress.ip_address(name)

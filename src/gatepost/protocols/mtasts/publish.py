@@ -41,12 +41,12 @@ class StsPublication:
 
     @property
     def body(self) -> bytes:
-        """What `url` answers, as CONTENT_TYPE."""
+        """The body that `url` serves, as CONTENT_TYPE."""
         return self.policy.text.encode("ascii")
 
     @property
     def url(self) -> str:
-        """Where the policy is to be had; the host needs a certificate with its name."""
+        """The URL of the policy; its host needs a certificate with its name."""
         return f"https://{policy_host(self.domain)}{PATH}"
 
     @property

@@ -37,7 +37,7 @@ _FINAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """What the server keeps of a password (RFC 5802 section 3). All but `iterations` are octets."""
+    """The data of a password that the server stores (RFC 5802 section 3). All but `iterations` are octets."""
 
     salt: bytes
     iterations: int
@@ -52,9 +52,9 @@ def make_verifier(password: str, salt: bytes, iterations: int = ITERATIONS) -> V
 
 
 def unknown_verifier(name: str, secret: bytes, iterations: int = ITERATIONS) -> Verifier:
-    """What stands in for the verifier of a name that nobody has: always the same, and no password fits.
+    """Make the verifier that stands in for a name without an account: always the same, and no password fits.
 
-    secret: the server's own, for ever the same, so that nobody can tell it from a real one by asking twice.
+    secret: the server's own, never changed, so that asking twice does not tell it from a real one.
     """
     salt = _mac(secret, b"salt\0" + name.encode())[:_SALT_OCTETS]
     return Verifier(

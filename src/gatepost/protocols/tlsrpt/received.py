@@ -53,7 +53,7 @@ class ReceivedFailure:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedPolicy:
-    """What the reporter saw under one policy. type: "tlsa", "sts" or "no-policy-found" as a rule."""
+    """The reporter's observations under one policy. type: usually "tlsa", "sts" or "no-policy-found"."""
 
     type: str
     domain: str
@@ -164,7 +164,7 @@ _decode = msgspec.json.Decoder(_Report).decode
 
 
 def parse_report(text: bytes) -> ReceivedReport:
-    """What the JSON of a report says. Raises ReportError."""
+    """Parse the JSON of a report. Raises ReportError."""
     try:
         found = _decode(text)
     except (msgspec.DecodeError, RecursionError) as error:

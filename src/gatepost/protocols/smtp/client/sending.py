@@ -35,9 +35,9 @@ def _for_now(reply: Reply) -> Reply:
 
 
 class Wire:
-    """What is to be written, and for each command in it who takes the reply.
+    """The commands to write, and the handler of the reply to each.
 
-    awaited: (what the reply answers, who takes it), oldest first.
+    awaited: (subject of the reply, its handler), oldest first.
     """
 
     __slots__ = ("awaited", "output")
