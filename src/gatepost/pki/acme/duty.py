@@ -45,7 +45,7 @@ def policy_hosts(settings: Settings, store: ConfigStore) -> list[str]:
 
 
 def outcome(issued: IssuedCertificate) -> str:
-    """What became of a certificate that came, a sentence."""
+    """Describe an issued certificate and what happens with it, in a sentence."""
     entry = issued.entry
     until = second_text(entry.leaf.not_after)
     what = f"certificate {entry.id} for {', '.join(entry.leaf.dns_names)}, valid until {until}"

@@ -69,7 +69,7 @@ class Busy(Exception):  # noqa: N818 - it names what was found
 
 
 class AuthorityState(msgspec.Struct, frozen=True):
-    """What is remembered of an authority. account: its address there. progress: by names, with a space between."""
+    """The stored state of an authority. account: its address there. progress: by names, with a space between."""
 
     account: str = ""
     progress: dict[str, Progress] = {}
@@ -86,7 +86,7 @@ class IssuedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class RenewalStatus:
-    """Where one list of names stands. renew_at: seconds since 1970, 0.0 if there is no certificate."""
+    """The status of one list of names. renew_at: seconds since 1970, 0.0 if there is no certificate."""
 
     names: tuple[str, ...]
     entry: Entry | None
@@ -137,7 +137,7 @@ class Issuer:
     # what there is
 
     def kept(self) -> AuthorityState:
-        """What is remembered of the authority."""
+        """The stored state of the authority."""
         content = self._store.content(self._place("state"))
         try:
             return msgspec.json.decode(content, type=AuthorityState) if content else AuthorityState()
@@ -156,14 +156,14 @@ class Issuer:
         return found
 
     def due(self, policy_hosts: Sequence[str], now: float) -> list[schedule.Due]:
-        """What is to be done now."""
+        """The orders that are due now."""
         _, entries = self.inventory.entries()
         lists = wanted(self._acme, self._settings.server.hostname, policy_hosts)
         progress = {names: self._progress(names) for names in lists}
         return schedule.plan(lists, entries.values(), progress, self._acme.renew_before, now)
 
     def not_before(self, names: tuple[str, ...]) -> float:
-        """When it is tried again, seconds since 1970."""
+        """The earliest time of the next attempt, seconds since 1970."""
         return self._progress(names).not_before
 
     # what is done
@@ -367,7 +367,7 @@ def _switched(staged: Entry, entries: Mapping[str, Entry], now: float) -> tuple[
 
 
 def _checked(identity: ServerIdentity, names: tuple[str, ...]) -> Entry:
-    """What came, as an entry. Raises AcmeFailed if it is not what was asked for."""
+    """Check an issued certificate, and make its entry. Raises AcmeFailed if it is not the one that was ordered."""
     try:
         fresh = entry_from(identity, now=time.time())
     except IdentityError as error:

@@ -33,18 +33,18 @@ _INTERRUPTED: Final = "the gateway ended while the certificate was being asked f
 
 
 class Step(StrEnum):
-    """What can be due."""
+    """The kind of a due step."""
 
     ISSUE = "issue"
     ASK = "ask"  # when the authority wants it renewed
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What became of one list of names. Times 0.0 for never.
+    """The state of one list of names. Times 0.0 for never.
 
-    failures: since the last success. not_before: no attempt before it. error: what the last attempt failed for, "" if
-    it did not. tried, succeeded: when. renew_at: chosen within the window that the authority suggested, for
-    `certificate` (the id of an entry). ask_at: when to ask for it again.
+    failures: since the last success. not_before: the earliest time of the next attempt. error: the error of the last
+    attempt, "" if it succeeded. tried, succeeded: when. renew_at: chosen within the window that the authority
+    suggested, for `certificate` (the id of an entry). ask_at: when to ask for it again.
     """
 
     failures: int = 0
@@ -88,7 +88,7 @@ def latest(names: Sequence[str], entries: Iterable[Entry]) -> Entry | None:
 
 
 def renewal_at(entry: Entry, progress: Progress, renew_before: float) -> float:
-    """When a certificate is to be renewed: as the authority said, else so long before its end (0.0: its last third)."""
+    """The time to renew a certificate: the authority's, else that long before its end (0.0: in its last third)."""
     if progress.certificate == entry.id and progress.renew_at:
         return min(progress.renew_at, entry.leaf.not_after)
     life = entry.leaf.not_after - entry.leaf.not_before
@@ -99,7 +99,7 @@ def renewal_at(entry: Entry, progress: Progress, renew_before: float) -> float:
 def step(
     names: tuple[str, ...], entry: Entry | None, progress: Progress, renew_before: float, now: float
 ) -> Due | None:
-    """What is due for one list of names, None if nothing is."""
+    """The step that is due for one list of names, None if there is none."""
     if now < progress.not_before:
         return None
     if entry is None:

@@ -152,7 +152,7 @@ def begun(
     public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
     valid: tuple[datetime, datetime],
 ) -> x509.CertificateBuilder:
-    """What every certificate has; the rest is its profile."""
+    """Begin a certificate with the fields that all have; the rest is its profile."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

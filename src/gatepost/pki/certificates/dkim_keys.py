@@ -92,7 +92,7 @@ class DkimKeys:
         self._read_before: dict[bytes, DkimSigner] = {}
 
     def signer(self, organization: str, key: DkimKey) -> DkimSigner:
-        """What signs with a key. Kept; what failed is tried again after ten seconds. Raises DkimKeyError."""
+        """The signer with a key. It is cached; a failure is tried again after ten seconds. Raises DkimKeyError."""
         place = organization, key.name, key.public_key, key.key_file
         known = self._known.get(place)
         if known is not None:
@@ -217,7 +217,7 @@ def read_key(pem: bytes) -> DkimSigner:
 
 
 def content_name(organization: str, name: str) -> str:
-    """Where the private key of a name lies in the store: another organization's is not found under it."""
+    """The name of a private key's content in the store, which no other organization's key can have."""
     return f"dkim/{organization}/{name}"
 
 

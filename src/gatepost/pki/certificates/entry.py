@@ -16,7 +16,7 @@ _ID_DIGITS = 16
 
 
 class State(StrEnum):
-    """Where a certificate stands; each is entered once, in this order, but for a roll back."""
+    """The state of a certificate; each is entered once, in this order, except by a roll back."""
 
     NEXT = "next"  # staged: shown to partners, presented to nobody
     CURRENT = "current"  # presented
@@ -25,7 +25,7 @@ class State(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where a certificate came from, and so who renews it."""
+    """The origin of a certificate, which says who renews it."""
 
     SETTINGS = "settings"  # files named in [[certificate]], read again when they change
     FILES = "files"  # files named to `certificate add`, left in place
@@ -35,7 +35,7 @@ class Origin(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Which end of a connection a certificate is for."""
+    """The end of a connection that a certificate is for."""
 
     SERVER = "server"
     CLIENT = "client"

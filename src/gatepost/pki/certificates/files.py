@@ -41,10 +41,10 @@ class IdentityFiles:
         self._good: dict[tuple[Path, Path], ServerIdentity] = {}
 
     def read(self, chain: Path, key: Path, wanted: str = "") -> ServerIdentity:
-        """What a pair holds. wanted: SHA-256 thumbprint (hexadecimal) that its leaf begins with, "" for any.
+        """Read a pair. wanted: SHA-256 thumbprint (hexadecimal) that its leaf begins with, "" for any.
 
-        If the files cannot be used or hold another one, what they held before; if that is not known either, raises
-        CertificateFileError, or OtherCertificate.
+        If the files cannot be used or hold another certificate, returns the one that they held before; if there is
+        none, raises CertificateFileError, or OtherCertificate.
         """
         before = self._good.get((chain, key))
         try:

@@ -178,7 +178,7 @@ class Inventory:
         return self._store.apply(document, author=author, note=note, expected=expected, content=content)
 
     def seen(self, entry: Entry) -> bytes:
-        """What was seen of a certificate in the world (`analysis.checks.changeover`), b"" if nothing was."""
+        """The stored observations of a certificate in use (`analysis.checks.changeover`), b"" if there are none."""
         return self._store.content(_place(entry, _SEEN)) or b""
 
     def remember(self, entry: Entry, seen: bytes) -> None:
@@ -228,7 +228,7 @@ def entry_from(identity: ServerIdentity, like: Entry | None = None, *, now: floa
 
 
 def _without_keys(entries: Iterable[Entry]) -> dict[str, bytes | None]:
-    """What goes with a retired one, however it is stored that it is: its key, and what was seen of it."""
+    """The contents to delete with retired certificates, whatever retired them: keys, and observations."""
     retired = [one for one in entries if one.state is State.RETIRED]
     return {_place(one, what): None for one in retired for what in ("key", _SEEN)}
 

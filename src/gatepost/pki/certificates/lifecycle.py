@@ -157,7 +157,7 @@ def cancel(entry: Entry) -> Entry:
 
 
 def hold(entry: Entry, why: str) -> Entry:
-    """What a scheduled one becomes when its time came and it was not switched."""
+    """Hold back a scheduled certificate that was not switched when its time came. why: a sentence."""
     return replace(entry, switch_at=0.0, forced="", held=why)
 
 

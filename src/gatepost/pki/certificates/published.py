@@ -124,7 +124,7 @@ class Table:
 
     @property
     def firewall(self) -> tuple[Found, ...]:
-        """Where a partner that checks our certificates connects to."""
+        """The hosts and ports that a partner connects to when it checks our certificates."""
         found: dict[tuple[str, int], set[str]] = {}
         for purpose, url in self._urls():
             if place := _place(url):
@@ -274,7 +274,7 @@ def _rank(one: Authority) -> tuple[object, ...]:
 
 
 def events(changes: Iterable[Change]) -> tuple[Event, ...]:
-    """What partners are told of the course of server certificates, newest first; at most a hundred."""
+    """The events of server certificates that partners see, newest first; at most a hundred."""
     found = []
     for change in changes:
         after = _server(change.name, change.after)

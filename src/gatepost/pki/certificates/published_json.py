@@ -30,7 +30,7 @@ def written(seconds: float) -> str:
 
 
 def version_of(table: Table) -> str:
-    """What the table is called as long as it says the same: the beginning of the SHA-256 of its content."""
+    """The version of a table, which changes only with its content: the beginning of the SHA-256 of the content."""
     content = json.dumps(_content(table), sort_keys=True, ensure_ascii=True).encode("ascii")
     return hashlib.sha256(content).hexdigest()[:_VERSION_DIGITS]
 

@@ -55,7 +55,7 @@ KEY_TYPES: Final[Mapping[str, Callable[[], _Key]]] = {
 
 @dataclass(frozen=True, slots=True)
 class CertificateRequestSpec:
-    """What is asked of an authority.
+    """The content of a request to an authority.
 
     names: DNS names (A-labels), the first also the CN; a client may have none, and its label is the CN. key: one of
     `KEY_TYPES`. must_staple: the TLS feature extension (RFC 7633).
@@ -142,7 +142,7 @@ class CertificateRequests:
         return self.waiting().get(_id(certificate.public_key()))
 
     def request_pem(self, request: PendingRequest) -> bytes:
-        """What was sent to the authority, b"" if it is lost."""
+        """The request as sent to the authority, b"" if it is lost."""
         return self._store.content(_place(request.id, "csr")) or b""
 
     def key_pem(self, request: PendingRequest) -> bytes:

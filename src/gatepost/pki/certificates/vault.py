@@ -60,7 +60,7 @@ class Vault:
         return _FORM + salt + nonce + self._cipher(salt).encrypt(nonce, secret, place.encode())
 
     def open(self, sealed: bytes, place: str) -> bytes:
-        """What was sealed for `place`. Raises VaultError."""
+        """Open content that was sealed for `place`. Raises VaultError."""
         if not sealed.startswith(_FORM):
             raise VaultError(f"{place}: not sealed as this version seals")
         rest = sealed[len(_FORM) :]
@@ -77,9 +77,9 @@ class Vault:
 def read_secret(
     setting: str, environment: Mapping[str, str] = os.environ, *, what: str = "master key", gone: str = _GONE
 ) -> bytes:
-    """What "file:PATH", "env:NAME" or "credential:NAME" of the settings stands for, at most 4097 bytes of it.
+    """Read a secret of the settings, "file:PATH", "env:NAME" or "credential:NAME": at most 4097 bytes of it.
 
-    what: it is, gone: what to do if it is missing, for the error. Raises VaultError.
+    what: the secret's name, and gone: what to do if it is missing, for the error. Raises VaultError.
     """
     kind, _, name = setting.partition(":")
     match kind:

@@ -45,7 +45,7 @@ type Pair = tuple[Path, Path]
 
 @dataclass(slots=True)
 class _Seen:
-    """What a look found. bad_since: the pair is not usable since then. again: when to read it though it is the same."""
+    """The state of a pair of files. bad_since: not usable since then. again: when to read it though it is unchanged."""
 
     stamp: object = None
     bad_since: float = 0.0
@@ -108,7 +108,7 @@ class FileWatch:
                 self._unlisted.add(path)
 
     def _withdraw(self, entries: Mapping[str, Entry], now: float) -> None:
-        """What the settings do not name any more is not presented any more, and the table says so."""
+        """Deprecate certificates of files that the settings no longer name."""
         named = {(str(chain), str(key)) for chain, key in self._settings}
         gone = [
             _without_files(_deprecated(one, now))
@@ -168,7 +168,7 @@ class FileWatch:
         _log.info("certificate %s (%s) is %s: %s", entry.id, entry.leaf.subject, entry.state, note)
 
     def _objection(self, entry: Entry, holder: Entry | None, seen: _Seen, now: float) -> str:
-        """Why a certificate is not taken, "" if it is."""
+        """Explain why a certificate is not accepted, "" if it is."""
         if holder is None and entry.origin is Origin.SETTINGS:
             return ""  # there is no other to present in its place
         if entry.leaf.not_after <= now:

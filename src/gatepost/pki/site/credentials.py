@@ -105,7 +105,7 @@ class NodeCredentials:
         self.nodes = nodes_of(self._settings, member)
 
     def identity(self, now: float) -> ServerIdentity:
-        """What is shown to other nodes. Raises IdentityError if it would be of no use."""
+        """The identity that this node presents to others. Raises IdentityError if it cannot be used."""
         if self._membership is None or self._identity is None:
             raise IdentityError("this gateway is in no site: gatepost site join")
         if now >= self._membership.not_after:
@@ -121,7 +121,7 @@ class NodeCredentials:
         return self._anchors
 
     def admit(self, chain: Sequence[bytes], now: float) -> Admission:
-        """Who presents a chain (DER, leaf first)."""
+        """Identify the node that presents a chain (DER, leaf first)."""
         if self._anchors is None or self._membership is None:
             return Admission("", "this gateway is in no site (any more)", None)
         verdict = judge(chain, self._anchors, now=now, purpose="client")

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class EnrollmentRequest(msgspec.Struct, frozen=True):
-    """What stands in a request. token: the secret part, to join; "" to renew."""
+    """The content of a request. token: the secret part, to join; "" to renew."""
 
     request: str
     token: str = ""
@@ -49,9 +49,9 @@ class EnrollmentService:
         self._refused: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def answer(self, what: str, body: bytes, source: str, chain: Sequence[bytes], now: float) -> NodeGrant:
-        """What who asks is given. what: "join" or "renew". source: IP address. chain: as presented, DER.
+        """Answer a request. what: "join" or "renew". source: IP address. chain: as presented, DER.
 
-        Raises JoinRefused, which was logged, but for those that were refused unheard: of them the first.
+        Raises JoinRefused, after logging it; of requests beyond the limit only the first is logged.
         """
         counted = source_of(source)
         try:

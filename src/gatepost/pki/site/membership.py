@@ -61,7 +61,7 @@ class Member:
         self._records = records
 
     def membership(self) -> Membership | None:
-        """What this node is, None if it is in no site. Raises SiteError."""
+        """The membership of this node, None if it is in no site. Raises SiteError."""
         return self._records.membership()
 
     def identity(self) -> ServerIdentity:

@@ -126,7 +126,10 @@ class Site:
         return b"".join(self._records.certificate_pem(one) for one in state.authorities)
 
     def endpoint(self, hostname: str, lifetime: float, now: float) -> ServerIdentity:
-        """What proves to nodes that they talk to the site: made anew at each call, with the root. Raises SiteError."""
+        """The identity that proves to nodes that they talk to the site: a new one each call, with the root.
+
+        Raises SiteError.
+        """
         state = self.state()
         issuer, signer = self._issuer(state, now)
         key = ec.generate_private_key(ec.SECP256R1())

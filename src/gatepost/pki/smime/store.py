@@ -94,7 +94,7 @@ class SmimeStore:
             raise SmimeStoreError(f"the certificates of {owner} cannot be read from the store: {error}") from error
 
     def certificates_for(self, organization: str, address: str) -> tuple[str, tuple[x509.Certificate, ...]]:
-        """Whose certificates count for a recipient, and all of them: its own, or those of its domain's gateway.
+        """The owner and the certificates for a recipient: its own, or those of its domain's gateway.
 
         address: as `certificate.owner_of` has it. ("", ()) if there are none. Raises SmimeStoreError.
         """
@@ -169,7 +169,7 @@ class SmimeStore:
         return self._identities
 
     def signer(self, organization: str, owners: Sequence[str], now: float) -> tuple[SmimeIdentity, SmimeSigner] | None:
-        """Who signs for the first of some owners that has a certificate fit for it. Raises SmimeStoreError."""
+        """The signer of the first owner that has a certificate fit for it. Raises SmimeStoreError."""
         for owner in owners:
             for one in self._of(organization, owner):
                 if not unfit_to_sign(one.chain[0], now):
@@ -244,7 +244,7 @@ def _key_place(one: SmimeIdentity) -> str:
 
 
 def _facts(certificate: x509.Certificate) -> dict[str, Any]:
-    """What the history keeps of a certificate."""
+    """The facts of a certificate that the history keeps."""
     facts = certificate_facts(certificate.public_bytes(Encoding.DER))
     return {
         "sha256": facts.sha256,
