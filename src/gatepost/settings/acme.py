@@ -30,7 +30,7 @@ LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 
 class Challenge(StrEnum):
-    """How an authority is shown that names are ours."""
+    """The way to prove to an authority that names are ours (RFC 8555 section 8)."""
 
     HTTP_01 = "http-01"
     DNS_01 = "dns-01"
@@ -138,5 +138,5 @@ class Acme(Record):
 
     @property
     def served_at(self) -> str:
-        """Where tokens are served, "" for nowhere."""
+        """The address that serves tokens, "" if none does."""
         return self.http_address if self.is_on and self.challenge is Challenge.HTTP_01 else ""

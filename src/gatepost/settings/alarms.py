@@ -31,7 +31,7 @@ def _webhook(value: str) -> str:
 
 
 class Alarms(Record):
-    """Who is told when something is wrong: with our certificates, with a forced partner, with the queue, with TLS."""
+    """The recipients and thresholds of alarms: about our certificates, forced partners, the queue and TLS."""
 
     mail_to: Annotated[
         tuple[Annotated[str, AfterValidator(_owner), Form("mail address")], ...], Field(max_length=20)

@@ -28,7 +28,7 @@ CONFIG_VARIABLE = "GATEPOST_CONFIG"
 
 @dataclass(slots=True)
 class Overrides:
-    """What the environment says.
+    """The settings in the environment.
 
     values: by section, a table of keys or a whole list. names: the variable behind each path. problems: as sentences.
     """
@@ -53,7 +53,7 @@ class Overrides:
 
 
 def overrides(environment: Mapping[str, str]) -> Overrides:
-    """What the environment says."""
+    """Read the settings in the environment."""
     found = Overrides()
     for name in sorted(environment):
         if name.startswith(_PREFIX) and name != CONFIG_VARIABLE:
@@ -92,7 +92,7 @@ def _set(found: Overrides, name: str, path: tuple[str, str], value: Any) -> None
 
 
 def _single_underscore(rest: str) -> str | None:
-    """What was meant by GATEPOST_SERVER_HOSTNAME, None if nothing of ours was."""
+    """The name that GATEPOST_SERVER_HOSTNAME should have had, None if it is like none of ours."""
     for section, info in keys(Settings).items():
         key = rest.removeprefix(f"{section}_")
         if key != rest and key in _fields(info):

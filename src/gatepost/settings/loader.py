@@ -136,7 +136,7 @@ def _is_path(value: object) -> bool:
 
 
 def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """What is wrong across sections that are right by themselves."""
+    """Yield errors across sections that are right by themselves."""
     settings = draft.value
     addresses = [
         *((f"listener[{place}].address", one.address) for place, one in enumerate(settings.listeners)),
@@ -180,7 +180,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
 
 
 def _roles(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """Whom a connection came to is known by its address: where one port has several roles, names do not tell."""
+    """Yield errors where the role of a connection is ambiguous: a port of several roles needs addresses, not names."""
     listeners = [(host_port(one.address, None, lowest=0), one.role) for one in draft.value.listeners]
     for place, ((host, port), role) in enumerate(listeners):
         shared = any(other == port and another != role for (_, other), another in listeners)
@@ -190,7 +190,7 @@ def _roles(draft: Draft[Settings]) -> Iterator[FieldError]:
 
 
 def _oidc(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """What belongs to an issuer."""
+    """Yield errors of the OpenID Connect issuer."""
     oidc = draft.value.oidc
     if oidc.issuer and not oidc.client_id:
         yield draft.error("oidc.client_id", "is needed with issuer: what the issuer calls this gateway")
@@ -204,7 +204,7 @@ def _oidc(draft: Draft[Settings]) -> Iterator[FieldError]:
 
 
 def _internal(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """What hops between nodes need: a sealed certificate, and one place for each node."""
+    """Yield errors of hops between nodes: they need a sealed certificate, and one place for each node."""
     settings = draft.value
     for place, listener in enumerate(settings.listeners):
         if listener.role is ListenerRole.INTERNAL and not settings.store.master_key:
@@ -223,7 +223,7 @@ def _site(draft: Draft[Settings]) -> Iterator[FieldError]:
 
 
 def _reports(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """Who sends reports must say who it is (RFC 8460 section 4.4)."""
+    """Yield errors of TLS reports: their sender must have a name and addresses (RFC 8460 section 4.4)."""
     reports = draft.value.tls_reports
     for name in ("organization_name", "contact", "mail_from"):
         if reports.send and not getattr(reports, name):
@@ -231,7 +231,7 @@ def _reports(draft: Draft[Settings]) -> Iterator[FieldError]:
 
 
 def _acme(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """What certificates from an ACME authority need elsewhere."""
+    """Yield errors of other sections that certificates from an ACME authority need."""
     acme = draft.value.acme
     if not acme.agree_tos and acme != Acme() and acme.directory_url:
         said = f"nothing is asked for without it; write true if you agree to the terms of {acme.directory_url}"
