@@ -28,9 +28,10 @@ _PLURALS: Final = {Severity.CRITICAL: "critical", Severity.ERROR: "errors", Seve
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What is to be told. standing: the gravest first. fresh: keys of those that no mail told of yet. cleared: over.
+    """The content of an alarm mail. standing: active alarms, most severe first. fresh: keys of those not mailed yet.
 
-    hostname: ours. to: addresses. now: seconds since 1970. message_id: without angle brackets.
+    cleared: alarms that are over. hostname: ours. to: addresses. now: seconds since 1970. message_id: without angle
+    brackets.
     """
 
     hostname: str
@@ -43,7 +44,7 @@ class Letter:
 
 
 def subject_of(letter: Letter) -> str:
-    """What a list of mails shows: how many and how grave, and the gravest one's title."""
+    """The subject of the mail: how many alarms, how severe, and the title of the most severe."""
     if not letter.standing:
         return f"[gatepost {letter.hostname}] all is well again"
     counts = [(word, sum(one.severity is severity for one in letter.standing)) for severity, word in _PLURALS.items()]

@@ -43,10 +43,10 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class MailFacts:
-    """What is known of mail on its way. What could not be learnt is None.
+    """The known facts about mail flow. None for what could not be learnt.
 
-    oldest: seconds for which the oldest message waits, held ones apart; 0.0 if none does. destination: its own.
-    tls: by policy domain. resolver: why no nameserver answers, "" if one does.
+    oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
+    message. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
     """
 
     failing: tuple[FailingPartner, ...] = ()

@@ -35,7 +35,7 @@ _FAILURES = 2  # that somebody is told of: the first may be the authority's bad 
 
 
 def scope_of(organizations: Sequence[Organization], settings: Settings) -> Scope:
-    """What the resources and the settings make of our certificates."""
+    """The certificates that the resources and settings need: names, and client identities."""
     hostname, served = settings.server.hostname, bool(settings.mta_sts.address)
     domains = [domain for one in organizations for domain in one.accepted_domains]
     policies = _publications(domains, hostname)
@@ -68,9 +68,9 @@ def _publications(domains: Sequence[AcceptedDomain], hostname: str) -> list[StsP
 
 
 def failing_renewals(settings: Settings, store: ConfigStore, scope: Scope) -> dict[str, str] | None:
-    """Why the ACME authority does not renew certificates, by id: of those of which it failed twice or more in a row.
+    """The errors of ACME renewals by certificate id: of those that failed twice or more in a row.
 
-    None if that cannot be told. scope: as `scope_of` made it.
+    None if that is not known. scope: as `scope_of` made it.
     """
     if not settings.acme.is_on:
         return {}

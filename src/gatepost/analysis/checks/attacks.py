@@ -59,10 +59,10 @@ class Credential(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a connector promises, read off its own fields.
+    """The promises of a connector, read off its own fields.
 
     tls: mail leaves encrypted or not at all. trust: and only to a trusted certificate. name: and only to one of the
-    right name. revocation: what is made of revoked ones; NONE without trust. oldest: the oldest TLS version, of
+    right name. revocation: the treatment of revoked ones; NONE without trust. oldest: the oldest TLS version, of
     `protocols.tls.profile.VERSIONS`.
     """
 
@@ -126,7 +126,7 @@ class Attack:
 
     @property
     def crux(self) -> str:
-        """What the far end must have seen (`Seen.verbs`) for the attack to have been carried out."""
+        """The step that the far end must have seen (`Seen.verbs`) for the attack to count as carried out."""
         if self.credential is not Credential.GOOD:
             return "handshake"
         return "EHLO" if self.starttls is StartTls.STRIPPED else "STARTTLS"

@@ -54,7 +54,7 @@ def _sentence(text: str) -> str:
 
 
 def title_of(entry: Entry) -> str:
-    """What a certificate is called in a sentence: "the certificate 0a1b… for mx1.contoso.example"."""
+    """The name of a certificate in a sentence: "the certificate 0a1b… for mx1.contoso.example"."""
     if entry.purpose is Purpose.CLIENT:
         return f"the client identity {entry.label!r} of {entry.organization} (certificate {entry.id})"
     names = names_of(entry)
@@ -90,7 +90,7 @@ def _check(entry: Entry) -> str:
 
 
 def _renew(entry: Entry) -> tuple[str, ...]:
-    """How a new certificate comes into the place of this one: a sentence, then what to type."""
+    """The way to replace a certificate: a sentence, then commands to type."""
     match entry.origin:
         case Origin.SETTINGS | Origin.FILES if entry.chain_file:
             files = f"{entry.chain_file} and {entry.key_file}"
@@ -192,7 +192,7 @@ def renewal(entry: Entry, why: str, now: float) -> Said:
 
 
 def _publish(host: str, unmatched: Sequence[Entry]) -> tuple[str, ...]:
-    """Which record to add, and what takes less time than that: a sentence, then lines."""
+    """The record to add, and a faster remedy: a sentence, then lines."""
     records = [f"_25._tcp.{host}. IN TLSA 3 1 1 {one.leaf.spki_sha256}" for one in unmatched[:_NAMES]]
     way_back = next((one for one in unmatched if roll_back_until(one) and one.origin not in _IN_FILES), None)
     if way_back is None:

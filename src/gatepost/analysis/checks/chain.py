@@ -37,10 +37,10 @@ _COMPLETING: Final = 2  # and what the search for missing issuers gets before
 
 @dataclass(frozen=True, slots=True)
 class ChainQuestion:
-    """What is to be checked.
+    """The subject of a chain check.
 
-    names: host names (A-labels) that the certificate is to have. key: its private key, None to leave that out. staple:
-    an OCSP response is wanted, to be stapled.
+    names: host names (A-labels) that the certificate should have. key: its private key, None to leave that out. staple:
+    check for an OCSP response to staple.
     """
 
     file: CertificateFile
@@ -143,7 +143,7 @@ class ChainChecker:
         return b""
 
     def _end(self, times: int) -> float:
-        """When a part of the check has to be done, by the event loop's clock."""
+        """The deadline of a part of the check, by the event loop's clock."""
         return asyncio.get_running_loop().time() + times * self._timeout
 
     async def _asked(self, links: list[Link], now: float) -> tuple[Link, ...]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class From(StrEnum):
-    """Where a certificate of a path was found."""
+    """The origin of a certificate of a path."""
 
     FILE = "file"
     FETCHED = "fetched"  # from the address that the certificate below it names
@@ -25,7 +25,7 @@ class From(StrEnum):
 
 
 class Kind(StrEnum):
-    """What an address of a certificate is for."""
+    """The kind of an address in a certificate."""
 
     CRL = "crl"
     OCSP = "ocsp"
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 
 class UrlStatus(StrEnum):
-    """What came of asking an address."""
+    """The result of a request to an address."""
 
     GOOD = "good"  # and, for CRL and OCSP: not revoked
     REVOKED = "revoked"

@@ -43,7 +43,10 @@ class ChainFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CertificateFile:
-    """What a file holds. certificates: DER, in its order, repetitions included. has_key: a private key is in it."""
+    """The content of a file.
+
+    certificates: DER, in its order, repetitions included. has_key: it has a private key too.
+    """
 
     source: str
     form: Form
@@ -123,7 +126,7 @@ def _blocks(text: bytes, source: str) -> Iterator[tuple[bytes, bytes, int]]:
 
 
 def _instead(labels: set[bytes]) -> str:
-    """Why a PEM file has no certificate."""
+    """Explain what a PEM file has in place of a certificate."""
     if any(label.endswith(b"PRIVATE KEY") for label in labels):
         return "a private key and no certificate; here the certificate is expected, and this as its key"
     if labels & _REQUEST:

@@ -78,7 +78,7 @@ _RESOLVER_KEEPS: Final = 3600  # `net.lookups.dns` keeps nothing for longer, and
 
 @dataclass(frozen=True, slots=True)
 class CheckContext:
-    """What a look starts from. entries: all, by id. now: seconds since 1970. seen: as `seen_partners`, or None."""
+    """The input of a check. entries: all, by id. now: seconds since 1970. seen: as `seen_partners`, or None."""
 
     entries: Mapping[str, Entry]
     organizations: Sequence[Organization]
@@ -263,7 +263,7 @@ class GateChecker:
         return judge_tlsa(lookup.records, chain, names=lookup.names, now=now)
 
     async def _records(self, host: str) -> tuple[TlsaLookup, int]:
-        """What is published, and for how long it may be kept."""
+        """Look up the published TLSA records, and the seconds for which senders may cache them."""
         try:
             addresses = await MailRouter(self._resolver, random.Random()).addresses(host)  # noqa: S311 - shuffles
             lookup = await TlsaFinder(self._resolver).find(addresses)
@@ -316,7 +316,7 @@ class GateChecker:
 
 
 async def _at_once(found: Iterable[GateFinding]) -> Iterable[GateFinding]:
-    """What needs no waiting."""
+    """Wrap findings that need no waiting."""
     return found
 
 

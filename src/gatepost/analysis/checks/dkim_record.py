@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DkimObservation(StrEnum):
-    """What the DNS has of a key."""
+    """The state of a key in the DNS."""
 
     PUBLISHED = "published"
     MISSING = "missing"

@@ -139,7 +139,7 @@ def _cast(context: DrillContext) -> list[Attack]:
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What all attacks of a drill have in common. slots: how many are played at once."""
+    """The common parts of all attacks of a drill. slots: the number of attacks at one time."""
 
     settings: Settings
     context: DrillContext

@@ -56,7 +56,7 @@ class DrillContext:
 
     @property
     def requirement(self) -> Requirement:
-        """What is demanded of the first next hop; of the others it is the same, the names aside."""
+        """The requirement on the first next hop; of the others it is the same, except for the names."""
         return self.demands[0][1]
 
 
@@ -189,7 +189,7 @@ def _own_domain(organization: Organization) -> str:
 
 
 def _expected(host: str, requirement: Requirement) -> Sequence[str]:
-    """What a good certificate of a next hop bears: all that is asked of it, else its own name."""
+    """The names that a good certificate of a next hop bears: all that are required, else the host's own."""
     asked = [name for group in getattr(requirement, "names", ()) for name in group] or [host]
     names: list[str] = []
     for name in asked:

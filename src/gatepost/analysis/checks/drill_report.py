@@ -87,7 +87,7 @@ class Played:
 
     @property
     def seen(self) -> str:
-        """What the far end was given: "EHLO, STARTTLS, handshake, EHLO; 2 attempts, 0 MAIL, 0 octets of content"."""
+        """The traffic at the far end: "EHLO, STARTTLS, handshake, EHLO; 2 attempts, 0 MAIL, 0 octets of content"."""
         tries = f"{len(self.attempts)} attempts, " if len(self.attempts) > 1 else ""
         mail = sum(one.seen.mail for one in self.attempts)
         octets = sum(one.seen.octets for one in self.attempts)

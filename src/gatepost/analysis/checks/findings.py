@@ -87,7 +87,7 @@ class Seen(Watch):
         self.ended = self.clock()
 
     def seconds(self, *steps: Step) -> float:
-        """How long these steps took together; one that goes on has taken nothing yet."""
+        """The duration of these steps together; a running step counts as 0."""
         ends = [at for _, at in self.steps[1:]] + [self.ended or self.steps[-1][1] if self.steps else 0.0]
         return sum(end - at for (step, at), end in zip(self.steps, ends, strict=True) if step in steps)
 
@@ -104,7 +104,7 @@ class Seen(Watch):
 
     @property
     def our_fault(self) -> str:
-        """What of this machine cannot be used, "" if that was not it."""
+        """The fault of this machine, "" if the cause was another."""
         failure = self.failure
         return failure.detail if failure and failure.reply.enhanced == _OUR_FAULT else ""
 
@@ -125,7 +125,7 @@ class Seen(Watch):
         return self.facts.chain if self.facts else None
 
     def said(self, command: str) -> list[str]:
-        """What the host answered to the first such command, "" for its greeting; without codes."""
+        """The host's answer to the first such command, "" for its greeting; without codes."""
         lines = list(self.transcript)
         start = 0
         if command:

@@ -89,7 +89,10 @@ def _meet(context: ServerContext, client: tuple[str, Profile], name: str) -> Mee
 
 
 def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[Meeting]) -> Iterator[GateFinding]:
-    """What becomes worse for whom. before: () if nothing is presented now, or it cannot be had."""
+    """Find the clients for whom a switch makes it worse.
+
+    before: () if no certificate is presented now, or it is unreadable.
+    """
     if entry.purpose is Purpose.CLIENT:
         return
     known = {(one.client, one.name): one for one in before}
@@ -127,7 +130,7 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What an outbound connector of an organization on this gateway asks of a next hop that is ourselves."""
+    """The demand of an organization's outbound connector on a next hop that is this gateway itself."""
 
     organization: str
     connector: OutboundConnector
@@ -174,7 +177,7 @@ def demand_findings(
 
 
 def _trusted(chain: Sequence[bytes], anchors: str, now: float) -> str:
-    """Why a chain is not trusted, "" if it is."""
+    """Explain why a chain is not trusted, "" if it is."""
     try:
         verdict = judge(chain, TrustAnchors.load(anchors), now=now, purpose="server")
     except AnchorsError as error:

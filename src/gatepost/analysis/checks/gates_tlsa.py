@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TlsaObservation:
-    """What is remembered of a host's TLSA records. since: when a record for the next certificate was first seen.
+    """The stored observation of a host's TLSA records.
 
-    0.0: none is there. ttl: seconds for which senders may keep what was published before, the longest that was seen.
+    since: when a record for the next certificate was first seen, 0.0: there is none. ttl: seconds for which senders may
+    cache what was published before, the longest that was seen.
     """
 
     since: float = 0.0
@@ -36,7 +37,7 @@ class TlsaObservation:
 
     @property
     def until(self) -> float:
-        """When nobody can know the old records alone any more, 0.0 if nothing is known."""
+        """The time from which no cache has only the old records, 0.0 if nothing is known."""
         return self.since + self.ttl if self.since else 0.0
 
 
@@ -72,7 +73,7 @@ def tlsa_line(host: str, entry: Entry) -> str:
 
 
 def observe(before: TlsaObservation, seen: HostTlsa, *, now: float) -> TlsaObservation:
-    """What is to be remembered after a look. now: seconds since 1970."""
+    """Update the stored observation after a lookup. now: seconds since 1970."""
     if seen.lookup.status is TlsaStatus.FAILED:
         return before
     if not seen.is_there:
@@ -142,7 +143,7 @@ def own_tlsa(entry: Entry, seen: HostTlsa) -> GateFinding:
 
 
 def _no_dane(entry: Entry, seen: HostTlsa) -> GateFinding | None:
-    """What is to be said where no record can be compared; None where one can."""
+    """The finding where no record can be compared; None where one can."""
     status, detail = seen.lookup.status, seen.lookup.detail
     match status:
         case TlsaStatus.FAILED:

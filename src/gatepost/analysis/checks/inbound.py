@@ -46,10 +46,10 @@ class Presented:
 
 @dataclass(frozen=True, slots=True)
 class InboundRequest:
-    """What is to be tried.
+    """The input of a validation.
 
-    captured: rows of the trace that one session or message left. presented: what an administrator uploaded. offers_tls:
-    whether this gateway has a certificate, so that it offers STARTTLS. since: from when on mail counts as seen.
+    captured: rows of the trace from one session or message. presented: an administrator's upload. offers_tls: whether
+    this gateway has a certificate, so that it offers STARTTLS. since: the time from which mail counts as seen.
     """
 
     organization: Organization
@@ -204,7 +204,7 @@ def _is_by(verdict: InboundVerdict, request: InboundRequest) -> bool:
 
 
 def _some_recipient(request: InboundRequest) -> str:
-    """Who mail is for if nobody was named: any address of the organization's will do to find the connector."""
+    """A recipient for a check that names none: any address of the organization finds the connector."""
     own = request.connector.associated_accepted_domains or tuple(
         one.name.removeprefix("*.") for one in request.organization.accepted_domains
     )

@@ -129,7 +129,7 @@ def _chain_seen(facts: ChainFacts) -> ChainSeen:
 
 
 def _revoked(facts: ChainFacts) -> str | None:
-    """What an address says, "" if each certificate is good or names none, None if an answer is missing."""
+    """Describe a revocation, "" if each certificate is good or names no address, None if an answer is missing."""
     missing = False
     for one in facts.path:
         answers = [answer for answer in one.answers if answer.kind in _WORDS]

@@ -42,7 +42,9 @@ _SHOWN = 300
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found of a domain (A-labels). A str is a sentence why it could not be learnt, None: there is none.
+    """The observed records of a domain (A-labels).
+
+    A str is a sentence why one could not be learnt, None: there is none.
 
     hosts: of the MX records.
     """
@@ -97,7 +99,7 @@ async def _mail_hosts(resolver: Resolver, domain: str) -> tuple[str, ...] | str:
 
 
 def judge(publication: StsPublication | None, seen: Seen) -> Iterator[Finding]:
-    """What it means that a sender finds this. Pure."""
+    """Judge the records that a sender finds. Pure."""
     if publication is None:
         yield _unpublished(seen)
         return
@@ -198,7 +200,7 @@ def _hosts(policy: StsPolicy, hosts: Sequence[str] | str) -> Iterator[Finding]:
 
 
 def reports_finding(found: tlsrpt.TlsRptRecord | RecordError | str | None) -> Finding:
-    """What it means that senders are asked for reports so. found: as in `Seen`."""
+    """Judge the record that asks senders for reports. found: as in `Seen`."""
     match found:
         case None:
             text = "nobody is told when senders fail to reach the domain safely: no TLS-RPT record"

@@ -61,10 +61,10 @@ type _Found = tuple[HostFacts, Reached]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far a check goes.
+    """The limits of a check.
 
-    whole: seconds for all of it. port: where MX hosts listen. policy_hosts: see there. bounded: hosts are reached at
-    addresses that tenants may reach only.
+    whole: seconds for all of it. port: of MX hosts. policy_hosts: see there. bounded: hosts are reached only at
+    addresses that tenants may reach.
     """
 
     whole: float = 90.0
@@ -174,7 +174,7 @@ class Checker:
         return await self._no_dnssec(name, authentic=found.authentic)
 
     async def _no_dnssec(self, name: str, *, authentic: bool) -> str:
-        """Why it cannot be told what DNSSEC proves, "" if it can: some answer must be called authentic.
+        """Explain why it is not known what DNSSEC proves, "" if it is: some answer must be called authentic.
 
         Of an unsigned zone that is the one that its parent has no DS record for it, else one about the root.
         """
@@ -207,7 +207,7 @@ class Checker:
         return found
 
     async def _one(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
-        """What was seen of one host: once for each address, once without if there is none."""
+        """Check one host: a result for each address, or one without if there is none."""
         late = f"{host.name} was not done within {self._bounds.whole:g} s"
         end = asyncio.get_running_loop().time() + self._bounds.whole
         try:
@@ -272,7 +272,7 @@ class Checker:
 
     @staticmethod
     def _proven(host: HostFacts, seen: Seen, offered: dict[str, frozenset[str]]) -> Reached:
-        """What an attempt showed, without asking anybody else."""
+        """The results of an attempt, without further lookups."""
         now, facts = time.time(), seen.facts
         reached = Reached(now, seen, extensions=offered.get(seen.hop.endpoint))
         usable = host.tlsa is not None and host.tlsa.status is TlsaStatus.USABLE

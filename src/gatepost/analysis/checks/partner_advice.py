@@ -166,5 +166,5 @@ def silent(port: int) -> str:
 
 
 def spelling(host: str) -> str:
-    """What no nameserver can be asked for."""
+    """Advice on a name that no nameserver can be asked for."""
     return f"Check the spelling of {host}."

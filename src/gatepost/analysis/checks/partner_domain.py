@@ -33,11 +33,11 @@ _LEVELS = {"info": Mark.INFO, "warn": Mark.WARN, "fail": Mark.FAIL}
 
 @dataclass(frozen=True, slots=True)
 class DomainFacts:
-    """What was asked about a domain.
+    """The facts about a domain.
 
     hosts: None if the MX records could not be looked up. trouble: why not; bogus: DNSSEC proves a fault; temporary: a
     later try may do better. left_out: hosts beyond those that are tried. no_dnssec: why nothing can be said about
-    DNSSEC, "" if it can. sts: None if it was not asked for. reports: a sentence if the lookup failed, None if there is
+    DNSSEC, "" if it can. sts: None if it was not looked up. reports: a sentence if the lookup failed, None if there is
     no record.
     """
 

@@ -45,12 +45,12 @@ _SHOWN = 300
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What the DNS says about one host.
+    """The DNS data of one host.
 
     preference: of its MX record, None for a host that was named. mx_authentic: DNSSEC proved that record; True where
     there is none. addresses: None if they could not be looked up. trouble: why not; bogus: DNSSEC proves a fault;
-    temporary: a later try may do better. inside: its addresses are not looked at, as they are not public. no_dnssec:
-    why nothing can be said about DNSSEC, "" if it can. sts: of the domain, None if no domain was asked about.
+    temporary: a later try may do better. inside: its addresses are not tried, as they are not public. no_dnssec:
+    why nothing can be said about DNSSEC, "" if it can. sts: of the domain, None if the check is of a host alone.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Reached:
 
     @property
     def facts(self) -> HopFacts | None:
-        """What the connection showed."""
+        """The facts of the connection."""
         return self.seen.facts if self.seen is not None else None
 
     @property
@@ -98,7 +98,7 @@ class Reached:
 
 
 def policy_of(host: HostFacts) -> PolicyKind:
-    """What decides about TLS to this host: DANE before MTA-STS (RFC 8461 section 2), else whatever is offered."""
+    """The policy that decides about TLS to this host: DANE before MTA-STS (RFC 8461 section 2), else opportunistic."""
     if host.tlsa is not None and host.tlsa.status is TlsaStatus.USABLE:
         return PolicyKind.DANE
     if host.sts is not None and host.sts.enforced:
@@ -287,7 +287,7 @@ def _tls(host: HostFacts, reached: Reached) -> Iterator[Finding]:
 
 
 def _loss(seen: Seen) -> LossKind | None:
-    """How the connection ended, also where what policy made of it has taken the place of that."""
+    """The way in which the connection ended, even if a policy failure replaced that error."""
     if isinstance(seen.error, ConnectionEnded):
         return seen.error.failure.loss
     return seen.failure.loss if seen.failure is not None else None

@@ -164,7 +164,7 @@ class Prober:
         return list(await asyncio.gather(*(self._attempt(hop, task, keep, look) for hop in hops)))
 
     async def publication(self, asked: Modes, mail_hosts: MailHosts | None = None) -> Publication:
-        """What is published for a way, to be asked host by host.
+        """Begin the lookups of published data for a route, host by host.
 
         mail_hosts: None for smart hosts.
         """
@@ -306,7 +306,7 @@ def _lookup_failed(host: str, failed: LookupFailed, seconds: float) -> Task:
 
 
 def _published(found: Published) -> Iterator[str]:
-    """What a domain publishes of a host, in words."""
+    """Describe in words the data that a domain publishes about a host."""
     if found.dane is not None and found.dane.status not in {TlsaStatus.NONE, TlsaStatus.INSECURE}:
         yield f"DANE {found.dane.status}: {found.dane.detail}"
     if found.sts is not None and found.sts.policy is not None:

@@ -41,7 +41,7 @@ type _Bundle = Mapping[bytes, list[bytes]]
 
 
 class RootKind(StrEnum):
-    """What a certificate of a bundle is."""
+    """The kind of a certificate in a bundle."""
 
     ROOT = "root"
     INTERMEDIATE = "intermediate"
@@ -82,7 +82,7 @@ class RootsCheck:
 
     @property
     def counts(self) -> Counter[Mark]:
-        """How many certificates of each verdict."""
+        """The number of certificates by verdict."""
         return Counter(row.verdict for row in self.rows)
 
     @property

@@ -107,7 +107,7 @@ def _learned(organization: Organization, connector: InboundConnector, search: _S
 
 
 def _what_to_do(most: Sequence[tuple[str, str]], domains: Sequence[str]) -> str:
-    """How a learned name is taken over. most: the most frequent name and what its chain was."""
+    """Explain how to use a learned name. most: the most frequent name and the status of its chain."""
     ((name, chain),) = most
     if chain != "trusted":
         return (

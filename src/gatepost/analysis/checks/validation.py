@@ -65,7 +65,7 @@ class CannotValidate(ValueError):  # noqa: N818 - it names what is wrong with th
 
 @dataclass(frozen=True, slots=True)
 class OutboundRequest:
-    """What is to be tried.
+    """The input of a validation.
 
     recipients: of the test message, none for no test message. sender: "" for postmaster of the organization's first
     accepted domain. hostname, profile: the server's own. now: seconds since 1970.
@@ -87,9 +87,9 @@ class OutboundRequest:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What came of it. tasks: those that belong to no host. notes: what else an administrator should know.
+    """The result of a validation. tasks: those that belong to no host. notes: what else an administrator should know.
 
-    done: otherwise it is what is known while it goes on.
+    done: False while it runs, and then it holds what is known so far.
     """
 
     organization: str
@@ -234,7 +234,7 @@ async def validate_outbound(
 
 
 def _asking(directory: Directory, request: OutboundRequest, message: TestMessage) -> tuple[Source, ...]:
-    """Who requires TLS for the test message besides the connector: it is a message, and never sent below that."""
+    """The sources besides the connector that require TLS for the test message: it is never sent below that."""
     planner = RoutePlanner(directory, request.profile)
     recipients = [Recipient(address) for address in message.recipients]
     names = planner.header_names(request.organization.name, recipients)
@@ -297,7 +297,7 @@ async def _targets(
     asking: tuple[Source, ...],
     going: UnderWay,
 ) -> tuple[list[_Target], list[HostReport]]:
-    """Where the connector leads, and reports on domains that lead nowhere. asking: who requires TLS besides it."""
+    """The next hops of the connector, and reports on domains without any. asking: other sources that require TLS."""
     connector = request.connector.model_copy(update={"enabled": True, "mode": Mode.ENFORCE})
 
     def hop(host: str, port: int, name: str, *, bounded: bool) -> NextHop:

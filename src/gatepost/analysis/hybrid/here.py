@@ -200,7 +200,7 @@ def _outbound(given: Given) -> Finding:
 
 
 def _outbound_lacks(given: Given, connector: OutboundConnector) -> Iterator[tuple[str, str]]:
-    """What an outbound connector lacks, each with the key that mends it."""
+    """Yield the faults of an outbound connector, each with the key that fixes it."""
     if not _leads_to(given, connector):
         yield f"it does not lead to {given.exchange_host}", "smart_hosts"
     unserved = [name for name in given.domains if not _takes(connector, name)]

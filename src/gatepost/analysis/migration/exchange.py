@@ -90,7 +90,7 @@ def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Import
 
 
 def _recipients() -> Part:
-    """What is true of every authoritative domain is said once."""
+    """Note once what holds for every authoritative domain."""
     part = Part("", "recipients")
     part.differs(
         "mailboxes",
@@ -101,7 +101,7 @@ def _recipients() -> Part:
 
 
 def _known(objects: Sequence[ExchangeObject]) -> Known:
-    """What objects say about each other: accepted domains by their names, and how outbound connectors are called."""
+    """Collect the names that objects use for each other: accepted domains, and outbound connectors."""
     known = Known()
     taken: dict[str, int] = {}
     for one in objects:
@@ -130,7 +130,7 @@ def _organization_name(objects: Sequence[ExchangeObject]) -> str:
 
 
 def _called(one: ExchangeObject) -> str:
-    """What an object is called in messages: a domain by itself, whatever the name of its object."""
+    """The name of an object in messages: for a domain the domain itself, whatever the name of its object."""
     try:
         return one.text("DomainName" if one.kind == "domain" else "Name") or one.name
     except Unreadable:
@@ -138,7 +138,7 @@ def _called(one: ExchangeObject) -> str:
 
 
 def _part(one: ExchangeObject, taken: dict[str, dict[str, int]], known: Known) -> Part:
-    """What becomes of one object."""
+    """Convert one object."""
     if one.kind in _UNREAD:
         part = Part("", f"{KIND_NAMES.get(one.kind, 'object')} {one.name!r}")
         part.refuse(_UNREAD[one.kind])
@@ -235,7 +235,7 @@ def _inbound(one: ExchangeObject, part: Part, known: Known) -> None:
 
 
 def _own_servers(one: ExchangeObject, part: Part) -> None:
-    """What holds for an on-premises connector alone."""
+    """Convert the properties that only an on-premises connector has."""
     part.table["require_tls"] = one.switch("RequireTls", default=False)
     if part.table["require_tls"] and "sender_ip_addresses" in part.table:
         part.differs(
@@ -263,7 +263,7 @@ def _own_servers(one: ExchangeObject, part: Part) -> None:
 
 
 def _partner(one: ExchangeObject, part: Part) -> None:
-    """What holds for a partner connector alone."""
+    """Convert the properties that only a partner connector has."""
     if not one.has("RequireTls"):
         part.differs("RequireTls", "it is not in the file, and taken as true, which is New-InboundConnector's default")
     by_certificate = one.switch("RestrictDomainsToCertificate", default=False)
@@ -342,7 +342,7 @@ def _outbound(one: ExchangeObject, part: Part, _known: Known) -> None:
 
 
 def _common(one: ExchangeObject, part: Part) -> bool:
-    """What both directions have; whether the connector is an on-premises one. Raises Unreadable."""
+    """Convert the properties of both directions; return whether the connector is on-premises. Raises Unreadable."""
     kind = one.choice("ConnectorType", *_CONNECTOR_TYPES)
     if not kind:
         raise Unreadable("ConnectorType is not in the file, and rights depend on it; print all properties")

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the other objects say.
+    """The facts that a rule needs from the other objects.
 
-    domains: accepted domains by what may name them, in lower case. internal: patterns of those that count as inside the
-    organization. connectors: names of outbound connectors in lower case, and how they are called here.
+    domains: accepted domains by their possible names, in lower case. internal: patterns of those inside the
+    organization. connectors: names of outbound connectors in lower case, and their names here.
     """
 
     domains: dict[str, str] = field(default_factory=dict)
@@ -119,7 +119,7 @@ def _scope(one: ExchangeObject, part: Part, known: Known) -> None:
 
 
 def _order(one: ExchangeObject, part: Part) -> None:
-    """What decides whether, when and before which others a rule is looked at."""
+    """Convert whether, when and before which others a rule is applied."""
     priority = one.number("Priority")
     part.table["priority"] = min(max(priority, 0), _MOST_PRIORITY)
     if priority != part.table["priority"]:
@@ -133,7 +133,10 @@ def _order(one: ExchangeObject, part: Part) -> None:
 
 
 def _others(one: ExchangeObject) -> None:
-    """What else the rule does is reported by `analysis.migration.exchange`; what else it asks refuses it."""
+    """Refuse a rule with conditions that cannot be converted.
+
+    `analysis.migration.exchange` reports its other actions.
+    """
     for key, value in one.properties.items():
         if key not in _QUIET and not is_empty(value) and not key.startswith(_ACTIONS):
             raise Unreadable(

@@ -47,7 +47,7 @@ class _Hop:
 
 @dataclass(frozen=True, slots=True)
 class _RoutePlan:
-    """Where mail for a pattern goes. pattern: "b.example", "*.b.example", "*" or an address. nexthop: "" for its MX."""
+    """The route of mail for a pattern: "b.example", "*.b.example", "*" or an address. nexthop: "" for its MX."""
 
     pattern: str
     nexthop: str
@@ -61,7 +61,7 @@ class _RoutePlan:
 
 @dataclass(slots=True)
 class _Routing:
-    """What is gathered while the tables are read."""
+    """The facts gathered while the tables are read."""
 
     config: MainConfig
     services: Mapping[str, Service]

@@ -101,7 +101,7 @@ def _of_verdict(verdict: InboundVerdict, owner: str) -> Decision:
 
 
 def _owner(verdict: InboundVerdict, directory: Directory, recipient_domain: str) -> str:
-    """Whose the connector is: the organization's of an on-premises one, else the recipient's."""
+    """The owner of the connector: of an on-premises one the organization, else the recipient's."""
     if verdict.attribution.connector is not None:
         return verdict.attribution.organization or ""
     found = directory.organization_of(recipient_domain)

@@ -49,7 +49,7 @@ class Touched:
 
 
 def touched(before: Resources, after: Resources) -> Touched:
-    """What differs between two sets of resources, as far as decisions on mail go."""
+    """Compare two sets of resources, as far as they affect decisions on mail."""
     found = Touched()
     old = {one.name: one for one in before.organizations}
     new = {one.name: one for one in after.organizations}

@@ -35,11 +35,11 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which entries are wanted; empty fields match all. since, until: seconds since 1970, both included, 0 for open.
+    """The filter of entries; empty fields match all. since, until: seconds since 1970, both included, 0 for open.
 
     partner: a connector's name, or a domain (and those below it) at the other end. domain: of sender or recipient.
     message: a queue id, or a Message-ID in angle brackets. address: of sender or recipient, found where entries keep
-    it whole or hashed. organizations: entries of any of these; None for all, those of none too.
+    it whole or hashed. organizations: entries of any of these; None for all, including those of no organization.
     """
 
     partner: str = ""
@@ -104,7 +104,7 @@ def _domains(body: Mapping[str, Any]) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class Summary:
-    """What was exported, counted as it passes. hops: RECEIVE and SEND by direction and protection."""
+    """The summary of an export, counted as it passes. hops: RECEIVE and SEND by direction and protection."""
 
     entries: int = 0
     unsigned: int = 0
@@ -141,7 +141,7 @@ class Summary:
 
 
 def chosen_segments(evidence: Path, selection: Selection) -> Iterator[Segment]:
-    """What is chosen of every writer's chain, with its proof. Raises StoreFailure."""
+    """Yield the selected entries of every writer's chain, with their proof. Raises StoreFailure."""
     since = day_of(selection.since) if selection.since else ""
     files = day_files(evidence, since=since)
     for writer in dict.fromkeys(one.writer for one in files):

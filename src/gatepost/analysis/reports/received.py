@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReportFilter:
-    """Which reports; empty fields take all. domain: of a policy. reporter: a part of the organization's name.
+    """The filter of reports; empty fields take all. domain: of a policy. reporter: a part of the organization's name.
 
     domains: policies of any of these; None for all.
     """
@@ -39,7 +39,7 @@ class ReportFilter:
 
 @dataclass(slots=True)
 class Reported:
-    """What a reporter said of one policy. reports: how many. results: sessions that failed, by result."""
+    """A reporter's results under one policy. reports: their number. results: sessions that failed, by result."""
 
     reporter: str
     domain: str
@@ -52,7 +52,7 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class SeenHere:
-    """What our trace has of a client's address in the time of a report: messages by recipient."""
+    """Our own trace's messages from a client's address in the time of a report, by recipient."""
 
     received: int
     refused: int
