@@ -29,18 +29,12 @@ RETIRED_CLASSES = {"Answer", "Door", "Here", "Look", "Outcome", "Reach", "Scene"
 
 # What is still called by a retired word, by module. Names that are stored or public are marked.
 NAMES_LEFT = {
-    "analysis/checks/chain": {"_asked"},
-    "analysis/checks/partner": {"_told"},
-    "analysis/checks/validation": {"told"},
     "events/delivery_problems": {"untold"},  # a key of workers/N.json
     "mail/outbound/delivery_attempt": {"told"},
     "mail/queue/gate": {"told"},
     "mail/queue/memory_budget": {"behind"},
     "net/revocation": {"standing"},
     "node/http_session": {"_asked"},
-    "pki/acme/issuer": {"standing"},
-    "policy/connectors/hook_index": {"asked"},
-    "policy/decisions/parties": {"asked"},
     "protocols/smtp/client/client": {"is_behind"},
     "protocols/smtp/client/sending": {"is_behind"},
     "store/admin_rows": {"_told", "behind"},

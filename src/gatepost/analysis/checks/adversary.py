@@ -357,7 +357,7 @@ class Publisher:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.port = 0
         self._listener: Listener | None = None
         self._open: set[_Request] = set()
@@ -379,8 +379,8 @@ class Publisher:
 
     def answer(self, path: str) -> bytes:
         """The whole response to a GET of `path`."""
-        if len(self.asked) < _LINES:
-            self.asked.append(path)
+        if len(self.requested) < _LINES:
+            self.requested.append(path)
         content = self.files.get(path)
         if content is None:
             return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

@@ -76,12 +76,12 @@ def failing_renewals(settings: Settings, store: ConfigStore, scope: Scope) -> di
         return {}
     hosts = [one.name for one in scope.names if one.name != settings.server.hostname]
     try:
-        standing = Issuer(settings, store).standing(hosts)
+        statuses = Issuer(settings, store).statuses(hosts)
     except (AcmeFailed, ValueError):  # the log has it
         return None
     return {
         one.entry.id: one.progress.error
-        for one in standing
+        for one in statuses
         if one.entry is not None and one.progress.error and one.progress.failures >= _FAILURES
     }
 

@@ -96,7 +96,7 @@ class ChainChecker:
             leaf=place,
             verdict=verdict,
             completed=completed,
-            path=await self._asked(links, now),
+            path=await self._with_answers(links, now),
             stores=self._stores.holding(path[-1]),
             anchors=self._stores.name,
             key=_key_facts(asked.key, leaf),
@@ -146,16 +146,16 @@ class ChainChecker:
         """The deadline of a part of the check, by the event loop's clock."""
         return asyncio.get_running_loop().time() + times * self._timeout
 
-    async def _asked(self, links: list[Link], now: float) -> tuple[Link, ...]:
-        """The same links with what their addresses answer; the last has nobody above it and is not asked about."""
+    async def _with_answers(self, links: list[Link], now: float) -> tuple[Link, ...]:
+        """Add the answers of their addresses to the links; the last link has no issuer here and gets none."""
         private = self._private or self._stores.is_private(links[-1].der)
         questions = [Question(one, issuer, private, now) for one, issuer in pairwise(links)]
         if not links[-1].self_issued and not any(store.holds_root for store in self._stores.holding(links[-1].der)):
             questions.append(Question(links[-1], None, private, now))  # its issuer is not known
         end = self._end(_WHOLE)
         answers = await asyncio.gather(*(self._answers(question, end) for question in questions))
-        asked = [replace(one.link, answers=found) for one, found in zip(questions, answers, strict=True)]
-        return (*asked, *links[len(asked) :])
+        answered = [replace(one.link, answers=found) for one, found in zip(questions, answers, strict=True)]
+        return (*answered, *links[len(answered) :])
 
     async def _answers(self, question: Question, end: float) -> tuple[UrlResult, ...]:
         one = question.link

@@ -48,7 +48,7 @@ class Seen(Watch):
 
     steps: begun, with the time of a clock that never goes back. transcript, facts: as far as it came. failure: why the
     connection is of no use, None if it is. error: of the operating system, if connecting failed. now: seconds since
-    1970. told: called as each step begins.
+    1970. on_step: called as each step begins.
     """
 
     hop: Hop
@@ -61,13 +61,13 @@ class Seen(Watch):
     verdict: Verdict | None = None
     failure: HopFailure | None = None
     error: BaseException | None = None
-    told: Callable[[], None] | None = None
+    on_step: Callable[[], None] | None = None
 
     def __call__(self, step: Step, /) -> None:
         """A step begins."""
         self.steps.append((step, self.clock()))
-        if self.told is not None:
-            self.told()
+        if self.on_step is not None:
+            self.on_step()
 
     def connected(self, transcript: Sequence[str], /) -> None:
         """See `Watch`."""

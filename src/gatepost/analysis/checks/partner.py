@@ -122,7 +122,7 @@ class Checker:
         sts, reports, found = await asyncio.gather(
             self._policies.find(domain, now=at),
             self._reports(domain),
-            self._all(asked, self._bounds.port, (hosts.domain, hosts.canonical)),
+            self._check_hosts(asked, self._bounds.port, (hosts.domain, hosts.canonical)),
         )
         left_out = max(0, len(hosts.hosts) - MAX_HOSTS)
         facts = DomainFacts(domain, hosts, left_out=left_out, no_dnssec=no_dnssec, sts=sts, reports=reports)
@@ -137,7 +137,7 @@ class Checker:
         target = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
         asked = [HostFacts(name, no_dnssec=no_dnssec)]
         self._begin(PartnerCheck(target, "host", at, 0.0, findings, ()), asked)
-        found = await self._all(asked, port, ())
+        found = await self._check_hosts(asked, port, ())
         rows = tuple(address_row(host, reached) for host, reached in found)
         return PartnerCheck(target, "host", at, time.monotonic() - begun, findings, rows)
 
@@ -197,16 +197,16 @@ class Checker:
 
     # The hosts.
 
-    async def _all(self, hosts: list[HostFacts], port: int, next_hops: tuple[str, ...]) -> list[_Found]:
-        found = await asyncio.gather(*(self._told(host, port, next_hops) for host in hosts))
+    async def _check_hosts(self, hosts: list[HostFacts], port: int, next_hops: tuple[str, ...]) -> list[_Found]:
+        found = await asyncio.gather(*(self._check_and_show(host, port, next_hops) for host in hosts))
         return [one for several in found for one in several]
 
-    async def _told(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
-        found = await self._one(host, port, next_hops)
+    async def _check_and_show(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
+        found = await self._check_host(host, port, next_hops)
         self._came(host.name, *(address_row(host, reached) for host, reached in found))
         return found
 
-    async def _one(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
+    async def _check_host(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
         """Check one host: a result for each address, or one without if there is none."""
         late = f"{host.name} was not done within {self._bounds.whole:g} s"
         end = asyncio.get_running_loop().time() + self._bounds.whole

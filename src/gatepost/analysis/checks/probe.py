@@ -199,11 +199,11 @@ class Prober:
     ) -> HostReport:
         seen = Seen(hop, time.monotonic, self._clock())
 
-        def tell() -> None:
+        def show() -> None:
             if look is not None:
                 look(HostReport(hop.host, hop.endpoint, so_far(seen, resolve)), seen)
 
-        seen.told = tell if look is not None else None
+        seen.on_step = show if look is not None else None
         async with self._slots:
             seen.now = self._clock()
             opened = await self._open(hop, seen)

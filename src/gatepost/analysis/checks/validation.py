@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gatepost.analysis.checks.coverage import elsewhere
 from gatepost.analysis.checks.message import TEST_MESSAGE, TestMessage, send
 from gatepost.analysis.checks.probe import resolving
-from gatepost.analysis.checks.progress import UnderWay
+from gatepost.analysis.checks.progress import ProgressReports
 from gatepost.analysis.checks.tasks import (
     CheckResult,
     HostReport,
@@ -213,16 +213,16 @@ async def validate_outbound(
     asking = _asking(directory, request, message)
     begun = Validation(request.organization.name, request.connector.name, "outbound", request.now, directory.version)
 
-    def told(reports: tuple[HostReport, ...]) -> None:
+    def on_progress(reports: tuple[HostReport, ...]) -> None:
         sent = any(task.name == TEST_MESSAGE for report in reports for task in report.tasks)
         later = waiting([TEST_MESSAGE]) if recipients and not sent else ()
         watch(replace(begun, hosts=reports, tasks=tuple(later), done=False))
 
-    going = UnderWay(told)
-    targets, unrouted = await _targets(prober, request, recipients, asking, going)
+    progress = ProgressReports(on_progress)
+    targets, unrouted = await _targets(prober, request, recipients, asking, progress)
     hosts += unrouted
     for target in targets:
-        reports, left = await _try(prober, request, target, message, going)
+        reports, left = await _try(prober, request, target, message, progress)
         hosts += reports
         tasks += left
     if not recipients:
@@ -295,7 +295,7 @@ async def _targets(
     request: OutboundRequest,
     recipients: tuple[str, ...],
     asking: tuple[Source, ...],
-    going: UnderWay,
+    progress: ProgressReports,
 ) -> tuple[list[_Target], list[HostReport]]:
     """The next hops of the connector, and reports on domains without any. asking: other sources that require TLS."""
     connector = request.connector.model_copy(update={"enabled": True, "mode": Mode.ENFORCE})
@@ -319,7 +319,7 @@ async def _targets(
         )
     targets, unrouted = [], []
     for domain in domains:
-        place = going.place()
+        place = progress.host()
         place.show(resolving(domain))
         found = await prober.mail_hosts(domain)
         if isinstance(found, HostReport):
@@ -339,11 +339,11 @@ async def _try(
     request: OutboundRequest,
     target: _Target,
     message: TestMessage,
-    going: UnderWay,
+    progress: ProgressReports,
 ) -> tuple[list[HostReport], list[Task]]:
     """Reach every address of every host; then send to the target's recipients by the first host that passed."""
     kept = _Kept()
-    places = [going.place() for _ in target.hops]
+    places = [progress.host() for _ in target.hops]
 
     async def one(rank: int, hop: NextHop) -> list[HostReport]:
         return await prober.probe(

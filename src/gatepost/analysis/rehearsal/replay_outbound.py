@@ -90,7 +90,7 @@ class HopReplay:
     def _header_rules(self, event: TraceEvent) -> list[MailFlowRule]:
         """Rules that have a say in this mail and ask for a field that the row does not have."""
         domain = event.recipient.rpartition("@")[2].lower()
-        found = map(self._directory.organization, parties(self._directory, event.organization, domain).asked)
+        found = map(self._directory.organization, parties(self._directory, event.organization, domain).rule_owners)
         return [
             rule
             for organization in found

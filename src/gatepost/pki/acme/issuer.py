@@ -144,8 +144,8 @@ class Issuer:
         except msgspec.MsgspecError:
             return AuthorityState()
 
-    def standing(self, policy_hosts: Sequence[str]) -> list[RenewalStatus]:
-        """Every list of names that there shall be a certificate for, and where it stands."""
+    def statuses(self, policy_hosts: Sequence[str]) -> list[RenewalStatus]:
+        """The status of every list of names that should have a certificate."""
         _, entries = self.inventory.entries()
         progress = self.kept().progress
         found = []

@@ -41,11 +41,11 @@ def hooks_for(index: HookIndex, whose: tuple[str, str], recipient_owner: str) ->
     """
     organization, direction = whose
     if direction != "originating":
-        return index.asked(organization, HookDirection.INBOUND)
-    own = index.asked(organization, HookDirection.OUTBOUND)
+        return index.hooks(organization, HookDirection.INBOUND)
+    own = index.hooks(organization, HookDirection.OUTBOUND)
     if recipient_owner in {"", organization}:
         return own
-    return own + index.asked(recipient_owner, HookDirection.INBOUND)
+    return own + index.hooks(recipient_owner, HookDirection.INBOUND)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ class Parties(NamedTuple):
     owner: str = ""
 
     @property
-    def asked(self) -> tuple[str, ...]:
-        """The organizations whose rules are asked; the first of them alone chooses the way."""
+    def rule_owners(self) -> tuple[str, ...]:
+        """The organizations whose rules apply; the first of them alone chooses the route."""
         return (self.router, self.sender) if self.sender else (self.router,)
 
 

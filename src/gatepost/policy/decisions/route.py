@@ -227,8 +227,8 @@ class RoutePlanner:
         chosen = select_outbound(
             self._directory, sender, domain_of(address), from_on_premises=mail.from_on_premises
         ).connector
-        asked = self._rulings.content(sender.name, mail.reverse_path, address, mail.content)
-        return group._replace(content=by_connector(chosen).joined(asked))
+        demand = self._rulings.content(sender.name, mail.reverse_path, address, mail.content)
+        return group._replace(content=by_connector(chosen).joined(demand))
 
     def _elsewhere(self, address: str, organization: str) -> str:
         """The organization by whose word the mail goes on, if it lives on another node, else "".
@@ -242,14 +242,14 @@ class RoutePlanner:
         """The fields of the message, by name in lower case, that `routes` needs to know for these recipients."""
         if not self._rulings.asks_header:
             return frozenset()
-        asked: set[str] = set()
+        owners: set[str] = set()
         for recipient in recipients:
             group = _group(self._directory, recipient.address)
             if group.kind is _Kind.DOMAIN:
-                asked.update(parties(self._directory, organization, group.name).asked)
+                owners.update(parties(self._directory, organization, group.name).rule_owners)
             elif _foreign(group, organization):
-                asked.add(organization)
-        return self._rulings.header_names(asked)
+                owners.add(organization)
+        return self._rulings.header_names(owners)
 
     def _route(self, group: _Group, members: Sequence[Addressed], organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         match group.kind:

@@ -63,7 +63,7 @@ class Rulings:
     def ruling(self, parties: Parties, reverse_path: str, recipient: str, content: Content) -> Ruling | None:
         """Combine the rules of all organizations that take part; None if none matches."""
         found = Ruling("", "", (), (), ())
-        for name in parties.asked:
+        for name in parties.rule_owners:
             if (rules := self._rules.get(name)) is not None:
                 flow = rules.flow(reverse_path, recipient, content)
                 # The organization whose mail it is need not be named: the record is its own.

@@ -173,7 +173,7 @@ def told_so_far(found: Seen) -> list[str]:
 def test_while_it_goes_on_a_task_ends_when_the_next_begins() -> None:
     told: list[list[str]] = []
     found = Seen(Hop("mx.b.example", "192.0.2.1", 25, STRICT), lambda: 1.0, 1_795_528_800.0)
-    found.told = lambda: told.append(told_so_far(found))
+    found.on_step = lambda: told.append(told_so_far(found))
     facts = HopFacts("mx.b.example", "192.0.2.1:25", starttls_offered=True)
     found(Step.CONNECT)
     found.connected(TRANSCRIPT)

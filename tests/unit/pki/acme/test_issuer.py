@@ -241,14 +241,14 @@ def test_a_failure_is_remembered_and_waited_out(issuer):
     for failures in (1, 2):
         with pytest.raises(AcmeFailed, match="cannot be reached: Connection refused"):
             it.issue(NAMES)
-        (one,) = it.standing([])
+        (one,) = it.statuses([])
         assert one.progress.failures == failures
         assert "cannot be reached" in one.progress.error
         assert it.not_before(NAMES) == one.progress.not_before > time.time() + 3000
     assert it.due([], time.time()) == []
     assert [one.names for one in it.due(["mta-sts.a.example"], time.time())] == [("mta-sts.a.example",)]
     it.forget()
-    assert it.standing([])[0].progress == Progress()
+    assert it.statuses([])[0].progress == Progress()
 
 
 def test_no_answer_to_the_question_for_renewal_is_no_failure(issuer):
@@ -256,7 +256,7 @@ def test_no_answer_to_the_question_for_renewal_is_no_failure(issuer):
     it.ask(NAMES)  # there is nothing to ask for
     entry = take(it, made()).entry
     it.ask(NAMES)
-    (one,) = it.standing([])
+    (one,) = it.statuses([])
     assert (one.progress.certificate, one.progress.renew_at, one.progress.error) == (entry.id, 0.0, "")
     assert it.due([], time.time()) == []
 
