@@ -55,7 +55,7 @@ def acme_directory(value: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"{value!r} is no https address; write the authority's directory, such as {LETS_ENCRYPT}")
+        raise ValueError(f"{value!r} is not an https address; write the authority's directory, such as {LETS_ENCRYPT}")
     return value
 
 
@@ -68,7 +68,7 @@ def _contact(value: str) -> str:
 
 def _hook(value: tuple[str, ...]) -> tuple[str, ...]:
     if value and not value[0].startswith("/"):
-        raise ValueError(f"{value[0]!r}: write the program with its whole path; no shell looks for it")
+        raise ValueError(f"{value[0]!r}: write the absolute path of the program; no shell looks for it")
     return value
 
 

@@ -26,7 +26,7 @@ def _webhook(value: str) -> str:
     except ValueError:
         good = False
     if not good or not value.isascii():
-        raise ValueError(f"{value!r} is no https address; write where alarms are posted, such as https://HOST/PATH")
+        raise ValueError(f"{value!r} is not an https address; write where alarms are posted, such as https://HOST/PATH")
     return value
 
 

@@ -61,34 +61,36 @@ def overrides(environment: Mapping[str, str]) -> Overrides:
     return found
 
 
-def _take(name: str, text: str, found: Overrides) -> None:
+def _take(name: str, text: str, result: Overrides) -> None:
     sections = keys(Settings)
     section, nested, key = name.removeprefix(_PREFIX).lower().partition("__")
     is_list = section in sections and sections[section].alias is not None
     if not nested:
         if is_list:
-            _set(found, name, (section, ""), _parsed(text))
+            _set(result, name, (section, ""), _parsed(text))
         elif (meant := _single_underscore(section)) is not None:
-            found.problems.append(f"{name}: two underscores stand between section and key: write {meant}")
+            result.problems.append(f"{name}: two underscores stand between section and key: write {meant}")
     elif is_list:
-        found.problems.append(f"{name}: a list is given as a whole: write {_PREFIX}{section.upper()} with JSON tables")
+        result.problems.append(
+            f"{name}: a list can only be given as a whole: write {_PREFIX}{section.upper()} with JSON tables"
+        )
     elif section not in sections:
-        found.problems.append(f"{name}: section {section!r}: {unknown_key(section, sections)}")
+        result.problems.append(f"{name}: section {section!r}: {unknown_key(section, sections)}")
     else:
         fields = _fields(sections[section])
         if key in fields:
-            _set(found, name, (section, key), _value(fields[key], text))
+            _set(result, name, (section, key), _value(fields[key], text))
         else:
-            found.problems.append(f"{name}: key {key!r}: {unknown_key(key, fields)}")
+            result.problems.append(f"{name}: key {key!r}: {unknown_key(key, fields)}")
 
 
-def _set(found: Overrides, name: str, path: tuple[str, str], value: Any) -> None:
+def _set(result: Overrides, name: str, path: tuple[str, str], value: Any) -> None:
     section, key = path
     if key:
-        found.values.setdefault(section, {})[key] = value
+        result.values.setdefault(section, {})[key] = value
     else:
-        found.values[section] = value
-    found.names[f"{section}.{key}" if key else section] = name
+        result.values[section] = value
+    result.names[f"{section}.{key}" if key else section] = name
 
 
 def _single_underscore(rest: str) -> str | None:

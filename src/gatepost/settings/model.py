@@ -82,13 +82,13 @@ def _store_url(value: str) -> str:
         return value
     if value.startswith("postgresql:"):
         raise ValueError('this version of gatepost has no PostgreSQL store; write "sqlite:"')
-    raise ValueError(f'{value!r} is no store; write "sqlite:", which keeps mail in data_dir')
+    raise ValueError(f'{value!r} is not a store; write "sqlite:", which keeps mail in data_dir')
 
 
 def _nameserver(value: str) -> str:
     server = SmartHost(*host_port(value, 53))
     if not server.is_address:
-        raise ValueError(f"{value!r}: a nameserver is named by its IP address, as names need a nameserver first")
+        raise ValueError(f"{value!r}: write the IP address of the nameserver, as a name would need a nameserver first")
     return f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}"
 
 
@@ -96,7 +96,7 @@ def _address(value: str) -> str:
     try:
         return str(ip_address(value))
     except ValueError:
-        raise ValueError(f"{value!r} is no IP address; write it without port and without brackets") from None
+        raise ValueError(f"{value!r} is not an IP address; write it without port and without brackets") from None
 
 
 PathText = Annotated[FilePath, Field(min_length=1)]

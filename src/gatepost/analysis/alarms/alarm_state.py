@@ -110,7 +110,7 @@ def decoded(content: bytes | None) -> Memory:
 
 
 def advance(
-    memory: Memory, found: Iterable[Alarm], undecided: Callable[[Alarm], bool], *, now: float
+    memory: Memory, alarms: Iterable[Alarm], undecided: Callable[[Alarm], bool], *, now: float
 ) -> tuple[Memory, tuple[News, ...]]:
     """The memory after a judgement at `now`, and what is to be told of it.
 
@@ -119,7 +119,7 @@ def advance(
     before = {one.alarm.key: one for one in memory.standing}
     news: list[News] = []
     standing: dict[str, AlarmStatus] = {}
-    for alarm in list(found)[:_KEPT]:
+    for alarm in list(alarms)[:_KEPT]:
         standing[alarm.key], event = _continued(before.get(alarm.key), alarm, now)
         if event is not None:
             news.append(News(event, standing[alarm.key].alarm))

@@ -46,7 +46,7 @@ class Letter:
 def subject_of(letter: Letter) -> str:
     """The subject of the mail: how many alarms, how severe, and the title of the most severe."""
     if not letter.standing:
-        return f"[gatepost {letter.hostname}] all is well again"
+        return f"[gatepost {letter.hostname}] all clear again"
     counts = [(word, sum(one.severity is severity for one in letter.standing)) for severity, word in _PLURALS.items()]
     shown = ", ".join(f"{count} {word if count != 1 else word.removesuffix('s')}" for word, count in counts if count)
     first = next((one for one in letter.standing if one.key in letter.fresh), letter.standing[0])
@@ -87,7 +87,7 @@ def _lines(letter: Letter) -> Iterator[str]:
         yield from ("", "OVER")
         for one in letter.cleared[:_SHOWN]:
             yield from _wrapped(one.title, "  ")
-    yield from ("", *_wrapped("On the gateway `gatepost alarms` shows what stands now."))
+    yield from ("", *_wrapped("`gatepost alarms` shows the active alarms."))
     yield from _wrapped("There is one such mail a day at most, beside those at once when something critical happens.")
 
 

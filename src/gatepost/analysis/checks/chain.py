@@ -63,26 +63,26 @@ class ChainChecker:
         self._timeout = timeout
         self._asker = UrlChecker(client, timeout) if client is not None else None
 
-    async def check(self, asked: ChainQuestion, *, now: float) -> ChainCheck:
+    async def check(self, question: ChainQuestion, *, now: float) -> ChainCheck:
         """All of it at `now`, seconds since 1970 UTC. Raises ChainFileError for a file that is no chain."""
         begun = time.monotonic()
-        if len(asked.file.certificates) > MAX_CERTIFICATES:
+        if len(question.file.certificates) > MAX_CERTIFICATES:
             raise ChainFileError(
-                f"{asked.file.source}: {len(asked.file.certificates)} certificates are no chain; "
+                f"{question.file.source}: {len(question.file.certificates)} certificates are no chain; "
                 "for a bundle of roots: gatepost check roots"
             )
         try:
             with quietly():
-                facts = await self._facts(asked, now)
+                facts = await self._facts(question, now)
         except (CertificateError, *MALFORMED) as failure:
             raise ChainFileError(
-                f"{asked.file.source}: a certificate that cannot be read: {failure}"[:500]
+                f"{question.file.source}: a certificate that cannot be read: {failure}"[:500]
             ) from failure
         return ChainCheck(facts, chain_findings(facts), time.monotonic() - begun)
 
-    async def _facts(self, asked: ChainQuestion, now: float) -> ChainFacts:
-        certificates = asked.file.certificates
-        place = choose_leaf(certificates, asked.key.public if asked.key else b"")
+    async def _facts(self, question: ChainQuestion, now: float) -> ChainFacts:
+        certificates = question.file.certificates
+        place = choose_leaf(certificates, question.key.public if question.key else b"")
         leaf = certificates[place]
         sent = [leaf, *(der for der in dict.fromkeys(certificates) if der != leaf)]
         verdict = self._judge(sent, now)
@@ -92,16 +92,16 @@ class ChainChecker:
             path = list(completed.path)
         links = [link(der, self._place(der, sent, fetched)) for der in path]
         return ChainFacts(
-            file=asked.file,
+            file=question.file,
             leaf=place,
             verdict=verdict,
             completed=completed,
             path=await self._with_answers(links, now),
             stores=self._stores.holding(path[-1]),
             anchors=self._stores.name,
-            key=_key_facts(asked.key, leaf),
-            names=asked.names,
-            staple=asked.staple,
+            key=_key_facts(question.key, leaf),
+            names=question.names,
+            staple=question.staple,
             offline=self._asker is None,
             now=now,
         )

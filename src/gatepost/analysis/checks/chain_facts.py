@@ -71,7 +71,7 @@ class Link:
     place: where it was found. weak: the hash of its signature if that proves nothing any more, else "". signature: that
     hash, "" if the algorithm has none. usages: extended key usages by name, None if it is not limited. authority:
     basicConstraints cA. must_staple: it asks for OCSP stapling (RFC 7633). published, issuers: addresses that it names.
-    answers: what they gave.
+    answers: their results.
     """
 
     der: bytes = field(repr=False)

@@ -209,12 +209,12 @@ def _finding_record(finding: ChainFinding) -> dict[str, Any]:
     }
 
 
-def _link_record(one: Link) -> dict[str, Any]:
-    return certificate_record(one.facts) | {
-        "place": str(one.place),
-        "signature": one.signature,
-        "must_staple": one.must_staple,
-        "addresses": [_answer_record(answer) for answer in one.answers],
+def _link_record(link: Link) -> dict[str, Any]:
+    return certificate_record(link.facts) | {
+        "place": str(link.place),
+        "signature": link.signature,
+        "must_staple": link.must_staple,
+        "addresses": [_answer_record(answer) for answer in link.answers],
     }
 
 

@@ -64,7 +64,7 @@ type Told = Callable[[GateCheck, Sequence[GateFinding]], None]
 """Is told of a gate that was looked at, and what was found there."""
 
 SEEN_SECONDS: Final = 30 * 86400.0
-"""How far back the trace is searched for partners, in its newest rows."""
+"""The period of the trace, in its newest rows, that is searched for partners."""
 
 _ROWS: Final = 200_000
 
@@ -111,9 +111,9 @@ class GateChecker:
             found = [one for part in parts for one in part]
         except TimeoutError:
             found = [one for part in parts for one in part]
-            text = f"looking at the gates was given up after {_WHOLE:.0f} seconds"
+            text = f"the checks did not end within {_WHOLE:.0f} seconds"
             found.append(
-                GateFinding(GateCheck.CHAIN, Mark.UNKNOWN, text, fix="See [dns], and what addresses do not answer.")
+                GateFinding(GateCheck.CHAIN, Mark.UNKNOWN, text, fix="Check [dns], and which addresses do not answer.")
             )
         return GateReport(entry, context.now, gates.in_order(found), time.monotonic() - begun)
 
@@ -158,7 +158,7 @@ class GateChecker:
         try:
             identity = self._inventory.identity(entry)
             if read_identity(identity).leaf.sha256 != entry.leaf.sha256:
-                return None, f"{entry.chain_file} holds another certificate by now"
+                return None, f"{entry.chain_file} now holds another certificate"
         except (CertificateFileError, IdentityError) as failure:
             return None, str(failure)
         return identity, ""

@@ -97,7 +97,7 @@ def previous(directory: Path, kept: Kept) -> str:
         if one.fault:
             return f"{path.name}: {one.fault}"
         if later.record.get("previous") != one.sha256:
-            return f"between {path.name} and {later.path.name} one is missing, or one of them was replaced"
+            return f"a drill between {path.name} and {later.path.name} is missing, or one of the two was replaced"
         later = one
     return ""
 
@@ -134,7 +134,7 @@ def _read(path: Path, organization: str, connector: str) -> Kept:
     except OSError as error:
         return Kept(path, "", {}, f"it cannot be read: {error.strerror}")
     except (ValueError, TypeError, KeyError, RecursionError):
-        return Kept(path, "", {}, "it is no evidence any more: what is in it is not what was written")
+        return Kept(path, "", {}, "it is no longer evidence: its content is not what was written")
     if digest != computed:
         return Kept(path, str(digest), record, f"it was changed: its SHA-256 is {computed}, not {digest}")
     if whose != (organization, connector.lower()):

@@ -125,12 +125,14 @@ def staple_finding(*, responder: bool, must: bool, kept: bool) -> GateFinding:
     """
     if kept:
         return GateFinding(
-            GateCheck.STAPLING, Mark.PASS, "an OCSP response is at hand, and is stapled from the beginning"
+            GateCheck.STAPLING, Mark.PASS, "an OCSP response is there, and is stapled from the beginning"
         )
     if not must:
-        text = "no OCSP response could be had; clients look elsewhere" if responder else "it names no OCSP responder"
+        text = (
+            "no OCSP response could be fetched; clients look elsewhere" if responder else "it names no OCSP responder"
+        )
         return GateFinding(GateCheck.STAPLING, Mark.WARN if responder else Mark.INFO, text)
-    fix = "Let this machine out to its responder, and look again: clients that obey must-staple refuse it without."
+    fix = "Let this machine reach its responder, and check again: clients that obey must-staple refuse it without."
     if not responder:
         fix = "Have it issued without must-staple: it names no OCSP responder, so that nothing can be stapled."
     return GateFinding(GateCheck.STAPLING, Mark.FAIL, "it must be stapled, and there is no OCSP response", fix=fix)
@@ -164,8 +166,10 @@ def chain_findings(entry: Entry, check: ChainCheck | None, current: ChainCheck |
         yield made
 
 
-def _as_gate(one: ChainFinding) -> GateFinding:
-    return GateFinding(GateCheck.CHAIN, one.verdict, f"{one.part}: {one.text}", one.evidence, one.fix)
+def _as_gate(finding: ChainFinding) -> GateFinding:
+    return GateFinding(
+        GateCheck.CHAIN, finding.verdict, f"{finding.part}: {finding.text}", finding.evidence, finding.fix
+    )
 
 
 def gates_record(report: GateReport) -> dict[str, Any]:
@@ -184,14 +188,14 @@ def gates_record(report: GateReport) -> dict[str, Any]:
     }
 
 
-def _finding_record(one: GateFinding) -> dict[str, Any]:
+def _finding_record(finding: GateFinding) -> dict[str, Any]:
     return {
-        "gate": str(one.gate),
-        "verdict": str(one.verdict),
-        "text": one.text[:MAX_TEXT],
-        "evidence": one.evidence[:MAX_TEXT],
-        "fix": one.fix,
-        "until": one.until or None,
+        "gate": str(finding.gate),
+        "verdict": str(finding.verdict),
+        "text": finding.text[:MAX_TEXT],
+        "evidence": finding.evidence[:MAX_TEXT],
+        "fix": finding.fix,
+        "until": finding.until or None,
     }
 
 

@@ -208,7 +208,7 @@ class Checker:
 
     async def _check_host(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
         """Check one host: a result for each address, or one without if there is none."""
-        late = f"{host.name} was not done within {self._bounds.whole:g} s"
+        late = f"the check of {host.name} did not end within {self._bounds.whole:g} s"
         end = asyncio.get_running_loop().time() + self._bounds.whole
         try:
             async with asyncio.timeout_at(end):

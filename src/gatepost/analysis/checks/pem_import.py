@@ -64,7 +64,7 @@ class PemSource:
 class PemImport:
     """certificates: DER, leaf first, without the root. key_pem: its key, b"" if none came. notes: what was put right.
 
-    warnings: what a partner may stumble over, and what to do.
+    warnings: problems that partners may meet, and what to do.
     """
 
     certificates: tuple[bytes, ...]

@@ -55,7 +55,7 @@ _DOMAINS = 10
 class CannotValidate(ValueError):  # noqa: N818 - it names what is wrong with the question
     """The connector cannot be validated in this way; the text says what to do instead.
 
-    field: what of the question is to blame, as `manage.use_cases.validation.Trial` names it, "" if no one thing is.
+    field: the wrong part of the request, as `manage.use_cases.validation.Trial` names it, "" if no one thing is.
     """
 
     def __init__(self, text: str, field: str = "") -> None:
@@ -228,7 +228,9 @@ async def validate_outbound(
     if not recipients:
         tasks += skipped([TEST_MESSAGE], "no recipient was named")
     domains = _domains(request, recipients)
-    asked = [f"the test message needs TLS whatever the connector demands, as {one} says" for one in map(str, asking)]
+    asked = [
+        f"the test message needs TLS whatever the connector demands: {one} requires it" for one in map(str, asking)
+    ]
     notes = (*_notes(directory, request, domains, targets), *asked)
     return replace(begun, hosts=tuple(hosts), tasks=tuple(tasks), notes=notes)
 
@@ -277,7 +279,7 @@ def _recipient(request: OutboundRequest, text: str) -> str:
         return path.text
     own = [*connector.recipient_domains, *(["all accepted domains"] if connector.all_accepted_domains else [])]
     raise CannotValidate(
-        f"{domain or text!r} is no domain of {request.label}, which has {', '.join(own) or 'none'}; name "
+        f"{domain or text!r} is not a domain of {request.label}, which has {', '.join(own) or 'none'}; name "
         "a recipient in one of them, or add the domain to recipient_domains",
         "recipients",
     )
@@ -360,7 +362,7 @@ async def _try(
     if not target.recipients:
         return reports, []
     if kept.found is None:
-        return reports, skipped([TEST_MESSAGE], "no host met what the connector demands")
+        return reports, skipped([TEST_MESSAGE], "no host met the connector's demands")
     report, opened = kept.found
     at = next(at for at, one_report in enumerate(reports) if one_report is report)
     place = next(place for place in places if report in place.reports)
@@ -382,10 +384,10 @@ def _notes(
     notes = []
     if not connector.enabled:
         notes.append(
-            "the connector is disabled: it was tried as if it were enabled, and no mail goes by it until it is"
+            "the connector is disabled: it was tested as if it were enabled, and no mail goes by it until then"
         )
     if connector.mode is Mode.REHEARSE:
-        notes.append("the connector is in rehearsal: it was tried as if it were enforced")
+        notes.append("the connector is in rehearsal: it was tested as if it were enforced")
     if connector.is_transport_rule_scoped:
         notes.append("the connector takes mail only where a mail flow rule names it")
     if len(connector.smart_hosts) > _HOSTS and not connector.use_mx_record:

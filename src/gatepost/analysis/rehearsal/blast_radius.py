@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 COLUMNS = ("at", "message", "session", *replay.COLUMNS)
-"""What is read of a row, in this order."""
+"""The columns that are read of a row, in this order."""
 
 _KEPT = 50_000  # comparisons
 _PEERS = 10_000  # counted apart; what comes on top is counted together

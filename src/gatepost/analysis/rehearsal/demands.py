@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 type Change = Literal["", "weaker", "stronger", "other"]
 
 type _Figures = tuple[tuple[Any, ...], tuple[Any, ...]]
-"""What can be compared, each the greater the stronger; and what can only be equal or not."""
+"""The figures of a demand: those that compare, greater is stronger; and those that are only equal or not."""
 
 _CLEARTEXT = (Cleartext.AFTER_FAILED_HANDSHAKE, Cleartext.ONLY_IF_NOT_OFFERED, Cleartext.NEVER)
 _PROFILES = tuple(reversed(ProfileName))

@@ -29,7 +29,7 @@ COLUMNS = (
     "at", "event", "message", "session", "organization", "recipient", "peer_host", "peer_address", "connector", "reply",
     "result_type", "detail",
 )  # fmt: skip
-"""What the reports read of a row, in this order."""
+"""The columns that the reports read of a row, in this order."""
 
 _GROUPS = 10_000  # peers with a reason each; what comes on top is counted together
 _OTHERS = "(others)"

@@ -33,7 +33,7 @@ COLUMNS = (
     "event", "organization", "direction", "sender", "recipient", "subject", "peer_host", "peer_address", "requirement",
     "achieved", "tls", "detail",
 )  # fmt: skip
-"""What a decision depends on, in the order in which `RowReplay.decide` takes it."""
+"""The columns that a decision depends on, in the order in which `RowReplay.decide` takes them."""
 
 _KEPT = 50_000  # decisions
 

@@ -62,7 +62,7 @@ def _decide(event: TraceEvent, facts: SessionFacts, directory: Directory) -> Dec
     except GrammarError as error:
         return Decision(Effect.UNKNOWN, why=f"the row's addresses cannot be read: {error}")
     if event.detail.get("basis") == LOGIN and not facts.user:
-        return Decision(Effect.REFUSED, "", CONNECTOR, reply="a log-in failed", why="no configuration decides on that")
+        return Decision(Effect.REFUSED, "", CONNECTOR, reply="a log-in failed", why="no configuration affects that")
     mail = decide_mail(directory, facts, reverse_path)
     if not mail.accepted:
         return _of_verdict(mail, "")

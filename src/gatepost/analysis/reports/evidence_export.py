@@ -160,7 +160,7 @@ def head_bodies(evidence: Path, selection: Selection) -> Iterator[dict[str, Any]
             yield body
 
 
-def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, found: Iterable[Segment]) -> Summary:
+def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, chosen: Iterable[Segment]) -> Summary:
     """The export that proves itself; a segment a line. Raises StoreFailure, OSError, ValueError for a key of others."""
     head = {
         "format": FORMAT_NAME,
@@ -172,15 +172,15 @@ def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, 
         "keys": [{"id": public_key_id(one), "pem": one.decode("ascii")} for one in kept_keys(evidence)],
         "heads": list(head_bodies(evidence, selection)),
     }
-    return write_document(out, head, found)
+    return write_document(out, head, chosen)
 
 
-def write_document(out: IO[bytes], head: Mapping[str, Any], found: Iterable[Segment]) -> Summary:
+def write_document(out: IO[bytes], head: Mapping[str, Any], chosen: Iterable[Segment]) -> Summary:
     """The same of what stands before the segments. Raises OSError."""
     summary = Summary()
     out.write(canonical(head)[:-1] + b',"segments":[')
     comma = b"\n"
-    for segment in found:
+    for segment in chosen:
         out.write(comma + canonical(segment.record()))
         summary.take(segment)
         comma = b",\n"
@@ -221,12 +221,12 @@ CSV_COLUMNS: Final = (
 )
 
 
-def write_csv(out: IO[str], found: Iterable[Segment]) -> Summary:
+def write_csv(out: IO[str], chosen: Iterable[Segment]) -> Summary:
     """A line for each entry, for spreadsheets: nothing in a cell is taken for a formula."""
     summary = Summary()
     table = csv.writer(out)
     table.writerow(CSV_COLUMNS)
-    for segment in found:
+    for segment in chosen:
         summary.take(segment)
         for head, body in segment.chosen:
             row = _flat(body) | {"writer": segment.writer, "hash": head}

@@ -71,10 +71,10 @@ class FailedThere:
     here: SeenHere | None
 
 
-def reported(found: Iterable[StoredReport], wished: ReportFilter) -> list[Reported]:
+def reported(reports: Iterable[StoredReport], wished: ReportFilter) -> list[Reported]:
     """By reporter, policy domain and policy; most failures first."""
     sums: dict[tuple[str, str, str], Reported] = {}
-    for kept in found:
+    for kept in reports:
         for policy in wished.policies(kept):
             key = (kept.report.organization, policy.domain, policy.type)
             one = sums.setdefault(key, Reported(*key))
@@ -88,10 +88,10 @@ def reported(found: Iterable[StoredReport], wished: ReportFilter) -> list[Report
 
 
 def failed_there(
-    found: Iterable[StoredReport], wished: ReportFilter, here: Mapping[tuple[str, str], int]
+    reports: Iterable[StoredReport], wished: ReportFilter, here: Mapping[tuple[str, str], int]
 ) -> Iterator[FailedThere]:
     """Every failure that was reported. here: rows of our trace by event and peer address."""
-    for kept in found:
+    for kept in reports:
         for policy in wished.policies(kept):
             for failure in policy.failures:
                 if wished.result and failure.result != wished.result:

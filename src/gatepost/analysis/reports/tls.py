@@ -286,8 +286,8 @@ def has_failed(kind: HopKind) -> bool:
     return kind.event in _FAILED and kind.result_type != ""
 
 
-def _by_weight(found: Mapping[tuple[str, Direction], HopSummary]) -> tuple[Named, ...]:
+def _by_weight(summaries: Mapping[tuple[str, Direction], HopSummary]) -> tuple[Named, ...]:
     def weight(one: Named) -> tuple[int, str, str]:
         return -one.hops.weight, one.name, one.direction
 
-    return tuple(sorted((Named(name, way, hops) for (name, way), hops in found.items()), key=weight))
+    return tuple(sorted((Named(name, way, hops) for (name, way), hops in summaries.items()), key=weight))

@@ -72,7 +72,7 @@ class Proofs:
         if not proofs:
             return
         if any(one.kind == Challenge.HTTP_01 and not _TOKEN.fullmatch(one.place) for one in proofs):
-            raise AcmeFailed("the authority's token is none that RFC 8555 section 8.3 allows")
+            raise AcmeFailed("the authority's token has a form that RFC 8555 section 8.3 does not allow")
         self.store.apply({}, author="gatepost", content={_PENDING: msgspec.json.encode(list(proofs))})
         tokens = [one for one in proofs if one.kind == Challenge.HTTP_01]
         self.store.apply({}, author="gatepost", content={_place(one.place): one.value.encode() for one in tokens})

@@ -101,7 +101,7 @@ class _Adapter(HTTPAdapter):
         while piece := response.raw.read1(_PIECE, decode_content=True):  # what is there, not all that is to come
             data += piece
             if len(data) > _ANSWER:
-                raise requests.exceptions.ContentDecodingError(f"an answer of more than {_ANSWER} octets")
+                raise requests.exceptions.ContentDecodingError(f"a response of more than {_ANSWER} octets")
             self._in_time()
         return bytes(data)
 
@@ -255,7 +255,7 @@ class Authority:
         except errors.ValidationError as failure:
             raise AcmeFailed("; ".join(map(_refused, failure.failed_authzrs))) from failure
         except errors.TimeoutError as failure:
-            raise AcmeFailed(f"{self._url} did not come to a decision in time; it is tried again") from failure
+            raise AcmeFailed(f"{self._url} did not decide in time; the gateway tries again") from failure
         except messages.Error as problem:
             raise AcmeFailed(self._problem(problem), self._adapter.retry_after) from problem
         except errors.IssuanceError as failure:
@@ -264,7 +264,7 @@ class Authority:
             text = f"the HTTPS server of {self._url} is not trusted: {_cause(failure)}; see acme.trust_anchors"
             raise AcmeFailed(text) from failure
         except requests.exceptions.RequestException as failure:
-            text = f"{self._url} cannot be reached: {_cause(failure)}; is the way out to its port open?"
+            text = f"{self._url} cannot be reached: {_cause(failure)}; does a firewall allow connections to its port?"
             raise AcmeFailed(text, self._adapter.retry_after) from failure
         except (errors.Error, *_ODD) as failure:
             text = f"{self._url} does not answer as an ACME authority does: {type(failure).__name__} {_shown(failure)}"
@@ -282,7 +282,7 @@ class Authority:
 
 
 _ADVICE: Final = {
-    "rateLimited": "; its limit is waited out",
+    "rateLimited": "; the gateway waits until its limit allows more",
     "userActionRequired": "; its terms have changed: read them at the authority",
     "accountDoesNotExist": "; the account is gone: remove it with `gatepost certificate acme forget`",
     "unsupportedContact": "; see acme.contact",

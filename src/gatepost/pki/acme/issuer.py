@@ -112,7 +112,7 @@ def alone(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy("the gateway or another command is asking for certificates just now; wait a minute") from None
+            raise Busy("the gateway or another command is requesting certificates now; wait a minute") from None
         yield
     finally:
         os.close(folder)
@@ -213,7 +213,7 @@ class Issuer:
                 continue  # one before it has the name by now
             with suppress(ConfigConflict, course.Refused):
                 changed = course.switch(one, entries, now=now)
-                note = "nothing else was presented for its names"
+                note = "no other was presented for its names"
                 self.inventory.change(changed, author=self._author, note=note, expected=version)
                 presented.append(changed[0])
         return presented
@@ -371,12 +371,14 @@ def _checked(identity: ServerIdentity, names: tuple[str, ...]) -> Entry:
     try:
         fresh = entry_from(identity, now=time.time())
     except IdentityError as error:
-        raise AcmeFailed(f"the authority gave what cannot be used: {error}") from error
+        raise AcmeFailed(f"the authority issued a certificate that cannot be used: {error}") from error
     if fresh.leaf.not_after <= fresh.added:
-        raise AcmeFailed("the authority gave a certificate that has ended already; is the clock of this machine right?")
+        raise AcmeFailed(
+            "the authority issued a certificate that has expired already; is the clock of this machine right?"
+        )
     if set(fresh.leaf.dns_names) != set(names):
         other = ", ".join(fresh.leaf.dns_names[:10])
-        raise AcmeFailed(f"the authority gave a certificate for {other}: other names than were asked for")
+        raise AcmeFailed(f"the authority issued a certificate for {other}: other names than were requested")
     return replace(fresh, origin=Origin.ACME)
 
 

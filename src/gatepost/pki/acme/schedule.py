@@ -29,14 +29,14 @@ _LONGEST: Final = 86400.0
 _INTERRUPTED_SECONDS: Final = 300.0
 _SOONEST_ASK: Final = 60.0
 _MOST_RETRY: Final = 7 * 86400.0
-_INTERRUPTED: Final = "the gateway ended while the certificate was being asked for"
+_INTERRUPTED: Final = "the gateway ended while it requested the certificate"
 
 
 class Step(StrEnum):
     """The kind of a due step."""
 
     ISSUE = "issue"
-    ASK = "ask"  # when the authority wants it renewed
+    ASK = "ask"  # when the authority suggests renewing it
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -106,7 +106,7 @@ def step(
         return Due(names, Step.ISSUE, "there is none yet")
     if now >= renewal_at(entry, progress, renew_before):
         by_authority = progress.certificate == entry.id and progress.renew_at
-        why = "the authority wants it renewed" if by_authority else "it ends soon"
+        why = "the authority suggests renewing it" if by_authority else "it ends soon"
         return Due(names, Step.ISSUE, why)
     if progress.certificate != entry.id or now >= progress.ask_at:
         return Due(names, Step.ASK, "")
@@ -152,6 +152,6 @@ def done(before: Progress, certificate: str, lifetime: float, now: float) -> Pro
 
 
 def with_renewal_info(progress: Progress, certificate: str, renew_at: float, ask_at: float, now: float) -> Progress:
-    """Renewal information came, or could not be had. renew_at: 0.0 for unknown. ask_at: as was said, 0.0 if unsaid."""
+    """Renewal information came, or could not be fetched. renew_at: 0.0 for unknown. ask_at: as told, 0.0 if not."""
     again = min(max(ask_at, now + _SOONEST_ASK), now + ASK_SECONDS) if ask_at else now + ASK_SECONDS
     return msgspec.structs.replace(progress, certificate=certificate, renew_at=renew_at, ask_at=again)

@@ -204,11 +204,11 @@ def read_key(pem: bytes) -> DkimSigner:
     try:
         private: Any = load_pem_private_key(pem, None)
     except TypeError:
-        raise DkimKeyError("the key has a pass phrase; take that away: openssl pkey -in FILE -out NEW") from None
+        raise DkimKeyError("the key has a pass phrase; remove it: openssl pkey -in FILE -out NEW") from None
     except (ValueError, UnsupportedAlgorithm):
         raise DkimKeyError("there is no private key in PEM form (-----BEGIN PRIVATE KEY-----)") from None
     if not isinstance(private, RSAPrivateKey | Ed25519PrivateKey):
-        raise DkimKeyError("mail is signed with RSA or Ed25519 keys, and this is another kind")
+        raise DkimKeyError("DKIM signs with RSA or Ed25519 keys, and this is of another kind")
     if isinstance(private, RSAPrivateKey) and not _LEAST_BITS <= private.key_size <= _MOST_BITS:
         raise DkimKeyError(
             f"the RSA key has {private.key_size} bits; verifiers take {_LEAST_BITS} to {_MOST_BITS} (RFC 8301)"

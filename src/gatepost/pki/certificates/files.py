@@ -105,7 +105,7 @@ def _read(path: Path, what: str) -> bytes:
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise CertificateFileError(f"{what} {path}: it is no regular file")
+                raise CertificateFileError(f"{what} {path}: it is not a regular file")
             content = file.read(_MOST + 1)
     except OSError as error:
         raise CertificateFileError(f"{what} {path}: {error.strerror}") from error

@@ -113,7 +113,7 @@ class Inventory:
     ) -> int:
         """Store a new certificate; its key is sealed unless it stays in `entry.key_file`. Returns the version.
 
-        others: what became of other entries by it, gone: those that are forgotten for it; stored with it or not at all.
+        others: entries that change with it, gone: those that are removed with it; all are stored together, or none.
         expected: as `ConfigStore.apply`. Raises CertificateFileError if the key cannot be sealed, ConfigConflict,
         StoreFailure.
         """
@@ -212,7 +212,7 @@ def find_among(entries: Iterable[Entry], number: str) -> Entry:
     if len(found) != 1:
         many = ", ".join(one.id for one in found) or "none"
         least = f"; of an id at least {_LEAST_DIGITS} digits are needed" if len(wanted) < _LEAST_DIGITS else ""
-        raise CertificateUnknown(f"no single certificate goes by {number!r} (found: {many}){least}")
+        raise CertificateUnknown(f"no single certificate has the id {number!r} (found: {many}){least}")
     return found[0]
 
 

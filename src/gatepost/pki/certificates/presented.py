@@ -47,7 +47,7 @@ def presented(inventory: Inventory, files: Sequence[ServerIdentity]) -> list[Ser
     for failure in failures:
         _log.error("a current certificate is not presented: %s", failure)
     if not stored and not wanted and files:
-        _log.error("no certificate is current: those of the settings are presented")
+        _log.error("no certificate is current: the gateway presents those of the settings")
         return list(files)
     return [*stored, *wanted]
 

@@ -138,7 +138,7 @@ class Table:
 
 
 def published(
-    found: Listed,
+    listed: Listed,
     roots: Iterable[bytes],
     changes: Sequence[Change] = (),
     *,
@@ -152,10 +152,10 @@ def published(
     at `now` is taken. changes: of certificates, newest first.
     """
     known = _by_subject(roots)
-    chosen, left_out = _chosen(found.entries.values())
+    chosen, left_out = _chosen(listed.entries.values())
     rows, lost, above = [], [], _Above()
     for entry in chosen:
-        chain = _read(found.chains.get(entry.id, b""))
+        chain = _read(listed.chains.get(entry.id, b""))
         if not chain:
             lost.append(entry.id)
             continue

@@ -50,7 +50,7 @@ KEY_TYPES: Final[Mapping[str, Callable[[], _Key]]] = {
     "rsa-3072": _rsa(3072),
     "rsa-4096": _rsa(4096),
 }
-"""What a key can be, and how one is made."""
+"""The kinds of keys, and a function that makes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class CertificateRequests:
         """Keep a request with its key, sealed. Raises CertificateFileError without a master key, StoreFailure."""
         number = request_id(request_pem)
         if self._vault is None:
-            raise CertificateFileError("a key waits in the store only sealed: set store.master_key")
+            raise CertificateFileError("a key is stored only sealed: set store.master_key")
         content = {_place(number, "key"): self._vault.seal(key_pem, _place(number, "key"))}
         return self._add(PendingRequest(number, wish, now), request_pem, content, author)
 
@@ -187,7 +187,9 @@ def _request(number: str, document: dict[str, Any]) -> PendingRequest:
         wish = CertificateRequestSpec(tuple(names), key, Purpose(purpose), organization, label, must_staple=staple)
         return PendingRequest(number, wish, added, key_file)
     except KeyError as error:
-        raise ValueError(f"request {number} is not stored as this version knows it: {error} is missing") from error
+        raise ValueError(
+            f"request {number} is stored in a form that this version does not know: {error} is missing"
+        ) from error
 
 
 def request_id(request_pem: bytes) -> str:

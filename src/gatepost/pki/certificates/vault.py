@@ -27,7 +27,7 @@ _SALT: Final = 16
 _LEAST: Final = 32
 _MOST: Final = 4096
 _HELP: Final = "make one with: (umask 077; head -c 32 /dev/urandom > FILE)"
-_GONE: Final = f"put back the one with which keys were sealed, no other opens them; if none was sealed yet, {_HELP}"
+_GONE: Final = f"restore the one that sealed the keys, as no other opens them; if none is sealed yet, {_HELP}"
 _ACCOUNT: Final = "run this as the gateway's account, or as root"
 
 
@@ -62,7 +62,7 @@ class Vault:
     def open(self, sealed: bytes, place: str) -> bytes:
         """Open content that was sealed for `place`. Raises VaultError."""
         if not sealed.startswith(_FORM):
-            raise VaultError(f"{place}: not sealed as this version seals")
+            raise VaultError(f"{place}: sealed in a form that this version does not know")
         rest = sealed[len(_FORM) :]
         salt, nonce, content = rest[:_SALT], rest[_SALT : _SALT + _NONCE], rest[_SALT + _NONCE :]
         try:

@@ -104,7 +104,7 @@ class FileWatch:
                 self._unlisted.discard(path)
             except OSError as error:
                 if path not in self._unlisted:
-                    _log.error("certificates in %s are not seen: %s", path, error.strerror)
+                    _log.error("certificates in %s cannot be watched: %s", path, error.strerror)
                 self._unlisted.add(path)
 
     def _withdraw(self, entries: Mapping[str, Entry], now: float) -> None:
@@ -118,7 +118,7 @@ class FileWatch:
             and (one.chain_file, one.key_file) not in named
         ]
         if gone:
-            self._inventory.change(gone, author="gatepost", note="not in the settings any more")
+            self._inventory.change(gone, author="gatepost", note="removed from the settings")
 
     def _examine(self, pair: Pair, origin: Origin, seen: _Seen, now: float) -> None:
         try:
@@ -139,11 +139,11 @@ class FileWatch:
         if now < seen.bad_since + _PATIENCE:
             seen.again = seen.bad_since + _PATIENCE
         else:
-            self._tell(seen, f"what was renewed cannot be used: {why}")
+            self._tell(seen, f"the renewed certificate cannot be used: {why}")
 
     def _tell(self, seen: _Seen, text: str) -> None:
         if not seen.told:
-            _log.error("%s; what was presented before stays", text)
+            _log.error("%s; the gateway goes on presenting the previous certificate", text)
         seen.told = True
 
     def _consider(self, pair: Pair, origin: Origin, identity: ServerIdentity, seen: _Seen, now: float) -> None:
@@ -175,7 +175,7 @@ class FileWatch:
             return f"the certificate {entry.id} has expired; renew it again"
         if entry.leaf.not_before > now:
             seen.again = entry.leaf.not_before
-            return f"the certificate {entry.id} is not valid yet, it is taken when it is"
+            return f"the certificate {entry.id} is not valid yet; the gateway uses it from then on"
         if holder is None or entry.purpose is Purpose.CLIENT or self._accept:
             return ""
         lost = [name for name in names_of(holder) if not is_covered(name, [entry])]

@@ -35,7 +35,7 @@ KINDS: Final = (AUTHORITY, NODE, TOKEN, ISSUED, MEMBERSHIP)
 """The kinds of record, as the history names them."""
 
 _NO_VAULT: Final = "keys of a site are stored only sealed: set store.master_key (docs/certificates.md)"
-_UNREADABLE: Final = "is not stored as this version knows it"
+_UNREADABLE: Final = "is stored in a form that this version does not know"
 
 
 class SiteStore:

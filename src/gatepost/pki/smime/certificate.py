@@ -140,7 +140,7 @@ def _purpose(certificate: x509.Certificate, what: str, may: Callable[[x509.KeyUs
     public = certificate.public_key()
     kind = certificate_facts(certificate.public_bytes(_DER)).key
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) or kind.startswith("RSA-PSS"):
-        return f"has a key of a kind that is not used here ({kind})"
+        return f"has a key of an unsupported kind ({kind})"
     if public.key_size < (_LEAST_RSA if isinstance(public, rsa.RSAPublicKey) else _LEAST_CURVE):
         return f"has a weak key ({kind})"
     usages = extended_usages(certificate)

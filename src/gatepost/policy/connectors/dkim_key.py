@@ -24,7 +24,7 @@ def _public_key(value: str) -> str:
     try:
         binascii.a2b_base64(value, strict_mode=True)
     except ValueError:
-        raise ValueError("this is no base64: write what stands behind p= in the record, without blanks") from None
+        raise ValueError("this is not base64: write the text after p= in the record, without blanks") from None
     return value
 
 

@@ -28,10 +28,10 @@ _TYPES = {
     "model_attributes_type": "must be a table of keys and values",
 }
 _BOUNDS = {
-    "string_too_short": ("min_length", "must have at least {} character(s)"),
-    "string_too_long": ("max_length", "must have at most {} characters"),
-    "too_short": ("min_length", "needs at least {} entry"),
-    "too_long": ("max_length", "may have at most {} entries"),
+    "string_too_short": ("min_length", "must have {} or more characters"),
+    "string_too_long": ("max_length", "must have {} or fewer characters"),
+    "too_short": ("min_length", "must have {} or more entries"),
+    "too_long": ("max_length", "must have {} or fewer entries"),
 }
 
 

@@ -90,7 +90,7 @@ class Access(Enum):
 class Owned:
     """Marks a field of which some values need the gateway owner's grant (`policy.connectors.grants`).
 
-    access: what a value makes the gateway use, None if that is nothing of its own. instead: what a tenant can write.
+    access: the gateway property that a value uses, None if none. instead: the value that a tenant can write.
     """
 
     access: Callable[[str], Access | None]
@@ -142,7 +142,7 @@ def _network(value: str) -> str:
 
 def _header_name(value: str) -> str:
     if not value.isascii() or any(not "!" <= char <= "~" or char == ":" for char in value):
-        raise ValueError(f"{value!r} is no name of a header field: write it without the colon, as 'X-Confidential'")
+        raise ValueError(f"{value!r} is not a name of a header field: write it without the colon, as 'X-Confidential'")
     return value
 
 

@@ -32,7 +32,7 @@ GRANT: Final = "grant"
 """The kind of the documents that say what is granted, each by the name of its organization."""
 
 STORED_KINDS: Final = ("organization", GRANT)
-"""What is read of the store together, in one transaction."""
+"""The kinds of records that are read from the store together, in one transaction."""
 
 UNGRANTED_PATH: Final = "/dev/null/not granted by the gateway's owner"
 """In place of a path that is not granted: below what is no directory nothing can be opened, made or connected to."""
@@ -127,9 +127,9 @@ def ungranted_paths(resources: Resources) -> Iterator[str]:
     for organization, (part, name, field, value), access in ungranted(resources):
         if access is Access.MACHINE:
             yield (
-                f"{field} of the {part} {name!r} of {organization} names {value!r}, which no owner of this gateway "
-                "granted: it has no effect, and mail that needs it waits; grant it with `gatepost grant add`, or take "
-                "it out"
+                f"{field} of the {part} {name!r} of {organization} names {value!r}, which no owner of this gateway has "
+                "granted: it has no effect, and mail that needs it waits; grant it with `gatepost grant add`, or "
+                "remove it"
             )
 
 
@@ -161,7 +161,7 @@ def _leads_by_mx_now(before: Organization, after: Organization, grant: Grant) ->
 
 
 def _not_yours(use: _Use) -> str:
-    what = "names something of the gateway's machine, which only the gateway's owner may write"
+    what = "names a file or socket of the gateway's machine, which only the gateway's owner may write"
     return f"{what}; {use.instead}" if use.instead else what
 
 

@@ -180,15 +180,15 @@ class RuleSet:
             tuple(self._reason(one, chosen if at > place else None) for at, one in enumerate(holding)),
         )
 
-    def _reason(self, one: _Conditions, chosen: _Conditions | None) -> str:
+    def _reason(self, conditions: _Conditions, chosen: _Conditions | None) -> str:
         """A sentence about a rule that holds. chosen: the rule before it that has sent the message already."""
-        rule = one.rule
+        rule = conditions.rule
         rehearses = rule.mode is Mode.REHEARSE
         does = []
-        if one.connector is not None and chosen is not None:
-            does.append(f"names connector {one.connector.name!r} in vain, as rule {chosen.rule.name!r} has chosen")
-        elif one.connector is not None:
-            does.append(f"{'would send' if rehearses else 'sends'} it by connector {one.connector.name!r}")
+        if conditions.connector is not None and chosen is not None:
+            does.append(f"names connector {conditions.connector.name!r}, but rule {chosen.rule.name!r} chose first")
+        elif conditions.connector is not None:
+            does.append(f"{'would send' if rehearses else 'sends'} it by connector {conditions.connector.name!r}")
         if rule.require_tls:
             does.append("would require TLS" if rehearses else "requires TLS")
         if rule.encrypt is ContentProtection.SMIME:
@@ -198,7 +198,7 @@ class RuleSet:
         if rule.stop_rule_processing and not rehearses:
             does.append("ends the rules")
         label = f"mail flow rule {rule.name!r} of {self._organization}"
-        return f"{label}{' (in rehearsal)' if rehearses else ''} holds for {_required(rule)}: {', '.join(does)}"
+        return f"{label}{' (in rehearsal)' if rehearses else ''} matches {_required(rule)}: {', '.join(does)}"
 
 
 def _asking(holding: Sequence[_Conditions], asks: Callable[[MailFlowRule], bool]) -> RuleNames:

@@ -222,7 +222,7 @@ def _identified(entry: InboundEntry, basis: str, session: SessionFacts, spoken: 
     reason = f"{entry.label} names {name}, which the client's trusted certificate bears ({describe_names(leaf)})"
     if basis == "certificate":
         return (reason,)
-    return reason, f"{name} is no accepted domain of {own}, but {spoken} is"
+    return reason, f"{name} is not an accepted domain of {own}, but {spoken} is"
 
 
 def _unknown(
@@ -323,7 +323,7 @@ def match_partner(
 
     In this order: the lower priority number, the more specific sender domain (so that an exception beats "*"), the one
     whose certificate or address the session has, one that restricts, the name. One in rehearsal never goes before one
-    that is in force: what it would have done is told beside.
+    that is in force: its effect is reported too.
     """
     index = directory.partners(organization.name)
     if index is None:
@@ -341,7 +341,7 @@ def match_partner(
                 continue  # whoever it holds for, it changes nothing
         elif not entry.associated(recipient.domain):
             domains = ", ".join(entry.connector.associated_accepted_domains[:PASSED_OVER_LIMIT])
-            narrowed[entry.label] = f"is narrowed to {domains}, and {recipient.domain} is none of these"
+            narrowed[entry.label] = f"is limited to {domains}, and {recipient.domain} is none of these"
             continue
         found[id(entry)] = _candidate(entry, rank, pattern, session, address)
     if not found:

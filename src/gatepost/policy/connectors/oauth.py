@@ -56,7 +56,7 @@ def _https(value: str) -> str:
     except ValueError:
         good = False
     if not good or not value.isascii() or " " in value:
-        raise ValueError(f"{value!r} is no https address; keys are fetched over HTTPS alone")
+        raise ValueError(f"{value!r} is not an https address; the gateway fetches keys over HTTPS only")
     return value
 
 
@@ -67,7 +67,7 @@ def https_issuer(value: str) -> str:
         raise ValueError(f"{value!r} has a query, which an issuer never has (RFC 8414 section 2)")
     if parts.hostname == _ENTRA and parts.path.split("/")[1:2] in (["common"], ["organizations"], ["consumers"]):
         raise ValueError(
-            f"{value!r} is in no token: each bears its tenant's own issuer; write https://{_ENTRA}/TENANT-ID/v2.0"
+            f"{value!r} is in no token: each names its tenant's own issuer; write https://{_ENTRA}/TENANT-ID/v2.0"
         )
     return value
 
@@ -149,7 +149,7 @@ def lint(issuer: OauthIssuer, label: str) -> Iterator[str]:
     """Warn of settings that are allowed but probably not meant."""
     if urlsplit(issuer.issuer).hostname in {_ENTRA, "sts.windows.net"} and issuer.username_claim == "email":
         yield (
-            f'{label}: in Microsoft Entra "email" is whatever somebody wrote there, a guest of the tenant too; write '
+            f'{label}: in Microsoft Entra anyone, even a guest of the tenant, can set "email" to any address; write '
             'username_claim = "upn" and add that claim to the access token'
         )
     if not issuer.required_scopes:

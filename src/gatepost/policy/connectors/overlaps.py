@@ -58,17 +58,17 @@ def relation(name: str, other: str) -> Relation | None:
     return None
 
 
-def conflicts(found: Sequence[Claim]) -> list[Conflict]:
+def conflicts(domain_claims: Sequence[Claim]) -> list[Conflict]:
     """Overlaps between organizations of which one side at least is verified."""
     everybody: dict[str, list[Claim]] = {}
     verified: dict[str, list[Claim]] = {}
-    for claim in found:
+    for claim in domain_claims:
         everybody.setdefault(claim.name, []).append(claim)
         if claim.verified:
             verified.setdefault(claim.name, []).append(claim)
     return [
         Conflict(claim, other)
-        for claim in found
+        for claim in domain_claims
         for name in _at_or_over(claim.name)
         # Many may wait for one name: those are never compared with each other.
         for other in (everybody if claim.verified else verified).get(name, ())

@@ -54,6 +54,5 @@ def own_smart_hosts(resources: Resources, listeners: Listeners) -> Iterator[str]
                 if listeners.include(smart):
                     yield (
                         f"outbound connector {connector.name!r} of {organization.name}: the smart host {smart} is a "
-                        "listener of this gateway, so its mail comes back to where it is; name the server that is to "
-                        "take it"
+                        "listener of this gateway, so mail would loop; name the server that should receive it"
                     )

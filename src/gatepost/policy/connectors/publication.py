@@ -44,7 +44,7 @@ def to_do(before: Sequence[Organization], after: Sequence[Organization], hostnam
     old, new = publications(before, hostname), publications(after, hostname)
     for host, one in new.items():
         if host not in old or old[host].record != one.record:
-            yield f"{one.domain}: once the policy is served, put its TXT record into the zone: {one.zone_line}"
+            yield f"{one.domain}: once the gateway serves the policy, add its TXT record to the zone: {one.zone_line}"
     for host, one in old.items():
         if host not in new and one.policy.mode is not StsMode.NONE:
             yield (

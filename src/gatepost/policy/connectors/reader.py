@@ -73,7 +73,7 @@ class OrganizationDraft:
 
 
 PLACEHOLDERS: Mapping[str, Any] = MappingProxyType({"name": "unnamed"})
-"""What a resource without a usable name is called while its other fields are checked."""
+"""The placeholder name of a resource without a usable one, while its other fields are checked."""
 
 
 def read[M: Record](
@@ -85,7 +85,7 @@ def read[M: Record](
 ) -> Draft[M] | None:
     """Read a table; append what is wrong with it to `errors`.
 
-    placeholders: what obligatory keys are taken for when they are wrong. None is returned if another obligatory key is
+    placeholders: the values for obligatory keys that are wrong. None is returned if another obligatory key is
     wrong: there is nothing left to apply rules to.
     """
     try:

@@ -33,12 +33,12 @@ def passed_over_record(
     return [{"connector": label, "why": why} for label, why in islice(passed_over, limit)]
 
 
-def hook_record(asked: ApplicableHook) -> dict[str, str]:
-    """A content hook that is asked: which it is, and what happens without its answer."""
-    hook = asked.hook
+def hook_record(applicable: ApplicableHook) -> dict[str, str]:
+    """A content hook that is applicable: which it is, and what happens without its answer."""
+    hook = applicable.hook
     return {
         "hook": hook.name,
-        "organization": asked.organization,
+        "organization": applicable.organization,
         "type": str(hook.type),
         "address": hook.address,
         "mode": str(hook.mode),
@@ -51,14 +51,14 @@ def hook_record(asked: ApplicableHook) -> dict[str, str]:
 class InboundVerdict:
     """The decision on one MAIL or RCPT.
 
-    reply: what the client is told, 250 if accepted. organization: whose mail it is, "" if nobody's. direction:
+    reply: to the client, 250 if accepted. organization: the owner of the mail, "" if none. direction:
     "originating", "incoming" or "none". connector: name of the inbound connector that applied, "" if none. requirement:
     what that connector demands: "opportunistic", "encrypted" or "authenticated(NAME)". attribution: to be handed to the
     verdicts on the message's recipients. would_refuse, would_refuse_connector: the refusal that a connector in
     rehearsal would have given, and its name. passed_over: connectors that could have applied as well, each with why it
     did not. basis: what identified the client or the connector, as in `Attribution`. configuration: number of the
     stored configuration it was decided by. rehearsed: what the connector would demand, if it is in rehearsal, else "".
-    hooks: who is asked about the content before a message to this recipient is taken. examined: what they answered, as
+    hooks: those that scan a message to this recipient before it is accepted. examined: their results, as
     `policy.decisions.content` records it, once they have been. recipient_organization: who accepts the recipient's
     domain, "" for nobody: its reasons are told beside those of `organization`, for who sees both
     (`policy.decisions.withheld`).

@@ -322,14 +322,14 @@ def _places(hops: tuple[NextHop, ...]) -> tuple[str, ...]:
     return tuple(hop.place for hop in hops)
 
 
-_NO_PART = "has no part in it: {} says where its domain's mail goes"
+_NO_PART = "does not apply: {} decides where its domain's mail goes"
 
 # Ways on which no outbound connector and no mail flow rule is asked, and why.
 _AT_HOME = "needed: the recipient has a mailbox here"
 _WITHOUT = {
     "mailbox": _AT_HOME,
     "lmtp": _AT_HOME,
-    "internal": "asked here, but by the node where the organization lives",
+    "internal": "used here, but on the node where the organization lives",
 }
 
 
@@ -346,7 +346,7 @@ def _other_outbound(
     if outbound.sender is not None and mine is not None:
         part = outbound.sender.connector
         for connector in mine.outbound_connectors:
-            holds = "does not carry it, but what it demands holds as well" if connector == part else _NO_PART
+            holds = "does not carry it, but its demands apply too" if connector == part else _NO_PART
             yield f"connector {connector.name!r} of {mine.name}", holds.format(owner.name)
 
 
@@ -370,15 +370,15 @@ def _rule_why(rule: MailFlowRule, outbound: OutboundDecision, envelope: tuple[Pa
     if not rule.enabled:
         return "is disabled"
     if outbound.way == "internal":
-        return "is asked by the node where the organization lives"
+        return "applies on the node where the organization lives"
     if outbound.way in _WITHOUT:
         return "is for mail that leaves, and the recipient has a mailbox here"
     field = unmet(rule, reverse_path.text, recipient.text, content)
     if not field:
-        return "is not looked at: a rule before it ends the rules"
+        return "is not evaluated: an earlier rule ends the rules"
     if field.startswith("header") and rule.header_name.lower() not in content.header:
         return f"asks for the field {rule.header_name}, which the message does not have"
-    return f"does not hold: its {field} do not fit"
+    return f"does not match: its {field} do not fit"
 
 
 def _failures(route: Route | None) -> tuple[FailureOutcome, ...]:

@@ -132,7 +132,7 @@ def _revoked(requirement: Requirement, host: str) -> ChainVerdict:
 def _not_known(requirement: Requirement, host: str) -> ChainVerdict:
     if _check(requirement) is not RevocationCheck.HARD_FAIL:
         return _trusted(requirement, host)
-    detail = "whether the certificate is revoked cannot be learnt"
+    detail = "the revocation of the certificate cannot be checked"
     return ChainVerdict(ChainStatus.REVOCATION_UNKNOWN, detail, _leaf(_name(requirement, host)))
 
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _STEPS = 10  # from mailbox to mailbox; more is nobody's wish
 _DAY = 86400
 
-_NOT_OURS = Reply(550, "5.1.1", ("Recipient address rejected: this rewritten address is not ours, or no longer",))
-_NO_NOTICE = Reply(550, "5.7.1", ("Recipient address rejected: only notices are taken for a rewritten address",))
+_NOT_OURS = Reply(550, "5.1.1", ("Recipient address rejected: this rewritten address is not ours, or has expired",))
+_NO_NOTICE = Reply(550, "5.7.1", ("Recipient address rejected: a rewritten address accepts only notices",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,12 +208,12 @@ def returned(
     if owner is None or directory.recipient(recipient.text) is not None:
         return None
     if not reverse_path.domain and (home := nodes.elsewhere(owner)):
-        return Returned(recipient, recipient, _NOT_OURS, f"what {recipient.text} stands for is known on {home}")
+        return Returned(recipient, recipient, _NOT_OURS, f"only the node {home} can reverse {recipient.text}")
     try:
         original = keys.original(recipient.local_part, int(now // _DAY))
     except SrsRefused as refused:
         return Returned(
-            recipient, None, _NOT_OURS, f"{recipient.text} is a rewritten address that is not taken back: {refused}"
+            recipient, None, _NOT_OURS, f"{recipient.text} is a rewritten address that cannot be reversed: {refused}"
         )
     if reverse_path.domain:
         reason = f"{recipient.text} stands for {original.text}, and only a null reverse-path may write to it"

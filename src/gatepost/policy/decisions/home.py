@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 INTERNAL_PORT: Final = 8445
-"""Where a node listens for the others, unless the settings say otherwise."""
+"""The port of a node's internal listener, unless the settings name another."""
 
 SITE_ANCHORS: Final = "site:"
 """The name of the site's own roots, where trust anchors are named; no path can be called so."""

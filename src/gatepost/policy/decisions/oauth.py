@@ -83,7 +83,7 @@ def judge_type(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
     if not isinstance(kind, str) or kind.lower() not in _TYPES:
         return "it is a JWT of another kind than an access token (typ)"
     if "cnf" in claims:
-        return "it is bound to a key of the client's (cnf), which no bearer can show"
+        return "it is bound to a key of the client's (cnf), which the gateway cannot verify"
     return ""
 
 

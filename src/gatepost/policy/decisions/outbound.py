@@ -356,7 +356,7 @@ def _not_by_dane(proof: DaneProof, facts: HopFacts) -> Shortfall | None:
         return None
     failure = verdict.failure if verdict is not None and verdict.failure else DaneFailure.TLSA_INVALID
     status, word = _DANE[failure]
-    why = verdict.detail if verdict is not None else "nobody held the certificate against the TLSA records"
+    why = verdict.detail if verdict is not None else "the certificate was not compared with the TLSA records"
     presented = _presented((), facts.chain.leaf if facts.chain else None)
     detail = f"Expected: a certificate that satisfies the TLSA records of {proof.names[0]}. {presented} Found: {why}."
     return Shortfall(ResultType(failure), status, word, detail)
@@ -392,7 +392,7 @@ def _unjudged(proof: Identity | StsProof, requirement: Authenticated, facts: Hop
         else f" by {anchors_label(_anchors(proof) or '') or 'the trust anchors of the server'}"
     )
     asked = _required_text(requirement, beyond_encryption=True)
-    detail = f"The certificate of {_peer(facts)} was not judged{by}. A trusted one is required by {asked}."
+    detail = f"The certificate of {_peer(facts)} was not checked{by}. A trusted one is required by {asked}."
     return _not_valid(proof, ResultType.VALIDATION_FAILURE, "CertificateInvalid", detail)
 
 
@@ -435,9 +435,9 @@ def _named(sources: Iterable[Source]) -> str:
     return " and ".join(map(_source, sources))
 
 
-def _source(one: Source) -> str:
-    owner = f" of {one.organization}" if one.organization else ""
-    return f"{one.kind} {one.name!r}{owner}" if one.name else one.kind
+def _source(source: Source) -> str:
+    owner = f" of {source.organization}" if source.organization else ""
+    return f"{source.kind} {source.name!r}{owner}" if source.name else source.kind
 
 
 _ENCRYPTION_ONLY = {"rule", "organization"}

@@ -1,8 +1,8 @@
 """The organizations that have a say in mail for a domain: who routes it, and whose demands apply too.
 
-Asked by `policy.decisions.route` and `policy.decisions.forwarding`. Pure. What one organization accepts never weakens
-what another demands for its own mail (docs/decisions/0040): who names a domain in a connector decides about its own
-mail for it, and where the owner of the domain decides, what the sender demands is joined to that.
+Called by `policy.decisions.route` and `policy.decisions.forwarding`. Pure. What one organization accepts never weakens
+the demands of another for its own mail (docs/decisions/0040): an organization that names a domain in a connector
+decides about its own mail for it, and where the owner of the domain decides, the sender's demands apply too.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Parties(NamedTuple):
-    """By name, "" for nobody.
+    """The organizations that decide about a message, by name, "" for none.
 
-    router: whose connectors and rules say which way mail goes. sender: whose mail it is, where that is not the router:
-    what it demands holds beside. owner: who accepts the domain.
+    router: the one whose connectors and rules choose the route. sender: the owner of the mail, where that is not the
+    router: its demands apply too. owner: the one that accepts the domain.
     """
 
     router: str

@@ -58,7 +58,7 @@ INTERNAL_HOP = Source("internal", "site")
 class Opportunistic:
     """TLS if it is offered, any certificate; cleartext says when it may be missing (never NEVER: that is Encrypted).
 
-    cleartext_by: who says so, () for the sources.
+    cleartext_by: the sources of that ruling, () for `sources`.
     """
 
     sources: tuple[Source, ...]

@@ -173,7 +173,7 @@ class RoutePlanner:
     ) -> list[tuple[Route, list[R]]]:
         """Recipients in groups that share a route, in the order in which each group's first one stands.
 
-        organization: whose message it is; `policy.decisions.parties` says what it means if another one accepts a
+        organization: the message's owner; `policy.decisions.parties` says what it means if another one accepts a
         domain. reverse_path, content: of the message, for mail flow rules; see `header_names`. from_on_premises: an
         on-premises connector of `organization` brought the message. notice: it was written here or by another node. One
         that leaves the site does so here: its reader must hear of a node that is down without that node.
@@ -233,7 +233,7 @@ class RoutePlanner:
     def _elsewhere(self, address: str, organization: str) -> str:
         """The organization by whose word the mail goes on, if it lives on another node, else "".
 
-        organization: whose word counts where no organization accepts the domain.
+        organization: the one that decides where no organization accepts the domain.
         """
         name = deciding(self._directory, organization, domain_of(address), address) or organization
         return name if name in self._away else ""
@@ -263,7 +263,7 @@ class RoutePlanner:
                 server = replace(self._lmtp_server(group.name), bounded=group.bounded)
                 return LmtpRoute(server, paths, group.domain_owner, group.content)
             case _Kind.UNKNOWN:
-                return Unroutable(_UNKNOWN, f"the mailboxes of {group.name} are known, and this is none")
+                return Unroutable(_UNKNOWN, f"{group.name} has a list of its mailboxes, and this is not one of them")
             case _Kind.DOMAIN:
                 return self._by_domain(group, organization, from_on_premises)
             case _Kind.AWAY:
@@ -427,10 +427,10 @@ def _foreign(group: _Group, organization: str) -> bool:
 def _owners_way(domain: str, concerned: Parties, theirs: Selection) -> str:
     """Explain why the sender's own connectors do not carry its mail, and which of their demands still hold."""
     owner, sender = concerned.owner, concerned.sender
-    said = f"{owner} accepts {domain} and says where its mail goes, as no connector of {sender} names that domain"
+    said = f"{owner} accepts {domain} and decides where its mail goes, as no connector of {sender} names that domain"
     if theirs.connector is None:
-        return f"{said}; what {sender} demands of all its mail holds as well"
-    return f"{said}; what connector {theirs.connector.name!r} of {sender} demands holds as well"
+        return f"{said}; the demands of {sender} on all its mail apply too"
+    return f"{said}; the demands of connector {theirs.connector.name!r} of {sender} apply too"
 
 
 def is_bounded(owner: Organization, connector: OutboundConnector | None, domain: str) -> bool:

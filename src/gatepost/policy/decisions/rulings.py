@@ -90,7 +90,7 @@ def _joined(known: Ruling, flow: MailFlow, name: str, parties: Parties) -> Rulin
         return made._replace(via=flow.connector.name, routed_by=flow.routed_by)
     why = (
         f"connector {flow.connector.name!r} of {name} does not carry it, as {parties.owner} accepts the domain and "
-        "says where its mail goes; what the connector demands holds"
+        "decides where its mail goes; the connector's demands apply"
     )
     return made._replace(sender_via=flow.connector.name, sender_routed_by=flow.routed_by, reasons=(*made.reasons, why))
 

@@ -66,9 +66,9 @@ def may_sign(directory: Directory, provenance: Provenance) -> str:
     if not provenance.originating:
         return "it does not come from the organization's own users or servers"
     if provenance.basis.endswith("-and-recipient"):
-        return "only its recipient told whose server brought it, which says nothing of its author"
+        return "only its recipient identified the server that sent it, which does not prove its author"
     if provenance.forwarded and not provenance.submitted:
-        return "a mailbox sends it on, and it is its author's"
+        return "a mailbox forwards it, and only its author's domain may sign it"
     return ""
 
 
@@ -81,7 +81,7 @@ def signing(directory: Directory, provenance: Provenance, values: Sequence[str])
         return Signing((), f"it has {len(values) or 'no'} From field{'s' if values else ''}, and one is needed")
     domains = author_domains(values[0])
     if not domains:
-        return Signing((), "its From field names no author that could be told")
+        return Signing((), "its From field names no author that can be read")
     if len(domains) > _MOST_DOMAINS:
         return Signing((), f"its authors are of more than {_MOST_DOMAINS} domains")
     found: dict[str, DomainKeys] = {}

@@ -23,8 +23,8 @@ _INBOUND: Final = "recipient_organization"
 _WORD: Final = re.compile(r"[a-z0-9-]+")
 
 _HANDED_OVER: Final = (
-    "another organization accepts the recipient's domain and says where its mail goes; what your organization demands "
-    "holds as well"
+    "another organization accepts the recipient's domain and decides where its mail goes; the demands of your "
+    "organization apply too"
 )
 # What an attempt says of the message and of its own organization. The rest is about the way, which is another's.
 _SHOWN_OUTBOUND: Final[tuple[str, ...]] = (
@@ -44,7 +44,7 @@ _SHOWN_TLS: Final[tuple[str, ...]] = ("version", "suite", "group", "signature", 
 
 _TAKEN = "Taken over for the recipient's organization"
 _TEXTS: Final = {
-    "4.4.317": "Cannot establish a session as it is demanded",
+    "4.4.317": "Cannot establish a session as required",
     "4.7.320": "Certificate validation failed",
     "4.7.5": "Remote certificate failed MTA-STS validation",
 }

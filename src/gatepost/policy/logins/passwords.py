@@ -28,7 +28,7 @@ NOBODYS_HASH: Final = (
     + "$"
     + base64.b64encode(bytes(_HASH_OCTETS)).decode().rstrip("=")
 )
-"""What a password for a name that nobody has is tried against, so that it takes as long. None fits."""
+"""A hash for names without an account, so that a wrong name takes as long as a wrong password. No password fits."""
 
 
 class PasswordError(ValueError):

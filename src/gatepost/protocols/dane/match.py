@@ -157,7 +157,7 @@ def _try(
         # Neither names nor dates nor the rest of the chain count (RFC 7672 section 3.1.1).
         if chain.is_leaf(record):
             return Anchored(f"the server's {compared} is that of the TLSA record {record}")
-        return Refusal(record, DaneFailure.TLSA_INVALID, f"the server's {compared} is another one")
+        return Refusal(record, DaneFailure.TLSA_INVALID, f"the server's {compared} is a different one")
     if anchors := chain.anchors(record):
         return anchored(record, anchors)
     bare = record.selector is Selector.SPKI and record.matching is MatchingType.FULL
@@ -165,7 +165,7 @@ def _try(
         why = "it names the server's own certificate, which is no authority above itself (DANE-EE would be right)"
         return Refusal(record, DaneFailure.TLSA_INVALID, why)
     if record.matching is not MatchingType.FULL:
-        why = f"no authority in the chain that was sent has this {compared}"
+        why = f"no authority in the presented chain has this {compared}"
     elif chain.takes_another():
         # A server need not send what the record holds whole (RFC 7671 section 5.2.2).
         return anchored(record, () if bare else (record.data,))
@@ -188,6 +188,6 @@ def _refused(records: Records, refusals: Sequence[Refusal]) -> DaneVerdict:
     order = list(DaneFailure)
     nearest = max(refusals, key=lambda refusal: order.index(refusal.failure))  # of equals the first
     more = f"; {len(refusals) - 1} more are not satisfied either" if len(refusals) > 1 else ""
-    left_out = f"; {records.left_out} were not looked at" if records.left_out else ""
+    left_out = f"; {records.left_out} were not checked" if records.left_out else ""
     detail = f"the TLSA record {nearest.record} is not satisfied: {nearest.why}{more}{left_out}"
     return DaneVerdict(None, detail, nearest.failure, tuple(refusals))

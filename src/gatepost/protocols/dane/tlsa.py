@@ -11,6 +11,8 @@ from enum import IntEnum, StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from gatepost.quantity import quantity
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -106,12 +108,12 @@ class Records:
         count = len(self.usable) + len(self.unusable) + self.left_out
         if not count:
             return "no TLSA records"
-        parts = [f"{count} TLSA record{'s' if count > 1 else ''}, {len(self.usable)} usable"]
+        parts = [f"{quantity(count, 'TLSA record')}, {len(self.usable)} usable"]
         parts += [f"{one} is ignored: {one.reason}" for one in self.unusable[:3]]
         if (more := len(self.unusable) - 3) > 0:
             parts.append(f"{more} more are ignored")
         if self.left_out:
-            parts.append(f"{self.left_out} are not looked at, {MAX_RECORDS} are the most")
+            parts.append(f"{self.left_out} are not checked, {MAX_RECORDS} are the most")
         return "; ".join(parts)
 
 
@@ -167,7 +169,7 @@ def _data_objection(matching: MatchingType, data: bytes) -> str:
         return f"a digest of matching type {matching} has {expected} octets, not {len(data)}" if wrong else ""
     if len(data) > _MAX_DATA:
         return f"{len(data)} octets of data, {_MAX_DATA} are the most"
-    return "" if _is_sequence(data) else "its data is no whole certificate or key in DER"
+    return "" if _is_sequence(data) else "its data is not a whole certificate or key in DER"
 
 
 def _is_sequence(data: bytes) -> bool:

@@ -32,7 +32,7 @@ class RecordError:
 class TextRecord:
     """One kind of record.
 
-    version: what stands behind "v=", such as "STSv1". field: the one field that must be there. value: the expression
+    version: the text after "v=", such as "STSv1". field: the one field that must be there. value: the expression
     that the values of all fields match, without ";"; the one both RFCs give for fields to come, unless told otherwise.
     """
 
@@ -52,7 +52,7 @@ class TextRecord:
         texts = [b"".join(strings) for strings in records]
         ours = [text for text in texts if self._ours.match(text)]
         if len(ours) > 1:
-            return RecordError(f"{len(ours)} TXT records begin with v={self._version}, and there must be one")
+            return RecordError(f"{len(ours)} TXT records begin with v={self._version}, and only one is allowed")
         if ours:
             return self._read(ours[0])
         for text in texts:
@@ -72,7 +72,7 @@ class TextRecord:
         for field in fields:
             pair = self._pair.fullmatch(field)
             if pair is None:
-                return RecordError(f'"{shown(field.encode())}" in the TXT record is no name=value')
+                return RecordError(f'"{shown(field.encode())}" in the TXT record is not of the form name=value')
             values.setdefault(pair[1], pair[2])
         if self._field not in values:
             return RecordError(f'the TXT record "{shown(text)}" has no {self._field}')

@@ -140,7 +140,7 @@ class _Fields:
             return None
         name, colon, value = line.partition(":")
         if not colon or not _NAME.fullmatch(name):
-            return PolicyError(Reason.SYNTAX, f"{_shown(line)} is no name: value")
+            return PolicyError(Reason.SYNTAX, f"{_shown(line)} is not of the form name: value")
         return self._field(name, value.lstrip(" \t"))
 
     def _field(self, name: str, value: str) -> PolicyError | None:

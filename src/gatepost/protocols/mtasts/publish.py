@@ -75,9 +75,9 @@ def publish(
     """
     name = normalise(domain)
     if not name or name.startswith("*."):
-        raise ValueError(f"{domain!r} is no domain that could have a policy")
+        raise ValueError(f"{domain!r} is not a domain that can have a policy")
     if not normalise(record_name(name)):
-        raise ValueError(f"{domain!r} is too long: {record_name(name)} would be no name any more")
+        raise ValueError(f"{domain!r} is too long: {record_name(name)} would not be a valid name")
     patterns = tuple(dict.fromkeys(_pattern(text) for text in mx))
     policy = StsPolicy(mode, patterns, max_age)
     read = parse_policy(policy.text.encode("ascii"))

@@ -15,7 +15,7 @@ from gatepost.protocols.message.edit import EditError, HeaderEdits
 from gatepost.protocols.scanners.finding import SYMBOLS, ScanAction, ScanFinding, UnusableAnswer, printable
 
 ANSWER_OCTETS: Final = 1 << 20
-"""What is read of an answer; those to real mail have some kilobytes."""
+"""The longest response that is read, in octets; those to real mail have some kilobytes."""
 
 _RECIPIENTS: Final = 1000
 _VALUE: Final = 1000  # characters of one field of a request
@@ -80,7 +80,7 @@ def read_answer(body: bytes) -> ScanFinding:
     answer = _object(body)
     action, score, required = answer.get("action"), _number(answer, "score"), _number(answer, "required_score")
     if not isinstance(action, str) or action not in _ACTIONS:
-        raise UnusableAnswer(f"its action is {printable(str(action), 40)!r}, which is not carried out here")
+        raise UnusableAnswer(f"its action is {printable(str(action), 40)!r}, which the gateway does not support")
     symbols = answer.get("symbols", {})
     subject = answer.get("subject", "")
     messages = answer.get("messages", {})

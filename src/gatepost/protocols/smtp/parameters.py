@@ -63,7 +63,7 @@ class RecipientParameters:
 
 _PARAMETER_UNKNOWN: Final = Reply(555, "5.5.4", ("Parameter is not known or not offered here",))
 _PARAMETER_TWICE: Final = Reply(501, "5.5.4", ("Parameter is given twice",))
-_PARAMETER_VALUE: Final = Reply(501, "5.5.4", ("Parameter has a value that it cannot have",))
+_PARAMETER_VALUE: Final = Reply(501, "5.5.4", ("Parameter has an invalid value",))
 NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", ("Address has characters beyond US-ASCII; SMTPUTF8 is needed",))
 _PLAIN_MAIL: Final = MailParameters()
 _PLAIN_RECIPIENT: Final = RecipientParameters()

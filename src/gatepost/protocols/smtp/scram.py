@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 ITERATIONS: Final = 4096
-"""What RFC 7677 section 4 asks for at least; passwords are slowed in earnest by the throttle and by TLS around it."""
+"""The minimum of RFC 7677 section 4; the throttle, and TLS around it, are what really slows guessing."""
 
 _MESSAGE_OCTETS = 4096
 _SALT_OCTETS = 16
@@ -134,7 +134,7 @@ class ScramServer:
             raise SaslError("SCRAM client-final-message is malformed")
         expected = self._header.encode() + self._bindings.get(self._type, b"")
         if not hmac.compare_digest(_octets(match["binding"]), expected):
-            raise SaslError("SCRAM channel binding does not match: somebody may stand between")
+            raise SaslError("SCRAM channel binding does not match: an attacker may be in between")
         if not hmac.compare_digest(match["nonce"], self._nonce):
             raise SaslError("SCRAM nonce is not the one of this exchange")
         said = f"{self._client_bare},{self._challenge},{match['bare']}".encode()

@@ -222,10 +222,10 @@ def test_what_others_change_meanwhile_is_not_lost(issuer, store, monkeypatch):
 @pytest.mark.parametrize(
     ("identity", "text"),
     [
-        (made(["b.example"]), "a certificate for b.example: other names than were asked for"),
-        (made(["mx.a.example", "b.example"]), "other names than were asked for"),
-        (made(days=-0.01), "a certificate that has ended already; is the clock of this machine right"),
-        (ServerIdentity(b"", b""), "the authority gave what cannot be used: "),
+        (made(["b.example"]), "a certificate for b.example: other names than were requested"),
+        (made(["mx.a.example", "b.example"]), "other names than were requested"),
+        (made(days=-0.01), "a certificate that has expired already; is the clock of this machine right?"),
+        (ServerIdentity(b"", b""), "the authority issued a certificate that cannot be used: "),
         (ServerIdentity(made().chain_pem, made().key_pem), "the private key does not belong to the certificate"),
     ],
 )
@@ -309,5 +309,5 @@ def test_one_process_asks_at_a_time(tmp_path):
         return subprocess.run([sys.executable, "-c", BUSY, tmp_path], capture_output=True, text=True, check=True).stdout
 
     with alone(tmp_path):
-        assert other().startswith("the gateway or another command is asking")
+        assert other().startswith("the gateway or another command is requesting")
     assert other() == "alone\n"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 END_OF_DATA = "end of data"
-"""What the last replies of a transaction answer."""
+"""The subject of the last replies of a transaction."""
 
 _TOO_MANY_RECIPIENTS = 552
 

@@ -137,10 +137,10 @@ class Commands:
     local: dict[int, Reply] = field(default_factory=dict)
 
 
-_NO_BINARYMIME = Reply(554, "5.6.3", ("Conversion required but not supported: the next hop takes no BINARYMIME",))
+_NO_BINARYMIME = Reply(554, "5.6.3", ("Conversion required but not supported: the next hop does not offer BINARYMIME",))
 _NO_REQUIRETLS = Reply(554, "5.7.30", ("REQUIRETLS needed but the next hop does not offer it",))
-_TOO_BIG = Reply(552, "5.3.4", ("Message is larger than the next hop takes",))
-_NO_ORIGIN = Reply(450, "4.3.5", ("The next hop is no node of this site: it does not offer XGATEPOST",))
+_TOO_BIG = Reply(552, "5.3.4", ("Message is larger than the next hop accepts",))
+_NO_ORIGIN = Reply(450, "4.3.5", ("The next hop is not a node of this site: it does not offer XGATEPOST",))
 _NO_SMTPUTF8 = Reply(553, "5.6.7", ("SMTPUTF8 needed but the next hop does not offer it",))
 
 
