@@ -126,7 +126,9 @@ def test_a_sealed_key_is_in_no_file_of_the_data_directory(
         if file.is_file():
             content = file.read_bytes()
             assert not any(form in content for form in forms), file
-    assert mx.cli("certificate", "show", "nobody", expect=2).stderr.startswith("no single certificate goes by 'nobody'")
+    assert mx.cli("certificate", "show", "nobody", expect=2).stderr.startswith(
+        "no single certificate has the id 'nobody'"
+    )
 
 
 def test_a_client_identity_is_shown_by_its_label_and_no_connector_names_one_that_is_not_there(

@@ -209,7 +209,7 @@ PARTNERS = [
         0,
         "deliver dane",
         "dns=pass tls=pass certificate=pass dane=pass mta-sts=info revocation=pass requiretls=pass",
-        ["reports about TLS"],
+        ["TLS reports"],
     ),
     ("alias.good.test", 0, "deliver dane", "dns=warn dane=pass", ["alias of good.good.test"]),
     ("dane-self.good.test", 0, "deliver dane", "certificate=info dane=pass revocation=unknown", ["vouch"]),
@@ -224,7 +224,7 @@ PARTNERS = [
         1,
         "cleartext opportunistic",
         "tls=fail certificate=unknown requiretls=info",
-        ["leave in clear"],
+        ["leave unencrypted"],
     ),
     ("garbage-only.good.test", 1, "hold opportunistic", "tls=fail", ["no TLS"]),
     ("self-signed-only.good.test", 0, "deliver opportunistic", "certificate=warn", ["self-signed"]),
@@ -241,7 +241,7 @@ PARTNERS = [
     ("sts.good.test", 0, "deliver mta-sts", "mta-sts=pass", ["policy in mode enforce"]),
     ("sts-unlisted.good.test", 1, "hold mta-sts", "mta-sts=fail tls=fail", ["does not list clear.good.test"]),
     ("sts-self.good.test", 1, "hold mta-sts", "mta-sts=fail certificate=warn", ["prove the name"]),
-    ("sts-down.good.test", 0, "deliver opportunistic", "mta-sts=unknown", ["policy cannot be had"]),
+    ("sts-down.good.test", 0, "deliver opportunistic", "mta-sts=unknown", ["policy cannot be fetched"]),
     ("bad-sts.good.test", 0, "deliver opportunistic", "mta-sts=unknown", ["has no id", "has no rua"]),
     ("null.good.test", 1, "hold ", "", ["null MX"]),
     ("missing.good.test", 1, "hold ", "", ["does not exist"]),
@@ -378,7 +378,7 @@ def test_the_keys_of_json_stay(lab: Lab) -> None:
 def test_without_a_resolver_that_proves_anything(lab: Lab, dns_server: Callable[..., Any]) -> None:
     server = dns_server({"b.example MX": ["10 mx.b.example."], "mx.b.example A": [ADDRESS["good"]]})
     done = lab.run("partner", "b.example", "--nameserver", server.address, expect=0)
-    assert "whether DNSSEC protects these answers is not known" in done.stdout
+    assert "it is not known whether DNSSEC protects these answers" in done.stdout
     assert "unknown=1" in done.stdout.splitlines()[-1]
 
 

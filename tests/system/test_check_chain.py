@@ -155,7 +155,7 @@ def wrong(server: StatusServer, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "code", "text"),
     [
-        ("dead", 3, "could not be had"),
+        ("dead", 3, "could not be fetched"),
         ("slow", 3, "no whole answer within 1 s"),
         ("huge", 1, "larger than 33554432 bytes"),
         ("page", 1, "the answer is a web page"),
@@ -220,7 +220,10 @@ def test_other_forms_of_a_file(run: Callable[..., Done], pki: Pki, tmp_path: Pat
     assert run("chain", bundle, "--anchors", pki.root).last["chain"] == "trusted"
     windows = leaf.chain.read_bytes().replace(b"\n", b"\r\n")
     assert run("chain", "-", "--anchors", pki.root, given=windows).code == 0
-    for content, text in ((leaf.key.read_bytes(), "a private key and no certificate"), (b"", "standard input: empty")):
+    for content, text in (
+        (leaf.key.read_bytes(), "a private key without a certificate"),
+        (b"", "standard input: empty"),
+    ):
         done = run("chain", "-", given=content)
         assert (done.code, done.out) == (2, "")
         assert text in done.err

@@ -443,7 +443,7 @@ def test_recipients_of_organizations_with_other_hooks_need_a_message_of_their_ow
             client.send(message("for joe") + b".\r\n")
             assert client.reply().code == 250
         (row,) = gateway.wait_trace(event="REFUSE", recipient=ANN)
-        assert "other content hooks are asked" in row["detail"]["reasons"][-1]
+        assert "goes to other content hooks" in row["detail"]["reasons"][-1]
         assert reply_to(gateway.port, message("for ann")) == REFUSED
         explained = gateway.cli("explain", "--from", STRANGER, "--to", ANN, json=True).data
         assert [one["hook"] for one in explained["inbound"]["content_hooks"]] == ["av"]
@@ -461,7 +461,7 @@ def test_hooks_are_resources_like_others(running: Any) -> None:
     (row,) = gateway.cli("hook", "list", json=True).data
     assert (row["status"], row["address"], row["on_failure"]) == ("rehearsal", "192.0.2.1:3310", "defer")
     again = gateway.cli("hook", "set", "av", "mode=enforce", "timeout=10s")
-    assert "in clear" in again.stderr
+    assert "unencrypted" in again.stderr
     assert gateway.cli("hook", "show", "av", "--toml").stdout.count("10s") == 1
     gateway.cli("hook", "remove", "av")
     assert gateway.cli("hook", "list", json=True).data == []

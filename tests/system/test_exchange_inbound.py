@@ -351,7 +351,7 @@ REFUSED_WHEN_SAVED = {
     ),
     "a wildcard inside a name": (
         {"name": "o", "sender_domains": ["a.*.b.example"]},
-        "sender_domains[0]: 'a.*.b.example': a wildcard stands only first",
+        "sender_domains[0]: 'a.*.b.example': a wildcard may only come first",
     ),
 }
 

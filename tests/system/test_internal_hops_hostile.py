@@ -98,7 +98,7 @@ def test_strangers_are_turned_away_before_they_can_say_a_word(
     why = {
         STRANGERS[0]: "does not lead to the site's roots: no certificate",
         STRANGERS[1]: "does not lead to the site's roots",
-        STRANGERS[2]: f"is of the site's authority, but for no node of {SITE}",
+        STRANGERS[2]: f"the site's authority issued its certificate, but not for a node of {SITE}",
     }[who]
     assert why in " ".join(rows[0]["detail"]["reasons"])
 

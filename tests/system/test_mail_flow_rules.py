@@ -83,8 +83,8 @@ WAYS: dict[str, tuple[str, str, dict[str, str]]] = {
     "o6-wildcard@x.c.test": ("wild", "by '*.c.test'", {"home": "'wild' is more specific", "all": "by '*'"}),
     "o6-accepted@own.test": ("home", "takes all accepted domains, and own.test is one", {"all": "by '*'"}),
     "o6-all@far.test": ("all", "by '*'", {}),
-    "hub@far.test": ("hub", "rule 'by hub' of contoso holds for the recipient", {"all": "is the choice by domain"}),
-    "nohub@far.test": ("all", "(in rehearsal) holds for the recipient: would send it by connector 'hub'", {}),
+    "hub@far.test": ("hub", "rule 'by hub' of contoso matches the recipient", {"all": "is the choice by domain"}),
+    "nohub@far.test": ("all", "(in rehearsal) matches the recipient: would send it by connector 'hub'", {}),
 }
 
 

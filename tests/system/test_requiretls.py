@@ -302,12 +302,12 @@ WAIVES = message().replace(b"Subject", b"TLS-Required: No\r\nSubject")
 @pytest.mark.parametrize(
     ("recipient", "host", "aside"),
     [
-        ("eve@waived.good.test", "g", "TLS-Required: No sets aside DANE: authenticated(dane)"),
-        ("eve@sts-wrong.test", "h", "TLS-Required: No sets aside MTA-STS: HostNotInPolicy"),
+        ("eve@waived.good.test", "g", "TLS-Required: No overrides DANE: authenticated(dane)"),
+        ("eve@sts-wrong.test", "h", "TLS-Required: No overrides MTA-STS: HostNotInPolicy"),
         (
             "eve@waived-clear.good.test",
             "h",
-            "TLS-Required: No sets aside that a failed TLS handshake keeps the message",
+            "TLS-Required: No lets the message leave unencrypted after a failed TLS handshake",
         ),
     ],
 )

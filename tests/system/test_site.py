@@ -84,7 +84,7 @@ def openssl_digest(pem: str) -> str:
 def test_a_token_that_was_used_is_refused(world: World) -> None:
     before = membership(world.away)["node"]
     words = ("site", "join", world.address, "--token", world.used, "--replace")
-    assert "the site does not take the token: it was used" in world.away.cli(*words, expect=1).stderr
+    assert "the site does not accept the token: it was used" in world.away.cli(*words, expect=1).stderr
     assert membership(world.away)["node"] == before
 
 
@@ -129,6 +129,6 @@ def test_both_renew_by_themselves_until_one_is_removed(world: World) -> None:
     assert any(one["note"] == f"{AWAY} renewed" and one["author"] == "gatepost" for one in history)
     world.home.cli("site", "nodes", "remove", AWAY, "--note", "sold")
     wait_until(lambda: "the site does not know this node" in world.away.log(), "the renewal is refused")
-    assert "is no node of this site" in world.home.log()
+    assert "is not a node of this site" in world.home.log()
     token = world.home.cli("site", "token").stdout.strip()
     world.away.cli("site", "join", world.address, "--token", token, "--replace")

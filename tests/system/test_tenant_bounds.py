@@ -501,7 +501,7 @@ def test_what_is_stored_without_a_grant_has_no_effect(
     store = ConfigStore(server.data_dir / "config.db")
     store.apply({"organization": {"contoso": hidden}}, author="nobody")
     store.close()
-    wait_until(lambda: "no owner of this gateway granted" in server.log(), "the log says it")
+    wait_until(lambda: "no owner of this gateway has granted" in server.log(), "the log says it")
     send(server.port, ["x@bank.example", "ann@contoso.example"], sender="alice@contoso.example")
     wait_until(lambda: len(server.trace(event="DEFER")) >= 2, "both wait")
     assert not target.messages

@@ -144,7 +144,7 @@ DEFECTS = {
         behaviour=Behaviour(delays={"CONNECT": 4}),
     ),
     "speaks something else": Defect(
-        "EHLO", "", "is no mail server", behaviour=Behaviour(replies={"CONNECT": "SSH-2.0-OpenSSH_10"})
+        "EHLO", "", "is not a working mail server", behaviour=Behaviour(replies={"CONNECT": "SSH-2.0-OpenSSH_10"})
     ),
     "turns us away": Defect(
         "EHLO",
@@ -235,7 +235,7 @@ def test_trust_anchors_that_are_not_there(scene: Scene, sink: Callable[..., Sink
     (failed,) = (task for task in found["hosts"][0]["tasks"] if task["status"] == "failed")
     assert failed["name"] == "Certificate"
     assert str(roots) in failed["detail"]
-    assert "Here: mend the file" in failed["advice"]
+    assert "Here: fix the file" in failed["advice"]
 
 
 def test_an_old_version(scene: Scene, sink: Callable[..., Sink], pki: Pki) -> None:
@@ -337,7 +337,7 @@ def test_a_disabled_connector_is_tried_and_the_result_is_listed(
     off = connector("bank.example", partner.address, enabled=False, tls_settings="domain-validation", tls_domain=NAME)
     server = gateway(contoso(outbound=[off]), anchors=pki.root)
     run = server.cli("connector", "validate", "bank.example", "--recipient", "bob@bank.example", expect=1)
-    assert "note: the connector is disabled: it was tried as if it were enabled" in run.stdout
+    assert "note: the connector is disabled: it was tested as if it were enabled" in run.stdout
     assert "not validated: Name failed on 127.0.0.1" in run.stdout
     assert "domain of the recipient" not in run.stdout + run.stderr
     right = off | {"tls_settings": "certificate-validation"}
@@ -402,7 +402,7 @@ def test_an_inbound_connector(
     # What was learned is taken over: the very session that was refused would be taken now.
     server.apply(contoso(inbound=[PARTNER | {"tls_sender_certificate_name": "mail.provider.example"}]))
     found = validate("--session", refused["session"], expect=0)
-    assert "taken by this connector" in json.dumps(found)
+    assert "this connector matches" in json.dumps(found)
 
     address = ("--ip", "127.0.0.1", "--from", "eve@bank.example")
     validate("--certificate", str(other.chain), *address, expect=0)
@@ -424,7 +424,5 @@ def test_an_inbound_connector(
     server.wait_trace(event="RECEIVE")
     found = validate(expect=0)
     (seen,) = [task for task in found["tasks"] if task["name"] == "Seen"]
-    assert (
-        "1 message(s) in 30 day(s), from 127.0.0.1 TLSv1.3 with mail.provider.example (trusted) (1)" in seen["detail"]
-    )
+    assert "1 message in 30 days, from 127.0.0.1 TLSv1.3 with mail.provider.example (trusted) (1)" in seen["detail"]
     assert [task["status"] for task in found["tasks"] if task["name"] == "Refused"] == ["warning"]

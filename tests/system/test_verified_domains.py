@@ -129,10 +129,10 @@ def problems(told: Any) -> str:
     [
         ("b.example", "b.example is accepted already on this gateway"),
         ("*.b.example", "*.b.example covers a domain that is accepted already on this gateway"),
-        ("*.example", "takes in a whole top-level domain"),
-        ("com", "takes in a whole top-level domain"),
-        ("a.*", "a wildcard stands only first"),
-        ("*", "would take in every domain"),
+        ("*.example", "covers a whole top-level domain"),
+        ("com", "covers a whole top-level domain"),
+        ("a.*", "a wildcard may only come first"),
+        ("*", "would match every domain"),
     ],
 )
 def test_what_belongs_to_another_or_to_everybody_is_refused(world: World, name: str, said: str) -> None:

@@ -65,7 +65,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _CheckContext:
-    """What is to be judged: certificates by id, what the resources make of them, accepted domains.
+    """The subjects of a check: certificates by id, their uses by the resources, accepted domains.
 
     version: of the store, as the certificates were read.
     """
@@ -157,7 +157,7 @@ class AlarmMonitor:
             await self._deliver(self._post, now)
 
     async def _judge_flow(self, now: float) -> None:
-        """What mail shows. What certificates are in for stays as it was."""
+        """Judge mail flow. The alarms about certificates stay as they are."""
         assert self._find is not None  # noqa: S101 - the caller looked
         self._found_at = now
         facts = await asyncio.to_thread(self._find, now)
@@ -262,7 +262,7 @@ class AlarmMonitor:
     async def _tell_of(
         self, memory: Memory, found: tuple[Alarm, ...], is_open: Callable[[Alarm], bool], now: float
     ) -> None:
-        """What is new of what was found goes to the log, to the webhook and, if it is due, into a mail."""
+        """Report new alarms to the log, to the webhook and, when due, by mail."""
         memory, news = course.advance(memory, found, is_open, now=now)
         if self._post is not None:
             memory = course.to_be_posted(memory, news, now=now)

@@ -158,7 +158,7 @@ class Assembly:
             manager.start()
 
     def _prepare_lookups(self) -> None:
-        """What is asked of the world about hosts and certificates."""
+        """Prepare the lookups about hosts and certificates."""
         settings = self._settings
         self._contexts = ClientContexts(
             settings.tls.trust_anchors, time.time, load=self._load_anchors, identity=self._client_identity
@@ -178,7 +178,7 @@ class Assembly:
         self._refreshing: asyncio.Task[object] | None = None
 
     def _prepare_delivery(self) -> None:
-        """What all deliverers of the worker share."""
+        """Prepare the parts that all deliverers of the worker share."""
         settings, data = self._settings, self._data
         self._maildirs = Maildirs(data / "maildir", settings.server.hostname, time.time)
         self._pool = ConnectionPool(
@@ -193,7 +193,7 @@ class Assembly:
         self._observation.follow(self._stores, self._resolver.counts, self._sessions.counts)
 
     def _prepare_sessions(self, store: SqliteStore, manager: QueueManager) -> None:
-        """What all sessions of the worker share."""
+        """Prepare the parts that all sessions of the worker share."""
         settings = self._settings
         self.registry = SessionRegistry()
         store.count_senders(lambda: len(self.registry))
@@ -303,7 +303,7 @@ class Assembly:
         self._resources.close()
 
     def report_intake(self) -> ReportIntake:
-        """Who takes in TLS reports of others, in one worker for all."""
+        """The importer of others' TLS reports, in one worker for all."""
         intake = ReportImport(self._data, self._settings.tls_reports.days)
         return ReportIntake(intake, self._directory, self._maildirs.path)
 
@@ -396,7 +396,7 @@ class Assembly:
         )
 
     def _report_sending(self, store: SqliteStore, manager: QueueManager) -> ReportSending | None:
-        """Who sends TLS reports of ours, if they are to be sent: it works in one worker for all."""
+        """The sender of our TLS reports, in one worker for all; None if they are off."""
         if not self._settings.tls_reports.send:
             return None
         mail = ReportMailer(store, manager.offer, self._settings, self._directory, self._expiration)
@@ -481,7 +481,7 @@ class Assembly:
         return self._credentials.anchors() if name == SITE_ANCHORS else TrustAnchors.load(name)
 
     def _client_identity(self, organization: str, label: str, now: float) -> ServerIdentity:
-        """What we present as a client: between nodes the node's own certificate, else one of the organization's."""
+        """The identity that we present as a client: between nodes the node's own, else one of the organization's."""
         if not organization:
             return self._credentials.identity(now)
         return self.certificates.clients.find(organization, label, now)

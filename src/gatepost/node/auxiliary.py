@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class AuxiliaryProcess(Protocol):
-    """What is served."""
+    """A small server in a process of its own."""
 
     async def start(self) -> None:
         """Begin to serve."""

@@ -98,7 +98,7 @@ class CertificateManager:
 
     @property
     def presented(self) -> tuple[ServerIdentity, ...]:
-        """What listeners present: those for our hostname first, of them the one that became current last."""
+        """The certificates that listeners present: those for our hostname first, then the latest first."""
         return tuple(self._identities)
 
     def stapled(self) -> frozenset[str]:
@@ -111,7 +111,7 @@ class CertificateManager:
             self.tls.stapled.replace(self._stapler.kept(self._identities, time.time()))
 
     def duties(self) -> list[tuple[float, Callable[[], object]]]:
-        """What worker 0 does again and again: seconds between two times, and the work, which must not block."""
+        """The repeated duties of worker 0: seconds between two times, and the work, which must not block."""
         return [
             (WATCH_SECONDS, self._look),
             (STAPLE_SECONDS, self._renew_stapled),
@@ -164,7 +164,7 @@ class CertificateManager:
 
 
 def vault_of(settings: Settings) -> Vault | None:
-    """What opens the keys in the store, None without a master key. Raises CertificateFileError."""
+    """The vault that opens keys in the store, None without a master key. Raises CertificateFileError."""
     try:
         return Vault.of(settings.store.master_key)
     except VaultError as error:

@@ -39,7 +39,7 @@ _OPEN: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class MetricSources:
-    """What is to be served. now: seconds since 1970. gauges: found out by who asks; None of depth: not to be had."""
+    """The figures to serve. now: seconds since 1970. gauges: computed at the request; depth: None if not available."""
 
     now: float
     workers: Sequence[WorkerFigures] = ()

@@ -60,7 +60,7 @@ class Figures:
         self._lost |= lost or {}
 
     def watch(self, problems: DeliveryProblems) -> None:
-        """What alarms look at; it is written whether metrics are served or not."""
+        """Include the figures that alarms need; they are written whether metrics are served or not."""
         self._problems = problems
 
     def look(self) -> None:

@@ -83,7 +83,7 @@ class HttpSession:
             self._send(Response(refusal_of(error)))
 
     def body_limit(self, request: h11.Request, server_name: str) -> int:  # noqa: ARG002 - for who takes bodies
-        """How many octets of the request's body are read before it is answered; 0: it is answered at once."""
+        """The octets of the request's body to read before the response; 0: respond at once."""
         return 0
 
     def body_answer(self, request: h11.Request, body: bytes) -> Response:  # noqa: ARG002 - for who takes bodies
@@ -146,7 +146,7 @@ class HttpSession:
 
 
 def refusal_of(error: h11.RemoteProtocolError) -> HTTPStatus:
-    """What bytes that are no HTTP get: h11 hints 431 for what is too large, 501 for an unknown coding, and 400."""
+    """The status for bytes that are not HTTP: h11 hints 431 if too large, 501 for an unknown coding, else 400."""
     try:
         return HTTPStatus(error.error_status_hint)
     except ValueError:

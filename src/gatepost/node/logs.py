@@ -57,7 +57,7 @@ class _Text(logging.Formatter):
 
 
 class _Terminal(_Text):
-    """What must not be overlooked is red."""
+    """A text format that shows critical lines in red."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)

@@ -118,7 +118,7 @@ class MetricsHost:
                 return Response(HTTPStatus.NOT_FOUND)
 
     def _not_ready(self) -> bytes:
-        """Why mail should go to another gateway, b"" if it need not."""
+        """Explain why mail should go to another gateway, b"" if it need not."""
         known = self.known()
         if len(known.alive) < self._workers:
             return b"not every worker runs\n"
@@ -126,7 +126,7 @@ class MetricsHost:
         return b"no nameserver answers\n" if any(one[:2] == down for one in known.gauges or ()) else b""
 
     def known(self) -> MetricSources:
-        """What is to be served, a second old at most."""
+        """The figures to serve, a second old at most."""
         now = time.time()
         if self._known is None or not self._known.now <= now < self._known.now + _KEPT:
             self._known = MetricSources(

@@ -71,7 +71,7 @@ class Observation:
         return self._feed.along(store.trace)
 
     def note(self, version: int, gauges: Mapping[Series, float]) -> None:
-        """What the worker does now, and by which version of the resources."""
+        """Set the worker's gauges and the version of the resources that it uses."""
         self._figures.version = version
         self._figures.gauges = gauges
 
@@ -82,7 +82,7 @@ class Observation:
         self._figures.last()
 
     def _spans(self, settings: Settings, worker: int) -> SpanReader:
-        """Who makes spans, and sends them."""
+        """The reader that makes spans and sends them."""
         from gatepost.node.span_export import SpanExport  # noqa: PLC0415 - its libraries are an extra
 
         export = SpanExport(settings, worker)

@@ -156,7 +156,10 @@ class PolicyHost:
         return True
 
     def _certificates(self) -> tuple[list[ServerIdentity], ServerContext | None]:
-        """What is presented, and what chooses by SNI. Always under the profile "default": clients are strangers."""
+        """The certificates, and a context that chooses by SNI.
+
+        Always under the profile "default": clients are unknown.
+        """
         pairs = [(Path(one.chain), Path(one.key)) for one in self._settings.certificates]
         identities = presented(self._inventory, settings_identities(self._inventory, pairs))
         if not identities:
@@ -210,7 +213,7 @@ class PolicyHost:
 
 
 def _trouble(policies: dict[str, StsPublication], identities: Sequence[ServerIdentity], hostname: str) -> Iterator[str]:
-    """Why senders could not fetch a policy, or not obey it: names that no certificate bears."""
+    """Explain why senders could not fetch a policy, or not obey it: names that no certificate covers."""
     bare = [host for host in policies if not bearing(identities, host)]
     if bare:
         more = f" and {len(bare) - _NAMED} more" if len(bare) > _NAMED else ""

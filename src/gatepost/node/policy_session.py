@@ -29,7 +29,7 @@ _METHODS: Final = frozenset({b"GET", b"HEAD"})
 
 
 def answer(request: h11.Request, server_name: str, sites: Sites) -> Response:
-    """What a request gets. server_name: of the handshake (SNI), "" if there was none.
+    """The response to a request. server_name: of the handshake (SNI), "" if there was none.
 
     A connection under another name than the request's is misdirected (RFC 9110 section 15.5.20): the client has checked
     a certificate for somebody else.
@@ -62,7 +62,7 @@ def _requested(request: h11.Request) -> tuple[str, str]:
 
 
 class ReportsHere(NamedTuple):
-    """Where reports are taken. host: lower case, A-labels."""
+    """The place where reports are accepted. host: lower case, A-labels."""
 
     host: str
     inbox: ReportInbox
@@ -96,6 +96,6 @@ class PolicySession(HttpSession):
         return MAX_PACKED if there and (not server_name or normalise(server_name) == host) else 0
 
     def body_answer(self, request: h11.Request, body: bytes) -> Response:  # noqa: ARG002 - its head says nothing of use
-        """What became of a report."""
+        """The response after a report was read."""
         assert self._reports is not None  # noqa: S101 - only then a body is read
         return Response(self._reports.inbox.put(body, self._peer) if body else HTTPStatus.BAD_REQUEST)

@@ -221,7 +221,7 @@ def _account(found: pwd.struct_passwd, group: str) -> Account:
 
 
 def _owner(path: Path) -> int:
-    """Whom a file belongs to; 0 for root, and where there is none."""
+    """The owner of a file; 0 for root, and where there is no file."""
     try:
         return path.stat().st_uid
     except OSError:

@@ -95,7 +95,7 @@ class ReportMailer:
         return format_id(number)
 
     def _organization(self, directory: Directory) -> str:
-        """Whose domain reports are sent from. Raises NotSent where nobody could believe them."""
+        """The organization that sends reports, by its domain. Raises NotSent where receivers could not verify them."""
         domain = parse_address(self._sender).domain
         owner = directory.organization_of(domain)
         if owner is None:

@@ -65,6 +65,6 @@ class ReportSending:
 
 
 def reporter_of(settings: TlsReports) -> Reporter:
-    """Who reports, as the settings have it."""
+    """The sender of reports, as the settings name it."""
     submitter = parse_address(settings.mail_from).domain if settings.mail_from else ""
     return Reporter(settings.organization_name, settings.contact, submitter)

@@ -67,7 +67,7 @@ def services_by_role(
 
 
 def internal_limits(limits: SmtpLimits) -> SmtpLimits:
-    """What a node takes from another: all that the other has accepted, with its own trace field and XGATEPOST."""
+    """The limits for another node: all that it has accepted, with its own trace field and XGATEPOST."""
     return replace(
         limits,
         command_line=max(limits.command_line, 4096) + ORIGIN_OCTETS,
@@ -77,7 +77,7 @@ def internal_limits(limits: SmtpLimits) -> SmtpLimits:
 
 
 def extensions_of(role: ListenerRole, limits: SmtpLimits, directory: Directory, *, has_certificate: bool) -> Extensions:
-    """What a listener of that role offers. limits: the server's own."""
+    """The extensions that a listener of that role offers. limits: the server's own."""
     if role is ListenerRole.INTERNAL:
         return Extensions.within(internal_limits(limits), starttls=False, origin=True)
     starttls = has_certificate and role is not ListenerRole.SUBMISSIONS

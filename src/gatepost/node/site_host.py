@@ -135,5 +135,5 @@ class SiteHost:
 
 
 def _next_change(authorities: Sequence[SiteAuthority], now: float) -> float:
-    """When another authority begins to sign."""
+    """The time at which another authority begins to sign."""
     return min((one.signs_from for one in authorities if one.signs_from > now), default=float("inf"))

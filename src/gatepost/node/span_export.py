@@ -63,7 +63,7 @@ _log = logging.getLogger(__name__)
 
 
 def receiver_secret(otel: Otel) -> str:
-    """What `otel.secret` stands for, without white space around it. Raises VaultError."""
+    """Read the secret of `otel.secret`, without white space around it. Raises VaultError."""
     what = "secret of the receiver of traces"
     secret = read_secret(otel.secret, what=what, gone="write there what the receiver asks for").strip()
     try:

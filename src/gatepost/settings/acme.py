@@ -30,7 +30,7 @@ LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 
 class Challenge(StrEnum):
-    """How an authority is shown that names are ours."""
+    """The way to prove to an authority that names are ours (RFC 8555 section 8)."""
 
     HTTP_01 = "http-01"
     DNS_01 = "dns-01"
@@ -55,7 +55,7 @@ def acme_directory(value: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"{value!r} is no https address; write the authority's directory, such as {LETS_ENCRYPT}")
+        raise ValueError(f"{value!r} is not an https address; write the authority's directory, such as {LETS_ENCRYPT}")
     return value
 
 
@@ -68,7 +68,7 @@ def _contact(value: str) -> str:
 
 def _hook(value: tuple[str, ...]) -> tuple[str, ...]:
     if value and not value[0].startswith("/"):
-        raise ValueError(f"{value[0]!r}: write the program with its whole path; no shell looks for it")
+        raise ValueError(f"{value[0]!r}: write the absolute path of the program; no shell looks for it")
     return value
 
 
@@ -138,5 +138,5 @@ class Acme(Record):
 
     @property
     def served_at(self) -> str:
-        """Where tokens are served, "" for nowhere."""
+        """The address that serves tokens, "" if none does."""
         return self.http_address if self.is_on and self.challenge is Challenge.HTTP_01 else ""

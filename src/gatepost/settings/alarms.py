@@ -26,12 +26,12 @@ def _webhook(value: str) -> str:
     except ValueError:
         good = False
     if not good or not value.isascii():
-        raise ValueError(f"{value!r} is no https address; write where alarms are posted, such as https://HOST/PATH")
+        raise ValueError(f"{value!r} is not an https address; write where alarms are posted, such as https://HOST/PATH")
     return value
 
 
 class Alarms(Record):
-    """Who is told when something is wrong: with our certificates, with a forced partner, with the queue, with TLS."""
+    """The recipients and thresholds of alarms: about our certificates, forced partners, the queue and TLS."""
 
     mail_to: Annotated[
         tuple[Annotated[str, AfterValidator(_owner), Form("mail address")], ...], Field(max_length=20)

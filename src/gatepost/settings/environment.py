@@ -28,7 +28,7 @@ CONFIG_VARIABLE = "GATEPOST_CONFIG"
 
 @dataclass(slots=True)
 class Overrides:
-    """What the environment says.
+    """The settings in the environment.
 
     values: by section, a table of keys or a whole list. names: the variable behind each path. problems: as sentences.
     """
@@ -53,7 +53,7 @@ class Overrides:
 
 
 def overrides(environment: Mapping[str, str]) -> Overrides:
-    """What the environment says."""
+    """Read the settings in the environment."""
     found = Overrides()
     for name in sorted(environment):
         if name.startswith(_PREFIX) and name != CONFIG_VARIABLE:
@@ -61,38 +61,40 @@ def overrides(environment: Mapping[str, str]) -> Overrides:
     return found
 
 
-def _take(name: str, text: str, found: Overrides) -> None:
+def _take(name: str, text: str, result: Overrides) -> None:
     sections = keys(Settings)
     section, nested, key = name.removeprefix(_PREFIX).lower().partition("__")
     is_list = section in sections and sections[section].alias is not None
     if not nested:
         if is_list:
-            _set(found, name, (section, ""), _parsed(text))
+            _set(result, name, (section, ""), _parsed(text))
         elif (meant := _single_underscore(section)) is not None:
-            found.problems.append(f"{name}: two underscores stand between section and key: write {meant}")
+            result.problems.append(f"{name}: two underscores stand between section and key: write {meant}")
     elif is_list:
-        found.problems.append(f"{name}: a list is given as a whole: write {_PREFIX}{section.upper()} with JSON tables")
+        result.problems.append(
+            f"{name}: a list can only be given as a whole: write {_PREFIX}{section.upper()} with JSON tables"
+        )
     elif section not in sections:
-        found.problems.append(f"{name}: section {section!r}: {unknown_key(section, sections)}")
+        result.problems.append(f"{name}: section {section!r}: {unknown_key(section, sections)}")
     else:
         fields = _fields(sections[section])
         if key in fields:
-            _set(found, name, (section, key), _value(fields[key], text))
+            _set(result, name, (section, key), _value(fields[key], text))
         else:
-            found.problems.append(f"{name}: key {key!r}: {unknown_key(key, fields)}")
+            result.problems.append(f"{name}: key {key!r}: {unknown_key(key, fields)}")
 
 
-def _set(found: Overrides, name: str, path: tuple[str, str], value: Any) -> None:
+def _set(result: Overrides, name: str, path: tuple[str, str], value: Any) -> None:
     section, key = path
     if key:
-        found.values.setdefault(section, {})[key] = value
+        result.values.setdefault(section, {})[key] = value
     else:
-        found.values[section] = value
-    found.names[f"{section}.{key}" if key else section] = name
+        result.values[section] = value
+    result.names[f"{section}.{key}" if key else section] = name
 
 
 def _single_underscore(rest: str) -> str | None:
-    """What was meant by GATEPOST_SERVER_HOSTNAME, None if nothing of ours was."""
+    """The name that GATEPOST_SERVER_HOSTNAME should have had, None if it is like none of ours."""
     for section, info in keys(Settings).items():
         key = rest.removeprefix(f"{section}_")
         if key != rest and key in _fields(info):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_PATHS = (Path("/etc/gatepost/gatepost.toml"), Path("gatepost.toml"))
-"""Where settings are looked for when neither `--config` nor GATEPOST_CONFIG names a file."""
+"""The settings files that are tried when neither `--config` nor GATEPOST_CONFIG names one."""
 
 _TOML_PLACE = re.compile(r"(.*) \(at line (\d+), column (\d+)\)")
 
@@ -136,7 +136,7 @@ def _is_path(value: object) -> bool:
 
 
 def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """What is wrong across sections that are right by themselves."""
+    """Yield errors across sections that are right by themselves."""
     settings = draft.value
     addresses = [
         *((f"listener[{place}].address", one.address) for place, one in enumerate(settings.listeners)),
@@ -155,12 +155,10 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
     yield from _acme(draft)
     yield from _site(draft)
     if settings.alarms.webhook and not settings.alarms.webhook_secret:
-        said = (
-            "posts are signed, or nobody could tell ours from another's; write file:/PATH, env:NAME or credential:NAME"
-        )
+        said = "posts must be signed, to prove that they are ours; write file:/PATH, env:NAME or credential:NAME"
         yield draft.error("alarms.webhook_secret", said)
     if settings.otel.endpoint and settings.otel.secret and not settings.otel.is_private:
-        yield draft.error("otel.secret", "the secret would cross the network in clear; write an https endpoint")
+        yield draft.error("otel.secret", "the secret would cross the network unencrypted; write an https endpoint")
     if bool(settings.admin.chain) != bool(settings.admin.key):
         path = "admin.key" if settings.admin.chain else "admin.chain"
         yield draft.error(path, "chain and key belong together: write both, or neither")
@@ -170,7 +168,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
     elsewhere = settings.acme.is_on or bool(settings.store.master_key)  # certificates may come from there
     if not settings.certificates and not elsewhere and "certificate" not in draft.bad:
         if settings.mta_sts.address:
-            said = "policies are served over HTTPS, which needs TLS; add a [[certificate]] that bears mta-sts.DOMAIN"
+            said = "policies are served over HTTPS, which needs TLS; add a [[certificate]] for mta-sts.DOMAIN"
             yield draft.error("mta_sts.address", said)
         for place, listener in enumerate(settings.listeners):
             if listener.role.for_users:
@@ -180,7 +178,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
 
 
 def _roles(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """Whom a connection came to is known by its address: where one port has several roles, names do not tell."""
+    """Yield errors where the role of a connection is ambiguous: a port of several roles needs addresses, not names."""
     listeners = [(host_port(one.address, None, lowest=0), one.role) for one in draft.value.listeners]
     for place, ((host, port), role) in enumerate(listeners):
         shared = any(other == port and another != role for (_, other), another in listeners)
@@ -190,21 +188,21 @@ def _roles(draft: Draft[Settings]) -> Iterator[FieldError]:
 
 
 def _oidc(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """What belongs to an issuer."""
+    """Yield errors of the OpenID Connect issuer."""
     oidc = draft.value.oidc
     if oidc.issuer and not oidc.client_id:
         yield draft.error("oidc.client_id", "is needed with issuer: what the issuer calls this gateway")
     if oidc.issuer and not oidc.groups:
-        said = "without [[oidc.group]] nobody can log in by the issuer; write at least one, with name and role"
+        said = "without [[oidc.group]] nobody can log in through the issuer; write at least one, with name and role"
         yield draft.error("oidc.group", said)
     for place, group in enumerate(oidc.groups):
         if group.role is GroupRole.OWNER and group.organizations:
-            said = "an owner is of the whole gateway; take the organizations away, or choose another role"
+            said = "an owner administers the whole gateway; remove organizations, or choose another role"
             yield draft.error(f"oidc.group[{place}].organizations", said)
 
 
 def _internal(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """What hops between nodes need: a sealed certificate, and one place for each node."""
+    """Yield errors of hops between nodes: they need a sealed certificate, and one place for each node."""
     settings = draft.value
     for place, listener in enumerate(settings.listeners):
         if listener.role is ListenerRole.INTERNAL and not settings.store.master_key:
@@ -223,18 +221,18 @@ def _site(draft: Draft[Settings]) -> Iterator[FieldError]:
 
 
 def _reports(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """Who sends reports must say who it is (RFC 8460 section 4.4)."""
+    """Yield errors of TLS reports: their sender must have a name and addresses (RFC 8460 section 4.4)."""
     reports = draft.value.tls_reports
     for name in ("organization_name", "contact", "mail_from"):
         if reports.send and not getattr(reports, name):
-            yield draft.error(f"tls_reports.{name}", "it is needed where send = true: reports say whose they are")
+            yield draft.error(f"tls_reports.{name}", "it is needed with send = true: a report names its sender")
 
 
 def _acme(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """What certificates from an ACME authority need elsewhere."""
+    """Yield errors of other sections that certificates from an ACME authority need."""
     acme = draft.value.acme
     if not acme.agree_tos and acme != Acme() and acme.directory_url:
-        said = f"nothing is asked for without it; write true if you agree to the terms of {acme.directory_url}"
+        said = f"without it no certificate is requested; write true if you agree to the terms of {acme.directory_url}"
         yield draft.error("acme.agree_tos", said)
     if not acme.is_on:
         return
@@ -249,7 +247,7 @@ def _acme(draft: Draft[Settings]) -> Iterator[FieldError]:
         )
     for place, name in enumerate(acme.names):
         if name.startswith("*") and acme.challenge is not Challenge.DNS_01:
-            said = f'{name} can be shown to be ours by the DNS only; write challenge = "dns-01", or the names in full'
+            said = f'only the DNS can prove that {name} is ours; write challenge = "dns-01", or the names in full'
             yield draft.error(f"acme.names[{place}]", said)
 
 
@@ -259,14 +257,14 @@ def _trusted(draft: Draft[Settings]) -> Iterator[FieldError]:
     if not dns.trusted:
         return
     if dns.validation is DnsValidation.LOCAL:
-        yield draft.error("dns.trusted", 'nobody is believed where validate = "local"; remove one of the two')
+        yield draft.error("dns.trusted", 'this has no effect with validate = "local"; remove one of the two')
     elif not dns.trust_ad:
-        yield draft.error("dns.trusted", "nobody is believed where trust_ad is false; remove one of the two")
+        yield draft.error("dns.trusted", "this has no effect with trust_ad = false; remove one of the two")
     asked = {host_port(one, 53)[0] for one in dns.nameservers}
     for place, address in enumerate(dns.trusted):
         if address not in asked:
             yield draft.error(
-                f"dns.trusted[{place}]", f"{address} is none of dns.nameservers; add it there, or remove it"
+                f"dns.trusted[{place}]", f"{address} is not in dns.nameservers; add it there, or remove it"
             )
 
 

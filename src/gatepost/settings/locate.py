@@ -33,11 +33,11 @@ def lines(text: str) -> dict[str, int]:
     return found
 
 
-def line_of(path: str, found: dict[str, int]) -> int | None:
+def line_of(path: str, lines: dict[str, int]) -> int | None:
     """The line of a path, or of the nearest table around it that is written."""
     while path:
-        if path in found:
-            return found[path]
+        if path in lines:
+            return lines[path]
         shorter = _LAST_STEP.sub("", path)
         path = "" if shorter == path else shorter
     return None

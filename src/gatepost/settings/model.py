@@ -46,7 +46,7 @@ from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
 
 
 class LogLevel(StrEnum):
-    """What is logged: this and everything graver."""
+    """The least severe level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -63,7 +63,7 @@ class LogFormat(StrEnum):
 
 
 class LogAddresses(StrEnum):
-    """How much of senders' and recipients' addresses is in the log."""
+    """The part of senders' and recipients' addresses that is logged."""
 
     FULL = "full"
     DOMAIN = "domain"
@@ -71,7 +71,7 @@ class LogAddresses(StrEnum):
 
 
 class DnsValidation(StrEnum):
-    """Who finds out whether DNSSEC proves an answer."""
+    """The validator of DNSSEC: the nameserver, or the gateway itself."""
 
     NAMESERVER = "nameserver"
     LOCAL = "local"
@@ -82,13 +82,13 @@ def _store_url(value: str) -> str:
         return value
     if value.startswith("postgresql:"):
         raise ValueError('this version of gatepost has no PostgreSQL store; write "sqlite:"')
-    raise ValueError(f'{value!r} is no store; write "sqlite:", which keeps mail in data_dir')
+    raise ValueError(f'{value!r} is not a store; write "sqlite:", which keeps mail in data_dir')
 
 
 def _nameserver(value: str) -> str:
     server = SmartHost(*host_port(value, 53))
     if not server.is_address:
-        raise ValueError(f"{value!r}: a nameserver is named by its IP address, as names need a nameserver first")
+        raise ValueError(f"{value!r}: write the IP address of the nameserver, as a name would need a nameserver first")
     return f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}"
 
 
@@ -96,7 +96,7 @@ def _address(value: str) -> str:
     try:
         return str(ip_address(value))
     except ValueError:
-        raise ValueError(f"{value!r} is no IP address; write it without port and without brackets") from None
+        raise ValueError(f"{value!r} is not an IP address; write it without port and without brackets") from None
 
 
 PathText = Annotated[FilePath, Field(min_length=1)]
@@ -158,7 +158,7 @@ class Listener(Record):
 
 
 class Store(Record):
-    """Where mail is kept until it is delivered."""
+    """The store of mail until it is delivered."""
 
     url: Annotated[str, AfterValidator(_store_url), Form('"sqlite:"')] = Field(
         default="sqlite:", description="sqlite: embedded, files in data_dir."
@@ -305,7 +305,7 @@ class CertificateTable(Record):
 
 
 class Log(Record):
-    """What the gateway says on standard error."""
+    """The log on standard error."""
 
     level: LogLevel = Field(default=LogLevel.INFO, description="The least grave that is logged.")
     format: LogFormat = Field(default=LogFormat.TEXT, description="text for people, json or logfmt for machines.")
@@ -347,7 +347,7 @@ class Settings(Record):
 
     @property
     def public_addresses(self) -> dict[str, str]:
-        """Where the public HTTPS server listens: the first setting that names an address, and the address."""
+        """The addresses of the public HTTPS server: by the first setting that names each."""
         named = {
             "mta_sts.address": self.mta_sts.address,
             "certificate_table.address": self.certificate_table.address,
@@ -358,5 +358,5 @@ class Settings(Record):
 
     @property
     def metrics_address(self) -> str:
-        """Where metrics are served, "" if nobody wrote the table."""
+        """The address that serves metrics, "" if the settings have no such table."""
         return self.metrics.address if "metrics" in self.model_fields_set else ""

@@ -21,5 +21,5 @@ class Network(Record):
     )
 
     def policy(self) -> AddressPolicy:
-        """Which addresses may be called where a tenant chose the host."""
+        """The policy on addresses that may be called where a tenant chose the host."""
         return AddressPolicy(tuple(map(network, self.tenants_may_reach)))

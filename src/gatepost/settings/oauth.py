@@ -15,7 +15,7 @@ from gatepost.policy.connectors.units import format_duration
 
 
 class Oauth(Record):
-    """How the keys of OAuth issuers are fetched (docs/submission.md). The issuers themselves are resources."""
+    """The settings for fetching keys of OAuth issuers (docs/submission.md). The issuers themselves are resources."""
 
     private_issuers: Switch = Field(
         default=False,

@@ -18,7 +18,7 @@ from gatepost.settings.references import secret_reference
 
 
 class GroupRole(StrEnum):
-    """What a group makes of a person: the roles of the admin centre."""
+    """The role in the admin centre that a group gives."""
 
     OWNER = "owner"
     ADMINISTRATOR = "administrator"
@@ -27,7 +27,7 @@ class GroupRole(StrEnum):
 
 
 class OidcGroup(Record):
-    """What the people of a group may do. Of several groups that a person is in, the first that is written counts."""
+    """A group of users and its role. If a user is in several groups, the first in the settings counts."""
 
     name: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
         description="As the claim writes it; Entra ID writes the object id of the group."

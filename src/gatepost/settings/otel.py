@@ -26,7 +26,7 @@ def _endpoint(value: str) -> str:
     except ValueError:
         good = False
     if value and not (good and value.isascii() and value.isprintable() and " " not in value):
-        raise ValueError(f"{value!r} is no address of traces; write it with its path, such as {_EXAMPLE}")
+        raise ValueError(f"{value!r} is not an address for traces; write it with its path, such as {_EXAMPLE}")
     if value and ("@" in parts.netloc or parts.query or parts.fragment):
         raise ValueError("an address with a password or a query would be in logs; write secret = file:/PATH instead")
     return value
@@ -34,7 +34,7 @@ def _endpoint(value: str) -> str:
 
 def _header(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9-]{1,100}", value):
-        raise ValueError(f"{value!r} is no name of an HTTP header field; write letters, digits and hyphens")
+        raise ValueError(f"{value!r} is not a name of an HTTP header field; write letters, digits and hyphens")
     return value
 
 

@@ -14,8 +14,8 @@ def mail_address(value: str) -> str:
 
 
 def secret_reference(value: str) -> str:
-    """Where a secret is: a file, a variable, a systemd credential; or "". Raises ValueError."""
+    """Check a reference to a secret: a file, a variable, a systemd credential; or "". Raises ValueError."""
     if value and not value.startswith(("file:/", "env:", "credential:")):
         # Not repeated: it may be the secret itself, and this goes to the log.
-        raise ValueError("what is written is no reference to a secret; write file:/PATH, env:NAME or credential:NAME")
+        raise ValueError("this is not a reference to a secret; write file:/PATH, env:NAME or credential:NAME")
     return value

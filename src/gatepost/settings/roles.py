@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ListenerRole(StrEnum):
-    """What a listening address is for."""
+    """The role of a listening address."""
 
     MX = "mx"
     SUBMISSION = "submission"

@@ -21,7 +21,7 @@ def _place(value: str) -> str:
 
 
 class SiteNode(Record):
-    """Where the internal listener of another node is reached, if not under the node's own name at port 8445."""
+    """The address of another node's internal listener, if it is not the node's own name at port 8445."""
 
     name: Domain = Field(description="The node's server.hostname, as `gatepost site status` shows it.")
     address: Annotated[str, AfterValidator(_place), Form('"host", "host:port" or "[v6]:port"')] = Field(
@@ -30,7 +30,7 @@ class SiteNode(Record):
 
 
 class Site(Record):
-    """Where nodes of this site join and renew their certificates (docs/site.md). Needs store.master_key."""
+    """The address where nodes of this site join and renew their certificates (docs/site.md). Needs store.master_key."""
 
     address: Annotated[
         str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: nobody can join')

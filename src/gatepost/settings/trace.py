@@ -10,7 +10,7 @@ from gatepost.policy.connectors.fields import Range, Record, Whole
 
 
 class Trace(Record):
-    """How long it is known what happened to messages (docs/trace.md)."""
+    """The message trace and how long it is kept (docs/trace.md)."""
 
     days: Annotated[Whole, Range(0, 3650)] = Field(
         default=90, description="For how many days before today rows are kept; 0 for ever (Exchange: 90)."

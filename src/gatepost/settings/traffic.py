@@ -19,7 +19,7 @@ Count = Annotated[Whole, Range(1, 1_000_000)]
 
 
 class Limits(Record):
-    """What peers may make this server keep or do. Nothing is without a limit."""
+    """The limits on what peers may make this server store or do."""
 
     connections: Count = Field(
         default=5000, description="Inbound connections of each worker (Exchange's Receive connector: 5000)."
@@ -109,7 +109,7 @@ class Limits(Record):
 
 
 class Queue(Record):
-    """When queued mail is tried, and how much at a time."""
+    """The retries of queued mail, and the limits of deliveries at one time."""
 
     retry: Annotated[
         tuple[Annotated[Duration, Range(1, 86400, format_duration)], ...], Field(min_length=1, max_length=100)

@@ -67,7 +67,7 @@ CASES = {
     "anchor above what was sent, digest": (
         lambda pki: ("2 0 1", pki.root, pki.leaf("mx.b.example").chain),
         "tlsa-invalid",
-        "no authority in the chain that was sent has this certificate",
+        "no authority in the presented chain has this certificate",
     ),
     "root that was sent, digest": (
         lambda pki: ("2 1 1", pki.root, (*pki.leaf("mx.b.example").chain, pki.root.der)),
@@ -166,7 +166,7 @@ CASES = {
     "certificate that cannot be read, key": (
         lambda pki: ("3 1 1", pki.root, (b"no certificate",)),
         "tlsa-invalid",
-        "another one",
+        "a different one",
     ),
     "chain that cannot be read, DANE-TA": (
         lambda pki: ("2 0 0", pki.root, (b"no certificate", pki.root.der)),

@@ -39,15 +39,18 @@ def test_what_can_be_written(tmp_path, text):
 
 BAD = {
     '[acme]\ncontact = ["ann@a.example"]\n': (
-        f"acme.agree_tos: nothing is asked for without it; write true if you agree to the terms of {LETS_ENCRYPT}"
+        "acme.agree_tos: without it no certificate is requested; write true if you agree to the terms of "
+        f"{LETS_ENCRYPT}"
     ),
     ON: "store.master_key: ACME needs it, to seal the keys of account and certificates; write file:/PATH, env:NAME",
-    KEY + ON + 'directory_url = "http://ca.example/"\n': "acme.directory_url: 'http://ca.example/' is no https address",
+    KEY
+    + ON
+    + 'directory_url = "http://ca.example/"\n': "acme.directory_url: 'http://ca.example/' is not an https address",
     KEY + ON + 'directory_url = "https://a:b@ca.example/"\n': "acme.directory_url: 'https://a:b@ca.example/' is no",
     KEY + ON + 'contact = ["nobody"]\n': "acme.contact[0]: 'nobody' is not a mail address",
-    KEY + ON + 'names = ["*.a.example"]\n': "acme.names[0]: *.a.example can be shown to be ours by the DNS only; write",
+    KEY + ON + 'names = ["*.a.example"]\n': "acme.names[0]: only the DNS can prove that *.a.example is ours; write",
     KEY + ON + 'challenge = "dns-01"\n': "acme.dns_hook: dns-01 needs a program that publishes TXT records",
-    KEY + ON + 'dns_hook = ["hook"]\n': "acme.dns_hook: 'hook': write the program with its whole path; no shell looks",
+    KEY + ON + 'dns_hook = ["hook"]\n': "acme.dns_hook: 'hook': write the absolute path of the program; no shell looks",
     KEY + ON + '[[listener]]\nrole = "mx"\naddress = "0.0.0.0:80"\n': "listener[0].address: 0.0.0.0:80 is used more",
 }
 
@@ -87,7 +90,7 @@ def test_every_kind_of_key_can_be_made():
 
 @pytest.mark.parametrize("url", ["ftp://a.example/", "https://", "https://[::/x", "https://a.example:port/", "x"])
 def test_no_directory(url):
-    with pytest.raises(ValueError, match="is no https address"):
+    with pytest.raises(ValueError, match="is not an https address"):
         acme_directory(url)
     with pytest.raises(ValidationError):
         Acme(directory_url=url)

@@ -36,7 +36,7 @@ WRONG = [
 
 @pytest.mark.parametrize("address", WRONG)
 def test_where_they_may_not(address):
-    with pytest.raises(ValidationError, match="is no https address; write where alarms are posted"):
+    with pytest.raises(ValidationError, match="is not an https address; write where alarms are posted"):
         Alarms(webhook=address)
 
 
@@ -50,7 +50,7 @@ def test_whom_mail_may_go_to():
 def test_posts_are_signed_and_metrics_off_unless_written(tmp_path):
     file = tmp_path / "gatepost.toml"
     file.write_text('[server]\nhostname = "mx.example"\n[alarms]\nwebhook = "https://h.example/"\n')
-    with pytest.raises(SettingsError, match=r"alarms\.webhook_secret.*posts are signed"):
+    with pytest.raises(SettingsError, match=r"alarms\.webhook_secret.*posts must be signed"):
         load(str(file), {})
     file.write_text('[server]\nhostname = "mx.example"\n')
     assert load(str(file), {}).metrics_address == ""

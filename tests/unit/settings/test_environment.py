@@ -36,7 +36,7 @@ def test_a_variable_sets_a_key(name: str, text: str, values: dict[str, object]) 
         ("GATEPOST_SERVER__HOSTNAM", "key 'hostnam': unknown key, it would have no effect; did you mean 'hostname'?"),
         ("GATEPOST_SERVR__HOSTNAME", "section 'servr': unknown key, it would have no effect; did you mean 'server'?"),
         ("GATEPOST_SERVER_HOSTNAME", "two underscores stand between section and key: write GATEPOST_SERVER__HOSTNAME"),
-        ("GATEPOST_LISTENER__ROLE", "a list is given as a whole: write GATEPOST_LISTENER with JSON tables"),
+        ("GATEPOST_LISTENER__ROLE", "a list can only be given as a whole: write GATEPOST_LISTENER with JSON tables"),
     ],
 )
 def test_a_variable_that_is_meant_but_wrong_is_a_problem(name: str, problem: str) -> None:

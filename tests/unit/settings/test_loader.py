@@ -53,11 +53,11 @@ TRUSTED = {
     # [dns] -> the beginning of what is wrong with its first line, "" for nothing
     'nameservers = ["192.0.2.53", "127.0.0.1"]\ntrusted = ["192.0.2.53"]': "",
     'nameservers = ["[2001:db8::53]:5300"]\ntrusted = ["2001:DB8:0::53"]': "",
-    'trusted = ["192.0.2.53"]': "dns.trusted[0]: 192.0.2.53 is none of dns.nameservers; add it there, or remove it",
-    'trusted = ["ns.example"]': "dns.trusted[0]: 'ns.example' is no IP address; write it without port",
-    'trusted = ["127.0.0.1:53"]': "dns.trusted[0]: '127.0.0.1:53' is no IP address; write it without port",
-    'trust_ad = false\ntrusted = ["127.0.0.1"]': "dns.trusted: nobody is believed where trust_ad is false; remove one",
-    'validate = "local"\ntrusted = ["127.0.0.1"]': 'dns.trusted: nobody is believed where validate = "local"; remove',
+    'trusted = ["192.0.2.53"]': "dns.trusted[0]: 192.0.2.53 is not in dns.nameservers; add it there, or remove it",
+    'trusted = ["ns.example"]': "dns.trusted[0]: 'ns.example' is not an IP address; write it without port",
+    'trusted = ["127.0.0.1:53"]': "dns.trusted[0]: '127.0.0.1:53' is not an IP address; write it without port",
+    'trust_ad = false\ntrusted = ["127.0.0.1"]': "dns.trusted: this has no effect with trust_ad = false; remove one",
+    'validate = "local"\ntrusted = ["127.0.0.1"]': 'dns.trusted: this has no effect with validate = "local"; remove',
     'validate = "remote"': "dns.validate: ",
     'validation = "local"': "dns.validation: ",
 }
@@ -223,7 +223,7 @@ NODE = '[[site.node]]\nname = "{}"\naddress = "{}"\n'
         (
             "[tls_reports]\nsend = true\n",
             [
-                ":3: tls_reports.organization_name: it is needed where send = true",
+                ":3: tls_reports.organization_name: it is needed with send = true",
                 ":3: tls_reports.contact",
                 ":3: tls_reports.mail_from",
             ],

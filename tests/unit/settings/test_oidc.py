@@ -51,8 +51,11 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     ("text", "said"),
     [
         (ISSUER + GROUP, "oidc.client_id: is needed with issuer"),
-        (ISSUER + CLIENT, "oidc.group: without [[oidc.group]] nobody can log in by the issuer"),
-        (ISSUER + CLIENT + GROUP + 'organizations = ["contoso"]\n', "oidc.group[0].organizations: an owner is of the"),
+        (ISSUER + CLIENT, "oidc.group: without [[oidc.group]] nobody can log in through the issuer"),
+        (
+            ISSUER + CLIENT + GROUP + 'organizations = ["contoso"]\n',
+            "oidc.group[0].organizations: an owner administers the",
+        ),
         (CLIENT.replace("gatepost", "x" * 201), "oidc.client_id: "),
         ('issuer = "http://login.example"\n', "oidc.issuer: "),
         ('issuer = "https://login.example/?realm=staff"\n', "oidc.issuer: "),

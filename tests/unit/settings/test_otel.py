@@ -23,17 +23,17 @@ def test_addresses(endpoint):
 FAULTS = [
     (
         {"endpoint": "127.0.0.1:4318"},
-        "is no address of traces; write it with its path, such as http://127.0.0.1:4318/v1",
+        "is not an address for traces; write it with its path, such as http://127.0.0.1:4318/v1",
     ),
-    ({"endpoint": "http://127.0.0.1:4318"}, "is no address of traces; write it with its path"),
-    ({"endpoint": "http://127.0.0.1:port/v1/traces"}, "is no address of traces"),
-    ({"endpoint": "http://[::1/v1/traces"}, "is no address of traces"),
-    ({"endpoint": "grpc://127.0.0.1:4317/v1/traces"}, "is no address of traces"),
-    ({"endpoint": "http://otlp.example/v1/trac es"}, "is no address of traces"),
+    ({"endpoint": "http://127.0.0.1:4318"}, "is not an address for traces; write it with its path"),
+    ({"endpoint": "http://127.0.0.1:port/v1/traces"}, "is not an address for traces"),
+    ({"endpoint": "http://[::1/v1/traces"}, "is not an address for traces"),
+    ({"endpoint": "grpc://127.0.0.1:4317/v1/traces"}, "is not an address for traces"),
+    ({"endpoint": "http://otlp.example/v1/trac es"}, "is not an address for traces"),
     ({"endpoint": "https://me:pass@otlp.example/v1/traces"}, "with a password or a query would be in logs"),
     ({"endpoint": "https://otlp.example/v1/traces?key=x"}, "with a password or a query would be in logs"),
-    ({"header": "X Key:"}, "is no name of an HTTP header field"),
-    ({"secret": "Bearer x"}, "is no reference to a secret; write file:/PATH, env:NAME or credential:NAME"),
+    ({"header": "X Key:"}, "is not a name of an HTTP header field"),
+    ({"secret": "Bearer x"}, "not a reference to a secret; write file:/PATH, env:NAME or credential:NAME"),
     ({"sample": 1001}, "1000"),
     ({"service_name": ""}, "should have at least 1"),
 ]
@@ -66,4 +66,4 @@ def test_a_secret_crosses_no_network_in_clear(endpoint, private, tmp_path):
         return
     with pytest.raises(SettingsError) as raised:
         load(str(file), {})
-    assert "otel.secret: the secret would cross the network in clear; write an https endpoint" in str(raised.value)
+    assert "otel.secret: the secret would cross the network unencrypted; write an https endpoint" in str(raised.value)

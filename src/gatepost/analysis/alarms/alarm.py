@@ -12,7 +12,7 @@ from typing import Final
 
 
 class Kind(StrEnum):
-    """What an alarm is about."""
+    """The kind of an alarm."""
 
     EXPIRY = "expiry"
     REVOKED = "revoked"
@@ -61,7 +61,7 @@ _OF_MAIL: Final = frozenset(
 
 
 class Severity(StrEnum):
-    """How soon somebody must act."""
+    """The severity of an alarm: how soon an administrator must act."""
 
     WARNING = "warning"  # mail goes as it should; it will not if nothing is done
     ERROR = "error"  # some partners' mail may be refused, or will be within days
@@ -91,7 +91,7 @@ class Alarm:
 
     @property
     def key(self) -> str:
-        """What stays the same as long as it is the same alarm."""
+        """The key of an alarm, which stays the same as long as the alarm is active."""
         return f"{self.kind} {self.certificate or '-'} {self.about}".rstrip()
 
 

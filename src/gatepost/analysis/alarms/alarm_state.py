@@ -33,7 +33,7 @@ _POST_LIFE: Final = _DAY
 
 
 class AlarmEvent(StrEnum):
-    """What became of an alarm."""
+    """The change of an alarm."""
 
     RAISED = "raised"
     REPEATED = "repeated"
@@ -70,13 +70,13 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is kept between two looks; times in seconds since 1970, 0.0 for never.
+    """The stored state of alarms; times in seconds since 1970, 0.0 for never.
 
-    cleared: over since the last mail that told of them. troubles: endpoints that fail, by URL. roots: subjects of the
-    roots that certificates led to, by id. looked: when the world was last looked at; seen: what the configuration was
-    then, as a digest. unknown: what could not be learnt. mail: when the last one was queued. lately: critical alarms
-    that were mailed and are over, so that one that comes and goes does not fill a mailbox. posts: what the webhook did
-    not take yet, the oldest first.
+    cleared: over since the last mail that reported them. troubles: endpoints that fail, by URL. roots: subjects of the
+    roots that certificates led to, by id. looked: the time of the last check of the world; seen: the configuration at
+    that time, as a digest. unknown: what could not be learnt. mail: when the last one was queued. lately: critical
+    alarms that were mailed and are over, so that one that comes and goes does not fill a mailbox. posts: the events
+    that the webhook has not accepted yet, oldest first.
     """
 
     standing: tuple[AlarmStatus, ...] = ()
@@ -102,7 +102,7 @@ def encoded(memory: Memory) -> bytes:
 
 
 def decoded(content: bytes | None) -> Memory:
-    """What the store kept; nothing, if there is none or it is of another version: alarms are then raised anew."""
+    """Decode the stored state; an empty one, so that alarms are raised anew, if none of this version is there."""
     try:
         return msgspec.json.decode(content, type=Memory) if content else Memory()
     except msgspec.MsgspecError:
@@ -110,7 +110,7 @@ def decoded(content: bytes | None) -> Memory:
 
 
 def advance(
-    memory: Memory, found: Iterable[Alarm], undecided: Callable[[Alarm], bool], *, now: float
+    memory: Memory, alarms: Iterable[Alarm], undecided: Callable[[Alarm], bool], *, now: float
 ) -> tuple[Memory, tuple[News, ...]]:
     """The memory after a judgement at `now`, and what is to be told of it.
 
@@ -119,7 +119,7 @@ def advance(
     before = {one.alarm.key: one for one in memory.standing}
     news: list[News] = []
     standing: dict[str, AlarmStatus] = {}
-    for alarm in list(found)[:_KEPT]:
+    for alarm in list(alarms)[:_KEPT]:
         standing[alarm.key], event = _continued(before.get(alarm.key), alarm, now)
         if event is not None:
             news.append(News(event, standing[alarm.key].alarm))
@@ -185,7 +185,7 @@ def due_post(memory: Memory, *, now: float) -> Post | None:
 
 
 def next_post(memory: Memory) -> float:
-    """When the next try is due, seconds since 1970; infinity if there is nothing to post."""
+    """The time of the next try, seconds since 1970; infinity if there is nothing to post."""
     return memory.posts[0].due if memory.posts else math.inf
 
 

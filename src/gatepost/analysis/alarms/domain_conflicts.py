@@ -31,7 +31,7 @@ def _alarm(dispute: Dispute) -> Alarm:
     lost = f"{claim.name} of {claim.organization}"
     if dispute.kept:
         detail = (
-            f"A domain belongs to one organization. {other.organization} had {other.name} first and keeps it. "
+            f"A domain belongs to one organization: {other.organization} had {other.name} first and keeps it. "
             f"{lost} has no effect: mail for it is deferred with 451, and none is returned."
         )
         fix = "Remove the domain that should not be there; its mail is taken in again when no other overlaps it."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.policy.connectors.grants import ungranted_paths
 from gatepost.protocols.message.header_text import shown_text
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.model import Resources
@@ -30,9 +31,10 @@ def judge_grants(resources: Resources) -> tuple[Alarm, ...]:
             Kind.NOT_GRANTED,
             Severity.ERROR,
             "",
-            f"{len(found)} file(s) or socket(s) of this machine stand in resources without a grant of its owner",
+            f"resources name {quantity(len(found), 'file or socket', 'files or sockets')} of this machine "
+            "without its owner's grant",
             shown_text(f"{found[0][:1].upper()}{found[0][1:]}.{more}", _LONG),
-            "Find out who wrote them, then grant them one by one (gatepost grant add), or take them out:",
+            "Find out who wrote them, then grant them one by one (gatepost grant add), or remove them:",
             "resources",
             ("gatepost history", "gatepost grant list"),
         ),

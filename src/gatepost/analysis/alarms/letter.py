@@ -28,9 +28,10 @@ _PLURALS: Final = {Severity.CRITICAL: "critical", Severity.ERROR: "errors", Seve
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What is to be told. standing: the gravest first. fresh: keys of those that no mail told of yet. cleared: over.
+    """The content of an alarm mail. standing: active alarms, most severe first. fresh: keys of those not mailed yet.
 
-    hostname: ours. to: addresses. now: seconds since 1970. message_id: without angle brackets.
+    cleared: alarms that are over. hostname: ours. to: addresses. now: seconds since 1970. message_id: without angle
+    brackets.
     """
 
     hostname: str
@@ -43,9 +44,9 @@ class Letter:
 
 
 def subject_of(letter: Letter) -> str:
-    """What a list of mails shows: how many and how grave, and the gravest one's title."""
+    """The subject of the mail: how many alarms, how severe, and the title of the most severe."""
     if not letter.standing:
-        return f"[gatepost {letter.hostname}] all is well again"
+        return f"[gatepost {letter.hostname}] all clear again"
     counts = [(word, sum(one.severity is severity for one in letter.standing)) for severity, word in _PLURALS.items()]
     shown = ", ".join(f"{count} {word if count != 1 else word.removesuffix('s')}" for word, count in counts if count)
     first = next((one for one in letter.standing if one.key in letter.fresh), letter.standing[0])
@@ -86,7 +87,7 @@ def _lines(letter: Letter) -> Iterator[str]:
         yield from ("", "OVER")
         for one in letter.cleared[:_SHOWN]:
             yield from _wrapped(one.title, "  ")
-    yield from ("", *_wrapped("On the gateway `gatepost alarms` shows what stands now."))
+    yield from ("", *_wrapped("`gatepost alarms` shows the active alarms."))
     yield from _wrapped("There is one such mail a day at most, beside those at once when something critical happens.")
 
 

@@ -43,10 +43,10 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class MailFacts:
-    """What is known of mail on its way. What could not be learnt is None.
+    """The known facts about mail flow. None for what could not be learnt.
 
-    oldest: seconds for which the oldest message waits, held ones apart; 0.0 if none does. destination: its own.
-    tls: by policy domain. resolver: why no nameserver answers, "" if one does.
+    oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
+    message. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -87,7 +87,7 @@ def _failing(facts: MailFacts, limits: MailLimits, now: float) -> Iterator[Alarm
             Kind.PARTNER_FAILING,
             Severity.CRITICAL,
             _about(one),
-            f"mail to {one.domain} waits, as TLS falls short of what {_named(one)} requires",
+            f"mail to {one.domain} waits, as TLS does not meet the requirement of {_named(one)}",
             f"{one.deferrals} attempts in a row were deferred{where}: {one.wanted} is required, and the result is "
             f"{one.result_type}. The last reply: {one.reply or 'none'}. Nothing is sent below the requirement; what "
             "waits expires and is returned.",
@@ -104,7 +104,7 @@ def _dropped(facts: MailFacts, now: float) -> Iterator[Alarm]:
             continue
         clear = one.now.endswith("none")
         what = "is no longer protected by TLS" if clear else "is less protected than before"
-        result = "Mail for it is held" if one.held else "Mail goes all the same"
+        result = "Mail for it is held" if one.held else "Mail is still sent"
         yield _alarm(
             Kind.PROTECTION_DROP,
             Severity.CRITICAL if clear or one.held else Severity.ERROR,
@@ -161,9 +161,9 @@ def _age(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
         Kind.QUEUE_AGE,
         Severity.ERROR,
         "",
-        f"the oldest message in the queue waits for {hours:.1f} hours",
+        f"the oldest message in the queue has waited for {hours:.1f} hours",
         f"It is for {facts.destination}; the threshold is {limits.queue_age / 3600:g} hours (alarms.queue_age).",
-        "See what waits and why:",
+        "See which messages wait and why:",
         "gatepost queue list",
     )
 
@@ -196,12 +196,16 @@ def _latest[T: (FailingPartner, DowngradedDestination)](found: Sequence[T]) -> l
     return list(latest.values())
 
 
-def _about(one: FailingPartner | DowngradedDestination) -> str:
-    return f"{one.organization}/{one.name}" if one.name == one.domain else f"{one.organization}/{one.name}/{one.domain}"
+def _about(partner: FailingPartner | DowngradedDestination) -> str:
+    return (
+        f"{partner.organization}/{partner.name}"
+        if partner.name == partner.domain
+        else f"{partner.organization}/{partner.name}/{partner.domain}"
+    )
 
 
-def _named(one: FailingPartner) -> str:
-    return f"the policy of {one.domain}" if one.name == one.domain else f"the connector {one.name}"
+def _named(partner: FailingPartner) -> str:
+    return f"the policy of {partner.domain}" if partner.name == partner.domain else f"the connector {partner.name}"
 
 
 def _alarm(kind: Kind, severity: Severity, about: str, title: str, detail: str, fix: str, *lines: str) -> Alarm:

@@ -41,7 +41,7 @@ _NO_HANDSHAKE = b"500 this is no handshake\r\n" * 4
 
 
 class StartTls(StrEnum):
-    """What becomes of the client's wish for TLS."""
+    """The answer of the far end to the client's STARTTLS."""
 
     GIVEN = "given"
     STRIPPED = "stripped"  # not offered, and 502 to whoever asks all the same
@@ -59,7 +59,7 @@ _INJECTED = {
 
 @dataclass(slots=True)
 class Channel:
-    """What came in clear, or what came under TLS: octets in all, then commands, then octets of the message itself."""
+    """The traffic in clear, or under TLS: octets in all, then commands, then octets of the message itself."""
 
     octets: int = 0
     mail: int = 0
@@ -164,7 +164,7 @@ class Adversary:
         await asyncio.sleep(0)
 
     async def take(self) -> Seen:
-        """What was seen since the last call, once all connections have ended; after two seconds they are cut."""
+        """Return the observations since the last call, once all connections end; after two seconds they are cut."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_QUIET_SECONDS):
                 await self._idle.wait()
@@ -357,13 +357,13 @@ class Publisher:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.port = 0
         self._listener: Listener | None = None
         self._open: set[_Request] = set()
 
     def url(self, path: str) -> str:
-        """Where `path` ("/root.crl") is published."""
+        """The URL that serves `path` ("/root.crl")."""
         return f"http://127.0.0.1:{self.port}{path}"
 
     async def __aenter__(self) -> Self:
@@ -379,8 +379,8 @@ class Publisher:
 
     def answer(self, path: str) -> bytes:
         """The whole response to a GET of `path`."""
-        if len(self.asked) < _LINES:
-            self.asked.append(path)
+        if len(self.requested) < _LINES:
+            self.requested.append(path)
         content = self.files.get(path)
         if content is None:
             return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gatepost.net.stream import LossKind
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ DANE = (
     "They must publish a TLSA record for the certificate that the server presents, or present the one that is "
     "announced; of two servers behind one name both must. Mail waits until then."
 )
-LOCAL_FAULT = "Here: mend the file or its path; the other side has no part in this."
+LOCAL_FAULT = "Here: fix the file or its path; the other side is not involved."
 NOT_ALLOWED = (
     "Here: if mail may go to that network, the gateway's owner adds it to [network] tenants_may_reach, or writes the "
     "smart host into the connector themselves."
@@ -42,13 +43,13 @@ NO_IPV6 = "Here: this machine has no way to IPv6 addresses. Mail goes by the hos
 NO_ROUTE = "Here: this machine has no way to that network; look at its routes, and at the firewall."
 
 _CERTIFICATE: Mapping[ChainStatus, str] = {
-    ChainStatus.NO_CERTIFICATE: "They must present a certificate. Without one nobody can say who answers.",
+    ChainStatus.NO_CERTIFICATE: "They must present a certificate. Without one their server cannot prove its name.",
     ChainStatus.SELF_SIGNED: "They must install a certificate of an authority that both sides trust. Or put this very "
     "certificate, received from them by another way than this connection, into the connector's trust_anchors.",
     ChainStatus.UNTRUSTED_ROOT: "If their authority is to be trusted, put its root, received by a safe way, into the "
     "connector's trust_anchors. Otherwise they must change to a public authority.",
     ChainStatus.INCOMPLETE: "They must send the intermediate certificates along with their own: the chain file of "
-    "their server (full chain) in place of the single certificate. Nothing is to be done here.",
+    "their server (full chain) in place of the single certificate. Nothing to do here.",
     ChainStatus.EXPIRED: "They must renew the certificate and restart or reload their server.",
     ChainStatus.NOT_YET_VALID: "They installed the certificate too early, or a clock is wrong: compare the time here "
     "with theirs.",
@@ -100,18 +101,16 @@ def greeting_advice(hop: Hop, failure: HopFailure) -> str:
             f"Something listens on port {hop.port}, but does not speak SMTP first: check host and port in smart_hosts, "
             "or wait and try again if their server greets slowly on purpose."
         )
-    return f"What answers on port {hop.port} is no mail server that works: check host and port in smart_hosts."
+    return f"What answers on port {hop.port} is not a working mail server: check host and port in smart_hosts."
 
 
 def no_starttls(hop: Hop, keywords: tuple[str, ...], *, required: bool) -> str:
     """EHLO listed no STARTTLS."""
     if any(keyword.startswith("XXXX") for keyword in keywords):
-        who = (
-            "A firewall between overwrites STARTTLS with X (an SMTP inspection): whoever runs it must switch that off."
-        )
+        who = "A firewall in between overwrites STARTTLS with X (SMTP inspection): it must be switched off there."
     else:
-        who = f"The administrators of {hop.host} must switch STARTTLS on; if it is on, something between takes it out."
-    return f"{who} {'Mail waits until then.' if required else 'Until then mail leaves in clear.'}"
+        who = f"The administrators of {hop.host} must switch STARTTLS on; if it is on, a system in between removes it."
+    return f"{who} {'Mail waits until then.' if required else 'Until then mail leaves unencrypted.'}"
 
 
 def starttls_refused(reply: str) -> str:
@@ -138,7 +137,7 @@ def handshake_advice(error: str, *, ours: bool) -> str:
             "No cipher suite, group or kind of key in common: they must allow one of our profile (gatepost tls "
             "profiles), as a rule by updating their server."
         )
-    return "They must look at their server's log for this moment; if it shows nothing, something between breaks TLS."
+    return "They must look at their server's log for this moment; if it shows nothing, a system in between breaks TLS."
 
 
 def certificate_advice(chain: ChainVerdict | None) -> str:
@@ -148,7 +147,7 @@ def certificate_advice(chain: ChainVerdict | None) -> str:
 
 def ends_soon(days: int) -> str:
     """The certificate is good, but not for long."""
-    return f"They must renew the certificate within {days} day(s), or mail under a demand waits from then on."
+    return f"They must renew the certificate within {quantity(days, 'day')}, or mail that requires it waits after that."
 
 
 def name_advice(expected: tuple[str, ...], chain: ChainVerdict) -> str:
@@ -175,7 +174,7 @@ REQUIRETLS = (
 
 _PUBLISHED: Mapping[str, str] = {
     "DaneRequired": 'They must sign their zone and publish TLSA records. Or, here: smtp_dane_mode = "opportunistic".',
-    "DnssecInvalid": "They must mend the signatures of their zone in the DNS, or the DS record above it.",
+    "DnssecInvalid": "They must fix the signatures of their zone in the DNS, or the DS record above it.",
     "HostNotAuthentic": "They must sign their zone, or publish an MTA-STS policy in mode enforce that names the host "
     "(RFC 8689 asks for one of them). Or, here: a connector with smart_hosts, whose names need no proof.",
     "HostHasNoName": "Here: name the smart host by its DNS name; or let the connector validate its domain "

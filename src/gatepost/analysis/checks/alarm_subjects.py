@@ -35,7 +35,7 @@ _FAILURES = 2  # that somebody is told of: the first may be the authority's bad 
 
 
 def scope_of(organizations: Sequence[Organization], settings: Settings) -> Scope:
-    """What the resources and the settings make of our certificates."""
+    """The certificates that the resources and settings need: names, and client identities."""
     hostname, served = settings.server.hostname, bool(settings.mta_sts.address)
     domains = [domain for one in organizations for domain in one.accepted_domains]
     policies = _publications(domains, hostname)
@@ -68,20 +68,20 @@ def _publications(domains: Sequence[AcceptedDomain], hostname: str) -> list[StsP
 
 
 def failing_renewals(settings: Settings, store: ConfigStore, scope: Scope) -> dict[str, str] | None:
-    """Why the ACME authority does not renew certificates, by id: of those of which it failed twice or more in a row.
+    """The errors of ACME renewals by certificate id: of those that failed twice or more in a row.
 
-    None if that cannot be told. scope: as `scope_of` made it.
+    None if that is not known. scope: as `scope_of` made it.
     """
     if not settings.acme.is_on:
         return {}
     hosts = [one.name for one in scope.names if one.name != settings.server.hostname]
     try:
-        standing = Issuer(settings, store).standing(hosts)
+        statuses = Issuer(settings, store).statuses(hosts)
     except (AcmeFailed, ValueError):  # the log has it
         return None
     return {
         one.entry.id: one.progress.error
-        for one in standing
+        for one in statuses
         if one.entry is not None and one.progress.error and one.progress.failures >= _FAILURES
     }
 

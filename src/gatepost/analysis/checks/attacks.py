@@ -59,10 +59,10 @@ class Credential(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a connector promises, read off its own fields.
+    """The promises of a connector, read off its own fields.
 
     tls: mail leaves encrypted or not at all. trust: and only to a trusted certificate. name: and only to one of the
-    right name. revocation: what is made of revoked ones; NONE without trust. oldest: the oldest TLS version, of
+    right name. revocation: the treatment of revoked ones; NONE without trust. oldest: the oldest TLS version, of
     `protocols.tls.profile.VERSIONS`.
     """
 
@@ -126,7 +126,7 @@ class Attack:
 
     @property
     def crux(self) -> str:
-        """What the far end must have seen (`Seen.verbs`) for the attack to have been carried out."""
+        """The step that the far end must have seen (`Seen.verbs`) for the attack to count as carried out."""
         if self.credential is not Credential.GOOD:
             return "handshake"
         return "EHLO" if self.starttls is StartTls.STRIPPED else "STARTTLS"
@@ -148,7 +148,7 @@ def _on_the_channel() -> list[Attack]:
         Attack(
             "starttls-stripped",
             "STARTTLS stripped",
-            "The offer of STARTTLS is taken out of the answer to EHLO.",
+            "The offer of STARTTLS is removed from the reply to EHLO.",
             "in clear",
             _ENCRYPTED,
             StartTls.STRIPPED,
@@ -164,7 +164,7 @@ def _on_the_channel() -> list[Attack]:
         Attack(
             "handshake-broken",
             "handshake broken",
-            "STARTTLS is answered with 220, then with what is no handshake.",
+            "STARTTLS is answered with 220, then with bytes that are not a handshake.",
             "in clear",
             _ENCRYPTED,
             StartTls.BROKEN,
@@ -223,25 +223,25 @@ def _on_the_certificate() -> list[Attack]:
         shown(
             Credential.SELF_SIGNED,
             "self-signed",
-            "The certificate bears the right name, and no authority stands for it.",
+            "The certificate has the right name, and no authority issued it.",
             "to an impostor",
         ),
         shown(
             Credential.UNKNOWN_CA,
             "unknown CA",
-            "The certificate bears the right name, and an authority issued it that is no trust anchor.",
+            "The certificate has the right name, and an authority issued it that is not a trust anchor.",
             "to an impostor",
         ),
         shown(
             Credential.EXPIRED,
             "expired",
-            "The certificate was good until three months ago.",
+            "The certificate expired three months ago.",
             "to an expired certificate",
         ),
         shown(
             Credential.NOT_YET_VALID,
             "not yet valid",
-            "The certificate will be good from tomorrow on.",
+            "The certificate is valid from tomorrow on.",
             "to a certificate that is not valid yet",
         ),
         shown(
@@ -253,7 +253,7 @@ def _on_the_certificate() -> list[Attack]:
         shown(
             Credential.WRONG_NAME,
             "wrong name",
-            f"The certificate is trusted, and bears another name: {ATTACKER}.",
+            f"The certificate is trusted, and has another name: {ATTACKER}.",
             "to an impostor",
             _NAMED,
         ),
@@ -265,7 +265,7 @@ def _on_revocation() -> list[Attack]:
         Attack(
             "revoked",
             "revoked",
-            "The certificate stands in its authority's revocation list.",
+            "The certificate is in its authority's revocation list.",
             "to a revoked certificate",
             attrgetter("revoked"),
             credential=Credential.REVOKED,

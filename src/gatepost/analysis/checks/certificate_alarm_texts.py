@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
 from gatepost.protocols.message.header_text import shown_text
+from gatepost.quantity import quantity
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _sentence(text: str) -> str:
 
 
 def title_of(entry: Entry) -> str:
-    """What a certificate is called in a sentence: "the certificate 0a1b… for mx1.contoso.example"."""
+    """The name of a certificate in a sentence: "the certificate 0a1b… for mx1.contoso.example"."""
     if entry.purpose is Purpose.CLIENT:
         return f"the client identity {entry.label!r} of {entry.organization} (certificate {entry.id})"
     names = names_of(entry)
@@ -69,7 +70,7 @@ def _left(seconds: float) -> str:
     if seconds >= 2 * _DAY:
         return f"in {int(seconds // _DAY)} days"
     hours = int(seconds // _HOUR)
-    return f"in {hours} hour{'' if hours == 1 else 's'}" if hours else "within an hour"
+    return f"in {quantity(hours, 'hour')}" if hours else "within an hour"
 
 
 def _request(entry: Entry) -> tuple[str, ...]:
@@ -90,12 +91,12 @@ def _check(entry: Entry) -> str:
 
 
 def _renew(entry: Entry) -> tuple[str, ...]:
-    """How a new certificate comes into the place of this one: a sentence, then what to type."""
+    """The way to replace a certificate: a sentence, then commands to type."""
     match entry.origin:
         case Origin.SETTINGS | Origin.FILES if entry.chain_file:
             files = f"{entry.chain_file} and {entry.key_file}"
             return (
-                f"Renew the files {files}, or see why that is not done; what is in them is presented within seconds",
+                f"Renew the files {files}, or see why that fails; the gateway presents a new one within seconds",
                 "gatepost certificate list",
             )
         case Origin.ACME:
@@ -122,17 +123,17 @@ def expiry(entry: Entry, now: float) -> Said:
 def next_missing(entry: Entry, now: float) -> Said:
     """A certificate ends soon and nothing is known to come after it."""
     end = minute_text(entry.leaf.not_after)
-    detail = f"It ends at {end}, and no other is staged; nothing is known to renew it by itself."
+    detail = f"It ends at {end}, and no other is staged; no automatic renewal is known."
     title = f"{title_of(entry)} expires {_left(entry.leaf.not_after - now)}, with none to follow"
     return _said(title, detail, *_renew(entry))
 
 
 def next_ended(entry: Entry, now: float) -> Said:
     """A staged certificate that can never be presented."""
-    when = "has expired before it was presented" if entry.leaf.not_after <= now else "ends before it is to be presented"
+    when = "has expired before it was presented" if entry.leaf.not_after <= now else "ends before its planned switch"
     planned = f" It was to be presented from {minute_text(entry.switch_at)} on." if entry.switch_at else ""
     detail = f"It ends at {minute_text(entry.leaf.not_after)}.{planned}"
-    fix = "Have another one issued, and forget this one"
+    fix = "Have another one issued, and remove this one"
     return _said(f"{title_of(entry)} {when}", detail, fix, f"gatepost certificate remove {entry.id}")
 
 
@@ -140,8 +141,8 @@ def next_hardly_later(entry: Entry, old: Entry) -> Said:
     """A staged certificate that gains next to nothing."""
     ends, before = minute_text(entry.leaf.not_after), minute_text(old.leaf.not_after)
     detail = f"It ends at {ends}; {old.id}, which it is to replace, at {before}."
-    title = f"{title_of(entry)} ends about when the one does that it is to replace"
-    fix = "Have another one issued with a later end, and stage that"
+    title = f"{title_of(entry)} ends about when the certificate ends that it will replace"
+    fix = "Have another one issued with a later end, and stage it"
     return _said(title, detail, fix, "gatepost certificate add ISSUED.pem")
 
 
@@ -164,12 +165,12 @@ def incomplete(entry: Entry, missing: str) -> Said:
 def changed(entry: Entry, old: Entry, what: str, before: str, after: str) -> Said:
     """The certificate was renewed from another authority, without a changeover."""
     detail = (
-        f"It took the place of {old.id} at {minute_text(entry.current_from)}, when the file was found renewed. "
+        f"It replaced {old.id} at {minute_text(entry.current_from)}, when the file was found renewed. "
         f"Before: {shown_text(before, 150)}. Now: {shown_text(after, 150)}."
     )
     fix = (
-        "Tell partners who trust that authority alone (pinning), or put the old certificate back. If you meant it, "
-        "nothing is to be done; this is told for a week"
+        "Notify partners who trust that authority alone (pinning), or restore the old certificate. If you meant it, "
+        "there is nothing to do; the alarm ends after a week"
     )
     return _said(f"{title_of(entry)} has another {what} than before, without a changeover", detail, fix)
 
@@ -178,8 +179,8 @@ def no_staple(entry: Entry) -> Said:
     """A certificate that must be stapled is not."""
     detail = "It asks for OCSP stapling (RFC 7633), and there is no response: partners that obey refuse it."
     fix = (
-        'Let this machine out to the authority\'s OCSP responder, and see the log for "no OCSP response to staple"; '
-        "this names the responder"
+        'Let this machine reach the authority\'s OCSP responder, and see the log for "no OCSP response to staple"; '
+        "this command names the responder"
     )
     return _said(f"{title_of(entry)} is presented without a stapled response", detail, fix, _check(entry))
 
@@ -187,17 +188,17 @@ def no_staple(entry: Entry) -> Said:
 def renewal(entry: Entry, why: str, now: float) -> Said:
     """Automatic renewal fails."""
     detail = f"The last try said: {shown_text(why, _LONG)}. It expires {_left(max(0.0, entry.leaf.not_after - now))}."
-    fix = "Mend what it says; it is tried again by itself"
+    fix = "Fix this error; the gateway tries again by itself"
     return _said(f"{title_of(entry)} is not renewed", detail, fix, "gatepost certificate acme status")
 
 
 def _publish(host: str, unmatched: Sequence[Entry]) -> tuple[str, ...]:
-    """Which record to add, and what takes less time than that: a sentence, then lines."""
+    """The record to add, and a faster remedy: a sentence, then lines."""
     records = [f"_25._tcp.{host}. IN TLSA 3 1 1 {one.leaf.spki_sha256}" for one in unmatched[:_NAMES]]
     way_back = next((one for one in unmatched if roll_back_until(one) and one.origin not in _IN_FILES), None)
     if way_back is None:
-        return "Add to the zone, beside what is there", *records
-    fix = "Add to the zone, beside what is there, or go back within 24 hours of the switch"
+        return "Add to the zone, in addition to its records", *records
+    fix = "Add to the zone, in addition to its records, or roll back within 24 hours of the switch"
     return fix, *records, f"gatepost certificate changeover roll-back {way_back.id}"
 
 
@@ -205,7 +206,7 @@ def no_tlsa(host: str, detail: str, unmatched: Sequence[Entry], *, proven: bool 
     """Senders that use DANE cannot deliver to us."""
     there = "TLSA records" if proven else "TLSA records (whether DNSSEC proves them is not known from here)"
     text = f"Mail from senders that use DANE stops: they find {there}, and none matches: {detail}"
-    return _said(f"no TLSA record of {host} matches what is presented", text, *_publish(host, unmatched))
+    return _said(f"no TLSA record of {host} matches the presented certificates", text, *_publish(host, unmatched))
 
 
 def some_tlsa(host: str, detail: str, unmatched: Sequence[Entry]) -> Said:
@@ -225,7 +226,7 @@ def unusable_tlsa(host: str, detail: str, presented: Sequence[Entry]) -> Said:
 def bogus(host: str, detail: str) -> Said:
     """Our own zone does not validate."""
     text = f"Senders that validate DNSSEC do not deliver: the answer for its TLSA records is forged or broken: {detail}"
-    fix = "Mend the zone's signatures (expired? DS of another key?); this shows where it breaks"
+    fix = "Fix the zone's signatures (expired? DS of another key?); this shows where it breaks"
     return _said(f"DNSSEC of {host} is broken", text, fix, f"delv _25._tcp.{host} TLSA")
 
 
@@ -233,8 +234,8 @@ def not_covered(name: str, why: str, borne: Sequence[str]) -> Said:
     """A name that no certificate bears."""
     shown = ", ".join(borne[:_NAMES]) + (f" and {len(borne) - _NAMES} more" if len(borne) > _NAMES else "")
     detail = f"{why} The certificates presented are for {shown or 'no name at all'}."
-    fix = "Have a certificate issued that bears it too, and add it"
-    return _said(f"no certificate bears the name {name}", detail, fix, "gatepost certificate add ISSUED.pem")
+    fix = "Have a certificate issued that has this name too, and add it"
+    return _said(f"no certificate has the name {name}", detail, fix, "gatepost certificate add ISSUED.pem")
 
 
 def unreachable(url: str, word: str, detail: str, since: float) -> Said:
@@ -243,5 +244,5 @@ def unreachable(url: str, word: str, detail: str, since: float) -> Said:
         f"Since {minute_text(since)} it gave nothing of use: {shown_text(detail, _LONG)}. Partners that look for "
         "revoked certificates may refuse ours."
     )
-    fix = "See whether this machine may get out to it (firewall, proxy); if it may, tell the authority"
-    return _said(f"the {word} of our chain cannot be had: {shown_text(url, 200)}", text, fix)
+    fix = "Check whether this machine can reach it (firewall, proxy); if it can, tell the authority"
+    return _said(f"the {word} of our chain cannot be fetched: {shown_text(url, 200)}", text, fix)

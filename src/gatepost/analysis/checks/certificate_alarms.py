@@ -47,10 +47,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ChainSeen:
-    """What looking at one certificate's chain showed.
+    """The result of checking one certificate's chain.
 
     root: subject of the root that it leads to, "" if it is not reached. revoked: a sentence, "" if it is not, None if
-    it could not be learnt. missing: the intermediate that has to be fetched to reach the root, "" if none.
+    that could not be learnt. missing: the intermediate that has to be fetched to reach the root, "" if none.
     """
 
     root: str = ""
@@ -60,7 +60,7 @@ class ChainSeen:
 
 
 class TlsaState(StrEnum):
-    """What the authentic TLSA records of a host say of the certificates that it presents."""
+    """The match of a host's authentic TLSA records with the certificates that it presents."""
 
     ABSENT = "absent"  # there are none, or nothing proves them: no sender holds us to them
     MATCHED = "matched"
@@ -85,9 +85,9 @@ class TlsaSeen:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was learnt of the world. What a mapping does not hold could not be learnt.
+    """The observed facts about certificates. Keys that a mapping lacks could not be learnt.
 
-    chains: by certificate id. tlsa: by host name. stapled: ids with a response to staple that holds, None if not known.
+    chains: by certificate id. tlsa: by host name. stapled: ids with a valid response to staple, None if not known.
     renewals: why the renewal of a certificate fails, by id, None if not known. unknown: what could not be learnt and
     why, a sentence each.
     """
@@ -110,10 +110,10 @@ class WantedName:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What the configuration makes of the certificates.
+    """The uses of certificates by the configuration.
 
-    names: wanted of the server certificates. used: organization and label of each client identity that a connector
-    presents. acme: the gateway itself asks for certificates, and so renews those that it got.
+    names: needed in server certificates. used: organization and label of each client identity that a connector
+    presents. acme: the gateway itself requests certificates, and so renews those that it got.
     """
 
     names: tuple[WantedName, ...] = ()

@@ -37,10 +37,10 @@ _COMPLETING: Final = 2  # and what the search for missing issuers gets before
 
 @dataclass(frozen=True, slots=True)
 class ChainQuestion:
-    """What is to be checked.
+    """The subject of a chain check.
 
-    names: host names (A-labels) that the certificate is to have. key: its private key, None to leave that out. staple:
-    an OCSP response is wanted, to be stapled.
+    names: host names (A-labels) that the certificate should have. key: its private key, None to leave that out. staple:
+    check for an OCSP response to staple.
     """
 
     file: CertificateFile
@@ -63,26 +63,26 @@ class ChainChecker:
         self._timeout = timeout
         self._asker = UrlChecker(client, timeout) if client is not None else None
 
-    async def check(self, asked: ChainQuestion, *, now: float) -> ChainCheck:
+    async def check(self, question: ChainQuestion, *, now: float) -> ChainCheck:
         """All of it at `now`, seconds since 1970 UTC. Raises ChainFileError for a file that is no chain."""
         begun = time.monotonic()
-        if len(asked.file.certificates) > MAX_CERTIFICATES:
+        if len(question.file.certificates) > MAX_CERTIFICATES:
             raise ChainFileError(
-                f"{asked.file.source}: {len(asked.file.certificates)} certificates are no chain; "
+                f"{question.file.source}: {len(question.file.certificates)} certificates are no chain; "
                 "for a bundle of roots: gatepost check roots"
             )
         try:
             with quietly():
-                facts = await self._facts(asked, now)
+                facts = await self._facts(question, now)
         except (CertificateError, *MALFORMED) as failure:
             raise ChainFileError(
-                f"{asked.file.source}: a certificate that cannot be read: {failure}"[:500]
+                f"{question.file.source}: a certificate that cannot be read: {failure}"[:500]
             ) from failure
         return ChainCheck(facts, chain_findings(facts), time.monotonic() - begun)
 
-    async def _facts(self, asked: ChainQuestion, now: float) -> ChainFacts:
-        certificates = asked.file.certificates
-        place = choose_leaf(certificates, asked.key.public if asked.key else b"")
+    async def _facts(self, question: ChainQuestion, now: float) -> ChainFacts:
+        certificates = question.file.certificates
+        place = choose_leaf(certificates, question.key.public if question.key else b"")
         leaf = certificates[place]
         sent = [leaf, *(der for der in dict.fromkeys(certificates) if der != leaf)]
         verdict = self._judge(sent, now)
@@ -92,16 +92,16 @@ class ChainChecker:
             path = list(completed.path)
         links = [link(der, self._place(der, sent, fetched)) for der in path]
         return ChainFacts(
-            file=asked.file,
+            file=question.file,
             leaf=place,
             verdict=verdict,
             completed=completed,
-            path=await self._asked(links, now),
+            path=await self._with_answers(links, now),
             stores=self._stores.holding(path[-1]),
             anchors=self._stores.name,
-            key=_key_facts(asked.key, leaf),
-            names=asked.names,
-            staple=asked.staple,
+            key=_key_facts(question.key, leaf),
+            names=question.names,
+            staple=question.staple,
             offline=self._asker is None,
             now=now,
         )
@@ -143,19 +143,19 @@ class ChainChecker:
         return b""
 
     def _end(self, times: int) -> float:
-        """When a part of the check has to be done, by the event loop's clock."""
+        """The deadline of a part of the check, by the event loop's clock."""
         return asyncio.get_running_loop().time() + times * self._timeout
 
-    async def _asked(self, links: list[Link], now: float) -> tuple[Link, ...]:
-        """The same links with what their addresses answer; the last has nobody above it and is not asked about."""
+    async def _with_answers(self, links: list[Link], now: float) -> tuple[Link, ...]:
+        """Add the answers of their addresses to the links; the last link has no issuer here and gets none."""
         private = self._private or self._stores.is_private(links[-1].der)
         questions = [Question(one, issuer, private, now) for one, issuer in pairwise(links)]
         if not links[-1].self_issued and not any(store.holds_root for store in self._stores.holding(links[-1].der)):
             questions.append(Question(links[-1], None, private, now))  # its issuer is not known
         end = self._end(_WHOLE)
         answers = await asyncio.gather(*(self._answers(question, end) for question in questions))
-        asked = [replace(one.link, answers=found) for one, found in zip(questions, answers, strict=True)]
-        return (*asked, *links[len(asked) :])
+        answered = [replace(one.link, answers=found) for one, found in zip(questions, answers, strict=True)]
+        return (*answered, *links[len(answered) :])
 
     async def _answers(self, question: Question, end: float) -> tuple[UrlResult, ...]:
         one = question.link

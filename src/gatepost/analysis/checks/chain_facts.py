@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class From(StrEnum):
-    """Where a certificate of a path was found."""
+    """The origin of a certificate of a path."""
 
     FILE = "file"
     FETCHED = "fetched"  # from the address that the certificate below it names
@@ -25,7 +25,7 @@ class From(StrEnum):
 
 
 class Kind(StrEnum):
-    """What an address of a certificate is for."""
+    """The kind of an address in a certificate."""
 
     CRL = "crl"
     OCSP = "ocsp"
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 
 class UrlStatus(StrEnum):
-    """What came of asking an address."""
+    """The result of a request to an address."""
 
     GOOD = "good"  # and, for CRL and OCSP: not revoked
     REVOKED = "revoked"
@@ -71,7 +71,7 @@ class Link:
     place: where it was found. weak: the hash of its signature if that proves nothing any more, else "". signature: that
     hash, "" if the algorithm has none. usages: extended key usages by name, None if it is not limited. authority:
     basicConstraints cA. must_staple: it asks for OCSP stapling (RFC 7633). published, issuers: addresses that it names.
-    answers: what they gave.
+    answers: their results.
     """
 
     der: bytes = field(repr=False)

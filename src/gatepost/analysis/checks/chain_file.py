@@ -43,7 +43,10 @@ class ChainFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CertificateFile:
-    """What a file holds. certificates: DER, in its order, repetitions included. has_key: a private key is in it."""
+    """The content of a file.
+
+    certificates: DER, in its order, repetitions included. has_key: it has a private key too.
+    """
 
     source: str
     form: Form
@@ -123,9 +126,9 @@ def _blocks(text: bytes, source: str) -> Iterator[tuple[bytes, bytes, int]]:
 
 
 def _instead(labels: set[bytes]) -> str:
-    """Why a PEM file has no certificate."""
+    """Explain what a PEM file has in place of a certificate."""
     if any(label.endswith(b"PRIVATE KEY") for label in labels):
-        return "a private key and no certificate; here the certificate is expected, and this as its key"
+        return "a private key without a certificate; name the certificate here, and this file as its key"
     if labels & _REQUEST:
         return "a request for a certificate (CSR), not a certificate; name the file that the authority sent in answer"
     known = ", ".join(sorted(label.decode("ascii") for label in labels))
@@ -137,7 +140,7 @@ def _decoded(content: bytes, line: int, source: str) -> bytes:
         return base64.b64decode(content, validate=False)
     except binascii.Error as failure:
         raise ChainFileError(
-            f"{source}: the block that begins in line {line} is no base64: {failure}; copy it again, whole"
+            f"{source}: the block that begins in line {line} is not base64: {failure}; copy all of it again"
         ) from failure
 
 

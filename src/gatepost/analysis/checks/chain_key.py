@@ -49,7 +49,7 @@ def read_key(path: Path) -> KeyFile:
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except TypeError as failure:
         raise ChainFileError(
-            f"{path}: the private key is encrypted, and a server has nobody to type its password; "
+            f"{path}: the private key is encrypted, and a server cannot type its password; "
             f"decrypt it: openssl pkey -in {path} -out key.pem (umask 077)"
         ) from failure
     except (ValueError, UnsupportedAlgorithm) as failure:

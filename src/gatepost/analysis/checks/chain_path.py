@@ -58,7 +58,7 @@ def public_key(certificate: x509.Certificate) -> bytes:
 
 
 def link(der: bytes, place: From) -> Link:
-    """What a certificate says of itself. Raises CertificateError."""
+    """Read the facts of a certificate. Raises CertificateError."""
     certificate = parse(der)
     with quietly():
         return Link(

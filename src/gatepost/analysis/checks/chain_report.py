@@ -33,7 +33,7 @@ _HOST = re.compile(r"[\w.:-]{1,253}", re.ASCII)  # what may be pasted into anoth
 
 
 class Part(StrEnum):
-    """What of a certificate is looked at, in the order in which it is told."""
+    """The part of the check, in the order of the report."""
 
     FILE = "file"
     KEY = "key"
@@ -90,7 +90,7 @@ class ChainCheck:
 
     @property
     def counts(self) -> Counter[Mark]:
-        """How many findings of each verdict."""
+        """The number of findings by verdict."""
         return Counter(one.verdict for one in self.findings)
 
     @property
@@ -109,7 +109,7 @@ class ChainCheck:
 
 
 def title(certificate: CertificateFacts) -> str:
-    """What a certificate is called: its common name, else its first name (public authorities leave the former out)."""
+    """The title of a certificate: its common name, else its first name (public authorities leave the former out)."""
     names = (certificate.common_name, *certificate.dns_names[:1], *certificate.ip_addresses[:1], certificate.subject)
     return next(filter(None, names), f"serial {certificate.serial}")[:_MAX_TITLE]
 
@@ -120,7 +120,7 @@ def days_left(certificate: CertificateFacts, now: float) -> int:
 
 
 def send_order(path: tuple[Link, ...]) -> tuple[Link, ...]:
-    """What a server has to send: the leaf, and each issuer below the root (RFC 8446 section 4.4.2)."""
+    """The certificates that a server must send: the leaf, and each issuer below the root (RFC 8446 section 4.4.2)."""
     return (path[0], *(one for one in path[1:] if not one.self_issued))
 
 
@@ -209,12 +209,12 @@ def _finding_record(finding: ChainFinding) -> dict[str, Any]:
     }
 
 
-def _link_record(one: Link) -> dict[str, Any]:
-    return certificate_record(one.facts) | {
-        "place": str(one.place),
-        "signature": one.signature,
-        "must_staple": one.must_staple,
-        "addresses": [_answer_record(answer) for answer in one.answers],
+def _link_record(link: Link) -> dict[str, Any]:
+    return certificate_record(link.facts) | {
+        "place": str(link.place),
+        "signature": link.signature,
+        "must_staple": link.must_staple,
+        "addresses": [_answer_record(answer) for answer in link.answers],
     }
 
 

@@ -17,6 +17,7 @@ from gatepost.net.certificate import certificate_facts
 from gatepost.net.chain import strong_key
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
+from gatepost.quantity import quantity
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -59,13 +60,13 @@ def chain_findings(facts: ChainFacts) -> tuple[ChainFinding, ...]:
 def _file(facts: ChainFacts) -> Iterator[ChainFinding]:
     file, distinct = facts.file, list(dict.fromkeys(facts.file.certificates))
     needed = [one.der for one in send_order(facts.path) if one.place is From.FILE]
-    count = f"{len(distinct)} certificate{'s' if len(distinct) > 1 else ''}"
+    count = quantity(len(distinct), "certificate")
     if file.form == "PKCS#7":  # which is a set: it has no order
         yield ChainFinding(Part.FILE, Mark.PASS, f"{file.form}, {count}")
     elif file.certificates[0] != facts.path[0].der:
         first = title(certificate_facts(file.certificates[0]))
         fix = "Put the server's certificate first, then each issuer: a server takes the first one for its own."
-        yield ChainFinding(Part.FILE, Mark.FAIL, f"{file.form}, but {first} stands first", _order(facts), fix)
+        yield ChainFinding(Part.FILE, Mark.FAIL, f"{file.form}, but {first} comes first", _order(facts), fix)
     elif [der for der in distinct if der in needed] != needed:
         fix = "Put each certificate directly before its issuer: old TLS libraries read no other order."
         yield ChainFinding(Part.FILE, Mark.WARN, f"{file.form}, {count}, not in order", _order(facts), fix)
@@ -101,11 +102,11 @@ def _superfluous(facts: ChainFacts, others: list[bytes]) -> Iterator[ChainFindin
             yield ChainFinding(Part.FILE, Mark.INFO, text)
         elif (extra.subject, extra.spki_sha256) in names:
             text = f"a second certificate of {title(extra)}, issued by {extra.issuer} (cross-signed){expired}"
-            fix = "Take it out unless a partner with an old list of roots needs it." if not expired else "Take it out."
+            fix = "Remove it unless a partner with an old list of roots needs it." if not expired else "Remove it."
             yield ChainFinding(Part.FILE, Mark.WARN if expired else Mark.INFO, text, fix=fix)
         else:
-            text = f"{title(extra)} is no part of the chain{expired}"
-            yield ChainFinding(Part.FILE, Mark.WARN, text, f"issued by {extra.issuer}", "Take it out.")
+            text = f"{title(extra)} is not part of the chain{expired}"
+            yield ChainFinding(Part.FILE, Mark.WARN, text, f"issued by {extra.issuer}", "Remove it.")
 
 
 # The key.
@@ -154,14 +155,14 @@ def _chain(facts: ChainFacts) -> Iterator[ChainFinding]:
         yield _unknown_issuer(top)
     elif not missing:
         between = len(send_order(path)) - 1
-        said = f"{between} intermediate{'s' if between != 1 else ''}" if between else "no intermediate is needed"
+        said = quantity(between, "intermediate") if between else "no intermediate is needed"
         yield ChainFinding(Part.CHAIN, Mark.PASS, f"complete, {said}")
 
 
-def _own_anchor(one: Link) -> ChainFinding:
-    text = f"the intermediate {title(one.facts)} is missing in the file; here it is trusted by itself"
+def _own_anchor(link: Link) -> ChainFinding:
+    text = f"the intermediate {title(link.facts)} is missing in the file; here it is trusted by itself"
     fix = "Append it to the file: partners trust its root alone, and need it to get there."
-    return ChainFinding(Part.CHAIN, Mark.WARN, text, f"SHA-256 {one.facts.sha256.upper()}", fix)
+    return ChainFinding(Part.CHAIN, Mark.WARN, text, f"SHA-256 {link.facts.sha256.upper()}", fix)
 
 
 def _where(below: Link) -> str:
@@ -209,7 +210,7 @@ def _root(facts: ChainFacts) -> Iterator[ChainFinding]:
         yield ChainFinding(Part.ROOT, Mark.PASS, f"{name} is in {where}", shown)
     for store in facts.stores:
         if store.missing:
-            yield ChainFinding(Part.ROOT, Mark.INFO, f"{store.name} could not be looked into: {store.missing}")
+            yield ChainFinding(Part.ROOT, Mark.INFO, f"{store.name} could not be read: {store.missing}")
 
 
 def _untrusted(facts: ChainFacts, name: str, shown: str, others: list[str]) -> ChainFinding:
@@ -234,16 +235,17 @@ def _dates(facts: ChainFacts) -> Iterator[ChainFinding]:
             yield finding
     if not wrong:
         leaf = facts.path[0].facts
-        text = f"valid until {day_text(leaf.not_after)}, {days_left(leaf, facts.now)} days left; no issuer ends before"
+        left = quantity(days_left(leaf, facts.now), "day")
+        text = f"valid until {day_text(leaf.not_after)}, {left} left; no issuer ends before"
         yield ChainFinding(Part.DATES, Mark.PASS, text)
 
 
-def _date(one: Link, facts: ChainFacts, *, leaf: bool) -> Iterator[ChainFinding]:
-    certificate, name = one.facts, title(one.facts)
+def _date(link: Link, facts: ChainFacts, *, leaf: bool) -> Iterator[ChainFinding]:
+    certificate, name = link.facts, title(link.facts)
     left, life = certificate.not_after - facts.now, certificate.not_after - certificate.not_before
     if left < 0:
         fix = (
-            "Renew it." if leaf else "Get the issuer's present certificate from the authority, or another certificate."
+            "Renew it." if leaf else "Get the issuer's current certificate from the authority, or another certificate."
         )
         yield ChainFinding(Part.DATES, Mark.FAIL, f"{name} expired on {day_text(certificate.not_after)}", fix=fix)
     elif certificate.not_before > facts.now:
@@ -254,10 +256,10 @@ def _date(one: Link, facts: ChainFacts, *, leaf: bool) -> Iterator[ChainFinding]
     elif left < min(30 * 86400, life / _SHORT_LIVED):
         days = days_left(certificate, facts.now)
         what = next((what for limit, what in _LEVELS if days < limit), "plan its renewal")
-        text = f"{name} ends on {day_text(certificate.not_after)}: {days} day{'s' if days != 1 else ''} left"
+        text = f"{name} ends on {day_text(certificate.not_after)}: {quantity(days, 'day')} left"
         yield ChainFinding(Part.DATES, Mark.WARN, text, fix=f"{what[0].upper()}{what[1:]}.")
     elif certificate.not_after < facts.path[0].facts.not_after:
-        text = f"{name} ends on {day_text(certificate.not_after)}, before the certificate that it vouches for"
+        text = f"{name} ends on {day_text(certificate.not_after)}, before the certificate that it issued"
         fix = "Expect to change the chain then: ask the authority for the certificate that follows."
         yield ChainFinding(Part.DATES, Mark.WARN, text, fix=fix)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SLOW: Final = 3.0  # seconds: half of what many a server waits
 _LARGE: Final = 10 * 1024 * 1024  # octets: what many a server takes at most
-_SAID: Final = {UrlStatus.WRONG: "is of no use", UrlStatus.SKIPPED: "was not asked for"}
+_SAID: Final = {UrlStatus.WRONG: "is not usable", UrlStatus.SKIPPED: "was not asked for"}
 _WORD: Final = {Kind.CRL: "CRL", Kind.OCSP: "OCSP", Kind.ISSUER: "issuer"}
 
 
@@ -36,7 +36,7 @@ def revocation_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
             yield _nowhere(one)
         told = any(answer.result in {UrlStatus.GOOD, UrlStatus.REVOKED} for answer in asked)
         for answer in asked:
-            yield _status(one, answer, told=told)
+            yield _status(one, answer, answered=told)
         if asked and one.published.unusable:
             text = f"{title(one.facts)} also names what is not asked here: {one.published.unusable}"
             yield ChainFinding(Part.REVOCATION, Mark.INFO, text)
@@ -46,28 +46,28 @@ def _is_anchor(facts: ChainFacts, number: int) -> bool:
     return number == len(facts.path) - 1 and any(store.holds_root for store in facts.stores)
 
 
-def _nowhere(one: Link) -> ChainFinding:
-    if one.published.unusable:
-        text = f"{title(one.facts)} names only what is not asked: {one.published.unusable}"
+def _nowhere(link: Link) -> ChainFinding:
+    if link.published.unusable:
+        text = f"{title(link.facts)} names only what is not asked: {link.published.unusable}"
         fix = "Partners cannot see whether it is revoked, unless they are within the authority's network."
         return ChainFinding(Part.REVOCATION, Mark.WARN, text, fix=fix)
-    text = f"{title(one.facts)} names neither a CRL nor an OCSP responder: nobody can see whether it is revoked"
+    text = f"{title(link.facts)} names neither a CRL nor an OCSP responder: nobody can see whether it is revoked"
     return ChainFinding(Part.REVOCATION, Mark.INFO, text)
 
 
-def _status(one: Link, answer: UrlResult, *, told: bool) -> ChainFinding:
-    """told: another address of this certificate, or this one, says what is to be known."""
+def _status(link: Link, answer: UrlResult, *, answered: bool) -> ChainFinding:
+    """answered: another address of this certificate, or this one, says what is to be known."""
     if answer.result is UrlStatus.REVOKED:
-        text = f"{title(one.facts)}, serial {one.facts.serial}, was {answer.detail}"
+        text = f"{title(link.facts)}, serial {link.facts.serial}, was {answer.detail}"
         fix = "Do not use it: have another one issued, with a new key."
         return ChainFinding(Part.REVOCATION, Mark.FAIL, text, f"says {shown(answer.url)}", fix)
     if answer.result is UrlStatus.GOOD:
-        return _good(f"{_WORD[answer.kind]} of {title(one.facts)}: {shown(answer.url)}", answer)
-    verdict = Mark.WARN if told else Mark.FAIL if answer.result is UrlStatus.WRONG else Mark.UNKNOWN
-    said = _SAID.get(answer.result, "could not be had")
-    text = f"{_WORD[answer.kind]} of {title(one.facts)} {said}: {shown(answer.url)}"
+        return _good(f"{_WORD[answer.kind]} of {title(link.facts)}: {shown(answer.url)}", answer)
+    verdict = Mark.WARN if answered else Mark.FAIL if answer.result is UrlStatus.WRONG else Mark.UNKNOWN
+    said = _SAID.get(answer.result, "could not be fetched")
+    text = f"{_WORD[answer.kind]} of {title(link.facts)} {said}: {shown(answer.url)}"
     options = ("private",) if answer.result is UrlStatus.FORBIDDEN else ()
-    return ChainFinding(Part.REVOCATION, verdict, text, answer.detail, _what_to_do(one, answer), options)
+    return ChainFinding(Part.REVOCATION, verdict, text, answer.detail, _what_to_do(link, answer), options)
 
 
 def _good(about: str, answer: UrlResult) -> ChainFinding:
@@ -87,7 +87,7 @@ def _figures(answer: UrlResult) -> str:
     return f"HTTP 200, {answer.seconds * 1000:.0f} ms, {answer.size} bytes, signature good{since}{until}"
 
 
-def _what_to_do(one: Link, answer: UrlResult) -> str:
+def _what_to_do(link: Link, answer: UrlResult) -> str:
     host = endpoint(answer.url) or shown(answer.url)
     match answer.result:
         case UrlStatus.FORBIDDEN:
@@ -95,11 +95,11 @@ def _what_to_do(one: Link, answer: UrlResult) -> str:
         case UrlStatus.SKIPPED:
             return "Complete the chain first."
         case UrlStatus.UNREACHABLE if answer.status:
-            return f"The server at {host} is in trouble: try again later, then tell {one.facts.issuer}."
+            return f"The server at {host} is in trouble: try again later, then tell {link.facts.issuer}."
         case UrlStatus.UNREACHABLE:
             return f"Let this machine out to {host} in the firewall, and try again. Partners have to reach it too."
         case _:
-            return f"This is the authority's fault, or a proxy's: try from elsewhere, then tell {one.facts.issuer}."
+            return f"This is the authority's fault, or a proxy's: try from elsewhere, then tell {link.facts.issuer}."
 
 
 def staple_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
@@ -116,7 +116,7 @@ def staple_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
     elif good is not None:
         yield ChainFinding(Part.STAPLING, Mark.PASS, f"there is an OCSP response to staple: {_held(good)}")
     elif not facts.offline and (facts.staple or leaf.must_staple):
-        text = "no OCSP response could be had that a server might staple"
+        text = "no OCSP response could be fetched for a server to staple"
         verdict = (
             Mark.FAIL if any(one.result in {UrlStatus.WRONG, UrlStatus.REVOKED} for one in answers) else Mark.UNKNOWN
         )

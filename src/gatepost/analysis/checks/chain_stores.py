@@ -62,7 +62,7 @@ class RootStores:
         return tuple(der for _, store in self.named() if isinstance(store, TrustAnchors) for der in store.certificates)
 
     def holding(self, der: bytes) -> tuple[Store, ...]:
-        """Which of them hold a certificate."""
+        """The stores, each with whether it holds a certificate."""
         return tuple(
             Store(name, missing=store) if isinstance(store, str) else Store(name, der in store, len(store))
             for name, store in self.named()

@@ -67,7 +67,7 @@ class UrlChecker:
         self._readings = asyncio.Semaphore(_READINGS)
 
     async def ask(self, kind: Kind, url: str, question: Question, end: float) -> UrlResult:
-        """What one address gives, before the event loop's time `end`. Never raises."""
+        """Request one address, before the event loop's time `end`. Never raises."""
         if question.issuer is None and kind is not Kind.ISSUER:
             why = "not asked: the issuer is not known, so that no signature could be verified"
             return UrlResult(kind, url, UrlStatus.SKIPPED, why)
@@ -148,7 +148,7 @@ def _said(standing: RevocationStatus) -> tuple[UrlStatus, str]:
 
 
 def _page(fetched: HttpResponse) -> str:
-    """What is wrong where a proxy or a parked name answers with a page for people, "" if it is something else."""
+    """Say that a proxy or a parked name answered with a page for people; "" if the answer is something else."""
     is_page = "html" in fetched.content_type or fetched.body.lstrip()[:1] == b"<"
     return "the answer is a web page: of a proxy on the way, or the name has changed hands" if is_page else ""
 

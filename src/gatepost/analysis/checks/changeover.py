@@ -64,7 +64,7 @@ type Told = Callable[[GateCheck, Sequence[GateFinding]], None]
 """Is told of a gate that was looked at, and what was found there."""
 
 SEEN_SECONDS: Final = 30 * 86400.0
-"""How far back the trace is searched for partners, in its newest rows."""
+"""The period of the trace, in its newest rows, that is searched for partners."""
 
 _ROWS: Final = 200_000
 
@@ -78,7 +78,7 @@ _RESOLVER_KEEPS: Final = 3600  # `net.lookups.dns` keeps nothing for longer, and
 
 @dataclass(frozen=True, slots=True)
 class CheckContext:
-    """What a look starts from. entries: all, by id. now: seconds since 1970. seen: as `seen_partners`, or None."""
+    """The input of a check. entries: all, by id. now: seconds since 1970. seen: as `seen_partners`, or None."""
 
     entries: Mapping[str, Entry]
     organizations: Sequence[Organization]
@@ -111,9 +111,9 @@ class GateChecker:
             found = [one for part in parts for one in part]
         except TimeoutError:
             found = [one for part in parts for one in part]
-            text = f"looking at the gates was given up after {_WHOLE:.0f} seconds"
+            text = f"the checks did not end within {_WHOLE:.0f} seconds"
             found.append(
-                GateFinding(GateCheck.CHAIN, Mark.UNKNOWN, text, fix="See [dns], and what addresses do not answer.")
+                GateFinding(GateCheck.CHAIN, Mark.UNKNOWN, text, fix="Check [dns], and which addresses do not answer.")
             )
         return GateReport(entry, context.now, gates.in_order(found), time.monotonic() - begun)
 
@@ -158,7 +158,7 @@ class GateChecker:
         try:
             identity = self._inventory.identity(entry)
             if read_identity(identity).leaf.sha256 != entry.leaf.sha256:
-                return None, f"{entry.chain_file} holds another certificate by now"
+                return None, f"{entry.chain_file} now holds another certificate"
         except (CertificateFileError, IdentityError) as failure:
             return None, str(failure)
         return identity, ""
@@ -263,7 +263,7 @@ class GateChecker:
         return judge_tlsa(lookup.records, chain, names=lookup.names, now=now)
 
     async def _records(self, host: str) -> tuple[TlsaLookup, int]:
-        """What is published, and for how long it may be kept."""
+        """Look up the published TLSA records, and the seconds for which senders may cache them."""
         try:
             addresses = await MailRouter(self._resolver, random.Random()).addresses(host)  # noqa: S311 - shuffles
             lookup = await TlsaFinder(self._resolver).find(addresses)
@@ -316,7 +316,7 @@ class GateChecker:
 
 
 async def _at_once(found: Iterable[GateFinding]) -> Iterable[GateFinding]:
-    """What needs no waiting."""
+    """Wrap findings that need no waiting."""
     return found
 
 

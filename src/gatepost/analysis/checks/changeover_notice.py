@@ -27,7 +27,7 @@ def notice(
 ) -> str:
     """The text. olds: what is replaced. above: issuers of the next one, up to its root. firewall: HOST:PORT."""
     whose = f"mail server {hostname}" if entry.purpose is Purpose.SERVER else f"mail sent by {hostname}"
-    when = f"on {minute_text(entry.switch_at)}" if entry.switch_at else "soon; the day will be told, or ask for it"
+    when = f"on {minute_text(entry.switch_at)}" if entry.switch_at else "soon; we will tell you the day"
     parts = [
         f"Subject: Change of the TLS certificate of the {whose}",
         "",

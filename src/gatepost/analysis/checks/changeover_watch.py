@@ -40,7 +40,7 @@ def watch(trace: Path, switched: float, now: float) -> tuple[Traffic, Traffic]:
 
 
 def traffic(trace: Path, since: float, until: float) -> Traffic:
-    """What the trace has of a time, its newest 200,000 rows at most."""
+    """The traffic in the trace between two times, of its newest 200,000 rows at most."""
     found = Traffic()
     columns = ("event", "sender", "tls_version", "reply")
     rows = scan_trace(trace, TraceFilter(since=since, until=until), columns, events=("RECEIVE", "REFUSE"))

@@ -85,7 +85,7 @@ def _sample(hostname: str, now: float, name: str, content_type: str, content: st
 
 
 async def try_hook(
-    asked: ApplicableHook,
+    applicable: ApplicableHook,
     messages: Mapping[str, tuple[bytes, bool | None]],
     hostname: str,
     resolver: Resolver,
@@ -96,7 +96,7 @@ async def try_hook(
     tenants: as in `ContentHooks`.
     """
     hooks = ContentHooks(resolver, tenants=tenants)
-    in_force = asked._replace(hook=asked.hook.model_copy(update={"mode": Mode.ENFORCE}))
+    in_force = applicable._replace(hook=applicable.hook.model_copy(update={"mode": Mode.ENFORCE}))
     address = f"postmaster@{hostname}"
     described = Described("127.0.0.1", hostname, address, (address,), "", hostname)
     trials = []

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def elsewhere(directory: Directory, organization: Organization, connector: OutboundConnector, domain: str) -> str:
-    """That mail to the domain takes another way, and which, as a note for an administrator; "" if it takes this one.
+    """A note that mail to the domain takes another route, and which; "" if it takes this connector.
 
-    Of a connector that is disabled, or that only mail flow rules use, nothing is said: that is told elsewhere.
+    A disabled connector, or one that only mail flow rules use, gets no note: other findings report that.
     """
     if not connector.enabled or connector.is_transport_rule_scoped:
         return ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DkimObservation(StrEnum):
-    """What the DNS has of a key."""
+    """The state of a key in the DNS."""
 
     PUBLISHED = "published"
     MISSING = "missing"
@@ -40,8 +40,8 @@ class RecordCheck:
         return f"{self.seen}: {self.why}" if self.why else str(self.seen)
 
 
-async def seen_record(resolver: Resolver, name: str, wanted: KeyRecord) -> RecordCheck:
-    """Whether verifiers find at `name` what they need for signatures made with the key of `wanted`."""
+async def seen_record(resolver: Resolver, name: str, expected: KeyRecord) -> RecordCheck:
+    """Whether verifiers find at `name` what they need for signatures made with the key of `expected`."""
     try:
         answer = await resolver.query(name, "TXT")
     except LookupFailed as failed:
@@ -51,5 +51,5 @@ async def seen_record(resolver: Resolver, name: str, wanted: KeyRecord) -> Recor
         return RecordCheck(DkimObservation.MISSING, f"there is no TXT record at {name}")
     if isinstance(found, RecordError):
         return RecordCheck(DkimObservation.DIFFERS, found.detail)
-    why = found.lack(wanted)
+    why = found.lack(expected)
     return RecordCheck(DkimObservation.DIFFERS, why) if why else RecordCheck(DkimObservation.PUBLISHED)

@@ -94,7 +94,7 @@ async def run_drill(
         detail = f"the drill did not end within {_SECONDS:g} s; try again when the machine is less busy"
         raise DrillImpossible(detail) from failure
     except OSError as failure:
-        raise DrillImpossible(f"the far end cannot be played on {_LOOPBACK}: {failure}") from failure
+        raise DrillImpossible(f"the drill cannot listen on {_LOOPBACK}: {failure}") from failure
 
 
 def _meaning(report: DrillReport) -> DrillReport:
@@ -102,7 +102,7 @@ def _meaning(report: DrillReport) -> DrillReport:
     if report.passed and report.void:
         first = report.void[0]
         titles = ", ".join(repr(one.attack.title) for one in report.void)
-        detail = f"not carried out: {titles}; the delivery ended before it came to that: {first.decisive.reply}"
+        detail = f"not carried out: {titles}; the delivery ended before that point: {first.decisive.reply}"
         raise DrillImpossible(f"{detail}; try again when the machine is less busy")
     return report
 
@@ -139,7 +139,7 @@ def _cast(context: DrillContext) -> list[Attack]:
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What all attacks of a drill have in common. slots: how many are played at once."""
+    """The common parts of all attacks of a drill. slots: the number of attacks at one time."""
 
     settings: Settings
     context: DrillContext

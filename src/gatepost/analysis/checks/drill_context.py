@@ -56,7 +56,7 @@ class DrillContext:
 
     @property
     def requirement(self) -> Requirement:
-        """What is demanded of the first next hop; of the others it is the same, the names aside."""
+        """The requirement on the first next hop; of the others it is the same, except for the names."""
         return self.demands[0][1]
 
 
@@ -114,7 +114,7 @@ def _route(directory: Directory, organization: str, sender: str, recipient: str,
 
 def _where(route: Route) -> str:
     if isinstance(route, MxRoute):
-        return "no connector takes it. A connector for all accepted domains needs an accepted domain"
+        return "no connector matches it. A connector for all accepted domains needs an accepted domain"
     return getattr(route, "detail", "") or f"its route is {type(route).__name__}"
 
 
@@ -137,7 +137,7 @@ def _rules(organization: Organization, connector: OutboundConnector) -> tuple[tu
             }
         )
         asking = ", which requires TLS" if rule.require_tls else ""
-        notes = [f"the message is sent by mail flow rule {rule.name!r}{asking}; its conditions are taken as met"]
+        notes = [f"the message is sent by mail flow rule {rule.name!r}{asking}; its conditions count as met"]
         if weakest.mode is Mode.REHEARSE:
             notes.append(f"mail flow rule {rule.name!r} is in rehearsal: no real mail takes the connector by it yet")
         return (rule,), notes
@@ -146,7 +146,7 @@ def _rules(organization: Organization, connector: OutboundConnector) -> tuple[tu
     asking_too = [one.name for one in enabled if one.require_tls]
     if asking_too:
         names = ", ".join(map(repr, asking_too))
-        return (), [f"mail flow rules that require TLS ({names}) are left out: this is what the connector does alone"]
+        return (), [f"mail flow rules that require TLS ({names}) are left out: the drill shows the connector alone"]
     return (), []
 
 
@@ -156,7 +156,7 @@ def _states(connector: OutboundConnector) -> list[str]:
     if not connector.enabled:
         notes.append("the connector is disabled: no real mail takes it")
     if connector.mode is Mode.REHEARSE:
-        notes.append("the connector is in rehearsal: what it demands is only reported, REAL MAIL IS NOT PROTECTED YET")
+        notes.append("the connector is in rehearsal: its demands are only reported, REAL MAIL IS NOT PROTECTED YET")
     if connector.smtp_dane_mode is SmtpDaneMode.MANDATORY:
         notes.append('DANE is left out: smtp_dane_mode = "mandatory" protects from more than this shows')
     return notes
@@ -189,7 +189,7 @@ def _own_domain(organization: Organization) -> str:
 
 
 def _expected(host: str, requirement: Requirement) -> Sequence[str]:
-    """What a good certificate of a next hop bears: all that is asked of it, else its own name."""
+    """The names that a good certificate of a next hop bears: all that are required, else the host's own."""
     asked = [name for group in getattr(requirement, "names", ()) for name in group] or [host]
     names: list[str] = []
     for name in asked:

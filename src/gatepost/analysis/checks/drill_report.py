@@ -13,6 +13,7 @@ from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Opportunistic
+from gatepost.quantity import quantity
 from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Played:
 
     @property
     def seen(self) -> str:
-        """What the far end was given: "EHLO, STARTTLS, handshake, EHLO; 2 attempts, 0 MAIL, 0 octets of content"."""
+        """The traffic at the far end: "EHLO, STARTTLS, handshake, EHLO; 2 attempts, 0 MAIL, 0 octets of content"."""
         tries = f"{len(self.attempts)} attempts, " if len(self.attempts) > 1 else ""
         mail = sum(one.seen.mail for one in self.attempts)
         octets = sum(one.seen.octets for one in self.attempts)
@@ -169,20 +170,19 @@ class DrillReport:
         """The last line: "drill passed: N attacks, 0 messages left…" or "drill FAILED: …"."""
         total, lost = len(self.played), [one for one in self.played if one.left]
         if not self.arrived:
-            return "drill FAILED: without any attack the message did not arrive, so nothing was shown"
+            return "drill FAILED: the message did not arrive even without an attack, so the drill shows nothing"
         if not self.promised:
             clear = sum(one.in_clear for one in lost)
             return (
                 f"drill FAILED: the connector demands nothing of TLS: {len(lost)} of {total} attacks took the message,"
-                f" {clear} of them in clear"
+                f" {clear} of them unencrypted"
             )
         if self.broken:
             titles = ", ".join(one.attack.title for one in self.broken)
             return f"drill FAILED: {len(self.broken)} of {len(self.promised)} attacks took the message: {titles}"
         text = f"drill passed: {len(self.promised)} attacks, 0 messages left"
         if self.open:
-            others = "1 other, which it does" if len(self.open) == 1 else f"{len(self.open)} others, which it does"
-            text += f"; {others} not promise to stop, took it"
+            text += f"; {quantity(len(self.open), 'out-of-scope attack')} succeeded"
         return f"{text}; but the connector is in rehearsal: real mail is not protected yet" if self.rehearsing else text
 
     @property

@@ -43,7 +43,7 @@ class Kept:
 
 
 def drills_directory(data_dir: Path) -> Path:
-    """Where drills are kept."""
+    """The directory of drill results."""
     return data_dir / "evidence" / "drills"
 
 
@@ -84,9 +84,9 @@ def last(directory: Path, organization: str, connector: str) -> Kept | None:
 
 
 def previous(directory: Path, kept: Kept) -> str:
-    """What is wrong with the drills before this one: one that was changed, or is missing in between; "" if nothing.
+    """Explain what is wrong with the drills before this one: one was changed, or is missing in between; "" if nothing.
 
-    The oldest may have been removed in order: nothing is asked of it.
+    The oldest ones may be removed in order; the check does not require them.
     """
     organization, connector = str(kept.record.get("organization", "")), str(kept.record.get("connector", ""))
     number = _number(kept.path.name)
@@ -97,7 +97,7 @@ def previous(directory: Path, kept: Kept) -> str:
         if one.fault:
             return f"{path.name}: {one.fault}"
         if later.record.get("previous") != one.sha256:
-            return f"between {path.name} and {later.path.name} one is missing, or one of them was replaced"
+            return f"a drill between {path.name} and {later.path.name} is missing, or one of the two was replaced"
         later = one
     return ""
 
@@ -113,13 +113,13 @@ def _files(directory: Path, organization: str, connector: str) -> list[Path]:
 
 
 def _number(name: str) -> int:
-    """Which drill of its connector a file is, 0 if it is none."""
+    """The number of a connector's drill from its file name, 0 if it is no drill."""
     digits = name.partition("-")[0]
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0
 
 
 def _mark(organization: str, connector: str) -> str:
-    """What tells the files of a connector from those of all others, whatever characters its name has."""
+    """The part of file names that is unique to a connector, whatever characters its name has."""
     return hashlib.sha256(f"{organization}/{connector.lower()}".encode()).hexdigest()[:12]
 
 
@@ -134,7 +134,7 @@ def _read(path: Path, organization: str, connector: str) -> Kept:
     except OSError as error:
         return Kept(path, "", {}, f"it cannot be read: {error.strerror}")
     except (ValueError, TypeError, KeyError, RecursionError):
-        return Kept(path, "", {}, "it is no evidence any more: what is in it is not what was written")
+        return Kept(path, "", {}, "it is no longer evidence: its content is not what was written")
     if digest != computed:
         return Kept(path, str(digest), record, f"it was changed: its SHA-256 is {computed}, not {digest}")
     if whose != (organization, connector.lower()):

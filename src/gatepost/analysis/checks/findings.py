@@ -22,6 +22,7 @@ from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
+from gatepost.quantity import quantity
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Seen(Watch):
 
     steps: begun, with the time of a clock that never goes back. transcript, facts: as far as it came. failure: why the
     connection is of no use, None if it is. error: of the operating system, if connecting failed. now: seconds since
-    1970. told: called as each step begins.
+    1970. on_step: called as each step begins.
     """
 
     hop: Hop
@@ -61,13 +62,13 @@ class Seen(Watch):
     verdict: Verdict | None = None
     failure: HopFailure | None = None
     error: BaseException | None = None
-    told: Callable[[], None] | None = None
+    on_step: Callable[[], None] | None = None
 
     def __call__(self, step: Step, /) -> None:
         """A step begins."""
         self.steps.append((step, self.clock()))
-        if self.told is not None:
-            self.told()
+        if self.on_step is not None:
+            self.on_step()
 
     def connected(self, transcript: Sequence[str], /) -> None:
         """See `Watch`."""
@@ -87,7 +88,7 @@ class Seen(Watch):
         self.ended = self.clock()
 
     def seconds(self, *steps: Step) -> float:
-        """How long these steps took together; one that goes on has taken nothing yet."""
+        """The duration of these steps together; a running step counts as 0."""
         ends = [at for _, at in self.steps[1:]] + [self.ended or self.steps[-1][1] if self.steps else 0.0]
         return sum(end - at for (step, at), end in zip(self.steps, ends, strict=True) if step in steps)
 
@@ -104,7 +105,7 @@ class Seen(Watch):
 
     @property
     def our_fault(self) -> str:
-        """What of this machine cannot be used, "" if that was not it."""
+        """The fault of this machine, "" if the cause was another."""
         failure = self.failure
         return failure.detail if failure and failure.reply.enhanced == _OUR_FAULT else ""
 
@@ -125,7 +126,7 @@ class Seen(Watch):
         return self.facts.chain if self.facts else None
 
     def said(self, command: str) -> list[str]:
-        """What the host answered to the first such command, "" for its greeting; without codes."""
+        """The host's answer to the first such command, "" for its greeting; without codes."""
         lines = list(self.transcript)
         start = 0
         if command:
@@ -195,7 +196,7 @@ def _connect(seen: Seen) -> _Made:
     if no_way and ":" in hop.address:
         return Task(
             "Connect", TaskStatus.WARNING, detail, advice.NO_IPV6, seconds
-        ), "no way to IPv6 addresses from here"
+        ), "this machine has no route to IPv6 addresses"
     refused = isinstance(error, ConnectionRefusedError)
     what = advice.NO_ROUTE if no_way else advice.connect_advice(hop, refused=refused)
     return Task("Connect", TaskStatus.FAILED, detail, what, seconds), ""
@@ -230,7 +231,7 @@ def _starttls(seen: Seen) -> _Made:
         status = TaskStatus.FAILED if required else TaskStatus.WARNING
         what = advice.no_starttls(seen.hop, keywords, required=required)
         detail = detail_of("not offered", f"the connector asks for {describe(seen.hop.requirement)}")
-        return Task("STARTTLS", status, detail, what, seconds), "the connection is in clear"
+        return Task("STARTTLS", status, detail, what, seconds), "the connection is not encrypted"
     if seen.failure is not None and seen.last is Step.STARTTLS:
         reply = " / ".join(seen.said("STARTTLS")) or seen.failure.detail
         return Task("STARTTLS", TaskStatus.FAILED, reply, advice.starttls_refused(reply), seconds), ""
@@ -283,7 +284,7 @@ def _certificate(seen: Seen) -> _Made:
         what = "" if dane.authenticated else advice.DANE
         return Task("Certificate", status, detail_of(f"DANE: {dane.detail}", shown), what), ""
     if chain is None:
-        detail = "not judged: the trust anchors of this gateway cannot be read"
+        detail = "not checked: the trust anchors of this gateway cannot be read"
         return Task("Certificate", TaskStatus.WARNING, detail, advice.LOCAL_FAULT), detail
     if chain.status not in _TRUSTED:
         status = TaskStatus.WARNING if _demands_no_certificate(seen) else TaskStatus.FAILED
@@ -310,7 +311,7 @@ def _days(until: float, now: float) -> int:
 
 def _described(leaf: CertificateFacts, now: float) -> str:
     days = _days(leaf.not_after, now)
-    left = f"{days} days left" if days >= 0 else f"{-days} days ago"
+    left = f"{quantity(days, 'day')} left" if days >= 0 else f"{quantity(-days, 'day')} ago"
     return detail_of(
         leaf.subject,
         f"issued by {leaf.issuer}",
@@ -325,7 +326,7 @@ def _name(seen: Seen) -> _Made:
     chain = seen.chain
     leaf = chain.leaf if chain else None
     if chain is None or leaf is None:
-        return Task("Name", TaskStatus.SKIPPED, "no certificate to find a name in"), ""
+        return Task("Name", TaskStatus.SKIPPED, "there is no certificate with a name"), ""
     requirement = seen.hop.requirement
     asked = list(requirement.names) if isinstance(requirement, Authenticated) else []
     presented = f"the certificate is for {describe_names(leaf)}"
@@ -354,7 +355,7 @@ def _revocation(seen: Seen) -> _Made:
     if requirement.revocation is RevocationCheck.NONE:
         return Task("Revocation", TaskStatus.SKIPPED, 'the connector has revocation_check = "none"'), ""
     if found is None:
-        return Task("Revocation", TaskStatus.SKIPPED, "nobody asked: this check has no way to the status of chains"), ""
+        return Task("Revocation", TaskStatus.SKIPPED, "not checked: this check has no access to revocation data"), ""
     if found.status == "unknown":
         return Task("Revocation", TaskStatus.WARNING, found.text, advice.revocation_advice(), seconds), ""
     return Task("Revocation", TaskStatus.SUCCEEDED, found.text, seconds=seconds), ""
@@ -366,7 +367,7 @@ def _requiretls(seen: Seen) -> list[Task]:
     if not isinstance(requirement, Authenticated) or not requirement.requiretls:
         return []
     if seen.facts is None or seen.facts.tls is None:
-        return [Task("REQUIRETLS", TaskStatus.SKIPPED, "it counts under TLS only, and TLS was not reached")]
+        return [Task("REQUIRETLS", TaskStatus.SKIPPED, "it counts only under TLS, which was not reached")]
     if seen.facts.requiretls_offered:
         return [Task("REQUIRETLS", TaskStatus.SUCCEEDED, "offered after STARTTLS")]
     return [Task("REQUIRETLS", TaskStatus.FAILED, "not offered after STARTTLS", advice.REQUIRETLS)]

@@ -27,7 +27,7 @@ MAX_TEXT = 600
 
 
 class GateCheck(StrEnum):
-    """What is looked at, in the order in which it is told."""
+    """The subject of a gate, in the order of the report."""
 
     KEY = "key"
     CHAIN = "chain"
@@ -80,12 +80,12 @@ class GateReport:
 
     @property
     def counts(self) -> Counter[Mark]:
-        """How many findings of each verdict."""
+        """The number of findings by verdict."""
         return Counter(one.verdict for one in self.findings)
 
     @property
     def stopping(self) -> tuple[GateFinding, ...]:
-        """What refuses the switch, what failed before what could not be told."""
+        """The findings that stop the switch: failed ones before inconclusive ones."""
         failed = [one for one in self.findings if one.verdict is Mark.FAIL]
         return (*failed, *(one for one in self.findings if one.verdict is Mark.UNKNOWN))
 
@@ -96,13 +96,13 @@ class GateReport:
 
     @property
     def unusable(self) -> str:
-        """Why it cannot be presented whatever reason there is, "" if it can: without its key there is no handshake."""
+        """Explain why no reason can override the gates, "" if one can: without its key there is no handshake."""
         found = (one for one in self.findings if one.gate is GateCheck.KEY and one.verdict is Mark.FAIL)
         return next((f"{one.text}: {one.evidence}" for one in found), "")
 
     @property
     def only_waiting(self) -> float:
-        """When time alone will have opened all gates that are closed, seconds since 1970; 0.0 if it will not."""
+        """The time at which all closed gates open by themselves, seconds since 1970; 0.0 if they do not."""
         times = [one.until for one in self.stopping]
         return max(times) if times and all(times) else 0.0
 
@@ -125,12 +125,14 @@ def staple_finding(*, responder: bool, must: bool, kept: bool) -> GateFinding:
     """
     if kept:
         return GateFinding(
-            GateCheck.STAPLING, Mark.PASS, "an OCSP response is at hand, and is stapled from the beginning"
+            GateCheck.STAPLING, Mark.PASS, "an OCSP response is there, and is stapled from the beginning"
         )
     if not must:
-        text = "no OCSP response could be had; clients look elsewhere" if responder else "it names no OCSP responder"
+        text = (
+            "no OCSP response could be fetched; clients look elsewhere" if responder else "it names no OCSP responder"
+        )
         return GateFinding(GateCheck.STAPLING, Mark.WARN if responder else Mark.INFO, text)
-    fix = "Let this machine out to its responder, and look again: clients that obey must-staple refuse it without."
+    fix = "Let this machine reach its responder, and check again: clients that obey must-staple refuse it without."
     if not responder:
         fix = "Have it issued without must-staple: it names no OCSP responder, so that nothing can be stapled."
     return GateFinding(GateCheck.STAPLING, Mark.FAIL, "it must be stapled, and there is no OCSP response", fix=fix)
@@ -145,9 +147,9 @@ _SERVERS = frozenset({Part.PURPOSE, Part.CHAIN, Part.ROOT, Part.ISSUERS})
 
 
 def chain_findings(entry: Entry, check: ChainCheck | None, current: ChainCheck | None) -> Iterator[GateFinding]:
-    """What `analysis.checks.chain` found, as findings of a gate. check: None if the chain is no chain any more.
+    """Turn the results of `analysis.checks.chain` into findings of a gate. check: None if the chain cannot be read now.
 
-    current: of the certificate that is replaced, None if there is none.
+    current: of the certificate to be replaced, None if there is none.
     """
     if check is None:
         yield GateFinding(GateCheck.CHAIN, Mark.FAIL, "its chain cannot be read", fix="Add it anew.")
@@ -164,8 +166,10 @@ def chain_findings(entry: Entry, check: ChainCheck | None, current: ChainCheck |
         yield made
 
 
-def _as_gate(one: ChainFinding) -> GateFinding:
-    return GateFinding(GateCheck.CHAIN, one.verdict, f"{one.part}: {one.text}", one.evidence, one.fix)
+def _as_gate(finding: ChainFinding) -> GateFinding:
+    return GateFinding(
+        GateCheck.CHAIN, finding.verdict, f"{finding.part}: {finding.text}", finding.evidence, finding.fix
+    )
 
 
 def gates_record(report: GateReport) -> dict[str, Any]:
@@ -184,14 +188,14 @@ def gates_record(report: GateReport) -> dict[str, Any]:
     }
 
 
-def _finding_record(one: GateFinding) -> dict[str, Any]:
+def _finding_record(finding: GateFinding) -> dict[str, Any]:
     return {
-        "gate": str(one.gate),
-        "verdict": str(one.verdict),
-        "text": one.text[:MAX_TEXT],
-        "evidence": one.evidence[:MAX_TEXT],
-        "fix": one.fix,
-        "until": one.until or None,
+        "gate": str(finding.gate),
+        "verdict": str(finding.verdict),
+        "text": finding.text[:MAX_TEXT],
+        "evidence": finding.evidence[:MAX_TEXT],
+        "fix": finding.fix,
+        "until": finding.until or None,
     }
 
 

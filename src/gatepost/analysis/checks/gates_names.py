@@ -84,7 +84,9 @@ def names_findings(
     if lost:
         shown = ", ".join(lost[:_SHOWN])
         fix = "Have it issued with all names, or add a certificate for those that are left out."
-        yield GateFinding(GateCheck.NAMES, Mark.FAIL, f"names of the current one are lost: {shown}", _borne(entry), fix)
+        yield GateFinding(
+            GateCheck.NAMES, Mark.FAIL, f"names of the current certificate are lost: {shown}", _borne(entry), fix
+        )
     for one in expected:
         if one not in covered and one.name not in lost:
             yield _uncovered(entry, one, lost=is_covered(one.name, before))
@@ -106,15 +108,17 @@ def _borne(entry: Entry) -> str:
     return f"it is for {', '.join(names[:_SHOWN]) or 'no name'}{more}"
 
 
-def _uncovered(entry: Entry, one: Expected, *, lost: bool) -> GateFinding:
-    fix = f"Have it issued with {one.name} as subjectAltName, or add a certificate for that name."
+def _uncovered(entry: Entry, expected: Expected, *, lost: bool) -> GateFinding:
+    fix = f"Have it issued with {expected.name} as subjectAltName, or add a certificate for that name."
     if lost:
         return GateFinding(
-            GateCheck.NAMES, Mark.FAIL, f"{one.name} is not covered any more: {one.why}", _borne(entry), fix
+            GateCheck.NAMES, Mark.FAIL, f"{expected.name} is not covered any more: {expected.why}", _borne(entry), fix
         )
-    if one.ours:
-        return GateFinding(GateCheck.NAMES, Mark.FAIL, f"{one.name} is not covered: {one.why}", _borne(entry), fix)
-    text = f"{one.name} is not covered, neither now nor after: {one.why}"
+    if expected.ours:
+        return GateFinding(
+            GateCheck.NAMES, Mark.FAIL, f"{expected.name} is not covered: {expected.why}", _borne(entry), fix
+        )
+    text = f"{expected.name} is not covered, neither now nor after: {expected.why}"
     return GateFinding(GateCheck.NAMES, Mark.WARN, text, fix=f"If that is this gateway: {fix[0].lower()}{fix[1:]}")
 
 

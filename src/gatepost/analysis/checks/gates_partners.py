@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import Purpose
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,8 +49,7 @@ def partners_of(entry: Entry, organizations: Sequence[Organization], seen: Mappi
         ours = {domain.name for organization in organizations for domain in organization.accepted_domains}
         often = sorted(seen.items(), key=lambda one: (-one[1], one[0]))
         for name, count in [one for one in often if one[0] not in ours][:MOST_SEEN]:
-            many = "message" if count == 1 else "messages"
-            found.setdefault(name, []).append(f"{count} {many} over TLS in the last 30 days")
+            found.setdefault(name, []).append(f"{quantity(count, 'message')} over TLS in the last 30 days")
     return tuple(Partner(name, tuple(dict.fromkeys(why)), name in entry.told) for name, why in found.items())
 
 
@@ -67,30 +67,32 @@ def _of_connectors(entry: Entry, organization: Organization) -> Iterator[tuple[s
             yield from ((name, why) for name in _receivers(out))
 
 
-def _senders(one: InboundConnector) -> Iterator[str]:
-    if one.enabled:
-        yield from (str(pattern).removeprefix("*.") for pattern in one.sender_domains if str(pattern) != "*")
-        if one.tls_sender_certificate_name and not one.sender_domains:
-            yield str(one.tls_sender_certificate_name).removeprefix("*.")
+def _senders(connector: InboundConnector) -> Iterator[str]:
+    if connector.enabled:
+        yield from (str(pattern).removeprefix("*.") for pattern in connector.sender_domains if str(pattern) != "*")
+        if connector.tls_sender_certificate_name and not connector.sender_domains:
+            yield str(connector.tls_sender_certificate_name).removeprefix("*.")
 
 
-def _receivers(one: OutboundConnector) -> Iterator[str]:
-    names = [str(pattern).removeprefix("*.") for pattern in one.recipient_domains if str(pattern) != "*"]
-    yield from names or [hop.host for hop in one.smart_hosts]
+def _receivers(connector: OutboundConnector) -> Iterator[str]:
+    names = [str(pattern).removeprefix("*.") for pattern in connector.recipient_domains if str(pattern) != "*"]
+    yield from names or [hop.host for hop in connector.smart_hosts]
 
 
 def partner_findings(partners: Sequence[Partner]) -> Iterator[GateFinding]:
-    """Whether everybody was told."""
+    """The finding whether all partners were notified of the change."""
     if not partners:
-        yield GateFinding(GateCheck.PARTNERS, Mark.PASS, "nobody is known who might expect the current one")
+        yield GateFinding(GateCheck.PARTNERS, Mark.PASS, "no partner is known who might expect the current certificate")
         return
     silent = [one for one in partners if not one.told]
     if not silent:
-        yield GateFinding(GateCheck.PARTNERS, Mark.PASS, f"all {len(partners)} partners were told")
+        yield GateFinding(
+            GateCheck.PARTNERS, Mark.PASS, f"{quantity(len(partners), 'partner')} notified, none remaining"
+        )
         return
     more = f" and {len(silent) - _SHOWN} more" if len(silent) > _SHOWN else ""
     names = ", ".join(one.name for one in silent[:_SHOWN])
-    text = f"{len(silent)} of {len(partners)} partners who may expect the current one were not told: {names}{more}"
+    text = f"{len(silent)} of {len(partners)} partners who may expect the current one not yet notified: {names}{more}"
     evidence = "; ".join(f"{one.name}: {one.why[0]}" for one in silent[:_SHOWN])
-    fix = "Send them the text for partners (`changeover notice`), then mark them as told (`changeover told`)"
+    fix = "Send them the text for partners (`changeover notice`), then mark them as notified (`changeover told`)"
     yield GateFinding(GateCheck.PARTNERS, Mark.WARN, text, evidence, fix)

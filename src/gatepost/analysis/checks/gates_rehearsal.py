@@ -83,13 +83,16 @@ def _meet(context: ServerContext, client: tuple[str, Profile], name: str) -> Mee
     except TlsFailure as failure:
         return Meeting(label, name, failure=str(failure))
     if ours.facts is None or not ours.facts.peer_chain:
-        return Meeting(label, name, failure="the handshake did not come to an end")
+        return Meeting(label, name, failure="the handshake did not end")
     leaf = certificate_facts(ours.facts.peer_chain[0])
     return Meeting(label, name, leaf.sha256, not name or matches(name, leaf))
 
 
 def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[Meeting]) -> Iterator[GateFinding]:
-    """What becomes worse for whom. before: () if nothing is presented now, or it cannot be had."""
+    """Find the clients for whom a switch makes it worse.
+
+    before: () if no certificate is presented now, or it is unreadable.
+    """
     if entry.purpose is Purpose.CLIENT:
         return
     known = {(one.client, one.name): one for one in before}
@@ -97,7 +100,7 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
     if worse:
         clients = ", ".join(dict.fromkeys(one.client for one in worse))
         fix = "Have a certificate with a key of that kind beside it (RSA beside ECDSA), so that both are presented."
-        text = f"no handshake any more for {clients}"
+        text = f"no handshake after the switch for {clients}"
         names = dict.fromkeys(one.name for one in worse)
         if "" not in names:  # a name is what makes the difference
             text += f", asking for {', '.join(list(names)[:_SHOWN])}"
@@ -113,21 +116,19 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
         yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, fix="Have it issued with that name.")
     got = [one for one in after if one.presented == entry.leaf.sha256]
     if not got:
-        fix = (
-            "Another current certificate stands before it: say that this one takes its place, too (`changeover stage`)."
-        )
-        yield GateFinding(GateCheck.REHEARSAL, Mark.WARN, "no client would be shown it", fix=fix)
+        fix = "Another current certificate comes first: name it too as replaced by this one (`changeover stage`)."
+        yield GateFinding(GateCheck.REHEARSAL, Mark.WARN, "it would be presented to no client", fix=fix)
     elif not worse and not misled:
         shown = ", ".join(dict.fromkeys(one.client.removeprefix("a client of ") for one in got))
         none = dict.fromkeys(one.client.removeprefix("a client of ") for one in after if one.failure)
-        text = f"handshakes with ourselves: none is worse than now; it is shown to {shown}"
-        evidence = f"no handshake, now as then: {', '.join(none)}" if none else ""
+        text = f"handshakes with ourselves: none is worse than now; it is presented to {shown}"
+        evidence = f"no handshake before or after: {', '.join(none)}" if none else ""
         yield GateFinding(GateCheck.REHEARSAL, Mark.PASS, text, evidence)
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What an outbound connector of an organization on this gateway asks of a next hop that is ourselves."""
+    """The demand of an organization's outbound connector on a next hop that is this gateway itself."""
 
     organization: str
     connector: OutboundConnector
@@ -159,7 +160,7 @@ def demand_findings(
     """Whether the next chain, DER, satisfies them. anchors: the gateway's own, for connectors that name none."""
     for one in demands:
         if one.names and not any(matches(str(name), entry.leaf) for name in one.names):
-            text = f"{one.label} sends here and would not accept it: it wants {' or '.join(map(str, one.names))}"
+            text = f"{one.label} sends here and would not accept it: it requires {' or '.join(map(str, one.names))}"
             fix = f"Change tls_domain there, or have it issued with that name (it is for {describe_names(entry.leaf)})."
             yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, fix=fix)
             continue
@@ -174,7 +175,7 @@ def demand_findings(
 
 
 def _trusted(chain: Sequence[bytes], anchors: str, now: float) -> str:
-    """Why a chain is not trusted, "" if it is."""
+    """Explain why a chain is not trusted, "" if it is."""
     try:
         verdict = judge(chain, TrustAnchors.load(anchors), now=now, purpose="server")
     except AnchorsError as error:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TlsaObservation:
-    """What is remembered of a host's TLSA records. since: when a record for the next certificate was first seen.
+    """The stored observation of a host's TLSA records.
 
-    0.0: none is there. ttl: seconds for which senders may keep what was published before, the longest that was seen.
+    since: when a record for the next certificate was first seen, 0.0: there is none. ttl: seconds for which senders may
+    cache what was published before, the longest that was seen.
     """
 
     since: float = 0.0
@@ -36,7 +37,7 @@ class TlsaObservation:
 
     @property
     def until(self) -> float:
-        """When nobody can know the old records alone any more, 0.0 if nothing is known."""
+        """The time from which no cache has only the old records, 0.0 if nothing is known."""
         return self.since + self.ttl if self.since else 0.0
 
 
@@ -72,7 +73,7 @@ def tlsa_line(host: str, entry: Entry) -> str:
 
 
 def observe(before: TlsaObservation, seen: HostTlsa, *, now: float) -> TlsaObservation:
-    """What is to be remembered after a look. now: seconds since 1970."""
+    """Update the stored observation after a lookup. now: seconds since 1970."""
     if seen.lookup.status is TlsaStatus.FAILED:
         return before
     if not seen.is_there:
@@ -103,7 +104,7 @@ def next_tlsa(entry: Entry, seen: HostTlsa, sighting: TlsaObservation, now: floa
         return found
     add = tlsa_line(seen.host, entry)
     if not seen.is_there:
-        fix = f"Add this to the zone, beside what is there, and leave that: {add}"
+        fix = f"Add this to the zone, and keep the records that are there: {add}"
         text = f"{seen.host} has TLSA records, and none is for it: senders that use DANE would not deliver"
         return GateFinding(GateCheck.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
     if seen.is_shared:
@@ -119,7 +120,7 @@ def next_tlsa(entry: Entry, seen: HostTlsa, sighting: TlsaObservation, now: floa
         since, until = _minute(sighting.since), _minute(sighting.until)
         text = f"{seen.host}: a record for it was first seen at {since}; wait until {until}"
         evidence = f"senders may keep the records from before for {sighting.ttl} seconds"
-        fix = f"Nothing but wait. The switch can be planned for {until.replace(' ', 'T')}."
+        fix = f"Wait. The switch can be planned for {until.replace(' ', 'T')}."
         return GateFinding(GateCheck.TLSA, Mark.FAIL, text, evidence, fix, until=sighting.until)
     text = f"{seen.host}: a record for it was first seen at {_minute(sighting.since)}, long enough ago"
     return GateFinding(GateCheck.TLSA, Mark.PASS, text, _detail(seen.entry))
@@ -135,30 +136,30 @@ def own_tlsa(entry: Entry, seen: HostTlsa) -> GateFinding:
         fix = f"Add this to the zone now, or roll back: {tlsa_line(seen.host, entry)}"
         return GateFinding(GateCheck.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
     if seen.other is not None and seen.other.authenticated and not seen.is_shared:
-        text = f"{seen.host}: the record of the certificate before is still published"
+        text = f"{seen.host}: the record of the previous certificate is still published"
         fix = f"Leave it for as long as you may want to roll back (24 hours), then remove it: {seen.other.matched}"
         return GateFinding(GateCheck.TLSA, Mark.INFO, text, fix=fix)
     return GateFinding(GateCheck.TLSA, Mark.PASS, f"{seen.host}: a record for it is published", _detail(seen.entry))
 
 
 def _no_dane(entry: Entry, seen: HostTlsa) -> GateFinding | None:
-    """What is to be said where no record can be compared; None where one can."""
+    """The finding where no record can be compared; None where one can."""
     status, detail = seen.lookup.status, seen.lookup.detail
     match status:
         case TlsaStatus.FAILED:
             text = f"the TLSA records of {seen.host} cannot be looked up"
-            fix = "Senders that use DANE deliver nothing while it is so. See the zone's signatures, and [dns]."
+            fix = "Senders that use DANE deliver nothing until it is fixed. Check the zone's signatures, and [dns]."
             return GateFinding(GateCheck.TLSA, Mark.UNKNOWN, text, detail, fix)
         case TlsaStatus.NONE:
-            fix = f"Nothing has to be done. To begin with DANE, once it is current: {tlsa_line(seen.host, entry)}"
+            fix = f"Nothing to do. To begin with DANE, once it is current: {tlsa_line(seen.host, entry)}"
             return GateFinding(GateCheck.TLSA, Mark.INFO, f"{seen.host} publishes no TLSA records", detail, fix)
         case TlsaStatus.INSECURE:
             return GateFinding(
-                GateCheck.TLSA, Mark.INFO, f"{seen.host}: no DANE, as far as can be told from here", detail
+                GateCheck.TLSA, Mark.INFO, f"{seen.host}: no DANE, as far as this machine can see", detail
             )
         case TlsaStatus.UNUSABLE:
             text = f"{seen.host} has TLSA records that no sender can use"
-            fix = f"Put one there that can be used: {tlsa_line(seen.host, entry)}"
+            fix = f"Add one that can be used: {tlsa_line(seen.host, entry)}"
             return GateFinding(GateCheck.TLSA, Mark.WARN, text, detail, fix)
         case TlsaStatus.USABLE:
             return None

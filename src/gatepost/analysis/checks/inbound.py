@@ -20,6 +20,7 @@ from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.policy.connectors.values import ConnectorType, Mode
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_path
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,10 +47,10 @@ class Presented:
 
 @dataclass(frozen=True, slots=True)
 class InboundRequest:
-    """What is to be tried.
+    """The input of a validation.
 
-    captured: rows of the trace that one session or message left. presented: what an administrator uploaded. offers_tls:
-    whether this gateway has a certificate, so that it offers STARTTLS. since: from when on mail counts as seen.
+    captured: rows of the trace from one session or message. presented: an administrator's upload. offers_tls: whether
+    this gateway has a certificate, so that it offers STARTTLS. since: the time from which mail counts as seen.
     """
 
     organization: Organization
@@ -89,9 +90,9 @@ def validate_inbound(
 
 def _notes(request: InboundRequest) -> Iterator[str]:
     if not request.connector.enabled:
-        yield "the connector is disabled: it was tried as if it were enabled, and takes no mail until it is"
+        yield "the connector is disabled: it was tested as if it were enabled, and takes no mail until then"
     if request.connector.mode is Mode.REHEARSE:
-        yield "the connector is in rehearsal: what it would refuse is let through"
+        yield "the connector is in rehearsal: mail that it would refuse is accepted"
 
 
 def with_enabled(directory: Directory, organization: Organization, connector: InboundConnector) -> Directory:
@@ -114,11 +115,9 @@ def _configuration(directory: Directory, request: InboundRequest) -> Iterator[Ta
     connector = request.connector
     found = [warning for warning in warnings(directory.resources) if _is_about(warning, request)]
     for warning in found:
-        yield Task(
-            "Configuration", TaskStatus.WARNING, warning, "Here: think it over, and change it if it was not meant."
-        )
+        yield Task("Configuration", TaskStatus.WARNING, warning, "Here: change it if it was not meant.")
     if not found:
-        yield Task("Configuration", TaskStatus.SUCCEEDED, "nothing about it is a known trap")
+        yield Task("Configuration", TaskStatus.SUCCEEDED, "no known mistake")
     needs_tls = connector.require_tls or connector.tls_sender_certificate_name is not None
     if needs_tls and not request.offers_tls:
         what = (
@@ -139,9 +138,9 @@ def _anchors(spec: str) -> Task:
     try:
         found = TrustAnchors.load(spec)
     except AnchorsError as error:
-        what = "Here: mend the file or its path; until then no client certificate is trusted by this connector."
+        what = "Here: fix the file or its path; until then no client certificate is trusted by this connector."
         return Task("Trust anchors", TaskStatus.FAILED, str(error), what)
-    return Task("Trust anchors", TaskStatus.SUCCEEDED, f"{anchors_label(spec)}: {len(found)} certificate(s)")
+    return Task("Trust anchors", TaskStatus.SUCCEEDED, f"{anchors_label(spec)}: {quantity(len(found), 'certificate')}")
 
 
 # decisions
@@ -157,7 +156,7 @@ def _replays(directory: Directory, request: InboundRequest) -> Iterator[Task]:
         presented = Presented(session_facts(event), event.sender, event.recipient)
         yield _decided("Replay", directory, request, presented)
     if request.captured and not known:
-        raise CannotValidate("the trace has no row of it that says how mail came in", "session")
+        raise CannotValidate("the trace has no row that tells how this mail came in", "session")
 
 
 def _upload(directory: Directory, request: InboundRequest) -> Iterator[Task]:
@@ -186,16 +185,14 @@ def _decided(name: str, directory: Directory, request: InboundRequest, presented
         return Task(name, TaskStatus.FAILED, detail, _not_by_it(request))
     refusal = verdict.would_refuse or (None if verdict.accepted else verdict.reply)
     if refusal is None:
-        detail = detail_of(f"{said}: taken by this connector", *_why(verdict, request))
+        detail = detail_of(f"{said}: this connector matches", *_why(verdict, request))
         return Task(name, TaskStatus.SUCCEEDED, detail)
-    detail = detail_of(
-        f"{said}: this connector holds for it and refuses it with {refusal.text}", *_why(verdict, request)
-    )
+    detail = detail_of(f"{said}: this connector matches and refuses it with {refusal.text}", *_why(verdict, request))
     return Task(
         name,
         TaskStatus.FAILED,
         detail,
-        "If this mail is to be let in: they must do as the connector demands, or it must be changed here.",
+        "To accept this mail: they must meet the connector's demands, or the connector must be changed here.",
     )
 
 
@@ -204,7 +201,7 @@ def _is_by(verdict: InboundVerdict, request: InboundRequest) -> bool:
 
 
 def _some_recipient(request: InboundRequest) -> str:
-    """Who mail is for if nobody was named: any address of the organization's will do to find the connector."""
+    """A recipient for a check that names none: any address of the organization finds the connector."""
     own = request.connector.associated_accepted_domains or tuple(
         one.name.removeprefix("*.") for one in request.organization.accepted_domains
     )

@@ -70,7 +70,7 @@ def named_files(organizations: Iterable[Organization]) -> Iterator[NamedFile]:
 
 
 def unusable(one: NamedFile, identity: Callable[[str, str, float], ServerIdentity], now: float) -> str:
-    """Why it cannot be used, "" if it can. identity: finds a client identity by organization and label."""
+    """Explain why a file cannot be used, "" if it can. identity: finds a client identity by organization and label."""
     try:
         if one.certificate is None:
             TrustAnchors.load(one.anchors)
@@ -91,8 +91,10 @@ def _read(file: str) -> bytes:
         raise IdentityError(f"{file}: {error.strerror}") from error
 
 
-def file_alarm(one: NamedFile, why: str) -> Alarm:
-    """What cannot be used any more."""
-    title = f"{one.owner} names what cannot be used: {one.field}"
-    fix = f"Put it back, or change {one.field} of the {one.owner}: mail that needs it waits until then."
-    return Alarm(Kind.FILE_UNUSABLE, Severity.ERROR, "", title, why, fix, f"{one.organization}/{one.name}/{one.field}")
+def file_alarm(file: NamedFile, why: str) -> Alarm:
+    """The alarm about a file that can no longer be used."""
+    title = f"{file.owner} names a file that cannot be used: {file.field}"
+    fix = f"Restore it, or change {file.field} of the {file.owner}: mail that needs it waits until then."
+    return Alarm(
+        Kind.FILE_UNUSABLE, Severity.ERROR, "", title, why, fix, f"{file.organization}/{file.name}/{file.field}"
+    )

@@ -71,7 +71,7 @@ class OwnCertificates:
                     self._look_at_hosts(presented, domains, hosts, unknown, now),
                 )
         except TimeoutError:
-            unknown.append(f"looking was given up after {_WHOLE:.0f} seconds: do the nameservers answer ([dns])?")
+            unknown.append(f"the checks did not end within {_WHOLE:.0f} seconds: do the nameservers answer ([dns])?")
         return Observed(chains=found, tlsa=hosts, unknown=tuple(unknown))
 
     # chains
@@ -82,7 +82,7 @@ class OwnCertificates:
         try:
             stores = await asyncio.to_thread(RootStores.load, self._anchors)
         except AnchorsError as error:
-            unknown.append(f"chains are not looked at, as the trust anchors cannot be read: {error}")
+            unknown.append(f"chains are not checked, as the trust anchors cannot be read: {error}")
             return
         client = HttpClient(self._resolver, https_context(stores.anchors))
         checker = ChainChecker(client, stores, timeout=_ADDRESS, private=True)  # the certificates are our own
@@ -100,7 +100,7 @@ class OwnCertificates:
         self,
         presented: Sequence[ServerIdentity],
         domains: Sequence[str],
-        found: dict[str, TlsaSeen],
+        hosts: dict[str, TlsaSeen],
         unknown: list[str],
         now: float,
     ) -> None:
@@ -111,7 +111,7 @@ class OwnCertificates:
             if lookup.status is TlsaStatus.FAILED and not lookup.bogus:
                 unknown.append(f"the TLSA records of {host} cannot be looked up: {lookup.detail}")
             else:
-                found[host] = _tlsa_seen(host, lookup, presented, proven=proven, now=now)
+                hosts[host] = _tlsa_seen(host, lookup, presented, proven=proven, now=now)
 
 
 def _chain_seen(facts: ChainFacts) -> ChainSeen:
@@ -129,7 +129,7 @@ def _chain_seen(facts: ChainFacts) -> ChainSeen:
 
 
 def _revoked(facts: ChainFacts) -> str | None:
-    """What an address says, "" if each certificate is good or names none, None if an answer is missing."""
+    """Describe a revocation, "" if each certificate is good or names no address, None if an answer is missing."""
     missing = False
     for one in facts.path:
         answers = [answer for answer in one.answers if answer.kind in _WORDS]

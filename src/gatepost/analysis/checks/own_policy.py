@@ -42,7 +42,9 @@ _SHOWN = 300
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found of a domain (A-labels). A str is a sentence why it could not be learnt, None: there is none.
+    """The observed records of a domain (A-labels).
+
+    A str is a sentence why one could not be learnt, None: there is none.
 
     hosts: of the MX records.
     """
@@ -97,7 +99,7 @@ async def _mail_hosts(resolver: Resolver, domain: str) -> tuple[str, ...] | str:
 
 
 def judge(publication: StsPublication | None, seen: Seen) -> Iterator[Finding]:
-    """What it means that a sender finds this. Pure."""
+    """Judge the records that a sender finds. Pure."""
     if publication is None:
         yield _unpublished(seen)
         return
@@ -110,7 +112,7 @@ def judge(publication: StsPublication | None, seen: Seen) -> Iterator[Finding]:
 def _unpublished(seen: Seen) -> Finding:
     match seen.record:
         case None:
-            return Finding(Stage.MTA_STS, Mark.PASS, "no policy is published, and the DNS announces none")
+            return Finding(Stage.MTA_STS, Mark.PASS, "there is no policy, and the DNS announces none")
         case str(trouble):
             return Finding(Stage.MTA_STS, Mark.UNKNOWN, _NO_ANSWER, trouble[:_SHOWN])
         case _:
@@ -122,12 +124,12 @@ def _unpublished(seen: Seen) -> Finding:
             return Finding(Stage.MTA_STS, Mark.WARN, text, str(seen.record)[:_SHOWN], fix)
 
 
-_NO_ANSWER = "whether the DNS announces a policy is not known"
+_NO_ANSWER = "it is not known whether the DNS announces a policy"
 
 
-def _record(publication: StsPublication, found: StsRecord | RecordError | str | None) -> Finding:
-    fix = f"Here: put this into the zone: {publication.zone_line}"
-    match found:
+def _record(publication: StsPublication, record: StsRecord | RecordError | str | None) -> Finding:
+    fix = f"Here: add this to the zone: {publication.zone_line}"
+    match record:
         case None:
             text = "the DNS announces no policy, so that no sender asks for it"
             return Finding(Stage.DNS, Mark.FAIL, text, f"no TXT record at {record_name(publication.domain)}", fix)
@@ -139,7 +141,7 @@ def _record(publication: StsPublication, found: StsRecord | RecordError | str | 
             text = "the TXT record has the id of another policy: senders that have one keep it until it expires"
             return Finding(Stage.DNS, Mark.FAIL, text, f"id {known}, not {publication.record.id}", fix)
         case _:
-            return Finding(Stage.DNS, Mark.PASS, "the TXT record has the id of the policy", found.text)
+            return Finding(Stage.DNS, Mark.PASS, "the TXT record has the id of the policy", record.text)
 
 
 def _policy(publication: StsPublication, seen: Seen) -> Finding:
@@ -151,7 +153,7 @@ def _policy(publication: StsPublication, seen: Seen) -> Finding:
         text = "senders cannot fetch the policy" if mark is Mark.FAIL else "the policy could not be fetched from here"
         return Finding(Stage.MTA_STS, mark, text, found.detail[:_SHOWN], fix.format(policy_host(publication.domain)))
     if found != own:
-        text = "what is served is not the policy of this gateway"
+        text = "the served policy is not that of this gateway"
         fix = (
             f"Here: see that {policy_host(publication.domain)} leads to the address of [mta_sts], and that the gateway "
             "runs with these resources."
@@ -175,11 +177,11 @@ _FAILURES = {
 }
 
 
-def _differences(own: StsPolicy, found: StsPolicy) -> str:
-    missing = [line for line in own.lines if line not in found.lines]
-    strange = [line for line in found.lines if line not in own.lines]
+def _differences(own: StsPolicy, policy: StsPolicy) -> str:
+    missing = [line for line in own.lines if line not in policy.lines]
+    strange = [line for line in policy.lines if line not in own.lines]
     parts = [f"{word} {', '.join(lines)}" for word, lines in (("without", missing), ("with", strange)) if lines]
-    return "; ".join(parts) or "its fields stand in another order"
+    return "; ".join(parts) or "its fields are in another order"
 
 
 def _hosts(policy: StsPolicy, hosts: Sequence[str] | str) -> Iterator[Finding]:
@@ -191,21 +193,21 @@ def _hosts(policy: StsPolicy, hosts: Sequence[str] | str) -> Iterator[Finding]:
     if hosts and not any(one.kind is LintKind.HOST_NOT_COVERED for one in remarks) and policy.mx:
         yield Finding(Stage.MTA_STS, Mark.PASS, "the policy names every MX host", ", ".join(hosts)[:_SHOWN])
     if not hosts:
-        yield Finding(Stage.DNS, Mark.WARN, "the DNS has no host for mail to the domain")
+        yield Finding(Stage.DNS, Mark.WARN, "the DNS names no mail host for the domain")
     for one in remarks:
         fix = "Here: change mta_sts_mx, or the MX records." if one.kind is LintKind.HOST_NOT_COVERED else ""
         yield Finding(Stage.MTA_STS, _LEVELS[one.level], one.text[:_SHOWN], "", fix)
 
 
-def reports_finding(found: tlsrpt.TlsRptRecord | RecordError | str | None) -> Finding:
-    """What it means that senders are asked for reports so. found: as in `Seen`."""
-    match found:
+def reports_finding(record: tlsrpt.TlsRptRecord | RecordError | str | None) -> Finding:
+    """Judge the record that asks senders for reports. record: as in `Seen`."""
+    match record:
         case None:
-            text = "nobody is told when senders fail to reach the domain safely: no TLS-RPT record"
+            text = "no TLS-RPT record: senders do not report when TLS to the domain fails"
             return Finding(Stage.TLS_RPT, Mark.INFO, text, "", "Here: add the TLS-RPT record that is shown above.")
         case str(trouble):
-            return Finding(Stage.TLS_RPT, Mark.UNKNOWN, "whether there is a TLS-RPT record is not known", trouble)
+            return Finding(Stage.TLS_RPT, Mark.UNKNOWN, "it is not known whether there is a TLS-RPT record", trouble)
         case RecordError(detail=detail):
             return Finding(Stage.TLS_RPT, Mark.WARN, "the TLS-RPT record cannot be used", detail[:_SHOWN])
         case tlsrpt.TlsRptRecord(rua=rua):
-            return Finding(Stage.TLS_RPT, Mark.PASS, "reports about TLS are asked for", ", ".join(rua)[:_SHOWN])
+            return Finding(Stage.TLS_RPT, Mark.PASS, "the domain requests TLS reports", ", ".join(rua)[:_SHOWN])

@@ -41,7 +41,7 @@ async def check_mx(domain: str, hosts: Sequence[str], resolver: Resolver) -> lis
     shown = ", ".join(f"{one.preference} {one.name}" for one in named)[:_SHOWN]
     own = [one for one in named if one.name in hosts]
     if not named:
-        return [Finding(Stage.DNS, Mark.FAIL, "the DNS has no host for mail to the domain", str(found.kind), _PUBLISH)]
+        return [Finding(Stage.DNS, Mark.FAIL, "the DNS names no mail host for the domain", str(found.kind), _PUBLISH)]
     if not own:
         text = "mail to the domain does not come here: its MX records name other hosts"
         fix = "Here: if something stands before the gateway, all is well. Else put the records above into the zone."
@@ -68,42 +68,42 @@ async def check_tlsa(host: str, keys: Collection[str], own: OwnHosts) -> Finding
     match found.status:
         case TlsaStatus.FAILED if found.bogus:
             text = f"DNSSEC of {host} is broken: senders that validate do not deliver"
-            return Finding(Stage.DANE, Mark.FAIL, text, detail, "Here: mend the signatures of the zone at once.")
+            return Finding(Stage.DANE, Mark.FAIL, text, detail, "Here: fix the signatures of the zone at once.")
         case TlsaStatus.FAILED:
             return Finding(Stage.DANE, Mark.UNKNOWN, f"the TLSA records of {host} cannot be looked up", detail)
         case TlsaStatus.NONE:
             text = f"{host} has no TLSA records: senders protect mail by MTA-STS at most"
             return Finding(Stage.DANE, Mark.INFO, text, detail, _PUBLISH)
         case TlsaStatus.INSECURE:
-            text = f"the zone of {host} is not signed, so that nobody obeys TLSA records there"
+            text = f"the zone of {host} is not signed, so that senders ignore TLSA records there"
             return Finding(Stage.DANE, Mark.INFO, text, detail, "Here: sign the zone with DNSSEC first.")
         case TlsaStatus.UNUSABLE:
-            text = f"the TLSA records of {host} cannot be used by anybody"
+            text = f"no sender can use the TLSA records of {host}"
             return Finding(Stage.DANE, Mark.WARN, text, detail, _PUBLISH)
         case TlsaStatus.USABLE:
             there = {one.data.hex() for one in found.records.usable if (one.usage, one.selector, one.matching) == _KEY}
             return _compared(host, frozenset(keys), there, detail, proven=proven)
 
 
-def _compared(host: str, wanted: frozenset[str], there: set[str], detail: str, *, proven: bool) -> Finding:
-    missing = wanted - there
+def _compared(host: str, expected: frozenset[str], there: set[str], detail: str, *, proven: bool) -> Finding:
+    missing = expected - there
     unsure = "" if proven else " (whether DNSSEC proves them is not known from here)"
-    if not wanted:
-        text = f"{host} has TLSA records, and no certificate of ours bears the name{unsure}"
+    if not expected:
+        text = f"{host} has TLSA records, and no certificate of ours has the name{unsure}"
         return Finding(Stage.DANE, Mark.WARN, text, detail)
-    if missing == wanted:
+    if missing == expected:
         text = f"no TLSA record of {host} is of a key of ours: senders that obey DANE do not deliver{unsure}"
         return Finding(Stage.DANE, Mark.FAIL, text, detail, _PUBLISH)
     if missing:
-        text = f"{len(missing)} of {len(wanted)} keys of {host} have no TLSA record yet{unsure}"
+        text = f"{len(missing)} of {len(expected)} keys of {host} have no TLSA record yet{unsure}"
         return Finding(Stage.DANE, Mark.WARN, text, detail, "Here: publish it before that certificate is presented.")
     mark = Mark.PASS if proven else Mark.UNKNOWN
     return Finding(Stage.DANE, mark, f"the TLSA records of {host} are those of our keys{unsure}", detail)
 
 
-async def check_dkim(name: str, wanted: KeyRecord, resolver: Resolver) -> Finding:
+async def check_dkim(name: str, expected: KeyRecord, resolver: Resolver) -> Finding:
     """Whether verifiers find a DKIM key at its name."""
-    sight = await seen_record(resolver, name, wanted)
+    sight = await seen_record(resolver, name, expected)
     mark, text, fix = _SIGHTS[sight.seen]
     return Finding(Stage.DNS, mark, f"{name}: {text}", sight.why[:_SHOWN], fix)
 
@@ -111,8 +111,8 @@ async def check_dkim(name: str, wanted: KeyRecord, resolver: Resolver) -> Findin
 _SIGHTS = {
     DkimObservation.PUBLISHED: (Mark.PASS, "the key is published", ""),
     DkimObservation.MISSING: (Mark.FAIL, "the key is not published", _PUBLISH),
-    DkimObservation.DIFFERS: (Mark.FAIL, "what is published is not the key", _PUBLISH),
-    DkimObservation.UNKNOWN: (Mark.UNKNOWN, "whether the key is published is not known", ""),
+    DkimObservation.DIFFERS: (Mark.FAIL, "the published key is a different one", _PUBLISH),
+    DkimObservation.UNKNOWN: (Mark.UNKNOWN, "it is not known whether the key is published", ""),
 }
 
 
@@ -129,11 +129,13 @@ async def check_spf(domain: str, hosts: Sequence[str], resolver: Resolver) -> Fi
     try:
         answer = await resolver.query(domain, "TXT")
     except LookupFailed as failed:
-        return Finding(Stage.DNS, Mark.UNKNOWN, "whether there is an SPF record is not known", failed.detail[:_SHOWN])
+        return Finding(
+            Stage.DNS, Mark.UNKNOWN, "it is not known whether there is an SPF record", failed.detail[:_SHOWN]
+        )
     texts = [b"".join(cast("TXTBase", one).strings).decode("ascii", "replace") for one in answer.records]
     found = [one for one in texts if one.lower().split(" ", 1)[0] == "v=spf1"]
     if not found:
-        text = "there is no SPF record: receivers cannot tell who may send mail of the domain"
+        text = "there is no SPF record: receivers do not know which hosts may send mail of the domain"
         return Finding(Stage.DNS, Mark.INFO, text, fix=_PUBLISH)
     if len(found) > 1:
         text = "there are several SPF records, so that none counts (RFC 7208 section 4.5)"
@@ -141,6 +143,6 @@ async def check_spf(domain: str, hosts: Sequence[str], resolver: Resolver) -> Fi
     mechanisms = {one.lstrip("+").lower().rstrip(".") for one in found[0].split()[1:]}
     if any(f"a:{host}" in mechanisms for host in hosts):
         return Finding(Stage.DNS, Mark.PASS, "the SPF record names our hosts", found[0][:_SHOWN])
-    text = "the SPF record does not name our hosts; whether something in it stands for them is not looked at"
+    text = "the SPF record does not name our hosts; its includes and other mechanisms are not evaluated"
     fix = "Here: if mail of the domain leaves by this gateway, add the mechanism a: of each host."
     return Finding(Stage.DNS, Mark.INFO, text, found[0][:_SHOWN], fix)

@@ -61,10 +61,10 @@ type _Found = tuple[HostFacts, Reached]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far a check goes.
+    """The limits of a check.
 
-    whole: seconds for all of it. port: where MX hosts listen. policy_hosts: see there. bounded: hosts are reached at
-    addresses that tenants may reach only.
+    whole: seconds for all of it. port: of MX hosts. policy_hosts: see there. bounded: hosts are reached only at
+    addresses that tenants may reach.
     """
 
     whole: float = 90.0
@@ -122,7 +122,7 @@ class Checker:
         sts, reports, found = await asyncio.gather(
             self._policies.find(domain, now=at),
             self._reports(domain),
-            self._all(asked, self._bounds.port, (hosts.domain, hosts.canonical)),
+            self._check_hosts(asked, self._bounds.port, (hosts.domain, hosts.canonical)),
         )
         left_out = max(0, len(hosts.hosts) - MAX_HOSTS)
         facts = DomainFacts(domain, hosts, left_out=left_out, no_dnssec=no_dnssec, sts=sts, reports=reports)
@@ -137,7 +137,7 @@ class Checker:
         target = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
         asked = [HostFacts(name, no_dnssec=no_dnssec)]
         self._begin(PartnerCheck(target, "host", at, 0.0, findings, ()), asked)
-        found = await self._all(asked, port, ())
+        found = await self._check_hosts(asked, port, ())
         rows = tuple(address_row(host, reached) for host, reached in found)
         return PartnerCheck(target, "host", at, time.monotonic() - begun, findings, rows)
 
@@ -174,7 +174,7 @@ class Checker:
         return await self._no_dnssec(name, authentic=found.authentic)
 
     async def _no_dnssec(self, name: str, *, authentic: bool) -> str:
-        """Why it cannot be told what DNSSEC proves, "" if it can: some answer must be called authentic.
+        """Explain why it is not known what DNSSEC proves, "" if it is: some answer must be called authentic.
 
         Of an unsigned zone that is the one that its parent has no DS record for it, else one about the root.
         """
@@ -197,18 +197,18 @@ class Checker:
 
     # The hosts.
 
-    async def _all(self, hosts: list[HostFacts], port: int, next_hops: tuple[str, ...]) -> list[_Found]:
-        found = await asyncio.gather(*(self._told(host, port, next_hops) for host in hosts))
+    async def _check_hosts(self, hosts: list[HostFacts], port: int, next_hops: tuple[str, ...]) -> list[_Found]:
+        found = await asyncio.gather(*(self._check_and_show(host, port, next_hops) for host in hosts))
         return [one for several in found for one in several]
 
-    async def _told(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
-        found = await self._one(host, port, next_hops)
+    async def _check_and_show(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
+        found = await self._check_host(host, port, next_hops)
         self._came(host.name, *(address_row(host, reached) for host, reached in found))
         return found
 
-    async def _one(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
-        """What was seen of one host: once for each address, once without if there is none."""
-        late = f"{host.name} was not done within {self._bounds.whole:g} s"
+    async def _check_host(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
+        """Check one host: a result for each address, or one without if there is none."""
+        late = f"the check of {host.name} did not end within {self._bounds.whole:g} s"
         end = asyncio.get_running_loop().time() + self._bounds.whole
         try:
             async with asyncio.timeout_at(end):
@@ -272,7 +272,7 @@ class Checker:
 
     @staticmethod
     def _proven(host: HostFacts, seen: Seen, offered: dict[str, frozenset[str]]) -> Reached:
-        """What an attempt showed, without asking anybody else."""
+        """The results of an attempt, without further lookups."""
         now, facts = time.time(), seen.facts
         reached = Reached(now, seen, extensions=offered.get(seen.hop.endpoint))
         usable = host.tlsa is not None and host.tlsa.status is TlsaStatus.USABLE

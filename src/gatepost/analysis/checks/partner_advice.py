@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 AGAIN: Final = "Here: check again, or give it more time."
 ANCHORS: Final = "Here: see that the file of trusted roots can be read, or name another."
 BLACK_HOLE: Final = (
-    "They must look at their server's log for this moment. If it shows nothing, something between swallows the "
+    "They must look at their server's log for this moment. If it shows nothing, a system in between drops the "
     "handshake: a firewall, or a path that drops large packets."
 )
 BOGUS: Final = (
-    "They must mend the signatures of their zone, or the DS record above it: resolvers that validate refuse these "
+    "They must fix the signatures of their zone, or the DS record above it: resolvers that validate refuse these "
     "answers, as they might be forged."
 )
 CUT_OFF: Final = (
@@ -42,7 +42,7 @@ CLASSICAL_ONLY: Final = (
     "They must update what drops a ClientHello of more than one packet: their server, or a firewall before it."
 )
 NO_FORWARD_SECRECY: Final = "They must prefer suites with ECDHE, or switch TLS 1.3 on."
-NO_SMTP: Final = "What answers there is no mail server that works: they must look at it, or the port is wrong."
+NO_SMTP: Final = "What answers there is not a working mail server: they must check it, or the port is wrong."
 NO_STATUS: Final = (
     "Here: let this machine reach the addresses named over HTTP. If it can, their authority's server is down."
 )
@@ -67,13 +67,13 @@ STS_FETCH: Final = (
 STS_HOST: Final = (
     "They must add it to the policy and change the id of the TXT record, or take it out of the MX records."
 )
-STS_INVALID: Final = "They must mend the record or the policy: until then nobody applies it (RFC 8461 section 3)."
+STS_INVALID: Final = "They must fix the record or the policy: until then no sender applies it (RFC 8461 section 3)."
 STS_WEBPKI: Final = (
     "They must give the policy host a certificate of a public authority with its name. In a test network trust its "
     "root here."
 )
 TLS_RPT: Final = 'They can ask for reports: TXT "v=TLSRPTv1; rua=mailto:…" at _smtp._tls (RFC 8460).'
-TLS_RPT_INVALID: Final = "They must mend the record: until then no reports come (RFC 8460 section 3)."
+TLS_RPT_INVALID: Final = "They must fix the record: until then no reports come (RFC 8460 section 3)."
 TURNED_AWAY: Final = (
     "Their reply says why. They must let this machine's address in, or it needs a better standing (reverse DNS, block "
     "lists). From a gateway's own address the answer may be another."
@@ -125,7 +125,7 @@ def handshake(error: str) -> str:
         return "No TLS version in common: they must switch TLS 1.2 or 1.3 on."
     if "handshake failure" in words or "cipher" in words or "group" in words:
         return "No cipher suite, group or kind of key in common: they must update their server (gatepost tls profiles)."
-    return "They must look at their server's log for this moment; if it shows nothing, something between breaks TLS."
+    return "They must look at their server's log for this moment; if it shows nothing, a system in between breaks TLS."
 
 
 def name(host: str) -> str:
@@ -141,8 +141,8 @@ def no_address(host: str) -> str:
 def no_starttls(host: str, keywords: Sequence[str]) -> str:
     """EHLO listed no STARTTLS."""
     if any(keyword.upper().startswith("XXXX") for keyword in keywords):
-        return "A firewall between overwrites STARTTLS with X (an SMTP inspection): whoever runs it must switch it off."
-    return f"They must switch STARTTLS on at {host}; if it is on, something between takes it out."
+        return "A firewall in between overwrites STARTTLS with X (SMTP inspection): it must be switched off there."
+    return f"They must switch STARTTLS on at {host}; if it is on, a system in between removes it."
 
 
 def no_way(family: str) -> str:
@@ -166,5 +166,5 @@ def silent(port: int) -> str:
 
 
 def spelling(host: str) -> str:
-    """What no nameserver can be asked for."""
+    """Advice on a name that no nameserver can be asked for."""
     return f"Check the spelling of {host}."

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Actor(StrEnum):
-    """Whose turn it is."""
+    """The party that must act."""
 
     OURS = "ours"
     THEIRS = "theirs"

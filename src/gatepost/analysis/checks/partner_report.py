@@ -25,7 +25,7 @@ _MAX_TEXT = 400
 
 
 class Stage(StrEnum):
-    """What is looked at, in the order in which a delivery meets it."""
+    """The stage of a delivery that a finding is about, in order."""
 
     DNS = "dns"
     CONNECT = "connect"
@@ -53,7 +53,7 @@ _WEIGHT = {Mark.PASS: 0, Mark.INFO: 1, Mark.WARN: 2, Mark.UNKNOWN: 3, Mark.FAIL:
 
 
 class PolicyKind(StrEnum):
-    """What decides about TLS to a host, the strongest last."""
+    """The policy that decides about TLS to a host, strongest last."""
 
     OPPORTUNISTIC = "opportunistic"
     MTA_STS = "mta-sts"
@@ -61,7 +61,7 @@ class PolicyKind(StrEnum):
 
 
 class DeliveryForecast(StrEnum):
-    """What would become of a message."""
+    """The predicted result of a delivery."""
 
     DELIVER = "deliver"  # over TLS, as the policy in force asks
     CLEARTEXT = "cleartext"  # readable on the way: nobody asks for more, and TLS is not offered
@@ -111,7 +111,7 @@ class Row:
 
     @property
     def outcome(self) -> DeliveryForecast:
-        """What a message would meet here."""
+        """The predicted result of a delivery to this address."""
         if any(one.stops and one.verdict is Mark.FAIL for one in self.findings):
             return DeliveryForecast.HOLD
         if self.looking is not None or any(one.stops for one in self.findings):
@@ -155,7 +155,7 @@ class PartnerCheck:
 
     @property
     def outcome(self) -> DeliveryForecast:
-        """What would become of a message."""
+        """The predicted result of a delivery."""
         if any(one.stops and one.verdict is Mark.FAIL for one in self.findings):
             return DeliveryForecast.HOLD
         if any(one.stops for one in self.findings):
@@ -165,7 +165,7 @@ class PartnerCheck:
 
     @property
     def counts(self) -> Counter[Mark]:
-        """How many findings of each verdict; what was not reached because of another one is not counted."""
+        """The number of findings by verdict; those that another one kept from being reached do not count."""
         return Counter(one.verdict for one in self._all() if one.because is None)
 
     @property

@@ -23,6 +23,7 @@ from gatepost.protocols.mtasts.lint import LintKind, lint
 from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
+from gatepost.quantity import quantity
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -45,12 +46,12 @@ _SHOWN = 300
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What the DNS says about one host.
+    """The DNS data of one host.
 
     preference: of its MX record, None for a host that was named. mx_authentic: DNSSEC proved that record; True where
     there is none. addresses: None if they could not be looked up. trouble: why not; bogus: DNSSEC proves a fault;
-    temporary: a later try may do better. inside: its addresses are not looked at, as they are not public. no_dnssec:
-    why nothing can be said about DNSSEC, "" if it can. sts: of the domain, None if no domain was asked about.
+    temporary: a later try may do better. inside: its addresses are not tried, as they are not public. no_dnssec:
+    why nothing can be said about DNSSEC, "" if it can. sts: of the domain, None if the check is of a host alone.
     """
 
     name: str
@@ -83,7 +84,7 @@ class Reached:
 
     @property
     def facts(self) -> HopFacts | None:
-        """What the connection showed."""
+        """The facts of the connection."""
         return self.seen.facts if self.seen is not None else None
 
     @property
@@ -98,7 +99,7 @@ class Reached:
 
 
 def policy_of(host: HostFacts) -> PolicyKind:
-    """What decides about TLS to this host: DANE before MTA-STS (RFC 8461 section 2), else whatever is offered."""
+    """The policy that decides about TLS to this host: DANE before MTA-STS (RFC 8461 section 2), else opportunistic."""
     if host.tlsa is not None and host.tlsa.status is TlsaStatus.USABLE:
         return PolicyKind.DANE
     if host.sts is not None and host.sts.enforced:
@@ -185,7 +186,7 @@ def _dns(host: HostFacts, _: Reached) -> Iterator[Finding]:
     if needs_no_dns(host.name):
         yield Finding(Stage.DNS, Mark.INFO, "nothing to look up", evidence, short="address")
     elif host.no_dnssec:
-        yield missed(Stage.DNS, Stage.DNS, "whether DNSSEC proves the addresses is not known here")
+        yield missed(Stage.DNS, Stage.DNS, "it is not known here whether DNSSEC proves the addresses")
     elif found.authentic and host.mx_authentic:
         yield Finding(Stage.DNS, Mark.PASS, "DNSSEC proves name and addresses", evidence, short="sec")
     else:
@@ -266,11 +267,11 @@ def _tls(host: HostFacts, reached: Reached) -> Iterator[Finding]:
         yield _negotiated(facts)
         return
     if seen is None or (facts is None and not seen.over_tls):
-        yield missed(Stage.TLS, Stage.EHLO, "it did not come to STARTTLS")
+        yield missed(Stage.TLS, Stage.EHLO, "the connection ended before STARTTLS")
         return
     demanded = policy_of(host) is not PolicyKind.OPPORTUNISTIC
     if facts is not None and not facts.starttls_offered:
-        effect = f"{_BY[policy_of(host)]} asks for TLS, so that mail waits" if demanded else "mail would leave in clear"
+        effect = f"{_BY[policy_of(host)]} asks for TLS, so mail waits" if demanded else "mail would leave unencrypted"
         keywords = [line.partition(" ")[2] for line in seen.said("EHLO")[1:]]
         evidence = f"EHLO offers {', '.join(keywords)[:_SHOWN] or 'nothing'}"
         fix = advice.no_starttls(host.name, keywords)
@@ -279,15 +280,15 @@ def _tls(host: HostFacts, reached: Reached) -> Iterator[Finding]:
     failure = seen.failure
     error = (facts.handshake_error if facts is not None else "") or (failure.detail if failure is not None else "")
     if _loss(seen) is LossKind.TIMEOUT:
-        text = "STARTTLS is offered, and then nothing comes"
+        text = "STARTTLS is offered, but the server then stays silent"
         yield Finding(Stage.TLS, Mark.UNKNOWN, text, error[:_SHOWN], advice.BLACK_HOLE, "silent", stops=True)
         return
-    text = "TLS fails, so that mail waits"
+    text = "TLS fails, so mail waits"
     yield Finding(Stage.TLS, Mark.FAIL, text, error[:_SHOWN], advice.handshake(error), "broken", stops=True)
 
 
 def _loss(seen: Seen) -> LossKind | None:
-    """How the connection ended, also where what policy made of it has taken the place of that."""
+    """The way in which the connection ended, even if a policy failure replaced that error."""
     if isinstance(seen.error, ConnectionEnded):
         return seen.error.failure.loss
     return seen.failure.loss if seen.failure is not None else None
@@ -304,7 +305,7 @@ def _negotiated(facts: HopFacts) -> Finding:
     if tls.version in _OLD:
         return Finding(Stage.TLS, Mark.WARN, f"{tls.version} is out of date", evidence, advice.OLD_TLS, short)
     if not tls.forward_secret:
-        text = "without forward secrecy: who gets the key later reads what was recorded today"
+        text = "no forward secrecy: whoever gets the key later can read traffic recorded today"
         return Finding(Stage.TLS, Mark.WARN, text, evidence, advice.NO_FORWARD_SECRECY, short)
     if facts.classical is not None:
         text = f"{tls.version}, but post-quantum key exchange is left unanswered ({facts.classical.why})"
@@ -319,7 +320,7 @@ def _certificate(host: HostFacts, reached: Reached) -> Iterator[Finding]:
         return
     chain = reached.chain
     if chain is None:
-        text = "not judged: the trust anchors cannot be read"
+        text = "not checked: the trust anchors cannot be read"
         yield Finding(Stage.CERTIFICATE, Mark.UNKNOWN, text, "", advice.ANCHORS, "?", options=("anchors",))
         return
     evidence = _described(chain, reached.now)
@@ -351,9 +352,16 @@ def _valid(chain: ChainVerdict, evidence: str, now: float) -> Finding:
     short = f"{days} d"
     if days < SOON_DAYS:
         return Finding(
-            Stage.CERTIFICATE, Mark.WARN, f"the certificate ends in {days} days", evidence, advice.RENEW, short
+            Stage.CERTIFICATE,
+            Mark.WARN,
+            f"the certificate ends in {quantity(days, 'day')}",
+            evidence,
+            advice.RENEW,
+            short,
         )
-    return Finding(Stage.CERTIFICATE, Mark.PASS, f"trusted, and for this host; {days} days left", evidence, short=short)
+    return Finding(
+        Stage.CERTIFICATE, Mark.PASS, f"trusted, and for this host; {quantity(days, 'day')} left", evidence, short=short
+    )
 
 
 def _described(chain: ChainVerdict, now: float) -> str:
@@ -367,7 +375,7 @@ def _described(chain: ChainVerdict, now: float) -> str:
 def _dane(host: HostFacts, reached: Reached) -> Iterator[Finding]:
     found = host.tlsa
     if host.no_dnssec:
-        yield missed(Stage.DANE, Stage.DNS, "without DNSSEC there is no telling whether there are TLSA records")
+        yield missed(Stage.DANE, Stage.DNS, "without DNSSEC it is not known whether there are TLSA records")
         return
     if found is None:
         yield missed(Stage.DANE, Stage.DNS, "the host could not be looked up")
@@ -375,7 +383,7 @@ def _dane(host: HostFacts, reached: Reached) -> Iterator[Finding]:
     match found.status:
         case TlsaStatus.FAILED:
             mark = Mark.FAIL if found.bogus else Mark.UNKNOWN
-            text = "the TLSA records cannot be had, so that mail waits: nobody may go on as if there were none"
+            text = "the TLSA records cannot be looked up, so mail waits: senders must not go on as if there were none"
             fix = advice.BOGUS if found.bogus else advice.NO_ANSWER
             yield Finding(Stage.DANE, mark, text, found.detail, fix, "bogus" if found.bogus else "?", stops=True)
         case TlsaStatus.NONE:
@@ -389,21 +397,23 @@ def _dane(host: HostFacts, reached: Reached) -> Iterator[Finding]:
             yield from _dane_judged(found, reached)
 
 
-def _dane_judged(found: TlsaLookup, reached: Reached) -> Iterator[Finding]:
+def _dane_judged(lookup: TlsaLookup, reached: Reached) -> Iterator[Finding]:
     verdict = reached.dane
     if verdict is None:
-        yield missed(Stage.DANE, Stage.TLS, f"no certificate to hold against the TLSA records; {found.detail}"[:_SHOWN])
+        yield missed(
+            Stage.DANE, Stage.TLS, f"no certificate to compare with the TLSA records; {lookup.detail}"[:_SHOWN]
+        )
         return
     if verdict.matched is not None:
         record = verdict.matched
         short = f"{record.usage} {record.selector} {record.matching}"
         yield Finding(Stage.DANE, Mark.PASS, "the certificate is the one that DNS names", verdict.detail, short=short)
     else:
-        text = f"the certificate is not what the TLSA records ask for ({verdict.failure}), so that mail waits"
+        text = f"the certificate is not what the TLSA records ask for ({verdict.failure}), so mail waits"
         yield Finding(Stage.DANE, Mark.FAIL, text, verdict.detail, advice.WRONG_TLSA, "mismatch", stops=True)
-    if found.records.unusable or found.records.left_out:
+    if lookup.records.unusable or lookup.records.left_out:
         text = "some TLSA records are ignored"
-        yield Finding(Stage.DANE, Mark.WARN, text, found.detail, advice.UNUSABLE_TLSA, "some ignored")
+        yield Finding(Stage.DANE, Mark.WARN, text, lookup.detail, advice.UNUSABLE_TLSA, "some ignored")
 
 
 def _mta_sts(host: HostFacts, reached: Reached) -> Iterator[Finding]:
@@ -436,9 +446,7 @@ def _mta_sts(host: HostFacts, reached: Reached) -> Iterator[Finding]:
             Stage.MTA_STS, Mark.PASS, f"as the policy asks (mode {policy.mode})", host.name, short=str(policy.mode)
         )
         return
-    effect = (
-        "so that mail waits" if decides else "which is reported" if not enforced else "and only DANE lets it through"
-    )
+    effect = "so mail waits" if decides else "which is reported" if not enforced else "and only DANE lets it through"
     text = f"the certificate does not prove the name {host.name} to a public authority, {effect}"
     detail = chain.detail if chain is not None else "not judged"
     yield Finding(Stage.MTA_STS, mark, text, detail, advice.STS_CERTIFICATE, "certificate", stops=decides)
@@ -450,7 +458,7 @@ def _revocation(_: HostFacts, reached: Reached) -> Iterator[Finding]:
         return
     found = reached.revocation
     if found is None:
-        yield missed(Stage.REVOCATION, Stage.CERTIFICATE, "nobody is asked about a chain that is not trusted")
+        yield missed(Stage.REVOCATION, Stage.CERTIFICATE, "revocation of a chain that is not trusted is not checked")
         return
     match found.status:
         case "good":
@@ -462,7 +470,7 @@ def _revocation(_: HostFacts, reached: Reached) -> Iterator[Finding]:
             text = "its authority publishes nothing about revoked certificates"
             yield Finding(Stage.REVOCATION, Mark.INFO, text, found.detail, "", "none")
         case _:
-            text = "whether the certificate was revoked could not be learnt; this is not held against them (soft-fail)"
+            text = "the revocation of the certificate could not be checked; it counts as good (soft-fail)"
             yield Finding(Stage.REVOCATION, Mark.UNKNOWN, text, found.detail, advice.NO_STATUS, "no answer")
 
 

@@ -47,10 +47,10 @@ class PasswordNeeded(ChainFileError):  # noqa: N818 - it names what happened
 
 @dataclass(frozen=True, slots=True)
 class PemSource:
-    """What came in.
+    """The input of an import.
 
-    source: what it is called in the text of an error. key_pem: the key, if it came apart (`key_of`). purpose: which end
-    of a connection it is for.
+    source: its name in the text of an error. key_pem: the key, if it came separately (`key_of`). purpose: the end of a
+    connection that it is for.
     """
 
     content: bytes = field(repr=False)
@@ -64,7 +64,7 @@ class PemSource:
 class PemImport:
     """certificates: DER, leaf first, without the root. key_pem: its key, b"" if none came. notes: what was put right.
 
-    warnings: what a partner may stumble over, and what to do.
+    warnings: problems that partners may meet, and what to do.
     """
 
     certificates: tuple[bytes, ...]

@@ -163,12 +163,12 @@ class Prober:
         ]
         return list(await asyncio.gather(*(self._attempt(hop, task, keep, look) for hop in hops)))
 
-    async def publication(self, asked: Modes, mail_hosts: MailHosts | None = None) -> Publication:
-        """What is published for a way, to be asked host by host.
+    async def publication(self, modes: Modes, mail_hosts: MailHosts | None = None) -> Publication:
+        """Begin the lookups of published data for a route, host by host.
 
         mail_hosts: None for smart hosts.
         """
-        found = Publication(self._lookups, asked, mail_hosts)
+        found = Publication(self._lookups, modes, mail_hosts)
         await found.begin()
         return found
 
@@ -199,11 +199,11 @@ class Prober:
     ) -> HostReport:
         seen = Seen(hop, time.monotonic, self._clock())
 
-        def tell() -> None:
+        def show() -> None:
             if look is not None:
                 look(HostReport(hop.host, hop.endpoint, so_far(seen, resolve)), seen)
 
-        seen.told = tell if look is not None else None
+        seen.on_step = show if look is not None else None
         async with self._slots:
             seen.now = self._clock()
             opened = await self._open(hop, seen)
@@ -305,22 +305,23 @@ def _lookup_failed(host: str, failed: LookupFailed, seconds: float) -> Task:
     return Task("Resolve", TaskStatus.FAILED, failed.detail, what, seconds)
 
 
-def _published(found: Published) -> Iterator[str]:
-    """What a domain publishes of a host, in words."""
-    if found.dane is not None and found.dane.status not in {TlsaStatus.NONE, TlsaStatus.INSECURE}:
-        yield f"DANE {found.dane.status}: {found.dane.detail}"
-    if found.sts is not None and found.sts.policy is not None:
-        yield f"MTA-STS policy of {found.sts.domain}: {found.sts.policy.mode}"
-        if found.testing is not None:
-            short = isinstance(found.testing, Shortfall)
-            yield "which does not allow this host" if short else "which is only tried out: nothing is demanded by it"
-    elif found.sts is not None and found.sts.failure is not None:
-        yield f"MTA-STS policy of {found.sts.domain} cannot be had ({found.sts.failure}): {found.sts.detail}"
+def _published(published: Published) -> Iterator[str]:
+    """Describe in words the data that a domain publishes about a host."""
+    if published.dane is not None and published.dane.status not in {TlsaStatus.NONE, TlsaStatus.INSECURE}:
+        yield f"DANE {published.dane.status}: {published.dane.detail}"
+    if published.sts is not None and published.sts.policy is not None:
+        yield f"MTA-STS policy of {published.sts.domain}: {published.sts.policy.mode}"
+        if published.testing is not None:
+            short = isinstance(published.testing, Shortfall)
+            yield "which does not allow this host" if short else "which only reports: it demands nothing"
+    elif published.sts is not None and published.sts.failure is not None:
+        sts = published.sts
+        yield f"MTA-STS policy of {sts.domain} cannot be fetched ({sts.failure}): {sts.detail}"
 
 
-def _addresses(found: HostAddresses) -> str:
-    if SmartHost(found.host).is_address:
-        return f"{found.host} is an address: nothing to look up"
-    alias = f" (an alias of {found.canonical})" if found.canonical != found.host else ""
-    proven = ", proven by DNSSEC" if found.authentic else ""
-    return f"{found.host}{alias} has {', '.join(found.addresses[:_ADDRESSES])}{proven}"
+def _addresses(addresses: HostAddresses) -> str:
+    if SmartHost(addresses.host).is_address:
+        return f"{addresses.host} is an address: nothing to look up"
+    alias = f" (an alias of {addresses.canonical})" if addresses.canonical != addresses.host else ""
+    proven = ", proven by DNSSEC" if addresses.authentic else ""
+    return f"{addresses.host}{alias} has {', '.join(addresses.addresses[:_ADDRESSES])}{proven}"

@@ -1,6 +1,6 @@
-"""The progress of a check of several hosts: the report on each so far, in the order they were named.
+"""The progress of a check of several hosts: the reports so far, in the order of the hosts.
 
-Pure. Filled by `analysis.checks.validation` from what the probe tells; whoever looks on is given all of it whenever it
+Pure. Filled by `analysis.checks.validation` from the reports of the probe; `on_change` gets all of them whenever one
 changed.
 """
 
@@ -14,42 +14,42 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.tasks import HostReport
 
 
-class Place:
-    """Of one host: a report on each of its addresses; one without an address until there is any."""
+class HostProgress:
+    """The reports on one host: one for each of its addresses; one without an address until there is any."""
 
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell = tell
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
         self._found: dict[str, HostReport] = {}
 
     @property
     def reports(self) -> tuple[HostReport, ...]:
-        """As far as they came."""
+        """The reports so far."""
         return tuple(self._found.values())
 
     def show(self, report: HostReport) -> None:
-        """There is more."""
+        """Add a report, or replace the one of its address."""
         if report.address:
             self._found.pop("", None)
         self._found[report.address] = report
-        self._tell()
+        self._on_change()
 
     def clear(self) -> None:
-        """Others say what is to be said."""
+        """Remove all reports: others take their place."""
         self._found.clear()
 
 
-class UnderWay:
-    """All that are tried. tell: called with all reports whenever one has changed."""
+class ProgressReports:
+    """The reports on all hosts of a check. on_change: called with all reports whenever one has changed."""
 
-    def __init__(self, tell: Callable[[tuple[HostReport, ...]], None]) -> None:
-        self._told = tell
-        self._places: list[Place] = []
+    def __init__(self, on_change: Callable[[tuple[HostReport, ...]], None]) -> None:
+        self._on_change = on_change
+        self._hosts: list[HostProgress] = []
 
-    def place(self) -> Place:
-        """For one more host."""
-        place = Place(self._changed)
-        self._places.append(place)
-        return place
+    def host(self) -> HostProgress:
+        """Add a host."""
+        host = HostProgress(self._changed)
+        self._hosts.append(host)
+        return host
 
     def _changed(self) -> None:
-        self._told(tuple(report for place in self._places for report in place.reports))
+        self._on_change(tuple(report for host in self._hosts for report in host.reports))

@@ -30,12 +30,12 @@ _SHORT = ("at", "configuration", "outcome", "verdict", "organization", "connecto
 
 
 def record_path(data_dir: Path, kind: str, organization: str, direction: str, name: str) -> Path:
-    """Where it is kept. The connector's name, whatever its case, is escaped so that it is one plain file name."""
+    """The file of a record. The connector's name, whatever its case, is escaped so that it is one plain file name."""
     return data_dir / kind / quote(organization, safe="") / _file_name(direction, name)
 
 
 def kept_when(data_dir: Path, kind: str, organization: str) -> Callable[[str, str], float]:
-    """When the record of each connector of an organization was kept: takes direction and name, 0.0 if there is none.
+    """Return a function of direction and name that gives the time of that connector's record, 0.0 if there is none.
 
     Reads the directory once and no record, so that thousands can be put in order.
     """

@@ -41,7 +41,7 @@ type _Bundle = Mapping[bytes, list[bytes]]
 
 
 class RootKind(StrEnum):
-    """What a certificate of a bundle is."""
+    """The kind of a certificate in a bundle."""
 
     ROOT = "root"
     INTERMEDIATE = "intermediate"
@@ -82,7 +82,7 @@ class RootsCheck:
 
     @property
     def counts(self) -> Counter[Mark]:
-        """How many certificates of each verdict."""
+        """The number of certificates by verdict."""
         return Counter(row.verdict for row in self.rows)
 
     @property
@@ -112,32 +112,32 @@ def check_roots(file: CertificateFile, stores: RootStores, *, now: float) -> Roo
     return RootsCheck(file.source, stores.name, now, rows, len(file.certificates) - len(distinct))
 
 
-def _row(one: Link, bundle: _Bundle, stores: RootStores, now: float) -> RootRow:
-    holding = stores.holding(one.der)
-    kind = _kind(one)
-    facts = one.facts
+def _row(link: Link, bundle: _Bundle, stores: RootStores, now: float) -> RootRow:
+    holding = stores.holding(link.der)
+    kind = _kind(link)
+    facts = link.facts
     if not facts.not_before <= now <= facts.not_after:
         when = (
             f"expired on {day_text(facts.not_after)}"
             if facts.not_after < now
             else f"begins on {day_text(facts.not_before)}"
         )
-        fix = "It proves nothing any more: leave it out." if facts.not_after < now else "Look again then."
+        fix = "It no longer proves anything: leave it out." if facts.not_after < now else "Check again then."
         return RootRow(facts, kind, holding, None, Mark.WARN, when, fix)
     if kind is RootKind.ROOT:
-        return _root(one, holding, stores, now)
-    return _below(one, kind, holding, bundle, stores, now)
+        return _root(link, holding, stores, now)
+    return _below(link, kind, holding, bundle, stores, now)
 
 
-def _kind(one: Link) -> RootKind:
-    certificate = parse(one.der)
-    if one.self_issued and issued(certificate, certificate):
+def _kind(link: Link) -> RootKind:
+    certificate = parse(link.der)
+    if link.self_issued and issued(certificate, certificate):
         return RootKind.ROOT
-    return RootKind.INTERMEDIATE if one.authority else RootKind.LEAF
+    return RootKind.INTERMEDIATE if link.authority else RootKind.LEAF
 
 
-def _root(one: Link, holding: tuple[Store, ...], stores: RootStores, now: float) -> RootRow:
-    facts = one.facts
+def _root(link: Link, holding: tuple[Store, ...], stores: RootStores, now: float) -> RootRow:
+    facts = link.facts
     where = [store.name for store in holding if store.holds_root]
     if stores.name in where:
         text, fix = f"in {' and '.join(where)}", ""
@@ -149,7 +149,7 @@ def _root(one: Link, holding: tuple[Store, ...], stores: RootStores, now: float)
             verdict, text = Mark.WARN, f"{text}; ends on {day_text(facts.not_after)}"
             fix = "Ask the authority which root follows, and look for that one."
         return RootRow(facts, RootKind.ROOT, holding, strong_key(facts.key), verdict, text, fix)
-    if other := _same_authority(one, stores.anchors):
+    if other := _same_authority(link, stores.anchors):
         text = f"not by this thumbprint, but {stores.name} has the same authority (name and key) as {other.upper()}"
         return RootRow(facts, RootKind.ROOT, holding, True, Mark.INFO, text)
     elsewhere = f"; it is in {' and '.join(where)}" if where else ""
@@ -175,18 +175,18 @@ def _same_authority(one: Link, anchors: TrustAnchors) -> str:
 
 
 def _below(
-    one: Link, kind: RootKind, holding: tuple[Store, ...], bundle: _Bundle, stores: RootStores, now: float
+    link: Link, kind: RootKind, holding: tuple[Store, ...], bundle: _Bundle, stores: RootStores, now: float
 ) -> RootRow:
     """An intermediate, or what does not belong into a bundle of authorities."""
-    chain = _above(one.der, bundle)
+    chain = _above(link.der, bundle)
     purpose: Purpose = "authority" if kind is RootKind.INTERMEDIATE else "server"
     verdict = judge(chain, stores.anchors, now=now, purpose=purpose, max_chain=len(chain))
     note = "" if kind is RootKind.INTERMEDIATE else "; it is no authority's and need not be in a bundle"
     if verdict.trusted:
         mark = Mark.WARN if note else Mark.PASS
-        return RootRow(one.facts, kind, holding, True, mark, f"leads to {verdict.anchor}{note}")
+        return RootRow(link.facts, kind, holding, True, mark, f"leads to {verdict.anchor}{note}")
     fix = "Its root must be trusted here first: look at that one's line, or ask the authority for the root."
-    return RootRow(one.facts, kind, holding, False, Mark.FAIL, f"{verdict.detail}{note}", fix)
+    return RootRow(link.facts, kind, holding, False, Mark.FAIL, f"{verdict.detail}{note}", fix)
 
 
 def _above(der: bytes, bundle: _Bundle) -> list[bytes]:

@@ -119,7 +119,7 @@ class ScheduledSwitches:
                 _log.error("certificate %s is not switched to yet: %s", entry.id, failure)
             except Exception:  # noqa: BLE001 - or it would come again every second, whatever it was
                 _log.exception("certificate %s is not switched to", entry.id)
-                self._hold(entry, "a fault of the program, which the log has")
+                self._hold(entry, "an internal error, see the log")
 
     async def _switch_one(self, entry: Entry) -> None:
         report = await self._gatekeeper.look(entry, self._context())

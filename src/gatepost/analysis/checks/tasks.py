@@ -29,9 +29,9 @@ _LINE: Final = 512  # of one line, as in the dialogues that the trace keeps
 
 
 class TaskStatus(StrEnum):
-    """How a task ended. WARNING: mail flows all the same, but somebody should look. SKIPPED: it was not tried.
+    """The status of a task. WARNING: mail flows, but an administrator should look. SKIPPED: it was not tried.
 
-    RUNNING, WAITING: it has not ended, or not begun; only while somebody looks on.
+    RUNNING, WAITING: it has not ended, or not begun; only while a check runs.
     """
 
     SUCCEEDED = "succeeded"
@@ -43,7 +43,7 @@ class TaskStatus(StrEnum):
 
 
 class CheckResult(StrEnum):
-    """What a check says as a whole. UNKNOWN: nothing speaks against it, but too little could be learnt."""
+    """The overall result of a check. UNKNOWN: nothing speaks against it, but too little could be learnt."""
 
     VALIDATED = "validated"
     NOT_VALIDATED = "not-validated"

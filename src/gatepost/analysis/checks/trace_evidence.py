@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.checks.tasks import Task, TaskStatus, detail_of
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import ConnectorType
+from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
 from gatepost.times import second_text
 
@@ -60,7 +61,8 @@ def _seen(taken: Sequence[TraceEvent], days: int) -> Task:
     peers = Counter(_peer(event) for event in taken)
     first, *others = (f"{peer} ({count})" for peer, count in peers.most_common(_PEERS))
     rest = f"and {len(peers) - _PEERS} more" if len(peers) > _PEERS else ""
-    said = f"last at {second_text(taken[0].at)}, {more}{messages} message(s) in {days} day(s), from {first}"
+    many = f"{more}{quantity(messages, 'message')} in {quantity(days, 'day')}"
+    said = f"last at {second_text(taken[0].at)}, {many}, from {first}"
     return Task("Seen", TaskStatus.SUCCEEDED, detail_of(said, *others, rest))
 
 
@@ -70,17 +72,18 @@ def _not_seen(days: int, *, sole: bool) -> Task:
         "look further back."
     )
     status = TaskStatus.FAILED if sole else TaskStatus.WARNING
-    return Task("Seen", status, f"no mail came by this connector in {days} day(s)", what, ours=True)
+    return Task("Seen", status, f"no mail came by this connector in {quantity(days, 'day')}", what, ours=True)
 
 
 def _refused(refused: Sequence[TraceEvent], days: int) -> Task:
     last = refused[0]
     detail = (
-        f"{len(refused)} refusal(s) in {days} day(s), the last at {second_text(last.at)}: <{last.sender}> from "
+        f"{quantity(len(refused), 'refusal')} in {quantity(days, 'day')}, the last at {second_text(last.at)}: "
+        f"<{last.sender}> from "
         f"{_peer(last)}: {last.reply}"
     )
     what = (
-        f"Look at it: gatepost trace show {last.session}. If it was legitimate, they must do as the connector demands."
+        f"Look at it: gatepost trace show {last.session}. If it was legitimate, they must meet the connector's demands."
     )
     return Task("Refused", TaskStatus.WARNING, detail, what)
 
@@ -107,7 +110,7 @@ def _learned(organization: Organization, connector: InboundConnector, search: _S
 
 
 def _what_to_do(most: Sequence[tuple[str, str]], domains: Sequence[str]) -> str:
-    """How a learned name is taken over. most: the most frequent name and what its chain was."""
+    """Explain how to use a learned name. most: the most frequent name and the status of its chain."""
     ((name, chain),) = most
     if chain != "trusted":
         return (
@@ -134,7 +137,7 @@ def _peer(event: TraceEvent) -> str:
     certificate = event.tls.get("certificate", {})
     names = ", ".join(certificate.get("names", [])[:_NAMES]) or certificate.get("subject", "")
     if not event.tls:
-        return f"{event.peer_address} in clear"
+        return f"{event.peer_address} unencrypted"
     if not names:
         return f"{event.peer_address} {event.tls_version} without a certificate"
     return f"{event.peer_address} {event.tls_version} with {names} ({event.tls.get('chain', 'not judged')})"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gatepost.analysis.checks.coverage import elsewhere
 from gatepost.analysis.checks.message import TEST_MESSAGE, TestMessage, send
 from gatepost.analysis.checks.probe import resolving
-from gatepost.analysis.checks.progress import UnderWay
+from gatepost.analysis.checks.progress import ProgressReports
 from gatepost.analysis.checks.tasks import (
     CheckResult,
     HostReport,
@@ -55,7 +55,7 @@ _DOMAINS = 10
 class CannotValidate(ValueError):  # noqa: N818 - it names what is wrong with the question
     """The connector cannot be validated in this way; the text says what to do instead.
 
-    field: what of the question is to blame, as `manage.use_cases.validation.Trial` names it, "" if no one thing is.
+    field: the wrong part of the request, as `manage.use_cases.validation.Trial` names it, "" if no one thing is.
     """
 
     def __init__(self, text: str, field: str = "") -> None:
@@ -65,7 +65,7 @@ class CannotValidate(ValueError):  # noqa: N818 - it names what is wrong with th
 
 @dataclass(frozen=True, slots=True)
 class OutboundRequest:
-    """What is to be tried.
+    """The input of a validation.
 
     recipients: of the test message, none for no test message. sender: "" for postmaster of the organization's first
     accepted domain. hostname, profile: the server's own. now: seconds since 1970.
@@ -87,9 +87,9 @@ class OutboundRequest:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What came of it. tasks: those that belong to no host. notes: what else an administrator should know.
+    """The result of a validation. tasks: those that belong to no host. notes: what else an administrator should know.
 
-    done: otherwise it is what is known while it goes on.
+    done: False while it runs, and then it holds what is known so far.
     """
 
     organization: str
@@ -213,28 +213,30 @@ async def validate_outbound(
     asking = _asking(directory, request, message)
     begun = Validation(request.organization.name, request.connector.name, "outbound", request.now, directory.version)
 
-    def told(reports: tuple[HostReport, ...]) -> None:
+    def on_progress(reports: tuple[HostReport, ...]) -> None:
         sent = any(task.name == TEST_MESSAGE for report in reports for task in report.tasks)
         later = waiting([TEST_MESSAGE]) if recipients and not sent else ()
         watch(replace(begun, hosts=reports, tasks=tuple(later), done=False))
 
-    going = UnderWay(told)
-    targets, unrouted = await _targets(prober, request, recipients, asking, going)
+    progress = ProgressReports(on_progress)
+    targets, unrouted = await _targets(prober, request, recipients, asking, progress)
     hosts += unrouted
     for target in targets:
-        reports, left = await _try(prober, request, target, message, going)
+        reports, left = await _try(prober, request, target, message, progress)
         hosts += reports
         tasks += left
     if not recipients:
         tasks += skipped([TEST_MESSAGE], "no recipient was named")
     domains = _domains(request, recipients)
-    asked = [f"the test message needs TLS whatever the connector demands, as {one} says" for one in map(str, asking)]
+    asked = [
+        f"the test message needs TLS whatever the connector demands: {one} requires it" for one in map(str, asking)
+    ]
     notes = (*_notes(directory, request, domains, targets), *asked)
     return replace(begun, hosts=tuple(hosts), tasks=tuple(tasks), notes=notes)
 
 
 def _asking(directory: Directory, request: OutboundRequest, message: TestMessage) -> tuple[Source, ...]:
-    """Who requires TLS for the test message besides the connector: it is a message, and never sent below that."""
+    """The sources besides the connector that require TLS for the test message: it is never sent below that."""
     planner = RoutePlanner(directory, request.profile)
     recipients = [Recipient(address) for address in message.recipients]
     names = planner.header_names(request.organization.name, recipients)
@@ -277,7 +279,7 @@ def _recipient(request: OutboundRequest, text: str) -> str:
         return path.text
     own = [*connector.recipient_domains, *(["all accepted domains"] if connector.all_accepted_domains else [])]
     raise CannotValidate(
-        f"{domain or text!r} is no domain of {request.label}, which has {', '.join(own) or 'none'}; name "
+        f"{domain or text!r} is not a domain of {request.label}, which has {', '.join(own) or 'none'}; name "
         "a recipient in one of them, or add the domain to recipient_domains",
         "recipients",
     )
@@ -295,9 +297,9 @@ async def _targets(
     request: OutboundRequest,
     recipients: tuple[str, ...],
     asking: tuple[Source, ...],
-    going: UnderWay,
+    progress: ProgressReports,
 ) -> tuple[list[_Target], list[HostReport]]:
-    """Where the connector leads, and reports on domains that lead nowhere. asking: who requires TLS besides it."""
+    """The next hops of the connector, and reports on domains without any. asking: other sources that require TLS."""
     connector = request.connector.model_copy(update={"enabled": True, "mode": Mode.ENFORCE})
 
     def hop(host: str, port: int, name: str, *, bounded: bool) -> NextHop:
@@ -319,7 +321,7 @@ async def _targets(
         )
     targets, unrouted = [], []
     for domain in domains:
-        place = going.place()
+        place = progress.host()
         place.show(resolving(domain))
         found = await prober.mail_hosts(domain)
         if isinstance(found, HostReport):
@@ -339,11 +341,11 @@ async def _try(
     request: OutboundRequest,
     target: _Target,
     message: TestMessage,
-    going: UnderWay,
+    progress: ProgressReports,
 ) -> tuple[list[HostReport], list[Task]]:
     """Reach every address of every host; then send to the target's recipients by the first host that passed."""
     kept = _Kept()
-    places = [going.place() for _ in target.hops]
+    places = [progress.host() for _ in target.hops]
 
     async def one(rank: int, hop: NextHop) -> list[HostReport]:
         return await prober.probe(
@@ -360,7 +362,7 @@ async def _try(
     if not target.recipients:
         return reports, []
     if kept.found is None:
-        return reports, skipped([TEST_MESSAGE], "no host met what the connector demands")
+        return reports, skipped([TEST_MESSAGE], "no host met the connector's demands")
     report, opened = kept.found
     at = next(at for at, one_report in enumerate(reports) if one_report is report)
     place = next(place for place in places if report in place.reports)
@@ -382,10 +384,10 @@ def _notes(
     notes = []
     if not connector.enabled:
         notes.append(
-            "the connector is disabled: it was tried as if it were enabled, and no mail goes by it until it is"
+            "the connector is disabled: it was tested as if it were enabled, and no mail goes by it until then"
         )
     if connector.mode is Mode.REHEARSE:
-        notes.append("the connector is in rehearsal: it was tried as if it were enforced")
+        notes.append("the connector is in rehearsal: it was tested as if it were enforced")
     if connector.is_transport_rule_scoped:
         notes.append("the connector takes mail only where a mail flow rule names it")
     if len(connector.smart_hosts) > _HOSTS and not connector.use_mx_record:

@@ -127,7 +127,7 @@ def _domains(given: Given) -> Iterator[Finding]:
         populated = any(box.address.lower().endswith("@" + name) for box in given.organization.mailboxes)
         if domain is None:
             added = command("domain", "add", name, *whose, "type=internal-relay")
-            yield Finding(subject, False, f"{name} is no accepted domain of {given.organization.name}", (added,))
+            yield Finding(subject, False, f"{name} is not an accepted domain of {given.organization.name}", (added,))
         elif domain.type is DomainType.AUTHORITATIVE and populated:
             text = f"{name} is authoritative, so recipients that only Exchange has are refused here"
             yield Finding(subject, False, text, (command("domain", "set", name, "type=internal-relay"),))
@@ -143,7 +143,7 @@ def _routing_domain(given: Given) -> Iterator[Finding]:
         return
     subject, whose = f"routing-domain {name}", ("--organization", given.organization.name)
     if all(domain.name != name for domain in given.organization.accepted_domains):
-        text = f"{name} is no accepted domain, so Exchange cannot reach mailboxes here by it"
+        text = f"{name} is not an accepted domain, so Exchange cannot reach mailboxes here by it"
         yield Finding(subject, False, text, (command("domain", "add", name, *whose),))
         return
     without = [box for box in given.shared_mailboxes if given.routing_address(box) not in {box.address, *box.aliases}]
@@ -172,9 +172,9 @@ def _inbound(given: Given) -> Finding:
     if not _names_exchange(given, connector):
         lacks.append((f"it does not name {given.exchange_host}", "tls_sender_certificate_name"))
     if not connector.require_tls:
-        lacks.append(("from known addresses it takes mail in clear", "require_tls"))
+        lacks.append(("from known addresses it accepts unencrypted mail", "require_tls"))
     if not connector.cloud_services_mail_enabled:
-        lacks.append(("header fields of Exchange are taken out", "cloud_services_mail_enabled"))
+        lacks.append(("header fields of Exchange are removed", "cloud_services_mail_enabled"))
     changes = {key: wanted[key] for _, key in lacks} | _in_force(connector)
     return _judged(given, connector, "inbound", [why for why, _ in lacks], changes)
 
@@ -200,7 +200,7 @@ def _outbound(given: Given) -> Finding:
 
 
 def _outbound_lacks(given: Given, connector: OutboundConnector) -> Iterator[tuple[str, str]]:
-    """What an outbound connector lacks, each with the key that mends it."""
+    """Yield the faults of an outbound connector, each with the key that fixes it."""
     if not _leads_to(given, connector):
         yield f"it does not lead to {given.exchange_host}", "smart_hosts"
     unserved = [name for name in given.domains if not _takes(connector, name)]
@@ -211,11 +211,11 @@ def _outbound_lacks(given: Given, connector: OutboundConnector) -> Iterator[tupl
     if not _expects_exchange(given, connector):
         yield f"the name that it expects is not {given.exchange_host}'s", "tls_domain"
     if connector.client_certificate is None:
-        yield "it shows no certificate, so Exchange does not know the gateway", "client_certificate.label"
+        yield "it presents no certificate, so Exchange does not know the gateway", "client_certificate.label"
     if not connector.cloud_services_mail_enabled:
-        yield "Exchange is told nothing of where mail comes from", "cloud_services_mail_enabled"
+        yield "Exchange does not learn the origin of mail", "cloud_services_mail_enabled"
     if given.centralised and not connector.route_all_messages_via_on_premises:
-        yield "mail to strangers does not go by Exchange", "route_all_messages_via_on_premises"
+        yield "mail to others does not go through Exchange", "route_all_messages_via_on_premises"
 
 
 def _takes(connector: OutboundConnector, domain: str) -> bool:

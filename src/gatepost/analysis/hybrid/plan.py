@@ -43,7 +43,7 @@ class HybridPlan:
 
 
 def plan(given: Given) -> HybridPlan:
-    """What there is to do for an organization and its Exchange."""
+    """Make the plan for an organization and its Exchange."""
     return HybridPlan(
         given.organization.name,
         given.hostname,

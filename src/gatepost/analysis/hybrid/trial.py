@@ -24,7 +24,7 @@ class Check:
 
 
 def firewall(given: Given) -> tuple[str, ...]:
-    """What must be let through (exchange.md sections 9.2 and 9.4)."""
+    """The connections that firewalls must allow (exchange.md sections 9.2 and 9.4)."""
     hosts = ", ".join(given.revocation_hosts) or "the CRL and OCSP hosts that the certificates name"
     ways = (
         f"TCP 25 from Exchange to {given.hostname}, and from the gateway to {given.exchange_host}; nothing between "
@@ -39,7 +39,7 @@ def firewall(given: Given) -> tuple[str, ...]:
 
 
 def checks(given: Given) -> tuple[Check, ...]:
-    """What to try, in this order."""
+    """The tests, in this order."""
     return (*_from_here(given), *_from_there(given), _both_ways(given))
 
 

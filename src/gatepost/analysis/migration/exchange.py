@@ -63,7 +63,7 @@ _UNREAD = {
     "receive": "a Receive connector of Exchange Server, not of the service; write an inbound connector by hand: "
     "RemoteIPRanges are sender_ip_addresses",
     "remote": "remote domains say nothing about connections; nothing to do",
-    "": "it is the output of no cmdlet that is read here: " + ", ".join(list(KIND_NAMES.values())[:6]),
+    "": "it is not the output of a supported cmdlet: " + ", ".join(list(KIND_NAMES.values())[:6]),
 }
 
 
@@ -90,7 +90,7 @@ def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Import
 
 
 def _recipients() -> Part:
-    """What is true of every authoritative domain is said once."""
+    """Note once what holds for every authoritative domain."""
     part = Part("", "recipients")
     part.differs(
         "mailboxes",
@@ -101,7 +101,7 @@ def _recipients() -> Part:
 
 
 def _known(objects: Sequence[ExchangeObject]) -> Known:
-    """What objects say about each other: accepted domains by their names, and how outbound connectors are called."""
+    """Collect the names that objects use for each other: accepted domains, and outbound connectors."""
     known = Known()
     taken: dict[str, int] = {}
     for one in objects:
@@ -129,96 +129,98 @@ def _organization_name(objects: Sequence[ExchangeObject]) -> str:
     return slug(_called(domains[0]).partition(".")[0]) if domains else "imported"
 
 
-def _called(one: ExchangeObject) -> str:
-    """What an object is called in messages: a domain by itself, whatever the name of its object."""
+def _called(item: ExchangeObject) -> str:
+    """The name of an object in messages: for a domain the domain itself, whatever the name of its object."""
     try:
-        return one.text("DomainName" if one.kind == "domain" else "Name") or one.name
+        return item.text("DomainName" if item.kind == "domain" else "Name") or item.name
     except Unreadable:
-        return one.name
+        return item.name
 
 
-def _part(one: ExchangeObject, taken: dict[str, dict[str, int]], known: Known) -> Part:
-    """What becomes of one object."""
-    if one.kind in _UNREAD:
-        part = Part("", f"{KIND_NAMES.get(one.kind, 'object')} {one.name!r}")
-        part.refuse(_UNREAD[one.kind])
+def _part(item: ExchangeObject, taken: dict[str, dict[str, int]], known: Known) -> Part:
+    """Convert one object."""
+    if item.kind in _UNREAD:
+        part = Part("", f"{KIND_NAMES.get(item.kind, 'object')} {item.name!r}")
+        part.refuse(_UNREAD[item.kind])
         return part
-    kind, words, read, convert_one = _CONVERSIONS[one.kind]
-    name = _called(one) if kind == "accepted_domain" else unique_name(_called(one), taken.setdefault(kind, {}))
+    kind, words, read, convert_one = _CONVERSIONS[item.kind]
+    name = _called(item) if kind == "accepted_domain" else unique_name(_called(item), taken.setdefault(kind, {}))
     part = Part(kind, f"{words} {name!r}" if kind != "organization" else words)
     if kind not in {"organization", "accepted_domain"}:
         part.table["name"] = name
-        if name != _called(one):
+        if name != _called(item):
             part.differs(
-                "Name", f"{shown(_called(one))} is taken already, too long or not printable; it is called {name!r}"
+                "Name", f"{shown(_called(item))} is taken already, too long or not printable; it is called {name!r}"
             )
     try:
-        convert_one(one, part, known)
+        convert_one(item, part, known)
     except Unreadable as error:
         part.refuse(str(error))
-    _rest(one, part, read)
+    _rest(item, part, read)
     return part
 
 
-def _rest(one: ExchangeObject, part: Part, read: frozenset[str]) -> None:
+def _rest(item: ExchangeObject, part: Part, read: frozenset[str]) -> None:
     """Report the properties that no conversion read and that say something."""
-    for key, value in one.properties.items():
+    for key, value in item.properties.items():
         if key in read or key in METADATA or is_empty(value):
             continue
         if key in LOST:
-            part.lost(one.spelled.get(key, key), f"{shown(value)}: {LOST[key]}")
+            part.lost(item.spelled.get(key, key), f"{shown(value)}: {LOST[key]}")
         elif (
             part.kind != "organization"
         ):  # of hundreds of properties of a tenant, only those named here are about connections
-            part.lost(one.spelled.get(key, key), f"{shown(value)}: {UNKNOWN}")
+            part.lost(item.spelled.get(key, key), f"{shown(value)}: {UNKNOWN}")
 
 
-def _organization(one: ExchangeObject, part: Part, _known: Known) -> None:
-    if one.has("DisplayName") and (text := _plain(one.text("DisplayName"))):
+def _organization(item: ExchangeObject, part: Part, _known: Known) -> None:
+    if item.has("DisplayName") and (text := _plain(item.text("DisplayName"))):
         part.table["display_name"] = text
-    if one.switch("RejectDirectSend", default=False):
+    if item.switch("RejectDirectSend", default=False):
         part.table["reject_direct_send"] = True
 
 
-def _transport(one: ExchangeObject, part: Part, _known: Known) -> None:
-    if one.has("MessageExpiration"):
-        part.table["message_expiration"] = format_duration(one.seconds("MessageExpiration"))
+def _transport(item: ExchangeObject, part: Part, _known: Known) -> None:
+    if item.has("MessageExpiration"):
+        part.table["message_expiration"] = format_duration(item.seconds("MessageExpiration"))
 
 
-def _domain(one: ExchangeObject, part: Part, _known: Known) -> None:
-    name = one.text("DomainName")
-    kind = one.choice("DomainType", *_DOMAIN_TYPES)
+def _domain(item: ExchangeObject, part: Part, _known: Known) -> None:
+    name = item.text("DomainName")
+    kind = item.choice("DomainType", *_DOMAIN_TYPES)
     if not kind:
-        part.refuse("DomainType is not in the file, so nobody can tell who knows the recipients; print all properties")
+        part.refuse(
+            "DomainType is not in the file, so it is not known which side knows the recipients; print all properties"
+        )
         return
-    _say_number(one, part, "DomainType", kind)
+    _say_number(item, part, "DomainType", kind)
     if kind == "external-relay":
         part.differs(
             "DomainType", "ExternalRelay is written as internal-relay: mail for it is taken in and sent on alike"
         )
         kind = "internal-relay"
-    part.table.update(name=f"*.{name}" if _with_subdomains(one) else name, type=kind)
+    part.table.update(name=f"*.{name}" if _with_subdomains(item) else name, type=kind)
 
 
-def _with_subdomains(one: ExchangeObject) -> bool:
-    return one.switch("MatchSubDomains", default=False) and not one.text("DomainName").startswith("*")
+def _with_subdomains(item: ExchangeObject) -> bool:
+    return item.switch("MatchSubDomains", default=False) and not item.text("DomainName").startswith("*")
 
 
-def _inbound(one: ExchangeObject, part: Part, known: Known) -> None:
-    on_premises = _common(one, part)
-    name = one.text("TlsSenderCertificateName")
+def _inbound(item: ExchangeObject, part: Part, known: Known) -> None:
+    on_premises = _common(item, part)
+    name = item.text("TlsSenderCertificateName")
     if name.startswith("<"):
         part.refuse(
             "TlsSenderCertificateName has the form <I>issuer<S>subject, which names a server's own certificate; find "
             "out which name the sender's certificate bears, and write it as tls_sender_certificate_name"
         )
         return
-    domains = _address_spaces(one, part, "SenderDomains")
+    domains = _address_spaces(item, part, "SenderDomains")
     if not on_premises:
         part.table["sender_domains"] = domains
     elif domains not in ([], ["*"]):
         part.lost("SenderDomains", f"{shown(domains)}: an on-premises connector holds for mail from every domain")
-    if addresses := one.texts("SenderIPAddresses"):
+    if addresses := item.texts("SenderIPAddresses"):
         part.table["sender_ip_addresses"] = addresses
     if name:
         part.table.update(tls_sender_certificate_name=name, match_common_name=True)
@@ -227,16 +229,16 @@ def _inbound(one: ExchangeObject, part: Part, known: Known) -> None:
             "match_common_name = true keeps Exchange's way of looking in the certificate's CN too; write false when "
             "every sender has the name in subjectAltName (RFC 9525)",
         )
-    _associated(one, part, known)
+    _associated(item, part, known)
     if on_premises:
-        _own_servers(one, part)
+        _own_servers(item, part)
     else:
-        _partner(one, part)
+        _partner(item, part)
 
 
-def _own_servers(one: ExchangeObject, part: Part) -> None:
-    """What holds for an on-premises connector alone."""
-    part.table["require_tls"] = one.switch("RequireTls", default=False)
+def _own_servers(item: ExchangeObject, part: Part) -> None:
+    """Convert the properties that only an on-premises connector has."""
+    part.table["require_tls"] = item.switch("RequireTls", default=False)
     if part.table["require_tls"] and "sender_ip_addresses" in part.table:
         part.differs(
             "RequireTls",
@@ -244,17 +246,17 @@ def _own_servers(one: ExchangeObject, part: Part) -> None:
             "refused. Write require_tls = false if they cannot do TLS",
         )
     for name in ("RestrictDomainsToCertificate", "RestrictDomainsToIPAddresses"):
-        if one.switch(name, default=False):
+        if item.switch(name, default=False):
             part.differs(name, "it has no effect on an OnPremises connector in Exchange either, and is left out")
-    if one.switch("TreatMessagesAsInternal", default=False):
+    if item.switch("TreatMessagesAsInternal", default=False):
         part.table["treat_messages_as_internal"] = True
-    if one.switch("CloudServicesMailEnabled", default=False):
+    if item.switch("CloudServicesMailEnabled", default=False):
         part.table["cloud_services_mail_enabled"] = True
         if "tls_sender_certificate_name" not in part.table:
             part.differs("CloudServicesMailEnabled", "it is kept, but believes only servers known by certificate here")
     if "sender_ip_addresses" in part.table and "tls_sender_certificate_name" in part.table:
         part.differs("SenderIPAddresses", "the servers are known by either, their certificate or their address")
-    if _is_hybrid(one):
+    if _is_hybrid(item):
         part.differs(
             "ConnectorSource",
             "made by the hybrid configuration wizard: there it lets the on-premises Exchange into the service, here it "
@@ -262,14 +264,14 @@ def _own_servers(one: ExchangeObject, part: Part) -> None:
         )
 
 
-def _partner(one: ExchangeObject, part: Part) -> None:
-    """What holds for a partner connector alone."""
-    if not one.has("RequireTls"):
+def _partner(item: ExchangeObject, part: Part) -> None:
+    """Convert the properties that only a partner connector has."""
+    if not item.has("RequireTls"):
         part.differs("RequireTls", "it is not in the file, and taken as true, which is New-InboundConnector's default")
-    by_certificate = one.switch("RestrictDomainsToCertificate", default=False)
-    by_address = one.switch("RestrictDomainsToIPAddresses", default=False)
+    by_certificate = item.switch("RestrictDomainsToCertificate", default=False)
+    by_address = item.switch("RestrictDomainsToIPAddresses", default=False)
     part.table.update(
-        require_tls=one.switch("RequireTls", default=True),
+        require_tls=item.switch("RequireTls", default=True),
         restrict_domains_to_certificate=by_certificate,
         restrict_domains_to_ip_addresses=by_address,
     )
@@ -279,7 +281,7 @@ def _partner(one: ExchangeObject, part: Part) -> None:
             part.differs("RequireTls", "written as true: a certificate is shown over TLS only, so nothing else passes")
         else:
             del part.table["tls_sender_certificate_name"], part.table["match_common_name"]
-            part.findings = [one for one in part.findings if one.setting != "TlsSenderCertificateName"]
+            part.findings = [item for item in part.findings if item.setting != "TlsSenderCertificateName"]
             part.lost(
                 "TlsSenderCertificateName",
                 "without RequireTls nobody has to show one; to demand it, write require_tls = true and the name",
@@ -289,37 +291,37 @@ def _partner(one: ExchangeObject, part: Part) -> None:
             "RestrictDomainsToIPAddresses",
             "both the certificate and the address are needed here; for either, make two connectors",
         )
-    if one.switch("CloudServicesMailEnabled", default=False):
+    if item.switch("CloudServicesMailEnabled", default=False):
         part.lost("CloudServicesMailEnabled", "headers of Exchange's own are never taken from a partner")
-    if one.switch("TreatMessagesAsInternal", default=False):
+    if item.switch("TreatMessagesAsInternal", default=False):
         part.lost("TreatMessagesAsInternal", "a partner's mail is never internal, in Exchange neither")
 
 
-def _associated(one: ExchangeObject, part: Part, known: Known) -> None:
+def _associated(item: ExchangeObject, part: Part, known: Known) -> None:
     """AssociatedAcceptedDomains, which name accepted domains by their identity, not always by the domain."""
-    entries = one.texts("AssociatedAcceptedDomains", split=False)
+    entries = item.texts("AssociatedAcceptedDomains", split=False)
     if len(entries) == 1 and entries[0].lower() not in known.domains:
-        entries = one.texts("AssociatedAcceptedDomains")
+        entries = item.texts("AssociatedAcceptedDomains")
     domains = [known.domains.get(entry.lower(), entry) for entry in entries]
     if domains:
         part.table["associated_accepted_domains"] = domains
 
 
-def _outbound(one: ExchangeObject, part: Part, _known: Known) -> None:
-    on_premises = _common(one, part)
-    if domains := _address_spaces(one, part, "RecipientDomains"):
+def _outbound(item: ExchangeObject, part: Part, _known: Known) -> None:
+    on_premises = _common(item, part)
+    if domains := _address_spaces(item, part, "RecipientDomains"):
         part.table["recipient_domains"] = domains
     for name, field in (
         ("IsTransportRuleScoped", "is_transport_rule_scoped"),
         ("AllAcceptedDomains", "all_accepted_domains"),
         ("RouteAllMessagesViaOnPremises", "route_all_messages_via_on_premises"),
     ):
-        if one.switch(name, default=False):
+        if item.switch(name, default=False):
             part.table[field] = True
-    _smart_hosts(one, part)
-    _tls(one, part)
-    _modes(one, part)
-    if one.switch("TestMode", default=False):
+    _smart_hosts(item, part)
+    _tls(item, part)
+    _modes(item, part)
+    if item.switch("TestMode", default=False):
         part.table["enabled"] = False
         part.lost(
             "TestMode", 'the connector is written as disabled; to try it on real mail, enable it with mode = "rehearse"'
@@ -328,46 +330,46 @@ def _outbound(one: ExchangeObject, part: Part, _known: Known) -> None:
         ("CloudServicesMailEnabled", "cloud_services_mail_enabled"),
         ("SenderRewritingEnabled", "sender_rewriting_enabled"),
     ):
-        if one.switch(name, default=False) and on_premises:
+        if item.switch(name, default=False) and on_premises:
             part.table[field] = True
-        elif one.switch(name, default=False):
+        elif item.switch(name, default=False):
             part.lost(name, "it acts on OnPremises connectors only")
     if part.table.get("cloud_services_mail_enabled"):
         part.differs(
             "CloudServicesMailEnabled",
             "Exchange believes what it is told only of a gateway that shows a certificate: write client_certificate",
         )
-    if on_premises and _is_hybrid(one):
+    if on_premises and _is_hybrid(item):
         part.differs("ConnectorSource", "made by the hybrid configuration wizard: it leads to the on-premises Exchange")
 
 
-def _common(one: ExchangeObject, part: Part) -> bool:
-    """What both directions have; whether the connector is an on-premises one. Raises Unreadable."""
-    kind = one.choice("ConnectorType", *_CONNECTOR_TYPES)
+def _common(item: ExchangeObject, part: Part) -> bool:
+    """Convert the properties of both directions; return whether the connector is on-premises. Raises Unreadable."""
+    kind = item.choice("ConnectorType", *_CONNECTOR_TYPES)
     if not kind:
         raise Unreadable("ConnectorType is not in the file, and rights depend on it; print all properties")
     part.table["connector_type"] = kind
-    _say_number(one, part, "ConnectorType", kind)
-    if not one.switch("Enabled", default=True):
+    _say_number(item, part, "ConnectorType", kind)
+    if not item.switch("Enabled", default=True):
         part.table["enabled"] = False
-    if comment := _plain(one.text("Comment")):
+    if comment := _plain(item.text("Comment")):
         part.table["comment"] = comment[:1000]
         if len(comment) > 1000:
             part.differs("Comment", "cut to 1000 characters")
     return kind == "on-premises"
 
 
-def _say_number(one: ExchangeObject, part: Part, name: str, meaning: str) -> None:
-    if one.is_number(name):
-        part.differs(name, f"printed as a number, {one.number(name)}, and read as {meaning}; see that this is right")
+def _say_number(item: ExchangeObject, part: Part, name: str, meaning: str) -> None:
+    if item.is_number(name):
+        part.differs(name, f"printed as a number, {item.number(name)}, and read as {meaning}; see that this is right")
 
 
-def _smart_hosts(one: ExchangeObject, part: Part) -> None:
-    by_mx = one.switch("UseMXRecord", default=True)
+def _smart_hosts(item: ExchangeObject, part: Part) -> None:
+    by_mx = item.switch("UseMXRecord", default=True)
     hosts = []
-    for host in one.texts("SmartHosts"):
+    for host in item.texts("SmartHosts"):
         if "/" in host and not host.endswith("/32"):
-            part.lost("SmartHosts", f"{shown(host)}: a network is no host; name each server")
+            part.lost("SmartHosts", f"{shown(host)}: a network is not a host; name each server")
         else:
             hosts.append(host.removesuffix("/32"))
     if by_mx and hosts:
@@ -383,13 +385,13 @@ def _smart_hosts(one: ExchangeObject, part: Part) -> None:
     part.table["use_mx_record"] = by_mx
 
 
-def _tls(one: ExchangeObject, part: Part) -> None:
-    if not one.has("TlsSettings"):
+def _tls(item: ExchangeObject, part: Part) -> None:
+    if not item.has("TlsSettings"):
         raise Unreadable("TlsSettings is not in the file, and without it mail may leave in clear; print all properties")
-    level = one.choice("TlsSettings", *_TLS_SETTINGS) or "opportunistic"
-    _say_number(one, part, "TlsSettings", level)
+    level = item.choice("TlsSettings", *_TLS_SETTINGS) or "opportunistic"
+    _say_number(item, part, "TlsSettings", level)
     part.table["tls_settings"] = level
-    name = one.text("TlsDomain")
+    name = item.text("TlsDomain")
     if level == "domain-validation":
         if name:
             part.table["tls_domain"] = name
@@ -405,8 +407,8 @@ def _tls(one: ExchangeObject, part: Part) -> None:
         part.differs("TlsDomain", f"{shown(name)}: left out, it is compared only under DomainValidation")
 
 
-def _modes(one: ExchangeObject, part: Part) -> None:
-    dane = one.choice("SmtpDaneMode", _DANE_MODES)
+def _modes(item: ExchangeObject, part: Part) -> None:
+    dane = item.choice("SmtpDaneMode", _DANE_MODES)
     if dane in {"mandatory", "none"}:
         part.table["smtp_dane_mode"] = dane
     if dane == "mandatory":
@@ -414,14 +416,14 @@ def _modes(one: ExchangeObject, part: Part) -> None:
             {"tls_settings": "domain-validation"},
             'Instead tls_settings = "domain-validation" is written: mail waits where the certificate proves no name',
         )
-    if one.choice("MtaStsMode", _STS_MODES) == "none":
+    if item.choice("MtaStsMode", _STS_MODES) == "none":
         part.table["mta_sts_mode"] = "none"
 
 
-def _address_spaces(one: ExchangeObject, part: Part, name: str) -> list[str]:
+def _address_spaces(item: ExchangeObject, part: Part, name: str) -> list[str]:
     """Domains out of address spaces such as "smtp:*.b.example;1"."""
     domains: list[str] = []
-    for text in one.texts(name):
+    for text in item.texts(name):
         found = _ADDRESS_SPACE.fullmatch(text)
         if found is None:
             raise Unreadable(f"{name} has {shown(text)}, and a form such as smtp:*.b.example;1 is needed")
@@ -433,8 +435,8 @@ def _address_spaces(one: ExchangeObject, part: Part, name: str) -> list[str]:
     return domains
 
 
-def _is_hybrid(one: ExchangeObject) -> bool:
-    return str(one.properties.get("connectorsource", "")).lower() == "hybridwizard"
+def _is_hybrid(item: ExchangeObject) -> bool:
+    return str(item.properties.get("connectorsource", "")).lower() == "hybridwizard"
 
 
 def _plain(text: str) -> str:

@@ -127,7 +127,7 @@ class ExchangeObject:
         raise Unreadable(f"{name} is {shown(value)}, and true or false is needed")
 
     def choice(self, name: str, texts: Mapping[str, str], numbers: Mapping[int, str] | None = None) -> str:
-        """What `texts` has for a value, whatever its case; "" for null. numbers: the texts of numbers that are known.
+        """Map a value by `texts`, whatever its case; "" for null. numbers: the texts of known numbers.
 
         Raises Unreadable.
         """
@@ -171,7 +171,7 @@ class ExchangeObject:
 
     @property
     def name(self) -> str:
-        """What the object is called, as far as it can be read: for messages."""
+        """The name of the object for messages, as far as it can be read."""
         for key in ("Name", "Identity", "DomainName"):
             try:
                 if found := self.text(key):

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the other objects say.
+    """The facts that a rule needs from the other objects.
 
-    domains: accepted domains by what may name them, in lower case. internal: patterns of those that count as inside the
-    organization. connectors: names of outbound connectors in lower case, and how they are called here.
+    domains: accepted domains by their possible names, in lower case. internal: patterns of those inside the
+    organization. connectors: names of outbound connectors in lower case, and their names here.
     """
 
     domains: dict[str, str] = field(default_factory=dict)
@@ -64,10 +64,10 @@ _QUIET = RULE | METADATA
 _MOST_PRIORITY = 1000
 
 
-def convert_rule(one: ExchangeObject, part: Part, known: Known) -> None:
+def convert_rule(item: ExchangeObject, part: Part, known: Known) -> None:
     """Fill a part from a transport rule, or refuse it. Raises Unreadable."""
-    connector = one.text("RouteMessageOutboundConnector")
-    require_tls = one.switch("RouteMessageOutboundRequireTls", default=False)
+    connector = item.text("RouteMessageOutboundConnector")
+    require_tls = item.switch("RouteMessageOutboundRequireTls", default=False)
     if not connector and not require_tls:
         part.refuse("it is about neither connectors nor TLS; gatepost has no rules about what is in messages")
         return
@@ -75,11 +75,11 @@ def convert_rule(one: ExchangeObject, part: Part, known: Known) -> None:
         part.table["route_via_connector"] = _connector(connector, known)
     if require_tls:
         part.table["require_tls"] = True
-    _when(one, part, known)
-    _order(one, part)
-    if comment := " ".join(one.text("Comments").split()):
+    _when(item, part, known)
+    _order(item, part)
+    if comment := " ".join(item.text("Comments").split()):
         part.table["comment"] = "".join(char for char in comment if char.isprintable())[:1000]
-    _others(one)
+    _others(item)
 
 
 def _connector(name: str, known: Known) -> str:
@@ -91,26 +91,26 @@ def _connector(name: str, known: Known) -> str:
     return known.connectors[name.lower()]
 
 
-def _when(one: ExchangeObject, part: Part, known: Known) -> None:
+def _when(item: ExchangeObject, part: Part, known: Known) -> None:
     """Conditions and exceptions."""
     for column, by_address, by_domain in _CONDITIONS:
-        addresses, domains = one.texts(by_address), one.texts(by_domain)
+        addresses, domains = item.texts(by_address), item.texts(by_domain)
         if addresses and domains and not column.startswith("except"):
             raise Unreadable(f"{by_address} and {by_domain} must both hold, and a rule here has one list of either")
         if addresses or domains:
             part.table[column] = [*addresses, *domains]
-        if domains and column.endswith("senders") and one.text("SenderAddressLocation").lower() != "envelope":
+        if domains and column.endswith("senders") and item.text("SenderAddressLocation").lower() != "envelope":
             part.differs(by_domain, "Exchange looks at the From field of the message, here the reverse-path counts")
-    _scope(one, part, known)
-    words = one.texts("HeaderContainsWords", split=False)
-    if name := one.text("HeaderContainsMessageHeader"):
+    _scope(item, part, known)
+    words = item.texts("HeaderContainsWords", split=False)
+    if name := item.text("HeaderContainsMessageHeader"):
         part.table["header_name"] = name
         if words:
             part.table["header_contains"] = words
 
 
-def _scope(one: ExchangeObject, part: Part, known: Known) -> None:
-    scope = one.text("SentToScope")
+def _scope(item: ExchangeObject, part: Part, known: Known) -> None:
+    scope = item.text("SentToScope")
     if scope.lower() == "notinorganization":
         part.table["except_recipients"] = [*part.table.get("except_recipients", ()), *known.internal]
         part.differs("SentToScope", "written as except_recipients: the accepted domains of today; keep them in step")
@@ -118,25 +118,28 @@ def _scope(one: ExchangeObject, part: Part, known: Known) -> None:
         raise Unreadable(f"SentToScope is {shown(scope)}, and only NotInOrganization can be written here")
 
 
-def _order(one: ExchangeObject, part: Part) -> None:
-    """What decides whether, when and before which others a rule is looked at."""
-    priority = one.number("Priority")
+def _order(item: ExchangeObject, part: Part) -> None:
+    """Convert whether, when and before which others a rule is applied."""
+    priority = item.number("Priority")
     part.table["priority"] = min(max(priority, 0), _MOST_PRIORITY)
     if priority != part.table["priority"]:
         part.differs("Priority", f"{priority} is written as {_MOST_PRIORITY}; rules of one priority go by their names")
-    if one.text("State").lower() == "disabled":
+    if item.text("State").lower() == "disabled":
         part.table["enabled"] = False
-    if one.choice("Mode", {"Enforce": "", "Audit": "rehearse", "AuditAndNotify": "rehearse"}):
+    if item.choice("Mode", {"Enforce": "", "Audit": "rehearse", "AuditAndNotify": "rehearse"}):
         part.table["mode"] = "rehearse"
-    if one.switch("StopRuleProcessing", default=False):
+    if item.switch("StopRuleProcessing", default=False):
         part.table["stop_rule_processing"] = True
 
 
-def _others(one: ExchangeObject) -> None:
-    """What else the rule does is reported by `analysis.migration.exchange`; what else it asks refuses it."""
-    for key, value in one.properties.items():
+def _others(item: ExchangeObject) -> None:
+    """Refuse a rule with conditions that cannot be converted.
+
+    `analysis.migration.exchange` reports its other actions.
+    """
+    for key, value in item.properties.items():
         if key not in _QUIET and not is_empty(value) and not key.startswith(_ACTIONS):
             raise Unreadable(
-                f"{one.spelled.get(key, key)} is {shown(value)}, a condition that a rule here cannot have; without it "
+                f"{item.spelled.get(key, key)} is {shown(value)}, a condition that a rule here cannot have; without it "
                 "the rule would hold for other mail too"
             )

@@ -57,7 +57,7 @@ def convert(
 
 
 def _own(config: MainConfig) -> Part:
-    """What becomes a field of the organization itself."""
+    """Convert the parameters that become fields of the organization itself."""
     part = Part("organization", "organization")
     text = config["maximal_queue_lifetime"]
     lifetime = seconds(text)

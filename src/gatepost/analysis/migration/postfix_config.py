@@ -69,10 +69,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class MainConfig:
-    """What main.cf writes: parameter -> its text, not expanded. lines: parameter -> the line it starts at.
+    """The parameters in main.cf: their texts, not expanded. lines: parameter -> the line it starts at.
 
     repeated: (parameter, line) of each definition that a later one overrides.
-    known: values that were expanded already: without it, a few parameters that name each other twice take forever.
+    known: values already expanded: without it, a few parameters that name each other twice take forever.
     """
 
     written: Mapping[str, str]
@@ -215,7 +215,7 @@ def _value(config: MainConfig, name: str, owner: str, depth: int) -> str:
 
 
 def _braced(config: MainConfig, inner: str, owner: str, depth: int) -> str:
-    """What stands in ${...}: a name, a condition on a name, or a comparison."""
+    """Expand the inside of ${...}: a name, a condition on a name, or a comparison."""
     if (compared := _EXPRESSION.fullmatch(inner[:_MOST_EXPRESSION])) is not None:
         left, operator, right, rest = compared.groups()
         sides = (_expanded(config, left, owner, depth - 1).strip(), _expanded(config, right, owner, depth - 1).strip())

@@ -28,7 +28,7 @@ _SERVICES = {"smtp": 25, "25": 25, "submission": 587, "smtps": 465, "submissions
 _NO_CONNECTOR = {
     "error": "mail is returned; leave the domain out of the accepted domains instead",
     "retry": "mail is deferred; hold the queue instead (gatepost queue hold)",
-    "discard": "mail is thrown away, which gatepost does not do",
+    "discard": "mail is discarded, which gatepost does not do",
     "lmtp": 'write its mailboxes with delivery = "lmtp:HOST:PORT"',
     "local": "write its mailboxes",
     "virtual": "write its mailboxes",
@@ -47,7 +47,7 @@ class _Hop:
 
 @dataclass(frozen=True, slots=True)
 class _RoutePlan:
-    """Where mail for a pattern goes. pattern: "b.example", "*.b.example", "*" or an address. nexthop: "" for its MX."""
+    """The route of mail for a pattern: "b.example", "*.b.example", "*" or an address. nexthop: "" for its MX."""
 
     pattern: str
     nexthop: str
@@ -61,7 +61,7 @@ class _RoutePlan:
 
 @dataclass(slots=True)
 class _Routing:
-    """What is gathered while the tables are read."""
+    """The facts gathered while the tables are read."""
 
     config: MainConfig
     services: Mapping[str, Service]
@@ -89,7 +89,7 @@ def _entries(routing: _Routing, parameter: str, files: Files) -> list[Entry]:
     for reference in routing.config.listed(parameter):
         entries = table(reference, files, parameter)
         if isinstance(entries, str):
-            routing.log.lost(parameter, f"{entries}; write what it says by hand")
+            routing.log.lost(parameter, f"{entries}; write its entries by hand")
             continue
         for entry in entries:
             first = found.setdefault(entry.key, entry)
@@ -120,7 +120,7 @@ def _read_transports(routing: _Routing, files: Files) -> None:
             routing.ways.append(_RoutePlan(pattern, nexthop.strip().lower(), entry.where))
         else:
             why = _NO_CONNECTOR.get(
-                transport, f"the transport {transport!r} of master.cf is none that sends by SMTP alone"
+                transport, f"the transport {transport!r} of master.cf is not one that only sends by SMTP"
             )
             routing.log.lost(entry.where, f"{entry.key} {entry.value}: {why}")
 

@@ -49,7 +49,7 @@ class ImportRefused(Exception):  # noqa: N818 - it is the answer, not a fault
 
 
 class ImportResult(StrEnum):
-    """What became of a resource or of one of its settings."""
+    """The result for a resource or for one of its settings."""
 
     CARRIED = "carried over"
     DIFFERS = "differs"
@@ -113,7 +113,7 @@ class Imported:
     left_out: tuple[tuple[str, str, dict[str, Any]], ...]
 
     def count(self, outcome: ImportResult) -> int:
-        """How many lines of the report say so."""
+        """The number of findings with a result."""
         return sum(finding.outcome is outcome for finding in self.findings)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 COLUMNS = ("at", "message", "session", *replay.COLUMNS)
-"""What is read of a row, in this order."""
+"""The columns that are read of a row, in this order."""
 
 _KEPT = 50_000  # comparisons
 _PEERS = 10_000  # counted apart; what comes on top is counted together
@@ -38,9 +38,9 @@ _SAME: frozenset[Kind] = frozenset()
 
 
 class Kind(StrEnum):
-    """How a decision differs, gravest first. A message may differ in several ways, and counts under the gravest.
+    """The difference between two decisions, most severe first. A message counts under its most severe one.
 
-    What cannot be told may be any of those before it, and so goes before the rest.
+    An unknown difference may be any of those before it, and so goes before the rest.
     """
 
     WEAKER = "weaker requirement"
@@ -88,7 +88,7 @@ class Total:
 
 @dataclass(slots=True)
 class BlastRadius:
-    """What was found, of mail on its way in and on its way out."""
+    """The differences found, of inbound and outbound mail."""
 
     inbound: Total = field(default_factory=Total)
     outbound: Total = field(default_factory=Total)
@@ -100,7 +100,7 @@ class BlastRadius:
 
 
 class _Row(NamedTuple):
-    """What is counted by. again: not the first attempt to deliver."""
+    """The columns that are counted. again: not the first attempt to deliver."""
 
     at: float
     message: str

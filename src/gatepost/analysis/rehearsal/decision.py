@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Effect(StrEnum):
-    """What becomes of a message by a decision. UNKNOWN: the stored facts do not say."""
+    """The effect of a decision on a message. UNKNOWN: the stored facts do not suffice."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -57,7 +57,7 @@ class Decision:
 
     @property
     def identity(self) -> tuple[Effect, str, str, str, str, str]:
-        """What two decisions must have in common to be the same for a message; the words may differ."""
+        """The parts that two decisions must share to be the same for a message; the words may differ."""
         return self.outcome, self.owner, self.connector, self.requirement, self.reply[:10], self.rehearsed_by
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 type Change = Literal["", "weaker", "stronger", "other"]
 
 type _Figures = tuple[tuple[Any, ...], tuple[Any, ...]]
-"""What can be compared, each the greater the stronger; and what can only be equal or not."""
+"""The figures of a demand: those that compare, greater is stronger; and those that are only equal or not."""
 
 _CLEARTEXT = (Cleartext.AFTER_FAILED_HANDSHAKE, Cleartext.ONLY_IF_NOT_OFFERED, Cleartext.NEVER)
 _PROFILES = tuple(reversed(ProfileName))
@@ -28,14 +28,14 @@ _UNDEMANDING: _Figures = ((False, False, False, "", 0), ())
 
 
 def outbound_change(before: Requirement | None, after: Requirement | None) -> Change:
-    """What becomes of the protection of mail on its way out. None: a mailbox here, which needs none."""
+    """Compare the protection of outbound mail. None: a mailbox here, which needs none."""
     if before is None or after is None:
         return "" if before is after else "other"
     return _compared(_figures(before), _figures(after))
 
 
 def inbound_change(before: InboundConnector | None, after: InboundConnector | None) -> Change:
-    """What becomes of the demand on senders. None: no connector, so nothing is demanded."""
+    """Compare the demands on senders. None: no connector, so nothing is demanded."""
     return _compared(_demand(before), _demand(after))
 
 

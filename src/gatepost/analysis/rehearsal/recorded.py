@@ -33,7 +33,7 @@ _MX = {"none": MxLevel.NONE, "mta-sts": MxLevel.MTA_STS, "dnssec": MxLevel.DNSSE
 
 
 def session_facts(event: TraceEvent) -> SessionFacts:
-    """What was known of the session of a RECEIVE or REFUSE row."""
+    """The facts of the session of a RECEIVE or REFUSE row."""
     tls = _tls(event.tls)
     login = {key: event.detail[key] for key in ("user", "mechanism") if key in event.detail}
     if tls is None:
@@ -48,7 +48,7 @@ def session_facts(event: TraceEvent) -> SessionFacts:
 
 
 def hop_facts(event: TraceEvent) -> HopFacts | None:
-    """What was known of the next hop of an outbound row; None where no connection got so far as EHLO."""
+    """The facts of the next hop of an outbound row; None where no connection got as far as EHLO."""
     if event.event not in OUTBOUND or not (event.tls or "starttls_offered" in event.detail):
         return None
     return HopFacts(

@@ -29,7 +29,7 @@ COLUMNS = (
     "at", "event", "message", "session", "organization", "recipient", "peer_host", "peer_address", "connector", "reply",
     "result_type", "detail",
 )  # fmt: skip
-"""What the reports read of a row, in this order."""
+"""The columns that the reports read of a row, in this order."""
 
 _GROUPS = 10_000  # peers with a reason each; what comes on top is counted together
 _OTHERS = "(others)"
@@ -39,7 +39,7 @@ CONNECTOR_CODES = frozenset({"5.7.0", "5.7.10", "5.7.51", "4.7.5", "4.3.5"})
 
 
 class Judged(StrEnum):
-    """What is said of one message. UNKNOWN: it was not judged, or the trace does not suffice to judge it."""
+    """The judgement of one message. UNKNOWN: it was not judged, or the trace does not suffice to judge it."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -50,11 +50,11 @@ _WEIGHTS = {Judged.UNKNOWN: 0, Judged.PASSED: 1, Judged.FAILED: 2}
 
 
 class Subject(NamedTuple):
-    """What the report is about.
+    """The connector or rule that the report is about.
 
-    owner: its organization. rule: a mail flow rule, else a connector. ours: whether a row's organization, or the one
-    that accepts its recipient, is the owner. formed: the configuration by which it became what it is; what was decided
-    by an earlier one says nothing of it. 0 if that makes no difference.
+    owner: its organization. rule: a mail flow rule, else a connector. ours: whether the owner is a row's organization,
+    or the one that accepts its recipient. formed: the configuration since which it has its present form; decisions by
+    an earlier one tell nothing about it. 0 if that makes no difference.
     """
 
     owner: str
@@ -70,7 +70,7 @@ class Subject(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """How what names the source in a row's `detail`, as JSON, begins."""
+        """The JSON beginning of the text that names the source in a row's `detail`."""
         return _quoted(self.source(self.owner)).removesuffix('"')
 
     @property
@@ -132,7 +132,7 @@ class Report:
 
     @property
     def messages(self) -> int:
-        """How many there were."""
+        """The number of messages."""
         return sum(self.counts.values())
 
     @property
@@ -187,7 +187,7 @@ class _Rehearsal(msgspec.Struct):
 
 
 class _Detail(msgspec.Struct):
-    """What the reports read of `detail`. configuration: 0 in rows that do not say it."""
+    """The keys of `detail` that the reports read. configuration: 0 in rows without it."""
 
     configuration: int = 0
     would_refuse: str = ""
@@ -423,7 +423,7 @@ def _attempts_again(decided: Iterable[tuple[TraceRow, Decision]], owner: str, na
 
 
 def _again(row: _Row, decision: Decision, owner: str, name: str) -> Seen | None:
-    """What the connector would have done, None if it has no part in it."""
+    """The effect that the connector would have had, None if it has no part in the message."""
     inbound = row.event in {"RECEIVE", "REFUSE"}
     peer, host = row.peer_address, row.peer_host
     if not inbound:

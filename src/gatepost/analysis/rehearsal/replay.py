@@ -33,7 +33,7 @@ COLUMNS = (
     "event", "organization", "direction", "sender", "recipient", "subject", "peer_host", "peer_address", "requirement",
     "achieved", "tls", "detail",
 )  # fmt: skip
-"""What a decision depends on, in the order in which `RowReplay.decide` takes it."""
+"""The columns that a decision depends on, in the order in which `RowReplay.decide` takes them."""
 
 _KEPT = 50_000  # decisions
 
@@ -99,7 +99,7 @@ class _Rehearsal(msgspec.Struct, frozen=True):
 
 
 class _Detail(msgspec.Struct, frozen=True):
-    """What of `detail` an outbound decision depends on."""
+    """The keys of `detail` that an outbound decision depends on."""
 
     starttls_offered: bool | None = None
     handshake_error: str = ""
@@ -108,7 +108,7 @@ class _Detail(msgspec.Struct, frozen=True):
 
 
 class _Login(msgspec.Struct, frozen=True):
-    """What of `detail` a decision on a user's session depends on; nobody logged in where the user is "".
+    """The keys of `detail` that a decision on a user's session depends on; user: "" if nobody logged in.
 
     `why` says the mechanism, so it counts.
     """
@@ -137,7 +137,10 @@ class RowReplay:
         self._by_subject = any(rule.header_name.lower() == "subject" for rule in rules)
 
     def decide(self, row: TraceRow) -> tuple[Decision, ...]:
-        """What each configuration says. row: `COLUMNS`. Of rows with the same facts, `why` may be another one's."""
+        """Decide a row by each configuration.
+
+        row: `COLUMNS`. For rows with the same facts, `why` may be from another row.
+        """
         key = self._key(_Row._make(row))
         known = self._known.get(key)
         if known is None:

@@ -62,7 +62,7 @@ def _decide(event: TraceEvent, facts: SessionFacts, directory: Directory) -> Dec
     except GrammarError as error:
         return Decision(Effect.UNKNOWN, why=f"the row's addresses cannot be read: {error}")
     if event.detail.get("basis") == LOGIN and not facts.user:
-        return Decision(Effect.REFUSED, "", CONNECTOR, reply="a log-in failed", why="no configuration decides on that")
+        return Decision(Effect.REFUSED, "", CONNECTOR, reply="a log-in failed", why="no configuration affects that")
     mail = decide_mail(directory, facts, reverse_path)
     if not mail.accepted:
         return _of_verdict(mail, "")
@@ -101,7 +101,7 @@ def _of_verdict(verdict: InboundVerdict, owner: str) -> Decision:
 
 
 def _owner(verdict: InboundVerdict, directory: Directory, recipient_domain: str) -> str:
-    """Whose the connector is: the organization's of an on-premises one, else the recipient's."""
+    """The owner of the connector: of an on-premises one the organization, else the recipient's."""
     if verdict.attribution.connector is not None:
         return verdict.attribution.organization or ""
     found = directory.organization_of(recipient_domain)

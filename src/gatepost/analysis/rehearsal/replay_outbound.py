@@ -56,7 +56,7 @@ _OTHER_OFFER = "other TLS versions or suites would be offered than in the handsh
 
 
 class _RoutePlan(NamedTuple):
-    """Where a route leads: the hop that the row has seen, or any of the route if it has seen none of them."""
+    """The hop of a route: the one that the row has seen, or any if it has seen none."""
 
     owner: str
     connector: str
@@ -90,7 +90,7 @@ class HopReplay:
     def _header_rules(self, event: TraceEvent) -> list[MailFlowRule]:
         """Rules that have a say in this mail and ask for a field that the row does not have."""
         domain = event.recipient.rpartition("@")[2].lower()
-        found = map(self._directory.organization, parties(self._directory, event.organization, domain).asked)
+        found = map(self._directory.organization, parties(self._directory, event.organization, domain).rule_owners)
         return [
             rule
             for organization in found
@@ -145,7 +145,7 @@ class HopReplay:
 
 
 def _published(event: TraceEvent, route: LmtpRoute | SmartHosts | MxRoute) -> str:
-    """Why what the domain publishes leaves the outcome open, "" if it does not."""
+    """Explain why the domain's published data leaves the outcome open, "" if it does not."""
     sources: list[str] = event.detail.get("requirement_sources", [])
     if event.event != "SEND" and any(source.startswith(("dane:", "mta-sts:")) for source in sources):
         return "DANE or MTA-STS held it then, and what the domain publishes may have changed"
@@ -226,7 +226,7 @@ def _port(endpoint: str) -> int:
 
 
 def _judged(event: TraceEvent, way: _RoutePlan, facts: HopFacts, before: NextHop | None) -> Decision:
-    """What the hop that was seen is worth under the new requirement. before: the hop as it was then, if known."""
+    """Judge the hop that was seen under the new requirement. before: the hop as it was then, if known."""
     demand = way.hop.requirement
     asked = before.requirement if before and describe(before.requirement) == event.requirement else None
     if not _same_offer(demand, asked):
@@ -247,7 +247,7 @@ def _judged(event: TraceEvent, way: _RoutePlan, facts: HopFacts, before: NextHop
 
 
 def _rehearsed(event: TraceEvent, way: _RoutePlan, before: NextHop | None) -> Decision | None:
-    """What the rehearsal of this very requirement said of the hop, if there was one."""
+    """The verdict of a rehearsal of this very requirement on the hop, if there was one."""
     kept: Mapping[str, Any] | None = event.detail.get("rehearsal")
     demand = way.hop.requirement
     if kept is None or before is None or before.rehearsed is None:

@@ -49,7 +49,7 @@ class Touched:
 
 
 def touched(before: Resources, after: Resources) -> Touched:
-    """What differs between two sets of resources, as far as decisions on mail go."""
+    """Compare two sets of resources, as far as they affect decisions on mail."""
     found = Touched()
     old = {one.name: one for one in before.organizations}
     new = {one.name: one for one in after.organizations}
@@ -58,37 +58,37 @@ def touched(before: Resources, after: Resources) -> Touched:
     return found
 
 
-def _organization(found: Touched, old: Organization | None, new: Organization | None) -> None:
+def _organization(scope: Touched, old: Organization | None, new: Organization | None) -> None:
     if old == new:
         return
     owners = [one for one in (old, new) if one]
     owner = owners[0].name
-    _own_fields(found, old, new)
-    _domains(found, old, new)
+    _own_fields(scope, old, new)
+    _domains(scope, old, new)
     was, now = old or _NOTHING, new or _NOTHING
-    for inbound in _differing(found, was.inbound_connectors, now.inbound_connectors, owner):
-        found.inbound = True
-        _inbound_domains(found, inbound, owners)
-    for outbound in _differing(found, was.outbound_connectors, now.outbound_connectors, owner):
-        found.outbound = True
-        found.recipients.update(outbound_domains(outbound, owners))
-    for rule in _differing(found, was.mail_flow_rules, now.mail_flow_rules, owner):
-        found.outbound = True
-        found.recipients.update(rule.recipients or ("*",))
-        found.senders.update(rule.senders or ("*",))
-    for _ in _differing(found, was.content_hooks, now.content_hooks, owner):
-        found.content = True
+    for inbound in _differing(scope, was.inbound_connectors, now.inbound_connectors, owner):
+        scope.inbound = True
+        _inbound_domains(scope, inbound, owners)
+    for outbound in _differing(scope, was.outbound_connectors, now.outbound_connectors, owner):
+        scope.outbound = True
+        scope.recipients.update(outbound_domains(outbound, owners))
+    for rule in _differing(scope, was.mail_flow_rules, now.mail_flow_rules, owner):
+        scope.outbound = True
+        scope.recipients.update(rule.recipients or ("*",))
+        scope.senders.update(rule.senders or ("*",))
+    for _ in _differing(scope, was.content_hooks, now.content_hooks, owner):
+        scope.content = True
 
 
 def _differing[P: (InboundConnector, OutboundConnector, MailFlowRule, ContentHook)](
-    found: Touched, before: tuple[P, ...], after: tuple[P, ...], owner: str
+    scope: Touched, before: tuple[P, ...], after: tuple[P, ...], owner: str
 ) -> Iterator[P]:
     """Each part that differs in more than what is for people, as it was and as it will be; noted in `found.parts`."""
     old, new = ({part.name: part for part in parts} for parts in (before, after))
     for name in {**old, **new}:
         was, now = old.get(name), new.get(name)
         if _changed(was, now):
-            _note(found, owner, was, now)
+            _note(scope, owner, was, now)
             yield from (part for part in (was, now) if part is not None)
 
 
@@ -100,24 +100,24 @@ def _changed(was: _Part | None, now: _Part | None) -> tuple[str, ...]:
     return tuple(name for name in names if not was or not now or getattr(was, name) != getattr(now, name))
 
 
-def _note(found: Touched, owner: str, was: _Part | None, now: _Part | None) -> None:
+def _note(scope: Touched, owner: str, was: _Part | None, now: _Part | None) -> None:
     part = now or was
     assert part is not None  # noqa: S101 - a part is in one of the two
     label = f"{_LABELS[type(part)]} {part.name!r} of {owner}"
     sign = "+" if was is None else "-" if now is None else "~"
-    found.parts.append((sign, label, _changed(was, now) if sign == "~" else ()))
+    scope.parts.append((sign, label, _changed(was, now) if sign == "~" else ()))
 
 
-def _own_fields(found: Touched, old: Organization | None, new: Organization | None) -> None:
+def _own_fields(scope: Touched, old: Organization | None, new: Organization | None) -> None:
     if old is None or new is None or (old.cleartext, old.home) != (new.cleartext, new.home):
-        found.recipients.add("*")
-        found.outbound = True
+        scope.recipients.add("*")
+        scope.outbound = True
     if old is None or new is None or old.reject_direct_send != new.reject_direct_send:
-        found.senders.update(_accepted(one for one in (old, new) if one))
-        found.inbound = True
+        scope.senders.update(_accepted(one for one in (old, new) if one))
+        scope.inbound = True
 
 
-def _domains(found: Touched, old: Organization | None, new: Organization | None) -> None:
+def _domains(scope: Touched, old: Organization | None, new: Organization | None) -> None:
     """Accepted domains and mailboxes: who may send as one, and where mail to one goes."""
     before, after = ({one.name: one for one in each.accepted_domains} if each else {} for each in (old, new))
     domains = {name for name in {**before, **after} if before.get(name) != after.get(name)}
@@ -126,29 +126,29 @@ def _domains(found: Touched, old: Organization | None, new: Organization | None)
     # A domain's first mailbox, and its last, make a difference to every other address in it.
     first_or_last = _populated(boxes_before) ^ _populated(boxes_after)
     if domains or boxes:
-        found.inbound = found.outbound = True
+        scope.inbound = scope.outbound = True
     if domains and (old or new):
         # Whose certificate name is an accepted domain is known by it whoever the sender is.
         owned = [
             one for each in (old, new) if each for one in each.inbound_connectors if one.tls_sender_certificate_name
         ]
-        found.senders.update({"*"} if owned else domains)
-    found.recipients.update(domains | boxes | first_or_last)
+        scope.senders.update({"*"} if owned else domains)
+    scope.recipients.update(domains | boxes | first_or_last)
 
 
 def _populated(boxes: Iterable[str]) -> set[str]:
     return {address.rpartition("@")[2] for address in boxes}
 
 
-def _inbound_domains(found: Touched, part: InboundConnector, owners: list[Organization]) -> None:
+def _inbound_domains(scope: Touched, part: InboundConnector, owners: list[Organization]) -> None:
     on_premises = part.connector_type is ConnectorType.ON_PREMISES
     if on_premises:
         # An organization's own server may send as anybody if its certificate tells whose it is.
-        found.senders.update({"*"} if part.tls_sender_certificate_name else _accepted(owners))
-        found.recipients.add("*")
+        scope.senders.update({"*"} if part.tls_sender_certificate_name else _accepted(owners))
+        scope.recipients.add("*")
         return
-    found.senders.update(part.sender_domains)
-    found.recipients.update(part.associated_accepted_domains or _accepted(owners))
+    scope.senders.update(part.sender_domains)
+    scope.recipients.update(part.associated_accepted_domains or _accepted(owners))
 
 
 def outbound_domains(part: OutboundConnector, owners: Sequence[Organization]) -> Iterator[str]:

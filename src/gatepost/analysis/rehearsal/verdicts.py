@@ -24,7 +24,7 @@ _FAILED = frozenset({"DEFER", "HOLD", "FAIL", "EXPIRE"})
 
 
 class ConnectorKey(NamedTuple):
-    """Which connector. direction: "inbound" or "outbound". name: as it is written."""
+    """The key of a connector. direction: "inbound" or "outbound". name: as it is written."""
 
     organization: str
     direction: str
@@ -57,7 +57,7 @@ def count_verdicts(kinds: Mapping[HopKind, int]) -> dict[ConnectorKey, Verdicts]
 
 
 def _judged(kind: HopKind) -> Iterator[tuple[ConnectorKey, bool]]:
-    """What a row says of connectors: of its own, and of one in rehearsal that would have refused it."""
+    """Yield the verdict of a row on its connector, and on one in rehearsal that would have refused it."""
     direction = Direction.INBOUND if kind.event in _INBOUND else Direction.OUTBOUND
     trial = kind.trial_failed_by
     if trial:

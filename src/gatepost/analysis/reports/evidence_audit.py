@@ -30,13 +30,13 @@ _GRACE: Final = 600.0
 
 @dataclass(slots=True)
 class LogAudit:
-    """What was found. entries, checkpoints, heads, files: how many there are.
+    """The result of verifying a log. entries, checkpoints, heads, files: the number of each.
 
-    unsigned: by writer, how many entries at the end no signature covers. signed: by writer, the last one that is.
-    unproven: writers of which no entry is covered. first, last: days. gaps: what entries say was lost in crashes, with
-    the writer. pruned: files of days before this day were removed in order, "" if none were.
-    unheaded: days that are over and have no head; headless: of them those whose heads must have been made, since the
-    gateway went on after them.
+    unsigned: by writer, how many entries at the end no signature covers. signed: by writer, the last one that is
+    signed. unproven: writers of which no entry is covered. first, last: days. gaps: what entries say was lost in
+    crashes, with the writer. pruned: files of days before this day were removed in order, "" if none were. unheaded:
+    days that are over and have no head; headless: of them those whose heads must have been made, since the gateway went
+    on after them.
     """
 
     faults: Faults = field(default_factory=Faults)

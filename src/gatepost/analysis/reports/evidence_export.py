@@ -35,11 +35,11 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which entries are wanted; empty fields match all. since, until: seconds since 1970, both included, 0 for open.
+    """The filter of entries; empty fields match all. since, until: seconds since 1970, both included, 0 for open.
 
     partner: a connector's name, or a domain (and those below it) at the other end. domain: of sender or recipient.
     message: a queue id, or a Message-ID in angle brackets. address: of sender or recipient, found where entries keep
-    it whole or hashed. organizations: entries of any of these; None for all, those of none too.
+    it whole or hashed. organizations: entries of any of these; None for all, including those of no organization.
     """
 
     partner: str = ""
@@ -104,7 +104,7 @@ def _domains(body: Mapping[str, Any]) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class Summary:
-    """What was exported, counted as it passes. hops: RECEIVE and SEND by direction and protection."""
+    """The summary of an export, counted as it passes. hops: RECEIVE and SEND by direction and protection."""
 
     entries: int = 0
     unsigned: int = 0
@@ -141,7 +141,7 @@ class Summary:
 
 
 def chosen_segments(evidence: Path, selection: Selection) -> Iterator[Segment]:
-    """What is chosen of every writer's chain, with its proof. Raises StoreFailure."""
+    """Yield the selected entries of every writer's chain, with their proof. Raises StoreFailure."""
     since = day_of(selection.since) if selection.since else ""
     files = day_files(evidence, since=since)
     for writer in dict.fromkeys(one.writer for one in files):
@@ -160,7 +160,7 @@ def head_bodies(evidence: Path, selection: Selection) -> Iterator[dict[str, Any]
             yield body
 
 
-def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, found: Iterable[Segment]) -> Summary:
+def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, chosen: Iterable[Segment]) -> Summary:
     """The export that proves itself; a segment a line. Raises StoreFailure, OSError, ValueError for a key of others."""
     head = {
         "format": FORMAT_NAME,
@@ -172,15 +172,15 @@ def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, 
         "keys": [{"id": public_key_id(one), "pem": one.decode("ascii")} for one in kept_keys(evidence)],
         "heads": list(head_bodies(evidence, selection)),
     }
-    return write_document(out, head, found)
+    return write_document(out, head, chosen)
 
 
-def write_document(out: IO[bytes], head: Mapping[str, Any], found: Iterable[Segment]) -> Summary:
+def write_document(out: IO[bytes], head: Mapping[str, Any], chosen: Iterable[Segment]) -> Summary:
     """The same of what stands before the segments. Raises OSError."""
     summary = Summary()
     out.write(canonical(head)[:-1] + b',"segments":[')
     comma = b"\n"
-    for segment in found:
+    for segment in chosen:
         out.write(comma + canonical(segment.record()))
         summary.take(segment)
         comma = b",\n"
@@ -221,12 +221,12 @@ CSV_COLUMNS: Final = (
 )
 
 
-def write_csv(out: IO[str], found: Iterable[Segment]) -> Summary:
+def write_csv(out: IO[str], chosen: Iterable[Segment]) -> Summary:
     """A line for each entry, for spreadsheets: nothing in a cell is taken for a formula."""
     summary = Summary()
     table = csv.writer(out)
     table.writerow(CSV_COLUMNS)
-    for segment in found:
+    for segment in chosen:
         summary.take(segment)
         for head, body in segment.chosen:
             row = _flat(body) | {"writer": segment.writer, "hash": head}

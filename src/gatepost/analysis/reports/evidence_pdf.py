@@ -61,13 +61,13 @@ class Log(NamedTuple):
 
 
 def write_pdf(
-    out: IO[bytes], log: Log, selection: Selection, found: Iterable[Segment], *, proof: tuple[str, str] = ("", "")
+    out: IO[bytes], log: Log, selection: Selection, chosen: Iterable[Segment], *, proof: tuple[str, str] = ("", "")
 ) -> Summary:
     """Write the document. proof: name and SHA-256 of the JSON, if it was written. Raises OSError."""
     print_ = _Printer(*_fonts())
     summary = Summary()
     rows: list[list[Paragraph]] = []
-    for segment in found:
+    for segment in chosen:
         summary.take(segment)
         rows += [_row(print_, segment.writer, body) for _, body in segment.chosen[: _MOST_ROWS - len(rows)]]
     made = minute_text(time.time())

@@ -37,7 +37,7 @@ class MailFactFinder:
         self._days: dict[str, _Tally] = {}
 
     def find(self, now: float) -> MailFacts:
-        """What is known at `now`, seconds since 1970."""
+        """Gather the facts at `now`, seconds since 1970."""
         workers = read_all(self._data / WORKERS_DIRECTORY)
         oldest, destination = self._oldest(now)
         return MailFacts(

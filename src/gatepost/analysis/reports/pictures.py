@@ -43,7 +43,7 @@ _ENDED: Final = frozenset({"FAIL", "EXPIRE"})
 
 
 class DayResult(IntEnum):
-    """What can be seen of a domain's day at a glance, from best to worst."""
+    """The result of a domain's day at a glance, from best to worst."""
 
     NO_MAIL = 0
     VERIFIED = 1
@@ -53,10 +53,10 @@ class DayResult(IntEnum):
 
 
 class ClientCertificate(StrEnum):
-    """What a partner's client showed of itself.
+    """The client certificate of a partner.
 
-    PROVED: the name that a connector demands. TRUSTED: a certificate with a trusted chain, and nobody demanded one.
-    UNTRUSTED: one whose chain leads to nobody we trust. NONE: TLS without one. CLEARTEXT: no TLS.
+    PROVED: the name that a connector demands. TRUSTED: a certificate with a trusted chain, and none was demanded.
+    UNTRUSTED: one whose chain does not lead to a trusted root. NONE: TLS without one. CLEARTEXT: no TLS.
     """
 
     PROVED = "proved"
@@ -170,7 +170,7 @@ class TlsPictures:
 
 @dataclass(slots=True)
 class _Held:
-    """What is blocked of one domain and one demand."""
+    """The mail of one domain that one demand blocked."""
 
     attempts: int = 0
     returned: int = 0

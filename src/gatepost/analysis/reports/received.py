@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReportFilter:
-    """Which reports; empty fields take all. domain: of a policy. reporter: a part of the organization's name.
+    """The filter of reports; empty fields take all. domain: of a policy. reporter: a part of the organization's name.
 
     domains: policies of any of these; None for all.
     """
@@ -39,7 +39,7 @@ class ReportFilter:
 
 @dataclass(slots=True)
 class Reported:
-    """What a reporter said of one policy. reports: how many. results: sessions that failed, by result."""
+    """A reporter's results under one policy. reports: their number. results: sessions that failed, by result."""
 
     reporter: str
     domain: str
@@ -52,7 +52,7 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class SeenHere:
-    """What our trace has of a client's address in the time of a report: messages by recipient."""
+    """Our own trace's messages from a client's address in the time of a report, by recipient."""
 
     received: int
     refused: int
@@ -71,10 +71,10 @@ class FailedThere:
     here: SeenHere | None
 
 
-def reported(found: Iterable[StoredReport], wished: ReportFilter) -> list[Reported]:
+def reported(reports: Iterable[StoredReport], wished: ReportFilter) -> list[Reported]:
     """By reporter, policy domain and policy; most failures first."""
     sums: dict[tuple[str, str, str], Reported] = {}
-    for kept in found:
+    for kept in reports:
         for policy in wished.policies(kept):
             key = (kept.report.organization, policy.domain, policy.type)
             one = sums.setdefault(key, Reported(*key))
@@ -88,10 +88,10 @@ def reported(found: Iterable[StoredReport], wished: ReportFilter) -> list[Report
 
 
 def failed_there(
-    found: Iterable[StoredReport], wished: ReportFilter, here: Mapping[tuple[str, str], int]
+    reports: Iterable[StoredReport], wished: ReportFilter, here: Mapping[tuple[str, str], int]
 ) -> Iterator[FailedThere]:
     """Every failure that was reported. here: rows of our trace by event and peer address."""
-    for kept in found:
+    for kept in reports:
         for policy in wished.policies(kept):
             for failure in policy.failures:
                 if wished.result and failure.result != wished.result:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class Protection(StrEnum):
-    """What protected a hop, best first.
+    """The protection of a hop, best first.
 
     DANE, MTA_STS: the host proved to be the one that the recipient's domain publishes. VERIFIED: it proved its name as
-    a connector, a rule or an internal hop demands; inbound, the client did. ENCRYPTED: TLS, and nobody demanded that
-    the certificate prove anything. CLEARTEXT: none.
+    a connector, a rule or an internal hop demands; inbound, the client did. ENCRYPTED: TLS, and no proof by the
+    certificate was demanded. CLEARTEXT: none.
     """
 
     DANE = "dane"
@@ -53,7 +53,7 @@ _AUTHENTICATED = "authenticated"  # a level of the ladder, and how a requirement
 
 
 def protection_of(kind: HopKind) -> Protection:
-    """What protected the hops of a kind that carried mail."""
+    """The protection of the hops of a kind that carried mail."""
     level = _level(kind)
     if level == _AUTHENTICATED and kind.requirement.startswith(_AUTHENTICATED):
         sources = msgspec.json.decode(kind.sources, type=list[str]) if kind.sources else []
@@ -65,7 +65,7 @@ def protection_of(kind: HopKind) -> Protection:
 
 
 def _level(kind: HopKind) -> str:
-    """What was reached on the TLS ladder."""
+    """The level reached on the TLS ladder."""
     return kind.achieved.rpartition("/")[2] or "none"
 
 
@@ -112,7 +112,7 @@ class HopSummary:
             self.failures[kind.result_type] += rows
 
     def absorb(self, other: HopSummary) -> None:
-        """What another counted, too."""
+        """Add the counts of another summary."""
         for name in ("protections", "versions", "groups", "suites", "failures"):
             getattr(self, name).update(getattr(other, name))
         self.trusted += other.trusted
@@ -126,7 +126,7 @@ class HopSummary:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What belongs to a partner's domain or to a connector ("" where none applied), in one direction."""
+    """The figures of a partner's domain or of a connector ("" where none applied), in one direction."""
 
     name: str
     direction: Direction
@@ -156,10 +156,10 @@ class TlsReport:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a report is about; empty fields take everything.
+    """The filter of a report; empty fields take everything.
 
-    partner: a domain. at_least: messages below which no partner is called ready. organizations: any of these; None for
-    all, mail of no organization too.
+    partner: a domain. at_least: the messages that a partner must have to be called ready. organizations: any of these;
+    None for all, including mail of no organization.
     """
 
     organization: str = ""
@@ -270,7 +270,7 @@ class TlsCounter:
 
 
 def direction_of(kind: HopKind) -> Direction:
-    """Which way the hops of a kind went."""
+    """The direction of the hops of a kind."""
     return Direction.INBOUND if kind.event in _INBOUND else Direction.OUTBOUND
 
 
@@ -286,8 +286,8 @@ def has_failed(kind: HopKind) -> bool:
     return kind.event in _FAILED and kind.result_type != ""
 
 
-def _by_weight(found: Mapping[tuple[str, Direction], HopSummary]) -> tuple[Named, ...]:
+def _by_weight(summaries: Mapping[tuple[str, Direction], HopSummary]) -> tuple[Named, ...]:
     def weight(one: Named) -> tuple[int, str, str]:
         return -one.hops.weight, one.name, one.direction
 
-    return tuple(sorted((Named(name, way, hops) for (name, way), hops in found.items()), key=weight))
+    return tuple(sorted((Named(name, way, hops) for (name, way), hops in summaries.items()), key=weight))

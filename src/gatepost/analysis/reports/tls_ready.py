@@ -41,7 +41,7 @@ class Ready:
 
 @dataclass(slots=True)
 class _Seen:
-    """What a partner's hops were seen to do. lacking: rows that would not have passed, by demand."""
+    """The counts of a partner's hops. lacking: rows that would not have passed, by demand."""
 
     rows: int = 0
     lacking: Counter[str] = field(default_factory=Counter)
@@ -71,7 +71,7 @@ class Readiness:
             self._look_at_certificate(seen, kind, rows, inbound=inbound)
 
     def forget(self, partner: str, *, inbound: bool) -> None:
-        """What was seen of a partner."""
+        """Forget the counts of a partner."""
         self._seen.pop((partner, inbound), None)
 
     @staticmethod

@@ -37,7 +37,7 @@ def report_record(report: TlsReport) -> dict[str, Any]:
 
 
 def report_of(record: Mapping[str, Any]) -> TlsReport:
-    """What `report_record` tells. Raises ValueError or LookupError for what it never told."""
+    """Rebuild a report from `report_record`. Raises ValueError or LookupError for any other data."""
     return TlsReport(
         record["first"],
         record["last"],

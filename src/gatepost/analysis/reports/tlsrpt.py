@@ -111,7 +111,10 @@ def _failure(failure: FailureDetail, sessions: int) -> dict[str, Any]:
 
 
 def summary_of(day: str, domain: str, report: Mapping[str, Any]) -> DomainSummary:
-    """What `report_object` tells of a day and a domain. Raises ValueError or LookupError for what it never told."""
+    """Rebuild the summary of a day and a domain from `report_object`.
+
+    Raises ValueError or LookupError for other data.
+    """
     return DomainSummary(day, domain, tuple(_policy_of(one) for one in report["policies"]))
 
 

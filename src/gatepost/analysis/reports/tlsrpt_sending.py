@@ -69,7 +69,7 @@ class WebTransport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReportTransports:
-    """How reports go. timeout: seconds for one POST. private: whether to hosts at private addresses, too."""
+    """The transports of reports. timeout: seconds for one POST. private: whether to hosts at private addresses, too."""
 
     resolver: Queries
     web: WebTransport

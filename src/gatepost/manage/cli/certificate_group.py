@@ -37,6 +37,6 @@ def addressable(client: Client, number: str) -> str:
     if len(labelled) > 1:
         labelled = [one for one in labelled if one.state == "current"] or labelled
     if len(labelled) != 1:
-        text = f"no single certificate goes by {number!r} (found: {', '.join(one.id for one in labelled) or 'none'})"
+        text = f"no single certificate has the id {number!r} (found: {', '.join(one.id for one in labelled) or 'none'})"
         raise Refusal(Kind.MISSING, f"{text}; `gatepost certificate list` shows those there are")
     return labelled[0].id

@@ -90,7 +90,7 @@ def issuer_of(gateway: Gateway, who: Principal, url: str = "") -> Iterator[tuple
 def acme_state(gateway: Gateway, who: Principal) -> AcmeState:
     """Where every certificate stands. Raises Refusal, as `issuer_of`."""
     with issuer_of(gateway, who) as (issuer, hosts):
-        return AcmeState(issuer.url, issuer.kept().account, tuple(issuer.standing(hosts)))
+        return AcmeState(issuer.url, issuer.kept().account, tuple(issuer.statuses(hosts)))
 
 
 @use_case(

@@ -250,7 +250,7 @@ def _asking_alone(gateway: Gateway) -> Iterator[None]:
 def _chosen(issuer: Issuer, hosts: Sequence[str], request: RenewCertificates) -> list[tuple[str, ...]]:
     """The lists of names to ask for."""
     name = request.name
-    lists = [one.names for one in issuer.standing(hosts)]
+    lists = [one.names for one in issuer.statuses(hosts)]
     if name:
         known = lists
         lists = [names for names in lists if name in names]

@@ -208,7 +208,7 @@ def _pend(before: Resources, edit: Edit, draft: Mapping[str, Any]) -> None:
         edit.errors.extend(
             FieldError(
                 "name" if edit.path else f"organization.{name}.accepted_domain {domain!r}.name",
-                f"{domain} takes in a whole top-level domain; write the domain that is yours, as 'b.example'",
+                f"{domain} covers a whole top-level domain; write the domain that is yours, as 'b.example'",
             )
             for domain in new
             if top_level(domain)

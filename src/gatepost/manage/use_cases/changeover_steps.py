@@ -400,7 +400,7 @@ def _must_open(inventory: Inventory, found: Listed, entry: Entry) -> None:
         if old is not None and old.state is State.DEPRECATED and (old.key_file or inventory.seals):
             identity = inventory.identity(old)  # its error is a Refusal
             if entry_id(read_identity(identity).leaf) != old.id:
-                text = f"{old.chain_file} holds another certificate by now: {number} cannot come back"
+                text = f"{old.chain_file} now holds another certificate: {number} cannot come back"
                 raise Refusal(Kind.CONFLICT, text)
 
 

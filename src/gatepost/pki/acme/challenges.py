@@ -44,7 +44,7 @@ class AcmeFailed(Exception):  # noqa: N818 - it names what happened
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What is published for one name. place: the token, or the name of the TXT record. value: what stands there."""
+    """The proof to publish for one name. place: the token, or the name of the TXT record. value: its content."""
 
     kind: str
     name: str
@@ -53,7 +53,7 @@ class Proof(msgspec.Struct, frozen=True):
 
 
 def token_answer(store: ConfigStore, path: str) -> bytes | None:
-    """What port 80 answers for a path, None if there is nothing."""
+    """The response of port 80 to a path, None if there is no token."""
     token = path.removeprefix(PATH)
     if token == path or not _TOKEN.fullmatch(token):
         return None
@@ -72,7 +72,7 @@ class Proofs:
         if not proofs:
             return
         if any(one.kind == Challenge.HTTP_01 and not _TOKEN.fullmatch(one.place) for one in proofs):
-            raise AcmeFailed("the authority's token is none that RFC 8555 section 8.3 allows")
+            raise AcmeFailed("the authority's token has a form that RFC 8555 section 8.3 does not allow")
         self.store.apply({}, author="gatepost", content={_PENDING: msgspec.json.encode(list(proofs))})
         tokens = [one for one in proofs if one.kind == Challenge.HTTP_01]
         self.store.apply({}, author="gatepost", content={_place(one.place): one.value.encode() for one in tokens})
@@ -134,7 +134,7 @@ class Proofs:
 
 
 def _fetch(address: str, proof: Proof) -> str:
-    """Why it is not there, "" if it is."""
+    """Fetch the token, and explain why it is not there; "" if it is."""
     host, port = parse_address(address)
     connection = http.client.HTTPConnection(_EVERYWHERE.get(host, host), port, timeout=_PATIENCE)
     try:

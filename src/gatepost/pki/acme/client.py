@@ -53,7 +53,7 @@ _ODD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked for. csr: PEM. replaces: the certificate, PEM, that it renews, b"" if none."""
+    """The content of an order. csr: PEM. replaces: the certificate, PEM, that it renews, b"" if none."""
 
     names: tuple[str, ...]
     csr: bytes
@@ -101,7 +101,7 @@ class _Adapter(HTTPAdapter):
         while piece := response.raw.read1(_PIECE, decode_content=True):  # what is there, not all that is to come
             data += piece
             if len(data) > _ANSWER:
-                raise requests.exceptions.ContentDecodingError(f"an answer of more than {_ANSWER} octets")
+                raise requests.exceptions.ContentDecodingError(f"a response of more than {_ANSWER} octets")
             self._in_time()
         return bytes(data)
 
@@ -182,9 +182,10 @@ class Authority:
         return str(self._called(lambda: self._client.finalize_order(checked, until)).fullchain_pem).encode()
 
     def renewal(self, chain_pem: bytes) -> tuple[float, float]:
-        """When the authority wants a certificate renewed (0.0 if it does not say), and when to ask again.
+        """The time at which the authority wants a certificate renewed (0.0 if it names none), and when to ask again.
 
-        A moment at random in the window that it suggests (RFC 9773 section 4.2); seconds since 1970. Raises AcmeFailed.
+        The first is chosen at random in the window that the authority suggests (RFC 9773 section 4.2); seconds since
+        1970. Raises AcmeFailed.
         """
         try:
             at, again = self._client.renewal_time(chain_pem)
@@ -213,7 +214,10 @@ class Authority:
         )
 
     def _authorization(self, url: str, names: Sequence[str]) -> messages.AuthorizationResource:
-        """What is to be proven at one name: of those that were ordered, or the hook would publish for any zone."""
+        """The authorization of one name.
+
+        Names that were not ordered are refused, or the hook would publish for any zone.
+        """
         body = messages.Authorization.from_json(self._post(url, None).json())
         name = str(body.identifier.value)
         if name.lower() not in {one.removeprefix("*.") for one in names}:
@@ -240,7 +244,10 @@ class Authority:
         return proof, found
 
     def _called[T](self, work: Callable[[], T]) -> T:
-        """What `work` gives. Raises AcmeFailed with a sentence for what libraries say in many ways."""
+        """Call `work` and return its result.
+
+        Raises AcmeFailed with a sentence, whatever exception the libraries raise.
+        """
         try:
             return work()
         except errors.ConflictError as conflict:
@@ -248,7 +255,7 @@ class Authority:
         except errors.ValidationError as failure:
             raise AcmeFailed("; ".join(map(_refused, failure.failed_authzrs))) from failure
         except errors.TimeoutError as failure:
-            raise AcmeFailed(f"{self._url} did not come to a decision in time; it is tried again") from failure
+            raise AcmeFailed(f"{self._url} did not decide in time; the gateway tries again") from failure
         except messages.Error as problem:
             raise AcmeFailed(self._problem(problem), self._adapter.retry_after) from problem
         except errors.IssuanceError as failure:
@@ -257,7 +264,7 @@ class Authority:
             text = f"the HTTPS server of {self._url} is not trusted: {_cause(failure)}; see acme.trust_anchors"
             raise AcmeFailed(text) from failure
         except requests.exceptions.RequestException as failure:
-            text = f"{self._url} cannot be reached: {_cause(failure)}; is the way out to its port open?"
+            text = f"{self._url} cannot be reached: {_cause(failure)}; does a firewall allow connections to its port?"
             raise AcmeFailed(text, self._adapter.retry_after) from failure
         except (errors.Error, *_ODD) as failure:
             text = f"{self._url} does not answer as an ACME authority does: {type(failure).__name__} {_shown(failure)}"
@@ -275,7 +282,7 @@ class Authority:
 
 
 _ADVICE: Final = {
-    "rateLimited": "; its limit is waited out",
+    "rateLimited": "; the gateway waits until its limit allows more",
     "userActionRequired": "; its terms have changed: read them at the authority",
     "accountDoesNotExist": "; the account is gone: remove it with `gatepost certificate acme forget`",
     "unsupportedContact": "; see acme.contact",
@@ -300,7 +307,7 @@ class _NoHttp(HTTPAdapter):
 
 
 def certificate_id(certificate_pem: bytes) -> str:
-    """How a renewal names what it renews (RFC 9773 section 4.1), "" for a certificate without the issuer's key id."""
+    """The identifier of a certificate in a renewal (RFC 9773 section 4.1), "" if it lacks the issuer's key id."""
     certificate = x509.load_pem_x509_certificate(certificate_pem)
     try:
         issuer = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
@@ -312,7 +319,7 @@ def certificate_id(certificate_pem: bytes) -> str:
 
 
 def _refused(authorization: Any) -> str:
-    """What the authority found at one name, and what to look at."""
+    """Explain why the authority refused one name, and what to check."""
     name = _shown(authorization.body.identifier.value)
     for one in authorization.body.challenges:
         if one.error is not None:
@@ -325,7 +332,7 @@ def _refused(authorization: Any) -> str:
 
 
 def _cause(failure: BaseException) -> str:
-    """What it came from: libraries wrap it many times."""
+    """The original cause of an exception that libraries wrapped many times."""
     for _ in range(10):
         inner = failure.__cause__ or failure.__context__
         if inner is None:

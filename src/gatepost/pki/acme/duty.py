@@ -45,11 +45,11 @@ def policy_hosts(settings: Settings, store: ConfigStore) -> list[str]:
 
 
 def outcome(issued: IssuedCertificate) -> str:
-    """What became of a certificate that came, a sentence."""
+    """Describe an issued certificate and what happens with it, in a sentence."""
     entry = issued.entry
     until = second_text(entry.leaf.not_after)
     what = f"certificate {entry.id} for {', '.join(entry.leaf.dns_names)}, valid until {until}"
-    key = "with the key of the one before" if issued.key_kept else "with a new key"
+    key = "with the previous certificate's key" if issued.key_kept else "with a new key"
     if issued.held:
         todo = f"it is the next one, and waits for `gatepost certificate changeover`: {issued.held}"
         return f"{what}, {key}: {todo}"
@@ -73,7 +73,7 @@ class AcmeDuty:
         try:
             issuer = Issuer(self._settings, self._store)
         except AcmeFailed as failure:
-            _log.error("no certificates are asked for: %s", failure)
+            _log.error("no certificates are requested: %s", failure)
             return
         now = time.time()
         if issuer.due(self._policy_hosts(), now) or issuer.proofs.are_pending() or issuer.waiting_alone(now):
@@ -100,17 +100,17 @@ class AcmeDuty:
             with alone(data), closing(ConfigStore(data / "config.db")) as store:
                 self._all_due(Issuer(self._settings, store))
         except Busy:
-            _log.debug("certificates are being asked for by a command")
+            _log.debug("a command is requesting certificates")
         except (AcmeFailed, StoreFailure, OSError) as failure:
-            _log.error("certificates cannot be asked for: %s", failure)
+            _log.error("certificates cannot be requested: %s", failure)
         except Exception:  # noqa: BLE001 - the next look must find a thread that has ended, whatever it was
-            _log.exception("asking for certificates failed; it is tried again")
+            _log.exception("requesting certificates failed; the gateway tries again")
 
     def _all_due(self, issuer: Issuer) -> None:
         for line in issuer.proofs.tidy():
             _log.warning("%s", line)
         for entry in issuer.present_waiting(time.time()):
-            _log.info("certificate %s waited, and is current: nothing else was presented for its names", entry.id)
+            _log.info("certificate %s, which waited, is now current: no other was presented for its names", entry.id)
         for due in issuer.due(self._hosts[1], time.time()):
             if due.step is Step.ASK and not self._stop.is_set():
                 issuer.ask(due.names)
@@ -118,9 +118,9 @@ class AcmeDuty:
             if due.step is Step.ASK or self._stop.is_set():
                 continue
             names = ", ".join(due.names)
-            _log.info("a certificate for %s is asked for at %s: %s", names, issuer.url, due.why)
+            _log.info("requesting a certificate for %s from %s: %s", names, issuer.url, due.why)
             try:
                 _log.info("%s", outcome(issuer.issue(due.names)))
             except AcmeFailed as failure:
                 again = second_text(issuer.not_before(due.names))
-                _log.error("no certificate for %s: %s; it is tried again at %s", names, failure, again)
+                _log.error("no certificate for %s: %s; next try at %s", names, failure, again)

@@ -50,7 +50,7 @@ def run_hook(command: Sequence[str], action: str, name: str, value: str, *, time
         said = _follow(child, time.monotonic() + timeout)
         if child.returncode is None:
             _kill(child)
-            raise HookFailed(f"{command[0]} {action} was not done after {timeout:g} s, and was ended")
+            raise HookFailed(f"{command[0]} {action} did not end within {timeout:g} s, and was killed")
     if child.returncode:
         said = said or "it said nothing"
         raise HookFailed(f"{command[0]} {action} {name} ended with {child.returncode}: {said}")

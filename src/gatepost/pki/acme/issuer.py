@@ -69,7 +69,7 @@ class Busy(Exception):  # noqa: N818 - it names what was found
 
 
 class AuthorityState(msgspec.Struct, frozen=True):
-    """What is remembered of an authority. account: its address there. progress: by names, with a space between."""
+    """The stored state of an authority. account: its address there. progress: by names, with a space between."""
 
     account: str = ""
     progress: dict[str, Progress] = {}
@@ -86,7 +86,7 @@ class IssuedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class RenewalStatus:
-    """Where one list of names stands. renew_at: seconds since 1970, 0.0 if there is no certificate."""
+    """The status of one list of names. renew_at: seconds since 1970, 0.0 if there is no certificate."""
 
     names: tuple[str, ...]
     entry: Entry | None
@@ -112,7 +112,7 @@ def alone(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy("the gateway or another command is asking for certificates just now; wait a minute") from None
+            raise Busy("the gateway or another command is requesting certificates now; wait a minute") from None
         yield
     finally:
         os.close(folder)
@@ -137,15 +137,15 @@ class Issuer:
     # what there is
 
     def kept(self) -> AuthorityState:
-        """What is remembered of the authority."""
+        """The stored state of the authority."""
         content = self._store.content(self._place("state"))
         try:
             return msgspec.json.decode(content, type=AuthorityState) if content else AuthorityState()
         except msgspec.MsgspecError:
             return AuthorityState()
 
-    def standing(self, policy_hosts: Sequence[str]) -> list[RenewalStatus]:
-        """Every list of names that there shall be a certificate for, and where it stands."""
+    def statuses(self, policy_hosts: Sequence[str]) -> list[RenewalStatus]:
+        """The status of every list of names that should have a certificate."""
         _, entries = self.inventory.entries()
         progress = self.kept().progress
         found = []
@@ -156,14 +156,14 @@ class Issuer:
         return found
 
     def due(self, policy_hosts: Sequence[str], now: float) -> list[schedule.Due]:
-        """What is to be done now."""
+        """The orders that are due now."""
         _, entries = self.inventory.entries()
         lists = wanted(self._acme, self._settings.server.hostname, policy_hosts)
         progress = {names: self._progress(names) for names in lists}
         return schedule.plan(lists, entries.values(), progress, self._acme.renew_before, now)
 
     def not_before(self, names: tuple[str, ...]) -> float:
-        """When it is tried again, seconds since 1970."""
+        """The earliest time of the next attempt, seconds since 1970."""
         return self._progress(names).not_before
 
     # what is done
@@ -213,7 +213,7 @@ class Issuer:
                 continue  # one before it has the name by now
             with suppress(ConfigConflict, course.Refused):
                 changed = course.switch(one, entries, now=now)
-                note = "nothing else was presented for its names"
+                note = "no other was presented for its names"
                 self.inventory.change(changed, author=self._author, note=note, expected=version)
                 presented.append(changed[0])
         return presented
@@ -367,16 +367,18 @@ def _switched(staged: Entry, entries: Mapping[str, Entry], now: float) -> tuple[
 
 
 def _checked(identity: ServerIdentity, names: tuple[str, ...]) -> Entry:
-    """What came, as an entry. Raises AcmeFailed if it is not what was asked for."""
+    """Check an issued certificate, and make its entry. Raises AcmeFailed if it is not the one that was ordered."""
     try:
         fresh = entry_from(identity, now=time.time())
     except IdentityError as error:
-        raise AcmeFailed(f"the authority gave what cannot be used: {error}") from error
+        raise AcmeFailed(f"the authority issued a certificate that cannot be used: {error}") from error
     if fresh.leaf.not_after <= fresh.added:
-        raise AcmeFailed("the authority gave a certificate that has ended already; is the clock of this machine right?")
+        raise AcmeFailed(
+            "the authority issued a certificate that has expired already; is the clock of this machine right?"
+        )
     if set(fresh.leaf.dns_names) != set(names):
         other = ", ".join(fresh.leaf.dns_names[:10])
-        raise AcmeFailed(f"the authority gave a certificate for {other}: other names than were asked for")
+        raise AcmeFailed(f"the authority issued a certificate for {other}: other names than were requested")
     return replace(fresh, origin=Origin.ACME)
 
 

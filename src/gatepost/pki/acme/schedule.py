@@ -29,22 +29,22 @@ _LONGEST: Final = 86400.0
 _INTERRUPTED_SECONDS: Final = 300.0
 _SOONEST_ASK: Final = 60.0
 _MOST_RETRY: Final = 7 * 86400.0
-_INTERRUPTED: Final = "the gateway ended while the certificate was being asked for"
+_INTERRUPTED: Final = "the gateway ended while it requested the certificate"
 
 
 class Step(StrEnum):
-    """What can be due."""
+    """The kind of a due step."""
 
     ISSUE = "issue"
-    ASK = "ask"  # when the authority wants it renewed
+    ASK = "ask"  # when the authority suggests renewing it
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What became of one list of names. Times 0.0 for never.
+    """The state of one list of names. Times 0.0 for never.
 
-    failures: since the last success. not_before: no attempt before it. error: what the last attempt failed for, "" if
-    it did not. tried, succeeded: when. renew_at: chosen within the window that the authority suggested, for
-    `certificate` (the id of an entry). ask_at: when to ask for it again.
+    failures: since the last success. not_before: the earliest time of the next attempt. error: the error of the last
+    attempt, "" if it succeeded. tried, succeeded: when. renew_at: chosen within the window that the authority
+    suggested, for `certificate` (the id of an entry). ask_at: when to ask for it again.
     """
 
     failures: int = 0
@@ -88,7 +88,7 @@ def latest(names: Sequence[str], entries: Iterable[Entry]) -> Entry | None:
 
 
 def renewal_at(entry: Entry, progress: Progress, renew_before: float) -> float:
-    """When a certificate is to be renewed: as the authority said, else so long before its end (0.0: its last third)."""
+    """The time to renew a certificate: the authority's, else that long before its end (0.0: in its last third)."""
     if progress.certificate == entry.id and progress.renew_at:
         return min(progress.renew_at, entry.leaf.not_after)
     life = entry.leaf.not_after - entry.leaf.not_before
@@ -99,14 +99,14 @@ def renewal_at(entry: Entry, progress: Progress, renew_before: float) -> float:
 def step(
     names: tuple[str, ...], entry: Entry | None, progress: Progress, renew_before: float, now: float
 ) -> Due | None:
-    """What is due for one list of names, None if nothing is."""
+    """The step that is due for one list of names, None if there is none."""
     if now < progress.not_before:
         return None
     if entry is None:
         return Due(names, Step.ISSUE, "there is none yet")
     if now >= renewal_at(entry, progress, renew_before):
         by_authority = progress.certificate == entry.id and progress.renew_at
-        why = "the authority wants it renewed" if by_authority else "it ends soon"
+        why = "the authority suggests renewing it" if by_authority else "it ends soon"
         return Due(names, Step.ISSUE, why)
     if progress.certificate != entry.id or now >= progress.ask_at:
         return Due(names, Step.ASK, "")
@@ -152,6 +152,6 @@ def done(before: Progress, certificate: str, lifetime: float, now: float) -> Pro
 
 
 def with_renewal_info(progress: Progress, certificate: str, renew_at: float, ask_at: float, now: float) -> Progress:
-    """Renewal information came, or could not be had. renew_at: 0.0 for unknown. ask_at: as was said, 0.0 if unsaid."""
+    """Renewal information came, or could not be fetched. renew_at: 0.0 for unknown. ask_at: as told, 0.0 if not."""
     again = min(max(ask_at, now + _SOONEST_ASK), now + ASK_SECONDS) if ask_at else now + ASK_SECONDS
     return msgspec.structs.replace(progress, certificate=certificate, renew_at=renew_at, ask_at=again)

@@ -35,7 +35,7 @@ class PublishedTlsa:
 
 
 async def published_tlsa(resolver: Queries, names: Iterable[str]) -> list[PublishedTlsa]:
-    """What is published below each name at which mail could come. Never raises."""
+    """Look up the TLSA records below each name at which mail could come. Never raises."""
     hosts = [name for name in names if not name.startswith(("*", _POLICY_HOST))]
     return [await _published(resolver, host) for host in hosts]
 
@@ -50,7 +50,7 @@ async def _published(resolver: Queries, host: str) -> PublishedTlsa:
 
 
 def objection(published: Sequence[PublishedTlsa], chain_pem: bytes, *, key_kept: bool, now: float) -> str:
-    """Why a chain must not be presented yet, "" if nothing is against it.
+    """Explain why a chain must not be presented yet, "" if it may be.
 
     key_kept: it has the key of the one before. now: seconds since 1970.
     """

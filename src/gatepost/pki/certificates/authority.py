@@ -46,7 +46,7 @@ def _pem(key: CertificateIssuerPrivateKeyTypes) -> bytes:
 class Authority:
     """Issues leaf certificates in memory: a root, or an intermediate below one. Keys are P-256 unless asked otherwise.
 
-    issuer: who signs its own certificate; None for a root. crl_url: where that one's revocations are published.
+    issuer: signs its certificate; None for a root. crl_url: where that one's revocations are published.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ def begun(
     public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
     valid: tuple[datetime, datetime],
 ) -> x509.CertificateBuilder:
-    """What every certificate has; the rest is its profile."""
+    """Begin a certificate with the fields that all have; the rest is its profile."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

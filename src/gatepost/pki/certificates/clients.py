@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ClientIdentities:
-    """What an inventory held when it was last looked at; `refresh` looks again."""
+    """The client certificates of an inventory, as of the last `refresh`."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory

@@ -64,7 +64,7 @@ class Columns:
 
     @property
     def name(self) -> str:
-        """What people call it: its CN, else its first name or address, else its subject."""
+        """The short name of a certificate: its CN, else its first name or address, else its subject."""
         facts = self.facts
         return facts.common_name or next(iter((*facts.dns_names, *facts.ip_addresses)), "") or facts.subject
 

@@ -92,7 +92,7 @@ class DkimKeys:
         self._read_before: dict[bytes, DkimSigner] = {}
 
     def signer(self, organization: str, key: DkimKey) -> DkimSigner:
-        """What signs with a key. Kept; what failed is tried again after ten seconds. Raises DkimKeyError."""
+        """The signer with a key. It is cached; a failure is tried again after ten seconds. Raises DkimKeyError."""
         place = organization, key.name, key.public_key, key.key_file
         known = self._known.get(place)
         if known is not None:
@@ -204,11 +204,11 @@ def read_key(pem: bytes) -> DkimSigner:
     try:
         private: Any = load_pem_private_key(pem, None)
     except TypeError:
-        raise DkimKeyError("the key has a pass phrase; take that away: openssl pkey -in FILE -out NEW") from None
+        raise DkimKeyError("the key has a pass phrase; remove it: openssl pkey -in FILE -out NEW") from None
     except (ValueError, UnsupportedAlgorithm):
         raise DkimKeyError("there is no private key in PEM form (-----BEGIN PRIVATE KEY-----)") from None
     if not isinstance(private, RSAPrivateKey | Ed25519PrivateKey):
-        raise DkimKeyError("mail is signed with RSA or Ed25519 keys, and this is another kind")
+        raise DkimKeyError("DKIM signs with RSA or Ed25519 keys, and this is of another kind")
     if isinstance(private, RSAPrivateKey) and not _LEAST_BITS <= private.key_size <= _MOST_BITS:
         raise DkimKeyError(
             f"the RSA key has {private.key_size} bits; verifiers take {_LEAST_BITS} to {_MOST_BITS} (RFC 8301)"
@@ -217,7 +217,7 @@ def read_key(pem: bytes) -> DkimSigner:
 
 
 def content_name(organization: str, name: str) -> str:
-    """Where the private key of a name lies in the store: another organization's is not found under it."""
+    """The name of a private key's content in the store, which no other organization's key can have."""
     return f"dkim/{organization}/{name}"
 
 

@@ -16,7 +16,7 @@ _ID_DIGITS = 16
 
 
 class State(StrEnum):
-    """Where a certificate stands; each is entered once, in this order, but for a roll back."""
+    """The state of a certificate; each is entered once, in this order, except by a roll back."""
 
     NEXT = "next"  # staged: shown to partners, presented to nobody
     CURRENT = "current"  # presented
@@ -25,7 +25,7 @@ class State(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where a certificate came from, and so who renews it."""
+    """The origin of a certificate, which says who renews it."""
 
     SETTINGS = "settings"  # files named in [[certificate]], read again when they change
     FILES = "files"  # files named to `certificate add`, left in place
@@ -35,7 +35,7 @@ class Origin(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Which end of a connection a certificate is for."""
+    """The end of a connection that a certificate is for."""
 
     SERVER = "server"
     CLIENT = "client"
@@ -50,7 +50,7 @@ class Entry:
     certificate. key_file: where the key was left, "" if it is sealed in the store. Times in seconds since 1970 UTC, 0.0
     if not yet: added; since: in this state; current_from, current_until: presented, as the published table says it;
     switch_at: when a staged one is to become current, 0.0 for not planned. replaces: ids of those that it takes the
-    place of. must_staple: the TLS feature extension asks for a stapled response (RFC 7633). told: partners that know of
+    place of. must_staple: the TLS feature extension asks for a stapled response (RFC 7633). told: partners notified of
     it. forced: why it is to become current at switch_at whatever the gates say then, "" if it is not. held: why it did
     not become current at the time that was planned, "" if nothing kept it.
     """
@@ -118,4 +118,6 @@ def entry_of(number: str, document: dict[str, Any]) -> Entry:
             **rest,
         )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"certificate {number} is not stored as this version knows it: {error}") from error
+        raise ValueError(
+            f"certificate {number} is stored in a form that this version does not know: {error}"
+        ) from error

@@ -145,7 +145,7 @@ def _loaded(pem: bytes, evidence: Path) -> Ed25519PrivateKey:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
-        raise CertificateFileError(f"{evidence}: the signing key is no Ed25519 key in PEM; put back the right one")
+        raise CertificateFileError(f"{evidence}: the signing key is not an Ed25519 key in PEM; restore the right one")
     return key
 
 

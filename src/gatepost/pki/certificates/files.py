@@ -41,10 +41,10 @@ class IdentityFiles:
         self._good: dict[tuple[Path, Path], ServerIdentity] = {}
 
     def read(self, chain: Path, key: Path, wanted: str = "") -> ServerIdentity:
-        """What a pair holds. wanted: SHA-256 thumbprint (hexadecimal) that its leaf begins with, "" for any.
+        """Read a pair. wanted: SHA-256 thumbprint (hexadecimal) that its leaf begins with, "" for any.
 
-        If the files cannot be used or hold another one, what they held before; if that is not known either, raises
-        CertificateFileError, or OtherCertificate.
+        If the files cannot be used or hold another certificate, returns the one that they held before; if there is
+        none, raises CertificateFileError, or OtherCertificate.
         """
         before = self._good.get((chain, key))
         try:
@@ -105,7 +105,7 @@ def _read(path: Path, what: str) -> bytes:
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise CertificateFileError(f"{what} {path}: it is no regular file")
+                raise CertificateFileError(f"{what} {path}: it is not a regular file")
             content = file.read(_MOST + 1)
     except OSError as error:
         raise CertificateFileError(f"{what} {path}: {error.strerror}") from error

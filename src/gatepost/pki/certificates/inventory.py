@@ -113,7 +113,7 @@ class Inventory:
     ) -> int:
         """Store a new certificate; its key is sealed unless it stays in `entry.key_file`. Returns the version.
 
-        others: what became of other entries by it, gone: those that are forgotten for it; stored with it or not at all.
+        others: entries that change with it, gone: those that are removed with it; all are stored together, or none.
         expected: as `ConfigStore.apply`. Raises CertificateFileError if the key cannot be sealed, ConfigConflict,
         StoreFailure.
         """
@@ -178,7 +178,7 @@ class Inventory:
         return self._store.apply(document, author=author, note=note, expected=expected, content=content)
 
     def seen(self, entry: Entry) -> bytes:
-        """What was seen of a certificate in the world (`analysis.checks.changeover`), b"" if nothing was."""
+        """The stored observations of a certificate in use (`analysis.checks.changeover`), b"" if there are none."""
         return self._store.content(_place(entry, _SEEN)) or b""
 
     def remember(self, entry: Entry, seen: bytes) -> None:
@@ -212,7 +212,7 @@ def find_among(entries: Iterable[Entry], number: str) -> Entry:
     if len(found) != 1:
         many = ", ".join(one.id for one in found) or "none"
         least = f"; of an id at least {_LEAST_DIGITS} digits are needed" if len(wanted) < _LEAST_DIGITS else ""
-        raise CertificateUnknown(f"no single certificate goes by {number!r} (found: {many}){least}")
+        raise CertificateUnknown(f"no single certificate has the id {number!r} (found: {many}){least}")
     return found[0]
 
 
@@ -228,7 +228,7 @@ def entry_from(identity: ServerIdentity, like: Entry | None = None, *, now: floa
 
 
 def _without_keys(entries: Iterable[Entry]) -> dict[str, bytes | None]:
-    """What goes with a retired one, however it is stored that it is: its key, and what was seen of it."""
+    """The contents to delete with retired certificates, whatever retired them: keys, and observations."""
     retired = [one for one in entries if one.state is State.RETIRED]
     return {_place(one, what): None for one in retired for what in ("key", _SEEN)}
 

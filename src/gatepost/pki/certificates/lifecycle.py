@@ -126,7 +126,7 @@ def stage(entry: Entry, entries: Mapping[str, Entry], named: Sequence[Entry] = (
     _must_be_next(entry, "staged anew")
     for one in named:
         if one.state is not State.CURRENT or one.purpose is not entry.purpose:
-            raise Refused(f"{one.id} is no current {entry.purpose} certificate (it is a {one.state} {one.purpose} one)")
+            raise Refused(f"{one.id} is not a current {entry.purpose} certificate, but a {one.state} {one.purpose} one")
     chosen = replace(entry, replaces=tuple(one.id for one in named))
     return replace(chosen, replaces=tuple(one.id for one in replaced(chosen, entries)))
 
@@ -157,7 +157,7 @@ def cancel(entry: Entry) -> Entry:
 
 
 def hold(entry: Entry, why: str) -> Entry:
-    """What a scheduled one becomes when its time came and it was not switched."""
+    """Hold back a scheduled certificate that was not switched when its time came. why: a sentence."""
     return replace(entry, switch_at=0.0, forced="", held=why)
 
 
@@ -192,7 +192,9 @@ def roll_back(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> tupl
     if entry.state is not State.CURRENT:
         raise Refused(f"{entry.id} is {entry.state}: only a current certificate is rolled back")
     if not entry.replaces:
-        raise Refused(f"{entry.id} took nobody's place: nothing would be presented in its stead; stage another one")
+        raise Refused(
+            f"{entry.id} replaced no certificate, so nothing would be presented after a roll back; stage another one"
+        )
     if now > roll_back_until(entry):
         raise Refused(
             f"the switch to {entry.id} was at {second_text(entry.current_from)}, more than 24 hours ago: "

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Listed:
     """version: of the inventory. entries: by id. chains: PEM, by id; one that is lost is left out.
 
-    trouble: what is wrong with files of the settings, a sentence each.
+    trouble: faults of the settings' files, a sentence each.
     """
 
     version: int

@@ -28,12 +28,12 @@ _log = logging.getLogger(__name__)
 
 
 def presented(inventory: Inventory, files: Sequence[ServerIdentity]) -> list[ServerIdentity]:
-    """What listeners present, the one that became current last first. files: of the settings, as they are on disk.
+    """The certificates that listeners present, the latest to become current first. files: of the settings, as on disk.
 
-    A stored one whose key cannot be had is left out, with a line in the log that says what to do. If nothing else would
+    A stored one whose key is not available is left out, with a line in the log that says what to do. If no other would
     be left, the files are presented whatever the inventory says: no certificate is no STARTTLS. Raises
-    CertificateFileError if some are current and nothing can be presented: mail must not come in clear for a master key
-    that is the wrong one.
+    CertificateFileError if some are current and none can be presented: a wrong master key must not make mail come
+    unencrypted.
     """
     _, entries = inventory.entries()
     stored, failures = _stored(inventory, entries.values())
@@ -47,15 +47,15 @@ def presented(inventory: Inventory, files: Sequence[ServerIdentity]) -> list[Ser
     for failure in failures:
         _log.error("a current certificate is not presented: %s", failure)
     if not stored and not wanted and files:
-        _log.error("no certificate is current: those of the settings are presented")
+        _log.error("no certificate is current: the gateway presents those of the settings")
         return list(files)
     return [*stored, *wanted]
 
 
 def settings_identities(inventory: Inventory, pairs: Sequence[tuple[Path, Path]]) -> list[ServerIdentity]:
-    """What the settings' files hold, or held when it was last approved: a renewal counts once it is recorded.
+    """The certificates in the settings' files, as last approved: a renewal counts once it is recorded.
 
-    Raises CertificateFileError, which names all that are wrong.
+    Raises CertificateFileError, which names all files that are wrong.
     """
     _, entries = inventory.entries()
     holders = {(one.chain_file, one.key_file): one for one in entries.values() if one.chain_file}
@@ -75,7 +75,7 @@ def settings_identities(inventory: Inventory, pairs: Sequence[tuple[Path, Path]]
 
 
 def refused_by_tls(identity: ServerIdentity, profile: str) -> str:
-    """Why a listener under a TLS profile could not present an identity, such as for a key that is too small; or ""."""
+    """Explain why a listener under a TLS profile could not present an identity, such as for too small a key; or ""."""
     try:
         server_context([identity], PROFILES[profile], ask_client_certificate=False)
     except IdentityError as error:

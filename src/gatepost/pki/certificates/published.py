@@ -124,7 +124,7 @@ class Table:
 
     @property
     def firewall(self) -> tuple[Found, ...]:
-        """Where a partner that checks our certificates connects to."""
+        """The hosts and ports that a partner connects to when it checks our certificates."""
         found: dict[tuple[str, int], set[str]] = {}
         for purpose, url in self._urls():
             if place := _place(url):
@@ -138,7 +138,7 @@ class Table:
 
 
 def published(
-    found: Listed,
+    listed: Listed,
     roots: Iterable[bytes],
     changes: Sequence[Change] = (),
     *,
@@ -152,10 +152,10 @@ def published(
     at `now` is taken. changes: of certificates, newest first.
     """
     known = _by_subject(roots)
-    chosen, left_out = _chosen(found.entries.values())
+    chosen, left_out = _chosen(listed.entries.values())
     rows, lost, above = [], [], _Above()
     for entry in chosen:
-        chain = _read(found.chains.get(entry.id, b""))
+        chain = _read(listed.chains.get(entry.id, b""))
         if not chain:
             lost.append(entry.id)
             continue
@@ -274,7 +274,7 @@ def _rank(one: Authority) -> tuple[object, ...]:
 
 
 def events(changes: Iterable[Change]) -> tuple[Event, ...]:
-    """What partners are told of the course of server certificates, newest first; at most a hundred."""
+    """The events of server certificates that partners see, newest first; at most a hundred."""
     found = []
     for change in changes:
         after = _server(change.name, change.after)

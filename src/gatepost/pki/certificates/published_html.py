@@ -75,7 +75,7 @@ def _changed(table: Table) -> str:
 
 
 def _foot(table: Table) -> str:
-    lost = "".join(f'<p class="bad">The chain of certificate {escape(one)} is not to be had.</p>' for one in table.lost)
+    lost = "".join(f'<p class="bad">The chain of certificate {escape(one)} is not available.</p>' for one in table.lost)
     more = f"<p>{table.left_out} older certificates are not shown.</p>" if table.left_out else ""
     return f"<footer>{lost}{more}<p>All times are UTC. Thumbprints are digests of the DER form.</p></footer>"
 
@@ -129,8 +129,8 @@ def _root(row: Row) -> str:
     return f'<span class="bad">not found</span> (issuer: {escape(row.missing)})'
 
 
-def _dates(one: Columns) -> str:
-    return f"{_time(one.facts.not_before)} &ndash; {_time(one.facts.not_after)}"
+def _dates(columns: Columns) -> str:
+    return f"{_time(columns.facts.not_before)} &ndash; {_time(columns.facts.not_after)}"
 
 
 _LINES: Final[tuple[tuple[str, Callable[[Row], str]], ...]] = (
@@ -197,12 +197,12 @@ def _authority(authority: Authority) -> str:
 
 def _firewall(table: Table) -> str:
     head = (
-        '<h2 id="firewall">What a firewall must let out</h2>\n'
+        '<h2 id="firewall">Required firewall rules</h2>\n'
         "<p>To find out whether these certificates were revoked, and to fetch issuers that are missing, your servers "
         "connect to:</p>\n"
     )
     if not table.firewall:
-        return f"{head}<p>Nothing: none of these certificates names an address.</p>"
+        return f"{head}<p>None: none of these certificates names an address.</p>"
     rows = "".join(
         f"<tr><td>{escape(one.host)}</td><td>{one.port}</td><td>{', '.join(_PURPOSES[it] for it in one.purposes)}</td>"
         "</tr>\n"

@@ -30,7 +30,7 @@ def written(seconds: float) -> str:
 
 
 def version_of(table: Table) -> str:
-    """What the table is called as long as it says the same: the beginning of the SHA-256 of its content."""
+    """The version of a table, which changes only with its content: the beginning of the SHA-256 of the content."""
     content = json.dumps(_content(table), sort_keys=True, ensure_ascii=True).encode("ascii")
     return hashlib.sha256(content).hexdigest()[:_VERSION_DIGITS]
 
@@ -78,30 +78,30 @@ def _authority(authority: Authority) -> dict[str, Any]:
     } | _columns(authority.columns)
 
 
-def _columns(one: Columns) -> dict[str, Any]:
-    facts = one.facts
+def _columns(columns: Columns) -> dict[str, Any]:
+    facts = columns.facts
     return {
-        "name": one.name,
-        "names": list(one.names),
+        "name": columns.name,
+        "names": list(columns.names),
         "subject": facts.subject,
-        "organization": one.organization,
-        "organization_unit": one.organization_unit,
+        "organization": columns.organization,
+        "organization_unit": columns.organization_unit,
         "issuer": facts.issuer,
         "serial": facts.serial,
         "key": facts.key,
-        "key_bits": one.bits or None,
-        "signature_algorithm": one.signature,
+        "key_bits": columns.bits or None,
+        "signature_algorithm": columns.signature,
         "not_before": _time(facts.not_before),
         "not_after": _time(facts.not_after),
-        "ski": one.ski,
-        "aki": one.aki,
+        "ski": columns.ski,
+        "aki": columns.aki,
         "sha1": facts.sha1,
         "sha256": facts.sha256,
         "spki_sha256": facts.spki_sha256,
-        "spki_pin": one.pin,
-        "crl": list(one.crl),
-        "ocsp": list(one.ocsp),
-        "aia": list(one.issuers),
+        "spki_pin": columns.pin,
+        "crl": list(columns.crl),
+        "ocsp": list(columns.ocsp),
+        "aia": list(columns.issuers),
     }
 
 

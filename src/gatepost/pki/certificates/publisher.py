@@ -31,9 +31,9 @@ _CHANGES: Final = 500
 
 
 class Roots:
-    """Where roots are looked for: this machine's store and the settings' anchors, read once.
+    """The sources of roots: this machine's store and the settings' anchors, read once.
 
-    trouble: why one of them is not there, "" if both are. A root that is in neither is shown as not found.
+    trouble: why one of them is missing, "" if both are there. A root that is in neither is shown as not found.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -50,12 +50,12 @@ KEY_TYPES: Final[Mapping[str, Callable[[], _Key]]] = {
     "rsa-3072": _rsa(3072),
     "rsa-4096": _rsa(4096),
 }
-"""What a key can be, and how one is made."""
+"""The kinds of keys, and a function that makes each."""
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateRequestSpec:
-    """What is asked of an authority.
+    """The content of a request to an authority.
 
     names: DNS names (A-labels), the first also the CN; a client may have none, and its label is the CN. key: one of
     `KEY_TYPES`. must_staple: the TLS feature extension (RFC 7633).
@@ -119,7 +119,7 @@ class CertificateRequests:
         """Keep a request with its key, sealed. Raises CertificateFileError without a master key, StoreFailure."""
         number = request_id(request_pem)
         if self._vault is None:
-            raise CertificateFileError("a key waits in the store only sealed: set store.master_key")
+            raise CertificateFileError("a key is stored only sealed: set store.master_key")
         content = {_place(number, "key"): self._vault.seal(key_pem, _place(number, "key"))}
         return self._add(PendingRequest(number, wish, now), request_pem, content, author)
 
@@ -142,7 +142,7 @@ class CertificateRequests:
         return self.waiting().get(_id(certificate.public_key()))
 
     def request_pem(self, request: PendingRequest) -> bytes:
-        """What was sent to the authority, b"" if it is lost."""
+        """The request as sent to the authority, b"" if it is lost."""
         return self._store.content(_place(request.id, "csr")) or b""
 
     def key_pem(self, request: PendingRequest) -> bytes:
@@ -187,7 +187,9 @@ def _request(number: str, document: dict[str, Any]) -> PendingRequest:
         wish = CertificateRequestSpec(tuple(names), key, Purpose(purpose), organization, label, must_staple=staple)
         return PendingRequest(number, wish, added, key_file)
     except KeyError as error:
-        raise ValueError(f"request {number} is not stored as this version knows it: {error} is missing") from error
+        raise ValueError(
+            f"request {number} is stored in a form that this version does not know: {error} is missing"
+        ) from error
 
 
 def request_id(request_pem: bytes) -> str:

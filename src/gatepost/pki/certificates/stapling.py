@@ -68,7 +68,7 @@ class Subject:
 
 
 def subject_of(identity: ServerIdentity) -> Subject:
-    """What is to be stapled for an identity that could be read before; no issuer where names cannot be."""
+    """The subject of OCSP stapling for an identity that was read before; no issuer if its names are unreadable."""
     with quietly():
         leaf, *above = x509.load_pem_x509_certificates(identity.chain_pem)
         facts = certificate_facts(leaf.public_bytes(Encoding.DER))

@@ -27,7 +27,7 @@ _SALT: Final = 16
 _LEAST: Final = 32
 _MOST: Final = 4096
 _HELP: Final = "make one with: (umask 077; head -c 32 /dev/urandom > FILE)"
-_GONE: Final = f"put back the one with which keys were sealed, no other opens them; if none was sealed yet, {_HELP}"
+_GONE: Final = f"restore the one that sealed the keys, as no other opens them; if none is sealed yet, {_HELP}"
 _ACCOUNT: Final = "run this as the gateway's account, or as root"
 
 
@@ -60,9 +60,9 @@ class Vault:
         return _FORM + salt + nonce + self._cipher(salt).encrypt(nonce, secret, place.encode())
 
     def open(self, sealed: bytes, place: str) -> bytes:
-        """What was sealed for `place`. Raises VaultError."""
+        """Open content that was sealed for `place`. Raises VaultError."""
         if not sealed.startswith(_FORM):
-            raise VaultError(f"{place}: not sealed as this version seals")
+            raise VaultError(f"{place}: sealed in a form that this version does not know")
         rest = sealed[len(_FORM) :]
         salt, nonce, content = rest[:_SALT], rest[_SALT : _SALT + _NONCE], rest[_SALT + _NONCE :]
         try:
@@ -77,9 +77,9 @@ class Vault:
 def read_secret(
     setting: str, environment: Mapping[str, str] = os.environ, *, what: str = "master key", gone: str = _GONE
 ) -> bytes:
-    """What "file:PATH", "env:NAME" or "credential:NAME" of the settings stands for, at most 4097 bytes of it.
+    """Read a secret of the settings, "file:PATH", "env:NAME" or "credential:NAME": at most 4097 bytes of it.
 
-    what: it is, gone: what to do if it is missing, for the error. Raises VaultError.
+    what: the secret's name, and gone: what to do if it is missing, for the error. Raises VaultError.
     """
     kind, _, name = setting.partition(":")
     match kind:

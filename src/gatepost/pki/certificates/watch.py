@@ -45,7 +45,7 @@ type Pair = tuple[Path, Path]
 
 @dataclass(slots=True)
 class _Seen:
-    """What a look found. bad_since: the pair is not usable since then. again: when to read it though it is the same."""
+    """The state of a pair of files. bad_since: not usable since then. again: when to read it though it is unchanged."""
 
     stamp: object = None
     bad_since: float = 0.0
@@ -104,11 +104,11 @@ class FileWatch:
                 self._unlisted.discard(path)
             except OSError as error:
                 if path not in self._unlisted:
-                    _log.error("certificates in %s are not seen: %s", path, error.strerror)
+                    _log.error("certificates in %s cannot be watched: %s", path, error.strerror)
                 self._unlisted.add(path)
 
     def _withdraw(self, entries: Mapping[str, Entry], now: float) -> None:
-        """What the settings do not name any more is not presented any more, and the table says so."""
+        """Deprecate certificates of files that the settings no longer name."""
         named = {(str(chain), str(key)) for chain, key in self._settings}
         gone = [
             _without_files(_deprecated(one, now))
@@ -118,7 +118,7 @@ class FileWatch:
             and (one.chain_file, one.key_file) not in named
         ]
         if gone:
-            self._inventory.change(gone, author="gatepost", note="not in the settings any more")
+            self._inventory.change(gone, author="gatepost", note="removed from the settings")
 
     def _examine(self, pair: Pair, origin: Origin, seen: _Seen, now: float) -> None:
         try:
@@ -139,11 +139,11 @@ class FileWatch:
         if now < seen.bad_since + _PATIENCE:
             seen.again = seen.bad_since + _PATIENCE
         else:
-            self._tell(seen, f"what was renewed cannot be used: {why}")
+            self._tell(seen, f"the renewed certificate cannot be used: {why}")
 
     def _tell(self, seen: _Seen, text: str) -> None:
         if not seen.told:
-            _log.error("%s; what was presented before stays", text)
+            _log.error("%s; the gateway goes on presenting the previous certificate", text)
         seen.told = True
 
     def _consider(self, pair: Pair, origin: Origin, identity: ServerIdentity, seen: _Seen, now: float) -> None:
@@ -168,14 +168,14 @@ class FileWatch:
         _log.info("certificate %s (%s) is %s: %s", entry.id, entry.leaf.subject, entry.state, note)
 
     def _objection(self, entry: Entry, holder: Entry | None, seen: _Seen, now: float) -> str:
-        """Why a certificate is not taken, "" if it is."""
+        """Explain why a certificate is not accepted, "" if it is."""
         if holder is None and entry.origin is Origin.SETTINGS:
             return ""  # there is no other to present in its place
         if entry.leaf.not_after <= now:
             return f"the certificate {entry.id} has expired; renew it again"
         if entry.leaf.not_before > now:
             seen.again = entry.leaf.not_before
-            return f"the certificate {entry.id} is not valid yet, it is taken when it is"
+            return f"the certificate {entry.id} is not valid yet; the gateway uses it from then on"
         if holder is None or entry.purpose is Purpose.CLIENT or self._accept:
             return ""
         lost = [name for name in names_of(holder) if not is_covered(name, [entry])]

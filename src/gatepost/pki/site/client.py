@@ -93,18 +93,18 @@ class SiteConnection:
         except (msgspec.DecodeError, UnicodeError) as error:
             raise SiteError(f"{self.address}: the answer is not that of a site: {error}") from error
         if given.site != exchange.site:
-            raise SiteError(f"{self.address}: the answer is of another site than who gave it")
+            raise SiteError(f"{self.address}: the response names another site than its sender's")
         return NodeGrant(given.site, given.certificate.encode(), given.roots.encode())
 
     def check(self, chain: Sequence[bytes]) -> str:
         """The name of the site that proves to be one by this chain, DER. Raises SiteError."""
         verdict = judge(chain, self._trusted(chain), now=self._now, purpose="server")
         if not verdict.trusted:
-            raise SiteError(f"{self.address} is not the site that is meant: {verdict.detail}; nothing was sent to it")
+            raise SiteError(f"{self.address} is not the expected site: {verdict.detail}; nothing was sent to it")
         site, path = site_of(chain[0])
         if path != "authority" or self._site not in {"", site}:
             raise SiteError(
-                f"{self.address} is {site or 'no site'} ({path or 'no node'}), and not who gives out certificates of "
+                f"{self.address} is {site or 'no site'} ({path or 'no node'}), and not the authority of "
                 f"{self._site or 'the site'}: nothing was sent to it"
             )
         return site
@@ -161,7 +161,7 @@ class _Exchange:
     def lost(self, loss: Loss) -> None:
         """The end, before or after the answer."""
         why = f"the connection ended before the answer ({loss.kind}: {loss.detail or 'no reason'})"
-        self._fail(SiteUnreachable(f"{self._connection.address}: {why}; is it a site that listens there?"))
+        self._fail(SiteUnreachable(f"{self._connection.address}: {why}; does a site listen there?"))
 
     def _took(self, event: object) -> None:
         match event:
@@ -202,9 +202,9 @@ def _refused(response: h11.Response | None) -> SiteError:
 
 _MEANING: Final = {
     SiteRefusal.REQUEST: "the site does not give this node a certificate: see its log",
-    SiteRefusal.TOKEN: "the site does not take the token: it was used, has expired, or is for another node",
+    SiteRefusal.TOKEN: "the site does not accept the token: it was used, has expired, or is for another node",
     SiteRefusal.TAKEN: "the site has a node of this name already; to join again: gatepost site token --for NAME there",
     SiteRefusal.NODE: "the site does not know this node",
-    SiteRefusal.EARLY: "the site was asked a moment ago: try again in a minute",
+    SiteRefusal.EARLY: "the last request was too recent: try again in a minute",
     SiteRefusal.BUSY: "the site is busy: try again",
 }

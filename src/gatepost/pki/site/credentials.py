@@ -87,14 +87,14 @@ class NodeCredentials:
             self._take(found)
             self._taken = found, roots
         except (SiteError, IdentityError, AnchorsError) as error:
-            _log.error("internal hops: what this node is to the others cannot be used: %s", error)
+            _log.error("internal hops: this node's own certificate cannot be used: %s", error)
             return False
         return True
 
     def _tell_if_closed(self) -> None:
         listens = any(one.role is ListenerRole.INTERNAL for one in self._settings.listeners)
         if listens and self.tls is None:
-            _log.warning("internal hops: no node is let in before this gateway is in a site; see gatepost site join")
+            _log.warning("internal hops: no node is admitted until this gateway joins a site; see gatepost site join")
 
     def _take(self, member: Membership | None) -> None:
         identity = self._member.identity() if member is not None else None
@@ -105,7 +105,7 @@ class NodeCredentials:
         self.nodes = nodes_of(self._settings, member)
 
     def identity(self, now: float) -> ServerIdentity:
-        """What is shown to other nodes. Raises IdentityError if it would be of no use."""
+        """The identity that this node presents to others. Raises IdentityError if it cannot be used."""
         if self._membership is None or self._identity is None:
             raise IdentityError("this gateway is in no site: gatepost site join")
         if now >= self._membership.not_after:
@@ -121,12 +121,16 @@ class NodeCredentials:
         return self._anchors
 
     def admit(self, chain: Sequence[bytes], now: float) -> Admission:
-        """Who presents a chain (DER, leaf first)."""
+        """Identify the node that presents a chain (DER, leaf first)."""
         if self._anchors is None or self._membership is None:
-            return Admission("", "this gateway is in no site (any more)", None)
+            return Admission("", "this gateway is in no site", None)
         verdict = judge(chain, self._anchors, now=now, purpose="client")
         if not verdict.trusted:
             return Admission("", f"its certificate does not lead to the site's roots: {verdict.detail}", verdict)
         node = node_of(chain[0], self._membership.site)
-        why = "" if node else f"its certificate is of the site's authority, but for no node of {self._membership.site}"
+        why = (
+            ""
+            if node
+            else f"the site's authority issued its certificate, but not for a node of {self._membership.site}"
+        )
         return Admission(node, why, verdict)

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class EnrollmentRequest(msgspec.Struct, frozen=True):
-    """What stands in a request. token: the secret part, to join; "" to renew."""
+    """The content of a request. token: the secret part, to join; "" to renew."""
 
     request: str
     token: str = ""
@@ -49,9 +49,9 @@ class EnrollmentService:
         self._refused: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def answer(self, what: str, body: bytes, source: str, chain: Sequence[bytes], now: float) -> NodeGrant:
-        """What who asks is given. what: "join" or "renew". source: IP address. chain: as presented, DER.
+        """Answer a request. what: "join" or "renew". source: IP address. chain: as presented, DER.
 
-        Raises JoinRefused, which was logged, but for those that were refused unheard: of them the first.
+        Raises JoinRefused, after logging it; of requests beyond the limit only the first is logged.
         """
         counted = source_of(source)
         try:
@@ -73,7 +73,7 @@ class EnrollmentService:
             asked = msgspec.json.decode(body, type=EnrollmentRequest)
             request = asked.request.encode("ascii")
         except (msgspec.DecodeError, UnicodeError) as error:
-            raise JoinRefused(SiteRefusal.REQUEST, f"what was asked cannot be read: {error}") from error
+            raise JoinRefused(SiteRefusal.REQUEST, f"the request cannot be read: {error}") from error
         if what == "join":
             return self._site.join(read_secret(asked.token), request, lifetime=self._lifetime, now=now)
         return self._site.renew(chain, request, lifetime=self._lifetime, now=now)
@@ -81,7 +81,7 @@ class EnrollmentService:
     def _limit(self, source: str, now: float) -> None:
         begun, count = self._refused.get(source, (now, 0))
         if count >= FAILURES and now - begun < PERIOD:
-            raise JoinRefused(SiteRefusal.BUSY, "it was refused too often")
+            raise JoinRefused(SiteRefusal.BUSY, "it was refused too many times")
 
     def _count(self, source: str, now: float) -> int:
         begun, count = self._refused.pop(source, (now, 0))

@@ -61,7 +61,7 @@ class Member:
         self._records = records
 
     def membership(self) -> Membership | None:
-        """What this node is, None if it is in no site. Raises SiteError."""
+        """The membership of this node, None if it is in no site. Raises SiteError."""
         return self._records.membership()
 
     def identity(self) -> ServerIdentity:
@@ -221,11 +221,11 @@ def _checked(grant: NodeGrant, key_pem: bytes, node: str, now: float) -> x509.Ce
         roots = [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(grant.roots_pem)]
         anchors = TrustAnchors(roots, "the site's roots")
     except (IdentityError, ValueError) as error:
-        raise SiteError(f"what the site gave cannot be used: {error}") from error
+        raise SiteError(f"the site's response cannot be used: {error}") from error
     der = leaf.public_bytes(Encoding.DER)
     if site_of(der) != (grant.site, node_name("", node).removeprefix("spiffe:///")):
-        raise SiteError(f"the site gave a certificate that is not for the node {node}")
+        raise SiteError(f"the site issued a certificate that is not for the node {node}")
     verdict = judge([der], anchors, now=now, purpose="server")
     if not verdict.trusted:
-        raise SiteError(f"the certificate that the site gave is not good here: {verdict.detail}; is the clock right?")
+        raise SiteError(f"the certificate from the site is not trusted here: {verdict.detail}; is the clock right?")
     return leaf

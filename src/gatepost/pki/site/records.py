@@ -19,7 +19,7 @@ class SiteUnreachable(SiteError):  # noqa: N818 - it names what was found
 
 
 class SiteRefusal(StrEnum):
-    """Why a node does not get a certificate, as far as it is told."""
+    """The reason why a node does not get a certificate, as far as the node may know it."""
 
     REQUEST = "request"  # it cannot be read, or asks for what nodes do not get
     TOKEN = "token"  # noqa: S105 - unknown, used, too old, or for another node
@@ -103,13 +103,16 @@ class SiteState:
     issued: dict[str, IssuedServer]
 
     def issuer(self, now: float) -> SiteAuthority | None:
-        """Who signs at `now`, None if nobody does."""
+        """The authority that signs at `now`, None if there is none."""
         return next((one for one in self.authorities if one.signs_from <= now < one.not_after), None)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeGrant:
-    """What a node gets: its certificate, and all roots of the site, PEM. node: its name, for the site's own log."""
+    """The response to a node: its certificate, and all roots of the site, PEM.
+
+    node: its name, for the site's own log.
+    """
 
     site: str
     certificate_pem: bytes
@@ -119,7 +122,7 @@ class NodeGrant:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What a node knows of itself. address: host:port where it renews, "" if the site's authority is kept here."""
+    """A node's record of itself. address: host:port where it renews, "" if the site's authority is kept here."""
 
     site: str
     node: str
@@ -130,5 +133,5 @@ class Membership:
 
     @property
     def renew_at(self) -> float:
-        """When a new certificate is due: at half of the life."""
+        """The time to renew the certificate: half of its life."""
         return self.issued + (self.not_after - self.issued) / 2

@@ -78,7 +78,9 @@ class Site:
     def init(self, site: str, domains: Sequence[str], *, author: str, now: float) -> SiteAuthority:
         """Make the first root. domains: the only names it can vouch for. Raises SiteError, StoreFailure."""
         if not is_site_name(site):
-            raise SiteError(f"{site!r} is no name of a site: lower-case letters, digits, hyphens and dots, at most 63")
+            raise SiteError(
+                f"{site!r} is not a name of a site: write lower-case letters, digits, hyphens and dots, at most 63"
+            )
         state = self.state()
         if state.authorities:
             one = state.authorities[0]
@@ -95,7 +97,7 @@ class Site:
             raise SiteError("there is no authority to replace: gatepost site init")
         newest = state.authorities[0]
         if newest.signs_from > now:
-            raise SiteError(f"{newest.sha256} is about to take over: wait until it does")
+            raise SiteError(f"{newest.sha256} takes over soon: wait until then")
         kept = newest.domains if domains is None else domains
         return self._make(state, newest.site, kept, author, (now, signs_from))
 
@@ -126,7 +128,10 @@ class Site:
         return b"".join(self._records.certificate_pem(one) for one in state.authorities)
 
     def endpoint(self, hostname: str, lifetime: float, now: float) -> ServerIdentity:
-        """What proves to nodes that they talk to the site: made anew at each call, with the root. Raises SiteError."""
+        """The identity that proves to nodes that they talk to the site: a new one each call, with the root.
+
+        Raises SiteError.
+        """
         state = self.state()
         issuer, signer = self._issuer(state, now)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -276,7 +281,7 @@ class Site:
         kind, _, name = path.partition("/")
         node = state.nodes.get(name) if (site, kind) == (state.authorities[0].site, "node") else None
         if node is None:
-            raise JoinRefused(SiteRefusal.NODE, f"{path or 'who asked'} is no node of this site")
+            raise JoinRefused(SiteRefusal.NODE, f"{path or 'the client'} is not a node of this site")
         if hashlib.sha256(chain[0]).hexdigest() not in node.thumbprints:
             raise JoinRefused(
                 SiteRefusal.NODE, f"{node.name} presented neither its last certificate nor the one before"
@@ -313,8 +318,8 @@ class Site:
         found = state.issuer(now)
         if found is None:
             if state.authorities:
-                raise SiteError("the authority of the site has run out: gatepost site init --replace")
-            raise SiteError("no site has its authority here; give the command where it is, or gatepost site init first")
+                raise SiteError("the authority of the site has expired: gatepost site init --replace")
+            raise SiteError("no site has its authority here; run the command where it is, or gatepost site init first")
         return found
 
 
@@ -336,7 +341,7 @@ def read_secret(text: str) -> bytes:
     try:
         return _bytes(text)
     except ValueError as error:
-        raise JoinRefused(SiteRefusal.TOKEN, "what was sent for a token is none") from error
+        raise JoinRefused(SiteRefusal.TOKEN, "the text sent as a token is not one") from error
 
 
 def _text(octets: bytes) -> str:
@@ -354,7 +359,7 @@ def _thumbprint(pem: bytes) -> str:
 def _token(state: SiteState, digest: str, name: str, now: float) -> Token:
     found = [one for one in state.tokens.values() if hmac.compare_digest(one.sha256, digest)]
     if not found:
-        raise JoinRefused(SiteRefusal.TOKEN, f"{name} has no token that is open: it was used, taken back, or never was")
+        raise JoinRefused(SiteRefusal.TOKEN, f"{name} has no open token: it was used, taken back, or never existed")
     token = found[0]
     if token.expires <= now:
         raise JoinRefused(SiteRefusal.TOKEN, f"{name} came with token {token.id}, which has expired")
@@ -386,7 +391,7 @@ def _must_cover(issuer: SiteAuthority, names: Sequence[str]) -> None:
     outside = [name for name in names if not any(covers(f"*.{domain}", name) for domain in issuer.domains)]
     if outside and issuer.domains:
         limits = ", ".join(issuer.domains)
-        why = f"the authority can vouch only for names in {limits}, and {outside[0]} is none of them"
+        why = f"the authority may issue only for names in {limits}, and {outside[0]} is not one"
         raise JoinRefused(SiteRefusal.REQUEST, why)
 
 
@@ -404,4 +409,6 @@ def _again[T](attempt: Callable[[], T]) -> T:
             return attempt()
         except ConfigConflict:
             continue
-    raise JoinRefused(SiteRefusal.BUSY, "the configuration was changed by others each time it was tried")
+    raise JoinRefused(
+        SiteRefusal.BUSY, "gave up after repeated conflicts: others changed the configuration at each try"
+    )

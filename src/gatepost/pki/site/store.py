@@ -35,7 +35,7 @@ KINDS: Final = (AUTHORITY, NODE, TOKEN, ISSUED, MEMBERSHIP)
 """The kinds of record, as the history names them."""
 
 _NO_VAULT: Final = "keys of a site are stored only sealed: set store.master_key (docs/certificates.md)"
-_UNREADABLE: Final = "is not stored as this version knows it"
+_UNREADABLE: Final = "is stored in a form that this version does not know"
 
 
 class SiteStore:
@@ -61,7 +61,7 @@ class SiteStore:
         )
 
     def membership(self) -> Membership | None:
-        """What this node is, None if it is in no site. Raises SiteError."""
+        """The membership of this node, None if it is in no site. Raises SiteError."""
         return self._all(MEMBERSHIP, Membership).get(MEMBERSHIP)
 
     def apply(
@@ -80,7 +80,7 @@ class SiteStore:
         self.store.apply(document, author=author, note=note, expected=expected, content=content or {})
 
     def content(self, place: str) -> bytes:
-        """What lies beside the records, b"" if there is nothing."""
+        """The content of a place, b"" if there is none."""
         return self.store.content(place) or b""
 
     def sealed(self, secret: bytes, place: str) -> bytes:
@@ -109,7 +109,7 @@ class SiteStore:
         return found
 
     def signer(self, authority: SiteAuthority, now: float) -> Signer:
-        """What signs in the name of an authority. Raises SiteError."""
+        """The signer of an authority. Raises SiteError."""
         key = load_pem_private_key(self.opened(place_of(authority.id, "key")), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise SiteError(f"the key of the authority {authority.id} {_UNREADABLE}")
@@ -124,5 +124,5 @@ class SiteStore:
 
 
 def place_of(authority: str, what: str) -> str:
-    """Where content of an authority lies."""
+    """The place of an authority's content in the store."""
     return f"{AUTHORITY}/{authority}/{what}"

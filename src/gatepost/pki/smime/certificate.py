@@ -89,7 +89,7 @@ def bears(certificate: x509.Certificate, owner: str) -> bool:
 
 
 def unfit_to_encrypt(certificate: x509.Certificate, now: float) -> str:
-    """Why nothing may be encrypted to it, as a clause; "" if it may be. now: seconds since 1970."""
+    """Explain why the gateway must not encrypt to a certificate, as a clause; "" if it may. now: seconds since 1970."""
     return _unfit(certificate, now, "encryption", _may_encrypt)
 
 
@@ -107,7 +107,7 @@ def fit(certificates: Iterable[x509.Certificate], now: float) -> tuple[list[x509
 
 
 def unfit_to_sign(certificate: x509.Certificate, now: float) -> str:
-    """Why nothing may be signed with it, as a clause; "" if it may be."""
+    """Explain why the gateway must not sign with a certificate, as a clause; "" if it may."""
     return _unfit(certificate, now, "signatures", _may_sign)
 
 
@@ -140,7 +140,7 @@ def _purpose(certificate: x509.Certificate, what: str, may: Callable[[x509.KeyUs
     public = certificate.public_key()
     kind = certificate_facts(certificate.public_bytes(_DER)).key
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) or kind.startswith("RSA-PSS"):
-        return f"has a key of a kind that is not used here ({kind})"
+        return f"has a key of an unsupported kind ({kind})"
     if public.key_size < (_LEAST_RSA if isinstance(public, rsa.RSAPublicKey) else _LEAST_CURVE):
         return f"has a weak key ({kind})"
     usages = extended_usages(certificate)

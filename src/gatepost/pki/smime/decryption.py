@@ -89,8 +89,8 @@ def decrypted(cms: bytes, openers: Iterable[Opener]) -> tuple[bytes, Opener]:
     try:
         envelope = _envelope(read(cms))
     except BerError as error:
-        raise CannotDecrypt(f"it is no encrypted content that can be read: {error}") from error
-    failure = CannotDecrypt("it is not encrypted to a key that is kept for its recipients")
+        raise CannotDecrypt(f"its encrypted content cannot be read: {error}") from error
+    failure = CannotDecrypt("it is not encrypted to any key that the gateway has for its recipients")
     for opener in openers:
         try:
             for key in _content_keys(envelope.recipients, opener):
@@ -98,7 +98,7 @@ def decrypted(cms: bytes, openers: Iterable[Opener]) -> tuple[bytes, Opener]:
         except CannotDecrypt as error:
             failure = error
         except (ValueError, IndexError, TypeError, UnsupportedAlgorithm, InvalidTag, InvalidUnwrap) as error:
-            failure = CannotDecrypt(f"a key of ours is named, but does not open it ({type(error).__name__})")
+            failure = CannotDecrypt(f"it names a key of ours, which does not open it ({type(error).__name__})")
     raise failure
 
 
@@ -157,7 +157,7 @@ def _transported(recipient: Element, key: rsa.RSAPrivateKey) -> bytes:
         return key.decrypt(encrypted, padding.PKCS1v15())
     if name == OAEP:
         return key.decrypt(encrypted, _oaep(algorithm))
-    raise CannotDecrypt("its key is encrypted by a method that is not known here")
+    raise CannotDecrypt("its key is encrypted by an unknown method")
 
 
 def _oaep(algorithm: Element) -> padding.OAEP:
@@ -176,13 +176,13 @@ def _oaep(algorithm: Element) -> padding.OAEP:
 
 def _parameters(algorithm: Element, wanted: bytes) -> Element:
     if _name(algorithm) != wanted:
-        raise CannotDecrypt("its key is encrypted by a method that is not known here")
+        raise CannotDecrypt("its key is encrypted by an unknown method")
     return algorithm.part(1, SEQUENCE)
 
 
 def _hash(name: bytes) -> type[HashAlgorithm]:
     if name not in HASHES:
-        raise CannotDecrypt("its key is encrypted with a digest that is not known here")
+        raise CannotDecrypt("its key is encrypted with an unknown digest")
     return HASHES[name]
 
 
@@ -192,7 +192,7 @@ def _agreed(recipient: Element, wrapped: bytes, key: ec.EllipticCurvePrivateKey)
     algorithm = recipient.parts[-2]
     wrap = algorithm.part(1, SEQUENCE)
     if _name(algorithm) not in ECDH or _name(wrap) not in WRAP:
-        raise CannotDecrypt("its key was agreed by a method that is not known here")
+        raise CannotDecrypt("its key was agreed by an unknown method")
     material = recipient.parts[2].part(0, OCTET_STRING).octets if recipient.parts[2].tag == context(1) else b""
     public = load_der_public_key(_public_key(originator, key))
     if not isinstance(public, ec.EllipticCurvePublicKey):
@@ -221,7 +221,7 @@ def _opened(envelope: _Envelope, key: bytes) -> bytes:
     if name in CBC:
         _check(key, CBC[name])
         return _opened_cbc(algorithms.AES(key), envelope.algorithm.part(1, OCTET_STRING).octets, content)
-    raise CannotDecrypt("it is encrypted by a cipher that is not taken here")
+    raise CannotDecrypt("it is encrypted by a cipher that is not allowed here")
 
 
 def _check(key: bytes, size: int) -> None:
@@ -241,7 +241,7 @@ def _opened_gcm(envelope: _Envelope, key: bytes, nonce: bytes, content: bytes) -
     attributes = next((bytes(one.raw) for one in rest if one.tag == context(1)), b"")
     tags = [one.octets for one in rest if one.tag == OCTET_STRING]
     if len(tags) != 1:
-        raise CannotDecrypt("what proves it unchanged is missing")
+        raise CannotDecrypt("its authentication tag is missing")
     decryptor = Cipher(algorithms.AES(key), modes.GCM(nonce, tags[0], min_tag_length=_LEAST_TAG)).decryptor()
     if attributes:
         decryptor.authenticate_additional_data(bytes((SET,)) + attributes[1:])

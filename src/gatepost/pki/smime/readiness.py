@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What there is for a recipient.
+    """The certificates for a recipient.
 
-    owner: whose certificates they are, the recipient's or its domain's; "" if nobody's. missing: why there is none that
-    can be used, and the command that adds one; "" if there is.
+    owner: the recipient or its domain, "" if there are no certificates. missing: why there is no usable one, and the
+    command that adds one; "" if there is one.
     """
 
     address: str
@@ -48,10 +48,10 @@ def readiness(store: SmimeStore, organization: str, recipient: str, now: float) 
 
 
 def readiness_of_all(store: SmimeStore, organizations: Sequence[str], recipient: str, now: float) -> Readiness:
-    """What several organizations that ask for encryption know of a recipient: all of their certificates.
+    """The certificates that several organizations which demand encryption have for a recipient: all of them.
 
-    It is missing if one of them knows none: another's word is not its own. organizations: at least one. Otherwise as in
-    `readiness`.
+    It is missing if one of them has none: another's certificate is not its own. organizations: at least one. Otherwise
+    as in `readiness`.
     """
     found = [readiness(store, one, recipient, now) for one in organizations]
     lacking = next((one for one in found if one.missing), None)

@@ -94,7 +94,7 @@ class SmimeStore:
             raise SmimeStoreError(f"the certificates of {owner} cannot be read from the store: {error}") from error
 
     def certificates_for(self, organization: str, address: str) -> tuple[str, tuple[x509.Certificate, ...]]:
-        """Whose certificates count for a recipient, and all of them: its own, or those of its domain's gateway.
+        """The owner and the certificates for a recipient: its own, or those of its domain's gateway.
 
         address: as `certificate.owner_of` has it. ("", ()) if there are none. Raises SmimeStoreError.
         """
@@ -169,7 +169,7 @@ class SmimeStore:
         return self._identities
 
     def signer(self, organization: str, owners: Sequence[str], now: float) -> tuple[SmimeIdentity, SmimeSigner] | None:
-        """Who signs for the first of some owners that has a certificate fit for it. Raises SmimeStoreError."""
+        """The signer of the first owner that has a certificate fit for it. Raises SmimeStoreError."""
         for owner in owners:
             for one in self._of(organization, owner):
                 if not unfit_to_sign(one.chain[0], now):
@@ -199,31 +199,33 @@ class SmimeStore:
         self._store.apply({_IDENTITY: {one.name: document}}, author=author, note=note, content=content)
         return one
 
-    def remove_identity(self, one: SmimeIdentity, *, author: str, note: str = "") -> None:
+    def remove_identity(self, identity: SmimeIdentity, *, author: str, note: str = "") -> None:
         """Forget it with its key. Raises StoreFailure."""
-        document: dict[str, Any] = {_IDENTITY: {one.name: None}}
-        self._store.apply(document, author=author, note=note, content={_key_place(one): None})
+        document: dict[str, Any] = {_IDENTITY: {identity.name: None}}
+        self._store.apply(document, author=author, note=note, content={_key_place(identity): None})
 
     def _of(self, organization: str, owner: str) -> list[SmimeIdentity]:
         return [one for one in self.identities() if one.organization == organization and one.owner == owner]
 
-    def _key(self, one: SmimeIdentity) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
-        if one.name not in self._keys:
-            self._keys[one.name] = self._unsealed(one)
-        return self._keys[one.name]
+    def _key(self, identity: SmimeIdentity) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+        if identity.name not in self._keys:
+            self._keys[identity.name] = self._unsealed(identity)
+        return self._keys[identity.name]
 
-    def _unsealed(self, one: SmimeIdentity) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
-        sealed = self._store.content(_key_place(one))
+    def _unsealed(self, identity: SmimeIdentity) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+        sealed = self._store.content(_key_place(identity))
         if sealed is None or self._vault is None:
             why = "its key is not in the store" if sealed is None else "store.master_key is not set"
-            raise SmimeStoreError(f"S/MIME identity {one.id} ({one.owner}): {why}")
+            raise SmimeStoreError(f"S/MIME identity {identity.id} ({identity.owner}): {why}")
         try:
-            key = load_pem_private_key(self._vault.open(sealed, _key_place(one)), None)
+            key = load_pem_private_key(self._vault.open(sealed, _key_place(identity)), None)
         except (VaultError, ValueError, TypeError, UnsupportedAlgorithm) as error:
             why = str(error) if isinstance(error, VaultError) else "its key cannot be read"
-            raise SmimeStoreError(f"S/MIME identity {one.id} ({one.owner}): {why}") from error
+            raise SmimeStoreError(f"S/MIME identity {identity.id} ({identity.owner}): {why}") from error
         if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-            raise SmimeStoreError(f"S/MIME identity {one.id} ({one.owner}): a key of a kind that is not used here")
+            raise SmimeStoreError(
+                f"S/MIME identity {identity.id} ({identity.owner}): a key of a kind that is not used here"
+            )
         return key
 
     def _check_master_key(self) -> None:
@@ -239,12 +241,12 @@ def _place(organization: str, owner: str) -> str:
     return f"{_RECIPIENT}/{organization}/{owner}"
 
 
-def _key_place(one: SmimeIdentity) -> str:
-    return f"{_IDENTITY}/{one.name}/key"
+def _key_place(identity: SmimeIdentity) -> str:
+    return f"{_IDENTITY}/{identity.name}/key"
 
 
 def _facts(certificate: x509.Certificate) -> dict[str, Any]:
-    """What the history keeps of a certificate."""
+    """The facts of a certificate that the history keeps."""
     facts = certificate_facts(certificate.public_bytes(Encoding.DER))
     return {
         "sha256": facts.sha256,
@@ -263,8 +265,10 @@ def _identity(name: str, document: dict[str, Any]) -> SmimeIdentity:
             chain = tuple(x509.load_pem_x509_certificates(document["chain"].encode()))
         return SmimeIdentity(number, organization, document["owner"], chain, document["added"])
     except (KeyError, AttributeError, *MALFORMED) as error:
-        raise SmimeStoreError(f"S/MIME identity {name} is not stored as this version knows it: {error}") from error
+        raise SmimeStoreError(
+            f"S/MIME identity {name} is stored in a form that this version does not know: {error}"
+        ) from error
 
 
-def _begins(one: SmimeIdentity) -> float:
-    return certificate_facts(one.chain[0].public_bytes(Encoding.DER)).not_before
+def _begins(identity: SmimeIdentity) -> float:
+    return certificate_facts(identity.chain[0].public_bytes(Encoding.DER)).not_before

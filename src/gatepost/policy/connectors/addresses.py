@@ -53,7 +53,7 @@ def is_public(text: str) -> bool:
 
 
 def not_allowed(host: str) -> str:
-    """Why nobody connects to a host that a tenant named. It does not say which addresses the host has."""
+    """Explain why the gateway does not connect to a host that a tenant named, without saying which addresses it has."""
     return (
         f"{host} has no public address, and none among [network] tenants_may_reach; ask the gateway's owner, who may "
         "add its network there"

@@ -35,7 +35,7 @@ _FREE: Final[Mapping[str, frozenset[str]]] = {
     "dkim_key": _FOR_PEOPLE | {"name", "state"},
     "mail_flow_rule": _FOR_PEOPLE | {"name"},
 }
-"""What tenants change of a resource that uses what is the machine's. A name is here as a grant is by name already."""
+"""The fields that a tenant may change in a resource with granted files. A name is here as a grant is by name."""
 
 
 class Holder(NamedTuple):
@@ -53,17 +53,17 @@ class Holder(NamedTuple):
 
     @property
     def advice(self) -> str:
-        """Whose the decision is, and what else there is to do."""
+        """Say who may decide this, and what else the tenant can do."""
         field, instead = next(iter(self.fields.items()))
-        said = f"the gateway's owner granted {field} for where this leads now; ask them"
+        said = f"the gateway's owner granted {field} for the present destination only; ask the owner"
         return f"{said}, or for {field} {instead}" if instead else said
 
 
 def moved(holder: Holder) -> Iterator[FieldError]:
-    """What a tenant changed of the resource and may not, a field each."""
+    """Yield an error for each field of the resource that a tenant changed and may not change."""
     for field in _changed(holder.key, holder.before, holder.after):
         if field not in holder.fields:
-            yield FieldError(f"{holder.path}.{field}", f"cannot be changed by you: {holder.advice}")
+            yield FieldError(f"{holder.path}.{field}", f"you may not change this: {holder.advice}")
 
 
 def moved_rules(before: Organization, after: Organization, holders: Mapping[str, Holder]) -> Iterator[FieldError]:
@@ -78,7 +78,7 @@ def moved_rules(before: Organization, after: Organization, holders: Mapping[str,
             continue
         path = f"organization.{after.name}.mail_flow_rule[{place}] {rule.name!r}.route_via_connector"
         name = rule.route_via_connector
-        yield FieldError(path, f"would have other mail go by the MX connector {name!r}: {holder.advice}")
+        yield FieldError(path, f"would route other mail by the MX connector {name!r}: {holder.advice}")
 
 
 def turned_to_mx(before: Record, after: Record) -> bool:

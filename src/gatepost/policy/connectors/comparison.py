@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 PASSED_OVER_LIMIT = 20
-"""How many candidates that lost a decision tells: one among thousands of connectors stays readable."""
+"""The number of candidates that a decision names as not chosen: one among thousands of connectors stays readable."""
 
 _SHOWN = 8  # domains or networks of one connector in a sentence
 
@@ -33,12 +33,15 @@ _SHOWN = 8  # domains or networks of one connector in a sentence
 
 
 def certificate_loss(entry: InboundEntry, winner: InboundEntry, sender: str) -> str:
-    """Why `entry` did not count, though the certificate bears its name; winner: who was identified by certificate."""
-    name = f"names {entry.connector.tls_sender_certificate_name}, which the certificate bears as well"
+    """Explain why `entry` was not chosen, though the certificate bears its name.
+
+    winner: the connector that identified the session by certificate.
+    """
+    name = f"names {entry.connector.tls_sender_certificate_name}, which the certificate has too"
     if not entry.associated(sender):
-        return f"{name}, but it is narrowed to {_few(entry.connector.associated_accepted_domains)}"
+        return f"{name}, but it is limited to {_few(entry.connector.associated_accepted_domains)}"
     if winner.ownership and not entry.ownership:
-        return f"{name}, but that is no accepted domain of {entry.organization.name}"
+        return f"{name}, but that is not an accepted domain of {entry.organization.name}"
     if entry.organization is winner.organization:
         return f"{name}, but {_same_place(entry, winner)}"
     if entry.specificity < winner.specificity:
@@ -66,14 +69,17 @@ _IN_TRIAL = "is in rehearsal, and {!r} is in force"
 
 
 def address_loss(entry: InboundEntry, winner: InboundEntry, basis: str, session: SessionFacts, sender: str) -> str:
-    """Why `entry` did not count, though it holds the address; basis: what identified the winner."""
-    held = f"holds the address {session.peer_ip} as well"
+    """Explain why `entry` was not chosen, though it holds the client's address.
+
+    basis: what identified the winner, as in `Attribution.basis`.
+    """
+    held = f"holds the address {session.peer_ip} too"
     if basis != "address":
         return f"{held}, but a certificate goes before an address"
     if entry.organization is not winner.organization:
         return f"{held}, but {describe_sender(sender)} belongs to {winner.organization.name}"
     if not entry.associated(sender):
-        return f"{held}, but it is narrowed to {_few(entry.connector.associated_accepted_domains)}"
+        return f"{held}, but it is limited to {_few(entry.connector.associated_accepted_domains)}"
     mine, best = entry.connector, winner.connector
     if _in_trial(entry, winner):
         return f"{held}, but {_IN_TRIAL.format(best.name)}"
@@ -83,23 +89,23 @@ def address_loss(entry: InboundEntry, winner: InboundEntry, basis: str, session:
 
 
 def certificate_claim(entry: InboundEntry, sender: str) -> str:
-    """Why the certificate that bears the connector's name does not say whose mail it is."""
+    """Explain why the certificate that bears the connector's name does not identify the organization."""
     name, own = entry.connector.tls_sender_certificate_name, entry.organization.name
-    said = f"names {name}, which the client's certificate bears, but"
+    said = f"names {name}, which the client's certificate has, but"
     if entry.ownership:
         domains = entry.connector.associated_accepted_domains
         if domains and not entry.associated(sender):
-            return f"{said} it is narrowed to {_few(domains)}, and {describe_sender(sender)} is none of these"
+            return f"{said} it is limited to {_few(domains)}, and {describe_sender(sender)} is none of these"
         return f"{said} other organizations name it as specifically, and {describe_sender(sender)} is of none of them"
     return f"{said} neither that name nor {describe_sender(sender)} is an accepted domain of {own}"
 
 
 def address_claim(session: SessionFacts, sender: str) -> str:
-    """Why the address that the connector holds does not say whose mail it is."""
+    """Explain why the client's address, which the connector holds, does not identify the organization."""
     held = f"holds the address {session.peer_ip}, but"
     if not sender:
         return f"{held} the null reverse-path names no accepted domain, and an address alone is not enough"
-    return f"{held} {describe_sender(sender)} is no accepted domain that it stands for"
+    return f"{held} {describe_sender(sender)} is not one of its accepted domains"
 
 
 # partners: candidates for one sender domain
@@ -108,13 +114,13 @@ def address_claim(session: SessionFacts, sender: str) -> str:
 def partner_loss(
     loser: tuple[int, int, int, str], winner: tuple[int, int, int, str], patterns: tuple[str, str], sender: str
 ) -> str:
-    """Why a partner connector that takes in the sender did not count.
+    """Explain why a partner connector that matches the sender was not chosen.
 
     loser, winner: the keys by which `policy.connectors.match` orders them: priority, rank of the domain, fit, name.
     patterns: of sender_domains, the loser's and the winner's.
     """
     mine, best = patterns
-    how = f"takes in {describe_sender(sender)} by {mine!r}, but"
+    how = f"matches {describe_sender(sender)} by {mine!r}, but"
     if loser[0] != winner[0]:
         return f"{how} priority {winner[0]} of {winner[3]!r} goes before its {loser[0]}"
     if loser[1] != winner[1]:
@@ -165,7 +171,7 @@ def _inbound_why(directory: Directory, entry: InboundEntry, session: SessionFact
         domains = _few(connector.sender_domains) or "none"
         return f"is for mail of {domains}, and {describe_sender(reverse_path.domain)} is not among them"
     if not entry.associated(recipient.domain):
-        return f"is narrowed to {_few(connector.associated_accepted_domains)}, and {recipient.domain} is none of these"
+        return f"is limited to {_few(connector.associated_accepted_domains)}, and {recipient.domain} is none of these"
     if not directory.accepts(organization.name, recipient.domain):
         return f"is for mail to {organization.name}, and {recipient.domain or recipient.text} is none of its domains"
     return "is for mail from others, and this comes from an own server"

@@ -43,7 +43,7 @@ def _address(value: str) -> str:
 
 
 def _url(value: str) -> str:
-    wrong = f"{value!r} is no address of rspamd: write 'http://HOST:PORT', with nothing behind the port"
+    wrong = f"{value!r} is not an address of rspamd: write 'http://HOST:PORT', with nothing after the port"
     try:
         url = urlsplit(value)
         port = url.port

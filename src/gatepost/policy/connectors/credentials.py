@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CredentialFault(Enum):
-    """Why a client's certificate does not identify it to a connector."""
+    """The reason why a client's certificate does not identify it to a connector."""
 
     NO_TLS = auto()
     NO_CERTIFICATE = auto()
@@ -33,7 +33,10 @@ class CredentialFault(Enum):
 
 
 class Lack(NamedTuple):
-    """What is missing. why: the rest of a sentence that begins with the connector's label. status: of the chain."""
+    """A missing credential.
+
+    why: the rest of a sentence that begins with the connector's label. status: of the chain.
+    """
 
     fault: CredentialFault
     why: str
@@ -46,7 +49,7 @@ class Lack(NamedTuple):
 
 
 def certificate_lack(entry: InboundEntry, session: SessionFacts) -> Lack | None:
-    """Why the client's certificate does not identify it to the connector; None if it does.
+    """Return what keeps the client's certificate from identifying it to the connector; None if it identifies it.
 
     The name comes first, since of a certificate for somebody else the chain does not matter. The connector must have a
     tls_sender_certificate_name.
@@ -54,7 +57,7 @@ def certificate_lack(entry: InboundEntry, session: SessionFacts) -> Lack | None:
     connector = entry.connector
     name = connector.tls_sender_certificate_name or ""
     if session.tls is None:
-        return Lack(CredentialFault.NO_TLS, f"names {name}, and the session is in clear")
+        return Lack(CredentialFault.NO_TLS, f"names {name}, and the session is not encrypted")
     leaf = presented(session)
     if leaf is None:
         return Lack(CredentialFault.NO_CERTIFICATE, f"names {name}, and the client presented no certificate")
@@ -62,23 +65,23 @@ def certificate_lack(entry: InboundEntry, session: SessionFacts) -> Lack | None:
         return _name_lack(name, leaf)
     verdict = session.chain(connector.trust_anchors)
     if verdict is None:
-        why = f"names {name}, but the client's certificate was not judged: its trust_anchors cannot be read"
+        why = f"names {name}, but the client's certificate was not checked: its trust_anchors cannot be read"
         return Lack(
             CredentialFault.NOT_JUDGED, f"{why} ({anchors_label(connector.trust_anchors) or "the server's own"})"
         )
     if _suffices(verdict, connector.revocation_check):
         return None
     fault = CredentialFault.REVOCATION_UNKNOWN if _is_unknown(verdict) else CredentialFault.NOT_TRUSTED
-    why = f"names {name}, but the client's certificate that bears it {_judged(verdict)}"
+    why = f"names {name}, but the client's certificate with that name {_judged(verdict)}"
     return Lack(fault, why, str(verdict.status))
 
 
 def _name_lack(name: str, leaf: CertificateFacts) -> Lack:
     borne = describe_names(leaf)
     if matches(name, leaf, common_name=True):
-        why = f"names {name}, which stands only in the CN of the client's certificate, and match_common_name is off"
+        why = f"names {name}, which is only in the CN of the client's certificate, and match_common_name is off"
         return Lack(CredentialFault.ONLY_COMMON_NAME, f"{why} ({borne})")
-    return Lack(CredentialFault.OTHER_NAME, f"names {name}, and the client's certificate bears other names ({borne})")
+    return Lack(CredentialFault.OTHER_NAME, f"names {name}, and the client's certificate has other names ({borne})")
 
 
 def _suffices(verdict: ChainVerdict, check: RevocationCheck) -> bool:
@@ -116,18 +119,18 @@ def presented(session: SessionFacts) -> CertificateFacts | None:
 
 
 def describe_client(session: SessionFacts) -> str:
-    """What a client that no connector knows showed, as the end of a sentence."""
+    """Describe the credentials of a client that no connector knows, as the end of a sentence."""
     source = f"it comes from {session.peer_ip}"
     if session.tls is None:
-        return f"it is in clear, and {source}"
+        return f"it is not encrypted, and {source}"
     verdict, leaf = session.client_chain, presented(session)
     if verdict is None or verdict.status is ChainStatus.NO_CERTIFICATE:
         return f"it presented no certificate, and {source}"
     if leaf is None:
         return f"its certificate cannot be read ({verdict.detail}), and {source}"
     if verdict.trusted:
-        return f"its certificate is trusted, but no connector names what it bears ({describe_names(leaf)}); {source}"
-    return f"its certificate {_judged(verdict)}; no connector names what it bears ({describe_names(leaf)}); {source}"
+        return f"its certificate is trusted, but no connector has a name in it ({describe_names(leaf)}); {source}"
+    return f"its certificate {_judged(verdict)}; no connector has a name in it ({describe_names(leaf)}); {source}"
 
 
 def describe_sender(domain: str) -> str:

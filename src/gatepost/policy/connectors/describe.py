@@ -55,7 +55,7 @@ def section(heading: str, model: type[BaseModel], skip: Collection[str] = ()) ->
 
 
 def form_of(annotation: Any, metadata: Sequence[object] = ()) -> str:
-    """What a field of this type takes, in words."""
+    """Describe in words the values that a field of this type accepts."""
     ranges = [str(one) for one in metadata if isinstance(one, Range)]
     forms = [one.text for one in metadata if isinstance(one, Form)]
     if forms:

@@ -72,7 +72,7 @@ class InboundEntry:
 
     @property
     def specificity(self) -> tuple[bool, int, int]:
-        """How narrowly the certificate name points at the organization; greater is narrower."""
+        """The narrowness of the certificate name: greater is narrower."""
         name = self.connector.tls_sender_certificate_name or "*."
         return not name.startswith("*."), name.count("."), self.ownership
 
@@ -272,7 +272,7 @@ class Directory:
         return self._organizations.get(name)
 
     def organization_of(self, domain: str) -> Organization | None:
-        """Who accepts a domain (lower-case A-labels): by its exact name, else by the nearest "*.domain" above."""
+        """The organization that accepts a domain (lower-case A-labels), by exact name or the nearest "*.domain"."""
         found = self._accepting(domain)
         return found[0] if found else None
 
@@ -379,7 +379,7 @@ def _found_by_certificate(index: dict[str, list[InboundEntry]], leaf: Certificat
 
 
 def _certificate_keys(name: str) -> Iterator[str]:
-    """What connectors that a name in a certificate may stand for are kept under: exact names, then wildcards."""
+    """Yield the index keys under which connectors for a certificate's name are found: exact names, then wildcards."""
     bare = name.removeprefix("*.")
     yield name if name == bare else f"?.{bare}"
     for parent in parents(bare):

@@ -24,7 +24,7 @@ def _public_key(value: str) -> str:
     try:
         binascii.a2b_base64(value, strict_mode=True)
     except ValueError:
-        raise ValueError("this is no base64: write what stands behind p= in the record, without blanks") from None
+        raise ValueError("this is not base64: write the text after p= in the record, without blanks") from None
     return value
 
 
@@ -63,15 +63,15 @@ class DkimKey(Record):
 
     @property
     def selector(self) -> str:
-        """What tells the keys of a domain apart."""
+        """The selector, which tells the keys of a domain apart (RFC 6376 section 3.1)."""
         return self.name.partition(BETWEEN)[0]
 
     @property
     def domain(self) -> str:
-        """Whose mail it signs."""
+        """The domain whose mail the key signs."""
         return self.name.partition(BETWEEN)[2]
 
     @property
     def record(self) -> KeyRecord:
-        """What is to be published; its public key is "" if the resource does not say it."""
+        """The DNS record to publish; its public key is "" if the resource does not have it."""
         return KeyRecord(self.public_key, KEY_TYPES[self.algorithm], (str(self.service_type),))

@@ -28,10 +28,10 @@ _TYPES = {
     "model_attributes_type": "must be a table of keys and values",
 }
 _BOUNDS = {
-    "string_too_short": ("min_length", "must have at least {} character(s)"),
-    "string_too_long": ("max_length", "must have at most {} characters"),
-    "too_short": ("min_length", "needs at least {} entry"),
-    "too_long": ("max_length", "may have at most {} entries"),
+    "string_too_short": ("min_length", "must have {} or more characters"),
+    "string_too_long": ("max_length", "must have {} or fewer characters"),
+    "too_short": ("min_length", "must have {} or more entries"),
+    "too_long": ("max_length", "must have {} or fewer entries"),
 }
 
 
@@ -74,7 +74,7 @@ def dotted(path: str, location: Iterable[int | str]) -> str:
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Why a key is refused, with the nearest known one."""
+    """Explain that a key is unknown, with the nearest known key."""
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names) or 'none'}"
@@ -98,7 +98,7 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
 
 
 def _reason(kind: str, context: Mapping[str, Any]) -> str:
-    """What is wrong with the value, for the commonest of pydantic's error types; "" for the others."""
+    """Explain what is wrong with the value, for the most common of pydantic's error types; "" for the others."""
     if kind == "enum":
         return f"is not possible here; choose {context['expected']}"
     if kind == "string_pattern_mismatch":

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a field takes, as documentation says it.
+    """The description of the values that a field accepts, for documentation and forms.
 
     schema: the same as JSON Schema, where pydantic's would be about the parsed value. It has no part in the hash, which
     CPython 3.12.0 to 3.12.3 take of each annotation that stands in a union. long: it may have many lines.
@@ -76,7 +76,7 @@ class Range:
 
 
 class Access(Enum):
-    """What of the gateway's own a value of a field makes it use.
+    """The kind of gateway property that a field's value uses.
 
     MACHINE: a file or socket, which tenants may not name. NETWORK: a host that it connects to; where a tenant named it,
     [network] tenants_may_reach says which addresses that may be.
@@ -90,7 +90,7 @@ class Access(Enum):
 class Owned:
     """Marks a field of which some values need the gateway owner's grant (`policy.connectors.grants`).
 
-    access: what a value makes the gateway use, None if that is nothing of its own. instead: what a tenant can write.
+    access: the gateway property that a value uses, None if none. instead: the value that a tenant can write.
     """
 
     access: Callable[[str], Access | None]
@@ -142,7 +142,7 @@ def _network(value: str) -> str:
 
 def _header_name(value: str) -> str:
     if not value.isascii() or any(not "!" <= char <= "~" or char == ":" for char in value):
-        raise ValueError(f"{value!r} is no name of a header field: write it without the colon, as 'X-Confidential'")
+        raise ValueError(f"{value!r} is not a name of a header field: write it without the colon, as 'X-Confidential'")
     return value
 
 
@@ -202,7 +202,7 @@ def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def owned_marker(info: FieldInfo) -> Owned | None:
-    """How values of a field need a grant, None if none does; of a list, each of its values."""
+    """Return the marker of a field whose values need a grant (of a list: each of its values), None if none does."""
     return _marker_in((info.annotation, *info.metadata))
 
 

@@ -32,7 +32,7 @@ GRANT: Final = "grant"
 """The kind of the documents that say what is granted, each by the name of its organization."""
 
 STORED_KINDS: Final = ("organization", GRANT)
-"""What is read of the store together, in one transaction."""
+"""The kinds of records that are read from the store together, in one transaction."""
 
 UNGRANTED_PATH: Final = "/dev/null/not granted by the gateway's owner"
 """In place of a path that is not granted: below what is no directory nothing can be opened, made or connected to."""
@@ -81,7 +81,7 @@ def mark(resources: Resources, stored: Mapping[str, Any]) -> Resources:
 def decide(
     before: Organization | None, after: Organization, stored: Mapping[str, Any] | None, *, by_owner: bool
 ) -> tuple[dict[str, Any], list[FieldError]]:
-    """What is granted after a change, as it is stored, and what its author may not write.
+    """Decide which values are granted after a change, in stored form, and which its author may not write.
 
     stored: the document before it, None if there was none. by_owner: a principal of the gateway makes the change, which
     grants what it writes; what stood there before, and was not granted, is not granted by being repeated. A tenant
@@ -127,9 +127,9 @@ def ungranted_paths(resources: Resources) -> Iterator[str]:
     for organization, (part, name, field, value), access in ungranted(resources):
         if access is Access.MACHINE:
             yield (
-                f"{field} of the {part} {name!r} of {organization} names {value!r}, which no owner of this gateway "
-                "granted: it has no effect, and mail that needs it waits; grant it with `gatepost grant add`, or take "
-                "it out"
+                f"{field} of the {part} {name!r} of {organization} names {value!r}, which no owner of this gateway has "
+                "granted: it has no effect, and mail that needs it waits; grant it with `gatepost grant add`, or "
+                "remove it"
             )
 
 
@@ -139,7 +139,7 @@ def with_grant(stored: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
 
 
 def _moved(before: Organization, after: Organization, granted: set[Grant]) -> Iterator[FieldError]:
-    """What a tenant changed that leads what is granted of the machine elsewhere."""
+    """Yield an error for each change of a tenant that would redirect what is granted of the machine."""
     holders: dict[tuple[str, str], Holder] = {}
     for use in _uses(after):
         part, name, field, _ = use.grant
@@ -161,7 +161,7 @@ def _leads_by_mx_now(before: Organization, after: Organization, grant: Grant) ->
 
 
 def _not_yours(use: _Use) -> str:
-    what = "names something of the gateway's machine, which only the gateway's owner may write"
+    what = "names a file or socket of the gateway's machine, which only the gateway's owner may write"
     return f"{what}; {use.instead}" if use.instead else what
 
 
@@ -271,6 +271,6 @@ def _marked_part[P: Record](part: P, key: str, granted: set[Grant]) -> P:
 
 
 def _blocked(value: str) -> str:
-    """What stands for a value that is not granted; of a socket, as the field writes one."""
+    """Return the placeholder for a value that is not granted; for a socket, in the form that the field writes."""
     form = next((form for form in ("lmtp:unix:", "unix:") if value.startswith(form)), "")
     return f"{form}{UNGRANTED_PATH}"

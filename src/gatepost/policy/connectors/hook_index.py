@@ -15,37 +15,37 @@ if TYPE_CHECKING:
 
 
 class ApplicableHook(NamedTuple):
-    """A hook and whose it is."""
+    """A hook and its organization."""
 
     organization: str
     hook: ContentHook
 
     @property
     def label(self) -> str:
-        """As a sentence names it: "content hook 'av' of contoso"."""
+        """The name of the hook in a sentence: "content hook 'av' of contoso"."""
         return f"content hook {self.hook.name!r} of {self.organization}"
 
 
 class HookIndex:
     """The enabled content hooks of all organizations, in the order of their names."""
 
-    __slots__ = ("_asked",)
+    __slots__ = ("_hooks",)
 
     def __init__(self, organizations: tuple[Organization, ...]) -> None:
-        self._asked: dict[tuple[str, HookDirection], tuple[ApplicableHook, ...]] = {}
+        self._hooks: dict[tuple[str, HookDirection], tuple[ApplicableHook, ...]] = {}
         for organization in organizations:
             enabled = sorted((one for one in organization.content_hooks if one.enabled), key=lambda one: one.name)
             for direction in (HookDirection.INBOUND, HookDirection.OUTBOUND):
-                asked = [one for one in enabled if one.direction in {direction, HookDirection.BOTH}]
-                if asked:
-                    self._asked[organization.name, direction] = tuple(
-                        ApplicableHook(organization.name, one) for one in asked
+                applicable = [one for one in enabled if one.direction in {direction, HookDirection.BOTH}]
+                if applicable:
+                    self._hooks[organization.name, direction] = tuple(
+                        ApplicableHook(organization.name, one) for one in applicable
                     )
 
     def __bool__(self) -> bool:
         """Whether there is any."""
-        return bool(self._asked)
+        return bool(self._hooks)
 
-    def asked(self, organization: str, direction: HookDirection) -> tuple[ApplicableHook, ...]:
-        """Those that are asked about mail of one direction."""
-        return self._asked.get((organization, direction), ())
+    def hooks(self, organization: str, direction: HookDirection) -> tuple[ApplicableHook, ...]:
+        """The hooks that scan an organization's mail of one direction."""
+        return self._hooks.get((organization, direction), ())

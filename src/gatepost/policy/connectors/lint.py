@@ -78,16 +78,16 @@ def _domains(organization: Organization) -> Iterator[str]:
         label = f"accepted domain {domain.name} of {organization.name}"
         if not domain.verified:
             yield (
-                f"{label}: it is pending; until it is verified no mail is taken in for it, and mailboxes, aliases and "
-                "DKIM keys in it have no effect"
+                f"{label}: it is pending: until it is verified, the gateway accepts no mail for it, and its mailboxes, "
+                "aliases and DKIM keys have no effect"
             )
             continue
         if domain.name.startswith("*."):
-            yield f"{label}: mail to every name under it is taken in and sent on, misspelt ones too"
+            yield f"{label}: the gateway accepts and forwards mail to every name under it, misspelt ones too"
         if domain.type is DomainType.INTERNAL_RELAY and not _is_routed(domain.name, organization):
             yield (
-                f"{label}: no outbound connector takes its mail, so what has no mailbox here goes by MX, which may "
-                "lead back here; name it in an on-premises connector with smart_hosts"
+                f"{label}: no outbound connector takes its mail, so mail without a mailbox here goes by MX, which may "
+                "lead back here; name the domain in an on-premises connector with smart_hosts"
             )
         if domain.type is DomainType.AUTHORITATIVE and domain.name in populated:
             yield from _authoritative(domain.name, organization, label)
@@ -106,7 +106,7 @@ def _policy(domain: AcceptedDomain, label: str, hostname: str) -> Iterator[str]:
     if hostname and domain.mta_sts is PublishedSts.ENFORCE and not made.policy.matches(hostname):
         yield (
             f"{label}: its policy leaves out {hostname}, this gateway: senders that obey it do not deliver here; add "
-            "that to mta_sts_mx, unless other hosts are the MX"
+            "it to mta_sts_mx, unless other hosts are the MX"
         )
     for pattern in domain.mta_sts_mx:
         if pattern.startswith("*.") and "." not in pattern[2:]:
@@ -140,14 +140,17 @@ def _on_premises(connector: InboundConnector, organization: Organization, label:
     if any(domain != "*" for domain in connector.sender_domains):
         yield f"{label}: sender_domains act on partner connectors only; leave them out"
     if connector.restrict_domains_to_certificate or connector.restrict_domains_to_ip_addresses:
-        yield f"{label}: restrict_domains_to_certificate and _to_ip_addresses act on partner connectors only"
+        yield (
+            f"{label}: restrict_domains_to_certificate and _to_ip_addresses act on partner connectors only; leave "
+            "them out"
+        )
     if name and not _owns(organization, name):
         yield (
             f"{label}: {name} is under no accepted domain of {organization.name}, so its certificate counts only for "
             "senders in one"
         )
     if connector.mode is Mode.REHEARSE:
-        yield f"{label}: in rehearsal it lets its servers relay all the same; only its refusals are not applied"
+        yield f"{label}: in rehearsal it still lets its servers relay; only its refusals are not applied"
     if connector.cloud_services_mail_enabled and not name:
         yield (
             f"{label}: cloud_services_mail_enabled has no effect on servers known by address alone, which others may "
@@ -159,9 +162,9 @@ def _on_premises(connector: InboundConnector, organization: Organization, label:
 def _names(connector: InboundConnector, label: str) -> Iterator[str]:
     name = connector.tls_sender_certificate_name
     if name and "." not in name.removeprefix("*."):
-        yield f"{label}: {name} takes in a whole top-level domain"
+        yield f"{label}: {name} covers a whole top-level domain"
     if connector.match_common_name:
-        yield f"{label}: the CN is matched too, which RFC 9525 leaves out; better have the name in subjectAltName"
+        yield f"{label}: match_common_name accepts the CN, which RFC 9525 does not; put the name into subjectAltName"
 
 
 def _owns(organization: Organization, name: str) -> bool:
@@ -179,8 +182,8 @@ def _partner(connector: InboundConnector, label: str) -> Iterator[str]:
         yield f"{label}: both the certificate and the address are needed; for either, make two connectors"
     if "*" in connector.sender_domains and (by_certificate or by_address) and not connector.associated_accepted_domains:
         yield (
-            f"{label}: a lock-down of all accepted domains: every other sender is refused, save those that a connector "
-            "for a more specific domain lets in"
+            f"{label}: it locks down all accepted domains: the gateway refuses every other sender, except those that a "
+            "connector for a more specific domain admits"
         )
     if not (by_certificate or by_address or connector.require_tls or connector.tls_sender_certificate_name):
         yield f"{label}: it demands nothing, and only names its senders in the trace"
@@ -191,25 +194,25 @@ def _partner(connector: InboundConnector, label: str) -> Iterator[str]:
 
 def _outbound(connector: OutboundConnector, label: str) -> Iterator[str]:
     if connector.all_accepted_domains and "*" in connector.recipient_domains:
-        yield f'{label}: "*" beside all_accepted_domains takes all mail to the Internet as well'
+        yield f'{label}: with all_accepted_domains, "*" takes all mail to the Internet too'
     if connector.is_transport_rule_scoped and connector.recipient_domains:
         yield f"{label}: only mail flow rules use it, so its recipient_domains have no effect; put them into the rule"
     yield from _by_mx(connector, label)
     if connector.tls_settings is TlsSettings.DOMAIN_VALIDATION and connector.tls_domain is None:
         expected = "the smart host's own name" if connector.smart_hosts else "the recipient domain's own name"
-        yield f"{label}: without tls_domain the certificate must bear {expected}"
+        yield f"{label}: without tls_domain the certificate must have {expected}"
     if connector.tls_domain is not None and "." not in connector.tls_domain.removeprefix("*."):
-        yield f"{label}: tls_domain {connector.tls_domain} takes in a whole top-level domain"
+        yield f"{label}: tls_domain {connector.tls_domain} covers a whole top-level domain"
     if connector.cloud_services_mail_enabled:
         yield from _cross_premises(connector, label)
 
 
 def _cross_premises(connector: OutboundConnector, label: str) -> Iterator[str]:
-    """What must hold for Exchange to be told something, and to believe it (exchange.md section 9.4)."""
+    """Warn where Exchange may not believe what cloud_services_mail_enabled tells it (exchange.md section 9.4)."""
     if connector.tls_settings is not TlsSettings.DOMAIN_VALIDATION or connector.mode is Mode.REHEARSE:
         yield (
-            f"{label}: cloud_services_mail_enabled tells whoever answers what is for the organization's own Exchange; "
-            'write tls_settings = "domain-validation" and tls_domain, in force'
+            f"{label}: cloud_services_mail_enabled sends header fields for the organization's own Exchange to any "
+            'server that answers; write tls_settings = "domain-validation" and tls_domain, in force'
         )
     if connector.client_certificate is None:
         yield (
@@ -246,9 +249,9 @@ def _related(placed: Sequence[OutboundConnector]) -> Iterator[tuple[OutboundConn
             yield one, placed[other]
 
 
-def _reaches_far(one: OutboundConnector) -> bool:
-    every = one.route_all_messages_via_on_premises or one.mode is Mode.REHEARSE
-    return every or any(domain.startswith("*") for domain in one.recipient_domains)
+def _reaches_far(connector: OutboundConnector) -> bool:
+    every = connector.route_all_messages_via_on_premises or connector.mode is Mode.REHEARSE
+    return every or any(domain.startswith("*") for domain in connector.recipient_domains)
 
 
 def _pair(first: OutboundConnector, second: OutboundConnector, organization: Organization) -> Iterator[str]:
@@ -317,7 +320,7 @@ def _hooks(organization: Organization) -> Iterator[str]:
         host = scanner_host(hook.address)
         if hook.enabled and not hook.address.startswith("https://") and not is_this_machine(host):
             yield (
-                f"content hook {hook.name!r} of {organization.name}: whole messages go to {host} in clear; run the "
+                f"content hook {hook.name!r} of {organization.name}: whole messages go to {host} unencrypted; run the "
                 "scanner on this machine, give rspamd an https address, or put a tunnel between the two"
             )
 
@@ -327,18 +330,18 @@ def _dkim(organization: Organization) -> Iterator[str]:
     rsa = {key.domain for key in current if key.algorithm is DkimAlgorithm.RSA_SHA256}
     for domain in sorted({key.domain for key in current} - rsa):
         yield (
-            f"DKIM keys of {domain} of {organization.name}: it signs with Ed25519 alone, and many receivers do not "
-            f"verify that; add an RSA key beside it: gatepost dkim add {domain}"
+            f"DKIM keys of {domain} of {organization.name}: the gateway signs with Ed25519 alone, which many receivers "
+            f"do not verify; add an RSA key too: gatepost dkim add {domain}"
         )
 
 
 def _rule(rule: MailFlowRule, label: str) -> Iterator[str]:
     if not (rule.senders or rule.recipients or rule.header_name or rule.except_senders or rule.except_recipients):
-        yield f"{label}: it has no condition and holds for all mail; name senders, recipients or a header_name"
+        yield f"{label}: it has no condition and applies to all mail; name senders, recipients or a header_name"
     if "*" in rule.except_senders or "*" in rule.except_recipients:
-        yield f'{label}: "*" as an exception leaves no message that it holds for; take it out'
+        yield f'{label}: "*" as an exception excludes every message; remove it'
     if rule.mode is Mode.REHEARSE and rule.stop_rule_processing:
-        yield f'{label}: in rehearsal it stops no other rule; what follows changes when it gets mode = "enforce"'
+        yield f'{label}: in rehearsal it does not stop other rules; with mode = "enforce" it will'
 
 
 def _route(rule: MailFlowRule, connector: OutboundConnector, label: str) -> Iterator[str]:
@@ -352,8 +355,8 @@ def _route(rule: MailFlowRule, connector: OutboundConnector, label: str) -> Iter
     on_premises = connector.connector_type is ConnectorType.ON_PREMISES
     if on_premises and not connector.route_all_messages_via_on_premises and not rule.recipients:
         yield (
-            f"{label}: mail that comes back from on-premises is sent there by {connector.name!r} again and loops; add "
-            "recipients, or an exception that tells it apart"
+            f"{label}: it sends mail that comes back from on-premises there again by {connector.name!r}, so mail "
+            "loops; add recipients, or an exception for that mail"
         )
 
 
@@ -361,14 +364,14 @@ def _forces(connector: OutboundConnector) -> bool:
     return connector.mode is Mode.ENFORCE and connector.tls_settings is not TlsSettings.OPPORTUNISTIC
 
 
-def _may_take_over(one: OutboundConnector, other: OutboundConnector) -> bool:
-    """Whether some domain of `other` is one of `one` as well."""
-    if one.route_all_messages_via_on_premises or (one.all_accepted_domains and other.all_accepted_domains):
+def _may_take_over(connector: OutboundConnector, other: OutboundConnector) -> bool:
+    """Whether some domain of `other` is one of `connector` as well."""
+    if connector.route_all_messages_via_on_premises or (connector.all_accepted_domains and other.all_accepted_domains):
         return True
     return any(
         covers(wide, narrow.removeprefix("*.")) or covers(narrow, wide.removeprefix("*."))
         for wide in other.recipient_domains
-        for narrow in one.recipient_domains
+        for narrow in connector.recipient_domains
     )
 
 
@@ -394,6 +397,6 @@ def _shared_addresses(resources: Resources) -> Iterator[str]:
         for own, one, name in reversed(list(others)):
             yield (
                 f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; "
-                "whose mail it is depends on the sender's domain alone, so tell the servers apart by certificate"
+                "only the sender's domain then tells whose mail it is; distinguish the servers by certificate"
             )
         around.append((its, other, other_name))

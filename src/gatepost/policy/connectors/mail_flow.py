@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What rules may ask of a message beyond its envelope.
+    """The parts of a message beyond its envelope that rules may test.
 
     header: field name in lower case, and the values of all fields of that name, decoded as far as possible; {} if the
     header is not known, so that no rule about it holds.
@@ -34,7 +34,7 @@ class Content:
 
 
 class RuleNames(NamedTuple):
-    """Who asks for something by name: rules in force, and rules in rehearsal that would."""
+    """The names of the rules that demand something: those in force, and those in rehearsal that would."""
 
     enforced: tuple[str, ...] = ()
     rehearsed: tuple[str, ...] = ()
@@ -45,12 +45,12 @@ _NOBODY = RuleNames()
 
 @dataclass(frozen=True, slots=True)
 class MailFlow:
-    """What the rules of an organization do with a message to one recipient.
+    """The actions that an organization's rules take on a message to one recipient.
 
-    connector: where a rule sends it, disabled or not; routed_by: that rule's name, "". require_tls: names of the
-    enforcing rules that require TLS. rehearsed_tls: names of the rehearsing rules that would. encrypt, sign: who
-    demands that of the content. reasons: a sentence for each rule that holds, naming what it asked for but never the
-    message's own text, so that equal outcomes are equal.
+    connector: the one that a rule sends it by, disabled or not; routed_by: that rule's name, or "". require_tls: names
+    of the enforcing rules that require TLS. rehearsed_tls: names of the rehearsing rules that would. encrypt, sign: the
+    rules that demand that of the content. reasons: a sentence for each rule that matches, naming the fields it tested
+    but never the message's own text, so that equal outcomes are equal.
     """
 
     connector: OutboundConnector | None = None
@@ -151,10 +151,10 @@ class RuleSet:
         return bool(self._ordered)
 
     def flow(self, reverse_path: str, recipient: str, content: Content) -> MailFlow:
-        """What the rules do with a message. reverse_path, recipient: without brackets, "" for the null reverse-path.
+        """Combine the actions of the rules that match a message. reverse_path, recipient: without brackets, "" if null.
 
-        The first rule with route_via_connector sends it; require_tls of any holds. A rule in rehearsal does nothing but
-        say what it would do, and stops no other rule.
+        The first rule with route_via_connector routes it; require_tls of any rule applies. A rule in rehearsal does
+        nothing but report what it would do, and stops no other rule.
         """
         sender, to = _Address(reverse_path), _Address(recipient)
         holding = []
@@ -180,15 +180,15 @@ class RuleSet:
             tuple(self._reason(one, chosen if at > place else None) for at, one in enumerate(holding)),
         )
 
-    def _reason(self, one: _Conditions, chosen: _Conditions | None) -> str:
+    def _reason(self, conditions: _Conditions, chosen: _Conditions | None) -> str:
         """A sentence about a rule that holds. chosen: the rule before it that has sent the message already."""
-        rule = one.rule
+        rule = conditions.rule
         rehearses = rule.mode is Mode.REHEARSE
         does = []
-        if one.connector is not None and chosen is not None:
-            does.append(f"names connector {one.connector.name!r} in vain, as rule {chosen.rule.name!r} has chosen")
-        elif one.connector is not None:
-            does.append(f"{'would send' if rehearses else 'sends'} it by connector {one.connector.name!r}")
+        if conditions.connector is not None and chosen is not None:
+            does.append(f"names connector {conditions.connector.name!r}, but rule {chosen.rule.name!r} chose first")
+        elif conditions.connector is not None:
+            does.append(f"{'would send' if rehearses else 'sends'} it by connector {conditions.connector.name!r}")
         if rule.require_tls:
             does.append("would require TLS" if rehearses else "requires TLS")
         if rule.encrypt is ContentProtection.SMIME:
@@ -198,7 +198,7 @@ class RuleSet:
         if rule.stop_rule_processing and not rehearses:
             does.append("ends the rules")
         label = f"mail flow rule {rule.name!r} of {self._organization}"
-        return f"{label}{' (in rehearsal)' if rehearses else ''} holds for {_required(rule)}: {', '.join(does)}"
+        return f"{label}{' (in rehearsal)' if rehearses else ''} matches {_required(rule)}: {', '.join(does)}"
 
 
 def _asking(holding: Sequence[_Conditions], asks: Callable[[MailFlowRule], bool]) -> RuleNames:
@@ -223,7 +223,7 @@ def _conditions(rule: MailFlowRule, connectors: Mapping[str, OutboundConnector])
 
 
 def _required(rule: MailFlowRule) -> str:
-    """What a rule asks for, as a sentence names it: "the sender and the field X-Confidential"."""
+    """Name what a rule tests, as in a sentence: "the sender and the field X-Confidential"."""
     asked = []
     if rule.senders or rule.except_senders:
         asked.append("the sender")
@@ -235,7 +235,7 @@ def _required(rule: MailFlowRule) -> str:
 
 
 def unmet(rule: MailFlowRule, reverse_path: str, recipient: str, content: Content) -> str:
-    """Why a rule does not hold: the field of its first condition that is not met, "senders"; "" if it holds.
+    """Return the field of a rule's first condition that is not met, such as "senders"; "" if the rule matches.
 
     Whether the rule is enabled makes no difference.
     """

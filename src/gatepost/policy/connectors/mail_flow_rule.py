@@ -21,7 +21,7 @@ from gatepost.policy.connectors.values import ContentProtection, Mode
 
 
 class MailFlowRule(Record):
-    """What happens to messages that meet every condition: another way, or protection whatever the way is.
+    """A rule for messages that meet every condition: another route, or protection on any route.
 
     Rules are looked at in the order of priority and name, for each recipient. Several that apply add up: the first
     route_via_connector counts, and require_tls, encrypt and sign of any.

@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Whose session it is, as far as the session itself and the reverse-path say.
+    """The organization of a session, as far as the session itself and the reverse-path identify it.
 
     direction: "originating" for the organization's own servers, which may relay; "none" otherwise: the recipient then
     decides, and its mail is "incoming". organization: its name, None for "none". basis: what identified it:
     "certificate", "certificate-and-sender" (the certificate's name is no accepted domain, the sender's is), "address",
     "certificate-and-recipient", "address-and-recipient" (see `attribute_by_recipient`) or "none". passed_over: other
-    on-premises connectors that know the session, each with why it did not count: label and rest of the sentence, at
-    most 20. claims: connectors that know the session, by "certificate" or "address", but not whose mail it is. lack:
-    why the certificate that bears a connector's name does not identify its owner. unsure: connectors that may know the
-    session later, as that it is not known is not the client's doing; see `awaited`. rehearsing: the connector that
-    would have gone before this one, were it not in rehearsal.
+    on-premises connectors that know the session, each with the reason why it was not chosen: label and rest of the
+    sentence, at most 20. claims: connectors that know the session, by "certificate" or "address", but not the
+    organization whose mail it is. lack: the reason why the certificate that bears a connector's name does not identify
+    its owner. unsure: connectors that may know the session later, as the client is not the cause; see `awaited`.
+    rehearsing: the connector that would have gone before this one, were it not in rehearsal.
     """
 
     direction: str
@@ -178,7 +178,7 @@ def _by_certificate(certified: list[InboundEntry], owner: Organization | None) -
 
 
 def _most_specific(owned: list[InboundEntry], owner: Organization | None) -> Organization | None:
-    """Whose name the certificate bears, None if it cannot be said."""
+    """The organization whose name the certificate bears, None if that is not certain."""
     # Between organizations the more specific name decides; only within one may a priority say otherwise. Two that name
     # it as specifically are told apart by the sender (exchange.md section 5.1, step 2: one tenant left).
     narrowest = max((entry.specificity for entry in owned), default=None)
@@ -210,7 +210,10 @@ def _address_order(one: tuple[int, InboundEntry]) -> tuple[int, int, str]:
 
 
 def _identified(entry: InboundEntry, basis: str, session: SessionFacts, spoken: str) -> tuple[str, ...]:
-    """What identified the session. spoken: the domain that says whose mail it is, where the certificate does not."""
+    """Explain how the session was identified.
+
+    spoken: the domain that identifies the owner where the certificate does not.
+    """
     own = entry.organization.name
     leaf = presented(session)
     if basis.startswith("address") or leaf is None:
@@ -219,7 +222,7 @@ def _identified(entry: InboundEntry, basis: str, session: SessionFacts, spoken: 
     reason = f"{entry.label} names {name}, which the client's trusted certificate bears ({describe_names(leaf)})"
     if basis == "certificate":
         return (reason,)
-    return reason, f"{name} is no accepted domain of {own}, but {spoken} is"
+    return reason, f"{name} is not an accepted domain of {own}, but {spoken} is"
 
 
 def _unknown(
@@ -320,7 +323,7 @@ def match_partner(
 
     In this order: the lower priority number, the more specific sender domain (so that an exception beats "*"), the one
     whose certificate or address the session has, one that restricts, the name. One in rehearsal never goes before one
-    that is in force: what it would have done is told beside.
+    that is in force: its effect is reported too.
     """
     index = directory.partners(organization.name)
     if index is None:
@@ -338,7 +341,7 @@ def match_partner(
                 continue  # whoever it holds for, it changes nothing
         elif not entry.associated(recipient.domain):
             domains = ", ".join(entry.connector.associated_accepted_domains[:PASSED_OVER_LIMIT])
-            narrowed[entry.label] = f"is narrowed to {domains}, and {recipient.domain} is none of these"
+            narrowed[entry.label] = f"is limited to {domains}, and {recipient.domain} is none of these"
             continue
         found[id(entry)] = _candidate(entry, rank, pattern, session, address)
     if not found:

@@ -39,11 +39,11 @@ def domain_pattern(text: str, *, every: bool = True) -> str:
     if text == "*":
         if every:
             return text
-        raise ValueError("'*' would take in every domain there is; name one, as 'b.example' or '*.b.example'")
+        raise ValueError("'*' would match every domain; name one, as 'b.example' or '*.b.example'")
     if text.startswith("*."):
         return "*." + domain_name(text[2:])
     if "*" in text:
-        raise ValueError(f"{text!r}: a wildcard stands only first, as in '*.b.example'")
+        raise ValueError(f"{text!r}: a wildcard may only come first, as in '*.b.example'")
     return domain_name(text)
 
 
@@ -89,7 +89,7 @@ def network(text: str) -> Network:
             f"{text!r} is not an address or a network: write '192.0.2.1', '192.0.2.0/24' or '2001:db8::/48'"
         ) from None
     if isinstance(found, ipaddress.IPv6Network) and found.network_address.scope_id is not None:
-        raise ValueError(f"{text!r} has a zone: a network that others can send from has none")
+        raise ValueError(f"{text!r} has a zone, as only addresses of this machine have; leave it out")
     return found
 
 
@@ -119,7 +119,7 @@ def host_port(text: str, default_port: int | None, *, lowest: int = 1) -> tuple[
 def socket_path(text: str) -> str:
     """The path of a Unix socket: absolute, and no longer than the kernel takes (unix(7))."""
     if not text.startswith("/") or not text.isprintable():
-        raise ValueError(f"{text!r} is no path of a socket: write it from the root, as '/run/dovecot/lmtp'")
+        raise ValueError(f"{text!r} is not the path of a socket: write the absolute path, as '/run/dovecot/lmtp'")
     if len(text.encode()) > _SOCKET_OCTETS:
         raise ValueError(f"{text!r} is longer than the {_SOCKET_OCTETS} octets that the path of a socket may have")
     return text

@@ -34,7 +34,7 @@ _ENTRA = "login.microsoftonline.com"
 
 
 class TokenAlgorithm(StrEnum):
-    """How a token is signed (RFC 7518 section 3.1, RFC 8037). Only with a key of which we have the public half."""
+    """A signature algorithm of tokens (RFC 7518 section 3.1, RFC 8037): only those with a public and a private key."""
 
     RS256 = "RS256"
     RS384 = "RS384"
@@ -56,18 +56,18 @@ def _https(value: str) -> str:
     except ValueError:
         good = False
     if not good or not value.isascii() or " " in value:
-        raise ValueError(f"{value!r} is no https address; keys are fetched over HTTPS alone")
+        raise ValueError(f"{value!r} is not an https address; the gateway fetches keys over HTTPS only")
     return value
 
 
 def https_issuer(value: str) -> str:
-    """What may be the issuer of tokens. Raises ValueError."""
+    """Check the URL of an issuer of tokens. Raises ValueError."""
     parts = urlsplit(_https(value))
     if parts.query:
         raise ValueError(f"{value!r} has a query, which an issuer never has (RFC 8414 section 2)")
     if parts.hostname == _ENTRA and parts.path.split("/")[1:2] in (["common"], ["organizations"], ["consumers"]):
         raise ValueError(
-            f"{value!r} is in no token: each bears its tenant's own issuer; write https://{_ENTRA}/TENANT-ID/v2.0"
+            f"{value!r} is in no token: each names its tenant's own issuer; write https://{_ENTRA}/TENANT-ID/v2.0"
         )
     return value
 
@@ -136,7 +136,7 @@ class OauthIssuer(Record):
 
 
 def configuration_urls(issuer: str) -> tuple[str, str]:
-    """Where an issuer tells about itself: by OpenID Connect Discovery 1.0 section 4, and by RFC 8414 section 3.1."""
+    """The URLs of an issuer's metadata: by OpenID Connect Discovery 1.0 section 4, and by RFC 8414 section 3.1."""
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")
     return (
@@ -146,10 +146,10 @@ def configuration_urls(issuer: str) -> tuple[str, str]:
 
 
 def lint(issuer: OauthIssuer, label: str) -> Iterator[str]:
-    """What is allowed but probably not meant."""
+    """Warn of settings that are allowed but probably not meant."""
     if urlsplit(issuer.issuer).hostname in {_ENTRA, "sts.windows.net"} and issuer.username_claim == "email":
         yield (
-            f'{label}: in Microsoft Entra "email" is whatever somebody wrote there, a guest of the tenant too; write '
+            f'{label}: in Microsoft Entra anyone, even a guest of the tenant, can set "email" to any address; write '
             'username_claim = "upn" and add that claim to the access token'
         )
     if not issuer.required_scopes:

@@ -28,7 +28,7 @@ class Claim(NamedTuple):
 
 
 class Relation(StrEnum):
-    """How an accepted domain overlaps another: the class of a conflict between organizations."""
+    """The way in which an accepted domain overlaps another: the class of a conflict between organizations."""
 
     EQUALS = "equals"
     COVERS = "covers"
@@ -48,7 +48,7 @@ def claims(organizations: Iterable[Organization]) -> list[Claim]:
 
 
 def relation(name: str, other: str) -> Relation | None:
-    """How a domain or "*.domain" overlaps another; None if no name is in both."""
+    """Return the relation of a domain or "*.domain" to another; None if no name is in both."""
     if name == other:
         return Relation.EQUALS
     if name.startswith("*.") and covers(name, other.removeprefix("*.")):
@@ -58,17 +58,17 @@ def relation(name: str, other: str) -> Relation | None:
     return None
 
 
-def conflicts(found: Sequence[Claim]) -> list[Conflict]:
+def conflicts(domain_claims: Sequence[Claim]) -> list[Conflict]:
     """Overlaps between organizations of which one side at least is verified."""
     everybody: dict[str, list[Claim]] = {}
     verified: dict[str, list[Claim]] = {}
-    for claim in found:
+    for claim in domain_claims:
         everybody.setdefault(claim.name, []).append(claim)
         if claim.verified:
             verified.setdefault(claim.name, []).append(claim)
     return [
         Conflict(claim, other)
-        for claim in found
+        for claim in domain_claims
         for name in _at_or_over(claim.name)
         # Many may wait for one name: those are never compared with each other.
         for other in (everybody if claim.verified else verified).get(name, ())
@@ -89,11 +89,11 @@ def _at_or_over(name: str) -> Iterator[str]:
 def check_together(
     after: Sequence[Claim], before: Sequence[Claim], hidden: Collection[str] = ()
 ) -> Iterator[FieldError]:
-    """What becomes wrong across organizations: a domain that overlaps another organization's, which is verified.
+    """Yield errors across organizations: a domain that overlaps another organization's, which is verified.
 
     after: all domains, those of an organization in their order. before: as they are stored; an overlap that is there
     already is left to `policy.connectors.verification`. A pending domain is no reason against a verified one. hidden:
-    organizations that are not named to who asks.
+    organizations that the errors must not name.
     """
     known, old = set(conflicts(before)), set(before)
     counts: Counter[str] = Counter()

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Where the gateway is reached.
+    """The addresses at which the gateway itself is reached.
 
-    addresses: "ADDRESS:PORT" of each listener. hostname: its own. own: IP addresses by which others reach it though no
-    interface has them.
+    addresses: "ADDRESS:PORT" of each listener. hostname: the gateway's own. own: IP addresses by which others reach it
+    though no interface has them.
     """
 
     addresses: Collection[str]
@@ -54,6 +54,5 @@ def own_smart_hosts(resources: Resources, listeners: Listeners) -> Iterator[str]
                 if listeners.include(smart):
                     yield (
                         f"outbound connector {connector.name!r} of {organization.name}: the smart host {smart} is a "
-                        "listener of this gateway, so its mail comes back to where it is; name the server that is to "
-                        "take it"
+                        "listener of this gateway, so mail would loop; name the server that should receive it"
                     )

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def publication(domain: AcceptedDomain, hostname: str, *, hosts: Sequence[str] = ()) -> StsPublication | None:
-    """What is published for a domain, None if nothing is: nothing ever is for one that is pending.
+    """The MTA-STS policy to publish for a domain, None if there is none; a pending domain never has one.
 
-    hostname: the gateway's own, which stands in the policy where no mta_sts_mx is written. hosts: the MX hosts that DNS
-    has, for the remarks. Raises ValueError with a sentence if no sender could use it.
+    hostname: the gateway's own, which the policy names where no mta_sts_mx is written. hosts: the MX hosts that DNS
+    has, for the remarks. Raises ValueError with a sentence if no sender could use the policy.
     """
     if domain.mta_sts is PublishedSts.NOT_PUBLISHED or not domain.verified:
         return None
@@ -40,11 +40,11 @@ def publications(organizations: Sequence[Organization], hostname: str) -> dict[s
 
 
 def to_do(before: Sequence[Organization], after: Sequence[Organization], hostname: str) -> Iterator[str]:
-    """What is left to do in the DNS when the resources change, a sentence for each domain whose policy does."""
+    """Yield the DNS changes to make after a change of resources: a sentence for each domain whose policy changes."""
     old, new = publications(before, hostname), publications(after, hostname)
     for host, one in new.items():
         if host not in old or old[host].record != one.record:
-            yield f"{one.domain}: once the policy is served, put its TXT record into the zone: {one.zone_line}"
+            yield f"{one.domain}: once the gateway serves the policy, add its TXT record to the zone: {one.zone_line}"
     for host, one in old.items():
         if host not in new and one.policy.mode is not StsMode.NONE:
             yield (

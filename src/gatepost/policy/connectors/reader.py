@@ -39,7 +39,7 @@ class Draft[M: Record]:
     bad: frozenset[str] = frozenset()
 
     def error(self, key: str, message: str) -> FieldError:
-        """What is wrong with one key of the table."""
+        """Build the error for one key of the table."""
         return FieldError(f"{self.path}.{key}" if self.path else key, message)
 
 
@@ -73,7 +73,7 @@ class OrganizationDraft:
 
 
 PLACEHOLDERS: Mapping[str, Any] = MappingProxyType({"name": "unnamed"})
-"""What a resource without a usable name is called while its other fields are checked."""
+"""The placeholder name of a resource without a usable one, while its other fields are checked."""
 
 
 def read[M: Record](
@@ -85,7 +85,7 @@ def read[M: Record](
 ) -> Draft[M] | None:
     """Read a table; append what is wrong with it to `errors`.
 
-    placeholders: what obligatory keys are taken for when they are wrong. None is returned if another obligatory key is
+    placeholders: the values for obligatory keys that are wrong. None is returned if another obligatory key is
     wrong: there is nothing left to apply rules to.
     """
     try:

@@ -73,7 +73,7 @@ class MailboxIndex:
         return None
 
     def _readings(self, path: Path) -> Iterator[tuple[str, str]]:
-        """What the address may mean: a key, and what stands behind it, the separator included."""
+        """Yield the mailboxes that the address may mean: a key, and the part after it, separator included."""
         yield _key(path), ""
         separator = self._separators.get(path.domain)
         end = path.local_part.rfind(separator) if separator else -1

@@ -186,7 +186,7 @@ class ClientCertificate(Record):
 
 
 class InboundConnector(Record):
-    """What the organization demands of, and grants to, those who send to it or through it.
+    """The demands on those who send to the organization or through it, and the rights that they have.
 
     A *partner* connector holds for mail from its sender_domains to the organization. An *on-premises* connector knows
     the organization's own servers by certificate or address and lets them relay.
@@ -281,7 +281,7 @@ class InboundConnector(Record):
 
 
 class OutboundConnector(Record):
-    """Where mail to certain domains goes, and what protection the way there must have."""
+    """The route of mail to certain domains, and the protection that the route must have."""
 
     name: Label = Field(description="Unique among the outbound connectors of the organization.")
     enabled: Switch = Field(default=True, description="A disabled connector takes no part in matching.")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PrefixLimits:
-    """How wide a network in sender_ip_addresses may be: the shortest prefix lengths that are taken.
+    """The widest networks allowed in sender_ip_addresses: their shortest prefix lengths.
 
     /24 is Exchange's guard against giving relay rights to a neighbour's machines, and the smallest IPv4 network that is
     routed on the Internet; /48 is its like in IPv6.
@@ -92,7 +92,7 @@ _INBOUND: tuple[_Rule[InboundConnector], ...] = (
     _rule(
         "sender_domains connector_type",
         lambda one: not _on_premises(one) and not one.sender_domains,
-        'a partner connector holds for the mail of some domains; name them, or "*" for all mail',
+        'a partner connector applies to mail of certain domains; name them, or "*" for all mail',
     ),
     _rule(
         "sender_ip_addresses connector_type tls_sender_certificate_name",
@@ -123,7 +123,7 @@ _INBOUND: tuple[_Rule[InboundConnector], ...] = (
     _rule(
         "tls_sender_certificate_name connector_type trust_anchors",
         lambda one: _on_premises(one) and _top_level(one.tls_sender_certificate_name or "") and not one.trust_anchors,
-        "whoever has a certificate for any name in that top-level domain could relay; write *.domain, or trust_anchors "
+        "anyone with a certificate for any name in that top-level domain could relay; write *.domain, or trust_anchors "
         "with a CA of your own",
     ),
     _rule(
@@ -140,12 +140,12 @@ _INBOUND: tuple[_Rule[InboundConnector], ...] = (
     _rule(
         "min_tls_version require_tls",
         lambda one: one.min_tls_version is not None and not one.require_tls,
-        "mail in clear would pass while mail over an older TLS is refused; write require_tls = true as well",
+        "unencrypted mail would pass while mail over an older TLS is refused; write require_tls = true as well",
     ),
     _rule(
         "revocation_check tls_sender_certificate_name",
         lambda one: one.revocation_check is RevocationCheck.HARD_FAIL and not one.tls_sender_certificate_name,
-        "the connector looks at no certificate; write tls_sender_certificate_name, or leave this out",
+        "the connector checks no certificate; write tls_sender_certificate_name, or leave this out",
     ),
 )
 
@@ -208,7 +208,7 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
     _rule(
         "cleartext tls_settings",
         lambda one: one.tls_settings is not TlsSettings.OPPORTUNISTIC and one.cleartext not in {None, Cleartext.NEVER},
-        "under this tls_settings nothing ever leaves in clear; leave cleartext out",
+        "under this tls_settings nothing ever leaves unencrypted; leave cleartext out",
     ),
     _rule(
         "smtp_dane_mode smart_hosts",
@@ -225,7 +225,7 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
             and one.tls_settings is TlsSettings.OPPORTUNISTIC
             and one.cleartext is not Cleartext.NEVER
         ),
-        "opportunistic TLS cannot demand a version, as it lets mail go in clear; write tls_settings = "
+        "opportunistic TLS cannot demand a version, as it lets mail go unencrypted; write tls_settings = "
         '"encryption-only", or leave this out',
     ),
     _rule("min_tls_version profile", _old_version, _OLD_VERSION),
@@ -265,7 +265,7 @@ _MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (
     _rule(
         "header_contains header_name",
         lambda one: bool(one.header_contains) and not one.header_name,
-        "it is not said which field must contain this; write header_name",
+        "header_contains needs the name of a field; write header_name",
     ),
 )
 
@@ -288,13 +288,13 @@ _HOOKS: tuple[_Rule[ContentHook], ...] = (
     _rule(
         "trust_anchors address",
         lambda one: bool(one.trust_anchors) and not one.address.startswith("https://"),
-        "no certificate is looked at there; write an https address, or leave this out",
+        "the gateway checks no certificate there; write an https address, or leave this out",
     ),
 )
 
 
 def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iterator[FieldError]:
-    """What is wrong across the fields of an organization's connectors, and across its parts."""
+    """Yield errors across the fields of an organization's connectors, and across its parts."""
     for inbound in draft.inbound:
         yield from _apply(inbound, _INBOUND)
         yield from _wide_networks(inbound, prefixes)
@@ -357,7 +357,7 @@ def _client_certificate(draft: Draft[OutboundConnector]) -> Iterator[FieldError]
             said = "the label says which certificate it is; leave this out, or name both files and no label"
             yield draft.error(f"client_certificate.{field}", said)
     elif not any(files.values()):
-        yield draft.error("client_certificate", "it names no certificate; write label, or chain and key")
+        yield draft.error("client_certificate", "this names no certificate; write label, or chain and key")
     else:
         for field in (field for field, value in files.items() if not value):
             yield draft.error(f"client_certificate.{field}", "is missing; a certificate in files has a chain and a key")
@@ -366,7 +366,7 @@ def _client_certificate(draft: Draft[OutboundConnector]) -> Iterator[FieldError]
 def _empty_words(draft: Draft[MailFlowRule]) -> Iterator[FieldError]:
     for place, word in enumerate(draft.value.header_contains):
         if not word.strip():
-            said = "every field contains nothing; write a word, or leave header_contains out to ask only for the field"
+            said = "an empty text tests nothing; write a word, or leave header_contains out to test for the field"
             yield draft.error(f"header_contains[{place}]", said)
 
 

@@ -83,11 +83,11 @@ def names_domain(directory: Directory, organization: str, domain: str) -> bool:
 
 
 def _central(
-    central: OutboundConnector, found: list[tuple[str, OutboundConnector]], organization: Organization
+    central: OutboundConnector, candidates: list[tuple[str, OutboundConnector]], organization: Organization
 ) -> Selection:
     label = _label(central, organization)
     first = f"{label} takes all messages first"
-    labels = dict.fromkeys(_label(one, organization) for _, one in found if one is not central)
+    labels = dict.fromkeys(_label(one, organization) for _, one in candidates if one is not central)
     passed_over = tuple((one, f"takes the domain, but {first}") for one in labels)
     return Selection(central, (f"{first} (route_all_messages_via_on_premises)",), passed_over[:PASSED_OVER_LIMIT])
 
@@ -110,7 +110,7 @@ def _how(pattern: str, domain: str) -> str:
 
 
 def _goes_before(pattern: str, chosen: OutboundConnector, its: str, other: OutboundConnector) -> str:
-    """Why `chosen` goes before another candidate, as the end of a sentence."""
+    """Explain why `chosen` goes before another candidate, as the end of a sentence."""
     if chosen.priority != other.priority:
         return f"priority {chosen.priority} of {chosen.name!r} goes before its {other.priority}"
     if pattern == its:

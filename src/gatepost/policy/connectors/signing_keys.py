@@ -85,11 +85,11 @@ def _accepted(accepted: Sequence[str], domain: str) -> bool:
     return any(covers(pattern, domain) or pattern in parents(domain) for pattern in accepted)
 
 
-def _second(one: Draft[DkimKey], current: dict[tuple[str, str, str], str]) -> Iterator[FieldError]:
-    key = one.value
+def _second(draft: Draft[DkimKey], current: dict[tuple[str, str, str], str]) -> Iterator[FieldError]:
+    key = draft.value
     known = current.setdefault((key.domain, key.algorithm, key.service_type), key.name)
     if known != key.name:
-        yield one.error(
+        yield draft.error(
             "state",
             f"{known} is the current {key.algorithm} key of {key.domain} already; retire that one, or leave this one "
             "at next (`gatepost dkim rotate` does both at once)",

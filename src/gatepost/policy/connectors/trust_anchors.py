@@ -37,11 +37,11 @@ def trust_anchors(text: str) -> str:
         return text
     if len(text) > _CHARS:
         raise ValueError(
-            f"the certificates have {len(text)} characters, and {_CHARS} are taken; leave out what is not a root"
+            f"the certificates have {len(text)} characters, and {_CHARS} are allowed; leave out what is not a root"
         )
     found = pem_certificates(text)
     if len(found) > _CERTIFICATES:
-        raise ValueError(f"there are {len(found)} certificates, and {_CERTIFICATES} are taken")
+        raise ValueError(f"there are {len(found)} certificates, and at most {_CERTIFICATES} are allowed")
     return "".join(map(_block, found))
 
 
@@ -54,9 +54,9 @@ def pem_certificates(text: str) -> list[bytes]:
     try:
         found = [binascii.a2b_base64("".join(block.split()), strict_mode=True) for block in blocks]
     except ValueError:
-        raise ValueError("a certificate is no base64 between its first and last line") from None
+        raise ValueError("a certificate is not base64 between its first and last line") from None
     if not all(der.startswith(b"0") for der in found):  # a SEQUENCE
-        raise ValueError("what stands between the first and last line is no certificate")
+        raise ValueError("the text between the first and last line is not a certificate")
     return list(dict.fromkeys(found))
 
 

@@ -10,14 +10,14 @@ from enum import StrEnum
 
 
 class DomainType(StrEnum):
-    """Who knows the recipients of an accepted domain."""
+    """The system that knows the recipients of an accepted domain: this gateway, or a server behind it."""
 
     AUTHORITATIVE = "authoritative"
     INTERNAL_RELAY = "internal-relay"
 
 
 class ConnectorType(StrEnum):
-    """Whom a connector stands for: another organization, or the organization's own servers."""
+    """The other side of a connector: another organization, or the organization's own servers."""
 
     PARTNER = "partner"
     ON_PREMISES = "on-premises"
@@ -31,7 +31,7 @@ class Mode(StrEnum):
 
 
 class TlsSettings(StrEnum):
-    """What an outbound connector demands of the next hop, weakest first."""
+    """The demands that an outbound connector may make of the next hop, weakest first."""
 
     OPPORTUNISTIC = "opportunistic"
     ENCRYPTION_ONLY = "encryption-only"
@@ -40,21 +40,21 @@ class TlsSettings(StrEnum):
 
 
 class ContentProtection(StrEnum):
-    """How the content of a message is encrypted, or signed, before it leaves, whatever the connection is."""
+    """The protection of a message's content before it leaves, whatever the connection is."""
 
     NONE = "none"
     SMIME = "smime"
 
 
 class SmartHostOrder(StrEnum):
-    """Which smart host a message is offered to first; the others follow."""
+    """The order in which a message is offered to smart hosts."""
 
     LISTED = "listed"
     SHUFFLED = "shuffled"
 
 
 class SmtpDaneMode(StrEnum):
-    """How an outbound connector treats DANE (RFC 7672)."""
+    """The use of DANE by an outbound connector (RFC 7672)."""
 
     OPPORTUNISTIC = "opportunistic"
     MANDATORY = "mandatory"
@@ -62,28 +62,28 @@ class SmtpDaneMode(StrEnum):
 
 
 class MtaStsMode(StrEnum):
-    """How an outbound connector treats MTA-STS (RFC 8461)."""
+    """The use of MTA-STS by an outbound connector (RFC 8461)."""
 
     OPPORTUNISTIC = "opportunistic"
     NONE = "none"
 
 
 class RequireTlsMode(StrEnum):
-    """How an outbound connector treats messages that ask for TLS all the way (REQUIRETLS, RFC 8689)."""
+    """The treatment of messages that require TLS on the whole route (REQUIRETLS, RFC 8689)."""
 
     ENFORCE = "enforce"
     RELAXED = "relaxed"
 
 
 class ProtectionDrop(StrEnum):
-    """What becomes of mail for a destination that protects connections less than it was seen to do."""
+    """The treatment of mail for a destination that now protects connections less than it did before."""
 
     WARN = "warn"
     HOLD = "hold"
 
 
 class PublishedSts(StrEnum):
-    """Which MTA-STS policy the gateway serves for an accepted domain (RFC 8461 section 5)."""
+    """The MTA-STS policy that the gateway serves for an accepted domain (RFC 8461 section 5)."""
 
     NOT_PUBLISHED = "not-published"
     NONE = "none"
@@ -99,7 +99,7 @@ class DkimAlgorithm(StrEnum):
 
 
 class DkimState(StrEnum):
-    """How far a DKIM key has come."""
+    """The state of a DKIM key in its rotation."""
 
     NEXT = "next"
     CURRENT = "current"
@@ -107,21 +107,21 @@ class DkimState(StrEnum):
 
 
 class DkimService(StrEnum):
-    """What a DKIM key signs, as s= of its record names it (RFC 6376 section 3.6.1, RFC 8460 section 3)."""
+    """The service that a DKIM key signs for: s= of its record (RFC 6376 section 3.6.1, RFC 8460 section 3)."""
 
     ALL = "*"
     TLS_REPORTS = "tlsrpt"
 
 
 class DkimKeyUnavailable(StrEnum):
-    """What becomes of mail that is to be signed while no key for it can be used."""
+    """The treatment of mail that is to be signed while no key for it can be used."""
 
     DEFER = "defer"
     SEND_UNSIGNED = "send-unsigned"
 
 
 class Cleartext(StrEnum):
-    """When a message without a TLS requirement may leave in clear."""
+    """The conditions under which a message without a TLS requirement may leave unencrypted."""
 
     ONLY_IF_NOT_OFFERED = "only-if-not-offered"
     AFTER_FAILED_HANDSHAKE = "after-failed-handshake"
@@ -155,14 +155,14 @@ class TlsVersion(StrEnum):
 
 
 class HookType(StrEnum):
-    """What a content hook speaks to."""
+    """The kind of scanner that a content hook connects to."""
 
     RSPAMD = "rspamd"
     CLAMAV = "clamav"
 
 
 class HookDirection(StrEnum):
-    """Which mail a content hook is asked about: what others send to the organization, what it sends itself."""
+    """The mail that a content hook scans: what others send to the organization, what it sends itself."""
 
     INBOUND = "inbound"
     OUTBOUND = "outbound"
@@ -170,14 +170,14 @@ class HookDirection(StrEnum):
 
 
 class HookFailure(StrEnum):
-    """What becomes of a message about which a content hook gives no usable answer in time."""
+    """The treatment of a message for which a content hook gives no usable answer in time."""
 
     DEFER = "defer"
     ACCEPT = "accept"
 
 
 class OverMaxSize(StrEnum):
-    """What becomes of a message that is too large to be given to a content hook."""
+    """The treatment of a message that is too large for a content hook."""
 
     REFUSE = "refuse"
     ACCEPT = "accept"

@@ -44,7 +44,7 @@ class Dispute:
 
 @dataclass(frozen=True, slots=True)
 class VerificationStatus:
-    """What counts. organizations: with the domains, mailboxes, aliases and DKIM keys that have an effect."""
+    """The resources in force. organizations: with the domains, mailboxes, aliases and DKIM keys that have an effect."""
 
     organizations: tuple[Organization, ...]
     disputes: tuple[Dispute, ...]
@@ -54,9 +54,9 @@ class VerificationStatus:
 
 
 def in_force(organizations: Sequence[Organization], first: Mapping[tuple[str, str], int]) -> VerificationStatus:
-    """What of the organizations counts. One of which all counts stays the same object.
+    """Reduce organizations to the parts in force. An organization with all its parts in force stays the same object.
 
-    first: since which version an organization had a domain, by both names; what it does not have is not known.
+    first: the version since which an organization has a domain, by both names; those that it lacks are unknown.
     """
     found = disputes(organizations, first)
     lost = {(one.claim.organization, one.claim.name) for one in found}
@@ -118,7 +118,7 @@ def _box(mailbox: Mailbox, accepts: Callable[[str], bool]) -> Mailbox:
 
 
 def _owner(owners: Mapping[str, str], domain: str) -> str | None:
-    """Whose a domain is that counts."""
+    """The organization that has a domain in force."""
     if (owner := owners.get(domain)) is not None:
         return owner
     above = (owners.get(f"*.{parent}") for parent in parents(domain))
@@ -126,7 +126,10 @@ def _owner(owners: Mapping[str, str], domain: str) -> str | None:
 
 
 def _owner_above(owners: Mapping[str, str], domain: str) -> str | None:
-    """Whose a domain is, or the nearest one above it: whose keys may sign for it (`policy.connectors.signing_keys`)."""
+    """The organization that has a domain, or the nearest one above it; its keys may sign for the domain.
+
+    See `policy.connectors.signing_keys`.
+    """
     found = (_owner(owners, parent) for parent in parents(domain))
     return next((owner for owner in found if owner is not None), None)
 
@@ -177,12 +180,12 @@ def _one_form(name: object) -> str | None:
 
 
 def record_name(name: str) -> str:
-    """Where the TXT record of a domain or of "*.domain" stands."""
+    """The name of the TXT record that proves a domain or "*.domain"."""
     return f"{RECORD_LABEL}.{name.removeprefix('*.')}"
 
 
 def proof_text(secret: bytes, name: str) -> str:
-    """What the TXT record of a domain must say, so that it is the organization's whose secret this is.
+    """The text that a domain's TXT record must have to prove that it belongs to the organization with this secret.
 
     It differs for each domain, so that the DNS does not tell which domains belong together.
     """

@@ -63,12 +63,12 @@ def _modes(route: MxRoute | SmartHosts, asks: Asks) -> Modes:
     return Modes(asks=asks, relaxed_by=found.relaxed_by, own_cleartext=found.own_cleartext)
 
 
-def _smart_hosts(route: SmartHosts, asked: Modes) -> Route:
+def _smart_hosts(route: SmartHosts, modes: Modes) -> Route:
     fit: list[NextHop] = []
     unfit: list[Unroutable] = []
     reasons: tuple[str, ...] = ()
     for hop in route.hops:
-        outcome, reasons = _terms(hop.requirement, hop.host, asked, NAMED)
+        outcome, reasons = _terms(hop.requirement, hop.host, modes, NAMED)
         if isinstance(outcome, Shortfall):
             unfit.append(_nowhere(outcome, hop.host, route.reasons, route.passed_over))
         else:
@@ -76,19 +76,19 @@ def _smart_hosts(route: SmartHosts, asked: Modes) -> Route:
     return replace(route, hops=tuple(fit), reasons=(*route.reasons, *reasons)) if fit else unfit[-1]
 
 
-def _inside(route: LmtpRoute | InternalRoute, asked: Modes) -> Route:
+def _inside(route: LmtpRoute | InternalRoute, modes: Modes) -> Route:
     here = isinstance(route, LmtpRoute) and is_this_machine(route.hop.host)
-    outcome, _ = _terms(route.hop.requirement, route.hop.host, asked, Naming(here=here))
+    outcome, _ = _terms(route.hop.requirement, route.hop.host, modes, Naming(here=here))
     if isinstance(outcome, Shortfall):
         return _nowhere(outcome, route.hop.host)
     return replace(route, hop=replace(route.hop, requirement=outcome))
 
 
 def _terms(
-    requirement: Requirement, host: str, asked: Modes, naming: Naming
+    requirement: Requirement, host: str, modes: Modes, naming: Naming
 ) -> tuple[Requirement | Shortfall, tuple[str, ...]]:
-    found = terms(requirement, host, asked, NOTHING, naming)
-    demands = (_DEMANDS,) if asked.asks.demands else ()
+    found = terms(requirement, host, modes, NOTHING, naming)
+    demands = (_DEMANDS,) if modes.asks.demands else ()
     without = (found.without_requiretls,) if found.without_requiretls else ()
     return found.outcome, (*demands, *without, *found.set_aside)
 

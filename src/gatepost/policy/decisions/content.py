@@ -34,18 +34,18 @@ _REFUSALS: Final = {ScanAction.REJECT: _REFUSED, ScanAction.SOFT_REJECT: _NOT_NO
 
 
 def hooks_for(index: HookIndex, whose: tuple[str, str], recipient_owner: str) -> tuple[ApplicableHook, ...]:
-    """Who is asked about mail to one recipient.
+    """The content hooks that scan mail to one recipient.
 
     whose: organization and direction ("incoming", "originating") of the verdict. recipient_owner: the organization that
-    accepts the recipient's domain, "" if none does: of mail from one organization here to another, both ask theirs.
+    accepts the recipient's domain, "" if none does: for mail from one organization here to another, the hooks of both.
     """
     organization, direction = whose
     if direction != "originating":
-        return index.asked(organization, HookDirection.INBOUND)
-    own = index.asked(organization, HookDirection.OUTBOUND)
+        return index.hooks(organization, HookDirection.INBOUND)
+    own = index.hooks(organization, HookDirection.OUTBOUND)
     if recipient_owner in {"", organization}:
         return own
-    return own + index.asked(recipient_owner, HookDirection.INBOUND)
+    return own + index.hooks(recipient_owner, HookDirection.INBOUND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Examination:
 
 @dataclass(frozen=True, slots=True)
 class _Effect:
-    """What one answer does, were its hook in force."""
+    """The effect of one scan result, were its hook in force."""
 
     reply: Reply | None = None
     edits: HeaderEdits = _NO_EDITS

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Who asks for one thing. required: it must be done, or the message waits. rehearsed: who would ask for it."""
+    """The sources of one demand. required: it must be met, or the message waits. rehearsed: they would demand it."""
 
     required: tuple[Source, ...] = ()
     rehearsed: tuple[Source, ...] = ()
@@ -36,7 +36,7 @@ class Demand:
         )
 
     def joined(self, other: Demand) -> Demand:
-        """What both ask for."""
+        """Combine two demands: all sources of both."""
         if not (other.required or other.rehearsed):
             return self
         return Demand((*self.required, *other.required), (*self.rehearsed, *other.rehearsed))
@@ -57,13 +57,13 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class ContentDemand:
-    """What is asked of a message, whatever the connection is that it leaves by: the conjunction of all who ask."""
+    """The demands on a message's content, whatever connection it leaves by: the conjunction of all sources."""
 
     encrypt: Demand = Demand()
     sign: Demand = Demand()
 
     def joined(self, other: ContentDemand) -> ContentDemand:
-        """What both ask for."""
+        """Combine the demands of both."""
         return ContentDemand(self.encrypt.joined(other.encrypt), self.sign.joined(other.sign))
 
     def record(self) -> dict[str, Any]:
@@ -77,9 +77,9 @@ NO_DEMAND = ContentDemand()
 
 
 def by_connector(connector: OutboundConnector | None, organization: str = "") -> ContentDemand:
-    """What an outbound connector asks of what goes by it. In rehearsal it routes, and only says what it would ask.
+    """The demands of an outbound connector on the content of mail that takes it. In rehearsal it only reports them.
 
-    organization: whose it is, "" if it is of the organization whose mail it is.
+    organization: the connector's, "" if it is the organization whose mail it is.
     """
     if connector is None or ContentProtection.SMIME not in {connector.encrypt, connector.sign}:
         return NO_DEMAND

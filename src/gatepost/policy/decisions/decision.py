@@ -33,12 +33,12 @@ def passed_over_record(
     return [{"connector": label, "why": why} for label, why in islice(passed_over, limit)]
 
 
-def hook_record(asked: ApplicableHook) -> dict[str, str]:
-    """A content hook that is asked: which it is, and what happens without its answer."""
-    hook = asked.hook
+def hook_record(applicable: ApplicableHook) -> dict[str, str]:
+    """A content hook that is applicable: which it is, and what happens without its answer."""
+    hook = applicable.hook
     return {
         "hook": hook.name,
-        "organization": asked.organization,
+        "organization": applicable.organization,
         "type": str(hook.type),
         "address": hook.address,
         "mode": str(hook.mode),
@@ -51,14 +51,14 @@ def hook_record(asked: ApplicableHook) -> dict[str, str]:
 class InboundVerdict:
     """The decision on one MAIL or RCPT.
 
-    reply: what the client is told, 250 if accepted. organization: whose mail it is, "" if nobody's. direction:
+    reply: to the client, 250 if accepted. organization: the owner of the mail, "" if none. direction:
     "originating", "incoming" or "none". connector: name of the inbound connector that applied, "" if none. requirement:
     what that connector demands: "opportunistic", "encrypted" or "authenticated(NAME)". attribution: to be handed to the
     verdicts on the message's recipients. would_refuse, would_refuse_connector: the refusal that a connector in
     rehearsal would have given, and its name. passed_over: connectors that could have applied as well, each with why it
     did not. basis: what identified the client or the connector, as in `Attribution`. configuration: number of the
     stored configuration it was decided by. rehearsed: what the connector would demand, if it is in rehearsal, else "".
-    hooks: who is asked about the content before a message to this recipient is taken. examined: what they answered, as
+    hooks: those that scan a message to this recipient before it is accepted. examined: their results, as
     `policy.decisions.content` records it, once they have been. recipient_organization: who accepts the recipient's
     domain, "" for nobody: its reasons are told beside those of `organization`, for who sees both
     (`policy.decisions.withheld`).
@@ -83,7 +83,7 @@ class InboundVerdict:
     recipient_organization: str = ""
 
     def detail(self) -> dict[str, Any]:
-        """What the trace keeps beside its columns."""
+        """The part of the decision that the trace stores outside its columns."""
         record: dict[str, Any] = {
             "configuration": self.configuration,
             "basis": self.basis,
@@ -101,7 +101,7 @@ class InboundVerdict:
         return record | self._parties()
 
     def _parties(self) -> dict[str, Any]:
-        """That another organization than the message's had its say. own_reasons: how many came before its own."""
+        """The recipient's organization, where it decided too. own_reasons: how many reasons come before its own."""
         if self.recipient_organization in {"", self.organization}:
             return {}
         record: dict[str, Any] = {
@@ -132,15 +132,15 @@ class InboundVerdict:
 
 @dataclass(frozen=True, slots=True)
 class OutboundDecision:
-    """Where mail for one recipient goes next and what the way there must achieve, before anything is looked up.
+    """The next hop of mail for one recipient and the requirement on it, before anything is looked up.
 
-    organization: by whose connectors and rules. way: "mailbox", "lmtp", "internal" (to another node), "smart-hosts",
-    "mx" or "nowhere". next_hops: "HOST:PORT" in their order, the domain whose MX it is, or the mailbox. connector:
-    name, "" if none. requirement: of the first next hop, None for a mailbox and for nowhere. rehearsed: what it would
-    be, were nothing in rehearsal.
-    reply, detail: for "nowhere", what the message ends or waits with, and why. passed_over: connectors that would have
-    taken it as well. content: what is asked of the message itself. sender: the part of the organization whose mail it
-    is, where `organization` is another: what it demands is in `requirement`.
+    organization: the one whose connectors and rules apply. way: "mailbox", "lmtp", "internal" (to another node),
+    "smart-hosts", "mx" or "nowhere". next_hops: "HOST:PORT" in their order, the domain whose MX it is, or the mailbox.
+    connector: name, "" if none. requirement: of the first next hop, None for a mailbox and for nowhere. rehearsed: what
+    it would be, were nothing in rehearsal.
+    reply, detail: for "nowhere", the reply that the message ends or waits with, and the reason. passed_over: connectors
+    that would have taken it as well. content: the demands on the message itself. sender: the part of the organization
+    whose mail it is, where `organization` is another: its demands are in `requirement`.
     """
 
     configuration: int

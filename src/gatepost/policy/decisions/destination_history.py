@@ -56,7 +56,7 @@ class DestinationName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SeenSpan:
-    """When a level, or a better one, was seen: first and last, seconds since 1970."""
+    """The first and the last time at which a level, or a better one, was seen, in seconds since 1970."""
 
     since: float
     last: float
@@ -145,7 +145,7 @@ class Drop:
 
 
 def best(remembered: DestinationHistory, now: float) -> Best:
-    """What the destination can do, by its best host on each ladder."""
+    """The best known levels of the destination, by its best host on each ladder."""
     first = min((host.first for host in remembered.hosts.values()), default=0.0)
     tls, tls_since = _highest([host.tls for host in remembered.hosts.values()], first, now)
     mx, mx_since = _highest([host.mx for host in remembered.hosts.values()], first, now)
@@ -153,7 +153,7 @@ def best(remembered: DestinationHistory, now: float) -> Best:
 
 
 def expected(remembered: DestinationHistory, host: str, now: float) -> Best:
-    """What a connection to a host is to reach: as the destination can, or as an administrator accepted the host."""
+    """The level that a connection to a host should reach: the destination's best, or what an administrator accepted."""
     of_all = best(remembered, now)
     known = remembered.hosts.get(host)
     if known is None or known.accepted is None:
@@ -230,12 +230,12 @@ def below(remembered: DestinationHistory, now: float) -> list[Drop]:
 
 
 def classical_still(known: ClassicalOnly | None, now: float) -> ClassicalOnly | None:
-    """What is known of a host's handshakes, unless it is too old to count."""
+    """Return the record of a host's classical handshakes, unless it is too old to count."""
     return known if known is not None and known.since <= now < known.since + CLASSICAL_FOR else None
 
 
 def describe_drop(fallen: Drop) -> str:
-    """What was expected and what was presented, as other shortfalls say it (exchange.md section 7.3)."""
+    """Describe the expected and the presented level, as other shortfalls do (exchange.md section 7.3)."""
     since = minute_text(fallen.since)
     return (
         f"Expected: {describe_achieved(fallen.was)}, as seen since {since}."
@@ -296,6 +296,6 @@ def _cut(ladder: tuple[SeenSpan | None, SeenSpan | None], level: int) -> tuple[S
 
 
 def _worth(host: HostMemory, now: float) -> tuple[int, int, bool, float]:
-    """How much is lost with a host: what it proves first, then what somebody decided, then how long it was not seen."""
+    """The value of keeping a host: by what it proves, an administrator's decision, and the time it was last seen."""
     own = best(DestinationHistory({"": host}), now).achieved
     return own.tls, own.mx, host.accepted is not None, host.at

@@ -42,15 +42,16 @@ type Others = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What would happen to one message for one recipient.
+    """The predicted path of one message to one recipient.
 
     stage: the command that `inbound` answers: "RCPT TO", or "MAIL FROM" if it is refused already. others_inbound,
-    others_outbound, other_rules: everybody else of the organizations concerned, and why not. outbound: None if it is
-    nobody's mail. supposed: the message is not accepted, and outbound is what would follow if it were. failures: what
-    each kind of TLS failure would do, () where there is no hop. expiration: seconds after which what waits is returned,
-    by the organization's own word; None is the server's. route: the way itself, for whoever tries it out, without what
-    the message itself asks of TLS. asks: that. held_below_memory: what does less than it was seen to do gets no mail.
-    signing: by which DKIM keys it would be signed, or why by none; None if it does not leave, or nobody has a key.
+    others_outbound, other_rules: the other connectors and rules of the organizations concerned, and why each was not
+    chosen. outbound: None if the mail belongs to no organization. supposed: the message is not accepted, and outbound
+    is what would follow if it were. failures: the effect of each kind of TLS failure, () where there is no hop.
+    expiration: seconds after which waiting mail is returned, by the organization's own setting; None: the server's.
+    route: the route itself, to try out, without the message's own TLS requests. asks: those. held_below_memory: mail
+    for a destination below its known level is held. signing: the DKIM keys that would sign it, or why none would; None
+    if it does not leave, or there are no keys.
     """
 
     session: SessionFacts
@@ -187,7 +188,7 @@ def _signing(
 
 
 def _whose(directory: Directory, verdict: InboundVerdict, reverse_path: Path, recipient: Path) -> Organization | None:
-    """Whose mail it is; if it is refused, whose it would be if it were not."""
+    """The organization whose mail it is; if the mail is refused, the one whose it would be."""
     if verdict.organization:
         return directory.organization(verdict.organization)
     found = directory.organization_of(recipient.domain) or directory.organization_of(reverse_path.domain)
@@ -306,7 +307,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
 
 
 def _on_its_way(version: int, own: str, route: SmartHosts | MxRoute) -> OutboundDecision:
-    """What leaves by hosts of a connector, or of the domain."""
+    """The decision on mail that leaves by hosts of a connector, or of the domain."""
     if isinstance(route, SmartHosts):
         way, places, hop = "smart-hosts", _places(route.hops), route.hops[0]
         asked, trial = hop.requirement, hop.rehearsed
@@ -321,14 +322,14 @@ def _places(hops: tuple[NextHop, ...]) -> tuple[str, ...]:
     return tuple(hop.place for hop in hops)
 
 
-_NO_PART = "has no part in it: {} says where its domain's mail goes"
+_NO_PART = "does not apply: {} decides where its domain's mail goes"
 
 # Ways on which no outbound connector and no mail flow rule is asked, and why.
 _AT_HOME = "needed: the recipient has a mailbox here"
 _WITHOUT = {
     "mailbox": _AT_HOME,
     "lmtp": _AT_HOME,
-    "internal": "asked here, but by the node where the organization lives",
+    "internal": "used here, but on the node where the organization lives",
 }
 
 
@@ -345,7 +346,7 @@ def _other_outbound(
     if outbound.sender is not None and mine is not None:
         part = outbound.sender.connector
         for connector in mine.outbound_connectors:
-            holds = "does not carry it, but what it demands holds as well" if connector == part else _NO_PART
+            holds = "does not carry it, but its demands apply too" if connector == part else _NO_PART
             yield f"connector {connector.name!r} of {mine.name}", holds.format(owner.name)
 
 
@@ -369,15 +370,15 @@ def _rule_why(rule: MailFlowRule, outbound: OutboundDecision, envelope: tuple[Pa
     if not rule.enabled:
         return "is disabled"
     if outbound.way == "internal":
-        return "is asked by the node where the organization lives"
+        return "applies on the node where the organization lives"
     if outbound.way in _WITHOUT:
         return "is for mail that leaves, and the recipient has a mailbox here"
     field = unmet(rule, reverse_path.text, recipient.text, content)
     if not field:
-        return "is not looked at: a rule before it ends the rules"
+        return "is not evaluated: an earlier rule ends the rules"
     if field.startswith("header") and rule.header_name.lower() not in content.header:
         return f"asks for the field {rule.header_name}, which the message does not have"
-    return f"does not hold: its {field} do not fit"
+    return f"does not match: its {field} do not fit"
 
 
 def _failures(route: Route | None) -> tuple[FailureOutcome, ...]:

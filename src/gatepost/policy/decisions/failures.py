@@ -62,7 +62,10 @@ class FailureOutcome:
 
 
 def outcomes(requirement: Requirement, rehearsed: Requirement | None, host: str) -> tuple[FailureOutcome, ...]:
-    """What each kind of failure does under a requirement, and under what is in rehearsal. host: the next hop's name."""
+    """Predict the result of each kind of failure under a requirement, and under the one in rehearsal.
+
+    host: the next hop's name.
+    """
     trials = dict(_failures(rehearsed, host)) if rehearsed is not None else {}
     found = []
     for kind, facts in _failures(requirement, host):
@@ -129,7 +132,7 @@ def _revoked(requirement: Requirement, host: str) -> ChainVerdict:
 def _not_known(requirement: Requirement, host: str) -> ChainVerdict:
     if _check(requirement) is not RevocationCheck.HARD_FAIL:
         return _trusted(requirement, host)
-    detail = "whether the certificate is revoked cannot be learnt"
+    detail = "the revocation of the certificate cannot be checked"
     return ChainVerdict(ChainStatus.REVOCATION_UNKNOWN, detail, _leaf(_name(requirement, host)))
 
 

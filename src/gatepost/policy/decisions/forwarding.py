@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _STEPS = 10  # from mailbox to mailbox; more is nobody's wish
 _DAY = 86400
 
-_NOT_OURS = Reply(550, "5.1.1", ("Recipient address rejected: this rewritten address is not ours, or no longer",))
-_NO_NOTICE = Reply(550, "5.7.1", ("Recipient address rejected: only notices are taken for a rewritten address",))
+_NOT_OURS = Reply(550, "5.1.1", ("Recipient address rejected: this rewritten address is not ours, or has expired",))
+_NO_NOTICE = Reply(550, "5.7.1", ("Recipient address rejected: a rewritten address accepts only notices",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """What a recipient stands for. targets: at least one. steps: the mailboxes on the way, each with a sentence."""
+    """The targets of a recipient. targets: at least one. steps: the mailboxes on the way, each with a sentence."""
 
     targets: tuple[Target, ...]
     steps: tuple[tuple[str, str], ...] = ()
@@ -77,7 +77,7 @@ class Returned:
 
 
 def expand(directory: Directory, recipient: Path) -> Expansion:
-    """What becomes of mail for a recipient, by the mailboxes of the installation."""
+    """Expand a recipient by the mailboxes of the installation."""
     targets: list[Target] = []
     steps: list[tuple[str, str]] = []
     passed: list[str] = []
@@ -120,9 +120,9 @@ def targets_of(
     now: float,
     origin: MailOrigin = HERE,
 ) -> tuple[Target, ...]:
-    """Where mail for an accepted recipient goes, each with its reverse-path.
+    """The targets of mail for an accepted recipient, each with its reverse-path.
 
-    now: seconds since 1970. Who lives on another node has the reverse-path rewritten there, with that node's key.
+    now: seconds since 1970. For a mailbox on another node, that node rewrites the reverse-path, with its own key.
     """
     if isinstance(recipient, Returned):
         return (Target(recipient.original or recipient.recipient),)
@@ -200,20 +200,20 @@ def keeps_sender(route: Route) -> bool:
 def returned(
     directory: Directory, keys: SrsKeys, reverse_path: Path, recipient: Path, now: float, nodes: Nodes = ALONE
 ) -> Returned | None:
-    """What a rewritten address stands for; None if the recipient is none, or has a mailbox.
+    """The original address behind a rewritten one; None if the recipient is not rewritten, or has a mailbox.
 
-    nodes: of the site. What the address of an organization on another node stands for is known there.
+    nodes: of the site. The node of an organization alone can reverse addresses that it rewrote.
     """
     owner = directory.organization_of(recipient.domain) if is_srs(recipient.local_part) else None
     if owner is None or directory.recipient(recipient.text) is not None:
         return None
     if not reverse_path.domain and (home := nodes.elsewhere(owner)):
-        return Returned(recipient, recipient, _NOT_OURS, f"what {recipient.text} stands for is known on {home}")
+        return Returned(recipient, recipient, _NOT_OURS, f"only the node {home} can reverse {recipient.text}")
     try:
         original = keys.original(recipient.local_part, int(now // _DAY))
     except SrsRefused as refused:
         return Returned(
-            recipient, None, _NOT_OURS, f"{recipient.text} is a rewritten address that is not taken back: {refused}"
+            recipient, None, _NOT_OURS, f"{recipient.text} is a rewritten address that cannot be reversed: {refused}"
         )
     if reverse_path.domain:
         reason = f"{recipient.text} stands for {original.text}, and only a null reverse-path may write to it"

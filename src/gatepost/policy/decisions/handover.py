@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 
 CONNECTOR: Final = "internal"
-"""What the trace has in the place of a connector's name."""
+"""The text in place of a connector's name in the trace."""
 NODE: Final = "node"
-"""What identified the client, as in `Attribution.basis`."""
+"""The basis of identification, as in `Attribution.basis`."""
 ORIGIN_OCTETS: Final = 12_000
-"""How long XGATEPOST may be."""
+"""The longest XGATEPOST value, in octets."""
 
 _DIRECTIONS: Final = frozenset({"incoming", "originating"})
 _FACTS: Final = 20
 _LONGEST: Final = 400  # characters of a fact: an address has 320 at most
 
 _STRANGER = Reply(554, "5.7.1", ("This port is for nodes of one site: your certificate is not one of theirs",))
-_NO_ORIGIN = Reply(550, "5.7.1", ("Mail is taken here only with XGATEPOST, from who says whose it is",))
+_NO_ORIGIN = Reply(550, "5.7.1", ("Mail is accepted here only with XGATEPOST, which names its organization",))
 _UNREADABLE = Reply(501, "5.5.4", ("XGATEPOST cannot be read",))
 _UNKNOWN_ORGANIZATION = Reply(451, "4.3.5", ("The organization of this mail is not configured on this node",))
 _NOT_HERE = Reply(
@@ -51,12 +51,12 @@ _NO_MAILBOX = Reply(550, "5.1.1", ("Recipient address rejected: no such mailbox 
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a message where the site accepted it.
+    """The facts about a message where the site accepted it.
 
-    organization: whose connectors and rules it goes by. direction: "incoming" or "originating". session: the id of the
-    session it came by. message: its queue id there. forwarded_by, return_path: as in `mail.model.message.Recipient`;
-    the second is left to the home, if it can be. facts: of that session, for the trace: peer, hello, connector,
-    requirement, tls, and who logged in.
+    organization: the one whose connectors and rules apply. direction: "incoming" or "originating". session: the id of
+    the session that brought it. message: its queue id there. forwarded_by, return_path: as in
+    `mail.model.message.Recipient`; the second is left to the home, if it can be. facts: of that session, for the trace:
+    peer, hello, connector, requirement, tls, and the user who logged in.
     """
 
     organization: str
@@ -84,7 +84,7 @@ def _encoded(origin: Origin, facts: dict[str, str]) -> str:
 
 
 def read_origin(text: str) -> Origin:
-    """What another node says. Keys of a later version are passed over. Raises ValueError."""
+    """Parse the origin that another node sends. Unknown keys of a later version are ignored. Raises ValueError."""
     if len(text) > ORIGIN_OCTETS:
         raise ValueError(f"XGATEPOST of {len(text)} octets")
     try:
@@ -108,7 +108,7 @@ def refused_stranger(directory: Directory, why: str) -> InboundVerdict:
 def decide_handed_mail(directory: Directory, session: SessionFacts, text: str) -> InboundVerdict:
     """Whether MAIL FROM of another node is taken. text: XGATEPOST, "" if it was not said."""
     if not text:
-        why = f"{session.node} says nothing of where the message came from: is it a node of this version?"
+        why = f"{session.node} did not send the origin of the message (XGATEPOST): does it run this version?"
         return _verdict(directory, _NO_ORIGIN, ("", "none"), session.node, (why,))
     try:
         origin = read_origin(text)
@@ -117,7 +117,9 @@ def decide_handed_mail(directory: Directory, session: SessionFacts, text: str) -
     reply = SENDER_OK if directory.organization(origin.organization) is not None else _UNKNOWN_ORGANIZATION
     reason = _handed(session, origin)
     if not reply.positive:
-        reason = f"{reason}, and {origin.organization} is not in the resources of this node: apply the same ones here"
+        reason = (
+            f"{reason}, and {origin.organization} is not in the resources of this node: apply the same resources here"
+        )
     return _verdict(directory, reply, (origin.organization, origin.direction), session.node, (reason,))
 
 
@@ -131,7 +133,7 @@ def decide_handed_recipient(
 ) -> InboundVerdict:
     """Whether RCPT TO of another node is taken: by whom mail for the recipient would have to go on, and existence.
 
-    returned: what the recipient stands for, if it is a rewritten address.
+    returned: the original behind the recipient, if it is a rewritten address.
     """
     # A notice goes by the owner of the domain alone, other mail by whoever has the say: both are right here.
     names = (
@@ -145,11 +147,12 @@ def decide_handed_recipient(
     reply = RECIPIENT_OK
     if owner is None:
         reply = _UNKNOWN_ORGANIZATION
-        reasons.append(f"{origin.organization} is not in the resources of this node: apply the same ones here")
+        reasons.append(f"{origin.organization} is not in the resources of this node: apply the same resources here")
     elif elsewhere:
         reply = _NOT_HERE
         reasons.append(
-            f"here {owner.name} lives on {elsewhere}, and {session.node} thinks it lives here: apply the same ones"
+            f"here {owner.name} lives on {elsewhere}, and {session.node} thinks it lives here: apply the same resources"
+            " on both"
         )
     elif returned is not None:
         reply = RECIPIENT_OK if returned.original is not None else returned.reply

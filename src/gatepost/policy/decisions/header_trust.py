@@ -42,7 +42,7 @@ _USER = HeaderTrust(Crossing.STRIPPED, internal=True)
 def header_trust(
     directory: Directory, session: SessionFacts, reverse_path: Path, verdicts: Sequence[InboundVerdict]
 ) -> HeaderTrust:
-    """What holds for a message. verdicts: on its recipients, all of which must agree; at least one."""
+    """Decide the header trust of a message. verdicts: on its recipients, all of which must agree; at least one."""
     if session.node:
         return _NODE
     if session.user:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 INTERNAL_PORT: Final = 8445
-"""Where a node listens for the others, unless the settings say otherwise."""
+"""The port of a node's internal listener, unless the settings name another."""
 
 SITE_ANCHORS: Final = "site:"
 """The name of the site's own roots, where trust anchors are named; no path can be called so."""
@@ -44,7 +44,7 @@ class Nodes:
     places: Mapping[str, tuple[str, int]] = field(default=_NO_PLACES)
 
     def place(self, node: str) -> tuple[str, int]:
-        """Where the internal listener of a node is reached: a host name or an IP address, and the port."""
+        """The host name or IP address, and the port, of a node's internal listener."""
         return self.places.get(node, (node, INTERNAL_PORT))
 
     def elsewhere(self, organization: Organization) -> str:
@@ -56,9 +56,9 @@ class Nodes:
         return {one.name: one.home for one in directory.organizations if self.elsewhere(one)}
 
     def requirement(self, node: str, profile: str) -> Authenticated:
-        """What the way to a node must achieve: TLS with the site's roots and the node's own URI. profile: the server's.
+        """The requirement on a hop to a node: TLS with the site's roots and the node's own URI. profile: the server's.
 
-        Nobody is asked for revocation: certificates of nodes live for days, and the site publishes no list.
+        Revocation is not checked: certificates of nodes live for days, and the site publishes no list.
         """
         proof = Identity((node_uri(self.site, node),), SITE_ANCHORS)
         return Authenticated((INTERNAL_HOP,), (proof,), inside_profile(profile), revocation=RevocationCheck.NONE)

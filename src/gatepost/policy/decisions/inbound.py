@@ -53,7 +53,7 @@ _DIRECT_SEND = Reply(
     "5.7.68",
     ("TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources",),
 )
-_SEND_APART = Reply(452, "4.5.3", ("Too many recipients: send this one a message of its own",))
+_SEND_APART = Reply(452, "4.5.3", ("Too many recipients: send this one a separate message",))
 _DISPUTED = Reply(
     451, "4.3.5", ("Two organizations here claim this domain: mail waits until the server's owner decides",)
 )
@@ -85,7 +85,7 @@ _PROFILE_FLOOR = {
 
 @dataclass(slots=True)
 class _Findings:
-    """What the rules say of one MAIL or RCPT, gathered on the way to its verdict."""
+    """The findings of the rules on one MAIL or RCPT, gathered on the way to its verdict."""
 
     attribution: Attribution
     configuration: int
@@ -163,7 +163,7 @@ def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path)
 def _unsure(findings: _Findings, connector: InboundConnector, lack: Lack) -> Reply | None:
     """The deferral of a client that a connector may know, which cannot be said now, through no fault of the client."""
     reply = _REVOCATION_UNKNOWN if lack.fault is CredentialFault.REVOCATION_UNKNOWN else _NOT_JUDGED
-    reason = f"connector {connector.name!r} {lack.why}: it is told to try again later"
+    reason = f"connector {connector.name!r} {lack.why}: the client is asked to try again later"
     return reply if findings.refuses(connector, reply, reason) else None
 
 
@@ -229,8 +229,8 @@ def _apart(findings: _Findings, first: InboundVerdict | None, whose: tuple[str, 
     if (first.organization, first.direction) == whose:
         return None
     findings.reasons.append(
-        f"by its first recipient the message is {first.direction} of {first.organization}, by this one {whose[1]} of "
-        f"{whose[0]}: it has to come as a message of its own"
+        f"for its first recipient the message is {first.direction} mail of {first.organization}, for this one "
+        f"{whose[1]} mail of {whose[0]}: the client must send it separately"
     )
     return _SEND_APART
 
@@ -252,7 +252,7 @@ def _examined(
     findings.hooks = hooks_for(directory.hooks, whose, recipients.name if recipients else "")
     if first is None or first.hooks == findings.hooks:
         return None
-    findings.reasons.append("other content hooks are asked about this recipient's mail than about the first's")
+    findings.reasons.append("this recipient's mail goes to other content hooks than the first recipient's")
     return _SEND_APART
 
 
@@ -262,20 +262,20 @@ def _elsewhere(
     """A recipient whose domain nobody here accepts: only for an organization's own servers."""
     attribution = findings.attribution
     if not recipient.domain:
-        findings.reasons.append(f"recipient {recipient.text} has no domain, so no organization is meant")
+        findings.reasons.append(f"recipient {recipient.text} has no domain, so it belongs to no organization")
         return findings.verdict(_RELAY_DENIED, attribution.organization, attribution.direction)
     disputed = recipient.domain if directory.is_disputed(recipient.domain) else ""
     if attribution.organization is None and directory.is_disputed(reverse_path.domain):
         disputed = disputed or reverse_path.domain
     if disputed:
         findings.reasons.append(
-            f"{disputed} overlaps an accepted domain of another organization, and which of them had it first is not "
-            "known or was not this one: it waits until one gives it up (gatepost alarms)"
+            f"{disputed} overlaps an accepted domain of another organization, which had it first, or it is not known "
+            "which had it first: mail waits until one of them gives it up (gatepost alarms)"
         )
         return findings.verdict(_DISPUTED, attribution.organization, attribution.direction)
     if attribution.organization is None:
         findings.reasons.append(
-            f"recipient domain {recipient.domain} is not accepted here, and strangers may not relay"
+            f"recipient domain {recipient.domain} is not accepted here, and unknown clients may not relay"
         )
         return findings.verdict(_relay_denied(directory, attribution, reverse_path), "", "none")
     findings.reasons.append(f"{attribution.organization} may relay to recipient domain {recipient.domain}")
@@ -283,8 +283,8 @@ def _elsewhere(
     author = directory.organization_of(reverse_path.domain)
     if ours and reverse_path.domain and (author is None or author.name != attribution.organization):
         findings.reasons.append(
-            f"{reverse_path.domain} is no domain of {attribution.organization}: it leaves with a reverse-path of "
-            f"{ours} (SRS)"
+            f"{reverse_path.domain} is not a domain of {attribution.organization}: the message leaves with a "
+            f"reverse-path of {ours} (SRS)"
         )
     whose = attribution.organization, attribution.direction
     return findings.verdict(_examined(findings, directory, first, whose) or RECIPIENT_OK, *whose)
@@ -306,7 +306,7 @@ def _relay_denied(directory: Directory, attribution: Attribution, reverse_path: 
 
 
 def _own_servers(findings: _Findings, session: SessionFacts) -> Reply | None:
-    """What the connector demands that knows the client. What one in rehearsal would have demanded is told beside."""
+    """Apply the demands of the connector that knows the client. A connector in rehearsal only reports its demands."""
     attribution = findings.attribution
     if attribution.connector is None:
         return None
@@ -323,10 +323,10 @@ def _awaited(findings: _Findings, concerned: set[str]) -> Reply | None:
 
 
 def _channel(findings: _Findings, connector: InboundConnector, session: SessionFacts) -> Reply | None:
-    """What a connector demands of TLS: the refusal if it is not met."""
+    """Apply a connector's demands on TLS: the refusal if they are not met."""
     if session.tls is None:
         if connector.require_tls and findings.refuses(
-            connector, _STARTTLS_FIRST, f"connector {connector.name!r} requires TLS, and the session is in clear"
+            connector, _STARTTLS_FIRST, f"connector {connector.name!r} requires TLS, and the session is not encrypted"
         ):
             return _STARTTLS_FIRST
         return None
@@ -345,7 +345,7 @@ def _partner_rules(
     session: SessionFacts,
     envelope: tuple[Path, Path],
 ) -> Reply | None:
-    """What the recipient's organization demands of those who are not its own servers: the refusal if it is not met."""
+    """Apply the demands of the recipient's organization on others' servers: the refusal if they are not met."""
     match = match_partner(directory, organization, session, *envelope)
     if match is not None:
         if match.rehearsing is not None:
@@ -408,9 +408,9 @@ def _locked_down(lack: Lack | None, *, both: bool) -> Reply:
 
 
 def _shown(session: SessionFacts) -> str:
-    """What the client presented instead, as the end of a sentence."""
+    """Describe what the client presented instead, as the end of a sentence."""
     if session.tls is None:
-        return "and the session is in clear"
+        return "and the session is not encrypted"
     chain = session.client_chain
     if chain is None or chain.leaf is None:
         return "and the client presented none"
@@ -444,12 +444,12 @@ def _existence(findings: _Findings, directory: Directory, recipient: Path, retur
 
 
 def _requirement(connector: InboundConnector | None) -> str:
-    """What is demanded of the session: nothing by a connector in rehearsal."""
+    """The demand on the session: "opportunistic" for a connector in rehearsal."""
     return "opportunistic" if _in_rehearsal(connector) else _demand(connector)
 
 
 def _rehearsed(connector: InboundConnector | None) -> str:
-    """What would be demanded as well, were the connector in force; "" if nothing."""
+    """The additional demand, were the connector in force; "" if there is none."""
     demand = _demand(connector)
     return demand if _in_rehearsal(connector) and demand != "opportunistic" else ""
 
@@ -459,7 +459,7 @@ def _in_rehearsal(connector: InboundConnector | None) -> bool:
 
 
 def _demand(connector: InboundConnector | None) -> str:
-    """What a connector says of the session, in the words of `policy.decisions.outbound.describe`."""
+    """A connector's demand on the session, in the words of `policy.decisions.outbound.describe`."""
     if connector is None:
         return "opportunistic"
     if connector.restrict_domains_to_certificate:

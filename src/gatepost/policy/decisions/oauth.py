@@ -40,9 +40,12 @@ class TrustedIssuer:
 
 @dataclass(frozen=True, slots=True)
 class TokenVerdict:
-    """What a token is worth. user: the mailbox it logs in, "" if none. reason: for us, with nothing of the token.
+    """The result of checking a token.
 
-    temporary: it could not be judged now. genuine: its issuer made it for us, though it is refused: nobody guessed.
+    user: the mailbox it logs in, "" if none. reason: for us, with no part of the token.
+
+    temporary: it could not be checked now. genuine: its issuer made it for us, though it is refused, so that this is
+    no attempt at guessing.
     """
 
     user: str
@@ -54,7 +57,7 @@ class TokenVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What a client without a good token is told to get one by, or "". See `protocols.smtp.oauth.token_error`."""
+    """A hint for a client without a valid token, or "": where to get one. See `protocols.smtp.oauth.token_error`."""
 
     scope: str = ""
     configuration: str = ""
@@ -75,12 +78,12 @@ def trusted_issuer(directory: Directory, claims: Mapping[str, Any]) -> TrustedIs
 
 
 def judge_type(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
-    """Why a token is none that we can take, whoever made it; "" if it may be."""
+    """Explain why a token is of a kind that we do not accept, whoever made it; "" if it may be accepted."""
     kind = header.get("typ", "")
     if not isinstance(kind, str) or kind.lower() not in _TYPES:
         return "it is a JWT of another kind than an access token (typ)"
     if "cnf" in claims:
-        return "it is bound to a key of the client's (cnf), which no bearer can show"
+        return "it is bound to a key of the client's (cnf), which the gateway cannot verify"
     return ""
 
 
@@ -115,7 +118,10 @@ def _mailbox(directory: Directory, voucher: TrustedIssuer, claims: Mapping[str, 
 
 
 def hint_for(directory: Directory, name: str) -> Hint:
-    """Where whoever wants to log in as `name` gets a token: told by the domain, whatever mailboxes there are."""
+    """The hint where a user who wants to log in as `name` gets a token.
+
+    It depends on the domain alone, not on mailboxes.
+    """
     owner = directory.organization_of(_domain(name))
     issuer = next((one for one in owner.oauth_issuers if one.enabled), None) if owner else None
     if issuer is None:

@@ -70,12 +70,12 @@ def required(
     *,
     profile: str = "default",
 ) -> Requirement:
-    """What the next hop must achieve.
+    """The requirement on the next hop.
 
-    next_hop_names: what a certificate must bear under `domain-validation` without a tls_domain: the smart host's name,
-    or without smart hosts the recipient domain (exchange.md section 16). profile: the server's own TLS profile, for
-    whoever names none. A connector in rehearsal demands nothing; see `rehearsed`. ValueError if no name is known for
-    `domain-validation`.
+    next_hop_names: the names that a certificate must bear under `domain-validation` without a tls_domain: the smart
+    host's name, or without smart hosts the recipient domain (exchange.md section 16). profile: the server's own TLS
+    profile, for connectors that name none. A connector in rehearsal demands nothing; see `rehearsed`. ValueError if no
+    name is known for `domain-validation`.
     """
     if connector is None or connector.mode is Mode.REHEARSE:
         return _unforced(None, organization, profile)
@@ -89,7 +89,7 @@ def rehearsed(
     *,
     profile: str = "default",
 ) -> Requirement | None:
-    """What a connector in rehearsal would demand: judged and reported beside what is required. None otherwise."""
+    """The requirement of a connector in rehearsal, judged and reported in addition to `required`. None otherwise."""
     if connector is None or connector.mode is Mode.ENFORCE:
         return None
     return _demand(connector, organization, next_hop_names, profile)
@@ -212,7 +212,7 @@ def _anchors(proof: Proof) -> str | None:
 
 
 def _order(proof: Proof) -> tuple[Any, ...]:
-    """What the domain itself publishes first: if that fails, it says more to its administrators."""
+    """The sort key of a proof: the domain's own publication first, as its failure tells administrators more."""
     match proof:
         case DaneProof():
             records = proof.records
@@ -277,7 +277,7 @@ def _may_be_clear(cleartext: Cleartext, facts: HopFacts) -> bool:
 
 
 def _unencrypted(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
-    """Why there is no TLS, None if there is."""
+    """The shortfall of a connection without TLS, None if it has TLS."""
     if facts.tls is not None:
         return None
     ruling = requirement.cleartext_by if isinstance(requirement, Opportunistic) else ()
@@ -296,7 +296,7 @@ def _unencrypted(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
 
 
 def _offered(requirement: Requirement) -> str:
-    """What we insisted on in the handshake, beyond the usual: no alert of the peer says it."""
+    """Name the limits that we set in the handshake, beyond the usual: no alert of the peer names them."""
     oldest = "" if isinstance(requirement, Opportunistic) else requirement.min_version
     if oldest:
         return f"Expected: {oldest} or newer. "
@@ -304,7 +304,10 @@ def _offered(requirement: Requirement) -> str:
 
 
 def _too_old(requirement: Encrypted | Authenticated, facts: HopFacts) -> Shortfall | None:
-    """Why the version will not do. The names of versions compare as text in the order of the versions."""
+    """The shortfall of a TLS version that is too old.
+
+    Names of versions compare as text in the order of the versions.
+    """
     version = facts.tls.version if facts.tls else ""
     if version >= requirement.min_version:
         return None
@@ -331,7 +334,7 @@ _UNTRUSTED: Mapping[ChainStatus, tuple[ResultType, str]] = {
 
 
 def _unauthenticated(requirement: Authenticated, facts: HopFacts) -> Shortfall | None:
-    """Why the peer is not who it must be: the first proof that it does not give."""
+    """The shortfall of the first proof of identity that the peer does not give; None if it gives all."""
     return next((missing for proof in requirement.proofs if (missing := _missing(proof, requirement, facts))), None)
 
 
@@ -353,7 +356,7 @@ def _not_by_dane(proof: DaneProof, facts: HopFacts) -> Shortfall | None:
         return None
     failure = verdict.failure if verdict is not None and verdict.failure else DaneFailure.TLSA_INVALID
     status, word = _DANE[failure]
-    why = verdict.detail if verdict is not None else "nobody held the certificate against the TLSA records"
+    why = verdict.detail if verdict is not None else "the certificate was not compared with the TLSA records"
     presented = _presented((), facts.chain.leaf if facts.chain else None)
     detail = f"Expected: a certificate that satisfies the TLSA records of {proof.names[0]}. {presented} Found: {why}."
     return Shortfall(ResultType(failure), status, word, detail)
@@ -389,7 +392,7 @@ def _unjudged(proof: Identity | StsProof, requirement: Authenticated, facts: Hop
         else f" by {anchors_label(_anchors(proof) or '') or 'the trust anchors of the server'}"
     )
     asked = _required_text(requirement, beyond_encryption=True)
-    detail = f"The certificate of {_peer(facts)} was not judged{by}. A trusted one is required by {asked}."
+    detail = f"The certificate of {_peer(facts)} was not checked{by}. A trusted one is required by {asked}."
     return _not_valid(proof, ResultType.VALIDATION_FAILURE, "CertificateInvalid", detail)
 
 
@@ -419,9 +422,9 @@ def _peer(facts: HopFacts) -> str:
 
 
 def _required_text(requirement: Requirement, *, beyond_encryption: bool = False) -> str:
-    """Who asks, as the end of a sentence.
+    """Name the sources of a requirement, as the end of a sentence.
 
-    beyond_encryption: leave out who can ask for TLS and nothing more, a rule and an organization.
+    beyond_encryption: leave out the sources that can require TLS and nothing more: rules and organizations.
     """
     asking = [one for one in requirement.sources if not beyond_encryption or one.kind not in _ENCRYPTION_ONLY]
     return _named(asking or requirement.sources)
@@ -432,9 +435,9 @@ def _named(sources: Iterable[Source]) -> str:
     return " and ".join(map(_source, sources))
 
 
-def _source(one: Source) -> str:
-    owner = f" of {one.organization}" if one.organization else ""
-    return f"{one.kind} {one.name!r}{owner}" if one.name else one.kind
+def _source(source: Source) -> str:
+    owner = f" of {source.organization}" if source.organization else ""
+    return f"{source.kind} {source.name!r}{owner}" if source.name else source.kind
 
 
 _ENCRYPTION_ONLY = {"rule", "organization"}

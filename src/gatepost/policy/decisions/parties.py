@@ -1,8 +1,8 @@
 """The organizations that have a say in mail for a domain: who routes it, and whose demands apply too.
 
-Asked by `policy.decisions.route` and `policy.decisions.forwarding`. Pure. What one organization accepts never weakens
-what another demands for its own mail (docs/decisions/0040): who names a domain in a connector decides about its own
-mail for it, and where the owner of the domain decides, what the sender demands is joined to that.
+Called by `policy.decisions.route` and `policy.decisions.forwarding`. Pure. What one organization accepts never weakens
+the demands of another for its own mail (docs/decisions/0040): an organization that names a domain in a connector
+decides about its own mail for it, and where the owner of the domain decides, the sender's demands apply too.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Parties(NamedTuple):
-    """By name, "" for nobody.
+    """The organizations that decide about a message, by name, "" for none.
 
-    router: whose connectors and rules say which way mail goes. sender: whose mail it is, where that is not the router:
-    what it demands holds beside. owner: who accepts the domain.
+    router: the one whose connectors and rules choose the route. sender: the owner of the mail, where that is not the
+    router: its demands apply too. owner: the one that accepts the domain.
     """
 
     router: str
@@ -28,13 +28,13 @@ class Parties(NamedTuple):
     owner: str = ""
 
     @property
-    def asked(self) -> tuple[str, ...]:
-        """The organizations whose rules are asked; the first of them alone chooses the way."""
+    def rule_owners(self) -> tuple[str, ...]:
+        """The organizations whose rules apply; the first of them alone chooses the route."""
         return (self.router, self.sender) if self.sender else (self.router,)
 
 
 class SenderPart(NamedTuple):
-    """What the organization whose mail it is has to say of a way that the owner of the domain chooses.
+    """The demands of the sender's organization on a route that the owner of the recipient's domain chooses.
 
     connector: the one by which it would send the mail itself, None if by none.
     """
@@ -48,9 +48,9 @@ class SenderPart(NamedTuple):
 
 
 def parties(directory: Directory, organization: str, domain: str) -> Parties:
-    """Who has a part in mail of an organization for a domain (lower-case A-labels).
+    """The organizations that take part in mail of an organization for a domain (lower-case A-labels).
 
-    organization: whose mail it is; one that is not known has no part.
+    organization: the one whose mail it is; an unknown one takes no part.
     """
     sender, owner = directory.organization(organization), directory.organization_of(domain)
     if owner is None:

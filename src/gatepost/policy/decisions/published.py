@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """What is looked up for a way, and what of it is demanded.
+    """The lookups of a route, and the demands on their results.
 
-    dane_on_trial: what a connector in rehearsal would have for `dane`. asks: what the message itself asks of TLS.
+    dane_on_trial: the mode of `dane` that a connector in rehearsal would have. asks: the message's own TLS requests.
     relaxed_by: the connector that lets it go where REQUIRETLS is not offered, "" if none does. own_cleartext: the
-    connector says itself when mail may leave in clear.
+    connector itself says when mail may leave unencrypted.
     """
 
     dane: SmtpDaneMode = SmtpDaneMode.OPPORTUNISTIC
@@ -83,10 +83,10 @@ _DANE_MODES = (SmtpDaneMode.NONE, SmtpDaneMode.OPPORTUNISTIC, SmtpDaneMode.MANDA
 
 @dataclass(frozen=True, slots=True)
 class StsFound:
-    """What is known of the MTA-STS policy of a recipient domain.
+    """The known MTA-STS policy of a recipient domain.
 
     policy: None if there is none. id: of the record by which it was fetched. failure, detail: what went wrong now, with
-    or without a policy; they make no other way of one.
+    or without a policy; they do not count in comparisons.
     """
 
     domain: str
@@ -98,9 +98,9 @@ class StsFound:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is published for one host.
+    """The DANE and MTA-STS data for one host.
 
-    dane: None if it was not looked up. sts: likewise, and for smart hosts, which no policy speaks of. testing: what a
+    dane: None if it was not looked up. sts: likewise, and for smart hosts, which no policy covers. testing: what a
     policy in testing would require, or why it would not allow the host; only to be reported. on_trial: why a connector
     in rehearsal would not use the host.
     """
@@ -117,11 +117,11 @@ NOTHING = Published()
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a host must achieve by all that is asked of it, or why it must not be used now.
+    """The requirement on a host by all sources, or the reason why it must not be used now.
 
-    published: with all that is only to be reported. mx: how the host's name is known to be right. without_requiretls:
-    why a message that asks for REQUIRETLS may go where it is not offered, "" if it may not. set_aside: what counts for
-    others, but not for a message that waives it, a sentence each.
+    published: the DANE and MTA-STS data, with the parts that are only to be reported. mx: how the host's name is known
+    to be right. without_requiretls: why a message that asks for REQUIRETLS may go where it is not offered, "" if it may
+    not. set_aside: requirements that hold for others, but not for a message that waives them, a sentence each.
     """
 
     outcome: Requirement | Shortfall
@@ -133,10 +133,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How a way came to a host.
+    """The source of a host's name on a route.
 
-    domain: whose MX record names it; "" if an administrator does, or the domain is the host itself. authentic: DNSSEC
-    proved that record. here: the host is a delivery agent on this machine.
+    domain: the one whose MX record names it; "" if an administrator does, or the domain is the host itself. authentic:
+    DNSSEC proved that record. here: the host is a delivery agent on this machine.
     """
 
     domain: str = ""
@@ -148,14 +148,14 @@ NAMED = Naming()
 """By an administrator."""
 
 
-def terms(requirement: Requirement, host: str, asked: Modes, published: Published, naming: Naming = NAMED) -> Terms:
+def terms(requirement: Requirement, host: str, modes: Modes, published: Published, naming: Naming = NAMED) -> Terms:
     """The terms of one host.
 
     requirement: of connector and rules. host: as the MX record or the administrator names it. published: `dane` and
     `sts` of it.
     """
     profile = requirement.profile
-    dane = by_dane(asked.dane, published.dane, host, profile)
+    dane = by_dane(modes.dane, published.dane, host, profile)
     sts = by_mta_sts(published.sts, host, profile)
     if isinstance(dane, Authenticated):
         sts = None
@@ -163,14 +163,14 @@ def terms(requirement: Requirement, host: str, asked: Modes, published: Publishe
     testing = sts if mode is StsMode.TESTING else None
     enforced = sts if mode is StsMode.ENFORCE else None
     listed = mode is StsMode.ENFORCE and isinstance(by_mta_sts(published.sts, host, profile), Authenticated)
-    trial = by_dane(asked.dane_on_trial, published.dane, host, profile) if asked.dane_on_trial else None
+    trial = by_dane(modes.dane_on_trial, published.dane, host, profile) if modes.dane_on_trial else None
     on_trial = trial if isinstance(trial, Shortfall) and not isinstance(dane, Shortfall) else None
     found = Published(published.dane, published.sts, testing, on_trial)
     mx = MxLevel.DNSSEC if naming.authentic else MxLevel.MTA_STS if listed else MxLevel.NONE
-    if asked.asks is Asks.WAIVED:
-        return _waived(requirement, asked, (dane, enforced), Terms(requirement, found, mx))
+    if modes.asks is Asks.WAIVED:
+        return _waived(requirement, modes, (dane, enforced), Terms(requirement, found, mx))
     joined = Terms(_joined(requirement, dane, enforced), found, mx)
-    return _demanding(joined, host, asked, naming) if asked.asks.demands else joined
+    return _demanding(joined, host, modes, naming) if modes.asks.demands else joined
 
 
 def _joined(requirement: Requirement, *asked: Requirement | Shortfall | None) -> Requirement | Shortfall:
@@ -183,23 +183,23 @@ def _joined(requirement: Requirement, *asked: Requirement | Shortfall | None) ->
 
 
 def _waived(
-    requirement: Requirement, asked: Modes, published: tuple[Requirement | Shortfall | None, ...], known: Terms
+    requirement: Requirement, modes: Modes, published: tuple[Requirement | Shortfall | None, ...], known: Terms
 ) -> Terms:
     """The terms of a message with "TLS-Required: No": what the domain publishes does not hold, what we demand does."""
     dane, sts = published
-    kept = dane if asked.dane is SmtpDaneMode.MANDATORY else None
-    eased = relaxed(requirement, obey=asked.own_cleartext)
+    kept = dane if modes.dane is SmtpDaneMode.MANDATORY else None
+    eased = relaxed(requirement, obey=modes.own_cleartext)
     aside = [
-        f"TLS-Required: No sets aside {name}: {describe(one) if not isinstance(one, Shortfall) else one.message}"
+        f"TLS-Required: No overrides {name}: {describe(one) if not isinstance(one, Shortfall) else one.message}"
         for name, one in (("DANE", dane if kept is None else None), ("MTA-STS", sts))
         if one is not None
     ]
     if eased != requirement:
-        aside.append("TLS-Required: No sets aside that a failed TLS handshake keeps the message")
+        aside.append("TLS-Required: No lets the message leave unencrypted after a failed TLS handshake")
     return replace(known, outcome=_joined(eased, kept), set_aside=tuple(aside))
 
 
-def _demanding(joined: Terms, host: str, asked: Modes, naming: Naming) -> Terms:
+def _demanding(joined: Terms, host: str, modes: Modes, naming: Naming) -> Terms:
     """The terms of a message with REQUIRETLS. What is temporarily unknown about a host stays so."""
     if isinstance(joined.outcome, Shortfall):
         return joined
@@ -207,15 +207,15 @@ def _demanding(joined: Terms, host: str, asked: Modes, naming: Naming) -> Terms:
         return replace(joined, without_requiretls="local: the message does not leave this machine")
     if naming.domain and joined.mx is MxLevel.NONE:
         return replace(joined, outcome=_unknown(joined.published, host, naming.domain))
-    without = _without_requiretls(asked)
+    without = _without_requiretls(modes)
     wanted = demand(joined.outcome, host, by_mx=naming.domain != "", strict=not without)
     return replace(joined, outcome=_joined(joined.outcome, wanted), without_requiretls=without)
 
 
-def _without_requiretls(asked: Modes) -> str:
-    if asked.relaxed_by:
-        return f"relaxed: connector {asked.relaxed_by!r} sends where it is not offered"
-    if asked.asks is Asks.NOTICE:
+def _without_requiretls(modes: Modes) -> str:
+    if modes.relaxed_by:
+        return f"relaxed: connector {modes.relaxed_by!r} sends where it is not offered"
+    if modes.asks is Asks.NOTICE:
         return "relaxed: a notice is not lost where it is not offered (RFC 8689 section 5)"
     return ""
 
@@ -232,28 +232,28 @@ def _unknown(published: Published, host: str, domain: str) -> Shortfall:
 
 
 def by_dane(
-    mode: SmtpDaneMode, found: TlsaLookup | None, host: str, profile: str = "default"
+    mode: SmtpDaneMode, lookup: TlsaLookup | None, host: str, profile: str = "default"
 ) -> Requirement | Shortfall | None:
-    """What TLSA records ask of a connection (RFC 7672 section 2.2); a Shortfall if the host must not be used now.
+    """The requirement of TLSA records (RFC 7672 section 2.2); a Shortfall if the host must not be used now.
 
-    found: None if nobody looked, which is as if DNSSEC proved nothing.
+    lookup: None if there was no lookup, which is as if DNSSEC proved nothing.
     """
     if mode is SmtpDaneMode.NONE:
         return None
-    status = found.status if found is not None else TlsaStatus.INSECURE
-    if found is None or status in {TlsaStatus.NONE, TlsaStatus.INSECURE}:
-        return _required(host, found) if mode is SmtpDaneMode.MANDATORY else None
+    status = lookup.status if lookup is not None else TlsaStatus.INSECURE
+    if lookup is None or status in {TlsaStatus.NONE, TlsaStatus.INSECURE}:
+        return _required(host, lookup) if mode is SmtpDaneMode.MANDATORY else None
     if status is TlsaStatus.FAILED:
-        return dnssec_failed(found.detail) if found.bogus else _not_known(found.detail)
-    source = (Source("dane", found.base),)
+        return dnssec_failed(lookup.detail) if lookup.bogus else _not_known(lookup.detail)
+    source = (Source("dane", lookup.base),)
     if status is TlsaStatus.USABLE:
-        proof = DaneProof(found.records, found.names)
+        proof = DaneProof(lookup.records, lookup.names)
         return Authenticated(source, (proof,), profile, revocation=RevocationCheck.NONE)
-    return _required(host, found) if mode is SmtpDaneMode.MANDATORY else Encrypted(source, profile)
+    return _required(host, lookup) if mode is SmtpDaneMode.MANDATORY else Encrypted(source, profile)
 
 
-def _required(host: str, found: TlsaLookup | None) -> Shortfall:
-    why = found.detail if found is not None else "nobody looked for it"
+def _required(host: str, lookup: TlsaLookup | None) -> Shortfall:
+    why = lookup.detail if lookup is not None else "there was no lookup"
     detail = f'Expected: DANE at {host}, by smtp_dane_mode = "mandatory". Found: {why}.'
     return Shortfall(ResultType.DANE_REQUIRED, "4.7.323", "DaneRequired", detail)
 
@@ -265,29 +265,29 @@ def dnssec_failed(detail: str) -> Shortfall:
 
 def _not_known(detail: str) -> Shortfall:
     """Whoever stops the answer must not switch DANE off by it (RFC 7672 section 2.1.3)."""
-    why = f"Whether it has TLSA records cannot be learnt: {detail}."
+    why = f"Its TLSA records cannot be looked up: {detail}."
     return Shortfall(ResultType.VALIDATION_FAILURE, "4.4.312", "TlsaLookupFailed", why, "DNS query failed")
 
 
-def by_mta_sts(found: StsFound | None, host: str, profile: str = "default") -> Requirement | Shortfall | None:
-    """What a policy asks of one of the domain's MX hosts, in whichever mode (RFC 8461 sections 4.1 and 4.2).
+def by_mta_sts(known: StsFound | None, host: str, profile: str = "default") -> Requirement | Shortfall | None:
+    """The requirement of a policy on one of the domain's MX hosts, in any mode (RFC 8461 sections 4.1 and 4.2).
 
     A Shortfall if it does not allow the host at all; None without a policy, or under one of mode none.
     """
-    if found is None or found.policy is None:
+    if known is None or known.policy is None:
         return None
-    match found.policy.mode:
+    match known.policy.mode:
         case StsMode.NONE:
             return None
         case StsMode.ENFORCE | StsMode.TESTING:
-            if not found.policy.matches(host):
-                return _not_listed(found.domain, found.policy, host)
+            if not known.policy.matches(host):
+                return _not_listed(known.domain, known.policy, host)
             # Section 4.2 leaves revocation to us: who asks for nothing must not wait for other people's lists.
-            proof = StsProof(found.domain, host)
-            source = (Source("mta-sts", found.domain),)
+            proof = StsProof(known.domain, host)
+            source = (Source("mta-sts", known.domain),)
             return Authenticated(source, (proof,), profile, revocation=RevocationCheck.NONE)
         case _:
-            assert_never(found.policy.mode)
+            assert_never(known.policy.mode)
 
 
 _SHOWN = 5

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TlsLevel(IntEnum):
-    """How the channel is protected, weakest first."""
+    """The protection of the channel, weakest first."""
 
     NONE = 0
     ENCRYPTED = 1
@@ -26,7 +26,7 @@ class TlsLevel(IntEnum):
 
 
 class MxLevel(IntEnum):
-    """How the next hop's host name is known to be right, weakest first."""
+    """The proof that the next hop's host name is right, weakest first."""
 
     NONE = 0
     MTA_STS = 1
@@ -35,10 +35,10 @@ class MxLevel(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Who asks for a requirement.
+    """The source of a requirement.
 
     kind: "connector", "rule", "organization", "dane", "mta-sts", "requiretls", "internal" or "default". organization:
-    whose connector or rule it is, "" if it is of the organization whose mail it is.
+    the owner of the connector or rule, "" if it is the organization whose mail it is.
     """
 
     kind: str
@@ -58,7 +58,7 @@ INTERNAL_HOP = Source("internal", "site")
 class Opportunistic:
     """TLS if it is offered, any certificate; cleartext says when it may be missing (never NEVER: that is Encrypted).
 
-    cleartext_by: who says so, () for the sources.
+    cleartext_by: the sources of that ruling, () for `sources`.
     """
 
     sources: tuple[Source, ...]
@@ -93,9 +93,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class StsProof:
-    """What an MTA-STS policy asks of an MX host: a chain to the server's own anchors, and the host's name.
+    """The proof that an MTA-STS policy demands of an MX host: a chain to the server's own anchors, and the host's name.
 
-    RFC 8461 section 4.2. domain: whose policy. host: lower-case A-labels.
+    RFC 8461 section 4.2. domain: the policy's. host: lower-case A-labels.
     """
 
     domain: str
@@ -104,7 +104,7 @@ class StsProof:
 
 @dataclass(frozen=True, slots=True)
 class DaneProof:
-    """What TLSA records ask: the chain satisfies one of them (RFC 7672 section 3), whatever PKIX says.
+    """The proof that TLSA records demand: the chain satisfies one of them (RFC 7672 section 3), whatever PKIX says.
 
     records: with at least one that can be used. names: reference identifiers, the TLSA base domain first.
     """
@@ -135,7 +135,7 @@ class Authenticated:
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
-        """What the certificate must bear by PKIX: one of each group."""
+        """The names that the certificate must bear by PKIX: one of each group."""
         groups = (_names(proof) for proof in self.proofs)
         return tuple(group for group in groups if group)
 
@@ -171,7 +171,7 @@ type Requirement = Opportunistic | Encrypted | Authenticated
 
 @dataclass(frozen=True, slots=True)
 class Achieved:
-    """What a connection reached, on both ladders, and why it is not more."""
+    """The levels that a connection reached, on both ladders."""
 
     tls: TlsLevel
     mx: MxLevel = MxLevel.NONE
@@ -179,7 +179,7 @@ class Achieved:
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """Why a requirement is not met.
+    """An unmet requirement.
 
     result_type: RFC 8460, None where it has no word. enhanced: status of the 450 deferral ("4.7.320"), or of the 550
     that ends it if it is of class 5: the host is unfit for good. message: Exchange's word

@@ -39,7 +39,7 @@ _PASSING = {"RevocationUnknown"}
 
 
 class Asks(StrEnum):
-    """What one message asks.
+    """The TLS request of one message.
 
     NOTICE: as REQUIRED, but a message with the null reverse-path is not lost where REQUIRETLS is not offered (RFC 8689
     section 5). WAIVED: "TLS-Required: No".
@@ -57,7 +57,7 @@ class Asks(StrEnum):
 
 
 def asks_of(*, require_tls: bool, tls_required_no: bool, relayed_notice: bool) -> Asks:
-    """What a message asks. relayed_notice: it has the null reverse-path, and we did not write it."""
+    """The TLS request of a message. relayed_notice: it has the null reverse-path, and we did not write it."""
     if require_tls:
         return Asks.NOTICE if relayed_notice else Asks.REQUIRED
     return Asks.WAIVED if tls_required_no else Asks.NOTHING
@@ -87,7 +87,7 @@ def relaxed(requirement: Requirement, *, obey: bool) -> Requirement:
 
 
 def demand(requirement: Requirement, host: str, *, by_mx: bool, strict: bool) -> Authenticated | Shortfall:
-    """What REQUIRETLS asks of a host beside `requirement` (RFC 8689 sections 2 and 4.2.1).
+    """The requirement of REQUIRETLS on a host, in addition to `requirement` (RFC 8689 sections 2 and 4.2.1).
 
     The host proves its name by the TLSA records in the requirement, else by PKIX. by_mx: an MX record names the host,
     so that DNSSEC or MTA-STS must prove it; what an administrator named needs no proof, and what its connector has its
@@ -97,7 +97,7 @@ def demand(requirement: Requirement, host: str, *, by_mx: bool, strict: bool) ->
     proofs = _proofs(requirement, host, by_mx=by_mx)
     if not proofs:
         return _without_name(
-            host, "" if by_mx else "Name it here, or by domain-validation what its certificate bears. "
+            host, "" if by_mx else "Write its host name, or domain-validation with the name in its certificate. "
         )
     mx = MxLevel.MTA_STS if by_mx else MxLevel.NONE
     return Authenticated(
@@ -140,15 +140,15 @@ def unknown_host(host: str, domain: str, found: str, *, passing: bool) -> Shortf
     return Shortfall(None, status, "HostNotAuthentic", detail, "Encryption needed (REQUIRETLS)")
 
 
-def settled(requirement: Authenticated, facts: HopFacts, found: Shortfall | None) -> Shortfall | None:
-    """What a connection falls short of. found: of all but REQUIRETLS itself.
+def settled(requirement: Authenticated, facts: HopFacts, shortfall: Shortfall | None) -> Shortfall | None:
+    """The shortfall of a connection, with REQUIRETLS. shortfall: the shortfall of all other requirements.
 
-    For a message with REQUIRETLS a host that does not do is unfit for good, unless the fault may pass: it is returned
-    rather than kept (RFC 8689 section 4.2.1). A node of our own that does not do is for its administrators to mend.
+    For a message with REQUIRETLS an unsuitable host is permanently unfit, unless the fault may pass: the message is
+    returned, not kept (RFC 8689 section 4.2.1). An unsuitable node of our own is for its administrators to mend.
     """
-    if found is not None:
-        passing = facts.passing or found.message in _PASSING or INTERNAL_HOP in requirement.sources
-        return found if passing or _SOURCE not in requirement.sources else _for_good(found)
+    if shortfall is not None:
+        passing = facts.passing or shortfall.message in _PASSING or INTERNAL_HOP in requirement.sources
+        return shortfall if passing or _SOURCE not in requirement.sources else _for_good(shortfall)
     if facts.mx < requirement.mx:
         detail = f"Expected: {facts.host} known by DNSSEC or MTA-STS. Presented: not known. Set by requiretls."
         return Shortfall(None, NO_TLS, "HostNotAuthentic", detail, "Encryption needed (REQUIRETLS)")
@@ -162,6 +162,8 @@ def settled(requirement: Authenticated, facts: HopFacts, found: Shortfall | None
     return None
 
 
-def _for_good(found: Shortfall) -> Shortfall:
-    title = f"Encryption needed (REQUIRETLS). {found.title}" if found.title else "Encryption needed (REQUIRETLS)"
-    return replace(found, enhanced=NO_TLS, title=title)
+def _for_good(shortfall: Shortfall) -> Shortfall:
+    title = (
+        f"Encryption needed (REQUIRETLS). {shortfall.title}" if shortfall.title else "Encryption needed (REQUIRETLS)"
+    )
+    return replace(shortfall, enhanced=NO_TLS, title=title)

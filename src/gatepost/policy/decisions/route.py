@@ -78,11 +78,11 @@ class _Kind(Enum):
 
 
 class _Terms(NamedTuple):
-    """What a way has to meet besides its connector's demand. owner: the organization that says which way it is.
+    """The demands on a route besides its connector's. owner: the organization that chooses the route.
 
-    required: who requires TLS. on_trial: who would, but is in rehearsal. by_rule: as in SmartHosts. content: what rules
-    ask of the message itself. sender: the organization whose mail it is, where that is another; sender_connector: by
-    which it would send the mail itself.
+    required: the sources that require TLS. on_trial: those in rehearsal that would. by_rule: as in SmartHosts. content:
+    the demands of rules on the message itself. sender: the organization whose mail it is, where that is another;
+    sender_connector: the one by which it would send the mail itself.
     """
 
     owner: Organization
@@ -110,10 +110,12 @@ class _Mail(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """What recipients have in common whose mail travels together. name: of the LMTP server, the domain, or who is away.
+    """The common properties of recipients whose mail travels together.
 
-    ruling: what mail flow rules do, None if none holds: recipients with different ones travel apart. domain_owner,
-    content: as in MailboxRoute. bounded: as in NextHop, of an LMTP server.
+    name: of the LMTP server, the domain, or the node.
+
+    ruling: the actions of mail flow rules, None if none matches: recipients with different ones travel apart.
+    domain_owner, content: as in MailboxRoute. bounded: as in NextHop, of an LMTP server.
     """
 
     kind: _Kind
@@ -171,7 +173,7 @@ class RoutePlanner:
     ) -> list[tuple[Route, list[R]]]:
         """Recipients in groups that share a route, in the order in which each group's first one stands.
 
-        organization: whose message it is; `policy.decisions.parties` says what it means if another one accepts a
+        organization: the message's owner; `policy.decisions.parties` says what it means if another one accepts a
         domain. reverse_path, content: of the message, for mail flow rules; see `header_names`. from_on_premises: an
         on-premises connector of `organization` brought the message. notice: it was written here or by another node. One
         that leaves the site does so here: its reader must hear of a node that is down without that node.
@@ -207,7 +209,7 @@ class RoutePlanner:
     def asking_for_tls(
         self, organization: str, recipient: str, *, reverse_path: str, content: Content
     ) -> tuple[Source, ...]:
-        """Who requires TLS for a message to a recipient, whatever connector it takes; as in `routes`."""
+        """The sources that require TLS for a message to a recipient, whatever connector it takes; as in `routes`."""
         group = self._ruled(_Mail(organization, reverse_path, content), recipient)
         concerned = parties(self._directory, organization, group.name)
         router = self._directory.organization(concerned.router)
@@ -225,13 +227,13 @@ class RoutePlanner:
         chosen = select_outbound(
             self._directory, sender, domain_of(address), from_on_premises=mail.from_on_premises
         ).connector
-        asked = self._rulings.content(sender.name, mail.reverse_path, address, mail.content)
-        return group._replace(content=by_connector(chosen).joined(asked))
+        demand = self._rulings.content(sender.name, mail.reverse_path, address, mail.content)
+        return group._replace(content=by_connector(chosen).joined(demand))
 
     def _elsewhere(self, address: str, organization: str) -> str:
         """The organization by whose word the mail goes on, if it lives on another node, else "".
 
-        organization: whose word counts where no organization accepts the domain.
+        organization: the one that decides where no organization accepts the domain.
         """
         name = deciding(self._directory, organization, domain_of(address), address) or organization
         return name if name in self._away else ""
@@ -240,14 +242,14 @@ class RoutePlanner:
         """The fields of the message, by name in lower case, that `routes` needs to know for these recipients."""
         if not self._rulings.asks_header:
             return frozenset()
-        asked: set[str] = set()
+        owners: set[str] = set()
         for recipient in recipients:
             group = _group(self._directory, recipient.address)
             if group.kind is _Kind.DOMAIN:
-                asked.update(parties(self._directory, organization, group.name).asked)
+                owners.update(parties(self._directory, organization, group.name).rule_owners)
             elif _foreign(group, organization):
-                asked.add(organization)
-        return self._rulings.header_names(asked)
+                owners.add(organization)
+        return self._rulings.header_names(owners)
 
     def _route(self, group: _Group, members: Sequence[Addressed], organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         match group.kind:
@@ -261,7 +263,7 @@ class RoutePlanner:
                 server = replace(self._lmtp_server(group.name), bounded=group.bounded)
                 return LmtpRoute(server, paths, group.domain_owner, group.content)
             case _Kind.UNKNOWN:
-                return Unroutable(_UNKNOWN, f"the mailboxes of {group.name} are known, and this is none")
+                return Unroutable(_UNKNOWN, f"{group.name} has a list of its mailboxes, and this is not one of them")
             case _Kind.DOMAIN:
                 return self._by_domain(group, organization, from_on_premises)
             case _Kind.AWAY:
@@ -329,7 +331,7 @@ class RoutePlanner:
         return self._along(selection, domain, terms)
 
     def _terms(self, ruling: Ruling | None, owner: Organization, concerned: Parties) -> _Terms:
-        """What is asked whatever connector there is: by rules, and by a sender whose mail never leaves in clear."""
+        """The demands on any connector: of rules, and of a sender whose mail never leaves unencrypted."""
         sender = self._directory.organization(concerned.sender)
         never = sender is not None and sender.cleartext is Cleartext.NEVER
         own = (Source("organization", concerned.sender),) if never else ()
@@ -392,7 +394,7 @@ class RoutePlanner:
     def _demands(
         self, connector: OutboundConnector | None, name: str, terms: _Terms
     ) -> tuple[Requirement, Requirement | None]:
-        """What the next hop must achieve, and what it would have to, were nothing in rehearsal; None if that is all."""
+        """The requirement on the next hop, and the one without rehearsals; None if they are the same."""
         demand = required(connector, terms.owner, (name,), profile=self._profile)
         trial = rehearsed(connector, terms.owner, (name,), profile=self._profile)
         if terms.sender is not None:
@@ -409,7 +411,7 @@ class RoutePlanner:
     def _sender_demands(
         self, sender: Organization, connector: OutboundConnector | None, name: str
     ) -> tuple[Requirement, Requirement | None]:
-        """What the sender's own connector demands, of a host that the owner of the domain names; as in `_demands`."""
+        """The sender's own connector's requirement on a host that the domain's owner names; as in `_demands`."""
         if connector is not None and connector.tls_domain and not connector.use_mx_record:
             # The name of the sender's own smart hosts, which this host cannot bear: it has to prove its own instead.
             connector = connector.model_copy(update={"tls_domain": None})
@@ -423,12 +425,12 @@ def _foreign(group: _Group, organization: str) -> bool:
 
 
 def _owners_way(domain: str, concerned: Parties, theirs: Selection) -> str:
-    """Why the sender's own connectors do not carry its mail, and what of them holds."""
+    """Explain why the sender's own connectors do not carry its mail, and which of their demands still hold."""
     owner, sender = concerned.owner, concerned.sender
-    said = f"{owner} accepts {domain} and says where its mail goes, as no connector of {sender} names that domain"
+    said = f"{owner} accepts {domain} and decides where its mail goes, as no connector of {sender} names that domain"
     if theirs.connector is None:
-        return f"{said}; what {sender} demands of all its mail holds as well"
-    return f"{said}; what connector {theirs.connector.name!r} of {sender} demands holds as well"
+        return f"{said}; the demands of {sender} on all its mail apply too"
+    return f"{said}; the demands of connector {theirs.connector.name!r} of {sender} apply too"
 
 
 def is_bounded(owner: Organization, connector: OutboundConnector | None, domain: str) -> bool:

@@ -58,7 +58,7 @@ class MailboxRoute:
 class LmtpRoute:
     """Mailboxes behind an LMTP server (RFC 2033).
 
-    forward_paths: what the server is told for each recipient, in their order: it knows no aliases of ours.
+    forward_paths: the path sent to the server for each recipient, in their order: it knows no aliases of ours.
     domain_owner, content: as in MailboxRoute.
     """
 
@@ -85,7 +85,7 @@ class SmartHosts:
 
     reasons: why this connector. passed_over: label and why not, of those that would have taken the domain as well.
     by_rule: whether a mail flow rule made it what it is, so that how it fares says nothing of the domain's other mail.
-    content: what is asked of the message itself. connector_owner: the organization whose connectors say which way it
+    content: the demands on the message itself. connector_owner: the organization whose connectors say which way it
     is. domain_owner: the one that accepts the recipients' domain, "" for none. sender: the part of the organization
     whose mail it is, None where that is the connector's owner: what it demands is in the requirement and in `content`.
     """

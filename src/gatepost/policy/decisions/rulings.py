@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Ruling(NamedTuple):
-    """What mail flow rules do.
+    """The combined actions of mail flow rules.
 
     via: name of the connector that `routed_by` sends the mail by, "" if none does. sender_via, sender_routed_by:
-    likewise of the sender's own rules, where another organization says which way the mail goes. required: who requires
-    TLS. rehearsed: who would, but is in rehearsal. content: what is asked of the message itself.
+    likewise of the sender's own rules, where another organization chooses the route. required: the sources that require
+    TLS. rehearsed: those in rehearsal that would. content: the demands on the message itself.
     """
 
     via: str
@@ -61,9 +61,9 @@ class Rulings:
         return frozenset[str]().union(*found)
 
     def ruling(self, parties: Parties, reverse_path: str, recipient: str, content: Content) -> Ruling | None:
-        """What the rules of all that have a part do; None if none holds."""
+        """Combine the rules of all organizations that take part; None if none matches."""
         found = Ruling("", "", (), (), ())
-        for name in parties.asked:
+        for name in parties.rule_owners:
             if (rules := self._rules.get(name)) is not None:
                 flow = rules.flow(reverse_path, recipient, content)
                 # The organization whose mail it is need not be named: the record is its own.
@@ -71,7 +71,7 @@ class Rulings:
         return found if found.reasons else None
 
     def content(self, organization: str, reverse_path: str, recipient: str, content: Content) -> ContentDemand:
-        """What the rules of the organization whose mail it is ask of the message itself."""
+        """The demands of the rules of the organization whose mail it is on the message itself."""
         rules = self._rules.get(organization)
         return NO_DEMAND if rules is None else _demand(rules.flow(reverse_path, recipient, content), "")
 
@@ -90,7 +90,7 @@ def _joined(known: Ruling, flow: MailFlow, name: str, parties: Parties) -> Rulin
         return made._replace(via=flow.connector.name, routed_by=flow.routed_by)
     why = (
         f"connector {flow.connector.name!r} of {name} does not carry it, as {parties.owner} accepts the domain and "
-        "says where its mail goes; what the connector demands holds"
+        "decides where its mail goes; the connector's demands apply"
     )
     return made._replace(sender_via=flow.connector.name, sender_routed_by=flow.routed_by, reasons=(*made.reasons, why))
 

@@ -26,12 +26,12 @@ _MOST_DOMAINS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a message comes from, and for which service it is signed.
+    """The origin of a message, and the service that it is signed for.
 
-    organization: whose it is. originating: of the organization's own users or servers. submitted: a user logged in for
-    it. own: this gateway wrote it. basis: what identified the server that brought it, as in `Attribution`. forwarded: a
-    mailbox sends it on. service: TLS_REPORTS for a TLS report of ours, which keys for them sign if there are any, else
-    those for all mail (RFC 8460 section 3).
+    organization: the owner. originating: of the organization's own users or servers. submitted: a user logged in to
+    send it. own: this gateway wrote it. basis: what identified the server that brought it, as in `Attribution`.
+    forwarded: a mailbox sends it on. service: TLS_REPORTS for a TLS report of ours, which keys for them sign if there
+    are any, else those for all mail (RFC 8460 section 3).
     """
 
     organization: str
@@ -58,7 +58,7 @@ class Signing:
 
 
 def may_sign(directory: Directory, provenance: Provenance) -> str:
-    """Why a message is not signed, whatever is in it; "" if that depends on its From field."""
+    """Explain why a message is not signed, whatever it contains; "" if that depends on its From field."""
     if provenance.own:
         return "" if directory.signing_keys else "no domain has a current DKIM key"
     if not directory.signing_keys.signs(provenance.organization):
@@ -66,9 +66,9 @@ def may_sign(directory: Directory, provenance: Provenance) -> str:
     if not provenance.originating:
         return "it does not come from the organization's own users or servers"
     if provenance.basis.endswith("-and-recipient"):
-        return "only its recipient told whose server brought it, which says nothing of its author"
+        return "only its recipient identified the server that sent it, which does not prove its author"
     if provenance.forwarded and not provenance.submitted:
-        return "a mailbox sends it on, and it is its author's"
+        return "a mailbox forwards it, and only its author's domain may sign it"
     return ""
 
 
@@ -81,7 +81,7 @@ def signing(directory: Directory, provenance: Provenance, values: Sequence[str])
         return Signing((), f"it has {len(values) or 'no'} From field{'s' if values else ''}, and one is needed")
     domains = author_domains(values[0])
     if not domains:
-        return Signing((), "its From field names no author that could be told")
+        return Signing((), "its From field names no author that can be read")
     if len(domains) > _MOST_DOMAINS:
         return Signing((), f"its authors are of more than {_MOST_DOMAINS} domains")
     found: dict[str, DomainKeys] = {}

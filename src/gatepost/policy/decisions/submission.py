@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 CONNECTOR = "submission"
-"""What the trace has in the place of a connector's name."""
+"""The text in place of a connector's name in the trace."""
 LOGIN = "login"
-"""What identified the client, as in `Attribution.basis`."""
+"""The basis of identification, as in `Attribution.basis`."""
 
 _REQUIREMENT = "encrypted"  # nobody logs in without TLS
 
 # The words of Exchange, by which people search.
 _NOT_OWNED = Reply(550, "5.7.60", ("SMTP; Client does not have permissions to send as this sender",))
-_MAILBOX_GONE = Reply(530, "5.7.0", ("Authentication required: the mailbox you logged in to is no more",))
+_MAILBOX_GONE = Reply(530, "5.7.0", ("Authentication required: the mailbox you logged in to no longer exists",))
 
 
 def decide_submission(directory: Directory, session: SessionFacts, reverse_path: Path) -> InboundVerdict:
@@ -39,7 +39,7 @@ def decide_submission(directory: Directory, session: SessionFacts, reverse_path:
     mailbox = directory.mailbox(session.user)
     owner = directory.organization_of(session.user.rpartition("@")[2].lower())
     if mailbox is None or owner is None:
-        return _verdict(directory, _MAILBOX_GONE, "", (f"{session.user} is no mailbox any more",))
+        return _verdict(directory, _MAILBOX_GONE, "", (f"{session.user} is no longer a mailbox",))
     who = f"{mailbox.address} logged in by {session.mechanism}"
     if not reverse_path.text:
         return _verdict(directory, SENDER_OK, owner.name, (f"{who} and sends a notice with the null reverse-path",))

@@ -34,7 +34,7 @@ _ACTIVE = {StsMode.ENFORCE, StsMode.TESTING}
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a report tells of a failed session besides its cause. address, sending_address: IP addresses without port.
+    """The facts that a report gives of a failed session besides its cause. address, sending_address: without port.
 
     helo: as the peer's greeting names it. "" for what is not known.
     """
@@ -96,32 +96,32 @@ def _has_policy(published: Published) -> bool:
     return by_tlsa or (sts is not None and sts.policy is not None and sts.policy.mode in _ACTIVE)
 
 
-def _by_dane(found: TlsaLookup | None, facts: HopFacts, seen: Seen) -> list[Result]:
-    asked = by_dane(SmtpDaneMode.OPPORTUNISTIC, found, facts.host)
-    if found is None or asked is None:
+def _by_dane(lookup: TlsaLookup | None, facts: HopFacts, seen: Seen) -> list[Result]:
+    asked = by_dane(SmtpDaneMode.OPPORTUNISTIC, lookup, facts.host)
+    if lookup is None or asked is None:
         return []
     if isinstance(asked, Shortfall):  # the message goes all the same, by "TLS-Required: No"
         if asked.result_type is not ResultType.DNSSEC_INVALID:
             return []
-        return [(applied(PolicyType.TLSA, found.base or facts.host), _failure(asked, facts.host, seen))]
+        return [(applied(PolicyType.TLSA, lookup.base or facts.host), _failure(asked, facts.host, seen))]
     if isinstance(asked, Authenticated) and facts.tls is not None and facts.dane is None:
         return []  # nobody held the certificate against the records
     failure = _failure(judge(asked, facts).shortfall, facts.host, seen)
     if failure is None and isinstance(asked, Encrypted):
         # Mail may go by RFC 7672 section 2.2, but the records are of no use, and their owner should know.
         failure = replace(_located(ResultType.TLSA_INVALID, facts.host, seen), reason="TlsaUnusable")
-    return [(applied(PolicyType.TLSA, found.base or facts.host, _texts(found.records)), failure)]
+    return [(applied(PolicyType.TLSA, lookup.base or facts.host, _texts(lookup.records)), failure)]
 
 
-def _by_mta_sts(found: StsFound | None, facts: HopFacts, seen: Seen) -> list[Result]:
-    asked = by_mta_sts(found, facts.host)
-    if found is None or found.policy is None or asked is None:
+def _by_mta_sts(known: StsFound | None, facts: HopFacts, seen: Seen) -> list[Result]:
+    asked = by_mta_sts(known, facts.host)
+    if known is None or known.policy is None or asked is None:
         return []
     if isinstance(asked, Shortfall):
-        return [(_sts(found.domain, found.policy), _failure(asked, facts.host, seen))]
+        return [(_sts(known.domain, known.policy), _failure(asked, facts.host, seen))]
     if facts.tls is not None and facts.chain is None:
         return []  # nobody judged the certificate by the server's own anchors
-    return [(_sts(found.domain, found.policy), _failure(judge(asked, facts).shortfall, facts.host, seen))]
+    return [(_sts(known.domain, known.policy), _failure(judge(asked, facts).shortfall, facts.host, seen))]
 
 
 def _by_own_anchors(requirement: Requirement, facts: HopFacts) -> HopFacts:

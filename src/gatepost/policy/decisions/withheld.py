@@ -23,8 +23,8 @@ _INBOUND: Final = "recipient_organization"
 _WORD: Final = re.compile(r"[a-z0-9-]+")
 
 _HANDED_OVER: Final = (
-    "another organization accepts the recipient's domain and says where its mail goes; what your organization demands "
-    "holds as well"
+    "another organization accepts the recipient's domain and decides where its mail goes; the demands of your "
+    "organization apply too"
 )
 # What an attempt says of the message and of its own organization. The rest is about the way, which is another's.
 _SHOWN_OUTBOUND: Final[tuple[str, ...]] = (
@@ -44,7 +44,7 @@ _SHOWN_TLS: Final[tuple[str, ...]] = ("version", "suite", "group", "signature", 
 
 _TAKEN = "Taken over for the recipient's organization"
 _TEXTS: Final = {
-    "4.4.317": "Cannot establish a session as it is demanded",
+    "4.4.317": "Cannot establish a session as required",
     "4.7.320": "Certificate validation failed",
     "4.7.5": "Remote certificate failed MTA-STS validation",
 }
@@ -53,14 +53,17 @@ _REFUSED = "The recipient's organization, or its server, did not take the mail"
 
 
 class Hidden(NamedTuple):
-    """What a reader must not see. names: of organizations. anchors: the only trust anchors of connectors it may see."""
+    """The parts that a reader must not see.
+
+    names: of organizations. anchors: the only trust anchors of connectors that it may see.
+    """
 
     names: frozenset[str] = frozenset()
     anchors: frozenset[str] = frozenset()
 
 
 class Row(Protocol):
-    """What is read of a row: see `mail.model.trace_event.TraceEvent`."""
+    """The fields of a row that are read here: see `mail.model.trace_event.TraceEvent`."""
 
     organization: str
     requirement: str
@@ -139,7 +142,7 @@ def _outbound(row: Row, names: Collection[str]) -> dict[str, Any]:
 
 
 def _source(source: str, names: Collection[str]) -> str:
-    """Who demands something; one of another organization without its name."""
+    """Name the source of a demand; one of another organization without its name."""
     if any(source.lower().endswith(f" of {name}") for name in names):
         return _OTHERS_RULE if source.startswith("rule:") else OTHERS_CONNECTOR
     return source

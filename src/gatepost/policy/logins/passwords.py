@@ -28,7 +28,7 @@ NOBODYS_HASH: Final = (
     + "$"
     + base64.b64encode(bytes(_HASH_OCTETS)).decode().rstrip("=")
 )
-"""What a password for a name that nobody has is tried against, so that it takes as long. None fits."""
+"""A hash for names without an account, so that a wrong name takes as long as a wrong password. No password fits."""
 
 
 class PasswordError(ValueError):
@@ -64,7 +64,7 @@ def user_password(password: str, name: str) -> str:
 
 
 def argon2_hash(prepared: str, salt: bytes) -> str:
-    """What is kept of a prepared password, with its salt, 16 random octets. Takes about 30 ms and 19 MiB."""
+    """Hash a prepared password with its salt, 16 random octets. Takes about 30 ms and 19 MiB."""
     return Argon2id(
         salt=salt, length=_HASH_OCTETS, iterations=_PASSES, lanes=_LANES, memory_cost=_MEMORY_KIB
     ).derive_phc_encoded(prepared.encode())

@@ -34,7 +34,7 @@ class Presented:
 
 
 class DaneFailure(StrEnum):
-    """Why a record is not satisfied, as RFC 8460 section 4.3 says it (all: `protocols.tlsrpt.result.ResultType`).
+    """The reason why a record is not satisfied (RFC 8460 section 4.3; all: `protocols.tlsrpt.result.ResultType`).
 
     Anything but a name or an end of validity is `tlsa-invalid`, as with Exchange (exchange.md section 10.1). The order
     is that of the way to go: the last one was nearest to success.
@@ -81,7 +81,7 @@ class DaneVerdict:
 
 
 class _Chain:
-    """What was presented, as records are compared with it: each digest is computed once, however many records."""
+    """A presented chain, in the form that records are compared with: each digest is computed once, for all records."""
 
     __slots__ = ("_not_sent", "_parts", "_presented")
 
@@ -157,7 +157,7 @@ def _try(
         # Neither names nor dates nor the rest of the chain count (RFC 7672 section 3.1.1).
         if chain.is_leaf(record):
             return Anchored(f"the server's {compared} is that of the TLSA record {record}")
-        return Refusal(record, DaneFailure.TLSA_INVALID, f"the server's {compared} is another one")
+        return Refusal(record, DaneFailure.TLSA_INVALID, f"the server's {compared} is a different one")
     if anchors := chain.anchors(record):
         return anchored(record, anchors)
     bare = record.selector is Selector.SPKI and record.matching is MatchingType.FULL
@@ -165,7 +165,7 @@ def _try(
         why = "it names the server's own certificate, which is no authority above itself (DANE-EE would be right)"
         return Refusal(record, DaneFailure.TLSA_INVALID, why)
     if record.matching is not MatchingType.FULL:
-        why = f"no authority in the chain that was sent has this {compared}"
+        why = f"no authority in the presented chain has this {compared}"
     elif chain.takes_another():
         # A server need not send what the record holds whole (RFC 7671 section 5.2.2).
         return anchored(record, () if bare else (record.data,))
@@ -188,6 +188,6 @@ def _refused(records: Records, refusals: Sequence[Refusal]) -> DaneVerdict:
     order = list(DaneFailure)
     nearest = max(refusals, key=lambda refusal: order.index(refusal.failure))  # of equals the first
     more = f"; {len(refusals) - 1} more are not satisfied either" if len(refusals) > 1 else ""
-    left_out = f"; {records.left_out} were not looked at" if records.left_out else ""
+    left_out = f"; {records.left_out} were not checked" if records.left_out else ""
     detail = f"the TLSA record {nearest.record} is not satisfied: {nearest.why}{more}{left_out}"
     return DaneVerdict(None, detail, nearest.failure, tuple(refusals))

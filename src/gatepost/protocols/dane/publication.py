@@ -12,7 +12,7 @@ from gatepost.protocols.dane.tlsa import Records
 
 
 class TlsaStatus(StrEnum):
-    """What the DNS says about DANE for one host."""
+    """The state of DANE for one host in the DNS."""
 
     USABLE = "usable"  # TLS, and a certificate that satisfies one of the records
     UNUSABLE = "unusable"  # proven records, none of which can be used: TLS, whatever the certificate

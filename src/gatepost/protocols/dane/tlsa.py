@@ -11,6 +11,8 @@ from enum import IntEnum, StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from gatepost.quantity import quantity
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -40,7 +42,7 @@ class Selector(IntEnum):
 
 
 class MatchingType(IntEnum):
-    """How it is compared (RFC 6698 section 2.1.3)."""
+    """The comparison of a certificate with a record (RFC 6698 section 2.1.3)."""
 
     FULL = 0
     SHA2_256 = 1
@@ -78,7 +80,7 @@ class Unusable:
 
 
 class RecordsKind(StrEnum):
-    """What a set of records asks for (RFC 7672 section 2.2)."""
+    """The demand of a set of records (RFC 7672 section 2.2)."""
 
     USABLE = "usable"  # TLS, and a certificate that satisfies one of them
     UNUSABLE = "unusable"  # there are records, but none can be used: TLS, whatever the certificate
@@ -95,7 +97,7 @@ class Records:
 
     @property
     def kind(self) -> RecordsKind:
-        """What they ask for together."""
+        """The demand of all records together."""
         if self.usable:
             return RecordsKind.USABLE
         return RecordsKind.UNUSABLE if self.unusable or self.left_out else RecordsKind.NONE
@@ -106,12 +108,12 @@ class Records:
         count = len(self.usable) + len(self.unusable) + self.left_out
         if not count:
             return "no TLSA records"
-        parts = [f"{count} TLSA record{'s' if count > 1 else ''}, {len(self.usable)} usable"]
+        parts = [f"{quantity(count, 'TLSA record')}, {len(self.usable)} usable"]
         parts += [f"{one} is ignored: {one.reason}" for one in self.unusable[:3]]
         if (more := len(self.unusable) - 3) > 0:
             parts.append(f"{more} more are ignored")
         if self.left_out:
-            parts.append(f"{self.left_out} are not looked at, {MAX_RECORDS} are the most")
+            parts.append(f"{self.left_out} are not checked, {MAX_RECORDS} are the most")
         return "; ".join(parts)
 
 
@@ -144,7 +146,7 @@ def classify(
 
 
 def _objection(rdata: bytes) -> str:
-    """Why a record cannot be used, "" if it can (RFC 6698 section 4.1, RFC 7672 section 3.1)."""
+    """Explain why a record cannot be used, "" if it can (RFC 6698 section 4.1, RFC 7672 section 3.1)."""
     if len(rdata) < _HEADER:
         return f"{len(rdata)} octets are too short for a TLSA record"
     usage, selector, matching = rdata[:_HEADER]
@@ -167,7 +169,7 @@ def _data_objection(matching: MatchingType, data: bytes) -> str:
         return f"a digest of matching type {matching} has {expected} octets, not {len(data)}" if wrong else ""
     if len(data) > _MAX_DATA:
         return f"{len(data)} octets of data, {_MAX_DATA} are the most"
-    return "" if _is_sequence(data) else "its data is no whole certificate or key in DER"
+    return "" if _is_sequence(data) else "its data is not a whole certificate or key in DER"
 
 
 def _is_sequence(data: bytes) -> bool:

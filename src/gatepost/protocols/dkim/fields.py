@@ -63,7 +63,7 @@ class Field(NamedTuple):
 
     @property
     def value(self) -> bytes:
-        """What stands behind the colon, unfolded."""
+        """The text after the colon, unfolded."""
         return self.octets.partition(b":")[2].replace(b"\r\n", b"").strip(b" \t")
 
 

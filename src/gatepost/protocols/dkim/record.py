@@ -21,7 +21,7 @@ KEY_TYPES: Final = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}
 """The k= of a record by the a= of the signatures that its key makes."""
 
 BETWEEN: Final = "._domainkey."
-"""What stands between selector and domain in the name of a key."""
+"""The label between selector and domain in the name of a key (RFC 6376 section 3.6.2.1)."""
 
 _STRING: Final = 255  # octets of one string of a TXT record (RFC 1035 section 3.3)
 _MAIL: Final = "email"
@@ -33,7 +33,7 @@ _BLANKS: Final = re.compile(r"[ \t\r\n]+")
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """What a record says.
+    """The tags of a record.
 
     public_key: p= in base64; "" if the key was revoked. key_type: k=. services: of s=, ("*",) for all. hashes: of h=,
     () for all. testing: t=y, verifiers are to treat the mail as unsigned. strict: t=s.
@@ -63,15 +63,15 @@ class KeyRecord:
         strings = " ".join(f'"{text[at : at + _STRING]}"' for at in range(0, len(text), _STRING))
         return f"{name}. IN TXT {strings if len(text) <= _STRING else f'( {strings} )'}"
 
-    def lack(self, wanted: KeyRecord) -> str:
-        """Why mail signed with the key of `wanted` is not verified by this record; "" if it is."""
+    def lack(self, expected: KeyRecord) -> str:
+        """Explain why this record does not verify mail signed with the key of `expected`; "" if it does."""
         if not self.public_key:
             return "the key is revoked: p= is empty"
-        if self.public_key != wanted.public_key:
+        if self.public_key != expected.public_key:
             return "another key is published (p= differs)"
-        if self.key_type != wanted.key_type:
-            return f"k={self.key_type}, and the key is {wanted.key_type}"
-        used = {_MAIL if service == "*" else service for service in wanted.services}
+        if self.key_type != expected.key_type:
+            return f"k={self.key_type}, and the key is {expected.key_type}"
+        used = {_MAIL if service == "*" else service for service in expected.services}
         if "*" not in self.services and not used <= set(self.services):
             return f"s={':'.join(self.services)} does not let it sign for {' and '.join(sorted(used))}"
         if self.hashes and "sha256" not in self.hashes:
@@ -80,7 +80,7 @@ class KeyRecord:
 
 
 def parse_record(records: Sequence[Sequence[bytes]]) -> KeyRecord | RecordError | None:
-    """What the TXT records of a key's name say. records: the strings of each, joined without blanks.
+    """Parse the TXT records of a key's name. records: the strings of each, joined without blanks.
 
     None: there is no record. An error means that verifiers find none that they can use.
     """
@@ -88,7 +88,7 @@ def parse_record(records: Sequence[Sequence[bytes]]) -> KeyRecord | RecordError 
     if not texts:
         return None
     if len(texts) > 1:
-        return RecordError(f"{len(texts)} TXT records stand there, and which of them is used is left to chance")
+        return RecordError(f"{len(texts)} TXT records are there, and verifiers may use any of them")
     text = texts[0]
     if len(text) > _MOST or not text.isascii():
         return RecordError(f'the TXT record "{shown(text)}" is not ASCII, or has more than {_MOST} octets')
@@ -114,7 +114,7 @@ def _record(tags: dict[str, str], text: str) -> KeyRecord | RecordError:
 
 
 def key_name(selector: str, domain: str) -> str:
-    """Where the key of a selector is published."""
+    """The DNS name at which a selector's key is published."""
     return f"{selector}{BETWEEN}{domain}"
 
 
@@ -122,11 +122,11 @@ def split_key_name(text: str) -> tuple[str, str]:
     """Selector and domain of a key's name, in lower-case A-labels. Raises ValueError with a sentence."""
     selector, between, domain = text.removesuffix(".").lower().partition(BETWEEN)
     if not between or text.startswith("[") or domain.startswith("[") or len(text) > _LONGEST:
-        raise ValueError(f"{text!r} is no name of a DKIM key: write SELECTOR._domainkey.DOMAIN")
+        raise ValueError(f"{text!r} is not a name of a DKIM key: write SELECTOR._domainkey.DOMAIN")
     try:
         return parse_domain(selector), parse_domain(domain)
     except GrammarError as error:
-        raise ValueError(f"{text!r} is no name of a DKIM key: {error.why}") from None
+        raise ValueError(f"{text!r} is not a name of a DKIM key: {error.why}") from None
 
 
 def _tags(text: str) -> dict[str, str] | RecordError:
@@ -136,9 +136,9 @@ def _tags(text: str) -> dict[str, str] | RecordError:
         name, equals, value = part.partition("=")
         name = name.strip(" \t\r\n")
         if not equals or not _TAG.fullmatch(name):
-            return RecordError(f'"{shown(part.encode())}" in the TXT record is no tag=value')
+            return RecordError(f'"{shown(part.encode())}" in the TXT record is not of the form tag=value')
         if name in found:
-            return RecordError(f"the tag {name}= stands twice in the TXT record")
+            return RecordError(f"the tag {name}= is twice in the TXT record")
         found[name] = value.strip(" \t\r\n")
     return found
 

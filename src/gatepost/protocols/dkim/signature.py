@@ -25,7 +25,7 @@ _LAST_TAG: Final = "b="
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a signature says, but for the signature itself.
+    """The tags of a signature, but for the signature itself.
 
     algorithm: "rsa-sha256" or "ed25519-sha256". domain, selector: where the key is published, in A-labels. names: of
     the signed fields, as `protocols.dkim.fields.chosen_fields` has them, at least one. body_hash: SHA-256 of the

@@ -32,7 +32,7 @@ class RecordError:
 class TextRecord:
     """One kind of record.
 
-    version: what stands behind "v=", such as "STSv1". field: the one field that must be there. value: the expression
+    version: the text after "v=", such as "STSv1". field: the one field that must be there. value: the expression
     that the values of all fields match, without ";"; the one both RFCs give for fields to come, unless told otherwise.
     """
 
@@ -44,7 +44,7 @@ class TextRecord:
         self._meant = re.compile(rf"[ \t\"]*v[ \t]*=[ \t]*{version.rstrip('0123456789v')}".encode(), re.IGNORECASE)
 
     def value(self, records: Sequence[Sequence[bytes]]) -> str | RecordError | None:
-        """What the field says. records: the strings of each TXT record; they are joined without spaces.
+        """Return the value of the field. records: the strings of each TXT record; they are joined without spaces.
 
         None: no record is of this kind. Exactly one must begin with "v=VERSION;"; those that do not are not looked at.
         Unknown fields are ignored, and of a repeated one the first counts.
@@ -52,7 +52,7 @@ class TextRecord:
         texts = [b"".join(strings) for strings in records]
         ours = [text for text in texts if self._ours.match(text)]
         if len(ours) > 1:
-            return RecordError(f"{len(ours)} TXT records begin with v={self._version}, and there must be one")
+            return RecordError(f"{len(ours)} TXT records begin with v={self._version}, and only one is allowed")
         if ours:
             return self._read(ours[0])
         for text in texts:
@@ -72,7 +72,7 @@ class TextRecord:
         for field in fields:
             pair = self._pair.fullmatch(field)
             if pair is None:
-                return RecordError(f'"{shown(field.encode())}" in the TXT record is no name=value')
+                return RecordError(f'"{shown(field.encode())}" in the TXT record is not of the form name=value')
             values.setdefault(pair[1], pair[2])
         if self._field not in values:
             return RecordError(f'the TXT record "{shown(text)}" has no {self._field}')
@@ -80,6 +80,6 @@ class TextRecord:
 
 
 def shown(text: bytes) -> str:
-    """What somebody else wrote, for a sentence of ours: its first 60 characters, what cannot be printed escaped."""
+    """Prepare foreign text for a sentence of ours: its first 60 characters, unprintable ones escaped."""
     cut = ascii(text[:_SHOWN].decode("latin-1"))[1:-1]
     return cut + "…" if len(text) > _SHOWN else cut

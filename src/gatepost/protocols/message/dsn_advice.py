@@ -38,7 +38,7 @@ _CHANGE_MESSAGE: Final = {
         "Use addresses in US-ASCII letters, if sender and recipient have such.",
     ),
     "7.30": (
-        "The message asks every mail system on its way to protect it (REQUIRETLS), and the next one does not offer to.",
+        "The message asks every mail system on its way to protect it (REQUIRETLS), and the next one cannot.",
         "Send the message without this demand, if its content allows.",
     ),
 }
@@ -122,7 +122,7 @@ NO_CERTIFICATE: Final = Advice(
     "Ask the administrators of this mail service to add a valid certificate of the recipient (or, for a signature, of "
     "the author), then send the message again. They find in this report whose is missing, and the command for it.",
 )
-"""Where the status alone would not say it: mail that waited for S/MIME."""
+"""The advice where the status alone would not give it: mail that waited for S/MIME."""
 
 RETURNED: Final = Advice(
     "An administrator of this mail service ended the delivery of the message.",

@@ -7,7 +7,10 @@ from enum import StrEnum
 
 
 class DsnAction(StrEnum):
-    """What became of a recipient (RFC 3464 section 2.3.3). RELAYED: to a host without DSN, we will not learn more."""
+    """The result for a recipient (RFC 3464 section 2.3.3).
+
+    RELAYED: to a host without DSN, so that no more will be known.
+    """
 
     FAILED = "failed"
     DELAYED = "delayed"
@@ -16,7 +19,7 @@ class DsnAction(StrEnum):
 
 
 class DsnActor(StrEnum):
-    """Who can change the outcome."""
+    """The party that can change the result."""
 
     SENDER = "the sender"
     SERVICE = "this mail service"
@@ -37,7 +40,7 @@ class DsnRecipient:
     """One recipient and its outcome.
 
     address: the forward-path as we sent it or tried to. status: RFC 3463, "5.1.1". orcpt: the ORCPT parameter as given.
-    remote_mta: who gave the reply in `diagnostic`, a host name or "[address]"; "" if the words are our own. diagnostic:
+    remote_mta: sender of the reply in `diagnostic`, a host name or "[address]"; "" if the words are ours. diagnostic:
     "550 5.1.1 User unknown". detail: what administrators should know beyond it, such as the certificate names that were
     expected and presented. last_attempt, retry_until: seconds since 1970, 0 if there is none. advice: None takes what
     `protocols.message.dsn_advice` knows for the status.

@@ -51,7 +51,7 @@ def _field(field: bytes) -> bytes:
 
 
 def _part(part: bytes) -> bytes:
-    """What stands between two delimiters."""
+    """Convert the part between two delimiters."""
     if part.isascii():
         return part
     head, _, content = part.partition(b"\r\n\r\n")

@@ -19,7 +19,7 @@ _NAME: Final = 76
 
 
 class EditError(ValueError):
-    """What a field would become is no field of a message. The text is for us."""
+    """An edit that would make an invalid header field. The text is for our log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _with_subject(fields: list[bytes], subject: bytes) -> list[bytes]:
 def _field(name: str, value: str) -> bytes:
     """One field in US-ASCII, its lines folded as the value has them. Raises EditError."""
     if not 0 < len(name) <= _NAME or any(not "!" <= char <= "~" or char == ":" for char in name):
-        raise EditError(f"{name[:_NAME]!r} is no name of a field")
+        raise EditError(f"{name[:_NAME]!r} is not a name of a field")
     if name.lower() in KEPT_FIELDS:
         raise EditError(f"{name} cannot be added")
     lines = value.replace("\r\n", "\n").strip().split("\n")

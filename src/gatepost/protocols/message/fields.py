@@ -37,7 +37,7 @@ _NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined",
 
 @dataclass(frozen=True, slots=True)
 class HeaderFacts:
-    """What a header section says.
+    """The facts of a header section.
 
     message_id: of the first Message-ID, brackets included. subject: of the first Subject, decoded and printable, at
     most 256 characters. received_count: Received fields. delivered_to: addresses of Delivered-To fields, at most 100.

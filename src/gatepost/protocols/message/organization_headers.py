@@ -49,7 +49,7 @@ _ORIGINATORS = re.compile(rb"(?:\A|(?<=\r\n))x-originatororg[ \t]*:", re.IGNOREC
 
 
 class Crossing(Enum):
-    """Which way a header section goes.
+    """The direction in which a header section crosses the gateway.
 
     STRIPPED: to or from anybody who is not the organization's other half. PROMOTED: in, from its own Exchange.
     DEMOTED: out, to its own Exchange.
@@ -79,7 +79,7 @@ class HeaderChange:
     removed: int = 0
 
     def record(self) -> dict[str, int]:
-        """What the trace keeps of it."""
+        """The part that the trace stores."""
         counts = {"renamed": self.renamed, "removed": self.removed}
         return {name: count for name, count in counts.items() if count}
 
@@ -133,7 +133,7 @@ def _field(name: bytes, value: str) -> bytes:
 
 
 def _fields(section: bytes, beginning: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
-    """Where fields begin and end, the lines that they go on in included."""
+    """Yield where each field begins and ends, its continuation lines included."""
     for found in beginning.finditer(section):
         whole = _WHOLE.match(section, found.start())
         yield found.start(), whole.end() if whole else found.end()

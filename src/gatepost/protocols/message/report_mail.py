@@ -20,10 +20,10 @@ _LINE: Final = 57  # octets that make a line of base64
 
 @dataclass(frozen=True, slots=True)
 class ReportMail:
-    """What goes into it.
+    """The contents of the mail.
 
-    sender, to: addresses. message_id, report_id: without angle brackets. now: seconds since 1970. domain: whom it is
-    about; submitter: whose it is. file_name: of the report, content: its octets as packed.
+    sender, to: addresses. message_id, report_id: without angle brackets. now: seconds since 1970. domain: the subject
+    of the report; submitter: the domain that sends it. file_name: of the report, content: its octets as packed.
     """
 
     sender: str

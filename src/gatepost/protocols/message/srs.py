@@ -15,6 +15,7 @@ import hmac
 from dataclasses import dataclass, field
 
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
+from gatepost.quantity import quantity
 
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _CYCLE = 1024  # days that two digits tell apart
@@ -52,7 +53,7 @@ class SrsKeys:
         return text
 
     def original(self, local_part: str, day: int) -> Path:
-        """Who is behind the local part of an SRS address, quotes undone. Raises SrsRefused."""
+        """The original address in the local part of an SRS address, quotes undone. Raises SrsRefused."""
         kind, rest = local_part[:4].upper(), local_part[5:]
         if not is_srs(local_part):
             raise SrsRefused("it is no SRS address")
@@ -62,7 +63,7 @@ class SrsKeys:
         written_on, _, address = signed.partition("=")
         domain, _, original = address.partition("=")
         if not (domain and original and len(written_on) == 2):
-            raise SrsRefused("it is not made as an SRS0 address is")
+            raise SrsRefused("it does not have the form of an SRS0 address")
         self._verify(given, "0", signed)
         self._check_day(written_on, day)
         return _path(original, domain)
@@ -83,14 +84,14 @@ class SrsKeys:
         given, _, signed = rest.partition("=")
         domain, _, tail = signed.partition("=")
         if not domain or len(tail) < 2 or tail[0] not in "=-+":
-            raise SrsRefused("it is not made as an SRS1 address is")
+            raise SrsRefused("it does not have the form of an SRS1 address")
         self._verify(given, "1", signed)
         return _path(f"SRS0{tail}", domain)
 
     def _verify(self, given: str, kind: str, signed: str) -> None:
         shown = given.upper().encode()
         if not any(hmac.compare_digest(shown, self._hash(key, kind, signed).encode()) for key in self.keys):
-            raise SrsRefused("its hash is not by a key of ours: it is forged, or the key was changed")
+            raise SrsRefused("none of our keys made its hash: it is forged, or the key was changed")
 
     def _check_day(self, text: str, day: int) -> None:
         try:
@@ -99,7 +100,9 @@ class SrsKeys:
             raise SrsRefused("its day is not written in base32") from None
         age = (day - (high * 32 + low)) % _CYCLE
         if age > _VALID_DAYS and age != _CYCLE - 1:  # made on another node, where it is tomorrow already
-            raise SrsRefused(f"it is {age} days old, and {_VALID_DAYS} is what we take back")
+            raise SrsRefused(
+                f"it is {quantity(age, 'day')} old, and only those of up to {_VALID_DAYS} days are reversed"
+            )
 
     @staticmethod
     def _hash(key: bytes, kind: str, signed: str) -> str:
@@ -132,4 +135,4 @@ def _path(local_part: str, domain: str) -> Path:
     try:
         return parse_address(f"{_written(local_part)}@{domain}")
     except GrammarError as error:
-        raise SrsRefused(f"what is behind it is no address: {error}") from None
+        raise SrsRefused(f"the address behind it is invalid: {error}") from None

@@ -27,7 +27,7 @@ type Level = Literal["info", "warn", "fail"]
 
 
 class LintKind(StrEnum):
-    """What was noticed."""
+    """The kind of a lint warning."""
 
     HOST_NOT_COVERED = "host-not-covered"
     MX_NEVER_MATCHES = "mx-never-matches"
@@ -54,7 +54,7 @@ def lint(policy: StsPolicy, hosts: Sequence[str] = ()) -> tuple[Lint, ...]:
 
 def _mode(policy: StsPolicy) -> Iterator[Lint]:
     if policy.mode is StsMode.TESTING:
-        text = "mode testing protects no mail, it only has failures reported; enforce when the reports are clean"
+        text = "mode testing protects no mail, it only reports failures; enforce when the reports are clean"
         yield Lint(LintKind.MODE_TESTING, "info", text)
     if policy.mode is StsMode.NONE:
         text = "mode none withdraws MTA-STS; keep it until every older policy's max_age has passed"
@@ -95,7 +95,7 @@ def _patterns(policy: StsPolicy, hosts: Sequence[str]) -> Iterator[Lint]:
 
 
 def _impossible(pattern: str) -> str:
-    """Why no MX host can have this name, "" if one can."""
+    """Explain why no MX host can have this name, "" if one can."""
     name = pattern.removeprefix("*.")
     try:
         ipaddress.ip_address(name)
@@ -111,7 +111,7 @@ def _impossible(pattern: str) -> str:
 def _age(policy: StsPolicy) -> Iterator[Lint]:
     if policy.mode is StsMode.ENFORCE and policy.max_age < SHORT:
         text = (
-            f"max_age {policy.max_age} is less than a day: whoever can disturb DNS or HTTPS that long can switch the "
+            f"max_age {policy.max_age} is less than a day: whoever disturbs DNS or HTTPS that long can switch the "
             "policy off; 604800 (a week) or more is usual"
         )
         yield Lint(LintKind.MAX_AGE_SHORT, "warn", text)

@@ -28,7 +28,7 @@ _KNOWN: Final = frozenset({"version", "mode", "max_age"})
 
 
 class StsMode(StrEnum):
-    """What a sender does with a host that the policy does not allow (section 5)."""
+    """The treatment of a host that the policy does not allow (RFC 8461 section 5)."""
 
     ENFORCE = "enforce"  # does not deliver to it
     TESTING = "testing"  # delivers, and reports it
@@ -36,7 +36,7 @@ class StsMode(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a policy cannot be used."""
+    """The reason why a policy cannot be used."""
 
     TOO_LARGE = "too-large"
     NOT_TEXT = "not-text"
@@ -124,7 +124,7 @@ def parse_policy(body: bytes) -> StsPolicy | PolicyError:
 
 
 class _Fields:
-    """What was read so far."""
+    """The fields read so far."""
 
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
@@ -140,7 +140,7 @@ class _Fields:
             return None
         name, colon, value = line.partition(":")
         if not colon or not _NAME.fullmatch(name):
-            return PolicyError(Reason.SYNTAX, f"{_shown(line)} is no name: value")
+            return PolicyError(Reason.SYNTAX, f"{_shown(line)} is not of the form name: value")
         return self._field(name, value.lstrip(" \t"))
 
     def _field(self, name: str, value: str) -> PolicyError | None:
@@ -187,5 +187,5 @@ def _wrong(reason: Reason, name: str, value: str | None, allowed: str) -> Policy
 
 
 def _shown(text: str) -> str:
-    """What somebody else wrote, for a sentence of ours."""
+    """Quote foreign text for a sentence of ours."""
     return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")

@@ -41,12 +41,12 @@ class StsPublication:
 
     @property
     def body(self) -> bytes:
-        """What `url` answers, as CONTENT_TYPE."""
+        """The body that `url` serves, as CONTENT_TYPE."""
         return self.policy.text.encode("ascii")
 
     @property
     def url(self) -> str:
-        """Where the policy is to be had; the host needs a certificate with its name."""
+        """The URL of the policy; its host needs a certificate with its name."""
         return f"https://{policy_host(self.domain)}{PATH}"
 
     @property
@@ -75,9 +75,9 @@ def publish(
     """
     name = normalise(domain)
     if not name or name.startswith("*."):
-        raise ValueError(f"{domain!r} is no domain that could have a policy")
+        raise ValueError(f"{domain!r} is not a domain that can have a policy")
     if not normalise(record_name(name)):
-        raise ValueError(f"{domain!r} is too long: {record_name(name)} would be no name any more")
+        raise ValueError(f"{domain!r} is too long: {record_name(name)} would not be a valid name")
     patterns = tuple(dict.fromkeys(_pattern(text) for text in mx))
     policy = StsPolicy(mode, patterns, max_age)
     read = parse_policy(policy.text.encode("ascii"))

@@ -35,9 +35,9 @@ class StsRecord:
 
 
 def parse_record(records: Sequence[Sequence[bytes]]) -> StsRecord | RecordError | None:
-    """What the TXT records of _mta-sts.DOMAIN say. records: the strings of each.
+    """Parse the TXT records of _mta-sts.DOMAIN. records: the strings of each.
 
-    None: no record is about MTA-STS. An error means that the domain has no policy, but meant to have one.
+    None: no record is about MTA-STS. An error means that the domain has no valid policy, but meant to have one.
     """
     value = _RECORD.value(records)
     if not isinstance(value, str):

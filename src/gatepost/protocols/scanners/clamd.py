@@ -25,7 +25,7 @@ def piece(chunk: bytes) -> bytes:
 
 
 def read_answer(answer: bytes) -> ScanFinding:
-    """What clamd found. answer: up to and without the NUL octet. Raises UnusableAnswer."""
+    """Parse clamd's answer. answer: up to and without the NUL octet. Raises UnusableAnswer."""
     try:
         text = answer.decode("utf-8").strip()
     except UnicodeDecodeError:

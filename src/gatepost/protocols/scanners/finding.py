@@ -16,7 +16,10 @@ TEXT: Final = 200
 
 
 class ScanAction(StrEnum):
-    """What a scanner recommends, weakest first: rspamd's actions in kebab case. ClamAV knows the first and the last."""
+    """The action that a scanner recommends, weakest first: rspamd's in kebab case.
+
+    ClamAV has only the first and the last.
+    """
 
     NO_ACTION = "no-action"
     GREYLIST = "greylist"

@@ -15,7 +15,7 @@ from gatepost.protocols.message.edit import EditError, HeaderEdits
 from gatepost.protocols.scanners.finding import SYMBOLS, ScanAction, ScanFinding, UnusableAnswer, printable
 
 ANSWER_OCTETS: Final = 1 << 20
-"""What is read of an answer; those to real mail have some kilobytes."""
+"""The longest response that is read, in octets; those to real mail have some kilobytes."""
 
 _RECIPIENTS: Final = 1000
 _VALUE: Final = 1000  # characters of one field of a request
@@ -38,10 +38,10 @@ _ACTIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What rspamd is told of a message beside its content; "" where there is nothing to tell.
+    """The facts about a message that rspamd gets besides its content; "" for those that are not known.
 
-    user: who logged in. tag: whose hook asks, as "MTA-Tag", by which rspamd's settings can tell organizations apart.
-    settings_id: of the settings to apply.
+    user: the one who logged in. tag: the hook's organization, as "MTA-Tag", by which rspamd's settings can tell
+    organizations apart. settings_id: of the settings to apply.
     """
 
     ip: str
@@ -76,11 +76,11 @@ def request_fields(message: Described) -> list[tuple[str, str]]:
 
 
 def read_answer(body: bytes) -> ScanFinding:
-    """What rspamd found. body: the whole JSON. Raises UnusableAnswer."""
+    """Parse rspamd's answer. body: the whole JSON. Raises UnusableAnswer."""
     answer = _object(body)
     action, score, required = answer.get("action"), _number(answer, "score"), _number(answer, "required_score")
     if not isinstance(action, str) or action not in _ACTIONS:
-        raise UnusableAnswer(f"its action is {printable(str(action), 40)!r}, which is not carried out here")
+        raise UnusableAnswer(f"its action is {printable(str(action), 40)!r}, which the gateway does not support")
     symbols = answer.get("symbols", {})
     subject = answer.get("subject", "")
     messages = answer.get("messages", {})
@@ -146,7 +146,7 @@ def _marks(milter: dict[str, Any], edits: HeaderEdits) -> HeaderEdits:
 
 
 def _edits(answer: dict[str, Any], milter: dict[str, Any], action: str) -> HeaderEdits:
-    """What the answer wants of the header. action: in rspamd's word. Raises EditError and UnusableAnswer."""
+    """The header changes that the answer requests. action: in rspamd's word. Raises EditError and UnusableAnswer."""
     add = _added(milter.get("add_headers", {}))
     signatures = answer.get("dkim-signature", [])
     add += [("DKIM-Signature", one) for one in (signatures if isinstance(signatures, list) else [signatures])]

@@ -120,7 +120,7 @@ def parse_hello(arguments: str) -> str:
 
 
 def parse_verify(arguments: str) -> str:
-    """What VRFY asks about. Raises CommandError."""
+    """Parse the argument of VRFY. Raises CommandError."""
     if not arguments:
         raise CommandError(_VRFY_SYNTAX)
     return arguments

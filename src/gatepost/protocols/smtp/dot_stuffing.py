@@ -35,5 +35,5 @@ class DotStuffer:
         return stuffed
 
     def finish(self) -> bytes:
-        """What ends the message after its last chunk: the dot, and before it a CRLF where the message has none."""
+        """The end of the message after its last chunk: the dot, and before it a CRLF where the message has none."""
         return b".\r\n" if self._position == _LINE_START else b"\r\n.\r\n"

@@ -21,14 +21,15 @@ _LIMIT_CEILING = 999_999  # RFC 9422 section 4: one to six digits
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """What one listener offers.
+    """The extensions that one listener offers.
 
     Always: PIPELINING (RFC 2920), 8BITMIME (RFC 6152), ENHANCEDSTATUSCODES (RFC 2034), HELP.
     size: SIZE in octets, RFC 1870. starttls: RFC 3207, offered while TLS is not active. smtputf8: RFC 6531. chunking,
     binarymime: RFC 3030. dsn: RFC 3461. requiretls: RFC 8689, offered while TLS is active. rcptmax, mailmax: LIMITS of
     RFC 9422 from 1 to 999999, 0 announces nothing. auth: SASL mechanisms (RFC 4954), offered while TLS is active;
-    with any, no mail is taken from who has not authenticated. origin: XGATEPOST, our own, between nodes of a site and
-    under TLS: MAIL says whose mail it is (`policy.decisions.handover`). ValueError if they contradict each other.
+    with any, only authenticated clients may send mail. origin: XGATEPOST, our own, between nodes of a site and
+    under TLS: MAIL names the organization of the mail (`policy.decisions.handover`). ValueError if they contradict each
+    other.
     """
 
     size: int

@@ -41,7 +41,7 @@ _NOT_XCHAR = re.compile(rb"[^!-*,-<>-~]")
 
 
 class AddressFault(StrEnum):
-    """What kind of wrong an address is, for the choice of a reply."""
+    """The kind of fault of an address, by which the reply is chosen."""
 
     SYNTAX = "syntax"
     SOURCE_ROUTE = "source-route"
@@ -148,7 +148,7 @@ def _parse_literal(text: str) -> str:
 
 
 def parse_hello_domain(text: str) -> str:
-    """What EHLO or HELO says, as given.
+    """Check the argument of EHLO or HELO, and return it as given.
 
     RFC 5321 section 4.1.4 forbids refusing a client for a name that is not true, and names that are none ("MY_PC",
     "localhost.") are common: one word of at most 255 printable US-ASCII characters is enough. Raises GrammarError.

@@ -30,7 +30,7 @@ _XOAUTH2 = re.compile(r"user=(?P<user>[^\x01\0]+)\x01auth=(?P<auth>[\t -~]*)\x01
 
 
 class TokenStatus(StrEnum):
-    """What is wrong, in the words of RFC 6750 section 3.1."""
+    """The error of a token, in the words of RFC 6750 section 3.1."""
 
     INVALID_REQUEST = "invalid_request"
     INVALID_TOKEN = "invalid_token"  # noqa: S105 - the RFC's word

@@ -33,11 +33,11 @@ class CommandError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MailParameters:
-    """What MAIL says besides the reverse-path.
+    """The parameters of MAIL.
 
     size: octets, as the client declared (RFC 1870), None if it did not. body: "7BIT", "8BITMIME" (RFC 6152) or
     "BINARYMIME" (RFC 3030). smtputf8: RFC 6531. ret: "", "FULL" or "HDRS", and envid: xtext as given, RFC 3461.
-    require_tls: RFC 8689. auth: RFC 4954 section 5, as given, carried by nobody. origin: XGATEPOST, as given.
+    require_tls: RFC 8689. auth: RFC 4954 section 5, as given, and not passed on. origin: XGATEPOST, as given.
     """
 
     size: int | None = None
@@ -52,7 +52,7 @@ class MailParameters:
 
 @dataclass(frozen=True, slots=True)
 class RecipientParameters:
-    """What RCPT says besides the forward-path (RFC 3461).
+    """The parameters of RCPT (RFC 3461).
 
     notify: "", "NEVER", or some of "SUCCESS,FAILURE,DELAY" in this order. orcpt: as given, "type;address".
     """
@@ -63,14 +63,14 @@ class RecipientParameters:
 
 _PARAMETER_UNKNOWN: Final = Reply(555, "5.5.4", ("Parameter is not known or not offered here",))
 _PARAMETER_TWICE: Final = Reply(501, "5.5.4", ("Parameter is given twice",))
-_PARAMETER_VALUE: Final = Reply(501, "5.5.4", ("Parameter has a value that it cannot have",))
+_PARAMETER_VALUE: Final = Reply(501, "5.5.4", ("Parameter has an invalid value",))
 NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", ("Address has characters beyond US-ASCII; SMTPUTF8 is needed",))
 _PLAIN_MAIL: Final = MailParameters()
 _PLAIN_RECIPIENT: Final = RecipientParameters()
 
 
 def parse_mail_parameters(text: str, extensions: Extensions, *, tls_active: bool) -> MailParameters:
-    """What MAIL says behind the reverse-path. tls_active: whether what is offered only under TLS is.
+    """Parse the parameters of MAIL. tls_active: whether extensions that need TLS are offered.
 
     Raises CommandError, also if SIZE is more than is announced (RFC 1870 section 6.1).
     """
@@ -91,7 +91,7 @@ def parse_mail_parameters(text: str, extensions: Extensions, *, tls_active: bool
 
 
 def parse_recipient_parameters(text: str, extensions: Extensions, *, smtputf8: bool) -> RecipientParameters:
-    """What RCPT says behind the forward-path. smtputf8: whether MAIL asked for it. Raises CommandError."""
+    """Parse the parameters of RCPT. smtputf8: whether MAIL asked for it. Raises CommandError."""
     if not text:
         return _PLAIN_RECIPIENT
     parameters = RecipientParameters(**_parse(text, _RECIPIENT_PARAMETERS if extensions.dsn else {}))
@@ -203,7 +203,7 @@ def _origin(value: str | None) -> str:
 
 @lru_cache(maxsize=16)
 def _mail_parameters(*, dsn: bool, smtputf8: bool, requiretls: bool, origin: bool) -> _Parameters:
-    """What MAIL may say where these extensions are offered."""
+    """The parameters that MAIL may have where these extensions are offered."""
     known: dict[str, tuple[str, Callable[[str | None], object]]] = {
         "SIZE": ("size", _size),
         "BODY": ("body", _one_of("7BIT", "8BITMIME", "BINARYMIME")),

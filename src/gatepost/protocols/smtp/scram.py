@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 ITERATIONS: Final = 4096
-"""What RFC 7677 section 4 asks for at least; passwords are slowed in earnest by the throttle and by TLS around it."""
+"""The minimum of RFC 7677 section 4; the throttle, and TLS around it, are what really slows guessing."""
 
 _MESSAGE_OCTETS = 4096
 _SALT_OCTETS = 16
@@ -37,7 +37,7 @@ _FINAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """What the server keeps of a password (RFC 5802 section 3). All but `iterations` are octets."""
+    """The data of a password that the server stores (RFC 5802 section 3). All but `iterations` are octets."""
 
     salt: bytes
     iterations: int
@@ -52,9 +52,9 @@ def make_verifier(password: str, salt: bytes, iterations: int = ITERATIONS) -> V
 
 
 def unknown_verifier(name: str, secret: bytes, iterations: int = ITERATIONS) -> Verifier:
-    """What stands in for the verifier of a name that nobody has: always the same, and no password fits.
+    """Make the verifier that stands in for a name without an account: always the same, and no password fits.
 
-    secret: the server's own, for ever the same, so that nobody can tell it from a real one by asking twice.
+    secret: the server's own, never changed, so that asking twice does not tell it from a real one.
     """
     salt = _mac(secret, b"salt\0" + name.encode())[:_SALT_OCTETS]
     return Verifier(
@@ -134,7 +134,7 @@ class ScramServer:
             raise SaslError("SCRAM client-final-message is malformed")
         expected = self._header.encode() + self._bindings.get(self._type, b"")
         if not hmac.compare_digest(_octets(match["binding"]), expected):
-            raise SaslError("SCRAM channel binding does not match: somebody may stand between")
+            raise SaslError("SCRAM channel binding does not match: an attacker may be in between")
         if not hmac.compare_digest(match["nonce"], self._nonce):
             raise SaslError("SCRAM nonce is not the one of this exchange")
         said = f"{self._client_bare},{self._challenge},{match['bare']}".encode()

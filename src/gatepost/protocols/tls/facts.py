@@ -13,7 +13,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """What one X.509 certificate says (RFC 5280), for showing and for matching names.
+    """The facts of one X.509 certificate (RFC 5280), for showing and for matching names.
 
     dns_names: subjectAltName dNSName entries, lower case A-labels. common_name: the subject's last CN, "" if none.
     sha256, sha1: thumbprints of the DER form, lower-case hexadecimal. spki_sha256: of the SubjectPublicKeyInfo (RFC
@@ -37,7 +37,7 @@ class CertificateFacts:
 
 
 class ChainStatus(StrEnum):
-    """Why a presented chain does or does not lead to a trust anchor. Each reason is a value (exchange.md §6, §15)."""
+    """The result of judging a presented chain: trusted, or the reason why not (exchange.md sections 6 and 15)."""
 
     TRUSTED = "trusted"
     NO_CERTIFICATE = "no-certificate"
@@ -71,7 +71,7 @@ class Revocation:
 
     @property
     def text(self) -> str:
-        """What the trace keeps: "good (crl)", "unknown: why"."""
+        """The text for the trace: "good (crl)", "unknown: REASON"."""
         if self.status == "good":
             return f"good ({self.source})"
         return f"{self.status}: {self.detail}"
@@ -115,13 +115,13 @@ class ChainVerdict:
 
 @dataclass(frozen=True, slots=True)
 class TlsFacts:
-    """What one handshake negotiated and what the peer presented. Trust is not decided here.
+    """The negotiated parameters of one handshake, and the peer's certificates. Trust is not decided here.
 
     version: "TLSv1.2", "TLSv1.3", …. suite: the IANA name. group: key-exchange group ("X25519MLKEM768", "X25519",
     "P-256", …), "" for static RSA. signature: IANA name of the scheme that the server's certificate signed the
     handshake with ("ecdsa_secp256r1_sha256", …), "" if resumed or not known. server_name: SNI, sent or received, ""
     if none. peer_chain: DER certificates as presented, leaf first, () if none.
-    ocsp_response: what a server stapled, DER and unverified, b"" if nothing.
+    ocsp_response: the one that a server stapled, DER and unverified, b"" if none.
     """
 
     version: str

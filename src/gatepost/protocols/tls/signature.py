@@ -100,7 +100,7 @@ def _codes(extension: bytes) -> tuple[int, ...]:
 def served_scheme(stream: bytes, *, version: str, key: str, order: str) -> str:
     """The IANA name of the scheme that a server with `key` signed with, "" if it cannot be told.
 
-    stream: what the client sent, ClientHello first. version: of the handshake. key: of the certificate, as
+    stream: the client's octets, ClientHello first. version: of the handshake. key: of the certificate, as
     `CertificateFacts.key` writes it. order: the profile's `signature_algorithms`.
     """
     able = _able(version, key)

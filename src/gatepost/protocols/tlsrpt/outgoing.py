@@ -35,7 +35,7 @@ class GivenUp(Exception):  # noqa: N818 - not an error of the program
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Who reports: the fields of section 4.4. submitter: our domain, A-labels (section 5.3)."""
+    """The sender of reports: the fields of section 4.4. submitter: our domain, A-labels (section 5.3)."""
 
     organization: str
     contact: str
@@ -76,7 +76,7 @@ def outgoing(report: Mapping[str, Any], reporter: Reporter, day: str, domain: st
 
 
 def due_at(day: str, domain: str, spread: float) -> float:
-    """When the report of a day goes out, seconds since 1970: within `spread` seconds after the day and its grace.
+    """The time to send the report of a day, seconds since 1970: within `spread` seconds after the day and its grace.
 
     Always the same for a domain, and spread evenly over domains: not all reports come at midnight (section 4.1).
     """
@@ -84,10 +84,10 @@ def due_at(day: str, domain: str, spread: float) -> float:
 
 
 def back_off(tries: int, salt: str, first: float, now: float) -> float:
-    """When to try again after the failed try number `tries`, the first of which was at `first`; seconds since 1970.
+    """The time of the next try, seconds since 1970.
 
-    salt: makes those that failed together not come together again. Raises GivenUp 24 hours after the first try
-    (section 5.5).
+    tries: the number of failed tries, the first of which was at `first`. salt: spreads the next tries of reports that
+    failed together. Raises GivenUp 24 hours after the first try (section 5.5).
     """
     if now - first >= _GIVE_UP:
         raise GivenUp

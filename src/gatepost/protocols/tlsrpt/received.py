@@ -53,7 +53,7 @@ class ReceivedFailure:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedPolicy:
-    """What the reporter saw under one policy. type: "tlsa", "sts" or "no-policy-found" as a rule."""
+    """The reporter's observations under one policy. type: usually "tlsa", "sts" or "no-policy-found"."""
 
     type: str
     domain: str
@@ -164,7 +164,7 @@ _decode = msgspec.json.Decoder(_Report).decode
 
 
 def parse_report(text: bytes) -> ReceivedReport:
-    """What the JSON of a report says. Raises ReportError."""
+    """Parse the JSON of a report. Raises ReportError."""
     try:
         found = _decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -184,11 +184,11 @@ def parse_report(text: bytes) -> ReceivedReport:
     )
 
 
-def _policies(found: list[_Applied]) -> tuple[tuple[ReceivedPolicy, ...], int]:
+def _policies(applied: list[_Applied]) -> tuple[tuple[ReceivedPolicy, ...], int]:
     room = _FAILURES
     kept = []
-    left_out = max(len(found) - _POLICIES, 0)
-    for one in found[:_POLICIES]:
+    left_out = max(len(applied) - _POLICIES, 0)
+    for one in applied[:_POLICIES]:
         details = one.failure_details or []
         left_out += max(len(details) - room, 0)
         failures = tuple(map(_failure, details[:room]))
@@ -207,20 +207,20 @@ def _policies(found: list[_Applied]) -> tuple[tuple[ReceivedPolicy, ...], int]:
     return tuple(kept), left_out
 
 
-def _failure(found: _Failure) -> ReceivedFailure:
+def _failure(failure: _Failure) -> ReceivedFailure:
     texts = (
-        found.sending_mta_ip, found.receiving_mx_hostname, found.receiving_mx_helo, found.receiving_ip,
-        found.failure_reason_code, found.additional_information,
+        failure.sending_mta_ip, failure.receiving_mx_hostname, failure.receiving_mx_helo, failure.receiving_ip,
+        failure.failure_reason_code, failure.additional_information,
     )  # fmt: skip
     cleaned = [_cleaned(text or "") for text in texts]
-    return ReceivedFailure(_cleaned(found.result_type), _count(found.failed_session_count), *cleaned)
+    return ReceivedFailure(_cleaned(failure.result_type), _count(failure.failed_session_count), *cleaned)
 
 
-def _lines(found: list[str] | str) -> tuple[str, ...]:
+def _lines(value: list[str] | str) -> tuple[str, ...]:
     """The lines of a policy. One string is one line; if it holds a list (Microsoft's TLSA records), that is meant."""
-    if isinstance(found, str):
-        found = _within(found) if found.startswith("[") else [found]
-    return tuple(_cleaned(line, _LONGEST) for line in found[:_LINES] if line)
+    if isinstance(value, str):
+        value = _within(value) if value.startswith("[") else [value]
+    return tuple(_cleaned(line, _LONGEST) for line in value[:_LINES] if line)
 
 
 def _within(text: str) -> list[str]:
@@ -236,12 +236,12 @@ def _moment(text: str) -> float:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise ReportError("its date-range is no pair of times (RFC 3339)") from None
+        raise ReportError("its date-range is not a pair of times (RFC 3339)") from None
 
 
 def _count(number: int) -> int:
     if not 0 <= number <= _MOST:
-        raise ReportError("it counts sessions with a number that cannot be")
+        raise ReportError("it counts sessions with an impossible number")
     return number
 
 

@@ -39,7 +39,7 @@ def record_name(domain: str) -> str:
 
 
 def parse_record(records: Sequence[Sequence[bytes]]) -> TlsRptRecord | RecordError | None:
-    """What the TXT records of _smtp._tls.DOMAIN say. records: the strings of each.
+    """Parse the TXT records of _smtp._tls.DOMAIN. records: the strings of each.
 
     None: no record is about TLS reports. An error means that the domain gets none, but meant to.
     """

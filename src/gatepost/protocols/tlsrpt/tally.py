@@ -26,7 +26,7 @@ _REASON: Final = 120
 
 
 class PolicyType(StrEnum):
-    """Which policy of the domain was applied (section 4.4, policy-type)."""
+    """The type of the applied policy (section 4.4, policy-type)."""
 
     TLSA = "tlsa"
     STS = "sts"
@@ -55,7 +55,7 @@ class AppliedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class FailureDetail:
-    """Why a session failed, as the report shows it; made by `detail`. "" stands for what is not known.
+    """The cause of a failed session, as the report shows it; made by `detail`. "" for what is not known.
 
     mx_host, address, helo: of the receiving side. sending_address: ours. reason: one word for the cause, from a closed
     list ("UntrustedRoot"), never a text of a peer or a library.
@@ -87,7 +87,7 @@ class TlsSession:
 
 
 class Count(NamedTuple):
-    """How many sessions of a UTC day ("2026-11-24") had one result. failure: None for those that met the policy."""
+    """The number of sessions of a UTC day ("2026-11-24") with one result. failure: None if they met the policy."""
 
     day: str
     domain: str

@@ -33,7 +33,7 @@ SUBJECTS = [
     (letter(A, B, C, fresh=(B,)), f"[gatepost {HOST}] 1 critical, 1 error, 1 warning: second"),
     (letter(B, replace(B, certificate="z")), f"[gatepost {HOST}] 2 errors: second"),
     (letter(C, replace(C, certificate="z"), fresh=(C,)), f"[gatepost {HOST}] 2 warnings: third"),
-    (letter(cleared=(A,)), f"[gatepost {HOST}] all is well again"),
+    (letter(cleared=(A,)), f"[gatepost {HOST}] all clear again"),
 ]
 
 

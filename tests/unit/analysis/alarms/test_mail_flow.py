@@ -41,12 +41,12 @@ def test_a_forced_partner_that_fails(fields, told):
 
 def test_what_is_said_of_it():
     (one,) = judged(failing=(FAILING,))
-    assert one.title == "mail to bank.example waits, as TLS falls short of what the connector bank-out requires"
+    assert one.title == "mail to bank.example waits, as TLS does not meet the requirement of the connector bank-out"
     assert "3 attempts in a row were deferred at mx.bank.example" in one.detail
     assert "certificate-expired" in one.detail
     assert one.lines == ("gatepost check partner bank.example", "gatepost queue list --domain bank.example")
     (own,) = judged(failing=(replace(FAILING, name="bank.example", host="", reply=""),))
-    assert own.title.endswith("what the policy of bank.example requires")
+    assert own.title.endswith("the requirement of the policy of bank.example")
     assert "deferred: authenticated" in own.detail
     assert "The last reply: none" in own.detail
     assert own.about == "contoso/bank.example"
@@ -59,8 +59,8 @@ def test_several_workers_that_see_one_partner_tell_of_it_once():
 
 
 DROPS = [
-    ({}, "critical", "is no longer protected by TLS", "Mail goes all the same"),
-    ({"now": "none/encrypted", "was": "dnssec/authenticated"}, "error", "is less protected", "Mail goes all the same"),
+    ({}, "critical", "is no longer protected by TLS", "Mail is still sent"),
+    ({"now": "none/encrypted", "was": "dnssec/authenticated"}, "error", "is less protected", "Mail is still sent"),
     ({"now": "none/encrypted", "held": True}, "critical", "is less protected", "Mail for it is held"),
 ]
 

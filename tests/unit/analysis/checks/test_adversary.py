@@ -203,7 +203,7 @@ def test_lists_are_published_on_loopback():
             found = await ask(publisher.port, b"GET /root.crl HTTP/1.1\r\nHost: x\r\n\r\n")
             missing = await ask(publisher.port, b"GET /other HTTP/1.1\r\n\r\n")
             nonsense = await ask(publisher.port, b"\r\n\r\n")
-            return found, missing, nonsense, publisher.asked
+            return found, missing, nonsense, publisher.requested
 
     found, missing, nonsense, asked = asyncio.run(run())
     assert found.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -102,7 +102,7 @@ def test_a_switch_can_be_taken_back_if_there_was_one():
 
 
 def test_a_staged_one_that_can_never_be_presented():
-    assert "ends before it is to be presented" in texts.next_ended(entry(switch_at=NOW + 9 * DAY), NOW).title
+    assert "ends before its planned switch" in texts.next_ended(entry(switch_at=NOW + 9 * DAY), NOW).title
     assert "It was to be presented from" in texts.next_ended(entry(switch_at=NOW + 9 * DAY), NOW).detail
     said = texts.next_ended(entry(days=-1), NOW)
     assert "has expired before it was presented" in said.title

@@ -67,7 +67,7 @@ WRONG = [
     (b"", "x: empty"),
     (b" \r\n", "x: empty"),
     (b"hello", "x: neither PEM (-----BEGIN CERTIFICATE-----) nor DER nor PKCS#7; name a file of certificates"),
-    (LEAF.key_pem, "x: a private key and no certificate; here the certificate is expected, and this as its key"),
+    (LEAF.key_pem, "x: a private key without a certificate; name the certificate here, and this file as its key"),
     (REQUEST.public_bytes(Encoding.PEM), "x: a request for a certificate (CSR), not a certificate; name the file"),
     (PFX, "x: PKCS#12 (.pfx, .p12), which holds a private key under a password; take the certificates out: openssl"),
     (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----", "x: no certificate in it but X509 CRL; a file with"),
@@ -76,7 +76,7 @@ WRONG = [
     (b"\n" + LEAF.pem + b"-----BEGIN CERTIFICATE-----\n" * 300_000, "does not end"),
     (
         b"\n\n-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----",
-        "x: the block that begins in line 3 is no base64",
+        "x: the block that begins in line 3 is not base64",
     ),
     (b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "x: certificate 1 of 1: it is no X.509"),
     (b"0\x82\x01\x00abc", "x: neither a certificate (DER) nor a PKCS#7 bundle that can be read: "),

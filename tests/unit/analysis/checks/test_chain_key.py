@@ -42,7 +42,7 @@ WRONG = [
     (LEAF.pem, "no private key in it; name the file with -----BEGIN PRIVATE KEY-----"),
     (
         LEAF.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")),
-        "the private key is encrypted, and a server has nobody to type its password; decrypt it",
+        "the private key is encrypted, and a server cannot type its password; decrypt it",
     ),
     (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "a private key that cannot be read"),
 ]

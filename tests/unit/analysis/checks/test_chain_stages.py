@@ -100,7 +100,7 @@ def test_an_issuer_that_ends_first():
     ((verdict, text),) = of(Part.DATES, facts(path=changed))
     assert (verdict, text) == (
         "warn",
-        f"Intermediate ends on {day_text(TIME + 2000 * DAY)}, before the certificate that it vouches for",
+        f"Intermediate ends on {day_text(TIME + 2000 * DAY)}, before the certificate that it issued",
     )
 
 
@@ -119,7 +119,7 @@ ROOTS = [
     (
         (Store(OWN, True), Store("Mozilla's list", missing="not here")),
         OWN,
-        [("pass", f"Root is in {OWN}"), ("info", "Mozilla's list could not be looked into: not here")],
+        [("pass", f"Root is in {OWN}"), ("info", "Mozilla's list could not be read: not here")],
     ),
     ((Store(OWN, False), Store("M", True)), OWN, [("fail", f"the root Root is not in {OWN} (it is in M)")]),
     ((Store(OWN, False), Store("M", False)), OWN, [("fail", f"the root Root is not in {OWN}")]),
@@ -166,16 +166,16 @@ FILES = [
     (BOTH + pem(ROOT.certificate), [("pass", "PEM, 3 certificates"), ("info", "the root Root is in it too")]),
     (BOTH + pem(CROSS), [("pass", ""), ("info", "a second certificate of Intermediate, issued by CN=Other (cross-")]),
     (BOTH + pem(OLD_CROSS), [("pass", ""), ("warn", "a second certificate of Intermediate, issued by CN=Other")]),
-    (BOTH + server(ROOT, "x.example").pem, [("pass", ""), ("warn", "x.example is no part of the chain")]),
+    (BOTH + server(ROOT, "x.example").pem, [("pass", ""), ("warn", "x.example is not part of the chain")]),
     (
         BOTH + server(ROOT, "x.example", days=(-9, -2)).pem,
-        [("pass", ""), ("warn", "x.example is no part of the chain, which expired on")],
+        [("pass", ""), ("warn", "x.example is not part of the chain, which expired on")],
     ),
-    (pem(AUTHORITY.certificate, LEAF.certificate), [("fail", "PEM, but Intermediate stands first")]),
+    (pem(AUTHORITY.certificate, LEAF.certificate), [("fail", "PEM, but Intermediate comes first")]),
     (LEAF.der, [("warn", "DER, 1 certificate, not in order"), ("info", "DER; mail servers want PEM")]),
     (
         BOTH + b"".join(server(ROOT, f"{number}.example").pem for number in range(9)),
-        [("pass", ""), ("warn", "more than 10 certificates"), *[("warn", " is no part of the chain")] * 9],
+        [("pass", ""), ("warn", "more than 10 certificates"), *[("warn", " is not part of the chain")] * 9],
     ),
     (
         pkcs7.serialize_certificates([LEAF.certificate], Encoding.DER),

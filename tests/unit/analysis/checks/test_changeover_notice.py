@@ -28,8 +28,8 @@ def test_everything_a_partner_may_have_pinned_is_in_it(entry):
 
 def test_without_a_day_a_root_or_hosts(entry):
     said = text(entry("new"))
-    for fact in ("soon; the day", "trust it itself", "nothing in your firewall"):
-        assert fact in said
+    for fact in ("soon; we will tell you the day", "trust it itself", "nothing in your firewall"):
+        assert fact in said.replace("\n", " ")
     assert "CURRENT CERTIFICATE" not in said
 
 

@@ -148,7 +148,7 @@ def test_an_attacker_who_waits_gets_cleartext_on_the_second_attempt(held, caplog
     late = [one for one in report.played if one.happened == "LEFT in clear, on attempt 2"]
     assert keys(late) == CHANNEL - {"starttls-stripped"}
     assert not any(one.attempts[0].seen.leaked for one in late)
-    assert report.verdict.endswith("15 of 15 attacks took the message, 6 of them in clear")
+    assert report.verdict.endswith("15 of 15 attacks took the message, 6 of them unencrypted")
 
 
 def test_the_organization_may_rule_out_cleartext(held):
@@ -316,7 +316,9 @@ def test_a_control_that_does_not_arrive_shows_nothing(held, caplog):
     assert report.control.happened == "did NOT arrive"
     assert "client certificate" not in report.control.decisive.reply
     assert report.control.decisive.reply.startswith("450 4.3.5")
-    assert report.verdict == "drill FAILED: without any attack the message did not arrive, so nothing was shown"
+    assert (
+        report.verdict == "drill FAILED: the message did not arrive even without an attack, so the drill shows nothing"
+    )
 
 
 def test_anchors_that_cannot_be_read_are_told_since_the_drill_has_its_own(held):
@@ -346,5 +348,5 @@ def test_a_machine_without_loopback_is_no_stage(held, monkeypatch):
         raise OSError(99, "Cannot assign requested address")
 
     monkeypatch.setattr("gatepost.analysis.checks.adversary.bind", bind)
-    with pytest.raises(DrillImpossible, match=r"cannot be played on 127\.0\.0\.1"):
+    with pytest.raises(DrillImpossible, match=r"the drill cannot listen on 127\.0\.0\.1"):
         held(tls_settings="encryption-only")

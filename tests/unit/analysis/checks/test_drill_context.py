@@ -102,7 +102,7 @@ NOTES = [
     ({"enabled": False}, ["the connector is disabled: no real mail takes it"]),
     (
         {"mode": "rehearse"},
-        ["the connector is in rehearsal: what it demands is only reported, REAL MAIL IS NOT PROTECTED YET"],
+        ["the connector is in rehearsal: its demands are only reported, REAL MAIL IS NOT PROTECTED YET"],
     ),
 ]
 
@@ -121,7 +121,7 @@ def test_rules_that_require_tls_are_left_out_and_named():
     found = context({}, mail_flow_rule=rules)
     assert describe(found.requirement) == "opportunistic"
     assert list(found.notes) == [
-        "mail flow rules that require TLS ('secret') are left out: this is what the connector does alone"
+        "mail flow rules that require TLS ('secret') are left out: the drill shows the connector alone"
     ]
 
 
@@ -138,7 +138,7 @@ def test_a_rule_scoped_connector_is_reached_by_its_rule():
     found = context({"is_transport_rule_scoped": True}, mail_flow_rule=[rule])
     assert (describe(found.requirement), found.demand.tls) == ("encrypted", True)
     assert list(found.notes) == [
-        "the message is sent by mail flow rule 'by word', which requires TLS; its conditions are taken as met"
+        "the message is sent by mail flow rule 'by word', which requires TLS; its conditions count as met"
     ]
 
 
@@ -155,7 +155,7 @@ def test_of_several_rules_the_one_that_protects_least_is_played():
     ]
     found = context({"is_transport_rule_scoped": True}, mail_flow_rule=rules)
     assert (describe(found.requirement), found.demand.tls) == ("opportunistic", False)
-    assert list(found.notes) == ["the message is sent by mail flow rule 'b'; its conditions are taken as met"]
+    assert list(found.notes) == ["the message is sent by mail flow rule 'b'; its conditions count as met"]
 
 
 def test_a_rule_in_rehearsal_is_taken_as_enforced_and_told():
@@ -175,7 +175,7 @@ def test_an_organization_without_domains_sends_all_the_same():
     assert context({}, accepted_domain=[]).sender == "drill-77@sender.invalid"
     below = {"name": "*.contoso.example", "type": "internal-relay"}
     assert context({}, accepted_domain=[below]).sender == "drill-77@drill.contoso.example"
-    with pytest.raises(DrillImpossible, match="no connector takes it"):
+    with pytest.raises(DrillImpossible, match="no connector matches it"):
         context(ON_PREMISES | {"all_accepted_domains": True}, accepted_domain=[])
 
 

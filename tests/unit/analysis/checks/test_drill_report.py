@@ -52,7 +52,7 @@ VERDICTS = [
         [HELD, WEAK],
         {},
         True,
-        "drill passed: 1 attacks, 0 messages left; 1 other, which it does not promise to stop, took it",
+        "drill passed: 1 attacks, 0 messages left; 1 out-of-scope attack succeeded",
     ),
     (
         [HELD],
@@ -65,7 +65,7 @@ VERDICTS = [
         [WEAK, BETTER, played("bare", attempt(clear=GONE), promised=False)],
         {},
         False,
-        "drill FAILED: the connector demands nothing of TLS: 2 of 3 attacks took the message, 1 of them in clear",
+        "drill FAILED: the connector demands nothing of TLS: 2 of 3 attacks took the message, 1 of them unencrypted",
     ),
 ]
 
@@ -79,7 +79,7 @@ def test_the_verdict(attacks, fields, passed, verdict):
 def test_without_the_control_nothing_is_shown():
     found = report(arrived=False)
     assert not found.passed
-    assert found.verdict.startswith("drill FAILED: without any attack the message did not arrive")
+    assert found.verdict.startswith("drill FAILED: the message did not arrive even without an attack")
 
 
 LEAKS = [

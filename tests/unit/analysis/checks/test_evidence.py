@@ -79,11 +79,11 @@ TAMPERED = [
     (lambda path: edit(path, '"attacks": 14', '"attacks": 15'), "it was changed"),
     (lambda path: edit(path, "previous", "Previous"), "it was changed"),
     (lambda path: edit(path, "contoso", "fabrikam"), "it was changed"),
-    (lambda path: path.write_text("{}"), "it is no evidence any more"),
-    (lambda path: path.write_text("[1]"), "it is no evidence any more"),
-    (lambda path: path.write_text("not JSON"), "it is no evidence any more"),
-    (lambda path: path.write_bytes(b"\xff\xfe"), "it is no evidence any more"),
-    (lambda path: path.write_text("[" * 100_000), "it is no evidence any more"),
+    (lambda path: path.write_text("{}"), "it is no longer evidence: its content"),
+    (lambda path: path.write_text("[1]"), "it is no longer evidence: its content"),
+    (lambda path: path.write_text("not JSON"), "it is no longer evidence: its content"),
+    (lambda path: path.write_bytes(b"\xff\xfe"), "it is no longer evidence: its content"),
+    (lambda path: path.write_text("[" * 100_000), "it is no longer evidence: its content"),
     (lambda path: path.write_bytes(b" " * (8 << 20) + b"{}"), "it is larger than "),
 ]
 
@@ -124,13 +124,13 @@ def test_one_that_is_missing_in_between_is_found_out_and_the_oldest_may_go(tmp_p
     kept[0].path.unlink()
     assert previous(tmp_path, kept[3]) == ""
     kept[2].path.unlink()
-    assert previous(tmp_path, kept[3]).endswith("one is missing, or one of them was replaced")
+    assert previous(tmp_path, kept[3]).endswith("is missing, or one of the two was replaced")
 
 
 def test_one_that_was_damaged_before_is_told(tmp_path):
     kept = four(tmp_path)
     kept[1].path.write_text("")
-    assert previous(tmp_path, kept[3]).startswith(f"{kept[1].path.name}: it is no evidence any more")
+    assert previous(tmp_path, kept[3]).startswith(f"{kept[1].path.name}: it is no longer evidence")
 
 
 def test_drills_at_the_same_time_keep_one_chain(tmp_path):

@@ -75,8 +75,8 @@ def test_the_key():
 @pytest.mark.parametrize(
     ("responder", "must", "kept", "mark", "text"),
     [
-        (True, True, True, Mark.PASS, "is at hand"),
-        (True, False, False, Mark.WARN, "could be had"),
+        (True, True, True, Mark.PASS, "is there"),
+        (True, False, False, Mark.WARN, "could be fetched"),
         (False, False, False, Mark.INFO, "names no OCSP responder"),
         (True, True, False, Mark.FAIL, "must be stapled"),
         (False, True, False, Mark.FAIL, "must be stapled"),

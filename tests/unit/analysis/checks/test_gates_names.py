@@ -56,7 +56,12 @@ def test_all_is_covered(entry):
 
 
 CASES = {
-    "a name is lost": ((HOST,), (HOST, "b.example"), {}, [(Mark.FAIL, "names of the current one are lost: b.example")]),
+    "a name is lost": (
+        (HOST,),
+        (HOST, "b.example"),
+        {},
+        [(Mark.FAIL, "names of the current certificate are lost: b.example")],
+    ),
     "our own name is not there": (
         ("b.example",),
         ("b.example",),
@@ -68,7 +73,7 @@ CASES = {
         (HOST, "*.a.example"),
         {"a.example": ("mx2.a.example",)},
         [
-            (Mark.FAIL, "names of the current one are lost: *.a.example"),
+            (Mark.FAIL, "names of the current certificate are lost: *.a.example"),
             (Mark.FAIL, "mx2.a.example is not covered any more: an MX host of a.example"),
         ],
     ),

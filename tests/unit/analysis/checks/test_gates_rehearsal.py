@@ -42,7 +42,9 @@ def test_every_client_meets_every_name():
 
 def test_nothing_becomes_worse():
     (one,) = found([EC], [NEW])
-    text = "handshakes with ourselves: none is worse than now; it is shown to TLSv1.2 with ECDSA alone, TLSv1.3 with "
+    text = (
+        "handshakes with ourselves: none is worse than now; it is presented to TLSv1.2 with ECDSA alone, TLSv1.3 with "
+    )
     assert one == (Mark.PASS, f"{text}ECDSA alone")
     assert [verdict for verdict, _ in found([EC, RSA], [NEW, RSA])] == [Mark.PASS]
     assert [verdict for verdict, _ in found([], [NEW])] == [Mark.PASS]
@@ -51,7 +53,10 @@ def test_nothing_becomes_worse():
 def test_clients_that_are_left_without():
     ((verdict, text),) = found([RSA], [NEW])
     assert verdict is Mark.FAIL
-    assert text == "no handshake any more for a client of TLSv1.2 with RSA alone, a client of TLSv1.3 with RSA alone"
+    assert (
+        text
+        == "no handshake after the switch for a client of TLSv1.2 with RSA alone, a client of TLSv1.3 with RSA alone"
+    )
 
 
 def test_clients_that_are_left_without_for_one_name():
@@ -110,7 +115,7 @@ tls_settings = "certificate-validation"
     [
         ("", True, Mark.PASS, "sends here and accepts it"),
         ('tls_domain = "*.a.example"', True, Mark.PASS, "sends here and accepts it"),
-        ('tls_domain = "mail.b.example"', True, Mark.FAIL, "it wants mail.b.example"),
+        ('tls_domain = "mail.b.example"', True, Mark.FAIL, "it requires mail.b.example"),
         ("", False, Mark.FAIL, "would not trust it"),
         ('trust_anchors = "/nowhere.pem"', True, Mark.FAIL, "would not trust it"),
     ],

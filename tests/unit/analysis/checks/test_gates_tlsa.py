@@ -43,7 +43,7 @@ CASES = {
     "no answer": (FAILED, TlsaObservation(), Mark.UNKNOWN, "cannot be looked up"),
     "no records": (seen(None, status=TlsaStatus.NONE), TlsaObservation(), Mark.INFO, "publishes no TLSA records"),
     "not signed": (seen(None, status=TlsaStatus.INSECURE), TlsaObservation(), Mark.INFO, "no DANE"),
-    "of no use": (seen(None, status=TlsaStatus.UNUSABLE), TlsaObservation(), Mark.WARN, "no sender can use"),
+    "not usable": (seen(None, status=TlsaStatus.UNUSABLE), TlsaObservation(), Mark.WARN, "no sender can use"),
 }
 
 

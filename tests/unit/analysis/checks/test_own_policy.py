@@ -43,17 +43,17 @@ def test_what_is_in_order_passes_at_every_stage() -> None:
         ({"record": None}, Mark.FAIL, "the DNS announces no policy"),
         ({"record": RecordError("two of them")}, Mark.FAIL, "the TXT record cannot be used"),
         ({"record": StsRecord("20261124")}, Mark.FAIL, "the TXT record has the id of another policy"),
-        ({"record": DEAD}, Mark.UNKNOWN, "whether the DNS announces a policy is not known"),
+        ({"record": DEAD}, Mark.UNKNOWN, "it is not known whether the DNS announces a policy"),
         ({"policy": failed(ResultType.STS_WEBPKI_INVALID)}, Mark.FAIL, "senders cannot fetch the policy"),
         ({"policy": failed(ResultType.STS_POLICY_INVALID)}, Mark.FAIL, "senders cannot fetch the policy"),
         ({"policy": failed(ResultType.STS_POLICY_FETCH_ERROR)}, Mark.FAIL, "senders cannot fetch the policy"),
-        ({"policy": StsPolicy(StsMode.TESTING, (MX,), 604800)}, Mark.FAIL, "what is served is not the policy"),
+        ({"policy": StsPolicy(StsMode.TESTING, (MX,), 604800)}, Mark.FAIL, "the served policy is not that"),
         ({"hosts": ("mx2.contoso.example", MX)}, Mark.FAIL, "the MX host mx2.contoso.example is not delivered to"),
-        ({"hosts": ()}, Mark.WARN, "the DNS has no host for mail"),
+        ({"hosts": ()}, Mark.WARN, "the DNS names no mail host for"),
         ({"hosts": DEAD}, Mark.UNKNOWN, "the MX records cannot be looked up"),
-        ({"reports": None}, Mark.INFO, "nobody is told when senders fail"),
+        ({"reports": None}, Mark.INFO, "no TLS-RPT record: senders"),
         ({"reports": RecordError("no rua")}, Mark.WARN, "the TLS-RPT record cannot be used"),
-        ({"reports": DEAD}, Mark.UNKNOWN, "whether there is a TLS-RPT record is not known"),
+        ({"reports": DEAD}, Mark.UNKNOWN, "it is not known whether there is a TLS-RPT record"),
     ],
 )
 def test_what_falls_short(change: dict[str, Any], verdict: Mark, text: str) -> None:
@@ -84,7 +84,7 @@ def test_another_order_is_another_text() -> None:
     ours = publish("contoso.example", StsMode.ENFORCE, ["a.example", MX], 604800)
     served = StsPolicy(StsMode.ENFORCE, (MX, "a.example"), 604800)
     (one, *_) = found({"policy": served, "record": ours.record}, ours)
-    assert one.evidence == "its fields stand in another order"
+    assert one.evidence == "its fields are in another order"
 
 
 def test_the_record_to_publish_is_in_the_fix() -> None:

@@ -72,7 +72,7 @@ def test_a_host_that_is_not_done_in_time_is_unknown(dead: str, anchors: str) -> 
         found = run(settings(dead, anchors), lambda checker: checker.host("127.0.0.1", port), Bounds(whole=0.3))
     assert found.target == f"127.0.0.1:{port}"
     assert found.outcome == "unknown"
-    assert "was not done within 0.3 s" in found.rows[0].findings[1].text
+    assert "did not end within 0.3 s" in found.rows[0].findings[1].text
     assert found.seconds < 3
 
 

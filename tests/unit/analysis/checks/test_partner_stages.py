@@ -133,7 +133,7 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
         replace(HOST, trouble="forged", bogus=True),
         Reached(NOW),
         "dns=fail connect=unknown",
-        "mend the signatures",
+        "fix the signatures",
         "hold",
     ),
     (
@@ -189,12 +189,12 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
     (HOST, failing(GREETING, lost(LossKind.CLOSED)), "ehlo=fail", "ends the connection", "hold"),
     (HOST, failing(STEPS[:3], protocol_broken("not a reply")), "ehlo=fail", "not a reply", "hold"),
     # TLS
-    (HOST, CLEAR, "tls=fail certificate=unknown requiretls=warn revocation=unknown", "leave in clear", "cleartext"),
+    (HOST, CLEAR, "tls=fail certificate=unknown requiretls=warn revocation=unknown", "leave unencrypted", "cleartext"),
     (DANE, CLEAR, "tls=fail dane=unknown", "DANE asks for TLS", "hold"),
     (replace(HOST, sts=sts(StsMode.ENFORCE)), CLEAR, "tls=fail mta-sts=unknown", "MTA-STS asks for TLS", "hold"),
-    (replace(HOST, sts=sts(StsMode.TESTING)), CLEAR, "tls=fail mta-sts=unknown", "leave in clear", "cleartext"),
+    (replace(HOST, sts=sts(StsMode.TESTING)), CLEAR, "tls=fail mta-sts=unknown", "leave unencrypted", "cleartext"),
     (HOST, BROKEN, "tls=fail", "is no TLS", "hold"),
-    (HOST, TIMED_OUT, "tls=unknown", "swallows", "unknown"),
+    (HOST, TIMED_OUT, "tls=unknown", "drops the", "unknown"),
     (HOST, failing(STEPS, lost(LossKind.CLOSED)), "ehlo=pass tls=fail", "it went", "hold"),
     (HOST, reached(tls=replace(TLS, version="TLSv1.1")), "tls=warn", "out of date", "deliver"),
     (HOST, reached(tls=replace(TLS, version="TLSv1.2", group="")), "tls=warn", "forward secrecy", "deliver"),
@@ -228,7 +228,7 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
     # DANE
     (DANE, reached(dane=MATCHED), "dane=pass", "DNS names", "deliver"),
     (DANE, reached(dane=DIFFERS), "dane=fail certificate=pass", "do not work around", "hold"),
-    (DANE, BROKEN, "dane=unknown tls=fail", "no certificate to hold", "hold"),
+    (DANE, BROKEN, "dane=unknown tls=fail", "no certificate to compare with", "hold"),
     (
         replace(HOST, tlsa=replace(USABLE, records=Records((RECORD,), (Unusable("0 1 1 ab", "usage"),)))),
         reached(dane=MATCHED),
@@ -244,7 +244,7 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
         replace(HOST, tlsa=TlsaLookup(TlsaStatus.FAILED, "x", bogus=True)),
         reached(),
         "dane=fail",
-        "mend the sig",
+        "fix the signatures",
         "hold",
     ),
     # MTA-STS

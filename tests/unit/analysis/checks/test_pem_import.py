@@ -136,7 +136,7 @@ def test_keys_that_are_none(content, why):
     [
         (CHAIN, OTHER_KEY, r"the private key does not belong to any of its 2 certificates; name the key"),
         (pem(LEAF), OTHER_KEY, r"does not belong to its certificate CN=mx\.a\.example"),
-        (KEY, b"", "a private key and no certificate"),
+        (KEY, b"", "a private key without a certificate"),
         (b"", b"", "empty"),
         (CHAIN[:300], b"", "cut off"),
         (b"\x30\x82\x01\x00\x02\x01\x03\x00", b"", "PKCS#12 that cannot be read"),

@@ -86,7 +86,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         Encrypted(ASKS),
         "STARTTLS",
         "not offered",
-        "A firewall between overwrites STARTTLS",
+        "A firewall in between overwrites STARTTLS",
     ),
     "STARTTLS refused": (
         lambda kit, world: kit.Peer(tls=world.identity("mx.b.example"), says={"STARTTLS": "454 4.7.0 no key"}),
@@ -128,7 +128,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         STRICT,
         "EHLO",
         "",
-        "is no mail server that works",
+        "is not a working mail server",
     ),
     "silent": (
         lambda kit, _: kit.Peer(says={"GREETING": "!silent"}),
@@ -142,7 +142,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         STRICT,
         "EHLO",
         "after the greeting '220 peer ESMTP'",
-        "is no mail server that works",
+        "is not a working mail server",
     ),
     "hangs up after the handshake": (
         lambda kit, world: kit.Peer(
@@ -209,7 +209,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         replace(STRICT, proofs=(Identity(("mx.b.example",), "/nowhere/roots.pem"),)),
         "Certificate",
         "the trust anchors of connector:out cannot be read: /nowhere/roots.pem",
-        "Here: mend the file",
+        "Here: fix the file",
     ),
 }
 
@@ -268,14 +268,14 @@ def test_cleartext_is_a_warning_where_mail_would_flow(probing: Any, kit: Any) ->
     assert report.usable
     assert statuses(report)["STARTTLS"] == "warning"
     assert statuses(report)["TLS handshake"] == "skipped"
-    assert "Until then mail leaves in clear" in report.tasks[3].advice
+    assert "Until then mail leaves unencrypted" in report.tasks[3].advice
 
 
 def test_a_certificate_that_ends_soon_is_a_warning(probing: Any, kit: Any, world: Any) -> None:
     report = probing.one(kit.Peer(tls=world.identity("mx.b.example", lifetime=timedelta(days=9))), STRICT)
     assert report.usable
     assert statuses(report)["Certificate"] == "warning"
-    assert "8 day(s)" in report.tasks[5].advice
+    assert "8 days" in report.tasks[5].advice
 
 
 def test_a_host_named_by_its_address(probing: Any, kit: Any, world: Any) -> None:
@@ -437,13 +437,13 @@ PUBLISHED: dict[str, tuple[list[str], StsState, bool, str, str]] = {
     "a host that is not listed": ([], sts("enforce", "mx.c.example"), False, "Resolve", "HostNotInPolicy: Expected:"),
     "a listed host": ([], sts("enforce", "mx.b.example"), True, "", "MTA-STS policy of b.example: enforce"),
     "a host that would not be": ([], sts("testing", "mx.c.example"), True, "", "does not allow this host"),
-    "a policy tried out": ([], sts("testing", "mx.b.example"), True, "", "nothing is demanded by it"),
+    "a policy tried out": ([], sts("testing", "mx.b.example"), True, "", "it demands nothing"),
     "a policy that cannot be had": (
         [],
         StsState("b.example", failure=StsFailure(ResultType.STS_WEBPKI_INVALID, "its certificate has expired")),
         True,
         "",
-        "cannot be had (sts-webpki-invalid): its certificate has expired",
+        "cannot be fetched (sts-webpki-invalid): its certificate has expired",
     ),
 }
 

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-from gatepost.analysis.checks.progress import UnderWay
+from gatepost.analysis.checks.progress import ProgressReports
 from gatepost.analysis.checks.tasks import HostReport
 
 
 def test_reports_stand_in_the_order_of_hosts_and_an_address_takes_the_place_of_none() -> None:
-    told: list[list[tuple[str, str]]] = []
-    going = UnderWay(lambda reports: told.append([(one.host, one.address) for one in reports]))
-    first, second = going.place(), going.place()
+    shown: list[list[tuple[str, str]]] = []
+    progress = ProgressReports(lambda reports: shown.append([(one.host, one.address) for one in reports]))
+    first, second = progress.host(), progress.host()
     second.show(HostReport("mx2", "", ()))
     first.show(HostReport("mx1", "", ()))
     first.show(HostReport("mx1", "192.0.2.1:25", ()))
     first.show(HostReport("mx1", "192.0.2.2:25", ()))
     first.show(HostReport("mx1", "192.0.2.1:25", ()))
-    assert told == [
+    assert shown == [
         [("mx2", "")],
         [("mx1", ""), ("mx2", "")],
         [("mx1", "192.0.2.1:25"), ("mx2", "")],

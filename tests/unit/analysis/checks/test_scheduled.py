@@ -147,7 +147,7 @@ def test_a_fault_does_not_come_every_second(scene, caplog):
     scene.plan(NOW)
     scene.tick()
     scene.tick()
-    assert scene.stored.held == "a fault of the program, which the log has"
+    assert scene.stored.held == "an internal error, see the log"
     assert scene.gates.looked == [scene.new.id]
     assert "a fault of ours" in caplog.text
 

@@ -117,7 +117,7 @@ def test_nothing_is_sent_below_the_requirement(probing: Any, kit: Any, world: An
     peer = kit.Peer(tls=world.identity("other.example"))
     found = validate(probing, kit, peer, "bob@b.example", connector=STRICT)
     assert found.outcome is CheckResult.NOT_VALIDATED
-    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no host met what the connector demands"),)
+    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no host met the connector's demands"),)
     assert peer.said("MAIL") == 0
 
 
@@ -139,7 +139,7 @@ def test_a_test_message_is_not_sent_below_what_a_rule_requires_of_it(
     found = validate(probing, kit, peer, "bob@b.example", connector={})
     assert len(peer.messages) == (0 if holds else 1)
     assert (found.outcome is CheckResult.NOT_VALIDATED) is holds
-    note = "the test message needs TLS whatever the connector demands, as rule:secret says"
+    note = "the test message needs TLS whatever the connector demands: rule:secret requires it"
     assert (note in found.notes) is holds
     without = validate(probing, kit, kit.Peer(), connector={})
     assert without.outcome is CheckResult.VALIDATED
@@ -148,8 +148,8 @@ def test_a_test_message_is_not_sent_below_what_a_rule_requires_of_it(
 @pytest.mark.parametrize(
     ("fields", "note"),
     [
-        ({"enabled": False}, "the connector is disabled: it was tried as if it were enabled"),
-        ({"mode": "rehearse"}, "the connector is in rehearsal: it was tried as if it were enforced"),
+        ({"enabled": False}, "the connector is disabled: it was tested as if it were enabled"),
+        ({"mode": "rehearse"}, "the connector is in rehearsal: it was tested as if it were enforced"),
         ({"is_transport_rule_scoped": True}, "only where a mail flow rule names it"),
     ],
 )
@@ -246,7 +246,7 @@ def test_the_test_message_takes_the_most_preferred_host_that_passed(probing: Any
 @pytest.mark.parametrize(
     ("fields", "recipients", "options", "words"),
     [
-        ({}, ["bob@c.example"], {}, "'c.example' is no domain of connector 'out' of contoso, which has b.example"),
+        ({}, ["bob@c.example"], {}, "'c.example' is not a domain of connector 'out' of contoso, which has b.example"),
         ({}, ["bob"], {}, "'bob' is not a mail address"),
         ({}, ["bob@b.example"], {"sender": "me"}, "'me' is not a mail address"),
         ({"recipient_domains": ["*"], "smart_hosts": []}, [], {}, "name a recipient in the one"),

@@ -45,7 +45,7 @@ LACKS = {
     "another domain": (
         {"domains": ["branch.example"]},
         "accepted-domain branch.example",
-        "is no accepted domain of contoso",
+        "is not an accepted domain of contoso",
         "domain add branch.example --organization contoso type=internal-relay",
     ),
     "an authoritative domain with mailboxes": (
@@ -66,7 +66,7 @@ LACKS = {
     "by address alone": (
         {"inbound": {"tls_sender_certificate_name": None, "sender_ip_addresses": ["192.0.2.1"], "require_tls": False}},
         "inbound-connector",
-        "it does not name ex1.contoso.example; from known addresses it takes mail in clear",
+        "it does not name ex1.contoso.example; from known addresses it accepts unencrypted mail",
         (
             "connector set 'from hq' --organization contoso --direction inbound "
             "'tls_sender_certificate_name=*.contoso.example' require_tls=true"
@@ -75,7 +75,7 @@ LACKS = {
     "no header fields": (
         {"inbound": {"cloud_services_mail_enabled": False}},
         "inbound-connector",
-        "are taken out",
+        "are removed",
         "--direction inbound cloud_services_mail_enabled=true",
     ),
     "in rehearsal": (
@@ -122,19 +122,19 @@ LACKS = {
     "unknown to Exchange": (
         {"outbound": {"client_certificate": None}},
         "outbound-connector",
-        "it shows no certificate",
+        "it presents no certificate",
         "client_certificate.label=hybrid",
     ),
     "told nothing": (
         {"outbound": {"cloud_services_mail_enabled": False}},
         "outbound-connector",
-        "Exchange is told nothing",
+        "Exchange does not learn the origin",
         "cloud_services_mail_enabled=true",
     ),
     "not centralised": (
         {"centralised": True},
         "outbound-connector",
-        "mail to strangers does not go by Exchange",
+        "mail to others does not go through Exchange",
         "route_all_messages_via_on_premises=true",
     ),
     "disabled": (

@@ -131,7 +131,7 @@ def test_single_addresses_become_rules():
 LOST, DIFFERS = str(ImportResult.LOST), str(ImportResult.DIFFERS)
 TOLD = [
     (MAY, "b.example error:5.1.1 gone\n", "", LOST, "/t, line 1: b.example error:5.1.1 gone: mail is returned"),
-    (MAY, "b.example discard:\n", "", LOST, "thrown away"),
+    (MAY, "b.example discard:\n", "", LOST, "discarded"),
     (MAY, "b.example lmtp:inet:h:24\n", "", LOST, "lmtp:HOST:PORT"),
     (MAY, "b.example uucp:h\n", "", LOST, "'uucp' of master.cf"),
     (MAY, "b.example amavis:h\n", "", LOST, "'amavis' of master.cf"),

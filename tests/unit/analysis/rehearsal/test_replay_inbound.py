@@ -50,7 +50,7 @@ ANN = {"basis": "login", "user": "ann@contoso.example", "mechanism": "PLAIN"}
 # configuration, fields of the row -> outcome, connector, beginning of the reply, a part of the reason
 DECIDED: dict[str, tuple[str, dict[str, Any], Effect, str, str, str]] = {
     "trusted": (BANK, {"tls": certified("mail.bank.example")}, Effect.ACCEPTED, "bank", "", ""),
-    "in clear": (BANK, {}, Effect.REFUSED, "bank", "530 5.7.0", "in clear"),
+    "in clear": (BANK, {}, Effect.REFUSED, "bank", "530 5.7.0", "not encrypted"),
     "untrusted": (
         BANK, {"tls": certified("mail.bank.example", status="expired")}, Effect.REFUSED, "bank", "550 5.7.51",
         "expired",
@@ -60,7 +60,7 @@ DECIDED: dict[str, tuple[str, dict[str, Any], Effect, str, str, str]] = {
         "",
     ),
     "a rewritten address that was ours": (
-        BANK, {"recipient": "SRS0=x@contoso.example"}, Effect.REFUSED, "bank", "530 5.7.0", "in clear",
+        BANK, {"recipient": "SRS0=x@contoso.example"}, Effect.REFUSED, "bank", "530 5.7.0", "not encrypted",
     ),
     "no such mailbox": (
         BANK, {"recipient": "eve@contoso.example", "sender": ""}, Effect.REFUSED, "", "550 5.1.1", "mailboxes",

@@ -102,7 +102,7 @@ SCRAM = [
         "p=tls-exporter,,",
         b"F" * 32,
         535,
-        "somebody may stand between",
+        "an attacker may be in between",
     ),
     ("ann@contoso.example", WORD, "SCRAM-SHA-256", "y,,", b"", 501, "a downgrade"),
     ("=", WORD, "SCRAM-SHA-256", "n,,", b"", 501, "malformed"),

@@ -176,7 +176,7 @@ async def test_what_the_recipients_say_the_message_is_holds_for_all_of_them(gate
     """An own server that only the recipient's domain tells: its message never becomes another organization's."""
     async with gate.open():
         client = await gate.greeted("192.0.2.7")
-        apart = "452 4.5.3 Too many recipients: send this one a message of its own"
+        apart = "452 4.5.3 Too many recipients: send this one a separate message"
         for first, second in ((ANN, "x@fabrikam.example"), ("x@fabrikam.example", ANN)):
             assert await client.say("MAIL FROM:<>", f"RCPT TO:<{first}>", f"RCPT TO:<{second}>") == apart
             queue_id(await client.say("DATA", MESSAGE))
@@ -187,7 +187,9 @@ async def test_what_the_recipients_say_the_message_is_holds_for_all_of_them(gate
     ]
     refused = [row for row in gate.trace_rows() if row.event == "REFUSE"]
     assert {row.recipient for row in refused} == {ANN, "x@fabrikam.example"}
-    assert "incoming of fabrikam, by this one originating of contoso" in str([row.detail["reasons"] for row in refused])
+    assert "incoming mail of fabrikam, for this one originating mail of contoso" in str(
+        [row.detail["reasons"] for row in refused]
+    )
 
 
 async def test_a_fault_of_ours_while_a_body_waits_ends_the_session(gate, monkeypatch, caplog):

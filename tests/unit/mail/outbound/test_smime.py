@@ -140,7 +140,7 @@ def test_who_is_hidden_is_named_in_no_envelope_of_others(scene: Scene) -> None:
     got = scene.received()
     assert opened(got["hidden@b.example"], EVE)
     assert opened(got["y@b.example"], GATEWAY)
-    with pytest.raises(ValueError, match="not encrypted to a key"):
+    with pytest.raises(ValueError, match="not encrypted to any key"):
         opened(got["bob@b.example"], EVE)
 
 

@@ -48,7 +48,7 @@ def test_organizations(given, owner, found):
 @pytest.mark.parametrize(
     ("given", "owner", "why"),
     [
-        (["a"], True, "an owner is of the whole gateway"),
+        (["a"], True, "an owner administers the whole gateway"),
         ([], False, "at least one"),
         (["", "a"], False, "at least one"),
         (map(str, range(1001)), False, "more than 1000"),

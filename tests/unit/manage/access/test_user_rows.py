@@ -89,7 +89,7 @@ def test_changes(rows):
     assert anew.generation != other.generation
     assert user_rows.credential(rows, "bob").argon2 == "$new"
     assert user_rows.update(rows, anew, STAY._replace(organizations=None)).organizations is None
-    with pytest.raises(AccountError, match="an owner is of the whole gateway"):
+    with pytest.raises(AccountError, match="an owner administers the whole gateway"):
         user_rows.update(rows, bob, STAY._replace(role=Role.OWNER))
     with pytest.raises(AccountError, match="at least one"):
         user_rows.update(rows, bob, STAY._replace(organizations=[]))

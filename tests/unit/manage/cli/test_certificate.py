@@ -103,7 +103,7 @@ def test_everything_about_one(place):
     for wanted in ("sha1", "sha256", "spki_sha256", "tlsa            3 1 1", "private key     sealed in the store"):
         assert wanted in text
     assert "crl           http://crl.example/x.crl" in text
-    assert "no single certificate goes by 'x'" in place.call("show", "x", code=2).stderr
+    assert "no single certificate has the id 'x'" in place.call("show", "x", code=2).stderr
 
 
 def test_who_did_what(place):
@@ -218,7 +218,7 @@ def test_pkcs12_with_a_password(place):
         (["a.pem"], "no private key is in it, and none waits for this certificate"),
         (["a.pem", "--key", "b.key"], "the private key does not belong to its certificate CN=mx.gate.example"),
         (["a.pem", "--key", "a.pem"], "no private key in it"),
-        (["a.key"], "a private key and no certificate"),
+        (["a.key"], "a private key without a certificate"),
         (["root.pem", "--key", "a.key"], "does not belong"),
         (["old.pem", "--key", "old.key"], "the certificate has expired; get a new one"),
         (["a.pem", "--key", "a.key", "--client"], "a client identity needs an organization, whose it is, and a label"),
@@ -327,7 +327,7 @@ def test_what_is_needed_is_not_removed(place):
     place.call("remove", mx, "--force", "stolen")
     place.call("remove", client, "--force", "the bank is no more")
     assert (place.states(), place.rows("client_identities")) == ([("current", "upload")], [])
-    assert "no single certificate goes by" in place.call("remove", mx, code=2).stderr
+    assert "no single certificate has the id" in place.call("remove", mx, code=2).stderr
 
 
 def test_a_request_is_removed_and_what_would_come_back_is_not(place):

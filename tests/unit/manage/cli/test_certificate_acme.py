@@ -73,7 +73,7 @@ def test_a_rehearsal_that_fails_is_not_remembered(home):
 def test_wrong_use(home):
     on(home)
     told = home.call("certificate", "acme", "renew", "--dry-run", "--directory", "http://x", code=2).stderr
-    assert "--directory: 'http://x' is no https address" in told
+    assert "--directory: 'http://x' is not an https address" in told
     told = home.call("certificate", "acme", "renew", "b.example", code=2).stderr
     assert "'b.example' is in none of the certificates" in told
     (home.path / "key").chmod(0o644)
@@ -84,7 +84,7 @@ def test_one_process_asks_at_a_time(home):
     on(home)
     home.json("certificate", "acme", "status", code=1)
     with alone(home.data):
-        assert "asking for certificates just now" in home.call("certificate", "acme", "renew", code=3).stderr
+        assert "requesting certificates now" in home.call("certificate", "acme", "renew", code=3).stderr
 
 
 def test_the_default_is_a_well_known_authority():

@@ -109,7 +109,7 @@ def test_a_red_gate_refuses_unless_a_reason_is_given(gate, inventory, nameserver
     lost = add(inventory, ServerIdentity(*AUTHORITY.issue(["other.gate.example"])), replaces=(old.id,))
     refused = gate.call(*GO, "switch", lost.id, code=1)
     assert "not switched: a gate is red" in refused.stderr
-    assert f"names of the current one are lost: {HOST}" in refused.stdout
+    assert f"names of the current certificate are lost: {HOST}" in refused.stdout
     record = gate.json(*GO, "switch", lost.id, code=1)
     assert (record["switched"], record["gates"]["light"]) == (False, "red")
     nameserver.failures[HOST] = "SERVFAIL"
@@ -119,7 +119,7 @@ def test_a_red_gate_refuses_unless_a_reason_is_given(gate, inventory, nameserver
         nameserver.failures.clear()
     assert gate.json(*GO, "switch", lost.id, "--force", "as told")["replaced"] == [old.id]
     (note,) = {one["note"] for one in gate.json("certificate", "history") if "forced" in one["note"]}
-    assert note.startswith("changeover: switched; forced: as told (names: names of the current one are lost")
+    assert note.startswith("changeover: switched; forced: as told (names: names of the current certificate are lost")
     gate.call(*GO, "switch", lost.id, code=1)
 
 
@@ -202,7 +202,7 @@ def test_what_is_replaced_may_be_named(gate, inventory, pair):
     assert gate.json(*GO, "stage", new.id)["replaces"] == [old.id]
     assert set(gate.json(*GO, "stage", new.id, "--replaces", rsa.id)["replaces"]) == {old.id, rsa.id}
     found = gate.json(*GO, "check", new.id, code=1)["findings"]
-    assert any("no handshake any more" in one["text"] for one in found if one["verdict"] == "fail")
+    assert any("no handshake after the switch" in one["text"] for one in found if one["verdict"] == "fail")
     gate.call(*GO, "stage", old.id, code=1)
 
 

@@ -81,4 +81,4 @@ def test_an_entry_of_another_version_is_not_guessed_at(stored, tmp_path):
     with closing(ConfigStore(stored.data / "config.db")) as store:
         store.apply({"certificate": {"00": {"leaf": {}}}}, author="ann")
     result = stored.call("certificate", "publish", tmp_path / "out", code=3)
-    assert "is not stored as this version knows it" in result.stderr
+    assert "is stored in a form that this version does not know" in result.stderr

@@ -94,7 +94,7 @@ REFUSED = {
     "add outbound bank --organization contoso": "contoso has the outbound connector 'bank' already; "
     "change it with `gatepost connector set`; nothing was changed\n",
     "add outbound x --organization contoso": "recipient_domains: the connector would take no mail; name domains",
-    "add inbound x --organization contoso": "sender_domains: a partner connector holds for the mail of some domains; ",
+    "add inbound x --organization contoso": "sender_domains: a partner connector applies to mail of certain domains; ",
     "add inbound x --organization contoso require_tls=no enabled=1": "require_tls: 'no' must be true or false\n"
     "enabled: '1' must be true or false\nsender_domains: ",
     "add inbound x --organization contoso recipient_domains=x.example": "recipient_domains: unknown key",

@@ -135,7 +135,7 @@ def rewrite(file, **changes):
 
 TAMPERED = [
     (lambda file: file.write_text(file.read_text().replace("drill passed", "drill PASSED")), "it was changed"),
-    (lambda file: file.write_text("{}"), "it is no evidence any more"),
+    (lambda file: file.write_text("{}"), "it is no longer evidence: its content"),
     (lambda file: rewrite(file, verdict="all is well"), "the trace recorded another SHA-256 for it: "),
     (lambda file: rewrite(file, scenarios=[{}]), "the trace recorded another SHA-256 for it: "),
 ]
@@ -158,7 +158,7 @@ def test_one_before_that_was_changed_is_found_out(gateway):
         gateway.call("connector", "drill", "Partner")
     rewrite(files(gateway)[1], passed=False)
     result = gateway.call("connector", "drill", "Partner", "--last", code=1)
-    assert "one is missing, or one of them was replaced" in result.stderr
+    assert "is missing, or one of the two was replaced" in result.stderr
 
 
 def test_without_the_trace_its_own_hash_must_do_and_a_form_that_is_none_is_told(gateway):
@@ -191,7 +191,7 @@ def test_bad_input(gateway, words, says):
 
 def test_a_control_that_does_not_arrive_is_no_result(gateway):
     result = gateway.call("connector", "drill", "broken", code=3)
-    assert result.stdout.splitlines()[-1].startswith("drill FAILED: without any attack the message did not arrive")
+    assert result.stdout.splitlines()[-1].startswith("drill FAILED: the message did not arrive even without an attack")
     assert (
         "control\tarrives\tdid NOT arrive\tEHLO; 2 attempts, 0 MAIL, 0 octets of content\t450 4.3.5 " in result.stdout
     )

@@ -140,13 +140,15 @@ def test_certificates_that_cannot_be_read_do_not_hide_the_policy(served):
 def test_a_change_of_a_policy_tells_the_new_record(home):
     told = home.call("apply", "-f", home.write(BASE)).stderr
     assert told.count("note: ") == 2
-    assert "note: contoso.example: once the policy is served, put its TXT record into the zone: _mta-sts." in told
+    assert (
+        "note: contoso.example: once the gateway serves the policy, add its TXT record to the zone: _mta-sts." in told
+    )
     record = home.json("domain", "mta-sts", "contoso.example")["record"]["text"]
     assert f'"{record}"' in told
     told = home.call("domain", "set", "contoso.example", "mta_sts_max_age=2d").stderr
     record = home.json("domain", "mta-sts", "contoso.example")["record"]["text"]
     assert told == (
-        "note: contoso.example: once the policy is served, put its TXT record into the zone: "
+        "note: contoso.example: once the gateway serves the policy, add its TXT record to the zone: "
         f'_mta-sts.contoso.example. IN TXT "{record}"\n'
     )
     assert "withdraw it with" in home.call("domain", "remove", "contoso.example").stderr

@@ -43,7 +43,7 @@ def test_changes_at_the_same_time_are_all_made(base):
     assert sorted(domains) == ["bank.example", "d0.example", "d1.example", "d2.example"]
 
 
-TRAP = "warning: outbound connector 'lab' of contoso: without tls_domain the certificate must bear "
+TRAP = "warning: outbound connector 'lab' of contoso: without tls_domain the certificate must have "
 WARNED = {
     "connector set lab comment=x": TRAP,
     "connector set bank comment=x": "",

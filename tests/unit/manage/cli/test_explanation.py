@@ -73,7 +73,7 @@ def test_what_a_connector_in_rehearsal_demands_is_told_apart(capsys):
 def test_only_what_speaks_for_the_connector_is_marked_so(capsys):
     ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@any.test", "ann@contoso.example"))
     explanation = explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends)
-    lacks = "connector 'trial' of contoso names a.test, but the client's certificate that bears it is not trusted"
+    lacks = "connector 'trial' of contoso names a.test, but the client's certificate with that name is not trusted"
     inbound = replace(explanation.inbound, reasons=("connector 'trial' of contoso matches", lacks, "also"))
     print_all(replace(explanation, inbound=inbound))
     text = capsys.readouterr().out

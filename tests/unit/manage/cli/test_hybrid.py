@@ -76,7 +76,9 @@ def test_a_person_is_told_what_is_missing_and_what_to_type(stored):
     assert "\n  MISSING no inbound connector knows Exchange" in text
     assert "\n      gatepost domain set contoso.example type=internal-relay\n" in text
     assert "\n          -RemoteIPRanges '192.0.2.10' " in text
-    assert "accepted domain *.branch.example of contoso: mail to every name under it" in text.replace("\n     ", " ")
+    assert "accepted domain *.branch.example of contoso: the gateway accepts and forwards mail" in text.replace(
+        "\n     ", " "
+    )
     assert text.endswith("Missing on this gateway: 4.\n")
 
 

@@ -41,6 +41,6 @@ def test_every_error_by_field(home):
     home.call("apply", "-f", home.write(BASE))
     words = ("issuer=http://x.example", "algorithms=HS256")
     said = home.call("issuer", "add", "bad", "--organization", "contoso", *words, code=2).stderr
-    assert "is no https address" in said
+    assert "is not an https address" in said
     assert "'HS256' is not possible here" in said
     assert "audiences: is missing" in said

@@ -53,7 +53,7 @@ def test_the_next_authority(site):
     assert (new["sha256"], new["signs"], old["sha256"], old["signs"]) == (done.stdout.strip(), False, first, True)
     assert new["domains"] == ["gate.example"]
     assert site.call("site", "root").stdout.count("BEGIN CERTIFICATE") == 2
-    assert "is about to take over" in site.call("site", "init", "--replace", code=2).stderr
+    assert "takes over soon" in site.call("site", "init", "--replace", code=2).stderr
 
 
 def test_the_next_authority_at_once(site):
@@ -71,7 +71,7 @@ WRONG = [
     (["--now"], "--now is for --replace"),
     (["--replace", "--name", "x"], "a site keeps its name"),
     (["--replace"], "there is no authority to replace"),
-    (["--name", "a b"], "is no name of a site"),
+    (["--name", "a b"], "is not a name of a site"),
     (["--domain", "a b"], "--domain: 'a b' is not a domain"),
     (["--domain", "other.example"], "mx.gate.example, this gateway itself, is in none of them; nothing was made"),
 ]

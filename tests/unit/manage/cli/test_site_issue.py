@@ -76,6 +76,6 @@ def test_nothing_is_issued_that_cannot_be_written(site):
     for words, said in cases:
         assert said in site.call("site", "issue", NAME, *words, code=2).stderr
     said = site.call("site", "issue", "www.bank.example", "--pfx", site.path / "x.pfx", code=1).stderr
-    assert "can vouch only for names in gate.example" in said
+    assert "may issue only for names in gate.example" in said
     assert site.json("site", "status")["issued"] == []
     assert not (site.path / "x.pfx").exists()

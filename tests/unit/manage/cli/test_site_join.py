@@ -34,7 +34,7 @@ def test_how_long_a_token_may_be_valid(site, valid):
 
 def test_names_that_get_no_token(site):
     assert "--for: " in site.call("site", "token", "--for", "a b", code=2).stderr
-    assert "can vouch only for names in gate.example" in site.call("site", "token", "--for", "b.example", code=1).stderr
+    assert "may issue only for names in gate.example" in site.call("site", "token", "--for", "b.example", code=1).stderr
 
 
 def test_a_token_may_be_taken_back(site):

@@ -264,7 +264,7 @@ def test_a_store_of_another_version_is_said_to_be_one(sealing):
     for path in ("", "/clients", "/table", "/0000"):
         answer = sealing.get(f"/certificates{path}")
         assert answer.status == 503, path
-        assert "not stored as this version knows it" in answer.words
+        assert "stored in a form that this version does not know" in answer.words
         assert "Traceback" not in answer.text
 
 

@@ -113,9 +113,9 @@ def test_files_have_the_record_and_no_private_key(sealing):
     [
         ({"domain": "con toso"}, "is not a domain"),
         ({"domain": "other.example"}, "no organization accepts other.example"),
-        ({"selector": "a b"}, "is no name of a DKIM key"),
+        ({"selector": "a b"}, "is not a name of a DKIM key"),
         ({"key": "hello"}, "there is no private key in PEM form"),
-        ({"algorithm": "none", "key": PEM + "x" * 10, "selector": "s 1"}, "is no name of a DKIM key"),
+        ({"algorithm": "none", "key": PEM + "x" * 10, "selector": "s 1"}, "is not a name of a DKIM key"),
     ],
 )
 def test_a_form_that_is_wrong_is_shown_again_without_its_key(sealing, form, why):

@@ -138,7 +138,7 @@ def test_a_check_that_ends_early_says_why_and_passes_nothing_on(centre, found):
     assert f"The check ended early. anchors: gone {MARKUP}" in page.words
     assert "looking…" not in page.words
     assert "<script>" not in page.text.partition("<main")[2]
-    assert "Nothing is to be done" not in page.words
+    assert "Nothing to do" not in page.words
     assert "Download report" not in page.words
     refused = centre.get(f"{path}/report")
     assert (refused.status, "ended early" in refused.words) == (409, True)

@@ -147,7 +147,7 @@ def test_what_was_tried_otherwise_does_not(centre):
 def test_what_cannot_be_tried_is_said_in_the_step(centre):
     answer = centre.post("/connectors/new/validate", **(DRAFT | {"recipients": "bob@elsewhere.example"}))
     assert answer.status == 422
-    assert "is no domain of connector" in answer.words
+    assert "is not a domain of connector" in answer.words
 
 
 def test_a_trial_is_followed_by_events(centre):

@@ -57,7 +57,7 @@ def test_who_may_not_asks_nobody(api, who, status):
     ("who", "body", "status", "said"),
     [
         (OWNER, {"name": "b.example"}, 422, "'b.example' is in none of the certificates"),
-        (OWNER, {"staging": "http://x"}, 422, "is no https address"),
+        (OWNER, {"staging": "http://x"}, 422, "is not an https address"),
         (CERT, {"staging": "https://127.0.0.1:2/x"}, 403, "nobody but an owner"),
         (OWNER, {"colour": "blue"}, 422, "unknown"),
     ],
@@ -79,7 +79,7 @@ def test_one_at_a_time(api):
 def test_another_process_that_asks_is_told(api):
     with alone(api.gateway.data):
         state = api.call("POST", f"{RUNS}?wait=25", {}).json
-        assert "asking for certificates just now" in state["trouble"]
+        assert "requesting certificates now" in state["trouble"]
         assert api.call("DELETE", "/acme/account").status == 503
 
 

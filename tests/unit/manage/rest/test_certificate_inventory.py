@@ -124,7 +124,7 @@ def test_a_store_of_another_version(rest):
     ):
         answer = rest.call(method, path, {} if method == "POST" else None)
         assert answer.problem == "unreadable", path
-        assert "not stored as this version knows it" in answer.json["detail"]
+        assert "stored in a form that this version does not know" in answer.json["detail"]
 
 
 def test_a_database_that_is_none(rest):

@@ -81,7 +81,7 @@ def test_what_cannot_be_asked_for(centre, gateway):
     with alone(centre.data):
         state = renewed(centre, at_once=True)
     assert (state.done, state.results) == (True, [])
-    assert "asking for certificates just now" in state.trouble
+    assert "requesting certificates now" in state.trouble
     with pytest.raises(Refusal) as refused:
         run(centre, get_renewal, id="nothing")
     assert refused.value.kind is Kind.MISSING
@@ -146,8 +146,8 @@ def test_what_was_asked_for_is_on_record(centre, accounts):
 # who, address -> what is said
 AUTHORITIES = [
     (CERT, "https://127.0.0.1:2/x", Kind.FORBIDDEN, "for nobody but an owner"),
-    (CERT, "http://127.0.0.1:2/x", Kind.INPUT, "is no https address"),
-    (ANN, "x", Kind.INPUT, "is no https address"),
+    (CERT, "http://127.0.0.1:2/x", Kind.INPUT, "is not an https address"),
+    (ANN, "x", Kind.INPUT, "is not an https address"),
 ]
 
 
@@ -168,7 +168,7 @@ def test_the_authority_of_the_settings_may_be_tried_by_who_may_change_certificat
 def test_an_account_is_forgotten_with_what_was_tried(centre, gateway):
     renewed(centre)
     assert run(centre, get_acme_status).certificates[0].failures == 1
-    with alone(centre.data), pytest.raises(Refusal, match="asking for certificates just now"):
+    with alone(centre.data), pytest.raises(Refusal, match="requesting certificates now"):
         run(centre, forget_acme_account)
     assert run(centre, forget_acme_account).directory == NOWHERE
     assert run(centre, get_acme_status).certificates[0].failures == 0

@@ -155,7 +155,7 @@ def test_a_refusal_that_another_would_give_is_not_told(both, reason, told):
 
 # reasons, hidden -> those that are seen
 REASONS = [
-    (("connector 'a' of secret applies", "it is in clear"), {"secret"}, ("it is in clear",)),
+    (("connector 'a' of secret applies", "it is not encrypted"), {"secret"}, ("it is not encrypted",)),
     (("connector 'a' of secret-2 applies",), {"secret"}, ("connector 'a' of secret-2 applies",)),
     (("(secret)", "secret.", "'secret'", "a/secret,b"), {"secret"}, ()),
     (("contoso and secret",), {"secret", "other"}, ()),

@@ -203,7 +203,7 @@ ANSWERS: dict[str, tuple[bytes, ResultType, str]] = {
     "cut off": (ok(body(), headers=TEXT, length=5000), FETCH, "peer closed connection"),
     "html": (ok(body(), headers="Content-Type: text/html\r\n"), FETCH, "its type is 'text/html', not text/plain"),
     "no type": (ok(body()), FETCH, "its type is not said"),
-    "no policy": (ok(b"<html>", headers=TEXT), INVALID, f"{PATH}: line 1: '<html>' is no name: value"),
+    "no policy": (ok(b"<html>", headers=TEXT), INVALID, f"{PATH}: line 1: '<html>' is not of the form name: value"),
     "nul": (ok(body() + b"\x00", headers=TEXT), INVALID, "a control character (U+0000)"),
     "another version": (ok(body().replace(b"STSv1", b"STSv2"), headers=TEXT), INVALID, "'STSv2' is not STSv1"),
     "no mx": (ok(body().replace(b"mx:", b"xm:"), headers=TEXT), INVALID, "without an mx"),

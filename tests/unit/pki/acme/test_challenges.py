@@ -82,7 +82,7 @@ def test_nothing_else_is_there(store, path):
 
 
 def test_a_strange_token_is_refused(store):
-    with pytest.raises(AcmeFailed, match="none that RFC 8555 section"):
+    with pytest.raises(AcmeFailed, match="has a form that RFC 8555 section"):
         Proofs(Acme(), store).publish([Proof("http-01", "a", "../../x", "y")])
     assert not Proofs(Acme(), store).are_pending()
 

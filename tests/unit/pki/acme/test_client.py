@@ -64,7 +64,9 @@ def authority(url, seconds=20.0):
 
 def test_an_authority_that_is_not_there_is_named():
     url = "https://127.0.0.1:1/directory"
-    with pytest.raises(AcmeFailed, match=rf"{url} cannot be reached: .*; is the way out to its port open\?"):
+    with pytest.raises(
+        AcmeFailed, match=rf"{url} cannot be reached: .*; does a firewall allow connections to its port\?"
+    ):
         authority(url)
 
 
@@ -146,7 +148,7 @@ def problem(code, detail):
 def test_a_limit_is_told_with_its_end(speak):
     url = speak(429, {"Content-Type": PROBLEM, "Retry-After": "7200"}, problem("rateLimited", "too many\r\n\x1b[1m"))
     text, retry_after = refused(url)
-    assert text == f"{url} refuses (rateLimited): too many   [1m; its limit is waited out"
+    assert text == f"{url} refuses (rateLimited): too many   [1m; the gateway waits until its limit allows more"
     assert retry_after == 7200
     text, retry_after = refused(speak(503, {"Content-Type": PROBLEM}, problem("serverInternal", "x" * 5000)))
     assert retry_after == 0
@@ -161,7 +163,7 @@ ODD = {
     (500, '{"type": 7}', ()): "refuses (error)",
     (302, "", (("Location", "http://localhost:1/"),)): "it leads to an address that is not https",
     (302, "", (("Location", "/directory"),)): "Exceeded 3 redirects",
-    (200, "x" * (2 << 20), ()): "an answer of more than 1048576 octets",
+    (200, "x" * (2 << 20), ()): "a response of more than 1048576 octets",
 }
 
 

@@ -65,7 +65,7 @@ def test_what_is_due_is_done_in_a_thread_and_its_failure_told_once(settings, sto
         said = [line for line in caplog.messages if line.startswith(f"no certificate for {name}: ")]
         assert len(said) == 1
         assert "cannot be reached: Connection refused" in said[0]
-        assert "; it is tried again at 20" in said[0]
+        assert "; next try at 20" in said[0]
     caplog.clear()
     thread = duty._thread
     duty.look()  # nothing is due now
@@ -91,7 +91,7 @@ def test_it_is_off_unless_it_is_on(settings, store, caplog):
     duty.look()
     assert duty._thread is None
     assert caplog.messages == [
-        "no certificates are asked for: ACME needs store.master_key, to seal the keys of account and certificates"
+        "no certificates are requested: ACME needs store.master_key, to seal the keys of account and certificates"
     ]
 
 
@@ -103,14 +103,14 @@ def test_while_a_command_asks_and_at_the_end_nothing_is_begun(settings, store, t
     duty.close()
     duty.look()
     wait(duty)
-    assert not [line for line in caplog.messages if "no certificate" in line or "asked for at" in line]
+    assert not [line for line in caplog.messages if "no certificate" in line or "requesting" in line]
 
 
 def test_what_is_told_of_a_certificate_that_came():
     identity = ServerIdentity(*Authority("Duty Root").issue(["mx.a.example"]))
     one = entry_from(identity, now=1000.0)
     end = outcome(IssuedCertificate(one, "", key_kept=True))
-    assert end.endswith("with the key of the one before: it is current")
+    assert end.endswith("with the previous certificate's key: it is current")
     held = outcome(IssuedCertificate(one, "the records say no", key_kept=False))
     assert held.endswith(
         "with a new key: it is the next one, and waits for `gatepost certificate changeover`: the records say no"

@@ -48,7 +48,7 @@ def test_a_program_that_is_not_there():
 @pytest.mark.parametrize("script", ["sleep 300", "exec >&- 2>&-; sleep 300", "yes", "sleep 300 & sleep 300"])
 def test_it_is_ended_with_all_that_it_started(script, tmp_path):
     group = tmp_path / "group"
-    with pytest.raises(HookFailed, match=r"was not done after 0\.3 s, and was ended"):
+    with pytest.raises(HookFailed, match=r"did not end within 0\.3 s, and was killed"):
         run(f"echo $$ > {group}; {script}", timeout=0.3)
     number = int(group.read_text())
     for _ in range(200):  # who was killed may be a moment in the process table

@@ -222,10 +222,10 @@ def test_what_others_change_meanwhile_is_not_lost(issuer, store, monkeypatch):
 @pytest.mark.parametrize(
     ("identity", "text"),
     [
-        (made(["b.example"]), "a certificate for b.example: other names than were asked for"),
-        (made(["mx.a.example", "b.example"]), "other names than were asked for"),
-        (made(days=-0.01), "a certificate that has ended already; is the clock of this machine right"),
-        (ServerIdentity(b"", b""), "the authority gave what cannot be used: "),
+        (made(["b.example"]), "a certificate for b.example: other names than were requested"),
+        (made(["mx.a.example", "b.example"]), "other names than were requested"),
+        (made(days=-0.01), "a certificate that has expired already; is the clock of this machine right?"),
+        (ServerIdentity(b"", b""), "the authority issued a certificate that cannot be used: "),
         (ServerIdentity(made().chain_pem, made().key_pem), "the private key does not belong to the certificate"),
     ],
 )
@@ -241,14 +241,14 @@ def test_a_failure_is_remembered_and_waited_out(issuer):
     for failures in (1, 2):
         with pytest.raises(AcmeFailed, match="cannot be reached: Connection refused"):
             it.issue(NAMES)
-        (one,) = it.standing([])
+        (one,) = it.statuses([])
         assert one.progress.failures == failures
         assert "cannot be reached" in one.progress.error
         assert it.not_before(NAMES) == one.progress.not_before > time.time() + 3000
     assert it.due([], time.time()) == []
     assert [one.names for one in it.due(["mta-sts.a.example"], time.time())] == [("mta-sts.a.example",)]
     it.forget()
-    assert it.standing([])[0].progress == Progress()
+    assert it.statuses([])[0].progress == Progress()
 
 
 def test_no_answer_to_the_question_for_renewal_is_no_failure(issuer):
@@ -256,7 +256,7 @@ def test_no_answer_to_the_question_for_renewal_is_no_failure(issuer):
     it.ask(NAMES)  # there is nothing to ask for
     entry = take(it, made()).entry
     it.ask(NAMES)
-    (one,) = it.standing([])
+    (one,) = it.statuses([])
     assert (one.progress.certificate, one.progress.renew_at, one.progress.error) == (entry.id, 0.0, "")
     assert it.due([], time.time()) == []
 
@@ -309,5 +309,5 @@ def test_one_process_asks_at_a_time(tmp_path):
         return subprocess.run([sys.executable, "-c", BUSY, tmp_path], capture_output=True, text=True, check=True).stdout
 
     with alone(tmp_path):
-        assert other().startswith("the gateway or another command is asking")
+        assert other().startswith("the gateway or another command is requesting")
     assert other() == "alone\n"

@@ -103,7 +103,12 @@ STEPS = [
     (entry(), KNOWN, 59.9, None),
     (entry(), KNOWN, 60, (Step.ISSUE, "it ends soon")),
     (entry(), msgspec.structs.replace(KNOWN, not_before=NOW + 61 * DAY), 60, None),
-    (entry(), msgspec.structs.replace(KNOWN, renew_at=NOW + DAY), 1, (Step.ISSUE, "the authority wants it renewed")),
+    (
+        entry(),
+        msgspec.structs.replace(KNOWN, renew_at=NOW + DAY),
+        1,
+        (Step.ISSUE, "the authority suggests renewing it"),
+    ),
     (entry(), msgspec.structs.replace(KNOWN, renew_at=NOW + 88 * DAY), 80, None),
 ]
 
@@ -147,7 +152,7 @@ def test_who_is_ended_in_the_middle_waits_too_and_longer_each_time():
     one = begun(Progress(), NOW)
     assert (one.not_before - NOW, one.error) == (
         300,
-        "the gateway ended while the certificate was being asked for",
+        "the gateway ended while it requested the certificate",
     )
     assert begun(one, NOW).not_before - NOW == 600
 

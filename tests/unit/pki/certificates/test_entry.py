@@ -54,5 +54,5 @@ def test_the_id_is_the_thumbprint_shortened():
     ids=lambda one: next(iter(one)),
 )
 def test_what_another_version_stored_is_told_apart(spoilt):
-    with pytest.raises(ValueError, match=r"stored as this version knows|is not a valid"):
+    with pytest.raises(ValueError, match=r"stored in a form that this version|is not a valid"):
         entry_of(PLAIN.id, document_of(PLAIN) | spoilt)

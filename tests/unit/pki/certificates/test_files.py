@@ -131,8 +131,8 @@ def test_only_files_of_a_likely_size_are_read(pair, tmp_path):
     os.mkfifo(pipe, 0o600)
     large.write_bytes(chain.read_bytes() + b"#" * (1 << 20))
     for one, other, text in (
-        (pipe, key, "it is no regular file"),
-        (chain, pipe, "it is no regular file"),
+        (pipe, key, "it is not a regular file"),
+        (chain, pipe, "it is not a regular file"),
         (tmp_path, key, "Is a directory"),
         (large, key, "it is larger than 1048576 bytes"),
     ):

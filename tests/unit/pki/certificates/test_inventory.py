@@ -150,7 +150,9 @@ def test_nothing_is_sealed_with_another_master_key(inventory, store):
     assert list(inventory.entries()[1]) == [entry.id]
     inventory.remove(entry, author="ann")  # the way out when it is lost
     assert other.identity(add(other, OTHER)) == OTHER
-    store.apply({}, author="ann", content={f"certificate/{entry.id}/key": b"not sealed as this version seals"})
+    store.apply(
+        {}, author="ann", content={f"certificate/{entry.id}/key": b"sealed in a form that this version does not know"}
+    )
     assert other.identity(add(other, OLD)) == OLD  # one that opens is enough
 
 

@@ -97,7 +97,7 @@ def test_staging_names_what_is_replaced():
     both = course.stage(new, entries, [rsa])
     assert set(both.replaces) == {old.id, rsa.id}
     assert {one.id for one in course.replaced(both, entries)} == {old.id, rsa.id}
-    with pytest.raises(Refused, match="is no current server certificate"):
+    with pytest.raises(Refused, match="is not a current server certificate"):
         course.stage(new, entries, [replace(old, state=State.RETIRED)])
 
 
@@ -193,7 +193,11 @@ def test_rolling_back():
 
 ROLL_BACKS = {
     "a next one": (lambda new, old: (replace(new, state=State.NEXT), old), NOW, "only a current certificate"),
-    "one that replaced nothing": (lambda new, old: (replace(new, replaces=()), old), NOW, "took nobody's place"),
+    "one that replaced nothing": (
+        lambda new, old: (replace(new, replaces=()), old),
+        NOW,
+        "replaced no certificate, so",
+    ),
     "too late": (
         lambda new, old: (new, old),
         NOW + ROLL_BACK_SECONDS + 1,

@@ -116,7 +116,7 @@ def test_what_is_missing_is_said(entry, table):
     assert "none of these certificates names an address" in none.text
     staged = table((entry(NEXT, State.NEXT), chain(NEXT)))
     text = Page(page(replace(staged, left_out=2, lost=("0123abcd",), profile=PROFILES["modern"]), [])).text
-    for words in ("date not set yet", "2 older certificates are not shown", "0123abcd is not to be had"):
+    for words in ("date not set yet", "2 older certificates are not shown", "0123abcd is not available"):
         assert words in text
     assert "TLS 1.3 is offered" in text
 

@@ -114,5 +114,5 @@ def test_what_keeps_a_key_from_waiting_or_coming_back(store, tmp_path):
 
 def test_a_request_of_another_version(store):
     store.apply({"certificate_request": {"x": {"names": []}}}, author="ann")
-    with pytest.raises(ValueError, match="request x is not stored as this version knows it"):
+    with pytest.raises(ValueError, match="request x is stored in a form that this version does not know"):
         CertificateRequests(store, None).waiting()

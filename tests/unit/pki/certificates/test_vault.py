@@ -72,7 +72,7 @@ def test_who_may_not_read_the_master_key_is_not_told_to_make_another(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("file:/nowhere/master", "No such file or directory; put back the one with which .*, make one with"),
+        ("file:/nowhere/master", "No such file or directory; restore the one that sealed .*, make one with"),
         ("env:NOBODY", "no such variable"),
         ("credential:master", "systemd gave no credentials"),
         ("pkcs11:x", "write file:PATH, env:NAME or credential:NAME"),

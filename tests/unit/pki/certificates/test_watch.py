@@ -138,7 +138,7 @@ def test_a_broken_renewal_keeps_what_was_and_is_told_once(scene, caplog):
     errors = [one.message for one in caplog.records if one.levelno >= logging.WARNING]
     assert len(errors) == 1
     assert "the private key does not belong to the certificate" in errors[0]
-    assert errors[0].endswith("what was presented before stays")
+    assert errors[0].endswith("the gateway goes on presenting the previous certificate")
     scene.pair[1].unlink()
     for _ in range(40):
         scene.look()

@@ -151,7 +151,7 @@ def _at(member, address):
 def test_a_token_that_was_used(world):
     secret, root = world.token()
     assert world.join(secret, root).site == "a-site"
-    with pytest.raises(JoinRefused, match="the site does not take the token") as found:
+    with pytest.raises(JoinRefused, match="the site does not accept the token") as found:
         world.join(secret, root)
     assert found.value.reason is SiteRefusal.TOKEN
 
@@ -200,7 +200,7 @@ def test_a_node_asks_only_its_own_site(world):
         connection.trust(anchors)
         return await connection.ask("renew", {"request": CSR})
 
-    with pytest.raises(SiteError, match=r"is a-site .authority., and not who gives out certificates of b-site"):
+    with pytest.raises(SiteError, match=r"is a-site .authority., and not the authority of b-site"):
         world.served(work)
 
 
@@ -214,7 +214,7 @@ ANSWERS = [
     (HEAD % 70000 + b"x" * 70000, "the answer is larger than 65536 bytes"),
     (b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n", "the site answered with status 500"),
     (b"HTTP/1.1 403 Forbidden\r\nGatepost-Refusal: x\r\nContent-Length: 0\r\n\r\n", "answered with status 403"),
-    (HEAD % 49 + b'{"site":"b-site","certificate":"x","roots":"yyy"}', "of another site"),
+    (HEAD % 49 + b'{"site":"b-site","certificate":"x","roots":"yyy"}', "another site"),
 ]
 
 

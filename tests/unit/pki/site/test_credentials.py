@@ -52,13 +52,13 @@ def chain(identity):
 
 def test_who_is_in_no_site_shows_nothing_and_believes_nobody(records, caplog):
     found = NodeCredentials(records, SETTINGS)
-    assert "no node is let in" in caplog.text
+    assert "no node is admitted until" in caplog.text
     assert (found.tls, found.nodes.own, found.nodes.site) == (None, MX1, "")
     with pytest.raises(IdentityError, match="gatepost site join"):
         found.identity(NOW)
     with pytest.raises(AnchorsError, match="gatepost site join"):
         found.anchors()
-    assert found.admit((), NOW).why == "this gateway is in no site (any more)"
+    assert found.admit((), NOW).why == "this gateway is in no site"
 
 
 def test_what_is_stored_is_taken_up_and_nothing_else(records, site):
@@ -116,7 +116,7 @@ def test_who_is_a_node(records, site):
     pem = site.issue([MX2], key.public_key(), lifetime=HOUR, author="ann", now=NOW)
     server = found.admit(chain(SimpleNamespace(chain_pem=pem)), NOW)
     assert (server.node, server.chain.trusted) == ("", True)
-    assert server.why == "its certificate is of the site's authority, but for no node of a-site"
+    assert server.why == "the site's authority issued its certificate, but not for a node of a-site"
     endpoint = found.admit(chain(site.endpoint(MX1, HOUR, NOW)), NOW)
     assert endpoint.node == ""  # who gives out certificates is no node either
 

@@ -115,4 +115,4 @@ def test_who_is_refused_again_and_again_does_not_fill_the_log(enrollment, caplog
     lines = [one.getMessage() for one in caplog.records]
     assert len(lines) == FAILURES + 1
     assert max(map(len, lines)) < 400
-    assert "it was refused too often" in lines[-1]
+    assert "it was refused too many times" in lines[-1]

@@ -99,7 +99,7 @@ def test_what_is_not_kept(site, away, tmp_path):
         (lambda: take(grant, node_request(MX2)[1]), "does not belong to the certificate"),
         (lambda: take(grant, name=MX1), "is not for the node mx1.a.example"),
         (lambda: take(replace(grant, site="b-site")), "is not for the node"),
-        (lambda: take(replace(grant, roots_pem=stranger)), "is not good here"),
+        (lambda: take(replace(grant, roots_pem=stranger)), "is not trusted here"),
         (lambda: take(grant, now=NOW + 2 * WEEK), "is the clock right"),
         (lambda: take(replace(grant, roots_pem=b"")), "cannot be used"),
         (lambda: take(replace(grant, certificate_pem=b"x")), "cannot be used"),

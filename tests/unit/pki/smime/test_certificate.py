@@ -45,7 +45,7 @@ def test_what_is_no_owner(text: str) -> None:
         ({"key": "brainpool"}, "", ""),
         ({"key": "p256", "usages": "key_agreement"}, "", "is not for signatures (key usage)"),
         ({"key": "p256", "usages": "key_encipherment"}, "is not for encryption (key usage)", "is not for signatures"),
-        ({"key": "ed25519"}, "has a key of a kind", "has a key of a kind"),
+        ({"key": "ed25519"}, "has a key of an unsupported kind", "has a key of an unsupported kind"),
     ],
 )
 def test_what_a_certificate_is_good_for(make: Any, now: float, fields: dict[str, Any], encrypt: str, sign: str) -> None:

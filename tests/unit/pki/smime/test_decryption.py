@@ -64,7 +64,7 @@ def test_what_openssl_encrypts_is_opened(make: Any, tmp_path: Path, name: str) -
 @NEEDS_OPENSSL
 @pytest.mark.parametrize(
     ("options", "why"),
-    [(["-des3"], "a cipher that is not taken"), (["-aes-256-cbc", "-keyid"], "not encrypted to a key")],
+    [(["-des3"], "a cipher that is not allowed"), (["-aes-256-cbc", "-keyid"], "not encrypted to any key")],
 )
 def test_what_is_not_opened(make: Any, tmp_path: Path, options: list[str], why: str) -> None:
     """An old cipher; and a certificate without an identifier, where the message names only that."""

@@ -118,9 +118,9 @@ def test_what_the_master_key_does_not_open(config: ConfigStore, make: Any, now: 
     ("statement", "why"),
     [
         ("DELETE FROM content", "its key is not in the store"),
-        ("UPDATE content SET data = x'00'", "not sealed as this version"),
-        ('UPDATE resource SET document = \'{"owner": "p.example", "added": 1, "chain": "x"}\'', "is not stored"),
-        ("UPDATE resource SET document = '{}'", "is not stored"),
+        ("UPDATE content SET data = x'00'", "sealed in a form that this version"),
+        ('UPDATE resource SET document = \'{"owner": "p.example", "added": 1, "chain": "x"}\'', "is stored in a form"),
+        ("UPDATE resource SET document = '{}'", "is stored in a form"),
     ],
 )
 def test_a_store_that_was_damaged(config: ConfigStore, file: Path, make: Any, statement: str, why: str) -> None:

@@ -83,7 +83,7 @@ def test_what_is_granted_is_judged_by_its_own_rule():
 
 def test_without_another_way_the_owner_is_to_be_asked():
     (error,) = moved(holder("content_hook", {"connections": 9}, {"address": ""}))
-    assert error.message.endswith("ask them")
+    assert error.message.endswith("ask the owner")
 
 
 def rules(before, after, connector):

@@ -111,9 +111,9 @@ def entry(directory: Build) -> Callable[[str], InboundEntry]:
         ("wild", "first", "o.example", "but priority 5 of 'first' goes before its 100"),
         ("wild", "exact", "o.example", "but 'exact' names it more specifically"),
         ("zz", "wild", "o.example", "but 'wild' comes first by its name"),
-        ("narrow", "wild", "o.example", "but it is narrowed to mail.o.example"),
+        ("narrow", "wild", "o.example", "but it is limited to mail.o.example"),
         ("trial", "wild", "o.example", "but is in rehearsal, and 'wild' is in force"),
-        ("theirs", "wild", "o.example", "but that is no accepted domain of p"),
+        ("theirs", "wild", "o.example", "but that is not an accepted domain of p"),
         ("their pattern", "exact", "o.example", "but connector 'exact' of o names it more specifically"),
         ("exact", "their pattern", "p.example", "but the sender's domain p.example belongs to p"),
     ],
@@ -123,7 +123,7 @@ def test_why_a_name_that_the_certificate_bears_did_not_count(
 ) -> None:
     said = certificate_loss(entry(loser), entry(winner), sender)
     name = entry(loser).connector.tls_sender_certificate_name
-    assert said == f"names {name}, which the certificate bears as well, {end}"
+    assert said == f"names {name}, which the certificate has too, {end}"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_why_a_name_that_the_certificate_bears_did_not_count(
     [
         ("zz", "wild", "certificate", "but a certificate goes before an address"),
         ("theirs", "zz", "address", "but the sender's domain o.example belongs to o"),
-        ("narrow", "zz", "address", "but it is narrowed to mail.o.example"),
+        ("narrow", "zz", "address", "but it is limited to mail.o.example"),
         ("zz", "first", "address", "but priority 5 of 'first' goes before its 100"),
         ("trial", "zz", "address", "but is in rehearsal, and 'zz' is in force"),
         ("zz", "wild", "address", "but 'wild' has the narrower network, or comes first by its name"),
@@ -141,7 +141,7 @@ def test_why_an_address_did_not_count(
     entry: Callable[[str], InboundEntry], session: Session, loser: str, winner: str, basis: str, end: str
 ) -> None:
     said = address_loss(entry(loser), entry(winner), basis, session("192.0.2.1"), "o.example")
-    assert said == f"holds the address 192.0.2.1 as well, {end}"
+    assert said == f"holds the address 192.0.2.1 too, {end}"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_why_an_address_did_not_count(
     [
         ("cloud", "x.test", "neither that name nor the sender's domain x.test is an accepted domain of o"),
         ("cloud", "", "neither that name nor the null reverse-path is an accepted domain of o"),
-        ("narrow", "o.example", "it is narrowed to mail.o.example, and the sender's domain o.example is none of these"),
+        ("narrow", "o.example", "it is limited to mail.o.example, and the sender's domain o.example is none of these"),
         (
             "wild",
             "x.test",
@@ -162,13 +162,13 @@ def test_why_a_certificate_does_not_say_whose_mail_it_is(
 ) -> None:
     pattern = entry(name).connector.tls_sender_certificate_name
     said = certificate_claim(entry(name), sender)
-    assert said == f"names {pattern}, which the client's certificate bears, but {end}"
+    assert said == f"names {pattern}, which the client's certificate has, but {end}"
 
 
 def test_why_an_address_does_not_say_whose_mail_it_is(session: Session) -> None:
     assert address_claim(session("192.0.2.1"), "").endswith("and an address alone is not enough")
     assert address_claim(session("192.0.2.1"), "x.test") == (
-        "holds the address 192.0.2.1, but the sender's domain x.test is no accepted domain that it stands for"
+        "holds the address 192.0.2.1, but the sender's domain x.test is not one of its accepted domains"
     )
 
 
@@ -187,7 +187,7 @@ def test_why_a_partner_connector_did_not_count(
     loser: tuple[int, int, int, str], winner: tuple[int, int, int, str], end: str
 ) -> None:
     said = partner_loss(loser, winner, ("*", "x.test"), "x.test")
-    assert said == f"takes in the sender's domain x.test by '*', but {end}"
+    assert said == f"matches the sender's domain x.test by '*', but {end}"
 
 
 def others(
@@ -203,7 +203,7 @@ def test_every_other_inbound_connector_has_its_reason(
 ) -> None:
     index, ends = directory(CONNECTORS), (path("x@c.test"), path("a@o.example"))
     found = others(index, session("198.51.100.1", chain("mx.cloud.test")), ends)
-    other = "and the client's certificate bears other names (mx.cloud.test)"
+    other = "and the client's certificate has other names (mx.cloud.test)"
     elsewhere = "and 198.51.100.1 is not among these"
     assert found == {
         "connector 'exact' of o": f"names mail.o.example, {other}",
@@ -212,11 +212,11 @@ def test_every_other_inbound_connector_has_its_reason(
         "connector 'narrow' of o": f"names *.o.example, {other}; holds 192.0.2.1, {elsewhere}",
         "connector 'zz' of o": f"names *.o.example, {other}; holds 192.0.2.0/24, {elsewhere}",
         "connector 'trial' of o": f"names *.o.example, {other}; holds 192.0.2.0/24, {elsewhere}",
-        "connector 'cloud' of o": "names *.cloud.test, which the client's certificate bears, but neither that name nor "
+        "connector 'cloud' of o": "names *.cloud.test, which the client's certificate has, but neither that name nor "
         "the sender's domain c.test is an accepted domain of o",
         "connector 'off' of o": "is disabled",
         "connector 'partner' of o": "is for mail of a.test, *.b.test, and the sender's domain c.test is not among them",
-        "connector 'pilot' of o": "is narrowed to mail.o.example, and o.example is none of these",
+        "connector 'pilot' of o": "is limited to mail.o.example, and o.example is none of these",
     }
 
 
@@ -229,7 +229,7 @@ def test_what_was_decided_goes_before_and_the_one_that_applied_is_left_out(
     assert "connector 'pilot' of o" not in found
     assert found["connector 'partner' of o"] == "lost"
     assert found["connector 'zz' of o"].endswith(
-        "; holds the address 192.0.2.1, but the sender's domain a.test is no accepted domain that it stands for"
+        "; holds the address 192.0.2.1, but the sender's domain a.test is not one of its accepted domains"
     )
 
 

@@ -57,7 +57,7 @@ def test_in_clear_and_without_a_certificate_are_told_apart(
     entry: Callable[[str], InboundEntry], session: Session, chain: Chain
 ) -> None:
     in_clear = certificate_lack(entry(""), session())
-    assert in_clear == (CredentialFault.NO_TLS, "names *.o.example, and the session is in clear", "")
+    assert in_clear == (CredentialFault.NO_TLS, "names *.o.example, and the session is not encrypted", "")
     none = certificate_lack(entry(""), replace(session(chain=chain("x.test")), client_chain=None))
     assert none == (CredentialFault.NO_CERTIFICATE, "names *.o.example, and the client presented no certificate", "")
 
@@ -69,7 +69,7 @@ def test_another_name_is_told_with_the_names_it_bears(
         lack = certificate_lack(entry(""), session(chain=chain("a.test", "b.test", common_name="c", status=status)))
         assert lack is not None
         assert lack.fault is CredentialFault.OTHER_NAME
-        assert lack.why == "names *.o.example, and the client's certificate bears other names (a.test, b.test (CN c))"
+        assert lack.why == "names *.o.example, and the client's certificate has other names (a.test, b.test (CN c))"
 
 
 def test_a_name_in_the_cn_alone_is_told_as_that(
@@ -79,7 +79,7 @@ def test_a_name_in_the_cn_alone_is_told_as_that(
     lack = certificate_lack(entry(""), facts)
     assert lack is not None
     assert lack.fault is CredentialFault.ONLY_COMMON_NAME
-    assert "which stands only in the CN of the client's certificate, and match_common_name is off" in lack.why
+    assert "which is only in the CN of the client's certificate, and match_common_name is off" in lack.why
     assert certificate_lack(entry("match_common_name = true"), facts) is None
 
 
@@ -91,7 +91,7 @@ def test_each_reason_against_the_chain_is_its_own(
     lack = certificate_lack(entry('revocation_check = "hard-fail"'), facts)
     assert lack is not None
     assert lack.why == (
-        f"names *.o.example, but the client's certificate that bears it is not trusted: {status}, the reason"
+        f"names *.o.example, but the client's certificate with that name is not trusted: {status}, the reason"
     )
     assert lack.status == status
     unknown = status is ChainStatus.REVOCATION_UNKNOWN
@@ -150,7 +150,7 @@ def test_anchors_of_the_connectors_own_decide_and_say_if_they_cannot(
     unread = certificate_lack(connector, session(chain=public))
     assert unread is not None
     assert (unread.fault, unread.is_ours) == (CredentialFault.NOT_JUDGED, True)
-    assert unread.why.endswith("was not judged: its trust_anchors cannot be read (/etc/private.pem)")
+    assert unread.why.endswith("was not checked: its trust_anchors cannot be read (/etc/private.pem)")
     private = session(chain=chain("mx.o.example", status="untrusted-root"), chains={"/etc/private.pem": public})
     assert certificate_lack(connector, private) is None
 
@@ -168,10 +168,10 @@ def test_a_client_that_nobody_knows(session: Session, chain: Chain) -> None:
     )
     empty = session(chain=ChainVerdict(ChainStatus.NO_CERTIFICATE, "no certificate was presented", None))
     assert describe_client(empty) == "it presented no certificate, and it comes from 203.0.113.9"
-    assert describe_client(session()) == "it is in clear, and it comes from 203.0.113.9"
+    assert describe_client(session()) == "it is not encrypted, and it comes from 203.0.113.9"
     for status, said in {"trusted": "is trusted, but", "expired": "is not trusted: expired;"}.items():
         text = describe_client(session(chain=chain("a.test", status=status)))
-        assert text == (f"its certificate {said} no connector names what it bears (a.test); it comes from 203.0.113.9")
+        assert text == (f"its certificate {said} no connector has a name in it (a.test); it comes from 203.0.113.9")
 
 
 def test_a_sender_is_named_by_its_domain() -> None:

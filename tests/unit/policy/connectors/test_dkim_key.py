@@ -22,8 +22,8 @@ def test_a_key_knows_its_selector_its_domain_and_its_record() -> None:
     ("fields", "why"),
     [
         ({"name": "s1.contoso.example"}, "write SELECTOR._domainkey.DOMAIN"),
-        ({"public_key": "QU JD"}, "this is no base64"),
-        ({"public_key": "ü"}, "this is no base64"),
+        ({"public_key": "QU JD"}, "this is not base64"),
+        ({"public_key": "ü"}, "this is not base64"),
         ({"state": "new"}, "'next', 'current' or 'retired'"),
     ],
 )

@@ -20,7 +20,7 @@ class Lists(BaseModel):
 
 
 @pytest.mark.parametrize(
-    ("few", "text"), [([], "[] needs at least 1 entry"), ([1, 2, 3], "[1, 2, 3] may have at most 2 entries")]
+    ("few", "text"), [([], "[] must have 1 or more entries"), ([1, 2, 3], "[1, 2, 3] must have 2 or fewer entries")]
 )
 def test_the_length_of_a_list_is_told(few: list[int], text: str) -> None:
     assert explain(first_error(Lists, few=few)) == text
@@ -33,8 +33,8 @@ def test_the_length_of_a_list_is_told(few: list[int], text: str) -> None:
         ({"name": "x", "enabled": "yes"}, "'yes' must be true or false, without quotes"),
         ({"name": "x", "priority": "5"}, "'5' must be a whole number, without quotes"),
         ({"name": 5}, "5 must be a text in quotes"),
-        ({"name": ""}, "'' must have at least 1 character(s)"),
-        ({"name": "x" * 65}, f"'{'x' * 65}' must have at most 64 characters"),
+        ({"name": ""}, "'' must have 1 or more characters"),
+        ({"name": "x" * 65}, f"'{'x' * 65}' must have 64 or fewer characters"),
         ({"name": "x", "sender_domains": "a.example"}, "'a.example' must be a list in brackets, even for one value"),
         ({"name": "x", "mode": "off"}, "'off' is not possible here; choose 'enforce' or 'rehearse'"),
         ({"name": "x", "priority": 1001}, "1001 is out of range: 0 to 1000"),

@@ -21,11 +21,11 @@ def test_the_index_has_enabled_hooks_by_direction_and_name() -> None:
     )
     index = HookIndex((Organization(name="contoso", content_hooks=hooks), Organization(name="fabrikam")))
     assert index
-    assert [one.hook.name for one in index.asked("contoso", HookDirection.INBOUND)] == ["a", "z"]
-    assert [one.hook.name for one in index.asked("contoso", HookDirection.OUTBOUND)] == ["b", "z"]
-    assert index.asked("fabrikam", HookDirection.INBOUND) == ()
+    assert [one.hook.name for one in index.hooks("contoso", HookDirection.INBOUND)] == ["a", "z"]
+    assert [one.hook.name for one in index.hooks("contoso", HookDirection.OUTBOUND)] == ["b", "z"]
+    assert index.hooks("fabrikam", HookDirection.INBOUND) == ()
     # The very same each time, so that to compare two recipients' costs nothing.
-    assert index.asked("contoso", HookDirection.INBOUND) is index.asked("contoso", HookDirection.INBOUND)
+    assert index.hooks("contoso", HookDirection.INBOUND) is index.hooks("contoso", HookDirection.INBOUND)
 
 
 def test_no_hook_is_no_index() -> None:

@@ -60,7 +60,7 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
     [
         (
             RELAY.format("*.o.example") + outbound("home", HOME),
-            "mail to every name under it is taken in",
+            "the gateway accepts and forwards mail to every name under it",
         ),
         (RELAY.format("o.example"), "no outbound connector takes its mail"),
         (
@@ -72,15 +72,21 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
         (PREMISES + 'tls_sender_certificate_name = "*.o.example"', "*.o.example is under no accepted domain of o"),
         (
             OWN + PREMISES + 'tls_sender_certificate_name = "*.example"\ntrust_anchors = "/o.pem"',
-            "takes in a whole top-level domain",
+            "covers a whole top-level domain",
         ),
         (
             OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\nmode = "rehearse"',
-            "lets its servers relay all the same",
+            "still lets its servers relay",
         ),
-        (PARTNER + 'tls_sender_certificate_name = "*.example"', "*.example takes in a whole top-level domain"),
-        (OWN + PREMISES + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true', "the CN is matched"),
-        (PARTNER + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true', "the CN is matched too"),
+        (PARTNER + 'tls_sender_certificate_name = "*.example"', "*.example covers a whole top-level domain"),
+        (
+            OWN + PREMISES + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true',
+            "match_common_name accepts the CN",
+        ),
+        (
+            PARTNER + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true',
+            "match_common_name accepts the CN",
+        ),
         (
             OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\ncloud_services_mail_enabled = true',
             "cloud_services_mail_enabled has no effect on servers known by address alone",
@@ -88,28 +94,28 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
         (PARTNER + "cloud_services_mail_enabled = true", "acts on on-premises connectors only; leave it out"),
         (
             outbound("x", CROSSING + SHOWN),
-            "tells whoever answers what is for the organization's own Exchange",
+            "sends header fields for the organization's own Exchange to any server that answers",
         ),
-        (outbound("x", CROSSING + VALIDATED + SHOWN + 'mode = "rehearse"'), "tells whoever answers"),
+        (outbound("x", CROSSING + VALIDATED + SHOWN + 'mode = "rehearse"'), "sends header fields"),
         (outbound("x", CROSSING + VALIDATED), "only of a gateway that shows its certificate; write client_certificate"),
         (PARTNER + BY_NAME + BY_ADDRESS, "both the certificate and the address are needed"),
-        (INBOUND + 'sender_domains = ["*"]\n' + BY_NAME, "a lock-down of all accepted domains"),
+        (INBOUND + 'sender_domains = ["*"]\n' + BY_NAME, "it locks down all accepted domains"),
         (PARTNER + "require_tls = false", "it demands nothing"),
         (
             outbound("x", HOME + 'recipient_domains = ["*"]'),
-            "takes all mail to the Internet as well",
+            "takes all mail to the Internet too",
         ),
         (
             outbound("x", 'recipient_domains = ["p.example"]\ntls_settings = "domain-validation"'),
-            "must bear the recipient domain's own name",
+            "must have the recipient domain's own name",
         ),
         (
             outbound("x", 'recipient_domains = ["*"]\nsmart_hosts = ["a.example"]\ntls_settings = "domain-validation"'),
-            "must bear the smart host's own name",
+            "must have the smart host's own name",
         ),
         (
             outbound("x", 'recipient_domains = ["*"]\ntls_settings = "domain-validation"\ntls_domain = "*.example"'),
-            "tls_domain *.example takes in a whole top-level domain",
+            "tls_domain *.example covers a whole top-level domain",
         ),
         (
             outbound("b", 'recipient_domains = ["p.example"]') + outbound("a", 'recipient_domains = ["p.example"]'),
@@ -170,14 +176,14 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
         ),
         (
             outbound("x", ON_PREMISES + "is_transport_rule_scoped = true") + rule('route_via_connector = "x"', SENT),
-            "mail that comes back from on-premises is sent there by 'x' again and loops",
+            "mail that comes back from on-premises there again by 'x', so mail loops",
         ),
-        (rule("require_tls = true", ""), "it has no condition and holds for all mail"),
-        (rule("require_tls = true", 'except_senders = ["*"]'), '"*" as an exception leaves no message'),
-        (rule("require_tls = true", 'except_recipients = ["*"]'), '"*" as an exception leaves no message'),
+        (rule("require_tls = true", ""), "it has no condition and applies to all mail"),
+        (rule("require_tls = true", 'except_senders = ["*"]'), '"*" as an exception excludes every message; remove'),
+        (rule("require_tls = true", 'except_recipients = ["*"]'), '"*" as an exception excludes every message; remove'),
         (
             rule('require_tls = true\nmode = "rehearse"\nstop_rule_processing = true'),
-            "in rehearsal it stops no other rule",
+            "in rehearsal it does not stop other rules; with",
         ),
         (premises_at("a", "192.0.2.0/24") + premises_at("b", "192.0.2.7"), "a and b share addresses: 192.0.2.0/24"),
     ],
@@ -312,8 +318,8 @@ def test_an_oauth_issuer_without_scopes(resources: Build, enabled: str, count: i
 @pytest.mark.parametrize(
     ("kind", "address", "told"),
     [
-        ("clamav", "192.0.2.1", "go to 192.0.2.1 in clear"),
-        ("rspamd", "http://spam.example:11333", "go to spam.example in clear"),
+        ("clamav", "192.0.2.1", "go to 192.0.2.1 unencrypted"),
+        ("rspamd", "http://spam.example:11333", "go to spam.example unencrypted"),
         ("rspamd", "https://spam.example", ""),
         ("rspamd", "http://localhost:11333", ""),
         ("clamav", "127.0.0.1", ""),
@@ -333,7 +339,7 @@ DKIM = '[[organization.o.dkim_key]]\nname = "{}._domainkey.o.example"\nalgorithm
 def test_a_domain_that_signs_with_ed25519_alone(resources: Build) -> None:
     alone = OWN + DKIM.format("e", "ed25519", "current")
     (said,) = [one for one in warnings(resources(alone + DKIM.format("r", "rsa", "next"))) if "DKIM" in one]
-    assert said.startswith("DKIM keys of o.example of o: it signs with Ed25519 alone")
+    assert said.startswith("DKIM keys of o.example of o: the gateway signs with Ed25519 alone")
     for text in (alone + DKIM.format("r", "rsa", "current"), OWN + DKIM.format("e", "ed25519", "next")):
         assert not [one for one in warnings(resources(text)) if "DKIM" in one]
 
@@ -342,8 +348,8 @@ def test_a_pending_domain_is_told_and_nothing_else_of_it(resources: Build) -> No
     text = OWN + 'verified = false\nmta_sts_mx = ["*.example"]\n[[organization.o.mailbox]]\naddress = "x@o.example"\n'
     assert warnings(resources(text)) == [
         (
-            "accepted domain o.example of o: it is pending; until it is verified no mail is taken in for it, and "
-            "mailboxes, aliases and DKIM keys in it have no effect"
+            "accepted domain o.example of o: it is pending: until it is verified, the gateway accepts no mail for it, "
+            "and its mailboxes, aliases and DKIM keys have no effect"
         )
     ]
 

@@ -115,12 +115,12 @@ def test_rules_add_up_in_the_order_of_priority_and_name() -> None:
     assert found.connector is not None
     assert (found.connector.name, found.routed_by) == ("Hub", "c")
     assert found.require_tls == ("d", "a")
-    assert [reason.partition("holds for ")[2] for reason in found.reasons] == [
+    assert [reason.partition("matches ")[2] for reason in found.reasons] == [
         "every message: sends it by connector 'Hub'",
-        "every message: names connector 'off' in vain, as rule 'c' has chosen, requires TLS",
+        "every message: names connector 'off', but rule 'c' chose first, requires TLS",
         "every message: requires TLS",
     ]
-    assert found.reasons[0].startswith("mail flow rule 'c' of o holds")
+    assert found.reasons[0].startswith("mail flow rule 'c' of o matches")
 
 
 def test_a_disabled_connector_is_still_the_one_that_the_rule_names() -> None:
@@ -136,7 +136,7 @@ def test_stop_rule_processing_ends_the_rules_behind_one_that_holds() -> None:
         rule(name="c", route_via_connector="hub"),
     )
     assert (found.connector, found.require_tls) == (None, ("b",))
-    assert found.reasons == ("mail flow rule 'b' of o holds for every message: requires TLS, ends the rules",)
+    assert found.reasons == ("mail flow rule 'b' of o matches every message: requires TLS, ends the rules",)
 
 
 def test_a_rule_in_rehearsal_does_nothing_and_stops_nothing_but_says_what_it_would_do() -> None:
@@ -147,13 +147,13 @@ def test_a_rule_in_rehearsal_does_nothing_and_stops_nothing_but_says_what_it_wou
     )
     assert (found.routed_by, found.require_tls, found.rehearsed_tls) == ("b", (), ("a",))
     assert [reason.removeprefix("mail flow rule ") for reason in found.reasons] == [
-        "'a' of o (in rehearsal) holds for the sender: would send it by connector 'off', would require TLS",
-        "'b' of o holds for every message: sends it by connector 'Hub'",
+        "'a' of o (in rehearsal) matches the sender: would send it by connector 'off', would require TLS",
+        "'b' of o matches every message: sends it by connector 'Hub'",
     ]
     alone = ask(rule(mode="rehearse", route_via_connector="off", require_tls=False))
     assert (alone.connector, alone.routed_by) == (None, "")
     assert alone.reasons == (
-        "mail flow rule 'r' of o (in rehearsal) holds for every message: would send it by connector 'off'",
+        "mail flow rule 'r' of o (in rehearsal) matches every message: would send it by connector 'off'",
     )
 
 
@@ -161,7 +161,7 @@ def test_reasons_name_what_a_rule_asks_for_and_nothing_of_the_message() -> None:
     asking = rule(senders=["o.example"], except_recipients=["q.example"], header_name="Subject")
     found = ask(asking, subject="private")
     assert found.reasons == (
-        "mail flow rule 'r' of o holds for the sender and the recipient and the field Subject: requires TLS",
+        "mail flow rule 'r' of o matches the sender and the recipient and the field Subject: requires TLS",
     )
     assert ask(asking, sender="eve@o.example", subject="other") == found
 

@@ -87,7 +87,7 @@ def test_a3_the_senders_domain_makes_up_for_the_name(
 ) -> None:
     found = attribute(directory(NOT_OWN), session(chain=chain("mail.contoso.example")), path("x@contoso.example"))
     assert (found.direction, found.basis) == ("originating", "certificate-and-sender")
-    assert "no accepted domain of contoso, but the sender's domain contoso.example is" in found.reasons[-1]
+    assert "is not an accepted domain of contoso, but the sender's domain contoso.example is" in found.reasons[-1]
 
 
 def test_a4_an_incomplete_chain_identifies_nobody_and_says_why(
@@ -166,7 +166,7 @@ def test_an_address_identifies_together_with_a_sender_in_an_accepted_domain(
     ("sender", "said"),
     [
         ("", "the null reverse-path names no accepted domain, and an address alone is not enough"),
-        ("x@elsewhere.example", "the sender's domain elsewhere.example is no accepted domain that it stands for"),
+        ("x@elsewhere.example", "the sender's domain elsewhere.example is not one of its accepted domains"),
     ],
 )
 def test_a7_an_address_alone_identifies_nobody(
@@ -178,12 +178,12 @@ def test_a7_an_address_alone_identifies_nobody(
 
 
 STRANGERS: dict[str, tuple[dict[str, Any] | None, str]] = {
-    "in clear": (None, "it is in clear, and it comes from 203.0.113.9"),
+    "in clear": (None, "it is not encrypted, and it comes from 203.0.113.9"),
     "no certificate": ({}, "it presented no certificate, and it comes from 203.0.113.9"),
     "trusted": (
         {"names": ("mail.elsewhere.example",), "common_name": "elsewhere"},
         (
-            "its certificate is trusted, but no connector names what it bears (mail.elsewhere.example (CN "
+            "its certificate is trusted, but no connector has a name in it (mail.elsewhere.example (CN "
             "elsewhere)); it "
             "comes from 203.0.113.9"
         ),
@@ -191,7 +191,7 @@ STRANGERS: dict[str, tuple[dict[str, Any] | None, str]] = {
     "expired": (
         {"names": ("mail.elsewhere.example",), "status": "expired", "detail": "on Monday"},
         (
-            "its certificate is not trusted: expired, on Monday; no connector names what it bears "
+            "its certificate is not trusted: expired, on Monday; no connector has a name in it "
             "(mail.elsewhere.example); "
             "it comes from 203.0.113.9"
         ),
@@ -199,7 +199,7 @@ STRANGERS: dict[str, tuple[dict[str, Any] | None, str]] = {
     "self-signed": (
         {"names": (), "status": "self-signed"},
         (
-            "its certificate is not trusted: self-signed; no connector names what it bears (no subjectAltName); it "
+            "its certificate is not trusted: self-signed; no connector has a name in it (no subjectAltName); it "
             "comes "
             "from 203.0.113.9"
         ),
@@ -267,7 +267,7 @@ def test_a_connector_may_trust_its_own_anchors_only(
     assert attribute(directory(text), private, path("")).direction == "originating"
     public = attribute(directory(text), session(chain=good), path(""))
     assert public.direction == "none"
-    assert public.reasons[0].endswith("was not judged: its trust_anchors cannot be read (/etc/private.pem)")
+    assert public.reasons[0].endswith("was not checked: its trust_anchors cannot be read (/etc/private.pem)")
     assert [entry.connector.name for entry, _ in public.unsure] == ["hq"]
 
 
@@ -475,16 +475,13 @@ def test_organizations_that_name_it_as_specifically_are_told_apart_by_the_sender
     assert found.passed_over == (
         (
             "connector 'a' of a",
-            (
-                "names *.example.net, which the certificate bears as well, but the sender's domain b.example.net "
-                "belongs to b"
-            ),
+            ("names *.example.net, which the certificate has too, but the sender's domain b.example.net belongs to b"),
         ),
     )
     nobody = attribute(index, facts, path("x@elsewhere.test"))
     assert nobody.direction == "none"
     assert nobody.reasons[0] == (
-        "connector 'a' of a names *.example.net, which the client's certificate bears, but other organizations name it "
+        "connector 'a' of a names *.example.net, which the client's certificate has, but other organizations name it "
         "as specifically, and the sender's domain elsewhere.test is of none of them"
     )
     recipient = path("x@a.example.net")
@@ -498,7 +495,7 @@ PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
         + on_premises("o", "exact", CERTIFICATE.format("mail.o.example")),
         ("mail.o.example", "203.0.113.9", "x@o.example"),
         {
-            "connector 'exact' of o": "names mail.o.example, which the certificate bears as well, but priority 5 of "
+            "connector 'exact' of o": "names mail.o.example, which the certificate has too, but priority 5 of "
             "'first' goes before its 100"
         },
     ),
@@ -509,7 +506,7 @@ PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
         ("mail.o.example", "203.0.113.9", "x@o.example"),
         {
             "connector 'wild' of o": (
-                "names *.o.example, which the certificate bears as well, but 'exact' names it more specifically"
+                "names *.o.example, which the certificate has too, but 'exact' names it more specifically"
             ),
         },
     ),
@@ -517,11 +514,7 @@ PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
         on_premises("o", "b", CERTIFICATE.format("*.o.example"))
         + on_premises("o", "a", CERTIFICATE.format("*.o.example")),
         ("mail.o.example", "203.0.113.9", "x@o.example"),
-        {
-            "connector 'b' of o": (
-                "names *.o.example, which the certificate bears as well, but 'a' comes first by its name"
-            )
-        },
+        {"connector 'b' of o": ("names *.o.example, which the certificate has too, but 'a' comes first by its name")},
     ),
     "narrowed": (
         accepted("o", "pilot.example")
@@ -530,10 +523,7 @@ PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
             "o", "b", CERTIFICATE.format("*.o.example") + '\nassociated_accepted_domains = ["pilot.example"]'
         ),
         ("mail.o.example", "203.0.113.9", "x@o.example"),
-        {
-            "connector 'b' of o": "names *.o.example, which the certificate bears as well, but it is narrowed to "
-            "pilot.example"
-        },
+        {"connector 'b' of o": "names *.o.example, which the certificate has too, but it is limited to pilot.example"},
     ),
     "not its own": (
         on_premises("o", "a", CERTIFICATE.format("*.o.example"))
@@ -541,7 +531,7 @@ PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
         + on_premises("p", "b", CERTIFICATE.format("mail.o.example")),
         ("mail.o.example", "203.0.113.9", "x@o.example"),
         {
-            "connector 'b' of p": "names mail.o.example, which the certificate bears as well, but that is no accepted "
+            "connector 'b' of p": "names mail.o.example, which the certificate has too, but that is not an accepted "
             "domain of p"
         },
     ),
@@ -553,7 +543,7 @@ PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
         ("*.o.example", "203.0.113.9", "x@o.example"),
         {
             "connector 'b' of p": (
-                "names *.o.example, which the certificate bears as well, but that is no accepted domain of p"
+                "names *.o.example, which the certificate has too, but that is not an accepted domain of p"
             ),
         },
     ),
@@ -561,14 +551,14 @@ PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
         on_premises("o", "a", CERTIFICATE.format("*.o.example"))
         + on_premises("o", "b", 'sender_ip_addresses = ["192.0.2.0/24"]'),
         ("mail.o.example", "192.0.2.1", "x@o.example"),
-        {"connector 'b' of o": "holds the address 192.0.2.1 as well, but a certificate goes before an address"},
+        {"connector 'b' of o": "holds the address 192.0.2.1 too, but a certificate goes before an address"},
     ),
     "untrusted certificate, beside an address": (
         on_premises("o", "b", 'sender_ip_addresses = ["192.0.2.0/24"]')
         + on_premises("o", "a", CERTIFICATE.format("*.o.example") + '\ntrust_anchors = "/a.pem"'),
         ("mail.o.example", "192.0.2.1", "x@o.example"),
         {
-            "connector 'a' of o": "names *.o.example, but the client's certificate was not judged: its trust_anchors "
+            "connector 'a' of o": "names *.o.example, but the client's certificate was not checked: its trust_anchors "
             "cannot be read (/a.pem)"
         },
     ),
@@ -578,7 +568,7 @@ PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
         + on_premises("p", "a", CERTIFICATE.format("*.cloud.test")),
         ("mail.cloud.test", "192.0.2.1", "x@o.example"),
         {
-            "connector 'a' of p": "names *.cloud.test, which the client's certificate bears, but neither that name nor "
+            "connector 'a' of p": "names *.cloud.test, which the client's certificate has, but neither that name nor "
             "the sender's domain o.example is an accepted domain of p"
         },
     ),
@@ -592,12 +582,12 @@ PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
         + on_premises("p", "e", 'sender_ip_addresses = ["192.0.2.1"]'),
         ("", "192.0.2.1", "x@o.example"),
         {
-            "connector 'b' of o": "holds the address 192.0.2.1 as well, but priority 5 of 'a' goes before its 100",
+            "connector 'b' of o": "holds the address 192.0.2.1 too, but priority 5 of 'a' goes before its 100",
             "connector 'c' of o": (
-                "holds the address 192.0.2.1 as well, but 'a' has the narrower network, or comes first by its name"
+                "holds the address 192.0.2.1 too, but 'a' has the narrower network, or comes first by its name"
             ),
-            "connector 'd' of o": "holds the address 192.0.2.1 as well, but it is narrowed to pilot.example",
-            "connector 'e' of p": "holds the address 192.0.2.1 as well, but the sender's domain o.example belongs to o",
+            "connector 'd' of o": "holds the address 192.0.2.1 too, but it is limited to pilot.example",
+            "connector 'e' of p": "holds the address 192.0.2.1 too, but the sender's domain o.example belongs to o",
         },
     ),
 }
@@ -634,7 +624,7 @@ REHEARSED: dict[str, tuple[str, str, dict[str, str]]] = {
         "x@any.example",
         {
             "connector 'second' of o": FIRST,
-            "connector 'trial' of o": "names *.o.example, which the certificate bears as well, but is in "
+            "connector 'trial' of o": "names *.o.example, which the certificate has too, but is in "
             "rehearsal, and 'real' is in force",
         },
     ),
@@ -645,8 +635,7 @@ REHEARSED: dict[str, tuple[str, str, dict[str, str]]] = {
         "x@o.example",
         {
             "connector 'second' of o": FIRST,
-            "connector 'trial' of o": "holds the address 192.0.2.1 as well, but is in rehearsal, and 'real' is in "
-            "force",
+            "connector 'trial' of o": "holds the address 192.0.2.1 too, but is in rehearsal, and 'real' is in force",
         },
     ),
     "by certificate, beside an address": (
@@ -656,7 +645,7 @@ REHEARSED: dict[str, tuple[str, str, dict[str, str]]] = {
         "x@o.example",
         {
             "connector 'second' of o": FIRST,
-            "connector 'trial' of o": "names *.o.example, which the certificate bears as well, but is in "
+            "connector 'trial' of o": "names *.o.example, which the certificate has too, but is in "
             "rehearsal, and 'real' is in force",
         },
     ),
@@ -745,7 +734,7 @@ def test_a_certificate_in_the_cn_alone_or_untrusted_is_the_reason_of_a_stranger(
     directory: Build, session: Session, chain: Chain, path: MakePath
 ) -> None:
     found = attribute(directory(HQ), session(chain=chain("a.test", common_name="mx.contoso.example")), path(""))
-    assert "stands only in the CN" in found.reasons[0]
+    assert "is only in the CN" in found.reasons[0]
     assert found.lack is not None
     assert found.unsure == ()
     revoked = attribute(directory(HQ), session(chain=chain("mx.contoso.example", status="revoked")), path(""))
@@ -788,7 +777,7 @@ PARTNERS_PASSED_OVER: dict[str, tuple[str, str, str, dict[str, str]]] = {
         "friend",
         {
             "connector 'gateway' of o": (
-                "takes in the sender's domain friend.example by '*', but 'friend' names it "
+                "matches the sender's domain friend.example by '*', but 'friend' names it "
                 "more specifically ('friend.example')"
             ),
         },
@@ -799,7 +788,7 @@ PARTNERS_PASSED_OVER: dict[str, tuple[str, str, str, dict[str, str]]] = {
         "gateway",
         {
             "connector 'friend' of o": (
-                "takes in the sender's domain friend.example by 'friend.example', but "
+                "matches the sender's domain friend.example by 'friend.example', but "
                 "priority 5 of 'gateway' goes before its 100"
             ),
         },
@@ -809,9 +798,9 @@ PARTNERS_PASSED_OVER: dict[str, tuple[str, str, str, dict[str, str]]] = {
         "x@p.example",
         "y-address",
         {
-            "connector 'a-domain' of o": "takes in the sender's domain p.example by 'p.example', but 'y-address' "
+            "connector 'a-domain' of o": "matches the sender's domain p.example by 'p.example', but 'y-address' "
             "restricts who may send",
-            "connector 'b-domain' of o": "takes in the sender's domain p.example by 'p.example', but 'y-address' "
+            "connector 'b-domain' of o": "matches the sender's domain p.example by 'p.example', but 'y-address' "
             "restricts who may send",
         },
     ),
@@ -820,7 +809,7 @@ PARTNERS_PASSED_OVER: dict[str, tuple[str, str, str, dict[str, str]]] = {
         "x@p.example",
         "a-domain",
         {
-            "connector 'b-domain' of o": "takes in the sender's domain p.example by 'p.example', but 'a-domain' comes "
+            "connector 'b-domain' of o": "matches the sender's domain p.example by 'p.example', but 'a-domain' comes "
             "first by its name"
         },
     ),
@@ -828,13 +817,13 @@ PARTNERS_PASSED_OVER: dict[str, tuple[str, str, str, dict[str, str]]] = {
         FRIEND + FRIEND.replace('"friend"', '"pilot"') + 'associated_accepted_domains = ["second.example"]',
         "x@friend.example",
         "friend",
-        {"connector 'pilot' of o": "is narrowed to second.example, and o.example is none of these"},
+        {"connector 'pilot' of o": "is limited to second.example, and o.example is none of these"},
     ),
     "null": (
         LOCKED + LOCKED.replace("gateway", "second"),
         "",
         "gateway",
-        {"connector 'second' of o": "takes in the null reverse-path by '*', but 'gateway' comes first by its name"},
+        {"connector 'second' of o": "matches the null reverse-path by '*', but 'gateway' comes first by its name"},
     ),
 }
 

@@ -100,7 +100,7 @@ def test_what_is_no_pattern_of_addresses_is_refused_with_the_reason(written: str
 
 
 def test_every_domain_can_be_ruled_out() -> None:
-    with pytest.raises(ValueError, match="every domain there is"):
+    with pytest.raises(ValueError, match="would match every domain"):
         domain_pattern("*", every=False)
     assert domain_pattern("*.b.example", every=False) == "*.b.example"
 
@@ -232,7 +232,8 @@ def test_paths_of_sockets(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "why"), [("lmtp", "from the root"), ("", "from the root"), ("/a\n", "no path"), ("/" + "é" * 54, "longer")]
+    ("text", "why"),
+    [("lmtp", "absolute path"), ("", "absolute path"), ("/a\n", "not the path"), ("/" + "é" * 54, "longer")],
 )
 def test_what_is_no_path_of_a_socket(text, why):
     with pytest.raises(ValueError, match=why):

@@ -20,24 +20,24 @@ def test_what_is_left_out(resources):
 
 
 WRONG = [
-    ('issuer = "http://idp.example"', "issuer", "is no https address"),
-    ('issuer = "https://"', "issuer", "is no https address"),
-    ('issuer = "https://idp.example:x"', "issuer", "is no https address"),
-    ('issuer = "https://[idp.example"', "issuer", "is no https address"),
-    ('issuer = "https://user@idp.example"', "issuer", "is no https address"),
-    ('issuer = "https://idp.example/#a"', "issuer", "is no https address"),
-    ('issuer = "https://idp.example/ä"', "issuer", "is no https address"),
-    ('issuer = "https://idp.example/a b"', "issuer", "is no https address"),
+    ('issuer = "http://idp.example"', "issuer", "is not an https address"),
+    ('issuer = "https://"', "issuer", "is not an https address"),
+    ('issuer = "https://idp.example:x"', "issuer", "is not an https address"),
+    ('issuer = "https://[idp.example"', "issuer", "is not an https address"),
+    ('issuer = "https://user@idp.example"', "issuer", "is not an https address"),
+    ('issuer = "https://idp.example/#a"', "issuer", "is not an https address"),
+    ('issuer = "https://idp.example/ä"', "issuer", "is not an https address"),
+    ('issuer = "https://idp.example/a b"', "issuer", "is not an https address"),
     ('issuer = "https://idp.example/?a=b"', "issuer", "has a query"),
     ('issuer = "https://login.microsoftonline.com/common/v2.0"', "issuer", "TENANT-ID/v2.0"),
-    ('jwks_url = "http://idp.example/keys"', "jwks_url", "is no https address"),
-    ("audiences = []", "audiences", "at least 1"),
-    ('audiences = [""]', "audiences[0]", "at least 1"),
+    ('jwks_url = "http://idp.example/keys"', "jwks_url", "is not an https address"),
+    ("audiences = []", "audiences", "1 or more"),
+    ('audiences = [""]', "audiences[0]", "1 or more"),
     ('algorithms = ["HS256"]', "algorithms[0]", "HS256"),
     ('algorithms = ["none"]', "algorithms[0]", "none"),
-    ("algorithms = []", "algorithms", "at least 1"),
+    ("algorithms = []", "algorithms", "1 or more"),
     ('leeway = "1h"', "leeway", "out of range"),
-    ('username_claim = ""', "username_claim", "at least 1"),
+    ('username_claim = ""', "username_claim", "1 or more"),
 ]
 
 

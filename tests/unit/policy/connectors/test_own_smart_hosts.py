@@ -40,7 +40,7 @@ def test_a_smart_host_that_is_the_gateway_itself(host, ours):
     assert len(found) == ours
     if ours:
         assert found[0].startswith("outbound connector 'out' of contoso: the smart host ")
-        assert found[0].endswith("name the server that is to take it")
+        assert found[0].endswith("name the server that should receive it")
 
 
 def test_a_disabled_connector_sends_nothing_back():

@@ -69,7 +69,7 @@ def organizations(*domains: str) -> list[Organization]:
     return list(parse({"organization": {"o": {"accepted_domain": parts}}}).organizations)
 
 
-ZONE = "a.example: once the policy is served, put its TXT record into the zone: _mta-sts.a.example. IN TXT "
+ZONE = "a.example: once the gateway serves the policy, add its TXT record to the zone: _mta-sts.a.example. IN TXT "
 KEPT = "a.example: senders keep the policy for up to 7d after they fetched it"
 
 

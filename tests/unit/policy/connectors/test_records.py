@@ -77,7 +77,7 @@ def test_ways_of_delivery(written: str, delivery: str) -> None:
         ("lmtp:store.example", "needs a port"),
         ("lmtp:", "needs a port"),
         ("lmtp:a:x", "from 1"),
-        ("lmtp:unix:lmtp", "from the root"),
+        ("lmtp:unix:lmtp", "absolute path"),
     ],
 )
 def test_other_ways_are_refused(written: str, why: str) -> None:
@@ -101,11 +101,11 @@ def test_an_organization_has_a_name_that_is_safe_in_file_names(name: str) -> Non
 
 
 def test_no_certificate_name_takes_in_everybody() -> None:
-    with pytest.raises(ValidationError, match="every domain there is"):
+    with pytest.raises(ValidationError, match="would match every domain"):
         InboundConnector(name="x", tls_sender_certificate_name="*")
-    with pytest.raises(ValidationError, match="every domain there is"):
+    with pytest.raises(ValidationError, match="would match every domain"):
         OutboundConnector(name="x", tls_domain="*")
-    with pytest.raises(ValidationError, match="every domain there is"):
+    with pytest.raises(ValidationError, match="would match every domain"):
         AcceptedDomain(name="*")
 
 

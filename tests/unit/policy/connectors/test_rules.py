@@ -53,7 +53,7 @@ def errors_of(text: str, prefixes: PrefixLimits | None = None) -> list[tuple[str
         ),
         (PARTNER + 'min_tls_version = "TLSv1.1"', "min_tls_version", 'write profile = "legacy"'),
         (PREMISES + 'min_tls_version = "TLSv1.3"', "min_tls_version", "write require_tls = true"),
-        (PARTNER + 'revocation_check = "hard-fail"', "revocation_check", "looks at no certificate"),
+        (PARTNER + 'revocation_check = "hard-fail"', "revocation_check", "checks no certificate"),
         (
             PREMISES + 'tls_sender_certificate_name = "*.example"',
             "tls_sender_certificate_name",
@@ -72,7 +72,7 @@ def test_inbound_connectors_that_exchange_would_not_save(text: str, field: str, 
     [
         ('{ chain = "c.pem", key = "k.pem" }', []),
         ('{ label = "to-bank" }', []),
-        ("{}", [("", "it names no certificate; write label, or chain and key")]),
+        ("{}", [("", "this names no certificate; write label, or chain and key")]),
         ('{ chain = "c.pem" }', [(".key", MISSING)]),
         ('{ key = "k.pem" }', [(".chain", MISSING)]),
         ('{ chain = "c.pem", key = "k.pem", label = "to-bank" }', [(".chain", BOTH), (".key", BOTH)]),
@@ -111,7 +111,7 @@ def test_a_client_certificate_is_named_in_one_way(table: str, errors: list[tuple
         (
             TO_PARTNER + 'tls_settings = "encryption-only"\ncleartext = "only-if-not-offered"',
             "cleartext",
-            "nothing ever leaves in clear",
+            "nothing ever leaves unencrypted",
         ),
         (
             TO_PARTNER + 'smtp_dane_mode = "mandatory"\nsmart_hosts = ["mx.p.example", "[2001:db8::1]"]',
@@ -261,7 +261,7 @@ RULE = TO_PARTNER + '[[organization.o.mail_flow_rule]]\nname = "r"\n'
         (
             RULE + 'require_tls = true\nheader_name = "Subject"\nheader_contains = ["x", " "]',
             "header_contains[1]",
-            "every field contains nothing",
+            "an empty text tests nothing",
         ),
         (RULE + 'route_via_connector = "cc"', "route_via_connector", "no outbound connector 'cc'; did you mean 'c'?"),
         (RULE + 'route_via_connector = "hq"', "route_via_connector", "no outbound connector 'hq'; it has 'c'"),

@@ -75,7 +75,7 @@ WRONG = [
     (key("a._domainkey.example"), "name", "example is not an accepted domain"),
     (key("a._domainkey.o.example") + key("b._domainkey.o.example"), "state", "a._domainkey.o.example is the current"),
     (key("a._domainkey.o.example", "next") * 2, "name", "is taken already"),
-    (key("a.o.example") + key("b._domainkey.o.example"), "name", "is no name of a DKIM key"),
+    (key("a.o.example") + key("b._domainkey.o.example"), "name", "is not a name of a DKIM key"),
     (key("a._domainkey.o.example", algorithm="x") + key("b._domainkey.o.example"), "algorithm", "rsa-sha256"),
 ]
 

@@ -101,7 +101,7 @@ def test_tls_required_no_is_told() -> None:
     assert isinstance(found, MxRoute)
     assert isinstance(found.requirement, Opportunistic)
     assert found.requirement.cleartext is Cleartext.AFTER_FAILED_HANDSHAKE
-    assert found.reasons[-1].startswith("TLS-Required: No sets aside")
+    assert found.reasons[-1].startswith("TLS-Required: No lets")
     kept = mx(cleartext="only-if-not-offered")
     assert with_message_request(kept, Asks.WAIVED) == kept
 

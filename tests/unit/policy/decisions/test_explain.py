@@ -120,7 +120,7 @@ def ask(directory: Build, path: MakePath) -> Callable[..., Explanation]:
     [
         ("ann@o.example", {}, True, Asks.REQUIRED, "the message asks for REQUIRETLS"),
         ("", {}, True, Asks.NOTICE, "relaxed: a notice is not lost"),
-        ("ann@o.example", {"tls-required": ("no",)}, False, Asks.WAIVED, "TLS-Required: No sets aside"),
+        ("ann@o.example", {"tls-required": ("no",)}, False, Asks.WAIVED, "TLS-Required: No lets"),
         ("ann@o.example", {"tls-required": ("No",)}, True, Asks.REQUIRED, "the message asks for REQUIRETLS"),
         ("ann@o.example", {"tls-required": ("No", "No")}, False, Asks.NOTHING, ""),
         ("ann@o.example", {"tls-required": ("Yes",)}, False, Asks.NOTHING, ""),
@@ -185,7 +185,7 @@ def test_every_other_inbound_connector_of_those_concerned_has_its_reason(
     found = ask(session("192.0.2.7", chain("a.test")), "x@friend.example", "ann@o.example")
     assert found.inbound.connector == "branch"  # by address, and the recipient's domain says whose server it is
     assert dict(found.others_inbound) == {
-        "connector 'hq' of o": "names *.o.example, and the client's certificate bears other names (a.test)",
+        "connector 'hq' of o": "names *.o.example, and the client's certificate has other names (a.test)",
         "connector 'gateway' of o": "is for mail from others, and this comes from an own server",
         "connector 'friend' of o": "is for mail from others, and this comes from an own server",
         "connector 'off' of o": "is disabled",
@@ -193,7 +193,7 @@ def test_every_other_inbound_connector_of_those_concerned_has_its_reason(
     friend = ask(session(chain=chain("a.test")), "x@friend.example", "ann@o.example")
     assert friend.inbound.connector == "friend"
     why = dict(friend.others_inbound)["connector 'gateway' of o"]
-    assert why.startswith("takes in the sender's domain friend.example by '*', but 'friend' names it more specifically")
+    assert why.startswith("matches the sender's domain friend.example by '*', but 'friend' names it more specifically")
 
 
 def test_why_an_untrusted_certificate_did_not_count_is_told_in_the_words_of_the_decision(
@@ -211,7 +211,7 @@ def test_passed_over_connectors_of_other_organizations_are_told_too(
 ) -> None:
     found = ask(session("192.0.2.7"), "x@o.example", "y@internet.test")
     why = dict(found.others_inbound)["connector 'their own' of p"]
-    assert why == "holds the address 192.0.2.7 as well, but the sender's domain o.example belongs to o"
+    assert why == "holds the address 192.0.2.7 too, but the sender's domain o.example belongs to o"
 
 
 def test_an_own_server_meets_the_connectors_of_another_organization(
@@ -330,10 +330,10 @@ def test_rules_that_hold_and_those_that_do_not(ask: Callable[..., Explanation], 
     assert dict(plain.other_rules) == {
         "mail flow rule 'confidential' of o": "asks for the field X-Confidential, which the message does not have",
         "mail flow rule 'off' of o": "is disabled",
-        "mail flow rule 'by the secret way' of o": "does not hold: its senders do not fit",
+        "mail flow rule 'by the secret way' of o": "does not match: its senders do not fit",
     }
     marked = dict(ask(own, "spy@o.example", "t@trial.example", x_confidential="yes").other_rules)
-    assert marked["mail flow rule 'late' of o"] == "is not looked at: a rule before it ends the rules"
+    assert marked["mail flow rule 'late' of o"] == "is not evaluated: an earlier rule ends the rules"
     kept = dict(ask(own, "x@o.example", "ann@o.example").other_rules)
     assert kept["mail flow rule 'late' of o"] == "is for mail that leaves, and the recipient has a mailbox here"
 
@@ -404,8 +404,8 @@ def test_the_way_to_another_node_is_told_and_who_is_asked_there(
     assert found.outbound.reasons == ("o lives on the node mx2.o.example",)
     assert found.outbound.record()["requirement_sources"] == ["internal:site"]
     whys = dict(found.others_outbound)
-    assert whys["connector 'bank' of o"] == "is not asked here, but by the node where the organization lives"
+    assert whys["connector 'bank' of o"] == "is not used here, but on the node where the organization lives"
     assert whys["connector 'off' of o"] == "is disabled"
-    assert set(dict(found.other_rules).values()) <= {"is asked by the node where the organization lives", "is disabled"}
+    assert set(dict(found.other_rules).values()) <= {"applies on the node where the organization lives", "is disabled"}
     assert found.other_rules
     assert {one.result for one in found.failures} == {"waits", "delivered"}

@@ -254,7 +254,7 @@ def test_whoever_lives_on_another_node_is_rewritten_and_known_there() -> None:
     back = parse_address(here.return_path)
     passed_on = returned(directory, NO_KEYS, NULL, back, NOW, AWAY_FROM_IT)
     assert passed_on is not None
-    assert (passed_on.original, passed_on.reason) == (back, f"what {back.text} stands for is known on mx2.o.example")
+    assert (passed_on.original, passed_on.reason) == (back, f"only the node mx2.o.example can reverse {back.text}")
     known = returned(directory, KEYS, NULL, back, NOW, AT_HOME)
     assert known is not None
     assert known.original == stranger

@@ -131,7 +131,7 @@ def test_a_stranger_is_told_why_and_who_reads_the_trace_even_more(directory: Bui
         ),
         (write_origin(Origin("o", "incoming")), "250 2.1.0", "incoming mail of o and hands it over"),
         (write_origin(Origin("q", "incoming")), "451 4.3.5", "q is not in the resources of this node"),
-        ("", "550 5.7.1", "says nothing of where the message came from"),
+        ("", "550 5.7.1", "did not send the origin of the message (XGATEPOST): does"),
         ("!", "501 5.5.4", ""),
     ],
 )

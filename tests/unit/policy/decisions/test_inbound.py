@@ -296,7 +296,7 @@ def test_a_connector_may_demand_a_version(
 @pytest.mark.parametrize(
     ("names", "status", "shown"),
     [
-        (None, "trusted", "and the session is in clear"),
+        (None, "trusted", "and the session is not encrypted"),
         (["mx.any.test"], "trusted", f"and the client presented CN=mx.any.test (trusted), thumbprint {'BB' * 20}"),
         (["mx.gw.example"], "expired", "and the client presented CN=mx.gw.example (expired), thumbprint"),
     ],
@@ -433,9 +433,11 @@ def test_a_refused_stranger_learns_nothing_but_the_refusal(
 ) -> None:
     verdict = decide(DOMAIN, session(), "x@any.test", "y@internet.test")
     assert verdict.reply.lines == ("TenantAttribution; Relay Access Denied",)
-    assert verdict.reasons[-1] == "recipient domain internet.test is not accepted here, and strangers may not relay"
+    assert (
+        verdict.reasons[-1] == "recipient domain internet.test is not accepted here, and unknown clients may not relay"
+    )
     bare = decide(DOMAIN, session(), "x@any.test", "postmaster")
-    assert bare.reasons[-1] == "recipient postmaster has no domain, so no organization is meant"
+    assert bare.reasons[-1] == "recipient postmaster has no domain, so it belongs to no organization"
 
 
 # What the peer is told, where it can mend it
@@ -671,7 +673,7 @@ def test_revocation_that_cannot_be_learnt_defers_under_hard_fail(
     assert summary(verdict)[0] == code
     if code.startswith("4"):
         assert verdict.reasons[-1].endswith(
-            "is not trusted: revocation-unknown, no answer: it is told to try again later"
+            "is not trusted: revocation-unknown, no answer: the client is asked to try again later"
         )
     if "rehearse" in text:
         assert verdict.would_refuse is not None
@@ -830,7 +832,7 @@ def test_what_is_relayed_for_others_leaves_as_the_organizations(
 ) -> None:
     facts = session(chain=chain("hq.o.example"))
     verdict = decide_recipient(directory(DOMAIN + HQ), facts, path(sender), path("y@c.example"))
-    reason = "b.example is no domain of o: it leaves with a reverse-path of o.example (SRS)"
+    reason = "b.example is not a domain of o: the message leaves with a reverse-path of o.example (SRS)"
     assert (reason in verdict.reasons) is said
 
 

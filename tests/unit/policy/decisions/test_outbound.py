@@ -212,7 +212,7 @@ def test_a_chain_that_was_not_judged_by_all_anchors_will_not_do(hop: MakeHop, an
     verdict = judge(asked, hop())
     assert verdict.achieved.tls is TlsLevel.ENCRYPTED
     assert verdict.shortfall is not None
-    assert f"was not judged {by}. A trusted one is required by connector 'out'." in verdict.shortfall.detail
+    assert f"was not checked {by}. A trusted one is required by connector 'out'." in verdict.shortfall.detail
 
 
 def test_a_rule_asks_for_no_version(hop: MakeHop) -> None:

@@ -56,7 +56,7 @@ def test_who_names_a_domain_decides_about_its_own_mail_for_it(
 ) -> None:
     index = directory(*connectors)
     assert parties(index, "contoso", "fabrikam.example") == expected
-    assert expected.asked == (("fabrikam", "contoso") if expected is OWNERS else ("contoso",))
+    assert expected.rule_owners == (("fabrikam", "contoso") if expected is OWNERS else ("contoso",))
     # A mailbox here is where its owner says, whoever names the domain.
     assert deciding(index, "contoso", "fabrikam.example", "ann@fabrikam.example") == "fabrikam"
     assert deciding(index, "contoso", "fabrikam.example", "bob@fabrikam.example") == expected.router

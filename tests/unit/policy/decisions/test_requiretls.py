@@ -135,10 +135,10 @@ def test_an_address_without_a_name_is_unfit_for_good(host: str, requirement: Req
     found = demand(requirement, host, by_mx=False, strict=True)
     assert isinstance(found, Shortfall)
     assert (found.enhanced, found.result_type, found.message) == ("5.7.10", None, "HostHasNoName")
-    assert "Name it here" in found.detail  # who can act is whoever named the host
+    assert "Write its host name" in found.detail  # who can act is whoever named the host
     by_mx = demand(requirement, host, by_mx=True, strict=True)
     assert isinstance(by_mx, Shortfall)
-    assert "Name it here" not in by_mx.detail
+    assert "Write its host name" not in by_mx.detail
 
 
 def test_a_recipient_at_an_address_has_no_mx_record_to_prove() -> None:

@@ -215,7 +215,7 @@ def test_a_rule_adds_to_what_a_connector_requires_and_takes_nothing() -> None:
     assert describe(found.requirement) == "authenticated(b.example)"
     assert [str(source) for source in found.requirement.sources] == ["connector:b", "rule:secret"]
     assert found.reasons == (
-        "mail flow rule 'secret' of contoso holds for the sender: requires TLS",
+        "mail flow rule 'secret' of contoso matches the sender: requires TLS",
         "connector 'b' of contoso matches recipient domain b.example exactly",
     )
 
@@ -225,7 +225,7 @@ def test_o7_a_rule_sends_mail_by_the_connector_that_it_names() -> None:
     found = route("x@b.example", resources)
     assert isinstance(found, SmartHosts)
     assert (found.connector.name, found.hops[0].host, found.by_rule) == ("Hub", "hub.example", True)
-    assert found.reasons == ("mail flow rule 'to-hub' of contoso holds for the recipient: sends it by connector 'Hub'",)
+    assert found.reasons == ("mail flow rule 'to-hub' of contoso matches the recipient: sends it by connector 'Hub'",)
     assert found.passed_over == (
         ("connector 'all' of contoso", "is the choice by domain, but mail flow rule 'to-hub' goes before it"),
     )
@@ -272,7 +272,7 @@ def test_a_rehearsing_rule_is_only_told() -> None:
     assert found.rehearsed is not None
     assert describe(found.rehearsed) == "encrypted"
     assert [str(source) for source in found.rehearsed.sources] == ["rule:secret"]
-    assert "(in rehearsal) holds for the recipient: would send it by connector 'Hub'" in found.reasons[1]
+    assert "(in rehearsal) matches the recipient: would send it by connector 'Hub'" in found.reasons[1]
 
 
 def test_a_rehearsal_is_of_all_that_would_be_required() -> None:
@@ -312,8 +312,8 @@ def test_tls_is_required_by_the_rules_of_either_organization_but_the_way_by_the_
         "rule:secret",
     ]
     assert (
-        "connector 'Hub' of contoso does not carry it, as fabrikam accepts the domain and says where its mail goes; "
-        "what the connector demands holds"
+        "connector 'Hub' of contoso does not carry it, as fabrikam accepts the domain and decides where its mail goes; "
+        "the connector's demands apply"
     ) in found.reasons
     back = route("x@fabrikam.example", resources, organization="fabrikam")
     assert isinstance(back, SmartHosts)
@@ -617,8 +617,9 @@ def test_what_the_sender_demands_is_joined_to_the_way_of_the_domains_owner() -> 
     assert [str(source) for source in demand.sources] == ["connector:hq of fabrikam", "connector:filter"]
     assert [str(source) for source in found.content.encrypt.required] == ["connector:filter"]
     assert found.reasons[-1] == (
-        "fabrikam accepts fabrikam.example and says where its mail goes, as no connector of contoso names that domain; "
-        "what connector 'filter' of contoso demands holds as well"
+        "fabrikam accepts fabrikam.example and decides where its mail goes, as no connector of contoso names that "
+        "domain; "
+        "the demands of connector 'filter' of contoso apply too"
     )
 
 

@@ -120,12 +120,12 @@ def test_only_the_beginning_of_a_chain_is_looked_at():
 
 
 TEXTS = [
-    ([("3 1 1", b"x")], "the server's key is another one"),
-    ([("3 0 1", b"x")], "the server's certificate is another one"),
-    ([("2 1 1", b"x")], "no authority in the chain that was sent has this key"),
-    ([("2 0 1", b"x")], "no authority in the chain that was sent has this certificate"),
+    ([("3 1 1", b"x")], "the server's key is a different one"),
+    ([("3 0 1", b"x")], "the server's certificate is a different one"),
+    ([("2 1 1", b"x")], "no authority in the presented chain has this key"),
+    ([("2 0 1", b"x")], "no authority in the presented chain has this certificate"),
     ([("2 1 1", LEAF)], "it names the server's own certificate"),
-    ([("3 1 1", b"x"), ("3 1 1", b"y"), ("3 1 1", b"z")], "another one; 2 more are not satisfied either"),
+    ([("3 1 1", b"x"), ("3 1 1", b"y"), ("3 1 1", b"z")], "a different one; 2 more are not satisfied either"),
     ([("3 1 1", LEAF), ("3 1 2", b"x")], "passed over: a SHA2-512 digest is published"),
 ]
 
@@ -151,7 +151,7 @@ def test_who_publishes_many_authorities_that_are_not_sent_does_not_keep_us_busy(
 
 
 def test_what_was_not_looked_at_is_told():
-    assert judge(record("3 1 1", b"x"), left_out=400)[0].detail.endswith("another one; 400 were not looked at")
+    assert judge(record("3 1 1", b"x"), left_out=400)[0].detail.endswith("a different one; 400 were not checked")
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ UNUSABLE = [
     ("3 1", "2 octets are too short"),
     ("3 1 1", "32 octets, not 0"),
     ("3 1 1 00", "32 octets, not 1"),
-    ("3 1 0", "no whole certificate or key in DER"),
-    ("3 1 0 30", "no whole certificate or key in DER"),
+    ("3 1 0", "not a whole certificate or key in DER"),
+    ("3 1 0 30", "not a whole certificate or key in DER"),
     (EXAMPLE_CA, "usage 0 is not for SMTP"),
     (EXAMPLE_KEY, "usage 1 is not for SMTP"),
     (f"4 1 1 {SHA256}", "usage 4 is not known"),
@@ -60,13 +60,13 @@ UNUSABLE = [
     (f"3 1 255 {SHA256}", "matching type 255 is not known"),
     (f"3 1 1 {SHA512}", "matching type 1 has 32 octets, not 64"),
     (f"3 1 2 {SHA256}", "matching type 2 has 64 octets, not 32"),
-    ("3 0 0 " + "00" * 8, "no whole certificate"),
-    ("3 0 0 3080" + "00" * 8, "no whole certificate"),  # of indefinite length: BER, not DER
-    ("3 0 0 3081", "no whole certificate"),
-    ("3 0 0 308180" + "00" * 127, "no whole certificate"),
-    ("3 0 0 " + SHORT + "00", "no whole certificate"),
-    ("3 0 0 3084" + "ff" * 4, "no whole certificate"),
-    (EXAMPLE_FULL + "0", "no whole certificate"),  # cut off, as in the RFC
+    ("3 0 0 " + "00" * 8, "not a whole certificate"),
+    ("3 0 0 3080" + "00" * 8, "not a whole certificate"),  # of indefinite length: BER, not DER
+    ("3 0 0 3081", "not a whole certificate"),
+    ("3 0 0 308180" + "00" * 127, "not a whole certificate"),
+    ("3 0 0 " + SHORT + "00", "not a whole certificate"),
+    ("3 0 0 3084" + "ff" * 4, "not a whole certificate"),
+    (EXAMPLE_FULL + "0", "not a whole certificate"),  # cut off, as in the RFC
     ("2 0 0 3082" + "4000" + "00" * 16384, "16388 octets of data, 16384 are the most"),
 ]
 
@@ -135,7 +135,7 @@ def test_a_set_is_bounded_and_says_so():
     records = classify(many, left_out=7)
     assert len(records.usable) == MAX_RECORDS
     assert records.left_out == 407
-    assert records.detail.startswith("507 TLSA records, 100 usable; 407 are not looked at")
+    assert records.detail.startswith("507 TLSA records, 100 usable; 407 are not checked")
     # Among those that nobody looked at there may be usable ones: that is no reason to do without TLS.
     assert Records(left_out=1).kind is RecordsKind.UNUSABLE
 

@@ -23,10 +23,10 @@ WRONG = {
     "v=DKIM2; p=QUJD": "does not begin with v=DKIM1",
     "p=QUJD; v=DKIM1": "does not begin with v=DKIM1",
     "v=DKIM1; k=rsa": "has no p=",
-    "v=DKIM1; p=a; p=b": "the tag p= stands twice",
-    "hello": "no tag=value",
-    "": "no tag=value",
-    "v=DKIM1; 1=2; p=a": "no tag=value",
+    "v=DKIM1; p=a; p=b": "the tag p= is twice",
+    "hello": "not of the form tag=value",
+    "": "not of the form tag=value",
+    "v=DKIM1; 1=2; p=a": "not of the form tag=value",
     "v=DKIM1; p=ü": "not ASCII",
     "v=DKIM1; p=" + "a" * 9000: "more than 8192 octets",
 }
@@ -54,7 +54,7 @@ def test_none_and_several() -> None:
     assert parse_record([]) is None
     found = parse_record([[b"v=DKIM1; p=a"], [b"v=spf1"]])
     assert isinstance(found, RecordError)
-    assert found.detail.startswith("2 TXT records stand there")
+    assert found.detail.startswith("2 TXT records are there")
 
 
 def test_a_line_of_the_zone() -> None:
@@ -103,5 +103,5 @@ def test_names() -> None:
     ],
 )
 def test_what_is_no_name_of_a_key(text: str) -> None:
-    with pytest.raises(ValueError, match="is no name of a DKIM key"):
+    with pytest.raises(ValueError, match="is not a name of a DKIM key"):
         split_key_name(text)

@@ -107,7 +107,7 @@ def test_old_ones_are_not_taken_back(age: int, taken: bool) -> None:
     if taken:
         assert KEYS.original(local_part, DAY + age).text == "bob@fabrikam.example"
     else:
-        with pytest.raises(SrsRefused, match="days old"):
+        with pytest.raises(SrsRefused, match=r"days? old"):
             KEYS.original(local_part, DAY + age)
 
 
@@ -116,13 +116,13 @@ def test_old_ones_are_not_taken_back(age: int, taken: bool) -> None:
     [
         ("ann", "no SRS address"),
         ("SRS0", "no SRS address"),
-        ("SRS0=", "not made as an SRS0"),
-        ("SRS0=AAAAAAAA=AA=b.example", "not made as an SRS0"),
-        ("SRS0=AAAAAAAA=AAA=b.example=bob", "not made as an SRS0"),
+        ("SRS0=", "not have the form of an SRS0"),
+        ("SRS0=AAAAAAAA=AA=b.example", "not have the form of an SRS0"),
+        ("SRS0=AAAAAAAA=AAA=b.example=bob", "not have the form of an SRS0"),
         ("SRS0=AAAAAAAA=AA=b.example=bob", "forged"),
         ("SRS0=ÄÄÄÄÄÄÄÄ=AA=b.example=bob", "forged"),
-        ("SRS1=AAAAAAAA==x", "not made as an SRS1"),
-        ("SRS1=AAAAAAAA=b.example=x", "not made as an SRS1"),
+        ("SRS1=AAAAAAAA==x", "not have the form of an SRS1"),
+        ("SRS1=AAAAAAAA=b.example=x", "not have the form of an SRS1"),
         ("SRS1=AAAAAAAA=b.example==x", "forged"),
     ],
 )
@@ -135,8 +135,8 @@ def test_what_is_refused(local_part: str, why: str) -> None:
     ("kind", "signed", "why"),
     [
         ("0", "A1=b.example=bob", "base32"),
-        ("0", "UA=b..example=bob", "no address"),
-        ("1", "b..example==x", "no address"),
+        ("0", "UA=b..example=bob", "is invalid"),
+        ("1", "b..example==x", "is invalid"),
     ],
 )
 def test_what_only_we_could_have_signed_and_would_not(kind: str, signed: str, why: str) -> None:

@@ -63,9 +63,9 @@ def test_it_covers_the_hosts_of_the_domain() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"domain": "*.contoso.example"}, "is no domain"),
-        ({"domain": "not a domain"}, "is no domain"),
-        ({"domain": ""}, "is no domain"),
+        ({"domain": "*.contoso.example"}, "is not a domain"),
+        ({"domain": "not a domain"}, "is not a domain"),
+        ({"domain": ""}, "is not a domain"),
         ({"domain": ".".join(["a" * 60] * 4 + ["b"])}, "is too long: _mta-sts."),
         ({"mx": []}, "mode enforce without an mx"),
         ({"mx": ["mail.*.example"]}, "'mail.*.example' is neither a host name"),

@@ -39,9 +39,9 @@ WRONG = [
     (["v=TLSRPTv1"], "does not begin"),
     (["v=TLSRPTv1;"], "no rua"),
     (["v=TLSRPTv1; ruf=mailto:a@b"], "no rua"),
-    (["v=TLSRPTv1; rua"], "no name=value"),
-    (["v=TLSRPTv1; rua="], "no name=value"),
-    ([f"v=TLSRPTv1;; rua={MAIL}"], "no name=value"),
+    (["v=TLSRPTv1; rua"], "not of the form name=value"),
+    (["v=TLSRPTv1; rua="], "not of the form name=value"),
+    ([f"v=TLSRPTv1;; rua={MAIL}"], "not of the form name=value"),
     (["v=TLSRPTv1; rua=tls@b.example"], "mailto: and https:"),
     (["v=TLSRPTv1; rua=mailto:"], "mailto: and https:"),
     (["v=TLSRPTv1; rua=https://"], "mailto: and https:"),
@@ -49,7 +49,7 @@ WRONG = [
     ([f" V = TLSRPTv1; rua={MAIL}"], "does not begin"),
     ([f'"v=TLSRPTv1; rua={MAIL}"'], "does not begin"),
     (["v=TLSRPTv1; rua=mailto:ä@b.example"], "not ASCII"),
-    (["v=TLSRPTv1; rua=mailto:\x1b[31m@b.example"], "no name=value"),
+    (["v=TLSRPTv1; rua=mailto:\x1b[31m@b.example"], "not of the form name=value"),
     (["v=TLSRPTv1; rua=" + "a" * 5000], "not read"),
 ]
 

@@ -67,7 +67,7 @@ class Client:
 
     @property
     def awaiting(self) -> str:
-        """What the next reply answers ("greeting", "EHLO", "MAIL", "DATA", "end of data", …), "" if none is due."""
+        """The subject of the next reply ("greeting", "EHLO", "MAIL", "DATA", "end of data", …), "" if none is due."""
         return self._wire.awaited[0][0] if self._wire.awaited else ""
 
     @property
@@ -136,7 +136,7 @@ class Client:
             self._sending.chunk(data, last=last)
 
     def receive(self, data: bytes) -> list[ClientEvent]:
-        """What the peer's bytes, cut anywhere, mean. Raises ProtocolError as the class says."""
+        """Parse bytes from the peer, cut anywhere, into events. Raises ProtocolError as the class says."""
         if self.failure is not None:
             raise self.failure
         events: list[ClientEvent] = []

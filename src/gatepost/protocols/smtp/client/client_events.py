@@ -39,7 +39,7 @@ class BodyWanted:
 
 @dataclass(slots=True)
 class TransactionDone:
-    """What became of the transaction. Comes once for each `Client.begin`, whatever happens to the connection."""
+    """The end of a transaction. It comes once for each `Client.begin`, whatever happens to the connection."""
 
     outcome: TransactionResult
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 END_OF_DATA = "end of data"
-"""What the last replies of a transaction answer."""
+"""The subject of the last replies of a transaction."""
 
 _TOO_MANY_RECIPIENTS = 552
 
@@ -35,9 +35,9 @@ def _for_now(reply: Reply) -> Reply:
 
 
 class Wire:
-    """What is to be written, and for each command in it who takes the reply.
+    """The commands to write, and the handler of the reply to each.
 
-    awaited: (what the reply answers, who takes it), oldest first.
+    awaited: (subject of the reply, its handler), oldest first.
     """
 
     __slots__ = ("awaited", "output")

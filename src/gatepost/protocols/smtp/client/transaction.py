@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class MailTransaction:
-    """What is to be sent, as the queue keeps it.
+    """A message to send, as the queue keeps it.
 
     reverse_path: "" is the null reverse-path. recipients: (address, notify, orcpt), at least one, the last two as in
     RFC 3461, "" if not given. size: octets of the body. body_type: "7BIT", "8BITMIME" or "BINARYMIME". ret: "", "FULL"
@@ -43,7 +43,7 @@ class MailTransaction:
 
 @dataclass(slots=True)
 class RecipientReply:
-    """What became of one recipient. local: the reply is our own words, the peer was not asked or did not answer."""
+    """The result for one recipient. local: the reply is our own, as the peer was not asked or did not answer."""
 
     address: str
     reply: Reply
@@ -52,7 +52,7 @@ class RecipientReply:
 
 @dataclass(slots=True)
 class TransactionResult:
-    """What became of a transaction.
+    """The result of a transaction.
 
     recipients: one each, in the transaction's order; the reply is the refusal of MAIL, RCPT or DATA, or the final one
     (LMTP: the recipient's own). mail_reply: None if MAIL was not answered. data_reply: the reply to the end of the
@@ -76,7 +76,7 @@ class TransactionResult:
 
 @dataclass(slots=True)
 class Peer:
-    """What a peer offers, read from its EHLO reply. All off before it, and after HELO.
+    """The extensions that a peer offers in its EHLO reply. All are off before it, and after HELO.
 
     size_limit: octets, 0 if it names none (RFC 1870). recipients_max, transactions_max: per transaction and per
     connection, 0 if it names none (RFC 9422). counts_domains: it limits the recipients' domains of a connection; with
@@ -127,7 +127,7 @@ def _number(text: str) -> int:
 
 @dataclass(slots=True)
 class Commands:
-    """What `compose` made: MAIL and one RCPT for each index in `order`, each line with its CRLF.
+    """The commands of a transaction: MAIL and one RCPT for each index in `order`, each line with its CRLF.
 
     local: index -> our refusal, for recipients that cannot be sent to this peer at all. `lines` is empty if none can.
     """
@@ -137,10 +137,10 @@ class Commands:
     local: dict[int, Reply] = field(default_factory=dict)
 
 
-_NO_BINARYMIME = Reply(554, "5.6.3", ("Conversion required but not supported: the next hop takes no BINARYMIME",))
+_NO_BINARYMIME = Reply(554, "5.6.3", ("Conversion required but not supported: the next hop does not offer BINARYMIME",))
 _NO_REQUIRETLS = Reply(554, "5.7.30", ("REQUIRETLS needed but the next hop does not offer it",))
-_TOO_BIG = Reply(552, "5.3.4", ("Message is larger than the next hop takes",))
-_NO_ORIGIN = Reply(450, "4.3.5", ("The next hop is no node of this site: it does not offer XGATEPOST",))
+_TOO_BIG = Reply(552, "5.3.4", ("Message is larger than the next hop accepts",))
+_NO_ORIGIN = Reply(450, "4.3.5", ("The next hop is not a node of this site: it does not offer XGATEPOST",))
 _NO_SMTPUTF8 = Reply(553, "5.6.7", ("SMTPUTF8 needed but the next hop does not offer it",))
 
 
@@ -172,7 +172,7 @@ def compose(transaction: MailTransaction, peer: Peer) -> Commands:
 
 
 def _unsendable(transaction: MailTransaction, peer: Peer) -> Reply | None:
-    """Why the message as a whole cannot go to this peer."""
+    """The reply for a message that as a whole cannot go to this peer; None if it can."""
     if 0 < peer.size_limit < transaction.size:
         return _TOO_BIG
     if transaction.body_type == "BINARYMIME" and not peer.binarymime:

@@ -228,4 +228,4 @@ def test_where_mail_came_from_is_told_to_a_node_and_to_nobody_else() -> None:
     assert compose(sent, node).lines[0].endswith(b"> XGATEPOST=eyJ9\r\n")
     refused = compose(sent, Peer.read({}))
     assert refused.lines == []
-    assert refused.local[0].text.startswith("450 4.3.5 The next hop is no node of this site")
+    assert refused.local[0].text.startswith("450 4.3.5 The next hop is not a node of this site")
