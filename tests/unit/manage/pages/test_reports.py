@@ -345,7 +345,7 @@ def test_a_queue_that_cannot_be_read_is_no_queue_without_mail(waiting, monkeypat
     def broken(*_):
         raise Refusal(Kind.UNREADABLE, str(StoreFailure("the queue is damaged")))
 
-    monkeypatch.setattr("gatepost.manage.pages.reports.entries", broken)
+    monkeypatch.setattr("gatepost.manage.use_cases.queue.entries", broken)
     assert waiting.get("/reports/blocked").status == 503
 
 
