@@ -1,4 +1,4 @@
-"""A TLS report as an SVG file: what protected the mail, day by day. Drawn as pages are (`pages.svg`). Pure."""
+"""A TLS report as an SVG file: what protected the mail, day by day. Drawn by `manage.pages.svg`, as pages are. Pure."""
 
 from __future__ import annotations
 
