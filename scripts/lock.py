@@ -51,7 +51,6 @@ def sources() -> dict[str, tuple[list[str], str]]:
         "run.txt": (["pyproject.toml"], ""),
         # With an optional extra each; the tests need all of them.
         "acme.txt": (["pyproject.toml", "--extra", "acme"], ""),
-        "charts.txt": (["pyproject.toml", "--extra", "charts"], ""),
         "otel.txt": (["pyproject.toml", "--extra", "otel"], ""),
         "pdf.txt": (["pyproject.toml", "--extra", "pdf"], ""),
         "sso.txt": (["pyproject.toml", "--extra", "sso"], ""),

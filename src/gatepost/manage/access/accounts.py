@@ -161,13 +161,13 @@ class Accounts:
         user = self.check_password(name, password, address)
         try:
             return self.start_session(user, address, agent)
-        except AccountError:  # changed or removed since its password was tried
-            raise LogInRefused from None
+        except AccountError as error:  # changed or removed since its password was tried
+            raise LogInRefused(name=user.name, why=error.text) from None
 
     def check_password(self, name: str, password: str, address: str) -> User:
         """The user whose password that is, also to ask again before something grave. Raises LogInRefused.
 
-        Failures are counted by address and by name; a refusal is an audit event, a success is not.
+        Failures are counted by address and by name.
         """
         asked = spoken(name)
         with self._database.reading() as connection:
@@ -177,11 +177,7 @@ class Accounts:
         if fits and known and known.argon2 and known.user.enabled:
             self._rate_limiter.forgive(attempt)
             return known.user
-        now = self._clock()
-        with self._database.changing() as connection:
-            who = known.user.name if known else ""
-            audit_rows.write(connection, AuditEvent(0, now, *Actor(who, address), "log-in", outcome=Outcome.REFUSED))
-        raise LogInRefused
+        raise LogInRefused(name=known.user.name if known else "", why=_why_not(known, fits=fits))
 
     def admit(self, address: str) -> Attempt:
         """Somebody without a name tries to come in: a failure until it is forgiven. Raises LogInRefused."""
@@ -209,11 +205,9 @@ class Accounts:
     def log_in_by_issuer(self, identity: IssuerIdentity, address: str, agent: str, *, proved: float) -> str:
         """The secret of a fresh session of the person of an issuer, who is made or changed as the issuer says.
 
-        proved: when the person proved to the issuer who they are, 0 if it does not say. Raises LogInRefused; the audit
-        says why.
+        proved: when the person proved to the issuer who they are, 0 if it does not say. Raises LogInRefused.
         """
         now = self._clock()
-        by = Actor(spoken(identity.name), address)
         try:
             with self._database.changing() as connection:
                 before, after = issuer_rows.keep(connection, identity, now)
@@ -226,16 +220,14 @@ class Accounts:
                     )
             return self.start_session(after, address, agent, proved=proved)
         except AccountError as error:
-            detail = {"why": error.text, "issuer": identity.issuer}
-            self.record(by, "log-in", outcome=Outcome.REFUSED, detail=detail)
-            raise LogInRefused from None
+            raise LogInRefused(name=spoken(identity.name), why=error.text) from None
 
-    def confirm(self, session: Session, *, address: str) -> None:
-        """The person of a session proved again who they are; how is for the caller."""
+    def confirm(self, name: str, number: int, *, address: str) -> None:
+        """The user of the session with that id proved again who they are; how is for the caller."""
         now = self._clock()
         with self._database.changing() as connection:
-            session_rows.confirm(connection, session, now)
-            audit_rows.write(connection, AuditEvent(0, now, session.user.name, address, "confirm"))
+            session_rows.confirm(connection, name, number, now)
+            audit_rows.write(connection, AuditEvent(0, now, name, address, "confirm"))
 
     def session(self, secret: str) -> Session | None:
         """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused."""
@@ -328,9 +320,7 @@ class Accounts:
         with contextlib.suppress(AccountError):
             if signed and user and user.enabled:
                 return self.start_session(user, address, agent)
-        detail = {"passkey": passkey.name, "why": why}
-        self.record(Actor(passkey.user, address), "log-in", outcome=Outcome.REFUSED, detail=detail)
-        raise LogInRefused
+        raise LogInRefused(name=passkey.user, why=why)
 
     # API tokens
 
@@ -389,14 +379,16 @@ class Accounts:
 
     # the first owner
 
-    def setup_code(self) -> str:
+    def setup_code(self, *, by: Actor) -> str:
         """A fresh code that makes the first owner, once, within 30 minutes; one that was given out before ends.
 
         Raises AccountError (CONFLICT) if there is an owner.
         """
         now = self._clock()
         with self._database.changing() as connection:
-            return setup_rows.renew(connection, now)
+            code = setup_rows.renew(connection, now)
+            audit_rows.write(connection, AuditEvent(0, now, *by, "setup-code"))
+        return code
 
     def is_setup_code(self, code: str) -> bool:
         """Whether `use_setup_code` would take that code now, so that a page asks for nothing in vain."""
@@ -459,3 +451,12 @@ class Accounts:
     def _end_quietly(self, secret: str) -> None:
         with contextlib.suppress(StoreFailure), self._database.changing() as connection:
             session_rows.end(connection, secret)
+
+
+def _why_not(known: user_rows.Credential | None, *, fits: bool) -> str:
+    """Why a log-in with a password is refused, for the audit."""
+    if known is None:
+        return "there is no such user"
+    if not known.argon2:
+        return "the user logs in at an issuer, and has no password here"
+    return "the user is disabled" if fits else "the password does not fit"

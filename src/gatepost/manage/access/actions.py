@@ -15,6 +15,7 @@ type Action = Literal[
     "log-in",
     "log-out",
     "confirm",
+    "setup-code",
     "setup",
     "request",
     # resources: what was refused; what was done is in the history

@@ -120,8 +120,7 @@ class AccessDatabase:
         try:
             self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
             self._connection.execute("PRAGMA secure_delete = ON")  # what is removed was a hash of a secret
-            with exclusively(self._connection):
-                self._make_tables()
+            self._make_tables()
         except apsw.Error as error:
             self._connection.close()
             raise StoreFailure(f"{path}: {error}") from error
@@ -163,10 +162,20 @@ class AccessDatabase:
             self._turn.release()
 
     def _make_tables(self) -> None:
+        if self._is_current():  # asked without the lock that whoever writes just now holds
+            return
+        with exclusively(self._connection):
+            self._make_tables_once()
+
+    def _is_current(self) -> bool:
+        version, application = self._connection.pragma("user_version"), self._connection.pragma("application_id")
+        return bool(version == _SCHEMA_VERSION and application == _APPLICATION_ID)
+
+    def _make_tables_once(self) -> None:
+        if self._is_current():  # by another process a moment ago
+            return
         version = self._connection.pragma("user_version")
         is_ours = self._connection.pragma("application_id") == _APPLICATION_ID
-        if version == _SCHEMA_VERSION and is_ours:
-            return
         is_older = version == _SCHEMA_VERSION - 1 and is_ours
         if not is_older and (version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get):
             raise StoreFailure(f"{self._path} does not hold the accounts of this version (schema {version})")

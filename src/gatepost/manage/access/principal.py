@@ -68,3 +68,7 @@ class Principal:
         if scope not in self.scopes and Scope.OWNER not in self.scopes:
             return False
         return self.is_of_gateway if organization is None else self.sees(organization)
+
+
+NOBODY = Principal("", frozenset(), frozenset())
+"""Whoever is not known yet: at the log-in."""

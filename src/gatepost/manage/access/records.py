@@ -47,11 +47,16 @@ class AccountError(Exception):
 
 
 class LogInRefused(Exception):  # noqa: N818 - it names what happened
-    """Wrong name, wrong password, or not allowed to: nobody learns which. wait: seconds until one is heard, or 0."""
+    """Wrong name, wrong password, or not allowed to: nobody learns which. wait: seconds until one is heard, or 0.
 
-    def __init__(self, wait: float = 0.0) -> None:
+    name: of the user whose log-in it would have been, "" if there is none; why: both for the audit alone.
+    """
+
+    def __init__(self, wait: float = 0.0, *, name: str = "", why: str = "") -> None:
         super().__init__("the name or the password is wrong" if not wait else f"after many failures, wait {wait:.0f} s")
         self.wait = wait
+        self.name = name
+        self.why = why
 
 
 class Actor(NamedTuple):

@@ -84,9 +84,9 @@ def touch(connection: apsw.Connection, session: Session, now: float) -> None:
     connection.execute("UPDATE session SET last_seen = ? WHERE id = ?", (now, session.id))
 
 
-def confirm(connection: apsw.Connection, session: Session, now: float) -> None:
-    """Its person proved again who they are."""
-    connection.execute("UPDATE session SET confirmed = ? WHERE id = ?", (now, session.id))
+def confirm(connection: apsw.Connection, name: str, number: int, now: float) -> None:
+    """The person of a session of that user proved again who they are."""
+    connection.execute("UPDATE session SET confirmed = ? WHERE id = ? AND user = ?", (now, number, name))
 
 
 def of_user(connection: apsw.Connection, name: str, now: float) -> list[Session]:

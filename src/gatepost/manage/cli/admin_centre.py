@@ -15,7 +15,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
-from gatepost.manage.access.records import AccountError
+from gatepost.manage.access.records import AccountError, Actor
 from gatepost.manage.access.setup_rows import LIFETIME
 from gatepost.manage.cli.admin_address import admin_url, setup_url
 from gatepost.manage.cli.setup_notice import forget_setup, show_setup
@@ -79,6 +79,6 @@ def _announce(settings: Settings, accounts: Accounts, server: WebServer) -> None
 def _setup_code(accounts: Accounts) -> str:
     """A code that makes the owner; "" if one was made by a command just now."""
     try:
-        return accounts.setup_code()
+        return accounts.setup_code(by=Actor("gatepost"))
     except AccountError:
         return ""

@@ -39,7 +39,7 @@ _until = click.option("--until", type=MOMENT, default=0.0, help="Up to that UTC 
 @_since
 @_until
 @request_options(GetTlsReport, since="", until="", top=MOST)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a file: .svg, .png, .csv or .json.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a file: .svg, .csv or .json.")
 @config_option
 @json_option
 def tls(
@@ -49,7 +49,7 @@ def tls(
 
     Counts a row of the trace for each recipient and hop, of whole days, today as far as it has gone: what was received,
     what was sent on, and what failed for TLS, by result type (RFC 8460). Names the domains that never offered TLS, and
-    the partners of whose mail TLS could be demanded, as all of it would have passed. Pictures need gatepost[charts].
+    the partners of whose mail TLS could be demanded, as all of it would have passed. A picture is an .svg.
 
     Exit codes: 0 there was mail, 1 none, 2 wrong use, 3 a file of the trace cannot be read.
     """
@@ -106,7 +106,9 @@ def _end(answer: TlsReportAnswer) -> None:
 
 def _writer(path: Path) -> Callable[[TlsReportAnswer, Path], None]:
     """What makes a file of its kind; known before the trace is read."""
-    writers = {".svg": _draw, ".png": _draw, ".csv": _write_csv, ".json": _write_json}
+    writers = {".svg": _draw, ".csv": _write_csv, ".json": _write_json}
+    if path.suffix == ".png":
+        fail(BAD_INPUT, f"{printable(path)}: pictures are drawn as SVG; write it to a file that ends in .svg")
     if path.suffix not in writers:
         fail(BAD_INPUT, f"{printable(path)}: the name must end in {', '.join(writers)}, which says what is written")
     return writers[path.suffix]
@@ -116,17 +118,15 @@ def _write(writer: Callable[[TlsReportAnswer, Path], None], answer: TlsReportAns
     try:
         with as_caller():
             writer(answer, path)
-    except ImportError:
-        fail(BAD_INPUT, "pictures need the extra gatepost[charts], which is not installed; .csv and .json do not")
     except OSError as error:
         fail(BAD_INPUT, f"{printable(path)} cannot be written: {error.strerror}")
     click.echo(f"wrote {printable(path)}", err=True)
 
 
 def _draw(answer: TlsReportAnswer, path: Path) -> None:
-    from gatepost.manage.cli.chart import draw  # noqa: PLC0415 - only where a picture is wanted
+    from gatepost.manage.cli.chart import chart_of  # noqa: PLC0415 - only where a picture is wanted
 
-    draw(_values(answer), path)
+    path.write_text(chart_of(_values(answer)), encoding="utf-8")
 
 
 def _write_csv(answer: TlsReportAnswer, path: Path) -> None:

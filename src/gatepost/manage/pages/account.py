@@ -11,26 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
-from gatepost.manage.access.records import LogInRefused, Session
 from gatepost.manage.pages.account_forms import demand_same, field_errors
-from gatepost.manage.pages.entrance import entered
-from gatepost.manage.pages.guard import accounts_of, context_of, not_there
+from gatepost.manage.pages.entrance import agent_of, entered
+from gatepost.manage.pages.guard import context_of, not_there
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.places import number_of
 from gatepost.manage.pages.relying_party import rp_id
-from gatepost.manage.use_cases.accounts import refusing
+from gatepost.manage.use_cases.entrance import LogInDenied
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.own_account import (
     EndOwnSessions,
+    ListOwnPasskeys,
     ListOwnSessions,
     SetOwnPassword,
     end_own_sessions,
+    list_own_passkeys,
     list_own_sessions,
     set_own_password,
 )
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.web.record import address_of, note_throttled
+from gatepost.manage.web.record import note_throttled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.manage.access.records import Session
     from gatepost.manage.use_cases.users import AccountSession
 
 
@@ -47,8 +49,6 @@ def _account(request: Request) -> Response:
 
 def _page(request: Request, session: Session, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
     known: dict[str, Any] = {"errors": {}, "passkeys_here": bool(rp_id(request)), "limits": limits(SetOwnPassword)}
-    with refusing():
-        passkeys = accounts_of(request).passkeys_of(session.user.name)
     return render(
         request,
         "accounts/account.html",
@@ -56,7 +56,7 @@ def _page(request: Request, session: Session, status: HTTPStatus = HTTPStatus.OK
         user=session.user,
         here=session.id,
         sessions=_open_sessions(request),
-        passkeys=passkeys,
+        passkeys=execute(list_own_passkeys, context_of(request), ListOwnPasskeys()).items,
         **known | context,
     )
 
@@ -72,17 +72,15 @@ def _password(request: Request) -> Response:
         raise not_there("Your password is kept by the issuer where you log in.")
     context = context_of(request)
     try:
-        with refusing():
-            accounts_of(request).check_password(name, form.get("old", ""), address_of(request.scope))
         with recording_refusals(set_own_password, context, name=name):
             demand_same(form.get("password", ""), form.get("again", ""))
-        changed = SetOwnPassword(password=form.get("password", ""), agent=request.headers.get("user-agent", ""))
+        changed = SetOwnPassword(old=form.get("old", ""), password=form.get("password", ""), agent=agent_of(request))
         secret = execute(set_own_password, context, changed).secret
-    except LogInRefused as refused:
-        if refused.wait:
+    except LogInDenied as denied:
+        if denied.wait:
             note_throttled(request.scope)
-        text = f"wait {refused.wait:.0f} s after so many failures" if refused.wait else "is not your password"
-        status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
+        text = f"wait {denied.wait:.0f} s after so many failures" if denied.wait else "is not your password"
+        status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else HTTPStatus.UNPROCESSABLE_ENTITY
         return _page(request, session, status, errors={"old": text})
     except Refusal as refusal:
         return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))

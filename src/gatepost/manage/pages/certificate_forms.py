@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import label_of
-from gatepost.manage.pages.guard import context_of, gateway_of, needs
+from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.texts import sentence
 from gatepost.manage.use_cases.acme_renewal import RenewCertificates, renew_certificates
@@ -26,10 +26,11 @@ from gatepost.manage.use_cases.certificate_requests import (
     remove_certificate_request,
     request_certificate,
 )
-from gatepost.manage.use_cases.certificates import certificate
+from gatepost.manage.use_cases.certificate_views import ViewCertificate, find_certificate
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Busy, Refusal
 from gatepost.manage.use_cases.request_values import limits
+from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.request import KEY_TYPES
 
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     import msgspec
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from gatepost.manage.use_cases.gateway import Gateway
 
 
 _PUBLIC = re.compile(r"-----BEGIN (CERTIFICATE|PKCS7)-----[A-Za-z0-9+/=\s]*-----END \1-----")
@@ -120,7 +119,7 @@ def _form_page(
     **more: Any,
 ) -> Response:
     """A form of a request of that kind, shown again if there are errors."""
-    gateway = gateway_of(asked)
+    context = context_of(asked)
     return render(
         asked,
         template,
@@ -129,14 +128,14 @@ def _form_page(
         errors=errors or {},
         labels=_LABELS,
         limits=limits(kind),
-        organizations=_organizations(gateway),
-        seals=bool(gateway.settings.store.master_key),
+        organizations=_organizations(asked),
+        seals=bool(context.settings.store.master_key),
         **more,
     )
 
 
-def _organizations(gateway: Gateway) -> list[tuple[str, str]]:
-    names = sorted(one.name for one in gateway.directory().resources.organizations)
+def _organizations(asked: Request) -> list[tuple[str, str]]:
+    names = sorted(one.name for one in execute(list_own_organizations, context_of(asked), ListOwnOrganizations()).items)
     return [("", "–"), *((name, name) for name in names)]  # noqa: RUF001 - a dash is what is meant
 
 
@@ -146,7 +145,7 @@ def _organizations(gateway: Gateway) -> list[tuple[str, str]]:
 def _ask(asked: Request) -> Response:
     needs(asked, Scope.CERTIFICATES)
     if asked.method == "GET":
-        names = gateway_of(asked).settings.server.hostname
+        names = context_of(asked).settings.server.hostname
         return _ask_page(asked, {"names": names, "client": asked.query_params.get("purpose") == "client"})
     form = asked.state.form
     names = form.get("names", "")
@@ -177,7 +176,7 @@ def _ask_page(asked: Request, known: dict[str, Any], errors: dict[str, str] | No
 
 def _remove(asked: Request) -> Response:
     needs(asked, Scope.CERTIFICATES)
-    entry = certificate(gateway_of(asked), asked.path_params["number"]).entry
+    entry = execute(find_certificate, context_of(asked), ViewCertificate(certificate=asked.path_params["number"]))
     reason = asked.state.form.get("reason", "").strip()
     try:
         execute(remove_certificate, context_of(asked), RemoveCertificate(certificate=entry.id, force=reason))

@@ -7,7 +7,6 @@ in `manage.pages.certificate_forms` and `manage.pages.changeover`. No page holds
 from __future__ import annotations
 
 import time
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,24 +16,30 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, row, way_back
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, gateway_of, needs
+from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.pages import link, render
 from gatepost.manage.pages.paging import foot, paged
-from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, acme_state, get_acme_status, renewal_source
-from gatepost.manage.use_cases.acme_renewal import last_renewal
-from gatepost.manage.use_cases.certificate_removal import RemoveCertificate, needed
+from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
+from gatepost.manage.use_cases.certificate_removal import RemoveCertificate
 from gatepost.manage.use_cases.certificate_requests import GetCertificateRequest, get_certificate_request
 from gatepost.manage.use_cases.certificate_shapes import certificate_of
-from gatepost.manage.use_cases.certificate_table import published_table
+from gatepost.manage.use_cases.certificate_views import (
+    LocateCertificates,
+    ViewCertificate,
+    ViewCertificates,
+    ViewRenewal,
+    ViewTable,
+    locate_certificates,
+    view_certificate,
+    view_certificate_table,
+    view_certificates,
+    view_last_renewal,
+)
 from gatepost.manage.use_cases.certificates import (
     STATES,
-    certificate,
-    certificate_detail,
-    change_of,
-    history,
+    ListCertificateHistory,
     in_order,
-    listing,
-    presented_where,
+    list_certificate_history,
     waiting_request,
 )
 from gatepost.manage.use_cases.execution import execute
@@ -42,14 +47,11 @@ from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.published_json import table_record, version_of
-from gatepost.pki.certificates.publisher import Roots
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.certificates import Listing
-    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
 
 
@@ -61,7 +63,6 @@ _REQUEST_COLUMNS = ("id", "purpose", "organization", "label", "names", "key", "m
 _CHANGE_COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
 _CHANGES = 500
 _OF_ONE = 20
-_ROOTS_SECONDS = 300.0
 
 
 # lists
@@ -76,19 +77,21 @@ def _clients(asked: Request) -> Response:
 
 
 def _list(asked: Request, purpose: Purpose) -> Response:
-    principal, gateway, now = needs(asked, Scope.READ), gateway_of(asked), time.time()
-    found, query = listing(gateway), asked.query_params
+    principal, now = needs(asked, Scope.READ), time.time()
+    found, query = execute(view_certificates, context_of(asked), ViewCertificates()), asked.query_params
     q, state = query.get("q", "").strip(), query.get("state", "")
     wanted = [one for one in in_order(found.entries, purpose) if _matches(one, q.lower(), state, query)]
     name = "certificates" if purpose is Purpose.SERVER else "client-identities"
     if file := exported(asked, name, _COLUMNS, lambda: [_record(certificate_of(one, now)) for one in wanted]):
         return file
     page = paged(asked, wanted, found.version)
+    named = LocateCertificates(certificates=[one.id for one in page.rows])
+    where = execute(locate_certificates, context_of(asked), named)
     return render(
         asked,
         "certificates/list.html",
         purpose=str(purpose),
-        rows=[row(one, presented_where(gateway, one), now) for one in page.rows],
+        rows=[row(one, where.get(one.id, ()), now) for one in page.rows],
         foot=foot(page, "certificates"),
         filters={"q": q, "state": state},
         filtered=bool(q or state or (query.get("organization") and purpose is Purpose.CLIENT)),
@@ -126,8 +129,9 @@ def _attention(found: Listing, purpose: Purpose, now: float) -> dict[str, Any]:
 
 
 def _requests(asked: Request) -> Response:
-    principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
-    waiting = [waiting_request(one) for one in listing(gateway).requests]
+    principal = needs(asked, Scope.READ)
+    found = execute(view_certificates, context_of(asked), ViewCertificates())
+    waiting = [waiting_request(one) for one in found.requests]
     if file := exported(asked, "requests", _REQUEST_COLUMNS, lambda: map(_record, waiting)):
         return file
     may_change = principal.may(Scope.CERTIFICATES)
@@ -143,7 +147,7 @@ def _request(asked: Request) -> Response:
 
 def _history(asked: Request) -> Response:
     needs(asked, Scope.READ)
-    changes = [change_of(one) for one in history(gateway_of(asked), _CHANGES)]
+    changes = execute(list_certificate_history, context_of(asked), ListCertificateHistory(limit=_CHANGES)).items
     if file := exported(asked, "certificate-history", _CHANGE_COLUMNS, lambda: map(_record, changes)):
         return file
     page = paged(asked, changes)
@@ -154,8 +158,9 @@ def _history(asked: Request) -> Response:
 
 
 def _one(asked: Request) -> Response:
-    principal, gateway, now = needs(asked, Scope.READ), gateway_of(asked), time.time()
-    entry, chain, version = certificate(gateway, asked.path_params["number"])
+    principal, now = needs(asked, Scope.READ), time.time()
+    found = execute(view_certificate, context_of(asked), ViewCertificate(certificate=asked.path_params["number"]))
+    entry, chain, record = found.entry, found.chain, found.detail
     if entry.id != asked.path_params["number"]:  # a label, or the beginning of a thumbprint
         return RedirectResponse(link(f"/certificates/{entry.id}", **dict(asked.query_params)))
     wanted = asked.query_params.get("format", "")
@@ -166,7 +171,6 @@ def _one(asked: Request) -> Response:
             )
         headers = {"content-disposition": f'attachment; filename="{entry.id}.pem"'}
         return Response(chain, media_type="application/x-pem-file", headers=headers)
-    record = certificate_detail(entry, chain, now)
     if file := exported(asked, f"certificate-{entry.id}", _COLUMNS, lambda: [_record(record)]):
         return file
     return render(
@@ -178,11 +182,11 @@ def _one(asked: Request) -> Response:
         level=LEVELS[entry.state],
         life=life(entry, now),
         pin=pin_of(entry),
-        where=presented_where(gateway, entry),
-        changes=[change_of(one) for one in history(gateway, _OF_ONE, entry.id)],
-        order=_order(gateway, principal, entry),
-        missed=needed(entry, listing(gateway).entries, gateway),
-        version=version,
+        where=found.where,
+        changes=found.changes[:_OF_ONE],
+        order=found.order,
+        missed=found.missed,
+        version=found.version,
         limits=limits(RemoveCertificate),
         may_change=principal.may(Scope.CERTIFICATES),
     )
@@ -192,13 +196,6 @@ def _record(one: msgspec.Struct) -> dict[str, Any]:
     """For a file."""
     record: dict[str, Any] = msgspec.to_builtins(one)
     return record
-
-
-def _order(gateway: Gateway, who: Principal, entry: Entry) -> dict[str, Any] | None:
-    """When it is renewed by ACME, None if it is not."""
-    orders = acme_state(gateway, who).orders if gateway.settings.acme.is_on else ()
-    mine = [one for one in orders if one.entry is not None and one.entry.id == entry.id]
-    return {"at": mine[0].renew_at, "source": renewal_source(mine[0])} if mine else None
 
 
 def _acme(asked: Request) -> Response:
@@ -221,22 +218,16 @@ def _acme(asked: Request) -> Response:
         state=state,
         orders=records,
         trouble=trouble,
-        job=last_renewal(context),
+        job=next(iter(execute(view_last_renewal, context, ViewRenewal()).items), None),
         may_change=principal.may(Scope.CERTIFICATES),
     )
-
-
-@lru_cache(maxsize=2)
-def _roots(gateway: Gateway, _: int) -> Roots:
-    """Reading a store of roots takes longer than a page may; it is read again after some minutes."""
-    return Roots(gateway.settings)
 
 
 def _table(asked: Request) -> Response:
     """What partners are shown, as they are shown it, but within this page."""
     needs(asked, Scope.READ)
-    gateway = gateway_of(asked)
-    table, notes = published_table(gateway, _roots(gateway, int(time.monotonic() // _ROOTS_SECONDS)))
+    context = context_of(asked)
+    table, notes = execute(view_certificate_table, context, ViewTable())
     record = table_record(table)
     if asked.query_params.get("format"):
         rows = [one | {"tlsa": one["tlsa"]} for one in record["certificates"]]
@@ -244,7 +235,7 @@ def _table(asked: Request) -> Response:
         file = exported(asked, "published-certificates", columns, lambda: rows)
         assert file is not None  # noqa: S101 - a format was named
         return file
-    address = gateway.settings.certificate_table.address
+    address = context.settings.certificate_table.address
     page = paged(asked, record["certificates"])
     return render(
         asked,
@@ -255,7 +246,7 @@ def _table(asked: Request) -> Response:
         version=version_of(table),
         notes=notes,
         address=address,
-        hostname=gateway.settings.server.hostname,
+        hostname=context.settings.server.hostname,
     )
 
 

@@ -21,13 +21,22 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, way_back
 from gatepost.manage.pages.gate_looks import by_gate, followed, gate_items, keep, kept, looked
-from gatepost.manage.pages.guard import context_of, gateway_of, needs
+from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.texts import amount
-from gatepost.manage.use_cases.acme_orders import acme_state
-from gatepost.manage.use_cases.certificates import change_of, common_name, history, listing, presented_where
-from gatepost.manage.use_cases.changeover import GetNotice, Look, get_notice, standing
+from gatepost.manage.use_cases.certificate_views import (
+    LocateCertificates,
+    ViewCertificate,
+    ViewCertificates,
+    find_certificate,
+    locate_certificates,
+    view_certificates,
+    view_changeover,
+    view_presented,
+)
+from gatepost.manage.use_cases.certificates import common_name
+from gatepost.manage.use_cases.changeover import GetNotice, Look, get_notice
 from gatepost.manage.use_cases.changeover_steps import (
     CancelSwitch,
     GatesClosed,
@@ -44,10 +53,9 @@ from gatepost.manage.use_cases.changeover_steps import (
     withdraw_certificate,
 )
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.presented import presented
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
 from gatepost.times import minute_text
 
@@ -58,14 +66,10 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.analysis.checks.gates import GateReport
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.changeover import Standing
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
 
-
-_CHANGES = 30
 
 type _Said = tuple[str, str]
 """What the next page says once, and at which level."""
@@ -76,14 +80,16 @@ type _Said = tuple[str, str]
 
 def _all(asked: Request) -> Response:
     """What is under way; the one that is, if it is the only one."""
-    principal, gateway, now = needs(asked, Scope.READ), gateway_of(asked), time.time()
-    found = listing(gateway).entries
+    principal, now = needs(asked, Scope.READ), time.time()
+    found = execute(view_certificates, context_of(asked), ViewCertificates()).entries
     known = {one.id: one for one in found}
     chosen = [one for one in found if one.state is State.NEXT or can_roll_back(one, known, now=now)]
     if len(chosen) == 1:
         return RedirectResponse(f"/certificates/{chosen[0].id}/changeover", HTTPStatus.SEE_OTHER)
     page = paged(asked, chosen)
-    cards = [_card(gateway, one, now) for one in page.rows]
+    named = LocateCertificates(certificates=[one.id for one in page.rows])
+    where = execute(locate_certificates, context_of(asked), named)
+    cards = [_card(one, where.get(one.id, ()), now) for one in page.rows]
     return render(
         asked,
         "certificates/changeovers.html",
@@ -96,14 +102,13 @@ def _all(asked: Request) -> Response:
 def _page(
     asked: Request, status: HTTPStatus = HTTPStatus.OK, *, errors: dict[str, str] | None = None, **given: Any
 ) -> Response:
-    principal, gateway, now = needs(asked, Scope.READ), gateway_of(asked), time.time()
-    found = standing(gateway, asked.path_params["number"])
-    entry = found.entry
-    seen = kept(gateway, entry.id)
+    principal, now, context = needs(asked, Scope.READ), time.time(), context_of(asked)
+    view = execute(view_changeover, context, ViewCertificate(certificate=asked.path_params["number"]))
+    found, entry = view.standing, view.standing.entry
+    seen = kept(context, entry.id)
     if seen is not None and seen.entry.state is not entry.state:
         seen = None
     report = seen.report if seen else None
-    changes = [change_of(one) for one in history(gateway, _CHANGES, entry.id)]
     form = {"when": "now", "at": "", "reason": ""} | given
     return render(
         asked,
@@ -112,7 +117,7 @@ def _page(
         block="changeover",
         entry=entry,
         name=label_of(entry),
-        cards=[_card(gateway, one, now) for one in _beside(found)],
+        cards=[_card(one, view.where.get(one.id, ()), now) for one in _beside(found)],
         gates=gate_items(entry, by_gate(report.findings) if report else {}),
         report=report,
         light=str(report.light) if report else "",
@@ -125,8 +130,8 @@ def _page(
         olds=found.olds,
         old_pins=[one for one in found.olds if one.leaf.spki_sha256 != entry.leaf.spki_sha256],
         lost=found.lost,
-        order=_order(gateway, principal, entry),
-        changes=changes[:10],
+        order=view.order.at if view.order else None,
+        changes=view.changes[:10],
         form=form,
         errors=errors or {},
         limits=limits(SwitchCertificate),
@@ -139,7 +144,7 @@ def _beside(found: Standing) -> list[Entry]:
     return [*found.olds, found.entry]
 
 
-def _card(gateway: Gateway, entry: Entry, now: float) -> dict[str, Any]:
+def _card(entry: Entry, where: tuple[str, ...], now: float) -> dict[str, Any]:
     """One of those that are shown side by side."""
     return {
         "entry": entry,
@@ -149,20 +154,9 @@ def _card(gateway: Gateway, entry: Entry, now: float) -> dict[str, Any]:
         "names": names_of(entry),
         "issuer": common_name(entry.leaf.issuer),
         "pin": pin_of(entry),
-        "where": presented_where(gateway, entry),
+        "where": where,
         "back": way_back(entry, now),
     }
-
-
-def _order(gateway: Gateway, who: Principal, entry: Entry) -> float | None:
-    """When it is renewed by ACME (its authority's window, RFC 9773, or its lifetime), None if it is not."""
-    if not gateway.settings.acme.is_on:
-        return None
-    try:
-        orders = acme_state(gateway, who).orders
-    except Refusal:  # the page about ACME says so
-        return None
-    return next((one.renew_at for one in orders if one.entry is not None and one.entry.id == entry.id), None)
 
 
 def _traffic(seen: Look | None) -> dict[str, Any] | None:
@@ -183,10 +177,9 @@ def _partners(partners: Sequence[tuple[str, Sequence[str]]], entry: Entry) -> li
 
 def _notice(asked: Request) -> Response:
     """The text for partners, to be copied into a mail."""
-    principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
-    entry = standing(gateway, asked.path_params["number"]).entry
+    principal, entry = needs(asked, Scope.READ), _entry(asked)
     found = execute(get_notice, context_of(asked), GetNotice(certificate=entry.id, quick=True))
-    seen = kept(gateway, entry.id)
+    seen = kept(context_of(asked), entry.id)
     partners = [(one.name, one.why) for one in seen.partners] if seen else []
     subject, _, body = found.text.partition("\n\n")
     return render(
@@ -204,11 +197,10 @@ def _notice(asked: Request) -> Response:
 def _presented(asked: Request) -> Response:
     """What the listeners present at this moment; of the page of the changeover it is a part that comes later."""
     needs(asked, Scope.READ)
-    gateway = gateway_of(asked)
-    found = standing(gateway, asked.path_params["number"])
-    rows = presented(gateway, found.entry) if found.entry.purpose is Purpose.SERVER else []
-    name = label_of(found.entry)
-    return render(asked, "certificates/presented.html", block="presented", entry=found.entry, name=name, rows=rows)
+    found = execute(view_presented, context_of(asked), ViewCertificate(certificate=asked.path_params["number"]))
+    entry, rows = found
+    name = label_of(entry)
+    return render(asked, "certificates/presented.html", block="presented", entry=entry, name=name, rows=rows)
 
 
 # the gates
@@ -217,7 +209,7 @@ def _presented(asked: Request) -> Response:
 def _look(asked: Request) -> Response:
     """With htmx what follows a look; without, the page when it has ended."""
     needs(asked, Scope.CERTIFICATES)
-    entry = standing(gateway_of(asked), asked.path_params["number"]).entry
+    entry = _entry(asked)
     if asked.headers.get("hx-request") == "true":
         gates = gate_items(entry, {}, running=True)
         return render(asked, "certificates/gates.html", block="live", entry=entry, gates=gates, trouble="")
@@ -241,8 +233,11 @@ async def _live(asked: Request) -> Response:
     if csrf and not hmac.compare_digest(asked.headers.get("x-csrf-token", "").encode(), csrf.encode()):
         raise HTTPException(HTTPStatus.FORBIDDEN, "Begin the look from the page of the changeover.")
     needs(asked, Scope.CERTIFICATES)
-    found = await run_in_threadpool(standing, gateway_of(asked), asked.path_params["number"])
-    return followed(asked, found.entry)
+    return followed(asked, await run_in_threadpool(_entry, asked))
+
+
+def _entry(asked: Request) -> Entry:
+    return execute(find_certificate, context_of(asked), ViewCertificate(certificate=asked.path_params["number"]))
 
 
 # the steps
@@ -250,15 +245,14 @@ async def _live(asked: Request) -> Response:
 
 def _switch(asked: Request) -> Response:
     needs(asked, Scope.CERTIFICATES)
-    form, gateway = asked.state.form, gateway_of(asked)
-    entry = standing(gateway, asked.path_params["number"]).entry
+    form, entry = asked.state.form, _entry(asked)
     given = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
     at = (given["at"] or " ") if given["when"] == "at" else ""  # a time that is left out is none
     request = SwitchCertificate(certificate=entry.id, at=at, force=given["reason"])
     try:
         done = execute(switch_certificate, context_of(asked), request)
     except GatesClosed as closed:
-        keep(gateway, Look(entry, {}, closed.report, None, (), closed.report.at))
+        keep(context_of(asked), Look(entry, {}, closed.report, None, (), closed.report.at))
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": _closed(closed.report)}, **given)
     except Refusal as refusal:
         errors = {{"force": "reason"}.get(name, name): text for name, text in errors_of(refusal).items()}
@@ -280,7 +274,7 @@ def _closed(report: GateReport) -> str:
 def _step(asked: Request, do: Callable[[Context, Entry], _Said]) -> Response:
     """A step without a form of its own: done and said, or said why not."""
     needs(asked, Scope.CERTIFICATES)
-    entry = standing(gateway_of(asked), asked.path_params["number"]).entry
+    entry = _entry(asked)
     try:
         said, level = do(context_of(asked), entry)
     except Refusal as refusal:

@@ -11,14 +11,15 @@ from starlette.routing import Route
 from gatepost.manage.pages import places
 from gatepost.manage.pages.editor import words_of
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, gateway_of, not_there, who
+from gatepost.manage.pages.guard import context_of, executing, not_there, who
 from gatepost.manage.pages.pages import render
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.places import organization_path, version_path
 from gatepost.manage.pages.texts import sentence
 from gatepost.manage.pages.values import cut
+from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.history import GetVersion, change_summary, get_version, history, history_entry
+from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 
 if TYPE_CHECKING:
@@ -38,30 +39,24 @@ _FIELDS = ("sign", "field", "before", "after")
 
 
 def _list(request: Request) -> Response:
-    gateway, principal, query = gateway_of(request), who(request), request.query_params
-    organization = query.get("organization", "")
-    if organization and not principal.sees(organization):
+    query = request.query_params
+    organization, before = query.get("organization", ""), query.get("before", "")
+    if organization and not who(request).sees(organization):
         raise not_there()
-    text = query.get("before", "")
-    before = places.number_of(text) or 0
 
     def records() -> Iterator[dict[str, Any]]:
-        left, place = _EXPORTED, before
-        while left > 0:
-            found = history(gateway, principal, organization=organization, limit=min(left, _SIZE), before=place)
-            yield from map(asdict, map(history_entry, found))
-            if len(found) < _SIZE:
-                return
-            left, place = left - len(found), found[-1].version
+        asked = ListHistory(organization=organization)
+        return map(asdict, every(executing(request), list_history, asked, _EXPORTED))
 
     if file := exported(request, "history", _COLUMNS, records):
         return file
-    found = history(gateway, principal, organization=organization, limit=_SIZE + 1, before=before)
+    asked = ListHistory(organization=organization, limit=_SIZE, after=before)
+    found = execute(list_history, context_of(request), asked)
     return render(
         request,
         "history/list.html",
-        rows=[(one, change_summary(one)) for one in found[:_SIZE]],
-        after=found[_SIZE - 1].version if len(found) > _SIZE else 0,
+        rows=found.items,
+        after=found.after or "",
         before=before,
         path=version_path,
         organization_path=organization_path,

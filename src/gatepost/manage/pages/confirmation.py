@@ -14,14 +14,14 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import LogInRefused
 from gatepost.manage.pages.entrance import local_target
-from gatepost.manage.pages.guard import accounts_of, needs
+from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.pages import link, render, see_other
-from gatepost.manage.use_cases.accounts import refusing
+from gatepost.manage.use_cases.entrance import ConfirmPassword, LogInDenied, confirm_password
+from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.web.confirmed import is_confirmed
 from gatepost.manage.web.forms import UNSAFE
-from gatepost.manage.web.record import address_of, note_throttled
+from gatepost.manage.web.record import note_throttled
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -53,16 +53,14 @@ def _confirm(request: Request) -> Response:
         return RedirectResponse(target, HTTPStatus.SEE_OTHER)
     if request.method == "GET" or session.user.issuer:
         return _page(request, session, target)
-    accounts, address = accounts_of(request), address_of(request.scope)
+    given = ConfirmPassword(password=request.state.form.get("password", ""), session=session.id)
     try:
-        with refusing():
-            accounts.check_password(session.user.name, request.state.form.get("password", ""), address)
-            accounts.confirm(session, address=address)
-    except LogInRefused as refused:
-        if refused.wait:
+        execute(confirm_password, context_of(request), given)
+    except LogInDenied as denied:
+        if denied.wait:
             note_throttled(request.scope)
-        status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
-        text = f"Wait {refused.wait:.0f} s after so many failures." if refused.wait else "The password is wrong."
+        status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else HTTPStatus.UNPROCESSABLE_ENTITY
+        text = f"Wait {denied.wait:.0f} s after so many failures." if denied.wait else "The password is wrong."
         return _page(request, session, target, text, status)
     return see_other(request, target)
 

@@ -14,23 +14,21 @@ from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connectors import FAILED, counted
 from gatepost.manage.pages.editor import told_changes
-from gatepost.manage.pages.guard import context_of, gateway_of, needs, not_there, or_not_there, who
+from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, who
 from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.manage.pages.places import connector_path, edit_path, part_path, trace_path, version_path
 from gatepost.manage.pages.tasks import task_items
 from gatepost.manage.pages.texts import sentence
-from gatepost.manage.use_cases.choice import choose_connector, visible
-from gatepost.manage.use_cases.connectors import connector_row
+from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.history import part_history
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml
 from gatepost.manage.use_cases.parts import RULE, Part
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.resource_views import ListPartChanges, list_part_changes
 from gatepost.manage.use_cases.trace import SearchTrace, search_trace_events
-from gatepost.manage.use_cases.validation import last_validation
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
 
 if TYPE_CHECKING:
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.choice import Chosen
+    from gatepost.manage.use_cases.connector_views import ConnectorView
     from gatepost.manage.use_cases.rehearsal import RehearsalReport
 
 
@@ -57,13 +56,17 @@ _SWITCHES: Final[dict[str, tuple[dict[str, Any], str]]] = {
 
 def chosen_of(request: Request) -> Chosen:
     """The connector that the address names, if who asks sees it. Raises HTTPException."""
+    return _viewed(request).chosen
+
+
+def _viewed(request: Request) -> ConnectorView:
     given = request.path_params
     organization, direction = given["organization"], request.scope["route"].name
     if not who(request).sees(organization):
         raise not_there()
-    resources = visible(gateway_of(request).directory().resources, who(request))
+    asked = ViewConnector(organization=organization, direction=direction, name=given["name"])
     with or_not_there(f"There is no {direction} connector {given['name']!r} in {organization}."):
-        return choose_connector(resources, given["name"], organization, direction)
+        return execute(view_connector, context_of(request), asked)
 
 
 def _page(request: Request) -> Response:
@@ -80,16 +83,16 @@ def connector_page(
     trial_errors: Mapping[str, str] | None = None,
 ) -> Response:
     """The page of a connector. error: what is wrong. trial, trial_errors: what was to be tried, and why it was not."""
-    gateway, part = gateway_of(request), chosen.part
+    part, view = chosen.part, _viewed(request)
     wanted = request.query_params.get("part", "")
     loaded = {name: load(request, chosen) if wanted in {name, "all"} else None for name, load in _LATER.items()}
-    validation = last_validation(gateway, chosen)
+    validation = view.validation
     return render(
         request,
         "connectors/connector.html",
         status,
         block=wanted if wanted in _LATER else "",
-        row=connector_row(gateway, chosen),
+        row=view.row,
         chosen=chosen,
         fields=fields_of(chosen.connector),
         validation=validation,
@@ -104,7 +107,7 @@ def connector_page(
         trace_path=trace_path,
         rule_path=lambda rule: part_path(Part(RULE, chosen.organization, rule)),
         failed_word=FAILED[chosen.direction],
-        version=gateway.directory().version,
+        version=view.version,
         validate_path=f"/connectors/validate{part_path(part).removeprefix('/connectors')}",
         trial=trial
         or ValidateConnector(organization="", connector="", session=request.query_params.get("session", "")),
@@ -126,8 +129,8 @@ def _naming(chosen: Chosen) -> list[Any]:
 
 def _mail(request: Request, chosen: Chosen) -> dict[str, Any]:
     """How mail fared, and the last of it."""
-    gateway, owner = gateway_of(request), chosen.organization.name
-    verdicts = counted(gateway, [connector_row(gateway, chosen)])
+    owner = chosen.organization.name
+    verdicts = counted(request, [_viewed(request).row])
     search = SearchTrace(since="30d", organization=owner, connector=chosen.connector.name, limit=_LAST * 4)
     events = execute(search_trace_events, context_of(request), search).items
     inbound = chosen.direction == "inbound"
@@ -137,8 +140,8 @@ def _mail(request: Request, chosen: Chosen) -> dict[str, Any]:
 
 def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
     """What it did to mail, or would do; PENDING while the trace is read for it."""
-    gateway, owner, name = gateway_of(request), chosen.organization.name, chosen.connector.name
-    question = "connector report", owner, chosen.direction, name, gateway.directory().version
+    owner, name = chosen.organization.name, chosen.connector.name
+    question = "connector report", owner, chosen.direction, name, _viewed(request).version
     context, replay = context_of(request), not chosen.connector.enabled
     since = "7d" if replay else "30d"
 
@@ -147,7 +150,7 @@ def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
         asked.direction = "inbound" if chosen.direction == "inbound" else "outbound"
         return _shown_report(execute(show_rehearsal, context, asked))
 
-    found = gateway.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    found = context.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
     return PENDING if found is None else found.value | {"at": found.at}
 
 
@@ -168,7 +171,9 @@ def _shown_report(report: RehearsalReport) -> dict[str, Any]:
 
 def _changes(request: Request, chosen: Chosen) -> list[Any]:
     """Who changed it last."""
-    return part_history(gateway_of(request), chosen.part)
+    part = chosen.part
+    asked = ListPartChanges(kind=part.kind.key, organization=chosen.organization.name, name=part.name)
+    return list(execute(list_part_changes, context_of(request), asked).items)
 
 
 _LATER: Final[dict[str, Callable[[Request, Chosen], Any]]] = {"mail": _mail, "report": _report, "changes": _changes}

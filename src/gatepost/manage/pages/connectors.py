@@ -5,20 +5,21 @@ A page costs what its rows cost; what the trace says of them is counted afterwar
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from starlette.routing import Route
 
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import gateway_of, who
+from gatepost.manage.pages.guard import context_of, who
 from gatepost.manage.pages.pages import render
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
 from gatepost.manage.pages.places import connector_path
-from gatepost.manage.use_cases.connectors import SORTS, ConnectorSelection, connector_record, connectors
-from gatepost.manage.use_cases.verdicts import recent_verdicts
+from gatepost.manage.use_cases.connector_views import CountVerdicts, FindConnectors, count_verdicts, find_connectors
+from gatepost.manage.use_cases.connectors import SORTS, connector_record
+from gatepost.manage.use_cases.execution import execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.rehearsal.verdicts import Verdicts
     from gatepost.manage.use_cases.connectors import ConnectorEntry
-    from gatepost.manage.use_cases.gateway import Gateway
 
 
 _COLUMNS = (
@@ -42,34 +42,34 @@ _STATUSES = ("", "enabled", "rehearsal", "disabled")
 
 
 def _list(request: Request) -> Response:
-    gateway, principal, query = gateway_of(request), who(request), request.query_params
+    principal, query = who(request), request.query_params
     direction, status = query.get("direction", ""), query.get("status", "")
     sort, with_verdicts = query.get("sort", ""), bool(query.get("verdicts"))
-    selection = ConnectorSelection(
-        query.get("organization", ""),
-        query.get("q", "").strip(),
-        SIZE,
-        offset_of(request),
+    selection = FindConnectors(
+        organization=query.get("organization", ""),
+        q=query.get("q", "").strip(),
+        limit=SIZE,
+        offset=offset_of(request),
         direction=direction if direction in _DIRECTIONS else "",
         status=status if status in _STATUSES else "",
         sort=sort if sort.removeprefix("-") in SORTS else "",
     )
 
     def records() -> Iterator[dict[str, Any]]:
-        rows = connectors(gateway, principal, replace(selection, limit=MOST, offset=0)).rows
-        return _records(rows, counted(gateway, rows))
+        rows = execute(find_connectors, context_of(request), replace(selection, limit=MOST, offset=0)).rows
+        return _records(rows, counted(request, rows))
 
     if file := exported(request, "connectors", _COLUMNS, records):
         return file
     waits = selection.sort.endswith("verdicts") and not with_verdicts  # for counting: in that order when it is done
-    page = connectors(gateway, principal, replace(selection, sort="") if waits else selection)
+    page = execute(find_connectors, context_of(request), replace(selection, sort="") if waits else selection)
     return render(
         request,
         "connectors/list.html",
         block="rows",
         rows=page.rows,
         foot=foot(page, "connectors"),
-        verdicts=counted(gateway, page.rows) if with_verdicts else None,
+        verdicts=counted(request, page.rows) if with_verdicts else None,
         selection=selection,
         filtered=bool(selection.q or selection.direction or selection.status),
         may_change=principal.may(Scope.CONNECTORS, selection.organization or None)
@@ -79,9 +79,10 @@ def _list(request: Request) -> Response:
     )
 
 
-def counted(gateway: Gateway, rows: Sequence[ConnectorEntry]) -> dict[ConnectorKey, Verdicts]:
+def counted(request: Request, rows: Sequence[ConnectorEntry]) -> dict[ConnectorKey, Verdicts]:
     """What the trace of the last seven days says of these connectors."""
-    return recent_verdicts(gateway, [ConnectorKey(row.organization, row.direction, row.name) for row in rows])
+    keys = [ConnectorKey(row.organization, row.direction, row.name) for row in rows]
+    return execute(count_verdicts, context_of(request), CountVerdicts(connectors=keys))
 
 
 def _records(rows: Sequence[ConnectorEntry], verdicts: dict[ConnectorKey, Verdicts]) -> Iterator[dict[str, Any]]:

@@ -6,10 +6,11 @@ that was pasted goes to the store and nowhere else: no page, message, log or rec
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 from starlette.routing import Route
 
 from gatepost.analysis.checks.dkim_record import DkimObservation
@@ -17,40 +18,44 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_forms import errors_of
 from gatepost.manage.pages.editor import told_changes
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, gateway_of, needs, needs_scope, not_there, who
+from gatepost.manage.pages.guard import context_of, needs, needs_scope, not_there, who
 from gatepost.manage.pages.kinds import MAIL_TABS
 from gatepost.manage.pages.pages import render, see_other
-from gatepost.manage.pages.paging import foot, paged
+from gatepost.manage.pages.paging import SIZE, foot, offset_of
 from gatepost.manage.pages.places import named_path, version_path
 from gatepost.manage.pages.texts import sentence
-from gatepost.manage.use_cases.choice import visible
 from gatepost.manage.use_cases.dkim import (
     MISSING,
     SEALED,
+    FindSigningKeys,
     ImportDkimKey,
     KeyRow,
-    KeySelection,
-    dkim_key,
-    dkim_keys,
+    ViewSigningKey,
+    find_signing_keys,
     import_dkim_key,
-    looked_at,
     signing_key,
+    view_signing_key,
 )
 from gatepost.manage.use_cases.dkim_changes import (
+    ChooseKeyOwner,
     MakeDkimKey,
     NotPublished,
     RotateDkimKeys,
+    choose_key_owner,
     key_domain,
-    key_owner,
     make_dkim_key,
     rotate_dkim_keys,
 )
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.history import part_history
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.parts import DKIM
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resources import PartName, part
+from gatepost.manage.use_cases.resource_views import (
+    ListOwnOrganizations,
+    ListPartChanges,
+    list_own_organizations,
+    list_part_changes,
+)
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
 
 if TYPE_CHECKING:
@@ -59,8 +64,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.pages import Page
 
 
 _COLUMNS: Final = (
@@ -89,25 +93,28 @@ _LABELS: Final = {"domain": "Domain", "selector": "Selector", "key": "Private ke
 
 
 def _list(request: Request) -> Response:
-    gateway, principal, query = gateway_of(request), who(request), request.query_params
+    principal, query = who(request), request.query_params
     state = query.get("state", "")
-    selection = KeySelection(
-        query.get("organization", ""), query.get("q", "").strip(), state=state if state in _STATES else ""
+    selection = FindSigningKeys(
+        organization=query.get("organization", ""),
+        q=query.get("q", "").strip(),
+        state=state if state in _STATES else "",
+        limit=SIZE,
+        offset=offset_of(request),
     )
-    rows = dkim_keys(gateway, principal, selection)
 
     def records() -> Iterator[dict[str, Any]]:
-        yield from map(asdict, map(signing_key, rows[:MOST]))
+        rows = execute(find_signing_keys, context_of(request), replace(selection, limit=MOST, offset=0)).rows
+        yield from map(asdict, map(signing_key, rows))
 
     if file := exported(request, "dkim-keys", _COLUMNS, records):
         return file
-    page = paged(request, rows)
-    shown, trouble = _seen(gateway, principal, page.rows) if query.get("look") else (page.rows, "")
+    page, trouble = _seen(lambda *, looks: _keys(request, replace(selection, looks=looks)), bool(query.get("look")))
     return render(
         request,
         "dkim/list.html",
         block="rows",
-        rows=shown,
+        rows=page.rows,
         trouble=trouble,
         looked=bool(query.get("look")),
         foot=foot(page, "keys"),
@@ -119,12 +126,18 @@ def _list(request: Request) -> Response:
     )
 
 
-def _seen(gateway: Gateway, principal: Principal, rows: Sequence[KeyRow]) -> tuple[Sequence[KeyRow], str]:
-    """The rows with what the DNS has of them, or why that cannot be told."""
+def _keys(request: Request, wanted: FindSigningKeys) -> Page[KeyRow]:
+    return execute(find_signing_keys, context_of(request), wanted)
+
+
+def _seen[T](find: Callable[..., T], looks: bool) -> tuple[T, str]:  # noqa: FBT001 - of every call
+    """What is found with a look at the DNS, or without, and why that could not be told."""
+    if not looks:
+        return find(looks=False), ""
     try:
-        return looked_at(gateway, principal, rows), ""
+        return find(looks=True), ""
     except Refusal as refusal:
-        return rows, sentence(refusal.text)
+        return find(looks=False), sentence(refusal.text)
 
 
 def _words() -> dict[str, Any]:
@@ -144,11 +157,15 @@ def _one(request: Request) -> KeyRow:
     if not who(request).sees(owner):
         raise not_there()
     try:
-        return dkim_key(gateway_of(request), who(request), name, owner)
+        return _key(request, owner, name)
     except Refusal as refusal:
         if refusal.kind is Kind.MISSING:
             raise not_there(f"There is no DKIM key {name!r} in {owner}.") from None
         raise
+
+
+def _key(request: Request, owner: str, name: str, *, looks: bool = False) -> KeyRow:
+    return execute(view_signing_key, context_of(request), ViewSigningKey(organization=owner, name=name, looks=looks))
 
 
 def _view(request: Request) -> Response:
@@ -166,11 +183,11 @@ class _Said(NamedTuple):
 
 
 def _shown(request: Request, row: KeyRow, status: HTTPStatus = HTTPStatus.OK, said: _Said | None = None) -> Response:
-    gateway, principal, query = gateway_of(request), who(request), request.query_params
+    principal, query = who(request), request.query_params
     wanted = query.get("part", "")
     looks = wanted == "seen" or query.get("look") == "now"
-    (shown,), trouble = _seen(gateway, principal, [row]) if looks else ([row], "")
-    found = part(gateway, principal, PartName(DKIM, row.organization, row.key.name))
+    shown, trouble = _seen(partial(_key, request, row.organization, row.key.name), looks)
+    changes = ListPartChanges(kind=DKIM.key, organization=row.organization, name=row.key.name)
     return render(
         request,
         "dkim/key.html",
@@ -181,9 +198,9 @@ def _shown(request: Request, row: KeyRow, status: HTTPStatus = HTTPStatus.OK, sa
         trouble=trouble,
         value=row.key.record.text if row.key.public_key else "",
         zone=row.key.record.zone_line(row.key.name) if row.key.public_key else "",
-        others=_others(gateway, principal, row),
+        others=_others(request, row),
         said=said or _Said(),
-        changes=part_history(gateway, found) if wanted == "changes" else None,
+        changes=execute(list_part_changes, context_of(request), changes).items if wanted == "changes" else None,
         shown_changes=told_changes,
         version_path=version_path,
         may_change=principal.may(Scope.CONNECTORS, row.organization),
@@ -192,9 +209,9 @@ def _shown(request: Request, row: KeyRow, status: HTTPStatus = HTTPStatus.OK, sa
     )
 
 
-def _others(gateway: Gateway, who: Principal, row: KeyRow) -> list[KeyRow]:
+def _others(request: Request, row: KeyRow) -> list[KeyRow]:
     """The other keys of the domain."""
-    found = dkim_keys(gateway, who, KeySelection(row.organization, domain=row.key.domain))
+    found = _keys(request, FindSigningKeys(organization=row.organization, domain=row.key.domain)).rows
     return [one for one in found if one.key.name != row.key.name]
 
 
@@ -278,10 +295,10 @@ def _new(request: Request) -> Response:
         "current": form.get("current") == "on",
         "note": _note(request),
     }
-    seen = visible(gateway_of(request).directory().resources, who(request))
     try:
         domain = key_domain(form.get("domain", "").strip())
-        owner = key_owner(seen, form.get("organization", ""), domain).name
+        named = ChooseKeyOwner(domain=domain, organization=form.get("organization", ""))
+        owner = execute(choose_key_owner, context_of(request), named).name
         new = MakeDkimKey(organization=owner, domain=domain, key=form.get("key", "").strip(), **given)
         added = execute(make_dkim_key, context_of(request), new).value
     except Refusal as refusal:
@@ -309,8 +326,8 @@ def _errors(refusal: Refusal) -> dict[str, str]:
 def _form_page(request: Request, known: dict[str, Any], errors: dict[str, str] | None = None) -> Response:
     blank = {"domain": "", "organization": "", "selector": "", "note": "", "current": False}
     blank |= {"algorithm": str(DkimAlgorithm.RSA_SHA256), "service_type": str(DkimService.ALL)}
-    gateway = gateway_of(request)
-    owners = [one.name for one in visible(gateway.directory().resources, who(request)).organizations]
+    context = context_of(request)
+    owners = [one.name for one in execute(list_own_organizations, context, ListOwnOrganizations()).items]
     return render(
         request,
         "dkim/new.html",
@@ -321,7 +338,7 @@ def _form_page(request: Request, known: dict[str, Any], errors: dict[str, str] |
         organizations=[("", "That which accepts the domain"), *((name, name) for name in sorted(owners))],
         algorithms=_ALGORITHMS,
         services=_SERVICES,
-        seals=bool(gateway.settings.store.master_key),
+        seals=bool(context.settings.store.master_key),
     )
 
 

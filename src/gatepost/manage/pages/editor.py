@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.manage.pages.fields import errors_by_field, label_of, questions, texts_of, values_of
-from gatepost.manage.pages.guard import context_of, gateway_of, who
+from gatepost.manage.pages.guard import context_of, who
 from gatepost.manage.pages.merge import merge
 from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.manage.pages.values import in_words
@@ -144,14 +144,14 @@ def _decided(
     request: Request, edited: Edited, name: str, values: dict[str, Any], options: ChangeOptions
 ) -> Radius | str | None:
     """What it would have done to the mail of a week; PENDING while that is worked out, None if it touches none."""
-    gateway = gateway_of(request)
+    context = context_of(request)
     told = json.dumps([name, values], sort_keys=True, default=str)
-    question = "effects", who(request), request.url.path, told, gateway.directory().version
+    question = "effects", who(request), request.url.path, told, context.directory().version
 
     def work() -> Radius | None:
         return edited.change(name, values, replace(options, since=_WEEK)).radius
 
-    found = gateway.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    found = context.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
     return PENDING if found is None else found.value
 
 
@@ -170,7 +170,7 @@ def _changed(
     """Change it if it is what was looked at, whatever else was changed meanwhile. Raises _Overtaken."""
     name = given.get(edited.identity, "").strip()
     for left in reversed(range(_TRIES)):
-        version = gateway_of(request).directory().version
+        version = context_of(request).directory().version
         if edited.stored() != stored:
             raise _Overtaken
         try:

@@ -1,7 +1,7 @@
 """Coming in and going out: the first owner, log-in and log-out.
 
 A session is always a fresh one, whatever cookie the browser brought; the old one is ended. Nothing tells a name that
-nobody has from a wrong password.
+nobody has from a wrong password. What is tried, recorded and rate-limited is `manage.use_cases.entrance`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,31 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
-from gatepost.manage.access.records import AccountError, LogInRefused, Why
-from gatepost.manage.pages.guard import gateway_of
+from gatepost.manage.pages.account_forms import field_errors
+from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.pages import render
 from gatepost.manage.pages.relying_party import rp_id
+from gatepost.manage.use_cases.entrance import (
+    GetSetupState,
+    LogIn,
+    LogInDenied,
+    LogOut,
+    SetUpOwner,
+    get_setup_state,
+    log_in,
+    log_out,
+    set_up_owner,
+)
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.web.identity import COOKIE, LOGIN, LOST
-from gatepost.manage.web.record import address_of, note_refusal, note_throttled
+from gatepost.manage.web.record import note_throttled
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.access.accounts import Accounts
+    from gatepost.manage.use_cases.entrance import SetupState
 
 
 def local_target(text: str) -> str:
@@ -33,24 +46,32 @@ def local_target(text: str) -> str:
 
 
 def _log_in(request: Request) -> Response:
-    accounts: Accounts = request.app.state.accounts
     target = local_target(request.query_params.get("next", "/"))
     if request.method == "GET":
         if request.state.principal is not None:
             return RedirectResponse(target, HTTPStatus.SEE_OTHER)
-        return log_in_page(request, owned=accounts.has_owner())
+        return log_in_page(request, owned=_state(request).owned)
     form = request.state.form
-    name, password = form.get("name", ""), form.get("password", "")
+    given = LogIn(name=form.get("name", ""), password=form.get("password", ""), agent=agent_of(request))
     try:
-        secret = accounts.log_in(name, password, address_of(request.scope), request.headers.get("user-agent", ""))
-    except LogInRefused as refused:
-        return refused_page(request, refused, name=name)
+        secret = execute(log_in, context_of(request), given).secret
+    except LogInDenied as denied:
+        return denied_page(request, denied, name=given.name)
     return entered(request, secret, RedirectResponse(target, HTTPStatus.SEE_OTHER))
+
+
+def agent_of(request: Request) -> str:
+    """What the browser says it is."""
+    return request.headers.get("user-agent", "")
+
+
+def _state(request: Request, code: str = "") -> SetupState:
+    return execute(get_setup_state, context_of(request), GetSetupState(code=code))
 
 
 def log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
     """The page to log in on. error: why it is shown again, a sentence without its end."""
-    issuer = gateway_of(request).settings.oidc.issuer
+    issuer = context_of(request).settings.oidc.issuer
     known: dict[str, Any] = {"owned": True, "name": "", "error": "", "issuer": issuer} | context
     known["passkeys"] = bool(rp_id(request))
     known["lost"] = LOST in request.query_params
@@ -58,12 +79,12 @@ def log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context:
     return render(request, "entrance/login.html", status, **known)
 
 
-def refused_page(request: Request, refused: LogInRefused, error: str = "", name: str = "") -> Response:
+def denied_page(request: Request, denied: LogInDenied, error: str = "", name: str = "") -> Response:
     """The page again, after who came was not let in. error: what is said, if it is not what the refusal says."""
-    if refused.wait:
+    if denied.wait:
         note_throttled(request.scope)
-        return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=str(refused))
-    return log_in_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, error=error or str(refused))
+        return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=denied.text)
+    return log_in_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, error=error or denied.text)
 
 
 def entered(request: Request, secret: str, answer: Response) -> Response:
@@ -75,7 +96,7 @@ def entered(request: Request, secret: str, answer: Response) -> Response:
 
 def _end_old_session(request: Request) -> None:
     if old := request.cookies.get(COOKIE):
-        request.app.state.accounts.end_session(old, address=address_of(request.scope))
+        execute(log_out, context_of(request), LogOut(secret=old))
 
 
 def _log_out(request: Request) -> Response:
@@ -86,31 +107,31 @@ def _log_out(request: Request) -> Response:
 
 
 def _set_up(request: Request) -> Response:
-    accounts: Accounts = request.app.state.accounts
     form = request.state.form
     code = form.get("code") or request.query_params.get("code", "")
     if request.method == "GET":
-        return _set_up_page(request, code, usable=accounts.is_setup_code(code), owned=accounts.has_owner())
+        state = _state(request, code)
+        return _set_up_page(request, code, usable=state.usable, owned=state.owned)
     name, password = form.get("name", ""), form.get("password", "")
     if password != form.get("again", ""):
         return _set_up_page(request, code, name=name, errors={"again": "the two passwords differ"})
-    address = address_of(request.scope)
+    given = SetUpOwner(code=code, name=name, password=password, agent=agent_of(request))
     try:
-        user = accounts.use_setup_code(code, name, password, address=address)
-    except AccountError as error:
-        if error.why is Why.CONFLICT and not error.errors:
-            note_refusal(request.scope, "its set-up code does not hold")
-        errors = {one.path: one.message for one in error.errors}
-        return _set_up_page(request, code, name=name, errors=errors, error=error.text, usable=bool(errors))
-    secret = accounts.start_session(user, address, request.headers.get("user-agent", ""))
+        secret = execute(set_up_owner, context_of(request), given).secret
+    except LogInDenied as denied:
+        note_throttled(request.scope)
+        return _set_up_page(request, code, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=denied.text, usable=False)
+    except Refusal as refusal:
+        errors = field_errors(refusal) if refusal.errors else {}
+        return _set_up_page(request, code, name=name, errors=errors, error=refusal.text, usable=bool(errors))
     return entered(request, secret, RedirectResponse("/", HTTPStatus.SEE_OTHER))
 
 
-def _set_up_page(request: Request, code: str, **context: Any) -> Response:
+def _set_up_page(request: Request, code: str, wrong: HTTPStatus | None = None, **context: Any) -> Response:
     known: dict[str, Any] = {"code": code, "name": "", "errors": {}, "error": "", "usable": True, "owned": False}
     known |= context
     fits = known["usable"] and not known["errors"] and not known["owned"]
-    status = HTTPStatus.OK if fits else HTTPStatus.UNPROCESSABLE_ENTITY
+    status = HTTPStatus.OK if fits else wrong or HTTPStatus.UNPROCESSABLE_ENTITY
     return render(request, "entrance/setup.html", status, **known)
 
 

@@ -16,18 +16,19 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, executing, gateway_of, needs, not_there, who
+from gatepost.manage.pages.guard import context_of, executing, needs, not_there, who
 from gatepost.manage.pages.pages import link, render, see_other
 from gatepost.manage.pages.report_query import read_view
 from gatepost.manage.pages.reports import frame_of
 from gatepost.manage.use_cases import evidence_export
 from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.evidence import (
+    GetKeptDays,
     GetVerification,
     ListHeads,
     ListKeys,
     VerifyLog,
-    days_kept,
+    get_kept_days,
     get_verification,
     list_heads,
     list_keys,
@@ -78,7 +79,7 @@ def _page(request: Request) -> Response:
         "run": run,
         "heads": heads,
         "keys": execute(list_keys, context_of(request), ListKeys()).items if principal.is_of_gateway else (),
-        "kept": days_kept(gateway_of(request).data),
+        "kept": execute(get_kept_days, context_of(request), GetKeptDays()),
         "forms": [(one, _NAMES[one]) for one in evidence_export.export_forms()],
     }
     return render(request, "reports/page.html", block="report", **frame)

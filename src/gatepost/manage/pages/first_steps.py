@@ -1,15 +1,13 @@
-"""What the overview of a new gateway says to begin with. Pure but for the resources it reads."""
+"""What the overview of a new gateway says to begin with. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.refusal import Refusal
-
 if TYPE_CHECKING:
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
+    from collections.abc import Sequence
+
+    from gatepost.policy.connectors.records import Organization
 
 
 class FirstStep(NamedTuple):
@@ -21,14 +19,8 @@ class FirstStep(NamedTuple):
     done: bool
 
 
-def first_steps(gateway: Gateway, principal: Principal) -> list[FirstStep]:
-    """Those of a gateway that is not set up yet, for who may; none where mail can be carried."""
-    if not principal.may(Scope.CONNECTORS):
-        return []
-    try:
-        owners = gateway.directory().resources.organizations
-    except Refusal:  # alarms and the pages of resources say so
-        return []
+def first_steps(owners: Sequence[Organization]) -> list[FirstStep]:
+    """Those of a gateway that is not set up yet; none where mail can be carried. owners: its organizations."""
     domains = any(one.accepted_domains for one in owners)
     ways = any(one.mailboxes or one.inbound_connectors or one.outbound_connectors for one in owners)
     steps = [

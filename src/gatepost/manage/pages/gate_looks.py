@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.gates import GateFinding
     from gatepost.manage.use_cases.changeover import Look
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
 
 
@@ -74,18 +73,18 @@ _looks: Final[OrderedDict[tuple[str, str], Look]] = OrderedDict()
 # what is kept
 
 
-def kept(gateway: Gateway, number: str) -> Look | None:
+def kept(context: Context, number: str) -> Look | None:
     """The last look at a certificate, None if there was none within the hour, or the certificate went on since."""
     with _lock:
-        found = _looks.get((str(gateway.data), number))
+        found = _looks.get((str(context.data), number))
     return found if found is not None and time.time() - found.now < _KEPT_SECONDS else None
 
 
-def keep(gateway: Gateway, found: Look) -> Look:
+def keep(context: Context, found: Look) -> Look:
     """Remember it, and forget the oldest of many."""
     with _lock:
-        _looks[(str(gateway.data), found.entry.id)] = found
-        _looks.move_to_end((str(gateway.data), found.entry.id))
+        _looks[(str(context.data), found.entry.id)] = found
+        _looks.move_to_end((str(context.data), found.entry.id))
         while len(_looks) > _KEPT:
             _looks.popitem(last=False)
     return found
@@ -150,7 +149,7 @@ def _without(fix: str, records: Sequence[str]) -> str:
 
 def looked(context: Context, number: str) -> Look:
     """Look and wait; it is on record. Raises Busy, Refusal."""
-    return keep(context.gateway, execute(look_at_changeover, context, LookAtChangeover(certificate=number)))
+    return keep(context, execute(look_at_changeover, context, LookAtChangeover(certificate=number)))
 
 
 def followed(request: Request, entry: Entry) -> StreamingResponse:

@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import Route
 
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import NOBODY, Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
@@ -63,7 +63,7 @@ def context_of(request: Request, *, dry_run: bool = False, expected: int | None 
     """What `execute` needs. expected: the version that a change was made from, None if any will do."""
     return Context(
         gateway_of(request),
-        who(request),
+        request.state.principal or NOBODY,
         lambda: accounts_of(request),
         address_of(request.scope),
         dry_run=dry_run,

@@ -10,16 +10,14 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.editor import ChangeOptions, Edited, edit, sent
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, gateway_of, needs, not_there, or_not_there, who
+from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, who
 from gatepost.manage.pages.kinds import KIND_PAGES
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
 from gatepost.manage.pages.places import organization_path
-from gatepost.manage.use_cases.choice import visible
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.history import PartChange, differences_of, history
-from gatepost.manage.use_cases.listings import OrganizationRow, organization_rows
-from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.history import ListHistory, list_history
+from gatepost.manage.use_cases.listings import OrganizationRow
 from gatepost.manage.use_cases.part_record import (
     fields_of,
     organization_command,
@@ -37,7 +35,14 @@ from gatepost.manage.use_cases.resource_cases import (
     remove_organization,
     set_organization,
 )
-from gatepost.manage.use_cases.resources import organization
+from gatepost.manage.use_cases.resource_views import (
+    FindOrganizations,
+    ListOrganizationChanges,
+    ViewOrganization,
+    find_organizations,
+    list_organization_changes,
+    view_organization,
+)
 from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.changing import ChangeOutcome
+    from gatepost.manage.use_cases.history import PartChange
 
 
 _SHOWN = 200  # parts of which the whole file of an organization is shown on its page
@@ -54,16 +60,16 @@ _SHOWN = 200  # parts of which the whole file of an organization is shown on its
 
 def _list(request: Request) -> Response:
     principal = who(request)
-    resources = visible(gateway_of(request).directory().resources, principal)
     wanted = request.query_params.get("q", "").strip()
 
     def records() -> Iterator[dict[str, Any]]:
-        for row in organization_rows(resources, Selection(q=wanted, limit=MOST)).rows:
+        for row in execute(find_organizations, context_of(request), FindOrganizations(q=wanted, limit=MOST)).rows:
             yield row._asdict()
 
     if file := exported(request, "organizations", OrganizationRow._fields, records):
         return file
-    page = organization_rows(resources, Selection("", wanted, SIZE, offset_of(request)))
+    asked = FindOrganizations(q=wanted, limit=SIZE, offset=offset_of(request))
+    page = execute(find_organizations, context_of(request), asked)
     return render(
         request,
         "organizations/list.html",
@@ -82,7 +88,7 @@ def _one(request: Request) -> Organization:
     if not who(request).sees(name):
         raise not_there()
     with or_not_there(f"There is no organization {name!r}."):
-        return organization(gateway_of(request), who(request), name)
+        return execute(view_organization, context_of(request), ViewOrganization(organization=name))
 
 
 def _view(request: Request) -> Response:
@@ -92,7 +98,8 @@ def _view(request: Request) -> Response:
 def _shown(request: Request, one: Organization, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> Response:
     counts = {kind.key: len(kind.of(one)) for kind in KINDS.values()}
     small = sum(counts.values()) <= _SHOWN
-    newest = history(gateway_of(request), who(request), organization=one.name, limit=1) if small else []
+    asked = ListHistory(organization=one.name, limit=1)
+    newest = execute(list_history, context_of(request), asked).items if small else ()
     return render(
         request,
         "organizations/organization.html",
@@ -133,18 +140,17 @@ def _remove(request: Request) -> Response:
 
 def _edit(request: Request) -> Response:
     one = _one(request)
-    principal = needs(request, Scope.CONNECTORS, one.name)
-    gateway = gateway_of(request)
+    needs(request, Scope.CONNECTORS, one.name)
 
     def stored() -> dict[str, Any] | None:
-        return own_table(organization(gateway, principal, one.name))
+        return own_table(execute(view_organization, context_of(request), ViewOrganization(organization=one.name)))
 
     def change(_: str, values: dict[str, Any], options: ChangeOptions) -> ChangeOutcome:
         return sent(request, set_organization, SetOrganization(organization=one.name, document=values), options)
 
     def changes() -> Sequence[PartChange]:
-        found = history(gateway, principal, organization=one.name)
-        return [PartChange(one, [part for part in differences_of(one) if "[" not in part.path]) for one in found]
+        asked = ListOrganizationChanges(organization=one.name)
+        return execute(list_organization_changes, context_of(request), asked).items
 
     here = organization_path(one.name)
     edited = Edited(

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
+from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.alarms import LEVELS
 from gatepost.manage.pages.certificate_view import life
 from gatepost.manage.pages.first_steps import first_steps
-from gatepost.manage.pages.guard import context_of, gateway_of, who
+from gatepost.manage.pages.guard import context_of, who
 from gatepost.manage.pages.pages import render
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
-from gatepost.manage.use_cases.certificates import listing
+from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.flows import CountFlows, count_flows
 from gatepost.manage.use_cases.queue import ListWaitingDestinations, list_waiting_destinations
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.status import GetStatus, get_running
 from gatepost.pki.certificates.entry import State
 
@@ -29,8 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.pages.first_steps import FirstStep
     from gatepost.manage.use_cases.queue import WaitingDestination
     from gatepost.pki.certificates.entry import Entry
 
@@ -41,7 +43,7 @@ _CERTIFICATES: Final = 5
 
 
 def _overview(request: Request) -> Response:
-    gateway, principal, now = gateway_of(request), who(request), time.time()
+    principal, now = who(request), time.time()
     organization = request.query_params.get("organization", "")
     waiting = execute(
         list_waiting_destinations, context_of(request), ListWaitingDestinations(organization=organization)
@@ -51,7 +53,7 @@ def _overview(request: Request) -> Response:
     return render(
         request,
         "overview/overview.html",
-        first_steps=first_steps(gateway, principal),
+        first_steps=_first_steps(request),
         alarms=found.alarms[:_ALARMS],
         alarm_count=len(found.alarms),
         alarm_level=min((LEVELS[one.severity] for one in found.alarms), key=("fail", "warn", "info").index, default=""),
@@ -59,7 +61,7 @@ def _overview(request: Request) -> Response:
         levels=LEVELS,
         counts=_counts(waiting),
         fullest=waiting[:_DESTINATIONS],
-        certificates=[(one, life(one, now)) for one in _ending(gateway, principal)],
+        certificates=[(one, life(one, now)) for one in _ending(request)],
         configuration=running.configuration if running else None,
         workers=running.workers if running else (),
     )
@@ -69,11 +71,21 @@ def _counts(waiting: Sequence[WaitingDestination]) -> Mapping[str, int]:
     return {name: sum(getattr(one, name) for one in waiting) for name in ("active", "deferred", "held")}
 
 
-def _ending(gateway: Gateway, principal: Principal) -> Sequence[Entry]:
-    """The certificates in use that end first."""
-    if not principal.is_of_gateway:
+def _first_steps(request: Request) -> Sequence[FirstStep]:
+    if not who(request).may(Scope.CONNECTORS):
         return ()
-    used = (one for one in listing(gateway).entries if one.state in {State.CURRENT, State.NEXT})
+    try:
+        return first_steps(execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items)
+    except Refusal:  # alarms and the pages of resources say so
+        return ()
+
+
+def _ending(request: Request) -> Sequence[Entry]:
+    """The certificates in use that end first."""
+    if not who(request).is_of_gateway:
+        return ()
+    found = execute(view_certificates, context_of(request), ViewCertificates()).entries
+    used = (one for one in found if one.state in {State.CURRENT, State.NEXT})
     return sorted(used, key=lambda one: one.leaf.not_after)[:_CERTIFICATES]
 
 

@@ -18,20 +18,21 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.following import followed
-from gatepost.manage.pages.guard import context_of, gateway_of, needs_scope, who
+from gatepost.manage.pages.guard import context_of, needs_scope
 from gatepost.manage.pages.pages import environment, fragment, render, see_other
 from gatepost.manage.pages.partner_report import check_view
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import (
     MAIL_PORTS,
     CheckHost,
     CheckPartner,
+    FollowCheck,
+    ListRecentChecks,
     ShowCheck,
-    Target,
     check_host,
-    check_job,
     check_partner,
+    follow_check,
+    list_recent_checks,
     show_check,
 )
 from gatepost.manage.use_cases.refusal import Kind, Refusal
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.partner_report import PartnerCheck
     from gatepost.manage.pages.partner_report import CheckView
     from gatepost.manage.use_cases.jobs import Job
-    from gatepost.manage.use_cases.partner import CheckState
+    from gatepost.manage.use_cases.partner import CheckState, Target
 
     type Run = Job[Target, PartnerCheck]
 
@@ -81,7 +82,7 @@ def _started(request: Request, text: str, *, is_host: bool) -> CheckState:
 
 
 def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host: bool, **given: Any) -> Response:
-    recent = context_of(request).kept(Jobs).recent(who(request), Target)
+    recent = execute(list_recent_checks, context_of(request), ListRecentChecks()).items
     context: dict[str, Any] = {"errors": {}, "text": ""} | given
     return render(
         request,
@@ -96,7 +97,7 @@ def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host:
 
 def _run(request: Request) -> Run:
     needs_scope(request, Scope.READ)
-    return check_job(context_of(request), request.path_params["run"])
+    return execute(follow_check, context_of(request), FollowCheck(id=request.path_params["run"]))
 
 
 def _view(run: Run) -> CheckView | None:
@@ -142,7 +143,7 @@ def _report(request: Request) -> Response:
         raise Refusal(
             Kind.CONFLICT, f"the check ended early, so that there is nothing to pass on; check again: {run.trouble}"
         )
-    own = gateway_of(request).settings.server.hostname
+    own = context_of(request).settings.server.hostname
     text = environment().get_template("partner/report.html").render(view=view, by=own, at=stamp(view.at))
     name = f"check-{run.subject.name.replace(':', '-')}.html"
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}

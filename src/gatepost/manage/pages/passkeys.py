@@ -1,15 +1,13 @@
 """Passkeys (WebAuthn level 3): one is made on one's own account, and logs in without a name or password.
 
-The library `webauthn` checks what an authenticator signed: challenge, origin, relying party, and that the person was
-verified by it. A challenge is good for one success. Without the library (the extra `sso`) there are no passkeys.
+What an authenticator signed is checked by `manage.use_cases.passkey_login`. Without the library `webauthn` (the extra
+`sso`) there are no passkeys.
 """
 
 from __future__ import annotations
 
 import secrets
-import threading
 import time
-from base64 import urlsafe_b64decode
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,18 +15,30 @@ import msgspec
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gatepost.manage.access.records import Actor, LogInRefused, Outcome, Passkey
 from gatepost.manage.pages import tickets
 from gatepost.manage.pages.account_forms import octets
 from gatepost.manage.pages.confirmation import ask_again
-from gatepost.manage.pages.entrance import entered, local_target
-from gatepost.manage.pages.guard import accounts_of, context_of, not_there
+from gatepost.manage.pages.entrance import agent_of, entered, local_target
+from gatepost.manage.pages.guard import context_of, not_there
 from gatepost.manage.pages.pages import see_other
 from gatepost.manage.pages.relying_party import origin, rp_id
+from gatepost.manage.use_cases.entrance import LogInDenied
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.own_account import AddOwnPasskey, RemoveOwnPasskey, add_own_passkey, remove_own_passkey
+from gatepost.manage.use_cases.own_account import (
+    ListOwnPasskeys,
+    RemoveOwnPasskey,
+    list_own_passkeys,
+    remove_own_passkey,
+)
+from gatepost.manage.use_cases.passkey_login import (
+    GOOD_FOR,
+    AddOwnPasskey,
+    LogInWithPasskey,
+    add_own_passkey,
+    log_in_with_passkey,
+)
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.web.record import address_of, note_throttled
+from gatepost.manage.web.record import note_throttled
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -38,12 +48,8 @@ if TYPE_CHECKING:
 
 _LOG_IN: Final = "__Host-gatepost-passkey"
 _MAKE: Final = "__Host-gatepost-passkey-new"
-_GOOD_FOR: Final = 300.0
-_AT_ONCE: Final = 10_000  # log-ins within that time
 _LONGEST: Final = 20_000  # characters of an answer
 _REFUSED: Final = "The passkey was not accepted."
-# What the parsers of JSON and CBOR raise for what no browser sends; RecursionError for what is nested too deep.
-_MALFORMED: Final = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class _Challenge(msgspec.Struct, frozen=True):
@@ -52,26 +58,6 @@ class _Challenge(msgspec.Struct, frozen=True):
     challenge: bytes
     user: str
     at: float
-
-
-class _Used:
-    """Challenges that were answered well: none twice. Only successes are kept, so strangers fill nothing."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[bytes, float] = {}
-
-    def take(self, challenge: bytes, now: float) -> bool:
-        """Whether nobody had it before."""
-        with self._lock:
-            self._known = {one: at for one, at in self._known.items() if now - at < _GOOD_FOR}
-            if challenge in self._known or len(self._known) >= _AT_ONCE:
-                return False
-            self._known[challenge] = now
-            return True
-
-
-_used: Final = _Used()
 
 
 def _make_options(request: Request) -> Response:
@@ -97,7 +83,8 @@ def _make_options(request: Request) -> Response:
             resident_key=ResidentKeyRequirement.REQUIRED, user_verification=UserVerificationRequirement.REQUIRED
         ),
         exclude_credentials=[
-            PublicKeyCredentialDescriptor(id=one.id) for one in accounts_of(request).passkeys_of(session.user.name)
+            PublicKeyCredentialDescriptor(id=one.id)
+            for one in execute(list_own_passkeys, context_of(request), ListOwnPasskeys()).items
         ],
     )
     return _challenged(webauthn.options_to_json(options), _MAKE, _Challenge(challenge, session.user.name, time.time()))
@@ -107,42 +94,19 @@ def _make(request: Request) -> Response:
     session, party = _own(request), _party(request)
     if asked := ask_again(request, "/account"):
         return asked
-    import webauthn  # noqa: PLC0415 - an extra
-    from webauthn.helpers.exceptions import WebAuthnException  # noqa: PLC0415 - an extra
-
-    form, name = request.state.form, session.user.name
-    challenge = _challenge(request, _MAKE, name)
-    try:
-        if challenge is None:
-            raise LogInRefused  # noqa: TRY301 - one way out
-        found = webauthn.verify_registration_response(
-            credential=form.get("credential", "")[:_LONGEST],
-            expected_challenge=challenge,
-            expected_rp_id=party,
-            expected_origin=origin(request),
-            require_user_verification=True,
-        )
-    except (WebAuthnException, LogInRefused, *_MALFORMED):
-        answer = see_other(request, "/account", f"{_REFUSED} Try again.", "fail")
-    else:
-        made = AddOwnPasskey(
-            id=found.credential_id,
-            name=form.get("passkey_name", ""),
-            public_key=found.credential_public_key,
-            sign_count=found.sign_count,
-        )
-        answer = _kept(request, made)
-    tickets.forget(answer, _MAKE)
-    return answer
-
-
-def _kept(request: Request, passkey: AddOwnPasskey) -> Response:
+    passkey = AddOwnPasskey(
+        name=request.state.form.get("passkey_name", ""),
+        **_answer(request, party, _challenge(request, _MAKE, session.user.name)),
+    )
     try:
         made = execute(add_own_passkey, context_of(request), passkey)
     except Refusal as refusal:
         text = "; ".join(one.message for one in refusal.errors) or refusal.text
-        return see_other(request, "/account", f"The passkey was not kept: {text}.", "fail")
-    return see_other(request, "/account", f"The passkey {made.name} was made.")
+        answer = see_other(request, "/account", f"The passkey was not kept: {text}.", "fail")
+    else:
+        answer = see_other(request, "/account", f"The passkey {made.name} was made.")
+    tickets.forget(answer, _MAKE)
+    return answer
 
 
 def _remove(request: Request) -> Response:
@@ -168,66 +132,29 @@ def _log_in_options(request: Request) -> Response:
 
 def _log_in(request: Request) -> Response:
     """Answers the script: where to go, or what to say."""
-    party, accounts, address = _party(request), accounts_of(request), address_of(request.scope)
+    given = _answer(request, _party(request), _challenge(request, _LOG_IN, ""))
     try:
-        attempt = accounts.admit(address)
-        passkey, count = _verified(request, party)
-        secret = accounts.log_in_by_passkey(passkey, count, address, request.headers.get("user-agent", ""))
-        accounts.forgive(attempt)
-    except LogInRefused as refused:
-        answer: Response = JSONResponse(*_told(request, refused))
+        begun = execute(log_in_with_passkey, context_of(request), LogInWithPasskey(agent=agent_of(request), **given))
+    except LogInDenied as denied:
+        answer: Response = JSONResponse(*_told(request, denied))
     else:
         target = local_target(request.query_params.get("next", "/"))
-        answer = entered(request, secret, JSONResponse({"target": target}))
+        answer = entered(request, begun.secret, JSONResponse({"target": target}))
     tickets.forget(answer, _LOG_IN)
     return answer
 
 
-def _told(request: Request, refused: LogInRefused) -> tuple[dict[str, str], HTTPStatus]:
-    if refused.wait:
+def _told(request: Request, denied: LogInDenied) -> tuple[dict[str, str], HTTPStatus]:
+    if denied.wait:
         note_throttled(request.scope)
-        return {"error": f"{str(refused).capitalize()}."}, HTTPStatus.TOO_MANY_REQUESTS
+        return {"error": f"{denied.text.capitalize()}."}, HTTPStatus.TOO_MANY_REQUESTS
     return {"error": _REFUSED}, HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-def _verified(request: Request, party: str) -> tuple[Passkey, int]:
-    """The passkey that signed, and its counter. Raises LogInRefused, with an audit event."""
-    import webauthn  # noqa: PLC0415 - an extra
-    from webauthn.helpers.exceptions import WebAuthnException  # noqa: PLC0415 - an extra
-
-    accounts, text = accounts_of(request), request.state.form.get("credential", "")[:_LONGEST]
-    passkey = None
-    try:
-        challenge = _challenge(request, _LOG_IN, "")
-        passkey = accounts.passkey(_credential_id(text))
-        if challenge is None or passkey is None:
-            raise ValueError
-        # Its counter is compared where it is written, in one transaction: `manage.access.passkey_rows.used`.
-        found = webauthn.verify_authentication_response(
-            credential=text,
-            expected_challenge=challenge,
-            expected_rp_id=party,
-            expected_origin=origin(request),
-            credential_public_key=passkey.public_key,
-            credential_current_sign_count=0,
-            require_user_verification=True,
-        )
-        if not _used.take(challenge, time.time()):
-            raise ValueError
-    except (WebAuthnException, *_MALFORMED):
-        by = Actor(passkey.user if passkey else "", address_of(request.scope))
-        detail = {"why": "a passkey that is not known, or a signature that is not right"}
-        accounts.record(by, "log-in", outcome=Outcome.REFUSED, detail=detail)
-        raise LogInRefused from None
-    return passkey, found.new_sign_count
-
-
-def _credential_id(text: str) -> bytes:
-    """Raises ValueError."""
-    found = msgspec.json.decode(text, type=dict[str, Any]).get("id")
-    if not isinstance(found, str) or len(found) > 2048:
-        raise ValueError("no id")
-    return urlsafe_b64decode(found + "=" * (-len(found) % 4))
+def _answer(request: Request, party: str, challenge: bytes | None) -> dict[str, Any]:
+    """What the browser sends, and what it is held against: fields of `Answer`."""
+    credential = request.state.form.get("credential", "")[:_LONGEST]
+    return {"credential": credential, "challenge": challenge or b"", "party": party, "origin": origin(request)}
 
 
 def _challenged(options: str, name: str, challenge: _Challenge) -> Response:
@@ -238,7 +165,7 @@ def _challenged(options: str, name: str, challenge: _Challenge) -> Response:
 
 def _challenge(request: Request, name: str, user: str) -> bytes | None:
     found = tickets.shown(request, name, _Challenge)
-    if found is None or found.user != user or not 0 <= time.time() - found.at < _GOOD_FOR:
+    if found is None or found.user != user or not 0 <= time.time() - found.at < GOOD_FOR:
         return None
     return found.challenge
 

@@ -14,19 +14,18 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, gateway_of, needs_scope
+from gatepost.manage.pages.guard import context_of, needs_scope
 from gatepost.manage.pages.pages import is_partial, link, render
-from gatepost.manage.use_cases.choice import visible
-from gatepost.manage.use_cases.dns_checks import Sights, sight_record
+from gatepost.manage.use_cases.dns_checks import sight_record
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.listings import domain_rows
-from gatepost.manage.use_cases.pages import Selection
 from gatepost.manage.use_cases.publication import (
+    FindPublications,
     GetPublication,
-    publication_of,
+    ViewPublication,
+    find_publications,
     publication_record,
     see_publication,
-    shown_certificates,
+    view_publication,
 )
 from gatepost.manage.use_cases.refusal import Refusal
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gatepost.manage.use_cases.dns_checks import Sight
-    from gatepost.manage.use_cases.publication import Publication
+    from gatepost.manage.use_cases.publication import Publication, PublicationView
 
 
 _INDEX: Final = "/domains/publish"
@@ -52,16 +51,20 @@ _LIGHTS: Final = {
 
 
 def _index(request: Request) -> Response:
-    principal = needs_scope(request, Scope.READ)
-    gateway, query = gateway_of(request), request.query_params
+    needs_scope(request, Scope.READ)
+    query = request.query_params
     number = max(1, int(text)) if (text := query.get("page", ""))[:6].isdecimal() and len(text) < 7 else 1
-    selection = Selection(query.get("organization", ""), query.get("q", "")[:253], _ROWS, (number - 1) * _ROWS)
-    page = domain_rows(visible(gateway.directory().resources, principal), selection)
-    servers = shown_certificates(gateway) if principal.is_of_gateway else ()
+    selection = FindPublications(
+        organization=query.get("organization", ""),
+        q=query.get("q", "")[:253],
+        limit=_ROWS,
+        offset=(number - 1) * _ROWS,
+    )
+    page = execute(find_publications, context_of(request), selection)
     behind = selection.offset > page.offset  # who takes page after page as files reads on until one is empty
     wanted = () if behind and wants_file(request) else page.rows
-    found = [publication_of(gateway, principal, row.name, row.organization, servers) for row in wanted]
-    rows = [(one, gateway.kept(Sights).known(one), _path(one)) for one in found]
+    found = [one.publication for one in wanted]
+    rows = [(*one, _path(one.publication)) for one in wanted]
     if query.get("format") == "json":
         return _json([_record(one, sight) for one, sight, _ in rows])
     if file := exported(request, "publication", _COLUMNS, lambda: _lines(found)):
@@ -78,9 +81,9 @@ def _index(request: Request) -> Response:
 
 
 def _domain(request: Request) -> Response:
-    found = _found(request)
-    looks = request.query_params.get("look") == "now"
-    sight = _look(request, found) if looks else gateway_of(request).kept(Sights).known(found)
+    view = _found(request)
+    found, looks = view.publication, request.query_params.get("look") == "now"
+    sight = _look(request, view) if looks else view.sight
     if request.query_params.get("format") == "json":
         return _json(_record(found, sight))
     if file := exported(request, f"publication-{found.domain}", _COLUMNS, lambda: _lines([found])):
@@ -90,10 +93,10 @@ def _domain(request: Request) -> Response:
 
 def _sight(request: Request) -> Response:
     """The part of a page that takes long."""
-    found = _found(request)
+    view = _found(request)
+    found, sight = view.publication, _look(request, view)
     if not is_partial(request):
-        return _page(request, found, _look(request, found))
-    sight = _look(request, found)
+        return _page(request, found, sight)
     name = "domains/light.html" if request.query_params.get("part") == "light" else "domains/sections.html"
     return render(request, name, block="part", **_context(found, sight))
 
@@ -108,22 +111,25 @@ def _context(found: Publication, sight: Sight | str | None) -> dict[str, Any]:
     return {"found": found, "sight": known, "trouble": trouble, "path": _path(found), "lights": _LIGHTS}
 
 
-def _found(request: Request) -> Publication:
-    principal = needs_scope(request, Scope.READ)
-    organization = request.query_params.get("organization", "")
-    return publication_of(gateway_of(request), principal, request.path_params["name"], organization)
+def _found(request: Request) -> PublicationView:
+    needs_scope(request, Scope.READ)
+    asked = ViewPublication(
+        domain=request.path_params["name"], organization=request.query_params.get("organization", "")
+    )
+    return execute(view_publication, context_of(request), asked)
 
 
-def _look(request: Request, found: Publication) -> Sight | str | None:
+def _look(request: Request, view: PublicationView) -> Sight | str | None:
     """What is there now, or why that cannot be told."""
-    sights = gateway_of(request).kept(Sights)
-    if sights.known(found) is None or request.query_params.get("look") == "now":
+    found = view.publication
+    if view.sight is None or request.query_params.get("look") == "now":
         asked = GetPublication(organization=found.organization, domain=found.domain)
         try:
             execute(see_publication, context_of(request), asked)
         except Refusal as refusal:
             return refusal.text
-    return sights.known(found)
+        return _found(request).sight
+    return view.sight
 
 
 def _path(found: Publication) -> str:

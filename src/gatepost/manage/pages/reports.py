@@ -18,7 +18,7 @@ from gatepost import __version__
 from gatepost.analysis.reports.tls import Direction
 from gatepost.manage.pages import report_charts
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, executing, gateway_of, not_there, who
+from gatepost.manage.pages.guard import context_of, executing, not_there, who
 from gatepost.manage.pages.pages import link, render
 from gatepost.manage.pages.report_charts import PROTECTIONS
 from gatepost.manage.pages.report_query import QUICK, View, read_view
@@ -26,11 +26,10 @@ from gatepost.manage.pages.report_tables import TABLES, Table
 from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.evidence import ListKeys, list_keys
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.queue import entries
+from gatepost.manage.use_cases.queue import ListQueue, list_queue
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.reports import LONGEST, GetTlsPictures, get_tls_pictures, period
 from gatepost.manage.use_cases.tls_reports import ListReceivedReports, list_received_reports
-from gatepost.store.interface import QueueFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -254,11 +253,11 @@ def _blocked(request: Request) -> Response:
 
 def _waiting(request: Request, view: View) -> dict[str, int]:
     """How many deliveries wait now, by the destination's domain, of the first thousand."""
-    found = entries(gateway_of(request), who(request), QueueFilter(organization=view.organization, limit=_WAITING))
+    asked = ListQueue(organization=view.organization)
     waiting: dict[str, int] = {}
-    for one in found:
-        if one.delivery.attempts:
-            domain = one.delivery.destination.partition("/")[2]
+    for one in every(executing(request), list_queue, asked, _WAITING):
+        if one.attempts:
+            domain = one.domain
             waiting[domain] = waiting.get(domain, 0) + 1
     return waiting
 
@@ -269,7 +268,7 @@ def _waiting(request: Request, view: View) -> dict[str, int]:
 def _print(request: Request) -> Response:
     view, frame = frame_of(request, "/reports/print")
     counted = _counted(request, view, _WAIT)
-    node = gateway_of(request).settings.server.hostname
+    node = context_of(request).settings.server.hostname
     frame |= {"counted": counted, "few": SHOWN, "version": __version__, "node": node}
     if counted is not None:
         pictures = counted.value

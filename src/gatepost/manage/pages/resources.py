@@ -11,6 +11,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from msgspec.structs import replace
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
@@ -18,12 +19,11 @@ from gatepost.manage.pages.account_forms import refused_fields
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of
 from gatepost.manage.pages.editor import ChangeOptions, Edited, edit, sent, told_changes
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, gateway_of, needs, not_there, or_not_there, who
+from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, who
 from gatepost.manage.pages.kinds import KIND_PAGES, KindPage, status_of
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
 from gatepost.manage.pages.places import edit_path, list_path, named_path, part_path, version_path
-from gatepost.manage.use_cases.choice import owner_of, visible
 from gatepost.manage.use_cases.domain_verification import (
     GetDomainVerification,
     VerifyDomain,
@@ -31,13 +31,22 @@ from gatepost.manage.use_cases.domain_verification import (
     verify_domain,
 )
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.history import part_history
-from gatepost.manage.use_cases.pages import Selection
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resources import PartName, domain_of, part, parts
+from gatepost.manage.use_cases.resource_views import (
+    ChooseOwner,
+    FindParts,
+    ListOwnOrganizations,
+    ListPartChanges,
+    ViewPart,
+    choose_owner,
+    find_parts,
+    list_own_organizations,
+    list_part_changes,
+    view_part,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,16 +65,18 @@ _CHANGES: Final = 20  # looked at for who changed a field last
 
 
 def _list(request: Request, page: KindPage) -> Response:
-    gateway, principal, query = gateway_of(request), who(request), request.query_params
-    organization, wanted = query.get("organization", ""), query.get("q", "").strip()
+    principal, query, wanted = who(request), request.query_params, request.query_params.get("q", "").strip()
+    asked = FindParts(
+        kind=page.kind.key, organization=query.get("organization", ""), q=wanted, limit=SIZE, offset=offset_of(request)
+    )
 
     def records() -> Iterator[dict[str, Any]]:
-        for one in parts(gateway, principal, page.kind, Selection(organization, wanted, MOST)).rows:
+        for one in execute(find_parts, context_of(request), replace(asked, limit=MOST, offset=0)).rows:
             yield {"organization": one.organization.name, **table_of(one.record)}
 
     if file := exported(request, page.folder, page.columns, records):
         return file
-    found = parts(gateway, principal, page.kind, Selection(organization, wanted, SIZE, offset_of(request)))
+    found = execute(find_parts, context_of(request), asked)
     return render(
         request,
         "resources/list.html",
@@ -101,7 +112,16 @@ def _part(request: Request, kind: PartKind) -> Part:
     if not who(request).sees(given["organization"]):
         raise not_there()
     with or_not_there(f"There is no {kind.label} {given['name']!r} in {given['organization']}."):
-        return part(gateway_of(request), who(request), PartName(kind, given["organization"], given["name"]))
+        return _found(request, kind, given["organization"], given["name"])
+
+
+def _found(request: Request, kind: PartKind, organization: str, name: str) -> Part:
+    return execute(view_part, context_of(request), ViewPart(kind=kind.key, organization=organization, name=name))
+
+
+def _changes(request: Request, one: Part, limit: int = 5) -> Sequence[PartChange]:
+    asked = ListPartChanges(kind=one.kind.key, organization=one.organization.name, name=one.name, limit=limit)
+    return execute(list_part_changes, context_of(request), asked).items
 
 
 def _view(request: Request, page: KindPage, more: _More | None = None) -> Response:
@@ -128,7 +148,7 @@ def _shown(
         page=page,
         part=one,
         fields=fields_of(one.record),
-        changes=part_history(gateway_of(request), one) if wanted == "changes" else None,
+        changes=_changes(request, one) if wanted == "changes" else None,
         shown_changes=told_changes,
         version_path=version_path,
         command=part_command(one),
@@ -196,11 +216,10 @@ def _edit(request: Request, page: KindPage) -> Response:
 def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) -> Response:
     """The form that changes a part. plural, first: as in `KindPage`."""
     principal = needs(request, Scope.CONNECTORS, one.organization.name)
-    gateway, owner, name = gateway_of(request), one.organization.name, one.name
-    named = PartName(one.kind, owner, name)
+    owner, name = one.organization.name, one.name
 
     def stored() -> dict[str, Any] | None:
-        return table_of(part(gateway, principal, named).record)
+        return table_of(_found(request, one.kind, owner, name).record)
 
     def change(_: str, values: dict[str, Any], options: ChangeOptions) -> ChangeOutcome:
         asked = SetPart(organization=owner, name=name, document=values)
@@ -210,7 +229,7 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
         return named_path(one.kind, owner, given)
 
     def changes() -> Sequence[PartChange]:
-        return part_history(gateway, one, limit=_CHANGES)
+        return _changes(request, one, _CHANGES)
 
     label = one.label[:1].upper() + one.label[1:]
     trail = ((plural, list_path(one.kind)), (name, part_path(one)), ("Edit", ""))
@@ -237,8 +256,8 @@ def _fixed(principal: Principal, kind: PartKind) -> tuple[str, ...]:
 
 
 def _new(request: Request, page: KindPage) -> Response:
-    gateway, principal, kind = gateway_of(request), who(request), page.kind
-    owners = [one.name for one in visible(gateway.directory().resources, principal).organizations]
+    principal, kind = who(request), page.kind
+    owners = [one.name for one in execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items]
     chosen = request.state.form.get("organization", "") if request.method == "POST" else ""
     if not principal.is_of_gateway and not chosen:
         chosen = owners[0] if owners else ""
@@ -252,13 +271,14 @@ def _new(request: Request, page: KindPage) -> Response:
         owner = request.state.form.get("organization", "")
         if not owner and len(owners) > 1 and "@" not in name:  # an address says by its domain whose it is
             raise refused_fields({"organization": "choose whose it is"})
-        owner = owner_of(visible(gateway.directory().resources, principal), owner, domain_of(kind, name)).name
+        named = ChooseOwner(kind=kind.key, name=name, organization=owner)
+        owner = execute(choose_owner, context_of(request), named).name
         asked = AddPart(organization=owner, document={kind.identity: name, **fields})
         return sent(request, PARTS[kind.key].add, asked, options)
 
     def done(name: str) -> str:
         owner = request.state.form.get("organization", "")
-        return part_path(part(gateway, principal, PartName(kind, owner, name)))
+        return part_path(_found(request, kind, owner, name))
 
     trail = ((page.plural, list_path(kind)), (f"Add {page.article} {kind.label}", ""))
     title = f"Add {page.article} {kind.label}"

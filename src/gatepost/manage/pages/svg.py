@@ -20,6 +20,14 @@ _LEFT: Final = 52
 _BOTTOM: Final = 22
 _TOP: Final = 8
 _MARKS: Final = 8  # days that are named below
+_HEAD: Final = 64  # of a file: its title and legend
+_HEADING: Final = 26
+# Of gatepost.css: its tones on paper.
+_STYLE: Final = Markup(
+    "text{font:11px sans-serif;fill:#444}.title{font-size:14px;fill:#000}.rule{stroke:#ccc;fill:none}"
+    ".tone-pass{fill:#17692f}.tone-accent{fill:#0b57a4}.tone-unknown{fill:#7b6bc0}.tone-warn{fill:#c98a12}"
+    ".tone-fail{fill:#a4161a}.hatch{stroke:#fff;stroke-width:1.2;fill:none}"
+)
 _WORST: Final = "fail"
 
 
@@ -56,6 +64,31 @@ def shares(title: str, series: Sequence[Series]) -> Markup:
         '<svg class="shares" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
     )
     return drawn.format(title, Markup("").join(parts))
+
+
+def document(title: str, pictures: Sequence[tuple[str, Markup]], legend: Sequence[Series]) -> str:
+    """A file of its own, on white, with what its tones mean. pictures: each with its heading, one below the other."""
+    parts = [Markup('<text class="title" x="{}" y="24">{}</text>').format(_LEFT, title), *_legend(legend)]
+    for place, (heading, picture) in enumerate(pictures):
+        y = _HEAD + place * (_HEIGHT + _HEADING)
+        parts.append(Markup('<text class="title" x="{}" y="{}">{}</text>').format(_LEFT, y + 18, heading))
+        box = Markup('<svg x="0" y="{}" width="{}" height="{}">{}</svg>')
+        parts.append(box.format(y + _HEADING, _WIDTH, _HEIGHT, picture))
+    height = _HEAD + len(pictures) * (_HEIGHT + _HEADING)
+    drawn = Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}" role="img"'
+        ' aria-label="{2}"><title>{2}</title><style>{3}</style><rect width="{0}" height="{1}" fill="#fff"/>{4}</svg>\n'
+    )
+    return str(drawn.format(_WIDTH, height, title, _STYLE, Markup("").join(parts)))
+
+
+def _legend(series: Sequence[Series]) -> Iterator[Markup]:
+    step = (_WIDTH - _LEFT) / max(1, len(series))
+    for place, one in enumerate(series):
+        x = _LEFT + place * step
+        yield Markup(
+            '<rect class="tone-{}" x="{}" y="38" width="12" height="12"/><text x="{}" y="48">{}</text>'
+        ).format(one.tone, _n(x), _n(x + 18), one.name)
 
 
 def _picture(title: str, width: int, height: int, inner: Markup) -> Markup:

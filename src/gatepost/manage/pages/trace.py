@@ -20,14 +20,14 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages import searches
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, gateway_of, not_there, or_not_there, who
+from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, who
 from gatepost.manage.pages.pages import link, render, see_other
 from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_question
 from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.queue import entries
+from gatepost.manage.use_cases.queue import GetQueued, get_queued
 from gatepost.manage.use_cases.queue_actions import QueueActions
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.request_values import limits
@@ -42,7 +42,6 @@ from gatepost.manage.use_cases.trace import (
     search_trace_events,
     show_trace,
 )
-from gatepost.store.interface import QueueFilter
 from gatepost.times import name_text, rfc3339
 
 if TYPE_CHECKING:
@@ -52,9 +51,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.pages.trace_query import Question
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
 
 
 PAGE: Final = 50
@@ -214,12 +212,12 @@ def _events(request: Request, identity: str) -> list[TraceEvent]:
 
 
 def _show(request: Request) -> Response:
-    principal, gateway = who(request), gateway_of(request)
+    principal = who(request)
     identity = request.path_params["identity"]
     try:
         found = _events(request, identity)
     except HTTPException:
-        if _waiting(gateway, principal, identity):
+        if _waiting(request, identity):
             return see_other(request, link(f"/queue/{quote(identity)}"), _SOON, "info")
         raise
     name = f"trace-{_only_one(found) or 'rows'}"
@@ -237,7 +235,7 @@ def _show(request: Request) -> Response:
         rows=len(found),
         partner=_partner(found),
         recipients=recipients_of(found),
-        waiting=_waiting(gateway, principal, message),
+        waiting=_waiting(request, message),
         others=sorted({event.message for event in found if event.message} - {message}),
         limits=limits(QueueActions),
         may_act=principal.may(Scope.QUEUE, found[0].organization),
@@ -251,12 +249,12 @@ def _partner(found: Sequence[TraceEvent]) -> str:
     return (incoming or outgoing).rpartition("@")[2]
 
 
-def _waiting(gateway: Gateway, principal: Principal, message: str) -> Sequence[object]:
+def _waiting(request: Request, message: str) -> Sequence[QueueDelivery]:
     """The message's deliveries that are still in the queue."""
     if not message:
         return ()
     try:
-        return entries(gateway, principal, QueueFilter(message=message, limit=0))
+        return execute(get_queued, context_of(request), GetQueued(message=message)).items
     except (
         Refusal
     ):  # an id of another node of the site, or a shard that cannot be read: the trace is there all the same

@@ -23,11 +23,10 @@ from gatepost.manage.pages.account_forms import (
 )
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import accounts_of, context_of, executing, or_not_there, who
+from gatepost.manage.pages.guard import context_of, executing, or_not_there
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
 from gatepost.manage.pages.places import number_of
-from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.client import every
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.pages import Selection
@@ -38,6 +37,7 @@ from gatepost.manage.use_cases.users import (
     AccountChange,
     EndSessions,
     EndUserSession,
+    ListPasskeys,
     ListSessions,
     ListUsers,
     NewAccount,
@@ -48,6 +48,7 @@ from gatepost.manage.use_cases.users import (
     end_sessions,
     end_user_session,
     get_user,
+    list_passkeys,
     list_sessions,
     list_users,
     new_user_errors,
@@ -151,8 +152,6 @@ def _page(request: Request, user: Account, **context: Any) -> Response:
         "errors": {},
         "password_errors": {},
     }
-    with refusing():
-        passkeys = accounts_of(request).passkeys_of(user.name)
     known |= context
     wrong = known["errors"] or known["password_errors"]
     return render(
@@ -163,7 +162,7 @@ def _page(request: Request, user: Account, **context: Any) -> Response:
         roles=ROLES,
         limits=limits(AccountChange),
         sessions=list(every(executing(request), list_sessions, ListSessions(name=user.name))),
-        passkeys=passkeys,
+        passkeys=execute(list_passkeys, context_of(request), ListPasskeys(name=user.name)).items,
         tokens=_tokens(request, user),
         **known,
     )
@@ -223,10 +222,8 @@ def _changed(request: Request, change: Callable[[Account], str]) -> Response:
 
 
 def _done(request: Request, user: Account, said: str) -> Response:
-    """Whoever changed themselves has no session any more."""
-    with refusing():
-        gone = request.state.session is not None and accounts_of(request).user(who(request).name) is None
-    return see_other(request, "/login" if gone else f"/users/{user.name}", said)
+    """Whoever changed themselves has no session any more, and comes to the log-in."""
+    return see_other(request, f"/users/{user.name}", said)
 
 
 def _remove(request: Request) -> Response:

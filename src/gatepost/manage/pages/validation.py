@@ -15,19 +15,20 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of, connector_page
 from gatepost.manage.pages.following import followed
-from gatepost.manage.pages.guard import context_of, needs, who
+from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.pages import fragment, render, see_other
 from gatepost.manage.pages.places import connector_path
 from gatepost.manage.pages.tasks import live_items, task_items, verdict_item
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.jobs import Jobs, follow
+from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.validation_runs import (
     SECONDS,
+    FollowValidation,
     ShowValidation,
     ValidateConnector,
-    Validated,
+    follow_validation,
     show_validation,
     start_validation,
     state_of,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.jobs import Job
-    from gatepost.manage.use_cases.validation_runs import Record, ValidationState
+    from gatepost.manage.use_cases.validation_runs import Record, Validated, ValidationState
 
 
 _LIMITS: Final = limits(ValidateConnector)
@@ -131,7 +132,7 @@ async def _events(request: Request) -> Response:
 
 
 def _job(request: Request) -> Job[Validated, Record]:
-    job = context_of(request).kept(Jobs).find(request.path_params["run"], who(request), Validated)
+    job = execute(follow_validation, context_of(request), FollowValidation(id=request.path_params["run"]))
     needs(request, Scope.CONNECTORS, job.subject.organization)
     return job
 

@@ -6,43 +6,39 @@ Each step is a page of its own, whose address has all answers so far. Nothing is
 from __future__ import annotations
 
 import json
-import time
-from collections import OrderedDict
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.draft import Draft, draft_of, problems, table_of
-from gatepost.manage.pages.guard import context_of, gateway_of, needs, who
+from gatepost.manage.pages.guard import context_of, needs, who
 from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, link, render, see_other
 from gatepost.manage.pages.places import connector_path
 from gatepost.manage.pages.scenarios import SCENARIOS, need
 from gatepost.manage.pages.tasks import task_items
 from gatepost.manage.pages.validation import ended, live, refused_fields, request_of
-from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.choice import choose_connector, visible
+from gatepost.manage.use_cases.connector_views import (
+    DraftConnector,
+    ValidateDraft,
+    draft_connector,
+    keep_draft_validation,
+    validate_draft,
+    view_draft_validation,
+)
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart
 from gatepost.manage.use_cases.part_record import part_command, part_toml
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.report_counts import ReportCounts
-from gatepost.manage.use_cases.resources import PartName, add_part
-from gatepost.manage.use_cases.validation import keep_validation
-from gatepost.manage.use_cases.validation_runs import (
-    Candidate,
-    ValidateConnector,
-    start_candidate,
-    state_of,
-    trial_of,
-)
-from gatepost.policy.connectors.directory import Directory
+from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
+from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.policy.connectors.model import Resources
 
 if TYPE_CHECKING:
@@ -51,15 +47,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.change import Outcome
-    from gatepost.manage.use_cases.choice import Chosen
+    from gatepost.manage.use_cases.context import Context
     from gatepost.policy.connectors.records import Organization
 
 
 _PATH: Final = "/connectors/new"
-_WEEK: Final = 7 * 86_400.0
+_WEEK: Final = "7d"
 _MODES: Final = ("rehearse", "enforce", "disabled")
-_REMEMBERED: Final = 100
 _TITLES: Final = {
     "scenario": "Scenario",
     "name": "Connector name",
@@ -78,35 +72,12 @@ _FIRST_ANSWERS: Final[dict[str, dict[str, str]]] = {
 """What is chosen before somebody chooses: what Exchange recommends."""
 
 
-class _Tried:
-    """What came of trying drafts, until they are saved: so that a list knows it then. Bounded; the oldest go."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._records: OrderedDict[str, dict[str, Any]] = OrderedDict()
-
-    def keep(self, key: str, record: dict[str, Any]) -> str:
-        with self._lock:
-            self._records[key] = record
-            self._records.move_to_end(key)
-            while len(self._records) > _REMEMBERED:
-                self._records.popitem(last=False)
-        return ""
-
-    def of(self, key: str) -> dict[str, Any] | None:
-        with self._lock:
-            return self._records.get(key)
-
-
-_TRIED: Final = _Tried()
-
-
 def _owners(request: Request) -> Sequence[Organization]:
     """Organizations that who asks may make connectors in. Raises HTTPException if there can be none."""
     principal = who(request)
     if Scope.CONNECTORS not in principal.scopes and Scope.OWNER not in principal.scopes:
         needs(request, Scope.CONNECTORS, next(iter(principal.organizations or ()), None))
-    return visible(gateway_of(request).directory().resources, principal).organizations
+    return execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items
 
 
 def _owner(request: Request, draft: Draft) -> Organization | None:
@@ -145,7 +116,7 @@ def _go(request: Request, draft: Draft, owner: Organization | None, at: str) -> 
     draft = draft.with_done(scenario.steps[place])
     if back:
         return _at(draft, owner, scenario.steps[max(0, place - 1)])
-    if errors := problems(draft, at, owner, gateway_of(request).settings.limits.prefixes()):
+    if errors := problems(draft, at, owner, context_of(request).settings.limits.prefixes()):
         return _page(request, draft, owner, at, errors=errors)
     return _at(draft, owner, scenario.steps[min(place + 1, len(scenario.steps) - 1)])
 
@@ -199,7 +170,7 @@ def _page(
     if step == "save" and scenario and owner:
         given |= _review(request, draft, owner)
     elif step == "check" and scenario and owner and not given["tasks"]:
-        record = _TRIED.of(_key(request, draft, owner))
+        record = _record(request, draft, owner)
         given["tasks"] = task_items(record) if record else ()
     wanted = "effects" if request.query_params.get("part") == "effects" else ""
     status = HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK
@@ -210,7 +181,7 @@ def _left(request: Request, draft: Draft, owner: Organization) -> list[tuple[str
     """What is missing or wrong yet: the step, its address, and what to do."""
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one
-    prefixes = gateway_of(request).settings.limits.prefixes()
+    prefixes = context_of(request).settings.limits.prefixes()
     left = []
     for step in scenario.steps[1:-2]:
         found = problems(draft, step, owner, prefixes)
@@ -226,46 +197,39 @@ def _review(request: Request, draft: Draft, owner: Organization) -> dict[str, An
     given: dict[str, Any] = {
         "table": table_of(draft),
         "open": left,
-        "record": _TRIED.of(_key(request, draft, owner)),
+        "record": _record(request, draft, owner),
         "effects_path": _address(draft, owner, "save", part="effects"),
         "mode": request.state.form.get("mode", "rehearse"),
         "note": request.state.form.get("note", ""),
     }
     if not left and request.query_params.get("part") == "effects":
-        gateway = gateway_of(request)
-        question = "wizard effects", who(request), _key(request, draft, owner), gateway.directory().version
+        context, asked = context_of(request), _drafted(draft, owner, since=_WEEK)
+        told = json.dumps(msgspec.to_builtins(asked), sort_keys=True)
+        question = "wizard effects", who(request), told, context.directory().version
         patience = PATIENCE if is_partial(request) else LONG_PATIENCE
-        found = gateway.kept(ReportCounts).answers.of(question, partial(_effects, request, draft, owner), patience)
+        found = context.kept(ReportCounts).answers.of(question, partial(_effects, context, asked), patience)
         given["effects"] = PENDING if found is None else found.value
     return given
 
 
-def _effects(request: Request, draft: Draft, owner: Organization) -> dict[str, Any]:
+def _effects(context: Context, asked: DraftConnector) -> dict[str, Any]:
     """What it would do to the mail of a week; this is kept, and so without all the resources."""
-    outcome = _added(request, draft, owner, Wish(who(request).name, dry_run=True, since=time.time() - _WEEK))
-    part = _chosen(outcome.after, draft, owner).part
+    outcome, chosen = execute(draft_connector, context, asked)
     kept = replace(outcome, after=Resources())
-    return {"outcome": kept, "command": part_command(part), "toml": part_toml(part)}
+    return {"outcome": kept, "command": part_command(chosen.part), "toml": part_toml(chosen.part)}
 
 
-def _added(request: Request, draft: Draft, owner: Organization, wish: Wish) -> Outcome:
-    """The resources as they would be with it; wish: a dry run."""
+def _drafted(draft: Draft, owner: Organization, *, mode: str = "", since: str = "") -> DraftConnector:
+    """The connector as it would be. mode: as it is saved, "" where that is not chosen yet."""
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one
-    named = PartName(scenario.kind, owner.name, draft["name"])
-    return add_part(gateway_of(request), who(request), named, table_of(draft), wish)
+    table = table_of(draft, mode) if mode else table_of(draft)
+    return DraftConnector(organization=owner.name, kind=scenario.kind.key, name=draft["name"], table=table, since=since)
 
 
-def _chosen(resources: Resources, draft: Draft, owner: Organization) -> Chosen:
-    scenario = draft.scenario
-    assert scenario is not None  # noqa: S101 - asked of drafts with one
-    return choose_connector(resources, draft["name"], owner.name, scenario.direction)
-
-
-def _key(request: Request, draft: Draft, owner: Organization) -> str:
-    """What was tried is known by all that decides on it."""
-    table = table_of(draft) | {"comment": ""}
-    return json.dumps([who(request).name, owner.name, draft["scenario"], draft["name"].lower(), table], sort_keys=True)
+def _record(request: Request, draft: Draft, owner: Organization) -> dict[str, Any] | None:
+    """What came of trying it, None if it was not tried."""
+    return execute(view_draft_validation, context_of(request), _drafted(draft, owner)).record
 
 
 # ------------------------------------------------------------------------------------------------ trying and saving
@@ -282,17 +246,6 @@ def _given(request: Request) -> tuple[Draft, Organization]:
     return draft, owner
 
 
-def _candidate(request: Request, draft: Draft, owner: Organization, wanted: ValidateConnector) -> Candidate:
-    outcome = _added(request, draft, owner, Wish(who(request).name, dry_run=True))
-    chosen = _chosen(outcome.after, draft, owner)
-    key = _key(request, draft, owner)
-
-    def keep(record: dict[str, Any]) -> str:
-        return _TRIED.keep(key, record)
-
-    return Candidate(Directory(outcome.after, outcome.version), chosen, trial_of(wanted), keep, draft=True)
-
-
 def _begin(request: Request) -> Response:
     """With htmx the tasks that follow it; without, when it has ended, the step anew."""
     draft, owner = _given(request)
@@ -300,7 +253,8 @@ def _begin(request: Request) -> Response:
     assert scenario is not None  # noqa: S101 - _given says so
     wanted = request_of(owner.name, scenario.direction, draft["name"], request.state.form)
     try:
-        state = state_of(start_candidate(context_of(request), _candidate(request, draft, owner, wanted)))
+        asked = ValidateDraft(draft=_drafted(draft, owner), trial=wanted)
+        state = execute(validate_draft, context_of(request), asked)
         if is_live:
             return live(request, state)
         record = ended(request, owner.name, state)
@@ -329,17 +283,10 @@ def _save(request: Request) -> Response:
         if refusal.kind is Kind.UNREADABLE:
             raise
         return _page(request, draft, owner, "save", errors=_errors(refusal))
-    _keep_trial(request, draft, owner, outcome.version)
+    execute(keep_draft_validation, context_of(request), _drafted(draft, owner))
     text = " ".join([f"Connector {draft['name']} was saved as version {outcome.version}.", *outcome.warnings])
     path = connector_path(owner.name, scenario.direction, draft["name"])
     return see_other(request, link(path, made="yes"), text, "warn" if outcome.warnings else "pass")
-
-
-def _keep_trial(request: Request, draft: Draft, owner: Organization, version: int) -> None:
-    """What the draft was tried with holds for the connector that it became."""
-    if record := _TRIED.of(_key(request, draft, owner)):
-        gateway, kept = gateway_of(request), record | {"configuration": version}
-        keep_validation(gateway, _chosen(gateway.directory().resources, draft, owner), kept)
 
 
 def _errors(refusal: Refusal) -> dict[str, str]:

@@ -23,9 +23,13 @@ class AuditRecord:
 
 
 class AuditTrail:
-    """The records of one call: one that is known from the beginning, or those that were added in its place."""
+    """The records of one call: one that is known from the beginning, or those that were added in its place.
+
+    who: as whom it is recorded, "" for the principal; at a log-in that is learned during the call.
+    """
 
     def __init__(self) -> None:
+        self.who = ""
         self._call = AuditRecord("request")
         self._added: list[AuditRecord] = []
 
@@ -40,9 +44,11 @@ class AuditTrail:
         *,
         organization: str | None = None,
         subject: str | None = None,
+        who: str = "",
         **detail: Any,
     ) -> None:
         """Say what the call is about, before it can be refused; what is not given stays."""
+        self.who = who or self.who
         self._call.action = action or self._call.action
         self._call.organization = self._call.organization if organization is None else organization
         self._call.subject = self._call.subject if subject is None else subject

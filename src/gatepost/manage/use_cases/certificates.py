@@ -245,6 +245,7 @@ def get_inventory(context: Context, request: GetInventory) -> CertificateInvento
     visibility=Visibility.GATEWAY,
     tag=_TAG,
     commands=("certificate history",),
+    pages=("/certificates/history",),
 )
 def list_certificate_history(context: Context, request: ListCertificateHistory) -> Items[CertificateChange]:
     """Who changed certificates, requests and directories, when and why, the newest first."""

@@ -161,7 +161,7 @@ class _Stored:
 def _stored(gateway: Gateway, store: ConfigStore, loaded: tuple[int, dict[str, Any]], *, mends: bool) -> _Stored:
     version, document = loaded
     try:
-        return _Stored(document, gateway.understood(store, version, document).resources)
+        return _Stored(document, gateway.resources.understood(store, version, document).resources)
     except Refusal as refusal:
         if not mends:
             raise

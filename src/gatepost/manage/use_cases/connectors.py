@@ -133,18 +133,10 @@ def connector_row(gateway: Gateway, chosen: Chosen) -> ConnectorEntry:
 
 
 def connector_record(row: ConnectorEntry) -> dict[str, Any]:
-    """For machines, as `gatepost connector list --json` has it."""
-    return {
-        "status": row.status,
-        "direction": row.direction,
-        "name": row.name,
-        "organization": row.organization,
-        "from": row.sender,
-        "to": row.receiver,
-        "domains": ", ".join(row.domains),
-        "demands": ", ".join(row.demands),
-        "validated": None if row.validated is None else msgspec.structs.asdict(row.validated),
-    }
+    """For machines, as `gatepost connector list --json` has it: lists as texts, and no mode, which the status says."""
+    record: dict[str, Any] = msgspec.to_builtins(row)
+    del record["mode"]
+    return {name: ", ".join(value) if isinstance(value, list) else value for name, value in record.items()}
 
 
 def _selected(owners: Sequence[Organization], selection: ConnectorSelection) -> Iterator[_Found]:

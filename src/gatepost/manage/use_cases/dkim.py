@@ -19,13 +19,14 @@ from gatepost.manage.use_cases.choice import choose_part, chosen_organizations, 
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.dns_checks import Sights
 from gatepost.manage.use_cases.history import history
-from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.pages import Page, Selection
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import DKIM, Part
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resolving import resolver_of
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
+from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - the declaration reads it
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import DkimState
 from gatepost.protocols.dkim.record import key_name
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.policy.connectors.dkim_key import DkimKey
     from gatepost.protocols.dkim.record import KeyRecord
 
 
@@ -191,6 +191,57 @@ def import_dkim_key(context: Context, request: ImportDkimKey) -> PrivateKeyStore
     return PrivateKeyStored(part.name, context.dry_run)
 
 
+class FindSigningKeys(msgspec.Struct, kw_only=True):
+    """As `KeySelection`. looks: ask the DNS for the records of these rows, and the history since when."""
+
+    organization: str = ""
+    q: str = ""
+    limit: int | None = None
+    offset: int = 0
+    domain: str = ""
+    state: str = ""
+    looks: bool = False
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="dkim keys",
+    pages=(
+        "/dkim",
+        "/dkim/view/{organization}/{name:path}",
+    ),
+)
+def find_signing_keys(context: Context, request: FindSigningKeys) -> Page[KeyRow]:
+    """DKIM keys of all organizations, with what the DNS has of them if that is asked for."""
+    selection = KeySelection(
+        request.organization,
+        request.q,
+        request.limit,
+        request.offset,
+        domain=request.domain,
+        state=request.state,
+    )
+    page = selection.page(0, dkim_keys(context.gateway, context.principal, selection))
+    return page.holding(looked_at(context.gateway, context.principal, page.rows)) if request.looks else page
+
+
+class ViewSigningKey(msgspec.Struct, kw_only=True):
+    """looks: as in `FindSigningKeys`."""
+
+    organization: str
+    name: str
+    looks: bool = False
+
+
+@use_case(
+    scope=Scope.READ, visibility=Visibility.SEEN, tag="dkim keys", pages=("/dkim/view/{organization}/{name:path}",)
+)
+def view_signing_key(context: Context, request: ViewSigningKey) -> KeyRow:
+    """One DKIM key, with what the DNS has of it if that is asked for."""
+    return dkim_key(context.gateway, context.principal, request.name, request.organization, check=request.looks)
+
+
 def dkim_keys(
     gateway: Gateway, who: Principal, selection: KeySelection | None = None, *, check: bool = False
 ) -> list[KeyRow]:
@@ -320,4 +371,4 @@ def _states(table: dict[str, Any] | None) -> dict[str, str]:
     return {str(one.get("name")).lower(): str(one.get("state", DkimState.NEXT)) for one in keys}
 
 
-USE_CASES = (list_signing_keys, import_dkim_key)
+USE_CASES = (list_signing_keys, find_signing_keys, view_signing_key, import_dkim_key)

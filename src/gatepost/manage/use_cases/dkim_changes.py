@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import quote
 
+import msgspec
 from msgspec import Meta
 
 from gatepost.analysis.checks.dkim_record import DkimObservation
@@ -25,6 +26,7 @@ from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.names import domain_name, parents
+from gatepost.policy.connectors.records import Organization  # noqa: TC001 - the declaration reads it
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
 from gatepost.protocols.dkim.record import KEY_TYPES, KeyRecord, key_name
 from gatepost.times import name_text
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.model import Resources
-    from gatepost.policy.connectors.records import Organization
 
 
 _TAG: Final = "dkim keys"
@@ -223,6 +224,19 @@ def key_domain(text: str) -> str:
         return domain_name(text)
     except ValueError as error:
         raise Refusal(Kind.INPUT, str(error), [FieldError("domain", str(error))]) from error
+
+
+class ChooseKeyOwner(msgspec.Struct, kw_only=True):
+    """organization: as it was chosen, "" where it is not."""
+
+    domain: str
+    organization: str = ""
+
+
+@use_case(scope=Scope.CONNECTORS, visibility=Visibility.SEEN, tag="dkim keys", pages=("/dkim/new",))
+def choose_key_owner(context: Context, request: ChooseKeyOwner) -> Organization:
+    """The organization that a new DKIM key would be of: the one that is chosen, or that accepts the domain."""
+    return key_owner(visible(context.directory().resources, context.principal), request.organization, request.domain)
 
 
 def key_owner(resources: Resources, organization: str, domain: str) -> Organization:

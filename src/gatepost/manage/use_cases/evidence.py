@@ -203,10 +203,15 @@ def _answer(job: Job[OwnLog, Verification] | None) -> VerificationAnswer:
     )
 
 
-def days_kept(data: Path) -> tuple[str, str]:
-    """The first and the last day that the log has, "" where there is none. data: the data directory."""
-    days = sorted({one.day for one in day_files(evidence_directory(data))})
+class GetKeptDays(msgspec.Struct, kw_only=True):
+    """Of the log."""
+
+
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="evidence", pages=("/reports/evidence",))
+def get_kept_days(context: Context, request: GetKeptDays) -> tuple[str, str]:  # noqa: ARG001 - there is one log
+    """The first and the last day that the log has, "" where there is none."""
+    days = sorted({one.day for one in day_files(evidence_directory(context.data))})
     return (days[0], days[-1]) if days else ("", "")
 
 
-USE_CASES = (list_heads, list_keys, get_verification, verify_own_log)
+USE_CASES = (list_heads, list_keys, get_kept_days, get_verification, verify_own_log)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import Outcome
+from gatepost.manage.access.records import Actor, Outcome
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.request_values import WrongFields, checked
@@ -107,7 +107,7 @@ def _outcome(context: Context, error: Exception) -> tuple[Outcome, str]:
     if not isinstance(error, Refusal):
         return Outcome.FAILED, f"The gateway's log says why, under {context.reference or 'its time'}."
     outcome = Outcome.FAILED if error.kind is Kind.UNREADABLE else Outcome.REFUSED
-    return outcome, "; ".join(map(str, error.errors)) or error.text
+    return outcome, "; ".join(map(str, error.errors)) or error.known or error.text
 
 
 def _checked[R: msgspec.Struct](request: R) -> R:
@@ -119,7 +119,7 @@ def _checked[R: msgspec.Struct](request: R) -> R:
 
 
 def _write(context: Context, outcome: Outcome, **more: Any) -> None:
-    accounts, actor = context.accounts, context.actor
+    accounts, actor = context.accounts, Actor(context.audit.who or context.actor.name, context.address)
     for one in context.audit.records:
         detail = {name: value for name, value in (one.detail | more).items() if value not in ("", None, [], {})}
         accounts.record(

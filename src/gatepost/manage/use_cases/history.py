@@ -95,7 +95,17 @@ class _Place(msgspec.Struct, array_like=True):
     seen: Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
-@use_case("GET /history", scope=Scope.READ, visibility=Visibility.SEEN, tag="resources", commands=("history",))
+@use_case(
+    "GET /history",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="resources",
+    commands=("history",),
+    pages=(
+        "/history",
+        "/organizations/view/{name}",
+    ),
+)
 def list_history(context: Context, request: ListHistory) -> Items[HistoryEntry]:
     """Who changed the resources, when and why, the newest first."""
     # A version may have changed several organizations, and a page may end between them.

@@ -1,4 +1,4 @@
-"""Log-in at an issuer of OpenID Connect: authorization code with PKCE, state and nonce. Called by the log-in pages.
+"""Log in at an issuer of OpenID Connect: authorization code with PKCE, state and nonce. Only pages have it.
 
 What must be the same when the person comes back is in a ticket, which the caller keeps in the browser and signs. Blocks
 while the issuer is asked; few may ask at a time.
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import secrets
+import time
 from base64 import urlsafe_b64encode
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -18,16 +21,20 @@ import msgspec
 
 from gatepost.manage.access.claims_mapping import map_claims
 from gatepost.manage.access.slots import Slots
+from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.entrance import LogInDenied, SessionStarted, attempt
+from gatepost.manage.use_cases.refusal import Busy, Kind
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.openid import OpenId, OpenIdFailed
 from gatepost.net.lookups.validator import ValidatorError
 from gatepost.pki.certificates.vault import VaultError, read_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from gatepost.manage.access.issuer_rows import IssuerIdentity
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.settings.model import Settings
 
 
 _SLOTS: Final = Slots(4)
@@ -35,13 +42,11 @@ _GOOD_FOR: Final = 600.0  # seconds that a person has at the issuer
 _FRESH: Final = 300.0  # seconds since a person proved it there, where that was asked for
 _LONGEST: Final = 4096
 
+_log = logging.getLogger(__name__)
 
-class IssuerLogInFailed(Exception):  # noqa: N818 - it names what happened
-    """Nobody came in. The text is for the record and for us, not for the person. busy: try again."""
 
-    def __init__(self, text: str, *, busy: bool = False) -> None:
-        super().__init__(text)
-        self.busy = busy
+class _Failed(Exception):  # noqa: N818 - it names what happened
+    """Nobody came in. The text is for the audit and the log, not for the person."""
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -63,43 +68,108 @@ class Returned(msgspec.Struct, frozen=True):
     proved: float
 
 
-def begin(gateway: Gateway, redirect: str, target: str, now: float, *, again: bool) -> tuple[str, Ticket]:
-    """Where the person is sent, and the ticket. redirect: where the issuer sends them back to.
+class BeginIssuerLogIn(msgspec.Struct, kw_only=True):
+    """redirect: where the issuer sends the person back to. target, again: as in `Ticket`."""
 
-    Raises IssuerLogInFailed.
-    """
-    oidc = gateway.settings.oidc
-    provider = _asked(gateway, lambda openid: openid.provider())
+    redirect: str
+    target: str
+    again: bool
+
+
+class IssuerLogInBegun(msgspec.Struct):
+    """url: where the person is sent."""
+
+    url: str
+    ticket: Ticket
+
+
+@use_case(
+    scope=None, visibility=Visibility.SEEN, tag="users", action="log-in", self_audited=True, pages=("/login/issuer",)
+)
+def begin_issuer_log_in(context: Context, request: BeginIssuerLogIn) -> IssuerLogInBegun:
+    """Begin to log in at the issuer; the audit has it only if that cannot be."""
+    with _denying(context):
+        return IssuerLogInBegun(*_begin(context.settings, request, time.time()))
+
+
+class EndIssuerLogIn(msgspec.Struct, kw_only=True):
+    """answer: what the issuer sent the person back with. ticket: of their browser. agent: what it is."""
+
+    answer: dict[str, str]
+    ticket: Ticket | None
+    agent: str = ""
+
+
+@use_case(
+    scope=None,
+    visibility=Visibility.SEEN,
+    tag="users",
+    action="log-in",
+    self_audited=True,
+    pages=("/login/issuer/answer",),
+)
+def end_issuer_log_in(context: Context, request: EndIssuerLogIn) -> SessionStarted:
+    """Log in who comes back from the issuer."""
+    accounts = context.accounts
+    with attempt(context) as counted, _denying(context):
+        try:
+            found = _end(context.settings, request.ticket, request.answer, time.time())
+        except Busy:
+            accounts.forgive(counted)
+            raise
+        return SessionStarted(
+            accounts.log_in_by_issuer(found.person, context.address, request.agent, proved=found.proved)
+        )
+
+
+@contextmanager
+def _denying(context: Context) -> Iterator[None]:
+    """Tell the person no more than that it failed, and the audit and the log why."""
+    issuer = context.settings.oidc.issuer
+    context.audit.describe(issuer=issuer)
+    try:
+        yield
+    except _Failed as failed:
+        _log.warning("log-in at %s failed: %s", issuer, failed)
+        raise LogInDenied(str(failed)) from failed
+
+
+def _begin(settings: Settings, request: BeginIssuerLogIn, now: float) -> tuple[str, Ticket]:
+    """Where the person is sent, and the ticket. Raises _Failed, Busy."""
+    oidc = settings.oidc
+    provider = _asked(settings, lambda openid: openid.provider())
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     query = {
         "response_type": "code",
         "client_id": oidc.client_id,
-        "redirect_uri": redirect,
+        "redirect_uri": request.redirect,
         "scope": " ".join(dict.fromkeys(["openid", *oidc.scopes])),
         "state": state,
         "nonce": nonce,
         "code_challenge": urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("="),
         "code_challenge_method": "S256",
     }
-    if again:
+    if request.again:
         query |= {"prompt": "login", "max_age": "0"}
     between = "&" if "?" in provider.authorization_url else "?"
     url = f"{provider.authorization_url}{between}{urlencode(query)}"
-    return url, Ticket(state, nonce, verifier, redirect, target, again, now)
+    return url, Ticket(state, nonce, verifier, request.redirect, request.target, request.again, now)
 
 
-def end(gateway: Gateway, ticket: Ticket, answer: Mapping[str, str], now: float) -> Returned:
-    """Who came back. answer: what the issuer sent them back with. Raises IssuerLogInFailed."""
-    oidc = gateway.settings.oidc
+def _end(settings: Settings, ticket: Ticket | None, answer: Mapping[str, str], now: float) -> Returned:
+    """Who came back. Raises _Failed, Busy."""
+    oidc = settings.oidc
+    if ticket is None:
+        raise _Failed("nobody began it in this browser, or too long ago")
     if not hmac.compare_digest(answer.get("state", "").encode(), ticket.state.encode()):
-        raise IssuerLogInFailed("the answer is of another log-in (state)")
+        raise _Failed("the answer is of another log-in (state)")
     if not 0 <= now - ticket.at < _GOOD_FOR:
-        raise IssuerLogInFailed("it took longer than ten minutes")
+        raise _Failed("it took longer than ten minutes")
     if answer.get("iss", oidc.issuer) != oidc.issuer:
-        raise IssuerLogInFailed("the answer is of another issuer (RFC 9207)")
+        raise _Failed("the answer is of another issuer (RFC 9207)")
     code = answer.get("code", "")
     if not 0 < len(code) <= _LONGEST:
-        raise IssuerLogInFailed("the issuer did not let the person in")
+        raise _Failed("the issuer did not let the person in")
 
     async def exchanged(openid: OpenId) -> dict[str, Any]:
         provider = await openid.provider()
@@ -107,20 +177,18 @@ def end(gateway: Gateway, ticket: Ticket, answer: Mapping[str, str], now: float)
             raise OpenIdFailed("the answer does not say of which issuer it is (RFC 9207)")
         return await openid.claims(provider, code, ticket.verifier, ticket.redirect, ticket.nonce)
 
-    claims = _asked(gateway, exchanged)
+    claims = _asked(settings, exchanged)
     proved = claims.get("auth_time", 0)
     proved = float(proved) if isinstance(proved, int | float) and 0 < proved <= now + 60 else 0.0
     if ticket.again and now - proved > _FRESH:
-        raise IssuerLogInFailed("the person did not prove anew who they are (auth_time)")
+        raise _Failed("the person did not prove anew who they are (auth_time)")
     person: IssuerIdentity | str = map_claims(oidc, claims)
     if isinstance(person, str):
-        raise IssuerLogInFailed(person)
+        raise _Failed(person)
     return Returned(person, min(proved, now))
 
 
-def _asked[T](gateway: Gateway, ask: Callable[[OpenId], Coroutine[Any, Any, T]]) -> T:
-    settings = gateway.settings
-
+def _asked[T](settings: Settings, ask: Callable[[OpenId], Coroutine[Any, Any, T]]) -> T:
     async def work() -> T:
         reference = settings.oidc.client_secret
         secret = read_secret(reference, what="client secret", gone="").decode().strip() if reference else ""
@@ -131,10 +199,13 @@ def _asked[T](gateway: Gateway, ask: Callable[[OpenId], Coroutine[Any, Any, T]])
             await resolver.close()
 
     if not _SLOTS.acquire("", 1.0):
-        raise IssuerLogInFailed("too many others log in just now", busy=True)
+        raise Busy("too many others log in just now", kind=Kind.FORBIDDEN)
     try:
         return asyncio.run(work())
     except (OpenIdFailed, VaultError, ValidatorError, ValueError) as failed:
-        raise IssuerLogInFailed(str(failed)) from None
+        raise _Failed(str(failed)) from None
     finally:
         _SLOTS.release("")
+
+
+USE_CASES = (begin_issuer_log_in, end_issuer_log_in)

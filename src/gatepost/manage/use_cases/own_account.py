@@ -1,6 +1,6 @@
 """One's own account: the password, sessions and passkeys of whoever is logged in. Only pages have it.
 
-The page has proved who the person is (`requires_reauth`, or the present password).
+The person proved lately who they are (`requires_reauth`), or says the present password.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.manage.access.records import Passkey
+from gatepost.manage.access.records import Passkey  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.entrance import SessionStarted, denying
 from gatepost.manage.use_cases.users import (
     AccountSession,
     PasskeyNamed,
@@ -25,20 +26,11 @@ if TYPE_CHECKING:
 
 
 class SetOwnPassword(msgspec.Struct, kw_only=True):
-    """password: 12 to 1000 characters. agent: what the browser is."""
+    """old: the present password. password: 12 to 1000 characters. agent: what the browser is."""
 
+    old: str
     password: Password
     agent: str = ""
-
-
-class SessionStarted(msgspec.Struct):
-    """secret: of the session, for a cookie."""
-
-    secret: str
-
-    def __repr__(self) -> str:
-        """Without the secret."""
-        return "SessionStarted()"
 
 
 @use_case(
@@ -53,7 +45,8 @@ def set_own_password(context: Context, request: SetOwnPassword) -> SessionStarte
     """Change one's own password, which ends all of one's sessions but the one that begins."""
     name = context.principal.name
     context.audit.describe(subject=name)
-    with refusing():
+    with denying(context):
+        context.accounts.check_password(name, request.old, context.address)
         user = context.accounts.set_user(name, password=request.password, by=context.actor)
         return SessionStarted(context.accounts.start_session(user, context.address, request.agent))
 
@@ -97,31 +90,24 @@ def end_own_sessions(context: Context, request: EndOwnSessions) -> SessionsEnded
     return SessionsEnded(sum(ended))
 
 
-class AddOwnPasskey(msgspec.Struct, kw_only=True):
-    """What an authenticator made, which the page has verified. id: the authenticator's. public_key: COSE (RFC 9052)."""
-
-    id: bytes
-    name: str
-    public_key: bytes
-    sign_count: int
+class ListOwnPasskeys(msgspec.Struct, kw_only=True):
+    """All of them."""
 
 
 @use_case(
     scope=None,
     visibility=Visibility.SEEN,
     tag="users",
-    requires_reauth=True,
-    action="passkey-add",
-    self_audited=True,
-    pages=("/account/passkeys",),
+    pages=(
+        "/account",
+        "/account/passkeys/options",
+        "/account/password",
+    ),
 )
-def add_own_passkey(context: Context, request: AddOwnPasskey) -> PasskeyNamed:
-    """Keep a passkey with which one logs in."""
-    name = context.principal.name
-    context.audit.describe(subject=name)
-    made = Passkey(request.id, name, request.name, request.public_key, request.sign_count, 0.0, 0.0)
+def list_own_passkeys(context: Context, request: ListOwnPasskeys) -> Items[Passkey]:  # noqa: ARG001 - all
+    """With which passkeys one logs in."""
     with refusing():
-        return PasskeyNamed(context.accounts.add_passkey(made, by=context.actor).name)
+        return Items(context.accounts.passkeys_of(context.principal.name))
 
 
 class RemoveOwnPasskey(msgspec.Struct, kw_only=True):
@@ -151,6 +137,6 @@ USE_CASES = (
     set_own_password,
     list_own_sessions,
     end_own_sessions,
-    add_own_passkey,
+    list_own_passkeys,
     remove_own_passkey,
 )

@@ -15,11 +15,11 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.analysis.checks.partner import Bounds, Checker
-from gatepost.analysis.checks.partner_report import check_record
+from gatepost.analysis.checks.partner_report import PartnerCheck, check_record
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.choice import visible
-from gatepost.manage.use_cases.declaration import InQuery, Reply, Visibility, use_case
-from gatepost.manage.use_cases.jobs import Jobs, Wait
+from gatepost.manage.use_cases.declaration import InQuery, Items, Reply, Visibility, use_case
+from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
 from gatepost.manage.use_cases.reach import may_reach_inside
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.net.anchors import AnchorsError
@@ -31,11 +31,9 @@ from gatepost.policy.connectors.names import domain_name, host_port
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.analysis.checks.partner_report import PartnerCheck
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.jobs import Job
     from gatepost.settings.model import DnsValidation, Settings
 
 
@@ -167,14 +165,51 @@ def _started(context: Context, text: str, wait: float, *, is_host: bool) -> Repl
 @use_case("GET /checks/{id}", scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/check/run/{run}",))
 def show_check(context: Context, request: ShowCheck) -> CheckState:
     """A check, as far as it came."""
-    job = check_job(context, request.id)
+    job = context.kept(Jobs).find(request.id, context.principal, Target)
     job.wait(request.wait)
     return _state(job)
 
 
-def check_job(context: Context, identity: str) -> Job[Target, PartnerCheck]:
-    """For pages, which show more of it. Raises Refusal (MISSING)."""
-    return context.kept(Jobs).find(identity, context.principal, Target)
+class FollowCheck(msgspec.Struct, kw_only=True):
+    """Which one."""
+
+    id: str
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="checks",
+    pages=(
+        "/check/run/{run}",
+        "/check/run/{run}/events",
+        "/check/run/{run}/report",
+    ),
+)
+def follow_check(context: Context, request: FollowCheck) -> Job[Target, PartnerCheck]:
+    """A check, to be followed as it goes."""
+    return context.kept(Jobs).find(request.id, context.principal, Target)
+
+
+class ListRecentChecks(msgspec.Struct, kw_only=True):
+    """The newest."""
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="checks",
+    pages=(
+        "/check",
+        "/check/host",
+    ),
+)
+def list_recent_checks(
+    context: Context,
+    request: ListRecentChecks,  # noqa: ARG001 - the newest
+) -> Items[Job[Target, PartnerCheck]]:
+    """The newest checks of partners and hosts."""
+    return Items(context.kept(Jobs).recent(context.principal, Target))
 
 
 def _state(job: Job[Target, PartnerCheck]) -> CheckState:
@@ -301,4 +336,4 @@ def _wrong(field: str, text: str) -> Refusal:
     return Refusal(Kind.INPUT, f"{field}: {text}", [FieldError(field, text)])
 
 
-USE_CASES = (check_partner, check_host, show_check)
+USE_CASES = (check_partner, check_host, show_check, follow_check, list_recent_checks)

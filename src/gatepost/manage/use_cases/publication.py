@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -17,10 +17,13 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.choice import choose_part, visible
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.dns_checks import Key, PublicationSight, Sights, sight_record
+from gatepost.manage.use_cases.dns_checks import Key, PublicationSight, Sight, Sights, sight_record
+from gatepost.manage.use_cases.listings import domain_rows
 from gatepost.manage.use_cases.mta_sts import policy_of, reports_line
+from gatepost.manage.use_cases.pages import Page  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
@@ -136,6 +139,49 @@ def get_publication(context: Context, request: GetPublication) -> DomainPublicat
 def see_publication(context: Context, request: GetPublication) -> PublicationSight:
     """What the DNS says of an accepted domain now."""
     return sight_record(context.kept(Sights).look(_publication(context, request)))
+
+
+class ViewPublication(msgspec.Struct, kw_only=True):
+    """organization: "" where the domain alone must tell."""
+
+    domain: str
+    organization: str = ""
+
+
+class PublicationView(NamedTuple):
+    """sight: what the DNS said of it when it was last asked, None if that is not known (any more)."""
+
+    publication: Publication
+    sight: Sight | None
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="checks",
+    pages=(
+        "/domains/{name}/publish",
+        "/domains/{name}/publish/sight",
+    ),
+)
+def view_publication(context: Context, request: ViewPublication) -> PublicationView:
+    """What an accepted domain is to publish, and what the DNS said of it last."""
+    found = publication_of(context.gateway, context.principal, request.domain, request.organization)
+    return PublicationView(found, context.kept(Sights).known(found))
+
+
+class FindPublications(Rows, kw_only=True):
+    """Of which domains."""
+
+
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/domains/publish",))
+def find_publications(context: Context, request: FindPublications) -> Page[PublicationView]:
+    """What accepted domains are to publish, and what the DNS said of them last."""
+    gateway, principal, sights = context.gateway, context.principal, context.kept(Sights)
+    page = domain_rows(visible(gateway.directory().resources, principal), request.selection)
+    servers = shown_certificates(gateway) if principal.is_of_gateway else ()
+    found = [publication_of(gateway, principal, row.name, row.organization, servers) for row in page.rows]
+    return page.holding([PublicationView(one, sights.known(one)) for one in found])
 
 
 def _publication(context: Context, request: GetPublication) -> Publication:
@@ -257,4 +303,4 @@ def _spf(domain: str, hosts: tuple[str, ...]) -> Section:
     return Section(Key.SPF, "SPF", why, (Record(f'{domain}. IN TXT "v=spf1 {mechanisms} ~all"'),))
 
 
-USE_CASES = (get_publication, see_publication)
+USE_CASES = (get_publication, see_publication, view_publication, find_publications)

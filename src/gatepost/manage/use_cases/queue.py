@@ -101,7 +101,10 @@ class WaitingDestination(msgspec.Struct):
     visibility=Visibility.SEEN,
     tag=_TAG,
     commands=("queue list",),
-    pages=("/queue",),
+    pages=(
+        "/queue",
+        "/reports/blocked",
+    ),
 )
 def list_queue(context: Context, request: ListQueue) -> Items[QueueDelivery]:
     """Deliveries that wait, the oldest first."""
@@ -117,7 +120,10 @@ def list_queue(context: Context, request: ListQueue) -> Items[QueueDelivery]:
     visibility=Visibility.SEEN,
     tag=_TAG,
     commands=("queue show",),
-    pages=("/queue/{message}",),
+    pages=(
+        "/queue/{message}",
+        "/trace/{identity:path}",
+    ),
 )
 def get_queued(context: Context, request: GetQueued) -> QueueDeliveries:
     """The deliveries of one message."""

@@ -38,7 +38,7 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
 
     options: names of the arguments by which who asked says what is missing, or that it is to be done all the same
     ("organization", "force"). more: what else is known of it, for JSON, by names of its own: in REST extension members
-    (RFC 9457 section 3.2).
+    (RFC 9457 section 3.2). known: why, where who asked is not to learn it; the audit has it instead of the text.
     """
 
     def __init__(
@@ -49,8 +49,10 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
         *,
         options: Iterable[str] = (),
         more: Mapping[str, Any] | None = None,
+        known: str = "",
     ) -> None:
         super().__init__(text)
+        self.known = known
         self.more = dict(more or {})
         self.kind = kind
         self.text = text

@@ -114,7 +114,7 @@ def grant_value(context: Context, request: GrantValue) -> Reply[GrantOutcome]:
         version, stored = store.load(*STORED_KINDS)
         if context.expected is not None and context.expected != version:
             raise Overtaken(f"the configuration is at version {version}, not {context.expected}: look again")
-        resources = context.gateway.understood(store, version, stored).resources
+        resources = context.gateway.resources.understood(store, version, stored).resources
         if (owner, grant) not in [(one.organization, one.grant) for one in grants.ungranted(resources)]:
             text = (
                 f"{request.field} of the {request.resource} {request.name!r} of {owner!r} does not name "

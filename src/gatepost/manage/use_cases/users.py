@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from gatepost.manage.access import user_rows
 from gatepost.manage.access.principal import Role, Scope
-from gatepost.manage.access.records import KEEP, AccountError
+from gatepost.manage.access.records import KEEP, AccountError, Passkey
 from gatepost.manage.use_cases.accounts import (
     KnownName,
     NewName,
@@ -293,6 +293,29 @@ def end_user_session(context: Context, request: EndUserSession) -> SessionsEnded
     return SessionsEnded(int(ended))
 
 
+class ListPasskeys(msgspec.Struct, kw_only=True):
+    """Those of one user."""
+
+    name: KnownName
+
+
+@use_case(
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="users",
+    pages=(
+        "/users/{name}",
+        "/users/{name}/passkeys",
+        "/users/{name}/password",
+        "/users/{name}/sessions",
+    ),
+)
+def list_passkeys(context: Context, request: ListPasskeys) -> Items[Passkey]:
+    """With which passkeys a user logs in."""
+    with refusing():
+        return Items(context.accounts.passkeys_of(request.name))
+
+
 class RemovePasskey(msgspec.Struct, kw_only=True):
     """passkey: the authenticator's id."""
 
@@ -332,14 +355,21 @@ class SetupCode(msgspec.Struct):
     code: str
 
 
-@use_case(scope=Scope.OWNER, visibility=Visibility.GATEWAY, tag="users", commands=("user setup",))
+@use_case(
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="users",
+    action="setup-code",
+    self_audited=True,
+    commands=("user setup",),
+)
 def make_setup_code(context: Context, request: MakeSetupCode) -> SetupCode:  # noqa: ARG001 - there is nothing to choose
     """Make a new one-time code for the first owner.
 
     One that was given out before ends.
     """
     with refusing():
-        return SetupCode(context.accounts.setup_code())
+        return SetupCode(context.accounts.setup_code(by=context.actor))
 
 
 def session_shown(session: Session) -> AccountSession:
@@ -383,6 +413,7 @@ USE_CASES = (
     list_sessions,
     end_sessions,
     end_user_session,
+    list_passkeys,
     remove_passkey,
     make_setup_code,
 )

@@ -19,7 +19,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import Wish
 from gatepost.manage.use_cases.choice import choose_connector, visible
 from gatepost.manage.use_cases.declaration import Cli, InQuery, Reply, Visibility, use_case
-from gatepost.manage.use_cases.jobs import Jobs, Wait
+from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.use_cases.times import TimeText, read_time
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.choice import Chosen
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.jobs import Job
 
 
 SECONDS: Final = 180.0
@@ -195,6 +194,18 @@ def show_validation(context: Context, request: ShowValidation) -> ValidationStat
     return state_of(job)
 
 
+class FollowValidation(msgspec.Struct, kw_only=True):
+    """Which one."""
+
+    id: str
+
+
+@use_case(scope=Scope.CONNECTORS, visibility=Visibility.SEEN, tag="connectors", pages=("/connectors/run/{run}/events",))
+def follow_validation(context: Context, request: FollowValidation) -> Job[Validated, Record]:
+    """A validation, to be followed as it goes."""
+    return context.kept(Jobs).find(request.id, context.principal, Validated)
+
+
 def state_of(job: Job[Validated, Record]) -> ValidationState:
     """As it is now."""
     done = job.done  # before the rest: with it comes all that there is to see
@@ -271,4 +282,4 @@ def _ended(gateway: Gateway, candidate: Candidate, course: Course) -> Record:
     return record
 
 
-USE_CASES = (start_validation, show_validation)
+USE_CASES = (start_validation, show_validation, follow_validation)

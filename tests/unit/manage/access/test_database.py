@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import stat
 import threading
+import time
 
 import apsw
 import pytest
@@ -47,6 +48,19 @@ def test_it_stays(database, path):
     other = AccessDatabase(path)
     assert audit_events(other) == 1
     other.close()
+
+
+def test_whoever_opens_it_does_not_wait_for_who_writes(database, path):
+    writer = apsw.Connection(str(path))
+    writer.execute("BEGIN IMMEDIATE")
+    insert(writer)
+    begun = time.monotonic()
+    other = AccessDatabase(path)
+    assert audit_events(other) == 0, "what is not committed is not there"
+    assert time.monotonic() - begun < 2, "SQLite waits 5 s for the lock"
+    other.close()
+    writer.execute("ROLLBACK")
+    writer.close()
 
 
 def test_what_raises_changes_nothing(database):

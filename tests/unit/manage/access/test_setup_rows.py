@@ -37,7 +37,7 @@ def test_only_the_newest(rows):
 
 
 def test_not_beside_an_owner(place):
-    code = place.accounts.setup_code()
+    code = place.accounts.setup_code(by=place.root)
     place.user()
     with place.accounts._database.changing() as connection:
         connection.execute(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from getpass import getuser
+
 import pytest
 from click.testing import CliRunner
 
 from gatepost.manage.access.accounts import Accounts
-from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import Actor
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.access.records import Actor, AuditFilter, Outcome
 from gatepost.manage.cli import main
 
 WORD = "correct horse battery"
@@ -107,6 +109,10 @@ def test_the_first_owner(home, accounts):
     assert [accounts.is_setup_code(one) for one in (first, code)] == [False, True]
     accounts.use_setup_code(code, "ann", WORD)
     call(home, "setup", code=1)
+    events = accounts.audit_events(Principal("ann", frozenset()), AuditFilter(action="setup-code"))
+    assert [(one.who, one.outcome) for one in events] == [(getuser(), Outcome.REFUSED)] + [
+        (getuser(), Outcome.DONE)
+    ] * 2
 
 
 def test_removing(home, accounts):

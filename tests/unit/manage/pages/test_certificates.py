@@ -14,7 +14,7 @@ from tests.unit.manage.calls import run
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
-from gatepost.manage.pages import certificates
+from gatepost.manage.use_cases import certificate_views
 from gatepost.manage.use_cases.certificate_requests import request_certificate
 from gatepost.manage.use_cases.certificates import certificate as shown
 from gatepost.pki.certificates.entry import Purpose, State, document_of
@@ -288,10 +288,10 @@ def test_what_partners_are_shown(sealing, entry):
 
 
 def test_roots_are_read_once_in_some_minutes(sealing, monkeypatch):
-    made, real = [], certificates.Roots
-    monkeypatch.setattr(certificates, "Roots", lambda settings: made.append(settings) or real(settings))
+    made, real = [], certificate_views.Roots
+    monkeypatch.setattr(certificate_views, "Roots", lambda settings: made.append(settings) or real(settings))
     clock = [1000.0]
-    monkeypatch.setattr(certificates, "time", SimpleNamespace(time=time.time, monotonic=lambda: clock[0]))
+    monkeypatch.setattr(certificate_views, "time", SimpleNamespace(time=time.time, monotonic=lambda: clock[0]))
     for _ in range(3):
         assert sealing.get("/certificates/table").status == 200
     assert len(made) == 1

@@ -14,7 +14,8 @@ from gatepost.analysis.checks.changeover_watch import Traffic
 from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.gates_partners import Partner
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.pages import changeover, flash, gate_looks
+from gatepost.manage.pages import flash, gate_looks
+from gatepost.manage.use_cases import certificate_views
 from gatepost.manage.use_cases.certificates import certificate as stored
 from gatepost.manage.use_cases.changeover import Look
 from gatepost.manage.use_cases.changeover_steps import switch_certificate
@@ -418,5 +419,5 @@ def test_orders_of_acme_that_cannot_be_told_take_no_page_away(pair, monkeypatch)
     def unknown(*_):
         raise Refusal(Kind.UNREADABLE, "no account")
 
-    monkeypatch.setattr(changeover, "acme_state", unknown)
+    monkeypatch.setattr(certificate_views, "acme_state", unknown)
     assert pair.get(f"{pair.path}/changeover").status == 200

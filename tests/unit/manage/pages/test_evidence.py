@@ -224,7 +224,7 @@ class Verified:
 
 
 def verified(centre, last=None):
-    made = centre.gateway._kept[LogVerification] = Verified(last)
+    made = centre.gateway.instances._made[LogVerification] = Verified(last)
     return made
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import AuditFilter, Outcome, Passkey
-from gatepost.manage.pages.passkeys import _Used
 
 HERE = {"authorization": "", "sec_fetch_site": "same-origin"}
 ID = b"\x01" * 16
@@ -98,11 +97,3 @@ def test_a_program_has_none(centre, path):
 
 def test_another_site_cannot_ask(centre):
     assert centre.post("/login/passkey", headers=HERE | {"sec_fetch_site": "cross-site"}).status == 403
-
-
-def test_a_challenge_is_good_once():
-    used = _Used()
-    assert used.take(b"one", 100.0)
-    assert not used.take(b"one", 399.0)
-    assert used.take(b"two", 399.0)
-    assert used.take(b"one", 400.0), "by then its ticket has ended"

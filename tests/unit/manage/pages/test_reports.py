@@ -62,7 +62,7 @@ def counted(centre):
     """counted({kind: rows}, change): a centre whose trace was counted so."""
 
     def count(kinds=(), change=lambda pictures: pictures):
-        centre.gateway._kept[ReportCounts] = Counts(dict(kinds), change)
+        centre.gateway.instances._made[ReportCounts] = Counts(dict(kinds), change)
         return centre
 
     return count
@@ -321,7 +321,7 @@ def waiting(tmp_path, queued, hop_kind):
         Blocked(name, ("dane",), 9, 0, (("a", 9),), day()) for name in ("lab.example", "other.example", "gone.example")
     )
     kinds = {hop_kind(organization=name): 1 for name in ("contoso", "fabrikam")}
-    centre.gateway._kept[ReportCounts] = Counts(kinds, lambda pictures: replace(pictures, blocked=blocked))
+    centre.gateway.instances._made[ReportCounts] = Counts(kinds, lambda pictures: replace(pictures, blocked=blocked))
     return centre
 
 
@@ -345,7 +345,7 @@ def test_a_queue_that_cannot_be_read_is_no_queue_without_mail(waiting, monkeypat
     def broken(*_):
         raise Refusal(Kind.UNREADABLE, str(StoreFailure("the queue is damaged")))
 
-    monkeypatch.setattr("gatepost.manage.pages.reports.entries", broken)
+    monkeypatch.setattr("gatepost.manage.use_cases.queue.entries", broken)
     assert waiting.get("/reports/blocked").status == 503
 
 

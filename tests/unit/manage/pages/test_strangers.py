@@ -5,11 +5,12 @@ from urllib.parse import quote
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
-from gatepost.manage.access.records import AuditFilter, Outcome
+from gatepost.manage.access.records import Actor, AuditFilter, Outcome
 from gatepost.manage.pages.entrance import local_target
 
 ROOT = Principal("root", ROLES[Role.OWNER])
 WORD = "correct horse battery"
+ROOT_HERE = Actor("root")
 HERE = {"authorization": "", "sec_fetch_site": "same-origin"}
 
 # where to go after a form -> where somebody is led
@@ -123,7 +124,7 @@ class TestTheFirstOwner:
         return centre.post("/setup", headers=HERE, **{"name": "olga", "password": WORD, "again": WORD} | form)
 
     def test_is_made_with_the_code_and_is_in(self, centre):
-        code = centre.accounts.setup_code()
+        code = centre.accounts.setup_code(by=ROOT_HERE)
         page = centre.get(f"/setup?code={code}", authorization="")
         assert (page.status, page.value("code")) == (200, code)
         answer = self.set_up(centre, code=code)
@@ -136,7 +137,7 @@ class TestTheFirstOwner:
 
     @pytest.mark.parametrize("code", ["", "wrong", "a" * 5000, "\x00"])
     def test_is_not_made_without_it(self, centre, code):
-        centre.accounts.setup_code()
+        centre.accounts.setup_code(by=ROOT_HERE)
         assert centre.get(f"/setup?code={quote(code)}", authorization="").status == 422
         assert self.set_up(centre, code=code).status == 422
         assert centre.accounts.users() == []
@@ -145,7 +146,7 @@ class TestTheFirstOwner:
         "form", [{"name": ""}, {"name": "a b"}, {"password": "x", "again": "x"}, {"again": "other"}]
     )
     def test_may_try_again_with_the_same_code(self, centre, form):
-        code = centre.accounts.setup_code()
+        code = centre.accounts.setup_code(by=ROOT_HERE)
         answer = self.set_up(centre, code=code, **form)
         assert (answer.status, answer.value("code")) == (422, code)
         assert WORD not in answer.text
@@ -155,17 +156,27 @@ class TestTheFirstOwner:
 def test_a_set_up_code_that_does_not_hold_is_on_record(centre):
     accounts = centre.accounts
     form = {"name": "eve", "password": WORD, "again": WORD}
-    for code in ("", "x" * 43, accounts.setup_code()[::-1]):
+    for code in ("", "x" * 43, accounts.setup_code(by=ROOT_HERE)[::-1]):
         answer = centre.post("/setup", headers=HERE, code=code, **form)
         assert answer.status == 422
         assert "does not hold" in answer.words
     assert accounts.users() == []
-    (kept,) = accounts.audit_events(ROOT, AuditFilter(action="request"))
-    assert (kept.subject, kept.detail["why"]) == ("POST /setup", "its set-up code does not hold")
-    code = accounts.setup_code()
+    kept = accounts.audit_events(ROOT, AuditFilter(action="setup"))
+    assert [(one.who, one.outcome, "does not hold" in one.detail["why"]) for one in kept] == [
+        ("", Outcome.REFUSED, True)
+    ] * 3
+    code = accounts.setup_code(by=ROOT_HERE)
     assert centre.post("/setup", headers=HERE, code=code, **form).status == 303
     assert centre.post("/setup", headers=HERE, code=code, **form | {"name": "eva"}).status == 422, "good once"
     assert [one.name for one in accounts.users()] == ["eve"]
+
+
+def test_set_up_codes_are_not_guessed_without_end(centre):
+    centre.accounts.setup_code(by=ROOT_HERE)
+    form = {"name": "eve", "password": WORD, "again": WORD, "code": "x" * 43}
+    statuses = [centre.post("/setup", headers=HERE, **form).status for _ in range(9)]
+    assert (statuses[:6], statuses[6:]) == ([422] * 6, [429] * 3)
+    assert len(centre.accounts.audit_events(ROOT, AuditFilter(action="setup"))) == 6, "what was tried, and no more"
 
 
 def test_a_form_that_comes_after_the_session_is_not_lost_without_a_word(centre):

@@ -39,7 +39,7 @@ def rest(api_of, gateway):
     store = ConfigStore(gateway.data / "config.db")
     store.apply({"organization": RESOURCES}, author="ann")
     store.close()
-    return api_of(*map(Endpoint, (*partner.USE_CASES, *publication.USE_CASES)))
+    return api_of(*(Endpoint(one) for one in (*partner.USE_CASES, *publication.USE_CASES) if one.path))
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_what_the_dns_says(rest):
         asked.append(found.domain)
         return Sight(7.0, found.zone, said)
 
-    rest.gateway._kept[Sights] = SimpleNamespace(look=look)
+    rest.gateway.instances._made[Sights] = SimpleNamespace(look=look)
     found = rest.call("GET", f"{AT}/seen").json
     assert (found["at"], found["verdict"], asked) == (7.0, "fail", ["contoso.example"])
     (section,) = found["sections"]
@@ -235,7 +235,7 @@ def test_a_look_that_cannot_be_made(rest, refusal, problem, status):
     def look(*_):
         raise refusal
 
-    rest.gateway._kept[Sights] = SimpleNamespace(look=look)
+    rest.gateway.instances._made[Sights] = SimpleNamespace(look=look)
     answer = rest.call("GET", f"{AT}/seen")
     assert (answer.problem, answer.status) == (problem, status)
     assert ("retry-after" in answer.headers) is (status == 429)

@@ -65,7 +65,7 @@ def test_what_is_not_drilled(api, body, status, said):
 
 def test_too_many_are_told_to_come_later(api):
     runs, go = Jobs(), Event()
-    api.gateway._kept[Jobs] = runs
+    api.gateway.instances._made[Jobs] = runs
     held = [runs.start(Target("b.example"), api.who, lambda _: go.wait(20)) for _ in range(2)]
     answer = api.call("POST", PATH, {"connector": "bank/out"})
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")

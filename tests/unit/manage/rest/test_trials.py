@@ -90,7 +90,7 @@ def test_what_is_not_asked(api, path, body, status, paths):
 
 def test_trials_are_among_the_runs(api, monkeypatch):
     runs, go = Jobs(), threading.Event()
-    api.gateway._kept[Jobs] = runs
+    api.gateway.instances._made[Jobs] = runs
     held = [runs.start(Target("b.example"), api.who, lambda _: go.wait(20)) for _ in range(2)]
     answer = api.call("POST", HOOKS, {"hook": "av"})
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")

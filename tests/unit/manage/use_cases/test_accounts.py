@@ -3,33 +3,36 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Role, Scope
-from gatepost.manage.access.records import Actor, Outcome
+from gatepost.manage.access.records import Actor, Outcome, Passkey
 from gatepost.manage.use_cases.accounts import open_accounts, refusing
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.own_account import (
-    AddOwnPasskey,
     EndOwnSessions,
+    ListOwnPasskeys,
     ListOwnSessions,
     RemoveOwnPasskey,
     SetOwnPassword,
-    add_own_passkey,
     end_own_sessions,
+    list_own_passkeys,
     list_own_sessions,
     remove_own_passkey,
     set_own_password,
 )
+from gatepost.manage.use_cases.passkey_login import AddOwnPasskey, add_own_passkey
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.tokens import ListTokens, NewApiToken, add_token, list_tokens
 from gatepost.manage.use_cases.users import (
     AccountChange,
     EndUserSession,
+    ListPasskeys,
     ListSessions,
     MakeSetupCode,
     NewAccount,
     RemovePasskey,
     add_user,
     end_user_session,
+    list_passkeys,
     list_sessions,
     make_setup_code,
     remove_passkey,
@@ -41,6 +44,10 @@ WORD = "correct horse battery"
 ROOT = Principal("root", frozenset({Scope.OWNER}))
 ANN = Principal("ann", frozenset({Scope.READ}))
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
+PHONE = Passkey(b"1", "ann", "phone", b"k", 0, 0.0, 0.0)
+SIGNED_BY_NOBODY = AddOwnPasskey(
+    credential="{}", challenge=b"x" * 32, party="mx.gate.example", origin="https://mx.gate.example", name="phone"
+)
 BOB = NewAccount(name="bob", role=Role.AUDITOR, password=WORD, organizations=["contoso"])
 
 
@@ -116,21 +123,22 @@ def test_ones_own_account_is_for_whoever_is_logged_in(run, accounts):
     ids = [one.id for one in run(list_own_sessions, ListOwnSessions(), ANN).items]
     assert run(end_own_sessions, EndOwnSessions(sessions=[*ids[:1], 4711]), ANN).ended == 1
     assert [accounts.session(one) is None for one in (first, second)] == [False, True]
-    started = run(set_own_password, SetOwnPassword(password=f"{WORD} new", agent="Firefox"), ANN)
+    started = run(set_own_password, SetOwnPassword(old=WORD, password=f"{WORD} new", agent="Firefox"), ANN)
     assert accounts.session(first) is None
     assert accounts.session(started.secret).user.name == "ann"
     assert started.secret not in repr(started)
-    made = run(add_own_passkey, AddOwnPasskey(id=b"1", name="phone", public_key=b"k", sign_count=0), ANN)
-    assert made.name == "phone"
+    accounts.add_passkey(PHONE, by=Actor("ann"))
+    assert [one.name for one in run(list_own_passkeys, ListOwnPasskeys(), ANN).items] == ["phone"]
     assert run(remove_own_passkey, RemoveOwnPasskey(passkey=b"1"), ANN).name == "phone"
 
 
 @pytest.mark.parametrize(
     ("case", "request_"),
     [
-        (set_own_password, SetOwnPassword(password="short")),
+        (set_own_password, SetOwnPassword(old=WORD, password="short")),
+        (set_own_password, SetOwnPassword(old="another", password=f"{WORD} new")),
         (remove_own_passkey, RemoveOwnPasskey(passkey=b"2")),
-        (add_own_passkey, AddOwnPasskey(id=b"", name="", public_key=b"", sign_count=0)),
+        (add_own_passkey, SIGNED_BY_NOBODY),
     ],
 )
 def test_what_is_refused_of_ones_own_is_recorded_by_ones_name(run, accounts, case, request_):
@@ -143,7 +151,7 @@ def test_what_is_refused_of_ones_own_is_recorded_by_ones_name(run, accounts, cas
 @pytest.mark.parametrize(
     ("case", "request_"),
     [
-        (add_own_passkey, AddOwnPasskey(id=b"1", name="phone", public_key=b"k", sign_count=0)),
+        (add_own_passkey, SIGNED_BY_NOBODY),
         (remove_own_passkey, RemoveOwnPasskey(passkey=b"1")),
         (remove_passkey, RemovePasskey(name="ann", passkey=b"1")),
         (add_user, BOB),
@@ -156,8 +164,9 @@ def test_a_session_must_be_confirmed(run, case, request_):
     assert caught.value.kind is Kind.FORBIDDEN
 
 
-def test_an_owner_removes_the_passkey_of_another(run):
-    run(add_own_passkey, AddOwnPasskey(id=b"1", name="phone", public_key=b"k", sign_count=0), ANN)
+def test_an_owner_removes_the_passkey_of_another(run, accounts):
+    accounts.add_passkey(PHONE, by=Actor("ann"))
+    assert [one.name for one in run(list_passkeys, ListPasskeys(name="ann")).items] == ["phone"]
     assert run(remove_passkey, RemovePasskey(name="ann", passkey=b"1")).name == "phone"
 
 

@@ -125,7 +125,7 @@ def test_a_hash_that_was_noted_elsewhere_must_be_in_it(log, logs, gateway):
 
 
 def test_days_are_chosen(log, logs, gateway):
-    first = evidence.days_kept(gateway.data)[0]
+    first = execute(evidence.get_kept_days, Context(gateway, ALL, lambda: None), evidence.GetKeptDays())[0]
     found = verified([log], [logs.pem], days=(first, first))
     assert (found.data["first"], found.data["last"]) == (first, first)
     assert refusal(verified, [log], [logs.pem], days=("1999-01-01", "1999-01-02")).kind is Kind.UNREADABLE

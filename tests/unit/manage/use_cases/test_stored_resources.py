@@ -24,8 +24,8 @@ def test_what_was_just_read_is_understood_once(gateway):
     store(gateway, "contoso")
     directory = gateway.directory()
     with gateway.config() as opened:
-        assert gateway.understood(opened, 1, {"ignored": "as the version is known"}) is directory
-        assert gateway.understood(opened, 2, {"organization": {"new": {}}}).resources.organization("new")
+        assert gateway.resources.understood(opened, 1, {"ignored": "as the version is known"}) is directory
+        assert gateway.resources.understood(opened, 2, {"organization": {"new": {}}}).resources.organization("new")
 
 
 def test_what_this_version_cannot_use_is_unreadable(gateway):

@@ -1,0 +1,259 @@
+"""Certificates as pages look at them: entries with where they are presented, who changed them, and how they go on."""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.acme_orders import acme_state, renewal_source
+from gatepost.manage.use_cases.acme_renewal import last_renewal
+from gatepost.manage.use_cases.certificate_removal import needed
+from gatepost.manage.use_cases.certificate_shapes import CertificateNumber  # noqa: TC001 - the declaration reads it
+from gatepost.manage.use_cases.certificate_table import PublishedTable, published_table
+from gatepost.manage.use_cases.certificates import (
+    CertificateChange,
+    CertificateDetail,
+    Listing,
+    certificate,
+    certificate_detail,
+    change_of,
+    history,
+    listing,
+    presented_where,
+)
+from gatepost.manage.use_cases.changeover import Standing, standing
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.presented import Presented, presented
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.pki.certificates.entry import Entry, Purpose
+from gatepost.pki.certificates.publisher import Roots
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.settings.model import Settings
+
+
+_CHANGES: Final = 30  # of one certificate
+_ROOTS_SECONDS: Final = 300.0
+
+
+class ViewCertificates(msgspec.Struct, kw_only=True):
+    """All of them."""
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag="certificates",
+    pages=(
+        "/",
+        "/certificates",
+        "/certificates/changeover",
+        "/certificates/clients",
+        "/certificates/requests",
+    ),
+)
+def view_certificates(context: Context, request: ViewCertificates) -> Listing:  # noqa: ARG001 - all
+    """All certificates, requests and watched directories."""
+    return listing(context.gateway)
+
+
+class LocateCertificates(msgspec.Struct, kw_only=True):
+    """certificates: ids, of the rows of a page."""
+
+    certificates: list[str]
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag="certificates",
+    pages=(
+        "/certificates",
+        "/certificates/changeover",
+        "/certificates/clients",
+    ),
+)
+def locate_certificates(context: Context, request: LocateCertificates) -> dict[str, tuple[str, ...]]:
+    """Where certificates are presented, by id: addresses of listeners, or the connectors that name them."""
+    named = frozenset(request.certificates)
+    entries = (one for one in listing(context.gateway).entries if one.id in named)
+    return {one.id: presented_where(context.gateway, one) for one in entries}
+
+
+class RenewalOrder(NamedTuple):
+    """When a certificate is renewed by ACME, and who says so: "authority" (RFC 9773), or its "lifetime"."""
+
+    at: float
+    source: str
+
+
+class ViewCertificate(msgspec.Struct, kw_only=True):
+    """Which one."""
+
+    certificate: CertificateNumber
+
+
+class CertificateView(NamedTuple):
+    """chain: PEM, leaf first, b"" if it is lost. version: of the configuration. missed: what needs it, "" if nothing.
+
+    order: None if it is not renewed by ACME.
+    """
+
+    entry: Entry
+    chain: bytes
+    version: int
+    detail: CertificateDetail
+    where: tuple[str, ...]
+    changes: list[CertificateChange]
+    order: RenewalOrder | None
+    missed: str
+
+
+@use_case(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates", pages=("/certificates/{number}",))
+def view_certificate(context: Context, request: ViewCertificate) -> CertificateView:
+    """One certificate: where it is presented, who changed it, what needs it."""
+    gateway = context.gateway
+    entry, chain, version = certificate(gateway, request.certificate)
+    return CertificateView(
+        entry,
+        chain,
+        version,
+        certificate_detail(entry, chain, time.time()),
+        presented_where(gateway, entry),
+        _changes(context, entry),
+        _order(context, entry),
+        needed(entry, listing(gateway).entries, gateway),
+    )
+
+
+class ChangeoverView(NamedTuple):
+    """where: by id, of the certificate and those before it. order: None if it is not renewed by ACME, or not known."""
+
+    standing: Standing
+    where: dict[str, tuple[str, ...]]
+    changes: list[CertificateChange]
+    order: RenewalOrder | None
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag="certificates",
+    pages=(
+        "/certificates/{number}/changeover",
+        "/certificates/{number}/switch",
+    ),
+)
+def view_changeover(context: Context, request: ViewCertificate) -> ChangeoverView:
+    """Where the changeover of a certificate stands, without asking anybody."""
+    found = standing(context.gateway, request.certificate)
+    where = {one.id: presented_where(context.gateway, one) for one in (*found.olds, found.entry)}
+    try:
+        order = _order(context, found.entry)
+    except Refusal:  # the page about ACME says so
+        order = None
+    return ChangeoverView(found, where, _changes(context, found.entry), order)
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag="certificates",
+    pages=(
+        "/certificates/{number}/cancel",
+        "/certificates/{number}/gates",
+        "/certificates/{number}/notice",
+        "/certificates/{number}/remove",
+        "/certificates/{number}/roll-back",
+        "/certificates/{number}/stage",
+        "/certificates/{number}/switch",
+        "/certificates/{number}/told",
+        "/certificates/{number}/withdraw",
+    ),
+)
+def find_certificate(context: Context, request: ViewCertificate) -> Entry:
+    """The certificate that goes by an id, the beginning of a thumbprint, or a label."""
+    return certificate(context.gateway, request.certificate).entry
+
+
+class PresentedNow(NamedTuple):
+    """presented: by each listener; none of a client identity."""
+
+    entry: Entry
+    presented: list[Presented]
+
+
+@use_case(
+    scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates", pages=("/certificates/{number}/presented",)
+)
+def view_presented(context: Context, request: ViewCertificate) -> PresentedNow:
+    """What the listeners present at this moment."""
+    entry = certificate(context.gateway, request.certificate).entry
+    return PresentedNow(entry, presented(context.gateway, entry) if entry.purpose is Purpose.SERVER else [])
+
+
+class ViewRenewal(msgspec.Struct, kw_only=True):
+    """The last one."""
+
+
+@use_case(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates", pages=("/certificates/acme",))
+def view_last_renewal(context: Context, request: ViewRenewal) -> Items[Any]:  # noqa: ARG001 - the last one
+    """The job that asks for certificates by ACME, or the last one within the hour."""
+    job = last_renewal(context)
+    return Items([job] if job else [])
+
+
+class ViewTable(msgspec.Struct, kw_only=True):
+    """All of it."""
+
+
+@use_case(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates", pages=("/certificates/table",))
+def view_certificate_table(context: Context, request: ViewTable) -> PublishedTable:  # noqa: ARG001 - all of it
+    """The certificate table as partners are shown it."""
+    return published_table(context.gateway, context.kept(KeptRoots).now())
+
+
+class KeptRoots:
+    """Roots of this machine: reading them takes longer than a page may; they are read again after some minutes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = Lock()
+        self._read = 0.0
+        self._roots: Roots | None = None
+
+    def now(self) -> Roots:
+        """As they were some minutes ago at most."""
+        with self._lock:
+            if self._roots is None or time.monotonic() - self._read > _ROOTS_SECONDS:
+                self._roots, self._read = Roots(self._settings), time.monotonic()
+            return self._roots
+
+
+def _changes(context: Context, entry: Entry) -> list[CertificateChange]:
+    return [change_of(one) for one in history(context.gateway, _CHANGES, entry.id)]
+
+
+def _order(context: Context, entry: Entry) -> RenewalOrder | None:
+    if not context.settings.acme.is_on:
+        return None
+    orders = acme_state(context.gateway, context.principal).orders
+    mine = next((one for one in orders if one.entry is not None and one.entry.id == entry.id), None)
+    return RenewalOrder(mine.renew_at, renewal_source(mine)) if mine else None
+
+
+USE_CASES = (
+    view_certificates,
+    locate_certificates,
+    view_certificate,
+    view_changeover,
+    find_certificate,
+    view_presented,
+    view_last_renewal,
+    view_certificate_table,
+)

@@ -1,0 +1,267 @@
+"""Connectors as pages look at them, and drafts of the wizard: what one would change, and what came of trying it."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from gatepost.analysis.rehearsal.verdicts import ConnectorKey, Verdicts  # noqa: TC001 - the declaration reads it
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.change import Outcome, Wish
+from gatepost.manage.use_cases.choice import Chosen, choose_connector
+from gatepost.manage.use_cases.connectors import ConnectorEntry, ConnectorSelection, connector_row, connectors
+from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.pages import Page  # noqa: TC001 - the declaration reads it
+from gatepost.manage.use_cases.parts import KINDS
+from gatepost.manage.use_cases.resource_views import Rows
+from gatepost.manage.use_cases.resources import PartName, add_part, seen
+from gatepost.manage.use_cases.times import moment
+from gatepost.manage.use_cases.validation import keep_validation, last_validation
+from gatepost.manage.use_cases.validation_runs import (
+    Candidate,
+    ValidateConnector,
+    ValidationState,
+    start_candidate,
+    state_of,
+    trial_of,
+)
+from gatepost.manage.use_cases.verdicts import recent_verdicts
+from gatepost.policy.connectors.directory import Directory
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.settings.model import Settings
+
+
+_REMEMBERED: Final = 100
+
+
+class FindConnectors(Rows, kw_only=True):
+    """direction, status, sort: as in `ConnectorSelection`."""
+
+    direction: str = ""
+    status: str = ""
+    sort: str = ""
+
+
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="connectors", pages=("/connectors",))
+def find_connectors(context: Context, request: FindConnectors) -> Page[ConnectorEntry]:
+    """Connectors of all organizations, in the order that is asked for."""
+    selection = ConnectorSelection(**msgspec.structs.asdict(request))
+    return connectors(context.gateway, context.principal, selection)
+
+
+class CountVerdicts(msgspec.Struct, kw_only=True):
+    """Of which connectors."""
+
+    connectors: list[ConnectorKey]
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="connectors",
+    pages=(
+        "/connectors",
+        "/connectors/validate/{organization}/inbound/{name:path}",
+        "/connectors/validate/{organization}/outbound/{name:path}",
+        "/connectors/{organization}/inbound/{name:path}",
+        "/connectors/{organization}/outbound/{name:path}",
+    ),
+)
+def count_verdicts(context: Context, request: CountVerdicts) -> dict[ConnectorKey, Verdicts]:
+    """How mail fared by connectors in the last seven days; of those that are not seen nothing."""
+    seen_of = [one for one in request.connectors if context.principal.sees(one.organization)]
+    return recent_verdicts(context.gateway, seen_of)
+
+
+class ViewConnector(msgspec.Struct, kw_only=True):
+    """direction: "inbound" or "outbound"."""
+
+    organization: str
+    direction: str
+    name: str
+
+
+class ConnectorView(NamedTuple):
+    """validation: the record of the last one, None if there was none. version: of the resources."""
+
+    chosen: Chosen
+    row: ConnectorEntry
+    validation: dict[str, Any] | None
+    version: int
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="connectors",
+    pages=(
+        "/connectors/edit/{organization}/inbound/{name:path}",
+        "/connectors/edit/{organization}/outbound/{name:path}",
+        "/connectors/validate/{organization}/inbound/{name:path}",
+        "/connectors/validate/{organization}/outbound/{name:path}",
+        "/connectors/{organization}/inbound/{name:path}",
+        "/connectors/{organization}/outbound/{name:path}",
+    ),
+)
+def view_connector(context: Context, request: ViewConnector) -> ConnectorView:
+    """One connector, and how its validation ended."""
+    gateway = context.gateway
+    resources = seen(gateway, context.principal)
+    chosen = choose_connector(resources, request.name, request.organization, request.direction)
+    version = gateway.directory().version
+    return ConnectorView(chosen, connector_row(gateway, chosen), last_validation(gateway, chosen), version)
+
+
+# ------------------------------------------------------------------------------------------------ drafts
+
+
+class DraftConnector(msgspec.Struct, kw_only=True):
+    """A connector that is not stored. kind: its key. table: its fields but the name.
+
+    since: from when on mail is decided again, an age or date; "" for none.
+    """
+
+    organization: str
+    kind: str
+    name: str
+    table: dict[str, Any]
+    since: str = ""
+
+
+class ConnectorDraft(NamedTuple):
+    """outcome: of adding it. chosen: what it would be."""
+
+    outcome: Outcome
+    chosen: Chosen
+
+
+@use_case(
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.SEEN,
+    tag="connectors",
+    pages=(
+        "/connectors/new",
+        "/connectors/new/validate",
+    ),
+)
+def draft_connector(context: Context, request: DraftConnector) -> ConnectorDraft:
+    """What a new connector would change. Changes nothing."""
+    return _drafted(context, request)
+
+
+class ValidateDraft(msgspec.Struct, kw_only=True):
+    """trial: what is tried; its connector is that of the draft."""
+
+    draft: DraftConnector
+    trial: ValidateConnector
+
+
+@use_case(
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.SEEN,
+    tag="connectors",
+    action="connector-validate",
+    self_audited=True,
+    pages=("/connectors/new/validate",),
+)
+def validate_draft(context: Context, request: ValidateDraft) -> ValidationState:
+    """Try a connector that is not stored; it is on record, and kept until it is saved."""
+    context.audit.describe(organization=request.draft.organization, subject=request.draft.name, draft=True)
+    outcome, chosen = _drafted(context, request.draft)
+    tried, key = context.kept(TriedDrafts), _key(context, request.draft)
+
+    def keep(record: dict[str, Any]) -> str:
+        tried.keep(key, record)
+        return ""
+
+    directory = Directory(outcome.after, outcome.version)
+    return state_of(start_candidate(context, Candidate(directory, chosen, trial_of(request.trial), keep, draft=True)))
+
+
+class DraftValidation(NamedTuple):
+    """record: what came of trying the draft, None if it was not tried."""
+
+    record: dict[str, Any] | None
+
+
+@use_case(
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.SEEN,
+    tag="connectors",
+    pages=(
+        "/connectors/new",
+        "/connectors/new/validate",
+    ),
+)
+def view_draft_validation(context: Context, request: DraftConnector) -> DraftValidation:
+    """What came of trying a draft."""
+    return DraftValidation(context.kept(TriedDrafts).of(_key(context, request)))
+
+
+@use_case(scope=Scope.CONNECTORS, visibility=Visibility.SEEN, tag="connectors", pages=("/connectors/new",))
+def keep_draft_validation(context: Context, request: DraftConnector) -> DraftValidation:
+    """Keep what a draft was tried with for the connector that it became."""
+    record = context.kept(TriedDrafts).of(_key(context, request))
+    if record is not None:
+        gateway, owner = context.gateway, request.organization
+        resources = seen(gateway, context.principal)
+        chosen = choose_connector(resources, request.name, owner, _direction(request))
+        keep_validation(gateway, chosen, record | {"configuration": gateway.directory().version})
+    return DraftValidation(record)
+
+
+class TriedDrafts:
+    """What came of trying drafts, until they are saved: so that a list knows it then. Bounded; the oldest go."""
+
+    def __init__(self, _: Settings | None = None) -> None:
+        self._lock = Lock()
+        self._records: OrderedDict[str, dict[str, Any]] = OrderedDict()
+
+    def keep(self, key: str, record: dict[str, Any]) -> None:
+        """Of the draft with that key."""
+        with self._lock:
+            self._records[key] = record
+            self._records.move_to_end(key)
+            while len(self._records) > _REMEMBERED:
+                self._records.popitem(last=False)
+
+    def of(self, key: str) -> dict[str, Any] | None:
+        """None if it was not tried."""
+        with self._lock:
+            return self._records.get(key)
+
+
+def _key(context: Context, draft: DraftConnector) -> str:
+    """What was tried is known by all that decides on it."""
+    told = [context.principal.name, draft.organization, draft.kind, draft.name.lower(), draft.table | {"comment": ""}]
+    return json.dumps(told, sort_keys=True)
+
+
+def _direction(draft: DraftConnector) -> str:
+    return draft.kind.partition("_")[0]
+
+
+def _drafted(context: Context, draft: DraftConnector) -> ConnectorDraft:
+    since = moment(draft.since) if draft.since else None
+    named = PartName(KINDS[draft.kind], draft.organization, draft.name)
+    wish = Wish(context.principal.name, dry_run=True, since=since)
+    outcome = add_part(context.gateway, context.principal, named, draft.table, wish)
+    chosen = choose_connector(outcome.after, draft.name, draft.organization, _direction(draft))
+    return ConnectorDraft(outcome, chosen)
+
+
+USE_CASES = (
+    find_connectors,
+    count_verdicts,
+    view_connector,
+    draft_connector,
+    validate_draft,
+    view_draft_validation,
+    keep_draft_validation,
+)

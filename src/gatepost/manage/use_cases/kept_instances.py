@@ -1,0 +1,28 @@
+"""What a process keeps for its use cases: caches, limits, jobs, one instance of each kind. For any thread."""
+
+from __future__ import annotations
+
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.settings.model import Settings
+
+
+class KeptInstances:
+    """settings: what each is made of."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._made: dict[Any, Any] = {}
+        self._making = RLock()  # what is made may need what else is kept
+
+    def of[T](self, kind: Callable[[Settings], T]) -> T:
+        """The one instance of what `kind`, a class or a function of a module, makes of the settings; on first use."""
+        with self._making:
+            if kind not in self._made:
+                self._made[kind] = kind(self._settings)
+            instance: T = self._made[kind]
+        return instance

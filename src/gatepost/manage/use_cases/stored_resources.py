@@ -1,0 +1,69 @@
+"""The resources of a gateway as they are stored: opened for one use, and parsed once for each version.
+
+For any thread: what is known is immutable and swapped whole, and a store is opened by whoever needs one.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.grants import STORED_KINDS
+from gatepost.store.changes import ConfigStores
+from gatepost.store.directory import stored_directory
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.rules import PrefixLimits
+    from gatepost.store.changes import ConfigStore
+
+
+class StoredResources:
+    """data: the data directory. prefixes: of the settings."""
+
+    def __init__(self, data: Path, prefixes: PrefixLimits) -> None:
+        self._data = data
+        self._prefixes = prefixes
+        self._stores = ConfigStores(data / "config.db")
+        self._directory: Directory | None = None
+
+    @contextmanager
+    def config(self) -> Iterator[ConfigStore]:
+        """The configuration store, for this use alone. Raises Refusal (UNREADABLE) if it cannot be opened or fails."""
+        try:
+            with self._stores.store() as store:
+                yield store
+        except StoreFailure as failure:
+            raise Refusal(Kind.UNREADABLE, f"{self._data}: {failure}") from failure
+
+    def directory(self) -> Directory:
+        """The resources as they are stored, which a running gateway has in force; parsed once for each version.
+
+        Raises Refusal (UNREADABLE) if they cannot be read, or not be used by this version.
+        """
+        with self.config() as store:
+            known = self._directory
+            if known is not None and known.version == store.version():
+                return known
+            return self.understood(store, *store.load(*STORED_KINDS))
+
+    def understood(self, store: ConfigStore, version: int, document: Mapping[str, Any]) -> Directory:
+        """The same of what was just read of the store, with its grants.
+
+        Raises Refusal (UNREADABLE) if it cannot be used by this version.
+        """
+        known = self._directory
+        if known is not None and known.version == version:
+            return known
+        try:
+            self._directory = stored_directory(store, version, document, self._prefixes)
+        except ResourceErrors as errors:
+            text = f"{self._data}: the stored resources cannot be used by this version: {errors}"
+            raise Refusal(Kind.UNREADABLE, text) from errors
+        return self._directory
