@@ -99,7 +99,7 @@ def test_what_waits_is_listed_filtered_and_taken_away(centre: AdminCentre, page:
         ("two.example", 1, 1),
     ]
     page.goto(f"{centre.url}/")
-    page.locator("#flows").get_by_role("heading", name="Sent to other servers").wait_for()
+    page.locator("#flows").get_by_role("heading", name="Sent").wait_for()
     assert page.get_by_role("link", name="Deferred").inner_text().split("\n")[1] == "3"
     shot(page, "overview")
 
@@ -110,12 +110,12 @@ def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCen
     page.get_by_label("Do", exact=True).select_option("hold")
     page.get_by_label("With", exact=True).select_option("all")
     page.get_by_role("button", name="Continue").click()
-    assert page.get_by_text("2 deliveries of 2 messages would be held.").is_visible()
+    assert page.get_by_text("2 deliveries of 2 messages will be held.").is_visible()
     axe(page)
     assert waiting(centre, "held") == [], "nothing is done before the last question"
     page.get_by_label("Why").fill("ticket 12")
     page.get_by_role("button", name="Hold: 2 deliveries").click()
-    page.get_by_text("2 deliveries are held.").wait_for()
+    page.get_by_text("2 deliveries held.").wait_for()
     assert page.url == f"{centre.url}/queue?domain=one.example"
     assert len(waiting(centre, "held")) == 2
     (event,) = audit_events(centre)
@@ -129,7 +129,7 @@ def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCen
     page.get_by_label("Do", exact=True).select_option("release")
     page.get_by_role("button", name="Continue").click()
     page.get_by_role("button", name="Release: 1 delivery").click()
-    page.get_by_text("1 delivery is released.").wait_for()
+    page.get_by_text("1 delivery released.").wait_for()
     assert len(waiting(centre, "held")) == 1
     page.get_by_role("button", name="Continue").click()
     assert page.get_by_text("No message was ticked").is_visible()
@@ -143,10 +143,10 @@ def test_a_message_is_returned_to_its_sender_with_a_notice(centre: AdminCentre, 
     dialog = page.get_by_role("dialog", name="Return this message to the sender")
     axe(page)
     shot(page, "return")
-    dialog.get_by_label("What the sender is told").fill("The project has ended")
-    dialog.get_by_label("Why (for the record)").fill("asked by legal")
+    dialog.get_by_label("Text for the sender").fill("The project has ended")
+    dialog.get_by_label("Reason (recorded)").fill("asked by legal")
     dialog.get_by_role("button", name="Return", exact=True).click()
-    page.get_by_text("1 delivery is returned to its sender.").wait_for()
+    page.get_by_text("1 delivery returned to sender.").wait_for()
     (notice,) = centre.gateway.wait_maildir(ALICE, timeout=120)
     for text in (
         b"An administrator of this mail service ended the delivery of the message.",
@@ -192,11 +192,11 @@ def test_mail_is_dropped_only_with_a_reason_and_content_read_only_on_record(cent
     identity = queue_id(centre, "cat@two.example")
     centre.log_in(page, f"/queue/{identity}")
     assert BODY not in page.content()
-    page.get_by_role("link", name="Show the header section").click()
+    page.get_by_role("link", name="Show header").click()
     assert "Subject: <script>alert(1)</script>" in page.locator("#content").inner_text()
     assert BODY not in page.content()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download the message").click()
+        page.get_by_role("button", name="Download message").click()
         page.get_by_role("dialog").get_by_role("button", name="Download", exact=True).click()
     assert BODY in download.value.path().read_text()
     page.get_by_role("button", name="Drop…").click()
@@ -205,7 +205,7 @@ def test_mail_is_dropped_only_with_a_reason_and_content_read_only_on_record(cent
     assert dialog.is_visible(), "the browser asks for the reason"
     dialog.get_by_label("Why").fill("spam")
     dialog.get_by_role("button", name="Drop", exact=True).click()
-    page.get_by_text("1 delivery is dropped.").wait_for()
+    page.get_by_text("1 delivery dropped.").wait_for()
     assert [event["action"] for event in audit_events(centre)] == ["queue-drop", "queue-content", "queue-header"]
     assert page.request.get(f"{centre.url}/queue/{identity}").status == 404
 

@@ -233,7 +233,7 @@ def test_on_paper_it_says_who_asked_and_what_is_not_counted(centre: AdminCentre,
     centre.log_in(page)
     counted(page, f"{centre.url}/reports/print")
     text = page.locator("#report").inner_text()
-    for part in ("Asked for by", "olga", "mx1.contoso.example", "What is counted, and what is not", "old.plain.test"):
+    for part in ("Created by", "olga", "mx1.contoso.example", "Scope of this report", "old.plain.test"):
         assert part in text
     assert page.locator("svg.picture").count() >= 5
     assert page.pdf(format="A4").startswith(b"%PDF")

@@ -72,7 +72,7 @@ class Story:
 
     def save(self) -> None:
         self.page.get_by_label("Enforced").check()
-        self.page.get_by_role("button", name="Save the connector").click()
+        self.page.get_by_role("button", name="Save connector").click()
         self.page.locator("#made").wait_for()
 
     def connect_own_servers(self) -> None:
@@ -93,11 +93,11 @@ class Story:
         self.go("Use of connector")
         page.get_by_label("Domains of the partner").fill("bank.example")
         self.go("Routing")
-        page.get_by_label("Through these smart hosts").check()
+        page.get_by_label("Route messages through these smart hosts").check()
         page.get_by_label("Smart hosts", exact=True).fill(f"127.0.0.1:{port}")
         self.go("Security restrictions")
-        page.get_by_label("And the certificate bears this name").check()
-        page.get_by_label("Name in the certificate").fill(NAME)
+        page.get_by_label("TLS with a certificate for this name").check()
+        page.get_by_label("Certificate name").fill(NAME)
         self.go("Validation")
         page.get_by_label("Send a test message to").fill(BOB)
         page.get_by_role("button", name="Validate").click()

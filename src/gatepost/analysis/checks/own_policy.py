@@ -122,7 +122,7 @@ def _unpublished(seen: Seen) -> Finding:
             return Finding(Stage.MTA_STS, Mark.WARN, text, str(seen.record)[:_SHOWN], fix)
 
 
-_NO_ANSWER = "whether the DNS announces a policy is not known"
+_NO_ANSWER = "it is not known whether the DNS announces a policy"
 
 
 def _record(publication: StsPublication, found: StsRecord | RecordError | str | None) -> Finding:
@@ -151,7 +151,7 @@ def _policy(publication: StsPublication, seen: Seen) -> Finding:
         text = "senders cannot fetch the policy" if mark is Mark.FAIL else "the policy could not be fetched from here"
         return Finding(Stage.MTA_STS, mark, text, found.detail[:_SHOWN], fix.format(policy_host(publication.domain)))
     if found != own:
-        text = "what is served is not the policy of this gateway"
+        text = "the served policy is not the policy of this gateway"
         fix = (
             f"Here: see that {policy_host(publication.domain)} leads to the address of [mta_sts], and that the gateway "
             "runs with these resources."
@@ -201,11 +201,11 @@ def reports_finding(found: tlsrpt.TlsRptRecord | RecordError | str | None) -> Fi
     """What it means that senders are asked for reports so. found: as in `Seen`."""
     match found:
         case None:
-            text = "nobody is told when senders fail to reach the domain safely: no TLS-RPT record"
+            text = "no TLS-RPT record: senders report no TLS failures for the domain"
             return Finding(Stage.TLS_RPT, Mark.INFO, text, "", "Here: add the TLS-RPT record that is shown above.")
         case str(trouble):
-            return Finding(Stage.TLS_RPT, Mark.UNKNOWN, "whether there is a TLS-RPT record is not known", trouble)
+            return Finding(Stage.TLS_RPT, Mark.UNKNOWN, "it is not known whether there is a TLS-RPT record", trouble)
         case RecordError(detail=detail):
             return Finding(Stage.TLS_RPT, Mark.WARN, "the TLS-RPT record cannot be used", detail[:_SHOWN])
         case tlsrpt.TlsRptRecord(rua=rua):
-            return Finding(Stage.TLS_RPT, Mark.PASS, "reports about TLS are asked for", ", ".join(rua)[:_SHOWN])
+            return Finding(Stage.TLS_RPT, Mark.PASS, "the domain requests TLS reports", ", ".join(rua)[:_SHOWN])

@@ -68,17 +68,17 @@ async def check_tlsa(host: str, keys: Collection[str], own: OwnHosts) -> Finding
     match found.status:
         case TlsaStatus.FAILED if found.bogus:
             text = f"DNSSEC of {host} is broken: senders that validate do not deliver"
-            return Finding(Stage.DANE, Mark.FAIL, text, detail, "Here: mend the signatures of the zone at once.")
+            return Finding(Stage.DANE, Mark.FAIL, text, detail, "Here: fix the signatures of the zone at once.")
         case TlsaStatus.FAILED:
             return Finding(Stage.DANE, Mark.UNKNOWN, f"the TLSA records of {host} cannot be looked up", detail)
         case TlsaStatus.NONE:
             text = f"{host} has no TLSA records: senders protect mail by MTA-STS at most"
             return Finding(Stage.DANE, Mark.INFO, text, detail, _PUBLISH)
         case TlsaStatus.INSECURE:
-            text = f"the zone of {host} is not signed, so that nobody obeys TLSA records there"
+            text = f"the zone of {host} is not signed, so senders ignore its TLSA records"
             return Finding(Stage.DANE, Mark.INFO, text, detail, "Here: sign the zone with DNSSEC first.")
         case TlsaStatus.UNUSABLE:
-            text = f"the TLSA records of {host} cannot be used by anybody"
+            text = f"the TLSA records of {host} are not usable"
             return Finding(Stage.DANE, Mark.WARN, text, detail, _PUBLISH)
         case TlsaStatus.USABLE:
             there = {one.data.hex() for one in found.records.usable if (one.usage, one.selector, one.matching) == _KEY}
@@ -111,8 +111,8 @@ async def check_dkim(name: str, wanted: KeyRecord, resolver: Resolver) -> Findin
 _SIGHTS = {
     DkimObservation.PUBLISHED: (Mark.PASS, "the key is published", ""),
     DkimObservation.MISSING: (Mark.FAIL, "the key is not published", _PUBLISH),
-    DkimObservation.DIFFERS: (Mark.FAIL, "what is published is not the key", _PUBLISH),
-    DkimObservation.UNKNOWN: (Mark.UNKNOWN, "whether the key is published is not known", ""),
+    DkimObservation.DIFFERS: (Mark.FAIL, "the published key is a different one", _PUBLISH),
+    DkimObservation.UNKNOWN: (Mark.UNKNOWN, "it is not known whether the key is published", ""),
 }
 
 
@@ -129,7 +129,9 @@ async def check_spf(domain: str, hosts: Sequence[str], resolver: Resolver) -> Fi
     try:
         answer = await resolver.query(domain, "TXT")
     except LookupFailed as failed:
-        return Finding(Stage.DNS, Mark.UNKNOWN, "whether there is an SPF record is not known", failed.detail[:_SHOWN])
+        return Finding(
+            Stage.DNS, Mark.UNKNOWN, "it is not known whether there is an SPF record", failed.detail[:_SHOWN]
+        )
     texts = [b"".join(cast("TXTBase", one).strings).decode("ascii", "replace") for one in answer.records]
     found = [one for one in texts if one.lower().split(" ", 1)[0] == "v=spf1"]
     if not found:
@@ -141,6 +143,6 @@ async def check_spf(domain: str, hosts: Sequence[str], resolver: Resolver) -> Fi
     mechanisms = {one.lstrip("+").lower().rstrip(".") for one in found[0].split()[1:]}
     if any(f"a:{host}" in mechanisms for host in hosts):
         return Finding(Stage.DNS, Mark.PASS, "the SPF record names our hosts", found[0][:_SHOWN])
-    text = "the SPF record does not name our hosts; whether something in it stands for them is not looked at"
+    text = "the SPF record does not name our hosts; its other mechanisms were not checked"
     fix = "Here: if mail of the domain leaves by this gateway, add the mechanism a: of each host."
     return Finding(Stage.DNS, Mark.INFO, text, found[0][:_SHOWN], fix)

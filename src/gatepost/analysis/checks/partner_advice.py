@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 AGAIN: Final = "Here: check again, or give it more time."
-ANCHORS: Final = "Here: see that the file of trusted roots can be read, or name another."
+ANCHORS: Final = "Here: make sure that the file of trusted roots can be read, or choose another."
 BLACK_HOLE: Final = (
     "They must look at their server's log for this moment. If it shows nothing, something between swallows the "
     "handshake: a firewall, or a path that drops large packets."
 )
 BOGUS: Final = (
-    "They must mend the signatures of their zone, or the DS record above it: resolvers that validate refuse these "
+    "They must fix the signatures of their zone, or the DS record above it: resolvers that validate refuse these "
     "answers, as they might be forged."
 )
 CUT_OFF: Final = (
@@ -35,14 +35,14 @@ INSIDE: Final = (
 LATER: Final = "Here: check again in some minutes. If it stays so, their server's reply says what they must change."
 MTA_STS: Final = "They can publish a policy (RFC 8461); the certificates of all MX hosts must bear their names."
 NO_ANSWER: Final = (
-    "Here: see whether the nameserver answers for other names. If it does, the nameservers of that domain are down, "
+    "Here: check whether the nameserver answers for other names. If it does, the nameservers of that domain are down, "
     "and its administrators must act."
 )
 CLASSICAL_ONLY: Final = (
     "They must update what drops a ClientHello of more than one packet: their server, or a firewall before it."
 )
 NO_FORWARD_SECRECY: Final = "They must prefer suites with ECDHE, or switch TLS 1.3 on."
-NO_SMTP: Final = "What answers there is no mail server that works: they must look at it, or the port is wrong."
+NO_SMTP: Final = "The server there is not a working mail server: they must check it, or the port is wrong."
 NO_STATUS: Final = (
     "Here: let this machine reach the addresses named over HTTP. If it can, their authority's server is down."
 )
@@ -67,13 +67,13 @@ STS_FETCH: Final = (
 STS_HOST: Final = (
     "They must add it to the policy and change the id of the TXT record, or take it out of the MX records."
 )
-STS_INVALID: Final = "They must mend the record or the policy: until then nobody applies it (RFC 8461 section 3)."
+STS_INVALID: Final = "They must fix the record or the policy: until then nobody applies it (RFC 8461 section 3)."
 STS_WEBPKI: Final = (
     "They must give the policy host a certificate of a public authority with its name. In a test network trust its "
     "root here."
 )
 TLS_RPT: Final = 'They can ask for reports: TXT "v=TLSRPTv1; rua=mailto:…" at _smtp._tls (RFC 8460).'
-TLS_RPT_INVALID: Final = "They must mend the record: until then no reports come (RFC 8460 section 3)."
+TLS_RPT_INVALID: Final = "They must fix the record: until then no reports come (RFC 8460 section 3)."
 TURNED_AWAY: Final = (
     "Their reply says why. They must let this machine's address in, or it needs a better standing (reverse DNS, block "
     "lists). From a gateway's own address the answer may be another."
@@ -141,7 +141,9 @@ def no_address(host: str) -> str:
 def no_starttls(host: str, keywords: Sequence[str]) -> str:
     """EHLO listed no STARTTLS."""
     if any(keyword.upper().startswith("XXXX") for keyword in keywords):
-        return "A firewall between overwrites STARTTLS with X (an SMTP inspection): whoever runs it must switch it off."
+        return (
+            "A firewall on the path overwrites STARTTLS with X (SMTP inspection). Its administrator must switch it off."
+        )
     return f"They must switch STARTTLS on at {host}; if it is on, something between takes it out."
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.checks import partner_advice as advice
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.lookups.mx import MailHostsKind
+from gatepost.plurals import amount
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.mtasts.lint import LintKind, lint
 from gatepost.protocols.mtasts.policy import StsMode
@@ -63,7 +64,7 @@ def domain_findings(facts: DomainFacts) -> tuple[Finding, ...]:
 def dnssec_finding(no_dnssec: str) -> Finding:
     """Nothing can be said about DNSSEC. no_dnssec: why, with what to do about it."""
     why, _, fix = no_dnssec.partition("; ")
-    text = "whether DNSSEC protects these answers is not known"
+    text = "it is not known whether DNSSEC protects these answers"
     if fix:
         return Finding(Stage.DNS, Mark.UNKNOWN, text, why, f"Here: {fix}.", "?")
     own = "Here: ask a resolver on this machine that validates, or validate without one."
@@ -88,13 +89,13 @@ def _mx(facts: DomainFacts) -> Iterator[Finding]:
     elif hosts.authentic:
         yield Finding(Stage.DNS, Mark.PASS, "DNSSEC proves the MX records", listed, short="secure")
     else:
-        text = "the MX records are not signed: who can forge DNS answers says where mail goes"
+        text = "the MX records are not signed: an attacker who forges DNS answers can redirect mail"
         yield Finding(Stage.DNS, Mark.INFO, text, listed, advice.SIGN, "not signed")
     if hosts.kind is MailHostsKind.IMPLICIT:
         text = f"{domain} has no MX records, so that mail goes to its own address (RFC 5321 section 5.1)"
         yield Finding(Stage.DNS, Mark.INFO, text)
     if facts.left_out:
-        text = f"{facts.left_out} more hosts are not looked at"
+        text = f"{amount(facts.left_out, 'more host is', 'more hosts are')} not checked"
         yield Finding(Stage.DNS, Mark.UNKNOWN, text, listed, "Here: check them one by one (gatepost check host).")
 
 
@@ -116,7 +117,7 @@ def _sts(facts: DomainFacts) -> Iterator[Finding]:
         if state.failure is None:
             yield Finding(Stage.MTA_STS, Mark.INFO, "no MTA-STS policy", "", advice.MTA_STS, "none")
         return
-    patterns = f"{len(policy.mx)} MX pattern{'' if len(policy.mx) == 1 else 's'}"
+    patterns = amount(len(policy.mx), "MX pattern")
     short = f"{policy.mode}, {patterns}, max_age {_days(policy.max_age)}, id {state.id}"
     mark = Mark.PASS if policy.mode is StsMode.ENFORCE else Mark.INFO
     listed = ", ".join(policy.mx)[:_SHOWN]
@@ -129,7 +130,11 @@ def _sts(facts: DomainFacts) -> Iterator[Finding]:
     for remark in remarks[:_REMARKS]:
         yield Finding(Stage.MTA_STS, _LEVELS[remark.level], remark.text[:_SHOWN])
     if len(remarks) > _REMARKS:
-        yield Finding(Stage.MTA_STS, Mark.INFO, f"{len(remarks) - _REMARKS} more remarks on the policy are left out")
+        yield Finding(
+            Stage.MTA_STS,
+            Mark.INFO,
+            f"{amount(len(remarks) - _REMARKS, 'more remark', 'more remarks')} on the policy not shown",
+        )
 
 
 def _sts_failed(failure: StsFailure) -> Finding:
@@ -139,7 +144,7 @@ def _sts_failed(failure: StsFailure) -> Finding:
         case ResultType.STS_POLICY_INVALID:
             mark, text, fix = Mark.FAIL, "the MTA-STS record or policy cannot be used", advice.STS_INVALID
         case _:  # whose fault it is that something cannot be fetched shows only from elsewhere
-            mark, text, fix = Mark.UNKNOWN, "the MTA-STS policy cannot be had", advice.STS_FETCH
+            mark, text, fix = Mark.UNKNOWN, "the MTA-STS policy cannot be fetched", advice.STS_FETCH
     options = ("anchors",) if failure.result_type is ResultType.STS_WEBPKI_INVALID else ()
     return Finding(Stage.MTA_STS, mark, text, failure.detail[:_SHOWN], fix, str(failure.result_type), options=options)
 
@@ -147,16 +152,16 @@ def _sts_failed(failure: StsFailure) -> Finding:
 def _reports(facts: DomainFacts) -> Iterator[Finding]:
     match facts.reports:
         case None:
-            yield Finding(Stage.TLS_RPT, Mark.INFO, "no reports about TLS are asked for", "", advice.TLS_RPT, "none")
+            yield Finding(Stage.TLS_RPT, Mark.INFO, "the domain requests no TLS reports", "", advice.TLS_RPT, "none")
         case str(trouble):
-            text = "whether reports about TLS are asked for is not known"
+            text = "it is not known whether the domain requests TLS reports"
             yield Finding(Stage.TLS_RPT, Mark.UNKNOWN, text, trouble[:_SHOWN], advice.NO_ANSWER, "?")
         case RecordError(detail=detail):
-            text = "the record that asks for reports about TLS cannot be used"
+            text = "the TLS-RPT record of the domain cannot be used"
             yield Finding(Stage.TLS_RPT, Mark.WARN, text, detail[:_SHOWN], advice.TLS_RPT_INVALID, "invalid")
         case TlsRptRecord(rua=rua, ignored=ignored):
             short = f"rua={', '.join(rua)}"[:_SHOWN]
-            yield Finding(Stage.TLS_RPT, Mark.PASS, "reports about TLS are asked for", short, "", short)
+            yield Finding(Stage.TLS_RPT, Mark.PASS, "the domain requests TLS reports", short, "", short)
             if ignored:
                 text, evidence = "some addresses for reports are ignored", ", ".join(ignored)[:_SHOWN]
                 yield Finding(Stage.TLS_RPT, Mark.WARN, text, evidence, advice.TLS_RPT_INVALID)

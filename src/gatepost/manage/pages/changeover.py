@@ -24,7 +24,6 @@ from gatepost.manage.pages.gate_looks import by_gate, followed, gate_items, keep
 from gatepost.manage.pages.guard import context_of, gateway_of, needs
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import foot, paged
-from gatepost.manage.pages.texts import amount
 from gatepost.manage.use_cases.acme_orders import acme_state
 from gatepost.manage.use_cases.certificates import change_of, common_name, history, listing, presented_where
 from gatepost.manage.use_cases.changeover import GetNotice, Look, get_notice, standing
@@ -49,6 +48,7 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
+from gatepost.plurals import amount
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:

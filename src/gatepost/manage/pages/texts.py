@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
+from gatepost.plurals import amount
 from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
@@ -102,11 +103,6 @@ def octets(size: float | None) -> str | Markup:
 def count(number: float | None) -> str | Markup:
     """A number with commas between thousands: "1,204,331"."""
     return NOTHING if number is None else f"{number:,}"
-
-
-def amount(number: int, one: str, many: str = "") -> str:
-    """A number with its noun: "1 message", "1,204 messages"; many: if it is more than an s."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def percent(share: float | None, digits: int = 1) -> str | Markup:

@@ -243,7 +243,7 @@ def test_what_is_not_in_force_is_tried_all_the_same(tmp_path: Path, fields: dict
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [
-        (with_certificate(), "succeeded", "taken by this connector"),
+        (with_certificate(), "succeeded", "accepted by this connector"),
         (with_certificate("chain-incomplete"), "failed", "refuses it with 550 5.7.51"),
         (with_certificate("trusted", "mail.other.example"), "failed", "refuses it with 550 5.7.51"),
         ({}, "failed", "refuses it with 530 5.7.0"),

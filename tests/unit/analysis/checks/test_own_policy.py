@@ -43,7 +43,7 @@ def test_what_is_in_order_passes_at_every_stage() -> None:
         ({"record": None}, Mark.FAIL, "the DNS announces no policy"),
         ({"record": RecordError("two of them")}, Mark.FAIL, "the TXT record cannot be used"),
         ({"record": StsRecord("20261124")}, Mark.FAIL, "the TXT record has the id of another policy"),
-        ({"record": DEAD}, Mark.UNKNOWN, "whether the DNS announces a policy is not known"),
+        ({"record": DEAD}, Mark.UNKNOWN, "it is not known whether the DNS announces a policy"),
         ({"policy": failed(ResultType.STS_WEBPKI_INVALID)}, Mark.FAIL, "senders cannot fetch the policy"),
         ({"policy": failed(ResultType.STS_POLICY_INVALID)}, Mark.FAIL, "senders cannot fetch the policy"),
         ({"policy": failed(ResultType.STS_POLICY_FETCH_ERROR)}, Mark.FAIL, "senders cannot fetch the policy"),
@@ -53,7 +53,7 @@ def test_what_is_in_order_passes_at_every_stage() -> None:
         ({"hosts": DEAD}, Mark.UNKNOWN, "the MX records cannot be looked up"),
         ({"reports": None}, Mark.INFO, "nobody is told when senders fail"),
         ({"reports": RecordError("no rua")}, Mark.WARN, "the TLS-RPT record cannot be used"),
-        ({"reports": DEAD}, Mark.UNKNOWN, "whether there is a TLS-RPT record is not known"),
+        ({"reports": DEAD}, Mark.UNKNOWN, "it is not known whether there is a TLS-RPT record"),
     ],
 )
 def test_what_falls_short(change: dict[str, Any], verdict: Mark, text: str) -> None:

@@ -268,7 +268,7 @@ def test_cleartext_is_a_warning_where_mail_would_flow(probing: Any, kit: Any) ->
     assert report.usable
     assert statuses(report)["STARTTLS"] == "warning"
     assert statuses(report)["TLS handshake"] == "skipped"
-    assert "Until then mail leaves in clear" in report.tasks[3].advice
+    assert "Until then the gateway sends mail unencrypted" in report.tasks[3].advice
 
 
 def test_a_certificate_that_ends_soon_is_a_warning(probing: Any, kit: Any, world: Any) -> None:

@@ -55,7 +55,7 @@ def test_a_good_connector(probing: Any, kit: Any, world: Any) -> None:
     assert found.outcome is CheckResult.VALIDATED
     assert found.verdict == "validated: all 7 tasks succeeded"
     assert (found.configuration, found.direction, found.notes) == (7, "outbound", ())
-    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no recipient was named"),)
+    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no recipient was given"),)
     assert peer.messages == []
 
 
@@ -117,7 +117,7 @@ def test_nothing_is_sent_below_the_requirement(probing: Any, kit: Any, world: An
     peer = kit.Peer(tls=world.identity("other.example"))
     found = validate(probing, kit, peer, "bob@b.example", connector=STRICT)
     assert found.outcome is CheckResult.NOT_VALIDATED
-    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no host met what the connector demands"),)
+    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no host met the requirements of the connector"),)
     assert peer.said("MAIL") == 0
 
 
@@ -139,7 +139,7 @@ def test_a_test_message_is_not_sent_below_what_a_rule_requires_of_it(
     found = validate(probing, kit, peer, "bob@b.example", connector={})
     assert len(peer.messages) == (0 if holds else 1)
     assert (found.outcome is CheckResult.NOT_VALIDATED) is holds
-    note = "the test message needs TLS whatever the connector demands, as rule:secret says"
+    note = "the test message needs TLS regardless of the connector, as rule:secret says"
     assert (note in found.notes) is holds
     without = validate(probing, kit, kit.Peer(), connector={})
     assert without.outcome is CheckResult.VALIDATED
@@ -149,7 +149,7 @@ def test_a_test_message_is_not_sent_below_what_a_rule_requires_of_it(
     ("fields", "note"),
     [
         ({"enabled": False}, "the connector is disabled: it was tried as if it were enabled"),
-        ({"mode": "rehearse"}, "the connector is in rehearsal: it was tried as if it were enforced"),
+        ({"mode": "rehearse"}, "the connector is in rehearsal: the validation treated it as enforced"),
         ({"is_transport_rule_scoped": True}, "only where a mail flow rule names it"),
     ],
 )
@@ -298,13 +298,13 @@ def test_only_so_many_hosts_and_domains(probing: Any, world: Any) -> None:
 
     found = asyncio.run(run())
     assert len(found.hosts) == 10
-    assert "only the first 10 of 12 smart hosts were tried" in found.notes
+    assert "only the first 10 of 12 smart hosts were tested" in found.notes
     names = [f"d{number}.example" for number in range(12)]
     world.resources["outbound_connector"] = [MX | {"recipient_domains": names}]
     directory, asked = request(world)
     found = asyncio.run(run())
     assert len(found.hosts) == 10
-    assert "only the first 10 of 12 domains were tried" in found.notes
+    assert "only the first 10 of 12 domains were tested" in found.notes
 
 
 def _host(*tasks: Task) -> HostReport:
@@ -331,7 +331,7 @@ def test_outcomes(hosts: tuple[HostReport, ...], outcome: str, verdict: str) -> 
 
 def test_warnings_are_counted() -> None:
     found = Validation("contoso", "in", "inbound", NOW, 7, tasks=(WARNS, Task("Seen", TaskStatus.SUCCEEDED, "")))
-    assert found.verdict == "validated: all 2 tasks succeeded, 1 of them with a warning"
+    assert found.verdict == "validated: all 2 tasks succeeded, 1 with a warning"
 
 
 def test_the_record(probing: Any, kit: Any, world: Any) -> None:

@@ -215,7 +215,7 @@ def test_an_action_is_traced_with_its_author(home):
 def test_an_action_must_be_told_which_mail_it_means(home, action):
     home.fill()
     result = home.call("queue", action, code=2)
-    assert f"say which mail to {action}: messages, domain, sender, " in result.stderr
+    assert f"choose the mail to {action}: messages, domain, sender, " in result.stderr
     assert states(home) == WHOLE
 
 

@@ -12,13 +12,13 @@ def test_a_page_is_quick_and_its_parts_come_later(centre):
     for part in ("mail", "report", "changes"):
         assert f"part={part}" in answer.text
     assert "127.0.0.1:1" in answer.words
-    assert "It was never validated." in answer.words
+    assert "Not validated yet." in answer.words
 
 
 @pytest.mark.parametrize(
     ("part", "said"),
     [
-        ("mail", "No mail met it in the last 30 days"),
+        ("mail", "No matching mail in the last 30 days"),
         ("report", "no mail met it in this time"),
         ("changes", "outbound_connector['bank-out']"),
     ],

@@ -44,7 +44,10 @@ def leaving(*, of=None, **fields):
 
 def test_mail_for_a_mailbox():
     told = story(answer())
-    assert (told.level, told.headline) == ("pass", f"The message is accepted, and goes into the mailbox {ANN}.")
+    assert (told.level, told.headline) == (
+        "pass",
+        f"The gateway accepts the message and delivers it to the mailbox {ANN}.",
+    )
     assert told.channel == "from 203.0.113.1 in clear"
     assert (told.assumed, told.expires, told.hosts) == (("from nowhere",), "24h", None)
     assert told.failures == ()
@@ -69,7 +72,7 @@ def test_what_a_connector_refuses(tls):
     assert told.inbound.level == "fail"
     assert dict(told.inbound.facts)["Connector"] == "bank-in"
     assert told.inbound.reasons[-1].level == "fail", "what decided stands last"
-    assert told.outbound.said.startswith("If it were accepted: ")
+    assert told.outbound.said.startswith("If accepted: ")
     assert story(answer(BANK, tls=tls)).level == "pass"
 
 
@@ -84,7 +87,7 @@ def test_what_is_only_deferred_is_no_refusal():
 def test_nobodys_mail_and_no_such_mailbox():
     told = story(answer(STRANGER, "y@internet.test"))
     assert (told.level, told.outbound.level) == ("fail", "waiting")
-    assert told.outbound.said == "Nowhere: it is no organization's mail"
+    assert told.outbound.said == "No organization handles this mail"
     told = story(answer(STRANGER, "nobody@contoso.example"))
     assert told.level == "fail"
     assert told.outbound.level == "fail"
@@ -179,7 +182,7 @@ def test_what_a_connector_in_rehearsal_would_do():
     assert (told.level, told.inbound.level) == ("pass", "pass")
     facts = dict(told.inbound.facts)
     assert facts["In rehearsal"].startswith("bank-in would refuse with 5")
-    assert facts["It demands"] == "opportunistic; in rehearsal: encrypted"
+    assert facts["Requires"] == "opportunistic; in rehearsal: encrypted"
     told = story(leaving(of={"outbound_connector": [out]}))
     assert "would require encrypted" in dict(told.outbound.facts)["In rehearsal"]
     assert any("in force it would wait: 4" in one.result for one in told.failures)
@@ -190,7 +193,7 @@ FAILURES = [
     (FailureOutcome("expired", "waits", REPLY, FINAL, "Bad"), ("hold", "waits", "450 4.4.317 Bad", "550 5.4.317")),
     (FailureOutcome("expired", "fails", REPLY, FINAL, "Bad"), ("fail", "returned at once", "550 5.4.317 Bad", "")),
     (FailureOutcome("expired", "delivered"), ("pass", "delivered", "", "")),
-    (FailureOutcome("expired", "delivered-in-clear"), ("warn", "delivered in clear", "", "")),
+    (FailureOutcome("expired", "delivered-in-clear"), ("warn", "delivered unencrypted", "", "")),
     (
         FailureOutcome("expired", "delivered", rehearsed=REPLY),
         ("pass", "delivered; in force it would wait: 450 4.4.317", "", ""),

@@ -62,7 +62,7 @@ def test_key_exchange(pictures: TlsPictures) -> None:
     chart = report_charts.by_group(pictures, VIEW, Direction.OUTBOUND)
     assert columns(chart) == {
         "X25519MLKEM768": (5, 0), "secp521r1": (0, 4), "secp384r1": (0, 3), "Others (2)": (0, 3),
-        "None: cleartext": (2, 0),
+        "None (unencrypted)": (2, 0),
     }  # fmt: skip
     assert chart.columns[-1].tone == "fail"
     assert "tls_group=X25519MLKEM768" in chart.columns[0].links[0]

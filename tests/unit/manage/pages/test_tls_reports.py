@@ -61,7 +61,7 @@ def reported(centre):
 
 def test_nobody_reported_anything(centre):
     words = centre.get(PATH).words
-    assert "No report came in about these days" in words
+    assert "No TLS reports received" in words
     assert "No TLS report was sent about these days" in words
     for name in NAMES:
         assert records(centre, name) == []
@@ -103,7 +103,7 @@ def test_a_tenant_sees_reports_on_its_own_domains(reported):
     assert records(reported, "received-failures", "tenant") == []
     page = reported.get(PATH, "tenant")
     assert "contoso.example" not in page.text
-    assert "What we report to others" not in page.words
+    assert "Sent TLS reports" not in page.words
     assert reported.get(f"{PATH}?organization=contoso", "tenant").status == 404
 
 
@@ -132,7 +132,7 @@ def test_what_we_reported_is_for_who_sees_the_gateway(centre):
     assert {(one["day"], one["domain"], one["state"], one["to"]) for one in found} == {
         (day(1), "a.example", "waiting", ""), (day(1), MARKUP, "waiting", ""),
     }  # fmt: skip
-    assert "not looked up yet" in centre.get(PATH).words
+    assert "unknown" in centre.get(PATH).words
     assert records(centre, "sent", "tenant") == []
     assert "a.example" not in centre.get(PATH, "tenant").text
 

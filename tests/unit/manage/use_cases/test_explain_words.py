@@ -19,7 +19,7 @@ def decision(way, *hops, reply=None):
 
 # way, next hops -> words
 WAYS = [
-    ("mailbox", ("ann@a.example",), "into the mailbox ann@a.example"),
+    ("mailbox", ("ann@a.example",), "to the mailbox ann@a.example"),
     ("lmtp", ("unix:/run/lmtp",), "over LMTP to unix:/run/lmtp"),
     ("internal", ("mx2",), "to the node mx2"),
     ("smart-hosts", ("a.test:25", "b.test:26"), "to the smart hosts a.test:25, b.test:26"),
@@ -58,7 +58,7 @@ def test_every_kind_of_failure_has_words_and_every_delivery(requirement):
 
 # fields of a hook -> words
 HOOKS = [
-    ({}, "scan of contoso: clamav at 127.0.0.1:3310 is asked when the message has come; without its answer within "),
+    ({}, "scan of contoso: clamav at 127.0.0.1:3310 scans the message; if it does not answer within "),
     ({"mode": Mode.REHEARSE}, "scan of contoso (in rehearsal): clamav at 127.0.0.1:3310 is asked"),
 ]
 

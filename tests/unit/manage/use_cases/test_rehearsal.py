@@ -68,7 +68,7 @@ def test_a_tenant_is_told_of_its_own_connectors_alone(base):
         ("accepted", "refused"),
     )
     assert found.conclusion == (
-        "cannot tell: no mail met it in this time; it is disabled: to decide past mail again would tell"
+        "inconclusive: no matching mail in this time; it is disabled: re-evaluate past mail to get a result"
     )
     for asked in ({"organization": "contoso"}, {"name": "secret", "rule": True}):
         with pytest.raises(Refusal) as refused:
