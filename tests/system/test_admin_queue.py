@@ -100,20 +100,20 @@ def test_what_waits_is_listed_filtered_and_taken_away(centre: AdminCentre, page:
     ]
     page.goto(f"{centre.url}/")
     page.locator("#flows").get_by_role("heading", name="Sent").wait_for()
-    assert page.get_by_role("link", name="Deferred").inner_text().split("\n")[1] == "3"
+    assert page.locator(".tile", has_text="will be tried again").inner_text().split("\n")[1] == "3"
     shot(page, "overview")
 
 
 def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/queue")
     page.goto(f"{centre.url}/queue?domain=one.example")
-    page.get_by_label("Do", exact=True).select_option("hold")
-    page.get_by_label("With", exact=True).select_option("all")
+    page.get_by_label("Action", exact=True).select_option("hold")
+    page.get_by_label("Apply to", exact=True).select_option("all")
     page.get_by_role("button", name="Continue").click()
     assert page.get_by_text("2 deliveries of 2 messages will be held.").is_visible()
     axe(page)
     assert waiting(centre, "held") == [], "nothing is done before the last question"
-    page.get_by_label("Why").fill("ticket 12")
+    page.get_by_label("Reason (recorded)").fill("ticket 12")
     page.get_by_role("button", name="Hold: 2 deliveries").click()
     page.get_by_text("2 deliveries held.").wait_for()
     assert page.url == f"{centre.url}/queue?domain=one.example"
@@ -126,13 +126,13 @@ def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCen
 
     identity = queue_id(centre, "ann@one.example")
     page.locator(f"input[value='{identity}']").check()
-    page.get_by_label("Do", exact=True).select_option("release")
+    page.get_by_label("Action", exact=True).select_option("release")
     page.get_by_role("button", name="Continue").click()
     page.get_by_role("button", name="Release: 1 delivery").click()
     page.get_by_text("1 delivery released.").wait_for()
     assert len(waiting(centre, "held")) == 1
     page.get_by_role("button", name="Continue").click()
-    assert page.get_by_text("No message was ticked").is_visible()
+    assert page.get_by_text("No message is selected").is_visible()
 
 
 def test_a_message_is_returned_to_its_sender_with_a_notice(centre: AdminCentre, page: Page) -> None:
@@ -203,7 +203,7 @@ def test_mail_is_dropped_only_with_a_reason_and_content_read_only_on_record(cent
     dialog = page.get_by_role("dialog", name="Drop this message")
     dialog.get_by_role("button", name="Drop", exact=True).click()
     assert dialog.is_visible(), "the browser asks for the reason"
-    dialog.get_by_label("Why").fill("spam")
+    dialog.get_by_label("Reason (recorded)").fill("spam")
     dialog.get_by_role("button", name="Drop", exact=True).click()
     page.get_by_text("1 delivery dropped.").wait_for()
     assert [event["action"] for event in audit_events(centre)] == ["queue-drop", "queue-content", "queue-header"]

@@ -53,7 +53,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 MOST = 100_000
 COLUMNS = {"dane": "DANE", "mta-sts": "MTA-STS", "verified": "Verified name", "encrypted": "Encrypted only",
-           "cleartext": "Cleartext"}  # fmt: skip
+           "cleartext": "Unencrypted"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_every_protection_is_counted_and_leads_to_its_mail(centre: AdminCentre, 
         expected = {domain for domain, (_, _, one) in TABLE.items() if one and COLUMNS[one] == name}
         got = {row["recipient"].partition("@")[2] for row in found}
         assert expected <= got, f"{name}: {href}"
-        assert ("old.plain.test" in got) is (name == "Cleartext")
+        assert ("old.plain.test" in got) is (name == "Unencrypted")
     assert page.locator("#cleartext").get_by_text("old.plain.test").is_visible(), "cleartext is listed by name"
     assert page.locator("#cleartext").get_by_text("elsewhere.example").is_visible()
     assert page.locator(".chart-canvas canvas").is_visible(), "uPlot drew the table"

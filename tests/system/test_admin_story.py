@@ -115,7 +115,7 @@ class Story:
     def find(self, address: str, *words: str, picture: str) -> None:
         """The message of an address, by the box that every page has; its story says all of the words."""
         self.open("/")
-        self.page.get_by_role("search", name="Trace").get_by_role("searchbox").fill(address)
+        self.page.get_by_role("search", name="Message trace").get_by_role("searchbox").fill(address)
         self.page.keyboard.press("Enter")
         self.page.wait_for_url("**/trace?**")
         self.page.locator("#trace tbody th a").first.click()

@@ -109,7 +109,7 @@ def test_a_partner_is_tried_live_and_saved_in_rehearsal(
     axe(page)
     assert page.locator("#main").get_by_text("validated: all 9 tasks succeeded").is_visible()
     assert newest(centre) == before, "nothing was changed so far"
-    page.get_by_label("Why, for the history").fill("the bank asked for it")
+    page.get_by_label("Reason (recorded)").fill("the bank asked for it")
     page.get_by_role("button", name="Save connector").click()
     page.get_by_text("was saved as version").wait_for()
     assert page.url.startswith(f"{centre.url}/connectors/contoso/outbound/bank-out")

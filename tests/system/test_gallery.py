@@ -255,11 +255,11 @@ def test_a_chart_is_drawn_of_its_table(page: Page, url: str) -> None:
     assert page.evaluate(PLOTTED) == [
         14,
         [400, 700, 790, 790],
-        ["Time", "DANE", "MTA-STS", "Opportunistic", "Cleartext"],
+        ["Time", "DANE", "MTA-STS", "Opportunistic", "Unencrypted"],
     ]
     table = page.get_by_role("region", name="Messages by protection")
     assert not table.is_visible()
-    page.get_by_text("Numbers").first.click()
+    page.get_by_text("Data table").first.click()
     assert table.is_visible()
 
 

@@ -130,7 +130,7 @@ def _from_own(organization: Organization) -> Need:
     if known:
         return Need(
             "optional",
-            f"The gateway already identifies your servers by {_some(known)}. Add a connector for other servers.",
+            f"Connectors that already identify your servers: {_some(known)}. Add a connector for other servers.",
         )
     return Need(
         "needed",

@@ -19,7 +19,7 @@ def test_a_page_is_quick_and_its_parts_come_later(centre):
     ("part", "said"),
     [
         ("mail", "No matching mail in the last 30 days"),
-        ("report", "no mail met it in this time"),
+        ("report", "no matching mail in this time"),
         ("changes", "outbound_connector['bank-out']"),
     ],
 )
@@ -83,7 +83,7 @@ def test_a_report_that_takes_long_is_asked_for_again(centre, monkeypatch):
     part = {"hx_request": "true", "hx_request_type": "partial"}
     with centre.gateway.kept(ReportCounts).counting:  # somebody else's turn
         answer = centre.get(path, **part)
-        assert "The trace is being read" in answer.words
+        assert "This can take some seconds" in answer.words
         assert 'hx-trigger="load delay:1s"' in answer.text
         assert "<html" not in answer.text
     done = centre.get(path)  # without a script it is waited for

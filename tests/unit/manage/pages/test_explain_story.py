@@ -48,7 +48,7 @@ def test_mail_for_a_mailbox():
         "pass",
         f"The gateway accepts the message and delivers it to the mailbox {ANN}.",
     )
-    assert told.channel == "from 203.0.113.1 in clear"
+    assert told.channel == "from 203.0.113.1 unencrypted"
     assert (told.assumed, told.expires, told.hosts) == (("from nowhere",), "24h", None)
     assert told.failures == ()
     assert (told.outbound.level, told.outbound.others) == ("pass", ())
@@ -68,7 +68,7 @@ def test_how_it_comes(asked, channel):
 
 def test_what_a_connector_refuses(tls):
     told = story(answer(BANK))
-    assert (told.level, told.headline) == ("fail", "The message is refused at MAIL FROM.")
+    assert (told.level, told.headline) == ("fail", "The gateway refuses the message at MAIL FROM.")
     assert told.inbound.level == "fail"
     assert dict(told.inbound.facts)["Connector"] == "bank-in"
     assert told.inbound.reasons[-1].level == "fail", "what decided stands last"
@@ -80,7 +80,7 @@ def test_what_is_only_deferred_is_no_refusal():
     one = answer(BANK)
     later = replace(one.explanation.inbound, reply=Reply(450, "4.7.1", "later"))
     told = story(replace(one, explanation=replace(one.explanation, inbound=later)))
-    assert told.headline == "The message is deferred at MAIL FROM."
+    assert told.headline == "The gateway defers the message at MAIL FROM."
     assert told.inbound.level == "warn"
 
 
@@ -150,9 +150,9 @@ def test_a_real_report_has_what_is_asked_of_it():
 
 
 WITHHELD = [
-    ({"inbound"}, "unknown", "Another organization decides on the way in"),
-    ({"outbound"}, "pass", "another organization decides on its way from here"),
-    ({"inbound", "outbound"}, "unknown", "Another organization decides on the way in"),
+    ({"inbound"}, "unknown", "Another organization receives this message"),
+    ({"outbound"}, "pass", "Another organization decides how to deliver it"),
+    ({"inbound", "outbound"}, "unknown", "Another organization receives this message"),
 ]
 
 
@@ -196,7 +196,7 @@ FAILURES = [
     (FailureOutcome("expired", "delivered-in-clear"), ("warn", "delivered unencrypted", "", "")),
     (
         FailureOutcome("expired", "delivered", rehearsed=REPLY),
-        ("pass", "delivered; in force it would wait: 450 4.4.317", "", ""),
+        ("pass", "delivered; if enforced it would wait: 450 4.4.317", "", ""),
     ),
 ]
 

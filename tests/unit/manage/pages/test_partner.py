@@ -120,7 +120,7 @@ def test_while_it_runs_a_page_follows_and_has_nothing_to_pass_on(centre, found):
     assert '<meta http-equiv="refresh"' in page.text, "without a script"
     assert centre.get(f"{path}?format=json").json == {"id": path.rpartition("/")[2], "done": False, "result": None}
     refused = centre.get(f"{path}/report")
-    assert (refused.status, "has not ended yet" in refused.words) == (409, True)
+    assert (refused.status, "still running" in refused.words) == (409, True)
     run_of(centre, path).progress(check(row(PASSED[0], looking=Stage.EHLO)))
     page = centre.get(path)
     assert "looking…" in page.words
@@ -141,7 +141,7 @@ def test_a_check_that_ends_early_says_why_and_passes_nothing_on(centre, found):
     assert "No action is needed" not in page.words
     assert "Download report" not in page.words
     refused = centre.get(f"{path}/report")
-    assert (refused.status, "ended early" in refused.words) == (409, True)
+    assert (refused.status, "did not finish" in refused.words) == (409, True)
     assert "Incomplete" in centre.get("/check").words
 
 

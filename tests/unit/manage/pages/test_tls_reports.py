@@ -62,7 +62,7 @@ def reported(centre):
 def test_nobody_reported_anything(centre):
     words = centre.get(PATH).words
     assert "No TLS reports received" in words
-    assert "No TLS report was sent about these days" in words
+    assert "The gateway sent no TLS report about this period" in words
     for name in NAMES:
         assert records(centre, name) == []
         assert centre.get(f"{PATH}?table={name}&format=csv").text.count("\n") == 1
@@ -174,7 +174,7 @@ def test_very_many_reports_make_no_very_large_page(centre):
         policy = ReceivedPolicy("sts", "contoso.example", 9, 1, (), (), (failure(),))
         keep(centre, policy, reporter=f"reporter {number} with quite a long name", number=str(number))
     page = centre.get(PATH)
-    assert "The first 50 of 60" in page.words
+    assert "Showing 50 of 60" in page.words
     assert len(page.text) < 100_000
     assert len(records(centre, "received")) == 60
 

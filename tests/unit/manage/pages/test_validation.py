@@ -53,7 +53,7 @@ def test_an_inbound_connector_is_tried_with_a_client_that_would_come(centre):
     assert "<eve@bank.example> from 192.0.2.1" in page
     wrong = centre.post(INBOUND, **given, certificate="no <certificate>")
     assert wrong.status == 422
-    assert "no PEM certificate that can be read is in it" in wrong.words
+    assert "it contains no readable PEM certificate" in wrong.words
     assert "no &lt;certificate&gt;</textarea>" in wrong.text
     large = centre.post(INBOUND, **given, certificate="x" * 100_000)
     assert f"must have at most {MOST_PEM} character(s)" in large.words

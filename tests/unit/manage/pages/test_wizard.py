@@ -87,7 +87,7 @@ def test_what_would_change_is_told_when_it_is_asked(centre, monkeypatch):
     asked = {"hx_request": "true", "hx_request_type": "partial"}
     with centre.gateway.kept(ReportCounts).counting:  # somebody else's turn
         answer = centre.get(path("save", part="effects"), **asked)
-        assert "Deciding the mail of the last 7 days again" in answer.words
+        assert "Re-evaluating the mail of the last 7 days" in answer.words
         assert 'hx-trigger="load delay:1s"' in answer.text
     monkeypatch.setattr("gatepost.manage.pages.wizard.PATIENCE", 20.0)
     assert "part=effects" in centre.get(path("save")).text
@@ -112,7 +112,7 @@ def test_it_is_saved_as_it_was_chosen(centre, mode, more):
         "tls_settings": "encryption-only",
         **more,
     }
-    assert "What you did here can be done again elsewhere" in centre.get(answer.headers["location"]).words
+    assert "Use this command or file to create it" in centre.get(answer.headers["location"]).words
 
 
 def test_how_it_is_saved_must_be_chosen(centre):
