@@ -1,4 +1,4 @@
-"""The pages of each kind of resource: columns, words, tabs. Values alone; used by `resources`."""
+"""What pages say of each kind of resource that they list: columns, words, tabs. Values alone; used by `resources`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ type Cell = Callable[[Part], str]
 
 @dataclass(frozen=True, slots=True)
 class KindPage:
-    """The pages of a kind.
+    """What pages say of a kind.
 
     cells: heading and text, beside the name. why: what it is for, shown where there is none. tabs: pages beside it.
     first: fields that its form asks for even if they have their default.
@@ -67,8 +67,8 @@ def _conditions(part: Part) -> str:
     found = [
         rule.senders and f"from {_text(rule.senders)}",
         rule.recipients and f"to {_text(rule.recipients)}",
-        rule.header_name and f"with header {rule.header_name}",
-        rule.header_contains and f"containing {_text(rule.header_contains)}",
+        rule.header_name and f"with {rule.header_name}",
+        rule.header_contains and f"that holds {_text(rule.header_contains)}",
     ]
     return ", ".join(text for text in found if text) or "all mail"
 
@@ -76,13 +76,13 @@ def _conditions(part: Part) -> str:
 def _actions(part: Part) -> str:
     rule = part.record
     found = [
-        rule.route_via_connector and f"route via {rule.route_via_connector}",
+        rule.route_via_connector and f"by {rule.route_via_connector}",
         rule.require_tls and "require TLS",
         rule.encrypt != "none" and "encrypt",
         rule.sign != "none" and "sign",
-        rule.stop_rule_processing and "stop processing rules",
+        rule.stop_rule_processing and "stop",
     ]
-    return ", ".join(text for text in found if text) or "none"
+    return ", ".join(text for text in found if text) or "nothing"
 
 
 def _forwarded(part: Part) -> str:
@@ -124,8 +124,8 @@ KIND_PAGES: Final = (
         RULE,
         "Mail flow rules",
         "a",
-        "A mail flow rule routes matching messages through a connector, or requires TLS, encryption or a signature.",
-        (("Priority", _field("priority")), ("Conditions", _conditions), ("Actions", _actions)),
+        "A mail flow rule sends messages another way, or protects them, whatever the way is.",
+        (("Priority", _field("priority")), ("Mail", _conditions), ("What happens", _actions)),
         _RULES,
         ("enabled", "mode", "senders", "recipients", "header_name", "route_via_connector", "require_tls", "encrypt"),
     ),
@@ -133,7 +133,7 @@ KIND_PAGES: Final = (
         HOOK,
         "Content hooks",
         "a",
-        "A content hook scans mail with rspamd or ClamAV before the gateway accepts it.",
+        "A content hook asks a scanner about mail before it is taken: rspamd, or ClamAV.",
         (
             ("Type", _field("type")),
             ("Address", _field("address")),
