@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.plurals import amount
 from gatepost.policy.connectors.grants import ungranted_paths
 from gatepost.protocols.message.header_text import shown_text
 
@@ -30,7 +31,7 @@ def judge_grants(resources: Resources) -> tuple[Alarm, ...]:
             Kind.NOT_GRANTED,
             Severity.ERROR,
             "",
-            f"{len(found)} file(s) or socket(s) of this machine stand in resources without a grant of its owner",
+            f"{amount(len(found), 'resource uses', 'resources use')} files or sockets of this machine without a grant",
             shown_text(f"{found[0][:1].upper()}{found[0][1:]}.{more}", _LONG),
             "Find out who wrote them, then grant them one by one (gatepost grant add), or take them out:",
             "resources",

@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks.tasks import Task, TaskStatus, detail_of
+from gatepost.plurals import amount
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import ConnectorType
 from gatepost.store.interface import TraceFilter
@@ -60,7 +61,8 @@ def _seen(taken: Sequence[TraceEvent], days: int) -> Task:
     peers = Counter(_peer(event) for event in taken)
     first, *others = (f"{peer} ({count})" for peer, count in peers.most_common(_PEERS))
     rest = f"and {len(peers) - _PEERS} more" if len(peers) > _PEERS else ""
-    said = f"last at {second_text(taken[0].at)}, {more}{messages} message(s) in {days} day(s), from {first}"
+    mail = f"{more}{amount(messages, 'message')} in {amount(days, 'day')}"
+    said = f"last at {second_text(taken[0].at)}, {mail}, from {first}"
     return Task("Seen", TaskStatus.SUCCEEDED, detail_of(said, *others, rest))
 
 
@@ -70,14 +72,14 @@ def _not_seen(days: int, *, sole: bool) -> Task:
         "look further back."
     )
     status = TaskStatus.FAILED if sole else TaskStatus.WARNING
-    return Task("Seen", status, f"no mail came by this connector in {days} day(s)", what, ours=True)
+    return Task("Seen", status, f"no mail came by this connector in {amount(days, 'day')}", what, ours=True)
 
 
 def _refused(refused: Sequence[TraceEvent], days: int) -> Task:
     last = refused[0]
     detail = (
-        f"{len(refused)} refusal(s) in {days} day(s), the last at {second_text(last.at)}: <{last.sender}> from "
-        f"{_peer(last)}: {last.reply}"
+        f"{amount(len(refused), 'refusal')} in {amount(days, 'day')}, the last at {second_text(last.at)}: "
+        f"<{last.sender}> from {_peer(last)}: {last.reply}"
     )
     what = (
         f"Look at it: gatepost trace show {last.session}. If it was legitimate, they must do as the connector demands."

@@ -16,6 +16,7 @@ import click
 
 from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
 from gatepost.manage.cli.tables import print_dialogue, printable
+from gatepost.plurals import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -124,8 +125,7 @@ def _total(check: PartnerCheck) -> str:
     counts = check.counts
     named = ((Mark.FAIL, "failed"), (Mark.WARN, "warned of"), (Mark.UNKNOWN, "could not be told"))
     grave = ", ".join(f"{counts[mark]} {name}" for mark, name in named if counts[mark])
-    count = "1 finding" if counts.total() == 1 else f"{counts.total()} findings"
-    return f"{count}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
+    return f"{amount(counts.total(), 'finding')}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
 
 
 # the matrix

@@ -86,7 +86,7 @@ def print_explanation(record: _Record, certificate: str = "") -> None:
     if record["tls"]:
         channel += f", certificate {certificate}" if record["certificate"] else ", without a certificate"
     ends = f"<{record['from']}> {page.arrow} <{record['to']}>"
-    page.line(f"{ends}, from {record['ip']} {channel}; by configuration {record['configuration']}", 2)
+    page.line(f"{ends}, from {record['ip']} {channel}; using configuration version {record['configuration']}", 2)
     for one in record["assumed"]:
         page.line(f"assumed: {_assumed(one)}", 9)
     _inbound(page, record)

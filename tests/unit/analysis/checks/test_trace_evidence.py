@@ -51,7 +51,7 @@ def tasks(
 def test_messages_are_counted_not_recipients() -> None:
     (seen,) = tasks([row(), row(recipient="joe@contoso.example"), row(message="1b")])
     assert seen.status is TaskStatus.SUCCEEDED
-    assert "2 message(s) in 7 day(s)" in seen.detail
+    assert "2 messages in 7 days" in seen.detail
     assert "198.51.100.9 in clear (3)" in seen.detail
 
 

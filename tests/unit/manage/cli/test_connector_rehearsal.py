@@ -123,7 +123,7 @@ def test_what_was_decided_before_it_was_what_it_is_says_nothing(base):
     base.call("connector", "set", "forced", "tls_settings=certificate-validation", "mode=rehearse")
     lines = rehearsal(base, "forced", code=3)
     assert lines[1] == "messages 1: would be sent 0, would be held back 0, not judged 1"
-    assert "before the connector was changed to what it is by configuration 2" in "".join(lines)
+    assert "was changed to its present form by version 2" in "".join(lines)
     assert lines[-1] == "inconclusive: none of the messages could be evaluated; re-evaluate them to get a result"
     found = base.json("connector", "rehearsal", "forced", code=3)
     assert (found["formed"], found["groups"][0]["reason"], found["rule"]) == (2, "decided before", False)

@@ -98,7 +98,7 @@ IN_WORDS = [
     ("event", "GO", "event", "is not possible here; choose one of SEND, TRY-AGAIN"),
     ("day", "7d", "day", "must be a day (UTC), written like 2026-11-24"),
     ("code", "x", "code", r"has the wrong form; it must match ^\d+x$"),
-    ("text", "long", "text", "must have at most 3 character(s)"),
+    ("text", "long", "text", "must have at most 3 characters"),
     ("few", [1, 2], "few", "must have at most 1 entries"),
     ("wait", 99.0, "wait", "must be at most 25"),
     ("wait", -1.0, "wait", "must be at least 0"),

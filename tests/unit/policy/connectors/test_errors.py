@@ -33,7 +33,7 @@ def test_the_length_of_a_list_is_told(few: list[int], text: str) -> None:
         ({"name": "x", "enabled": "yes"}, "'yes' must be true or false, without quotes"),
         ({"name": "x", "priority": "5"}, "'5' must be a whole number, without quotes"),
         ({"name": 5}, "5 must be a text in quotes"),
-        ({"name": ""}, "'' must have at least 1 character(s)"),
+        ({"name": ""}, "'' must have at least 1 character"),
         ({"name": "x" * 65}, f"'{'x' * 65}' must have at most 64 characters"),
         ({"name": "x", "sender_domains": "a.example"}, "'a.example' must be a list in brackets, even for one value"),
         ({"name": "x", "mode": "off"}, "'off' is not possible here; choose 'enforce' or 'rehearse'"),
