@@ -103,7 +103,7 @@ LABELS = {
     "the certificate bears this name": "TLS with a certificate for this name",
     "client that would come": "Simulate a client",
     "Wanted:got": "Required / achieved",
-    "asked for by": "required by",
+    "asked for by default": "default",
     # certificates
     "a gate is red": "Override failed checks",
     "24 hours one step": "You can roll back for 24 hours",
@@ -125,7 +125,7 @@ LABELS = {
     "ready to be forced": "ready for mandatory TLS",
     "withstands a quantum computer": "post-quantum key exchange",
     "turns away who is no node": "OK: rejects non-members",
-    "by configuration": "using configuration version",
+    "; by configuration": "; using configuration version",
     "again and again": "Gave up after repeated conflicts",
     "wrong use": "Usage error",
     "does not promise to stop": "out-of-scope attack",

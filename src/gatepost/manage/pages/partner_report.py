@@ -118,7 +118,7 @@ def _answer(check: PartnerCheck) -> tuple[str, str]:
         case DeliveryForecast.DELIVER if row is not None and row.facts is not None and row.facts.tls is not None:
             dane = row.cell(Stage.DANE)
             unusable = row.policy is PolicyKind.DANE and (dane is None or dane.short == "unusable")
-            by = "encrypted as the TLSA records require, though none of them is usable" if unusable else _BY[row.policy]
+            by = "encrypted as the TLSA records require, though none is usable" if unusable else _BY[row.policy]
             level = "info" if row.policy is PolicyKind.OPPORTUNISTIC or unusable else "pass"
             return level, f"The gateway would deliver mail, {by}, {row.facts.tls.version}."
         case DeliveryForecast.CLEARTEXT:

@@ -56,7 +56,7 @@ def statuses(found: Seen) -> dict[str, Task]:
         (STRICT, {}, "", ""),
         (replace(STRICT, requiretls=True), {"requiretls_offered": True}, "succeeded", "offered after STARTTLS"),
         (replace(STRICT, requiretls=True), {}, "failed", "not offered after STARTTLS"),
-        (replace(STRICT, requiretls=True), {"tls": None}, "skipped", "TLS was not reached"),
+        (replace(STRICT, requiretls=True), {"tls": None}, "skipped", "which was not reached"),
     ],
 )
 def test_requiretls_is_told_where_it_is_asked_for(
@@ -105,7 +105,7 @@ def test_a_time_out_says_how_long() -> None:
         (Revocation("unknown", "no answer"), "hard-fail", "failed", "no answer"),
         (Revocation("revoked", "revoked on 2026-11-01", "ocsp"), "soft-fail", "failed", "revoked on 2026-11-01"),
         (None, "none", "skipped", 'revocation_check = "none"'),
-        (None, "soft-fail", "skipped", "nobody asked"),
+        (None, "soft-fail", "skipped", "not checked"),
     ],
 )
 def test_revocation(learnt: Revocation | None, check: str, status: str, words: str) -> None:

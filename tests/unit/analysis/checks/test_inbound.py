@@ -247,7 +247,7 @@ def test_what_is_not_in_force_is_tried_all_the_same(tmp_path: Path, fields: dict
         (with_certificate("chain-incomplete"), "failed", "refuses it with 550 5.7.51"),
         (with_certificate("trusted", "mail.other.example"), "failed", "refuses it with 550 5.7.51"),
         ({}, "failed", "refuses it with 530 5.7.0"),
-        (with_certificate() | {"sender": "eve@other.example"}, "failed", "no connector would take it"),
+        (with_certificate() | {"sender": "eve@other.example"}, "failed", "no connector would accept it"),
     ],
 )
 def test_a_captured_session_is_decided_by_todays_configuration(
@@ -265,7 +265,7 @@ def test_a_captured_session_is_decided_by_todays_configuration(
 def test_another_connector_that_takes_it_is_named(tmp_path: Path) -> None:
     exception = {"name": "exception", "sender_domains": ["bank.example"], "priority": 1}
     found = validate(PARTNER, captured=[event(**with_certificate())], others=(exception,), anchors=roots(tmp_path))
-    assert "not this connector, connector 'exception' would take it" in only(found, "Replay").detail
+    assert "not this connector, connector 'exception' would accept it" in only(found, "Replay").detail
     assert "priority" in only(found, "Replay").advice
 
 
@@ -280,7 +280,7 @@ def test_a_refusal_at_mail_has_no_recipient(tmp_path: Path) -> None:
 
 
 def test_rows_that_do_not_say_how_mail_came_in() -> None:
-    with pytest.raises(CannotValidate, match="no row of it"):
+    with pytest.raises(CannotValidate, match="no event that shows"):
         validate(PARTNER, captured=[event(event="SEND")])
 
 

@@ -33,7 +33,7 @@ CASES = [
     # facts -> "stage=verdict" of each finding in order, words of a text, evidence or fix, whether mail is stopped
     (GOOD, "dns=pass mta-sts=info tls-rpt=pass", "mailto:tls@b.example", False),
     (DomainFacts("b.example", trouble="SERVFAIL", temporary=True), "dns=unknown", "SERVFAIL", True),
-    (DomainFacts("b.example", trouble="forged", temporary=True, bogus=True), "dns=fail", "mend the signatures", True),
+    (DomainFacts("b.example", trouble="forged", temporary=True, bogus=True), "dns=fail", "fix the signatures", True),
     (DomainFacts("b.example", trouble="no name"), "dns=fail", "spelling of b.example", True),
     (DomainFacts("b.example", without(MailHostsKind.NO_DOMAIN)), "dns=fail", "b.example does not exist", True),
     (DomainFacts("b.example", without(MailHostsKind.NULL)), "dns=fail", "RFC 7505", True),

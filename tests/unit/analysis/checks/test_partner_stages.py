@@ -133,7 +133,7 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
         replace(HOST, trouble="forged", bogus=True),
         Reached(NOW),
         "dns=fail connect=unknown",
-        "mend the signatures",
+        "fix the signatures",
         "hold",
     ),
     (
@@ -184,15 +184,15 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
     (HOST, Reached(NOW, why="not done"), "connect=unknown ehlo=unknown", "not done", "unknown"),
     # EHLO
     (HOST, failing(GREETING, refusal(554)), "connect=pass ehlo=fail tls=unknown", "refuses this machine", "hold"),
-    (HOST, failing(GREETING, refusal(421)), "ehlo=unknown", "for now", "unknown"),
+    (HOST, failing(GREETING, refusal(421)), "ehlo=unknown", "temporarily", "unknown"),
     (HOST, failing(GREETING, lost(LossKind.TIMEOUT)), "ehlo=unknown", "says nothing", "unknown"),
     (HOST, failing(GREETING, lost(LossKind.CLOSED)), "ehlo=fail", "ends the connection", "hold"),
     (HOST, failing(STEPS[:3], protocol_broken("not a reply")), "ehlo=fail", "not a reply", "hold"),
     # TLS
-    (HOST, CLEAR, "tls=fail certificate=unknown requiretls=warn revocation=unknown", "leave in clear", "cleartext"),
+    (HOST, CLEAR, "tls=fail certificate=unknown requiretls=warn revocation=unknown", "leave unencrypted", "cleartext"),
     (DANE, CLEAR, "tls=fail dane=unknown", "DANE asks for TLS", "hold"),
     (replace(HOST, sts=sts(StsMode.ENFORCE)), CLEAR, "tls=fail mta-sts=unknown", "MTA-STS asks for TLS", "hold"),
-    (replace(HOST, sts=sts(StsMode.TESTING)), CLEAR, "tls=fail mta-sts=unknown", "leave in clear", "cleartext"),
+    (replace(HOST, sts=sts(StsMode.TESTING)), CLEAR, "tls=fail mta-sts=unknown", "leave unencrypted", "cleartext"),
     (HOST, BROKEN, "tls=fail", "is no TLS", "hold"),
     (HOST, TIMED_OUT, "tls=unknown", "swallows", "unknown"),
     (HOST, failing(STEPS, lost(LossKind.CLOSED)), "ehlo=pass tls=fail", "it went", "hold"),
@@ -244,7 +244,7 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
         replace(HOST, tlsa=TlsaLookup(TlsaStatus.FAILED, "x", bogus=True)),
         reached(),
         "dane=fail",
-        "mend the sig",
+        "fix the sig",
         "hold",
     ),
     # MTA-STS

@@ -86,7 +86,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         Encrypted(ASKS),
         "STARTTLS",
         "not offered",
-        "A firewall between overwrites STARTTLS",
+        "A firewall on the path overwrites STARTTLS",
     ),
     "STARTTLS refused": (
         lambda kit, world: kit.Peer(tls=world.identity("mx.b.example"), says={"STARTTLS": "454 4.7.0 no key"}),
@@ -128,7 +128,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         STRICT,
         "EHLO",
         "",
-        "is no mail server that works",
+        "is not a working mail server",
     ),
     "silent": (
         lambda kit, _: kit.Peer(says={"GREETING": "!silent"}),
@@ -142,7 +142,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         STRICT,
         "EHLO",
         "after the greeting '220 peer ESMTP'",
-        "is no mail server that works",
+        "is not a working mail server",
     ),
     "hangs up after the handshake": (
         lambda kit, world: kit.Peer(
@@ -188,7 +188,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         STRICT,
         "Certificate",
         "self-signed: CN=mx.b.example is self-signed",
-        "They must install a certificate of an authority",
+        "They must install a certificate from an authority",
     ),
     "unknown root": (
         lambda kit, _: kit.Peer(tls=context(Authority("Strange Root"), "mx.b.example")),
@@ -209,7 +209,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         replace(STRICT, proofs=(Identity(("mx.b.example",), "/nowhere/roots.pem"),)),
         "Certificate",
         "the trust anchors that connector:out asks for cannot be read: /nowhere/roots.pem",
-        "Here: mend the file",
+        "Here: fix the file",
     ),
 }
 
@@ -314,7 +314,7 @@ async def _probe(probing: Any, hop: NextHop, **options: Any) -> list[HostReport]
     [
         ([""], "", "nowhere.b.example has no address", "Check the spelling of nowhere.b.example in smart_hosts", False),
         ([], "b.example", "nowhere.b.example has no address", "The administrators of b.example must give", False),
-        (LookupFailed("SERVFAIL"), "", "SERVFAIL", "whether the nameservers in [dns] answer", True),
+        (LookupFailed("SERVFAIL"), "", "SERVFAIL", "that the nameservers in [dns] answer", True),
         (LookupFailed("a label is too long", temporary=False), "", "a label is too long", "Check the spelling", False),
     ],
 )

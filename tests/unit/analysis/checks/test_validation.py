@@ -98,7 +98,7 @@ def test_an_organization_without_domains_sends_from_the_host(probing: Any, kit: 
     [
         ({"RCPT bob@b.example": "550 5.1.1 no such user"}, "bob@b.example: 550 5.1.1 no such user", "an unknown"),
         ({"MAIL": "451 4.7.1 greylisted"}, "451 4.7.1 greylisted", "validate again in some minutes"),
-        ({"END": "554 5.7.1 spam", "BDAT": "554 5.7.1 spam"}, "554 5.7.1 spam", "its reply says why"),
+        ({"END": "554 5.7.1 spam", "BDAT": "554 5.7.1 spam"}, "554 5.7.1 spam", "Its reply says why"),
         ({"MAIL": "!close"}, "4.4.318", "validate again"),
     ],
 )
@@ -148,9 +148,9 @@ def test_a_test_message_is_not_sent_below_what_a_rule_requires_of_it(
 @pytest.mark.parametrize(
     ("fields", "note"),
     [
-        ({"enabled": False}, "the connector is disabled: it was tried as if it were enabled"),
+        ({"enabled": False}, "the connector is disabled: the validation treated it as enabled"),
         ({"mode": "rehearse"}, "the connector is in rehearsal: the validation treated it as enforced"),
-        ({"is_transport_rule_scoped": True}, "only where a mail flow rule names it"),
+        ({"is_transport_rule_scoped": True}, "only by mail flow rules that name it"),
     ],
 )
 def test_what_is_not_in_force_is_tried_as_if_it_were(
@@ -249,8 +249,8 @@ def test_the_test_message_takes_the_most_preferred_host_that_passed(probing: Any
         ({}, ["bob@c.example"], {}, "'c.example' is no domain of connector 'out' of contoso, which has b.example"),
         ({}, ["bob"], {}, "'bob' is not a mail address"),
         ({}, ["bob@b.example"], {"sender": "me"}, "'me' is not a mail address"),
-        ({"recipient_domains": ["*"], "smart_hosts": []}, [], {}, "name a recipient in the one"),
-        ({"recipient_domains": ["*.b.example"], "smart_hosts": []}, [], {}, "name a recipient in the one"),
+        ({"recipient_domains": ["*"], "smart_hosts": []}, [], {}, "give a recipient in the domain"),
+        ({"recipient_domains": ["*.b.example"], "smart_hosts": []}, [], {}, "give a recipient in the domain"),
     ],
 )
 def test_what_cannot_be_tried_is_said_before_anything_is(

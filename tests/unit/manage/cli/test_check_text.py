@@ -41,7 +41,7 @@ ANSWERS = [
     (check(row(10, "mx", policy=PolicyKind.OPPORTUNISTIC)), "YES, encrypted, but an attacker on the way could change"),
     (
         check(row(10, "mx", UNUSABLE)),
-        "YES, encrypted as the TLSA records require, though none of them is usable, TLSv1.3",
+        "YES, encrypted as the TLSA records require, though none is usable, TLSv1.3",
     ),
     (check(row(10, "mx", tls=None)), "NO, it would leave in clear"),
     (check(row(10, "mx", STOPPED)), "NO, it would wait and then be returned: nothing listens"),

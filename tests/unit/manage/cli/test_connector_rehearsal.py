@@ -89,7 +89,7 @@ def test_a_connector_that_would_refuse_is_not_ready(base):
 
 def test_a_connector_that_lets_everything_pass_is_ready(base):
     base.events(received("1"), received("2", at=NOW - 40 * 86400, detail=REFUSAL))
-    assert rehearsal(base, "bank", code=0)[-1] == "ready to enforce: none of 1 messages would have been refused"
+    assert rehearsal(base, "bank", code=0)[-1] == "ready to enforce: none of 1 message would have been refused"
     assert base.json("connector", "rehearsal", "bank", "--since", "60d", code=1)["failed"] == 1
 
 
@@ -128,7 +128,7 @@ def test_what_was_decided_before_it_was_what_it_is_says_nothing(base):
     found = base.json("connector", "rehearsal", "forced", code=3)
     assert (found["formed"], found["groups"][0]["reason"], found["rule"]) == (2, "decided before", False)
     base.call("connector", "set", "forced", "mode=enforce", "comment=x")
-    assert rehearsal(base, "forced", code=0)[1] == "messages 1: sent 1, held 0, not judged 0"
+    assert rehearsal(base, "forced", code=0)[1] == "messages 1: sent 1, held back 0, not judged 0"
     base.call("connector", "set", "forced", "mode=rehearse", "comment=y")
     assert base.json("connector", "rehearsal", "forced", code=3)["formed"] == 2, "its demand is as old as before"
 
@@ -150,7 +150,7 @@ def test_an_enforced_connector_tells_what_it_did(base):
         sent("2", passed=True, **held | {"result_type": ""}) | {"detail": detail},
     )
     lines = rehearsal(base, "forced", code=0)
-    assert lines[1] == "messages 2: sent 2, held 0, not judged 0"
+    assert lines[1] == "messages 2: sent 2, held back 0, not judged 0"
     assert lines[2] == "of those sent, 1 waited before, because the demand was not met at first"
     assert lines[-1] == "none of 2 messages were held"
     base.events(sent("3", passed=True, **held, event="EXPIRE", reply=reply) | {"detail": detail})
@@ -177,8 +177,8 @@ WRONG = [
     (("nobody",), "there is no connector 'nobody'; there are: 'bank', 'shop', 'lab', 'forced'\n"),
     (("nobody", "--rule"), "there is no mail flow rule 'nobody'; there are: 'secret', 'both'\n"),
     (("both", "--rule"), "'both' could be each of: mail flow rule 'both' of fabrikam; mail flow rule 'both' of northw"),
-    (("secret", "--rule", "--replay"), "what a rule did is told of outbound mail that went"),
-    (("secret", "--rule", "--direction", "inbound"), "what a rule did is told of outbound mail"),
+    (("secret", "--rule", "--replay"), "reports of rules cover outbound mail that was sent"),
+    (("secret", "--rule", "--direction", "inbound"), "reports of rules cover outbound mail"),
     (("bank", "--since", "soon"), "neither an age like"),
     (("bank", "--organization", "x"), "there is no organization 'x'"),
 ]

@@ -110,12 +110,12 @@ def test_a_mailbox_asks_no_connector(page):
 def test_nobodys_mail_and_no_way(page):
     assert "OUTBOUND      nowhere: it is no organization's mail" in page("x@other.test", "y@internet.test")
     text = page("x@other.test", "nobody@contoso.example")
-    assert "OUTBOUND      if it were accepted: nowhere, returned with 550 5.1.1 Mailbox unknown" in text
+    assert "OUTBOUND      if it were accepted: no route, returned with 550 5.1.1 Mailbox unknown" in text
 
 
 def test_rehearsal_on_the_way_out_is_told_with_each_failure(page):
     text = page("x@contoso.example", "y@internet.test")
-    assert "  rehearsal     would require encrypted  (asked by connector:out)" in text
+    assert "  rehearsal     would require encrypted  (required by connector:out)" in text
     assert "  no STARTTLS offered   delivered unencrypted; in force it would wait: 450 4.4.317" in text
 
 

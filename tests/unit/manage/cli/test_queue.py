@@ -306,7 +306,7 @@ def test_mail_is_returned_with_words_for_its_sender_and_a_reason_for_the_record(
 
 def test_nothing_is_dropped_without_a_reason(home):
     home.fill()
-    assert "--reason: say why" in home.call("queue", "drop", "--all", code=2).stderr
+    assert "--reason: give a reason" in home.call("queue", "drop", "--all", code=2).stderr
     assert states(home) == WHOLE
     assert home.call("queue", "drop", "--all", "--dry-run").stdout == "drop: 4 deliveries (dry run)\n"
 

@@ -80,6 +80,6 @@ def test_a_rule_and_what_cannot_be_asked_of_it(base):
     found = rehearsed(base, OWNER, "SECRET", rule=True)
     assert (found.label, found.direction, found.formed) == ("mail flow rule 'secret' of contoso", "outbound", 0)
     for more in ({"replay": True}, {"direction": "inbound"}):
-        with pytest.raises(Refusal, match="what a rule did is told of outbound mail") as refused:
+        with pytest.raises(Refusal, match="reports of rules cover outbound mail") as refused:
             rehearsed(base, OWNER, "secret", rule=True, **more)
         assert refused.value.kind is Kind.INPUT
