@@ -100,7 +100,9 @@ def _answer(check: PartnerCheck) -> str:
             assert row is not None  # noqa: S101 - some row delivers
             assert row.facts is not None  # noqa: S101 - over TLS
             assert row.facts.tls is not None  # noqa: S101 - over TLS
-            by = _BY[row.policy] if _is_verified(row) else "encrypted as the TLSA records require, though none is usable"
+            by = (
+                _BY[row.policy] if _is_verified(row) else "encrypted as the TLSA records require, though none is usable"
+            )
             return f"YES, {by}, {row.facts.tls.version}"
         case DeliveryForecast.CLEARTEXT:
             return "NO, it would leave in clear"

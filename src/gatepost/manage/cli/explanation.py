@@ -178,9 +178,9 @@ def _content(page: _Page, demand: _Record, certificates: _Record | None) -> None
     """What is asked of the message itself, and whether the certificates for it are there."""
     for name, asked in (("encryption", demand.get("encrypt", {})), ("signature", demand.get("sign", {}))):
         if required := asked.get("required_by"):
-            page.field(name, f"S/MIME  (asked by {', '.join(required)})")
+            page.field(name, f"S/MIME  (required by {', '.join(required)})")
         if rehearsed := asked.get("rehearsed_by"):
-            page.field(name, f"in rehearsal: S/MIME  (asked by {', '.join(rehearsed)})")
+            page.field(name, f"in rehearsal: S/MIME  (required by {', '.join(rehearsed)})")
     if certificates is not None:
         missing = certificates["missing"]
         page.mark(page.no if missing else page.yes, missing or certificates["found"])

@@ -54,8 +54,9 @@ def way_words(outbound: Mapping[str, Any]) -> str:
 
 
 def demand_words(requirement: str, sources: Iterable[str]) -> str:
-    """What the way must achieve, and who asks it."""
-    return f"{requirement}  (required by {', '.join(sources)})"
+    """A requirement and its sources: connectors, rules and policies, or the default."""
+    origin = ", ".join(sources)
+    return f"{requirement}  ({origin if origin == 'default' else f'required by {origin}'})"
 
 
 def is_transient(reply: str) -> bool:

@@ -73,9 +73,12 @@ def test_who_is_asked_about_the_content(fields, words):
 
 # requirement -> words
 DEMANDS = [
-    (Opportunistic((Source("default", ""),)), "opportunistic  (required by default)"),
+    (Opportunistic((Source("default", ""),)), "opportunistic  (default)"),
     (Encrypted(OUT), "encrypted  (required by connector:out)"),
-    (Encrypted((*OUT, Source("organization", "contoso"))), "encrypted  (required by connector:out, organization:contoso)"),
+    (
+        Encrypted((*OUT, Source("organization", "contoso"))),
+        "encrypted  (required by connector:out, organization:contoso)",
+    ),
     (PROVED, "authenticated(b.example) with requiretls  (required by connector:out)"),
 ]
 
