@@ -65,9 +65,9 @@ NAVIGATION: Final[tuple[Group, ...]] = (
         "Administration",
         (
             Entry("Users", "/users", "user", of_gateway=True, scope=Scope.OWNER),
-            Entry("Tokens", "/tokens", "lock", of_gateway=True, scope=Scope.OWNER),
+            Entry("API tokens", "/tokens", "lock", of_gateway=True, scope=Scope.OWNER),
             Entry("History", "/history", "retry"),
-            Entry("Audit", "/audit", "clock"),
+            Entry("Audit log", "/audit", "clock"),
         ),
     ),
 )
