@@ -174,11 +174,6 @@ LABELS_LEFT: dict[str, set[str]] = {
         "with their default",
     },
     "manage/pages/templates/resources/effects.html": {"cannot be told"},
-    "manage/pages/templates/resources/fields.html": {
-        "As command and file",
-        "Fields that were written",
-        "with their default",
-    },
     "manage/pages/templates/resources/list.html": {"Beside this page"},
     "manage/pages/templates/resources/part.html": {"Why, for the history"},
     "manage/use_cases/alarms": {"all can be told"},
