@@ -166,10 +166,10 @@ def _worker(gateway: Gateway, index: int) -> ServiceStatus:
         pid = int((gateway.data / "queue" / str(index) / LOCK_FILE).read_text(encoding="ascii"))
         os.kill(pid, 0)
     except PermissionError:
-        return ServiceStatus(str(index), ok=True, detail="runs, under another account")
+        return ServiceStatus(str(index), ok=True, detail="running, under another account")
     except (OSError, ValueError, OverflowError):
-        return ServiceStatus(str(index), ok=False, detail="does not run")
-    return ServiceStatus(str(index), ok=True, detail=f"runs, process {pid}")
+        return ServiceStatus(str(index), ok=False, detail="not running")
+    return ServiceStatus(str(index), ok=True, detail=f"running, process {pid}")
 
 
 def _alarms(gateway: Gateway, who: Principal) -> tuple[StatusAlarms, StatusAlarms]:
