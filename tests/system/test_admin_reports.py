@@ -201,7 +201,7 @@ def test_without_a_script_table_and_picture_are_there(centre: AdminCentre, brows
         assert page.locator("#outbound tbody tr").count() == 30
         page.goto(f"{centre.url}/reports/domains")
         cell = page.locator("#heat-outbound tr", has_text="old.plain.test").locator("td").last
-        assert (cell.text_content() or "").strip() == "Clear"
+        assert (cell.text_content() or "").strip() == "Unencrypted"
         href = cell.locator("a").get_attribute("href") or ""
         assert "old.plain.test" in href
 
@@ -256,7 +256,7 @@ def test_the_log_is_verified_and_exported_with_its_proof(
     key = tmp_path / "key.pem"
     key.write_text(centre.gateway.cli("evidence", "key", json=True).data[0]["pem"], encoding="ascii")
     result = centre.gateway.cli("evidence", "verify", str(file), "--key", str(key), expect=None)
-    assert result.stdout.splitlines()[-1] in {"verified", "could not tell"}, "signed or, if not yet, not contradicted"
+    assert result.stdout.splitlines()[-1] in {"verified", "inconclusive"}, "signed or, if not yet, not contradicted"
     events = centre.gateway.cli("audit", json=True).data
     assert {"evidence-verify", "evidence-export"} <= {one["action"] for one in events}
 

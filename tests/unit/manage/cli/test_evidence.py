@@ -59,7 +59,7 @@ def test_a_copy_is_verified_by_a_key_that_was_kept(home, evidence, key):
     for place in (evidence, home.data):
         assert "verified" in home.call("evidence", "verify", place, "--key", key).stdout
     result = home.call("evidence", "verify", evidence, code=3)
-    assert result.stdout.splitlines()[-1] == "could not tell"
+    assert result.stdout.splitlines()[-1] == "inconclusive"
     assert "verify with the one that you kept" in result.stderr
     assert home.json("evidence", "verify", evidence, code=3)["verified"] is None
 
