@@ -154,7 +154,9 @@ def test_an_enforced_connector_tells_what_it_did(base):
     assert lines[2] == "of those sent, 1 waited before, because the demand was not met at first"
     assert lines[-1] == "none of 2 messages were held back"
     base.events(sent("3", passed=True, **held, event="EXPIRE", reply=reply) | {"detail": detail})
-    assert rehearsal(base, "forced", code=1)[-1] == ("1 of 3 messages was held back; see one with: gatepost trace show 3")
+    assert rehearsal(base, "forced", code=1)[-1] == (
+        "1 of 3 messages was held back; see one with: gatepost trace show 3"
+    )
 
 
 def test_past_mail_is_decided_again_as_if_it_were_enforced(base):

@@ -38,7 +38,7 @@ def test_with_htmx_it_is_followed(centre):
 def test_what_cannot_be_tried_is_said_at_its_field(centre):
     answer = centre.post(INBOUND, session="none")
     assert answer.status == 422
-    assert "nothing in the trace has the id none" in answer.words
+    assert "the message trace has no message or session none" in answer.words
     assert 'id="error-session"' in answer.text
     live = centre.post(INBOUND, headers=LIVE, ip="192.0.2.1")
     assert "IP address: both are needed" in live.words
