@@ -174,10 +174,10 @@ def test_explain_and_status_say_so(nodes: TwoNodes) -> None:
     run = nodes.mx1.cli("explain", "--from", STRANGER, "--to", ANN, expect=0)
     assert f"to the node {MX2}:{nodes.port(nodes.mx2)}" in run.stdout
     said = " ".join(run.stdout.split())
-    assert f"authenticated({URIS[MX2]}) (required by internal:site)" in said
+    assert f"authenticated({URIS[MX2]}) (asked by internal:site)" in said
     assert "contoso lives on the node mx2.contoso.example" in run.stdout
     outbound = nodes.mx1.cli("explain", "--from", STRANGER, "--to", ANN, json=True).data["outbound"]
     assert (outbound["way"], outbound["requirement_sources"]) == ("internal", ["internal:site"])
     there = nodes.mx2.cli("explain", "--from", STRANGER, "--to", ANN, json=True).data["outbound"]
     assert there["way"] == "mailbox"
-    assert "OK: rejects non-members of the site" in nodes.mx2.cli("status", expect=None).stdout
+    assert "turns away who is no node of the site, as it must" in nodes.mx2.cli("status", expect=None).stdout

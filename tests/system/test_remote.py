@@ -348,7 +348,7 @@ def test_evidence_is_exported_alike(remote: Remote) -> None:
     key.write_text(remote.there("evidence", "key").stdout, encoding="ascii")
     proven = _run("evidence", "verify", str(file), "--key", str(key))
     assert proven.exit_code in {0, 3}, "3 if the signature is not made yet"
-    assert "FAILED" not in proven.stdout
+    assert "NOT verified" not in proven.stdout
     drawn = [remote.folder / name for name in ("here.pdf", "there.pdf")]
     words = ("--format", "pdf", "--proof", str(remote.folder / "pdf.json"))
     assert _here(remote.centre.gateway, *choice, *words, "-o", str(drawn[0])).exit_code == 0
@@ -364,7 +364,7 @@ def test_the_status_is_told_alike(remote: Remote) -> None:
         assert there == here
         assert "220 " in there
         assert "nameserver [127.0.0.1]:1 cannot be reached" in there
-        told = "" if as_json else "unhealthy\n"
+        told = "" if as_json else "it does not run as it should\n"
         assert [(run.stderr, run.exit_code) for run in runs] == [(told, 1)] * 2
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.plurals import amount
 from gatepost.policy.connectors.grants import ungranted_paths
 from gatepost.protocols.message.header_text import shown_text
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.model import Resources
@@ -31,7 +31,7 @@ def judge_grants(resources: Resources) -> tuple[Alarm, ...]:
             Kind.NOT_GRANTED,
             Severity.ERROR,
             "",
-            f"{amount(len(found), 'resource uses', 'resources use')} files or sockets of this machine without a grant",
+            f"{quantity(len(found), 'resource uses', 'resources use')} local files or sockets without a grant",
             shown_text(f"{found[0][:1].upper()}{found[0][1:]}.{more}", _LONG),
             "Find out who wrote them, then grant them one by one (gatepost grant add), or take them out:",
             "resources",

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatepost.net.stream import LossKind
-from gatepost.plurals import amount
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,7 +145,7 @@ def certificate_advice(chain: ChainVerdict | None) -> str:
 
 def ends_soon(days: int) -> str:
     """The certificate is good, but not for long."""
-    term = amount(days, "day")
+    term = quantity(days, "day")
     return f"They must renew the certificate within {term}; after that, mail that requires a valid certificate waits."
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
-from gatepost.plurals import amount
 from gatepost.protocols.message.header_text import shown_text
+from gatepost.quantity import quantity
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _left(seconds: float) -> str:
     if seconds >= 2 * _DAY:
         return f"in {int(seconds // _DAY)} days"
     hours = int(seconds // _HOUR)
-    return f"in {amount(hours, 'hour')}" if hours else "within an hour"
+    return f"in {quantity(hours, 'hour')}" if hours else "within an hour"
 
 
 def _request(entry: Entry) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ from gatepost.analysis.checks.chain_stores import OWN
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.chain import strong_key
-from gatepost.plurals import amount
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
+from gatepost.quantity import quantity
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def chain_findings(facts: ChainFacts) -> tuple[ChainFinding, ...]:
 def _file(facts: ChainFacts) -> Iterator[ChainFinding]:
     file, distinct = facts.file, list(dict.fromkeys(facts.file.certificates))
     needed = [one.der for one in send_order(facts.path) if one.place is From.FILE]
-    count = amount(len(distinct), "certificate")
+    count = quantity(len(distinct), "certificate")
     if file.form == "PKCS#7":  # which is a set: it has no order
         yield ChainFinding(Part.FILE, Mark.PASS, f"{file.form}, {count}")
     elif file.certificates[0] != facts.path[0].der:
@@ -155,7 +155,7 @@ def _chain(facts: ChainFacts) -> Iterator[ChainFinding]:
         yield _unknown_issuer(top)
     elif not missing:
         between = len(send_order(path)) - 1
-        said = amount(between, "intermediate") if between else "no intermediate is needed"
+        said = quantity(between, "intermediate") if between else "no intermediate is needed"
         yield ChainFinding(Part.CHAIN, Mark.PASS, f"complete, {said}")
 
 
@@ -255,7 +255,7 @@ def _date(one: Link, facts: ChainFacts, *, leaf: bool) -> Iterator[ChainFinding]
     elif left < min(30 * 86400, life / _SHORT_LIVED):
         days = days_left(certificate, facts.now)
         what = next((what for limit, what in _LEVELS if days < limit), "plan its renewal")
-        text = f"{name} ends on {day_text(certificate.not_after)}: {amount(days, 'day')} left"
+        text = f"{name} ends on {day_text(certificate.not_after)}: {quantity(days, 'day')} left"
         yield ChainFinding(Part.DATES, Mark.WARN, text, fix=f"{what[0].upper()}{what[1:]}.")
     elif certificate.not_after < facts.path[0].facts.not_after:
         text = f"{name} ends on {day_text(certificate.not_after)}, before the certificate that it vouches for"

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatepost.analysis.checks.attacks import CONTROL
-from gatepost.plurals import amount
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Opportunistic
@@ -174,17 +173,16 @@ class DrillReport:
         if not self.promised:
             clear = sum(one.in_clear for one in lost)
             return (
-                f"drill FAILED: the connector requires no TLS: {len(lost)} of {amount(total, 'attack')} took the "
-                f"message, {clear} of them unencrypted"
+                f"drill FAILED: the connector demands nothing of TLS: {len(lost)} of {total} attacks took the message,"
+                f" {clear} of them in clear"
             )
         if self.broken:
             titles = ", ".join(one.attack.title for one in self.broken)
-            return (
-                f"drill FAILED: {len(self.broken)} of {amount(len(self.promised), 'attack')} took the message: {titles}"
-            )
-        text = f"drill passed: {amount(len(self.promised), 'attack')}, 0 messages left"
+            return f"drill FAILED: {len(self.broken)} of {len(self.promised)} attacks took the message: {titles}"
+        text = f"drill passed: {len(self.promised)} attacks, 0 messages left"
         if self.open:
-            text += f"; {amount(len(self.open), 'out-of-scope attack')} succeeded"
+            others = "1 other, which it does" if len(self.open) == 1 else f"{len(self.open)} others, which it does"
+            text += f"; {others} not promise to stop, took it"
         return f"{text}; but the connector is in rehearsal: real mail is not protected yet" if self.rehearsing else text
 
     @property

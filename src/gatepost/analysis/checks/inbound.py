@@ -14,13 +14,13 @@ from gatepost.analysis.checks.trace_evidence import seen_tasks
 from gatepost.analysis.checks.validation import CannotValidate, Validation
 from gatepost.analysis.rehearsal.recorded import session_facts
 from gatepost.net.anchors import AnchorsError, TrustAnchors
-from gatepost.plurals import amount
 from gatepost.policy.connectors.lint import warnings
 from gatepost.policy.connectors.model import Resources
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.policy.connectors.values import ConnectorType, Mode
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_path
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -140,7 +140,7 @@ def _anchors(spec: str) -> Task:
     except AnchorsError as error:
         what = "Here: fix the file or its path; until then this connector trusts no client certificate."
         return Task("Trust anchors", TaskStatus.FAILED, str(error), what)
-    return Task("Trust anchors", TaskStatus.SUCCEEDED, f"{anchors_label(spec)}: {amount(len(found), 'certificate')}")
+    return Task("Trust anchors", TaskStatus.SUCCEEDED, f"{anchors_label(spec)}: {quantity(len(found), 'certificate')}")
 
 
 # decisions

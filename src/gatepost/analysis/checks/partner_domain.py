@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.checks import partner_advice as advice
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.lookups.mx import MailHostsKind
-from gatepost.plurals import amount
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.mtasts.lint import LintKind, lint
 from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.tlsrpt.record import TlsRptRecord
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def _mx(facts: DomainFacts) -> Iterator[Finding]:
         text = f"{domain} has no MX records, so that mail goes to its own address (RFC 5321 section 5.1)"
         yield Finding(Stage.DNS, Mark.INFO, text)
     if facts.left_out:
-        text = f"{amount(facts.left_out, 'more host is', 'more hosts are')} not checked"
+        text = f"{quantity(facts.left_out, 'more host is', 'more hosts are')} not checked"
         yield Finding(Stage.DNS, Mark.UNKNOWN, text, listed, "Here: check them one by one (gatepost check host).")
 
 
@@ -117,7 +117,7 @@ def _sts(facts: DomainFacts) -> Iterator[Finding]:
         if state.failure is None:
             yield Finding(Stage.MTA_STS, Mark.INFO, "no MTA-STS policy", "", advice.MTA_STS, "none")
         return
-    patterns = amount(len(policy.mx), "MX pattern")
+    patterns = quantity(len(policy.mx), "MX pattern")
     short = f"{policy.mode}, {patterns}, max_age {_days(policy.max_age)}, id {state.id}"
     mark = Mark.PASS if policy.mode is StsMode.ENFORCE else Mark.INFO
     listed = ", ".join(policy.mx)[:_SHOWN]
@@ -133,7 +133,7 @@ def _sts(facts: DomainFacts) -> Iterator[Finding]:
         yield Finding(
             Stage.MTA_STS,
             Mark.INFO,
-            f"{amount(len(remarks) - _REMARKS, 'more remark', 'more remarks')} on the policy not shown",
+            f"{quantity(len(remarks) - _REMARKS, 'more remark', 'more remarks')} on the policy not shown",
         )
 
 

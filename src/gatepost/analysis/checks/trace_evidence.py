@@ -10,9 +10,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks.tasks import Task, TaskStatus, detail_of
-from gatepost.plurals import amount
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import ConnectorType
+from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
 from gatepost.times import second_text
 
@@ -61,7 +61,7 @@ def _seen(taken: Sequence[TraceEvent], days: int) -> Task:
     peers = Counter(_peer(event) for event in taken)
     first, *others = (f"{peer} ({count})" for peer, count in peers.most_common(_PEERS))
     rest = f"and {len(peers) - _PEERS} more" if len(peers) > _PEERS else ""
-    mail = f"{more}{amount(messages, 'message')} in {amount(days, 'day')}"
+    mail = f"{more}{quantity(messages, 'message')} in {quantity(days, 'day')}"
     said = f"last at {second_text(taken[0].at)}, {mail}, from {first}"
     return Task("Seen", TaskStatus.SUCCEEDED, detail_of(said, *others, rest))
 
@@ -72,13 +72,13 @@ def _not_seen(days: int, *, sole: bool) -> Task:
         "look further back."
     )
     status = TaskStatus.FAILED if sole else TaskStatus.WARNING
-    return Task("Seen", status, f"no mail came by this connector in {amount(days, 'day')}", what, ours=True)
+    return Task("Seen", status, f"no mail came by this connector in {quantity(days, 'day')}", what, ours=True)
 
 
 def _refused(refused: Sequence[TraceEvent], days: int) -> Task:
     last = refused[0]
     detail = (
-        f"{amount(len(refused), 'refusal')} in {amount(days, 'day')}, the last at {second_text(last.at)}: "
+        f"{quantity(len(refused), 'refusal')} in {quantity(days, 'day')}, the last at {second_text(last.at)}: "
         f"<{last.sender}> from {_peer(last)}: {last.reply}"
     )
     what = (

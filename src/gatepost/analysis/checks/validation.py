@@ -27,7 +27,6 @@ from gatepost.analysis.checks.tasks import (
 )
 from gatepost.mail.model.message import Recipient
 from gatepost.mail.outbound.contexts import our_certificate
-from gatepost.plurals import amount
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import Mode
@@ -37,6 +36,7 @@ from gatepost.policy.decisions.route import RoutePlanner, is_bounded
 from gatepost.policy.decisions.routes import NextHop
 from gatepost.protocols.message.fields import field_values
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,7 +131,7 @@ class Validation:
         match self.outcome:
             case CheckResult.VALIDATED:
                 suffix = f", {warned} with a warning" if warned else ""
-                return f"validated: all {amount(len(counted), 'task')} succeeded{suffix}"
+                return f"validated: all {quantity(len(counted), 'task')} succeeded{suffix}"
             case CheckResult.NOT_VALIDATED:
                 return f"not validated: {self._first(ours=False)}"
             case CheckResult.UNKNOWN:

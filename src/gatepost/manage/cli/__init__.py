@@ -1,6 +1,6 @@
 """The command line: `gatepost …`. Commands load when they are called, so that `--help` and `queue list` start fast.
 
-Exit codes of every command: 0 yes or done, 1 a clear no, 2 usage error or bad input, 3 could not tell. Data goes to
+Exit codes of every command: 0 yes or done, 1 a clear no, 2 wrong use or bad input, 3 could not tell. Data goes to
 standard output, talk to standard error.
 """
 
@@ -81,6 +81,6 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
 def main(ctx: click.Context, /, config: str | None, server: str, **options: str) -> None:
     """gatepost: a mail gateway that decides, proves and rehearses how every mail connection is protected.
 
-    Exit codes: 0 yes or done, 1 a clear no, 2 usage error or bad input, 3 could not tell.
+    Exit codes: 0 yes or done, 1 a clear no, 2 wrong use or bad input, 3 could not tell.
     """
     ctx.obj = reach_of(ctx, config, server, options)

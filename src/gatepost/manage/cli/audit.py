@@ -33,7 +33,7 @@ def audit(request: ListAudit, limit: int, config: str | None, *, as_json: bool) 
     Log-ins, changes of users and tokens, actions in the admin centre and over REST, refused ones among them. Kept for
     400 days. What changed of resources is in `gatepost history`.
 
-    Exit codes: 0 done (also if there is nothing), 2 usage error, 3 not readable.
+    Exit codes: 0 done (also if there is nothing), 2 wrong use, 3 not readable.
     """
     entries = list(every(client(config).call, list_audit, request, limit))
     if as_json:

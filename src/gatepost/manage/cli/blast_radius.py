@@ -9,7 +9,6 @@ import click
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.blast_radius import kinds_also, peers_of
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.plurals import amount
 
 if TYPE_CHECKING:
     from gatepost.analysis.rehearsal.blast_radius import Difference
@@ -32,14 +31,14 @@ def print_radius(radius: Radius) -> None:
         click.echo(f"{name} of the trace cannot be read, so that some mail is not counted", err=True)
     for words, total, asked in (
         ("received", radius.found.inbound, change.inbound),
-        ("delivered or sent", radius.found.outbound, change.outbound),
+        ("delivered or sent on", radius.found.outbound, change.outbound),
     ):
         if asked and not total.messages:
-            click.echo(f"no message was {words} since {moment(radius.since)}, so the effect on mail is not known")
+            click.echo(f"no message was {words} since {moment(radius.since)}: what it does to mail cannot be told")
         elif asked:
             click.echo(
-                f"of {amount(total.messages, 'message')} {words} since {moment(radius.since)}, "
-                f"{total.different} would have been handled differently"
+                f"of {total.messages} messages {words} since {moment(radius.since)}, {total.different} would have been "
+                "decided differently"
             )
     for difference in radius.found.differences():
         _print_difference(difference)
@@ -73,4 +72,4 @@ def _print_touched(change: Touched) -> None:
         if patterns:
             click.echo(f"touches {words}: {_some(sorted(patterns))}")
     if change.content:
-        click.echo('the effect of scanners on past mail is not known: to see it for new mail, use mode = "rehearse"')
+        click.echo('what scanners would have said of past mail cannot be told: see it with mode = "rehearse"')

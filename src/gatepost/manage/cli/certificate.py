@@ -12,7 +12,7 @@ _COMMANDS = {
     "add": ("certificate_add", "add", "Add a certificate with its key, or a directory in which others renew some."),
     "request": ("certificate_request", "request", "Make a key and a request for a certificate (CSR)."),
     "remove": ("certificate_remove", "remove", "Forget a certificate, a request or a directory."),
-    "publish": ("certificate_publish", "publish", "The certificate page for partners, as files for a web server."),
+    "publish": ("certificate_publish", "publish", "The table for partners, as files for a web server."),
     "changeover": (
         "certificate_changeover",
         "changeover",

@@ -79,8 +79,8 @@ def renew(request: RenewCertificates, directory: str, config: str | None, *, dry
 
     A running gateway presents what came within a second, unless it waits for a changeover.
 
-    Exit codes: 0 done, or nothing is due, 1 a certificate was not issued, 2 usage error or settings, 3 another process
-    is asking just now, or the store cannot be read.
+    Exit codes: 0 done, or nothing is due, 1 a certificate was not issued, 2 wrong use or settings, 3 another process is
+    asking just now, or the store cannot be read.
     """
     there = client(config)
     try:

@@ -75,7 +75,7 @@ def add(request: AddCertificate, config: str | None, as_json: bool, **options: A
 
     The certificate is next until a changeover, unless nothing is current yet for its names, or --current says so.
 
-    Exit codes: 0 added, 1 it is there already or may not become current, 2 usage error or files that cannot be used,
+    Exit codes: 0 added, 1 it is there already or may not become current, 2 wrong use or files that cannot be used,
     3 not readable.
     """
     files = _Files(**options)

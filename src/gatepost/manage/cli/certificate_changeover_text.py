@@ -111,7 +111,7 @@ def _traffic(one: TrafficCount) -> str:
 def print_partners(partners: Sequence[NoticePartner]) -> None:
     """Who is to be told, on standard error, beside the text for them."""
     for one in partners:
-        sign = "notified" if one.told else "not yet notified"
-        click.echo(printable(f"{sign:<16} {one.partner}  ({'; '.join(one.why)})"), err=True)
+        sign = "told " if one.told else "TO TELL"
+        click.echo(printable(f"{sign:<8} {one.partner}  ({'; '.join(one.why)})"), err=True)
     if not partners:
         click.echo("nobody is known who might expect the current certificate", err=True)

@@ -17,7 +17,6 @@ from gatepost.manage.use_cases.certificate_table import (
     write_table,
 )
 from gatepost.node.privileges import as_caller
-from gatepost.plurals import amount
 
 
 @click.command()
@@ -46,6 +45,4 @@ def publish(directory: Path, request: GetCertificateTable, config: str | None, *
         print_json(done)
     else:
         print_table(("file", "size", "state"), [tuple(one.values()) for one in done["files"]])
-        click.echo(
-            f"version {done['version']} with {amount(done['certificates'], 'certificate')} in {directory}", err=True
-        )
+        click.echo(f"version {done['version']} of {done['certificates']} certificate(s) in {directory}", err=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("number", metavar="ID|DIR")
 @force_option("Though it is needed; the reason is kept in the history.")
-@click.option("--note", default="", help="Reason, recorded in the history.")
+@click.option("--note", default="", help="Why, for the history.")
 @config_option
 def remove(number: str, force: str, note: str, config: str | None) -> None:
     """Forget a certificate with its key: ID as in `gatepost certificate show`, or the id of a request.

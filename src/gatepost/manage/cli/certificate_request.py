@@ -47,7 +47,7 @@ def request(request: RequestCertificate, output: str, config: str | None) -> Non
     in `gatepost certificate list`, and is forgotten by `gatepost certificate remove`. With --server the key is made and
     waits on the gateway, which must have a master key; the request is written here.
 
-    Exit codes: 0 made, 2 usage error or a file that cannot be written, 3 not readable.
+    Exit codes: 0 made, 2 wrong use or a file that cannot be written, 3 not readable.
     """
     with _reserved(output) as write:
         made, csr = _made(config, request, output)

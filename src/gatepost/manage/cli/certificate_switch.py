@@ -72,8 +72,8 @@ def switch(request: SwitchCertificate, force: str, config: str | None, as_json: 
     but with --force. A running gateway presents it in all workers within two seconds. For 24 hours `changeover
     roll-back` takes it back.
 
-    Exit codes: 0 done, or planned; 1 a gate is red, or refused; 2 usage error or no such certificate; 3 a gate could
-    not be checked.
+    Exit codes: 0 done, or planned; 1 a gate is red, or refused; 2 wrong use or no such certificate; 3 a gate could not
+    be looked at.
     """
     there = client(config)
     request.certificate, request.force = addressable(there, request.certificate), force
@@ -136,7 +136,7 @@ def cancel(number: str, config: str | None, as_json: bool) -> None:
 
 @click.command("roll-back")
 @click.argument("number", metavar="[ID]", default="")
-@click.option("--note", default="", help="Reason, recorded in the history.")
+@click.option("--note", default="", help="Why, for the history.")
 @config_option
 @json_option
 def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None:

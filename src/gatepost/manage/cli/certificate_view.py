@@ -14,7 +14,6 @@ from gatepost.manage.cli.tables import print_table, printable
 from gatepost.manage.use_cases.certificates import STATES, common_name
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.entry import Purpose, State
-from gatepost.plurals import amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +78,7 @@ def _state(one: Certificate) -> str:
 def _left(days: int) -> str:
     if days < 0:
         return f"expired {-days} days ago" if days < -1 else "expired"
-    return f"{amount(days, 'day')} left"
+    return f"{days} day{'' if days == 1 else 's'} left"
 
 
 def _presented(one: Certificate) -> str:

@@ -8,7 +8,6 @@ import click
 
 from gatepost.manage.cli.blast_radius import print_radius
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.plurals import amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +38,9 @@ def report(outcome: ChangeOutcome, *, as_json: bool, standing: bool = False) -> 
     if not outcome.changes:
         click.echo(f"nothing to change; version {outcome.version} is in force")
     elif outcome.dry_run:
-        click.echo(f"{amount(len(outcome.changes), 'change')}, not applied (--dry-run)")
+        click.echo(f"{len(outcome.changes)} change(s), not applied (--dry-run)")
     else:
-        click.echo(f"{amount(len(outcome.changes), 'change')} applied as version {outcome.version}")
+        click.echo(f"{len(outcome.changes)} change(s) applied as version {outcome.version}")
 
 
 def print_changes(changes: Sequence[FieldChange]) -> None:

@@ -132,7 +132,7 @@ def partner(domain: str, private: bool, as_json: bool, verbose: bool, **asked: A
     group= fails= warnings= unknown=
 
     Exit codes: 0 mail would be delivered over TLS, as the domain's policy (DANE, MTA-STS, or none) asks; 1 it would
-    leave in clear, or be held; 2 usage error or bad input; 3 could not tell.
+    leave in clear, or be held; 2 wrong use or bad input; 3 could not tell.
     """
     _run(_target(domain, host=False), asked, as_json=as_json, verbose=verbose, private=private)
 
@@ -147,7 +147,7 @@ def host(host: str, as_json: bool, verbose: bool, **asked: Any) -> None:
     STARTTLS and QUIT. The findings and the last line are those of `gatepost check partner`.
 
     Exit codes: 0 mail would be delivered over TLS, as its TLSA records (if any) ask; 1 it would leave in clear, or be
-    held; 2 usage error or bad input; 3 could not tell.
+    held; 2 wrong use or bad input; 3 could not tell.
     """
     _run(_target(host, host=True), asked, as_json=as_json, verbose=verbose)
 

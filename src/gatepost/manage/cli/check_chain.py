@@ -93,7 +93,7 @@ def chain(pem: str, as_json: bool, verbose: bool, **asked: Any) -> None:
     unknown, never a pass. The last line always has the same keys: verdict=ready|not-ready|unknown chain= days= key=
     fails= warnings= unknown=
 
-    Exit codes: 0 ready for service; 1 something failed; 2 usage error or bad input; 3 could not tell.
+    Exit codes: 0 ready for service; 1 something failed; 2 wrong use or bad input; 3 could not tell.
     """
     question = _question(pem, asked)
     stores = _stores(asked["anchors"])
@@ -157,7 +157,7 @@ def roots(pem: str, anchors: str, as_json: bool, verbose: bool) -> None:
 
     The last line always has the same keys: verdict=trusted|not-trusted certificates= trusted= missing= ended= warnings=
 
-    Exit codes: 0 all that is valid now is trusted; 1 something is not; 2 usage error or bad input.
+    Exit codes: 0 all that is valid now is trusted; 1 something is not; 2 wrong use or bad input.
     """
     file, stores = _read(pem), _stores(anchors)
     try:

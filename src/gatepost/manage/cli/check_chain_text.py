@@ -15,7 +15,6 @@ from gatepost.analysis.checks.chain_report import Part, Readiness, days_left, fi
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import print_line, with_options, wrapped
 from gatepost.manage.cli.tables import printable
-from gatepost.plurals import amount
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def _answer(check: ChainCheck) -> str:
     match check.outcome:
         case Readiness.READY:
             warnings = check.counts[Mark.WARN]
-            return "YES" if not warnings else f"YES, with {amount(warnings, 'warning')}"
+            return "YES" if not warnings else f"YES, with {warnings} warning{'s' if warnings > 1 else ''}"
         case Readiness.NOT_READY:
             return f"NO: {_first(check, Mark.FAIL)}"
         case Readiness.UNKNOWN:
@@ -145,7 +144,8 @@ def _total(check: ChainCheck) -> str:
     counts = check.counts
     named = ((Mark.FAIL, "failed"), (Mark.WARN, "warned of"), (Mark.UNKNOWN, "could not be told"))
     grave = ", ".join(f"{counts[mark]} {name}" for mark, name in named if counts[mark])
-    return f"{amount(counts.total(), 'finding')}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
+    count = "1 finding" if counts.total() == 1 else f"{counts.total()} findings"
+    return f"{count}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
 
 
 # roots
@@ -164,7 +164,7 @@ def print_roots(check: RootsCheck, *, verbose: bool) -> None:
     for store in {store.name: store for row in check.rows for store in row.stores if store.missing}.values():
         print_line(Mark.INFO, "store", f"{store.name} could not be looked into: {store.missing}")
     if check.repeated:
-        again = amount(check.repeated, "certificate is", "certificates are")
+        again = "1 certificate is" if check.repeated == 1 else f"{check.repeated} certificates are"
         print_line(Mark.INFO, "file", f"{again} in it more than once")
     click.echo(f"\n{check.last_line}")
 

@@ -16,7 +16,6 @@ import click
 
 from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
 from gatepost.manage.cli.tables import print_dialogue, printable
-from gatepost.plurals import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -100,9 +99,7 @@ def _answer(check: PartnerCheck) -> str:
             assert row is not None  # noqa: S101 - some row delivers
             assert row.facts is not None  # noqa: S101 - over TLS
             assert row.facts.tls is not None  # noqa: S101 - over TLS
-            by = (
-                _BY[row.policy] if _is_verified(row) else "encrypted as the TLSA records require, though none is usable"
-            )
+            by = _BY[row.policy] if _is_verified(row) else "encrypted, as the TLSA records ask, though none names a key"
             return f"YES, {by}, {row.facts.tls.version}"
         case DeliveryForecast.CLEARTEXT:
             return "NO, it would leave in clear"
@@ -127,7 +124,8 @@ def _total(check: PartnerCheck) -> str:
     counts = check.counts
     named = ((Mark.FAIL, "failed"), (Mark.WARN, "warned of"), (Mark.UNKNOWN, "could not be told"))
     grave = ", ".join(f"{counts[mark]} {name}" for mark, name in named if counts[mark])
-    return f"{amount(counts.total(), 'finding')}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
+    count = "1 finding" if counts.total() == 1 else f"{counts.total()} findings"
+    return f"{count}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
 
 
 # the matrix

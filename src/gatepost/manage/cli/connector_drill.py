@@ -52,7 +52,7 @@ def drill(
 
     The result is kept under evidence/drills in the data directory, with a SHA-256, and in the trace (event DRILL).
 
-    Exit codes: 0 passed, 1 not (or the kept result was changed), 2 usage error or bad input, 3 the drill could not be
+    Exit codes: 0 passed, 1 not (or the kept result was changed), 2 wrong use or bad input, 3 the drill could not be
     held or kept, or shows nothing.
     """
     run = client(config)
@@ -108,7 +108,7 @@ def _print_fault(found: HeldDrill, fault: str, *, as_json: bool) -> None:
         print_json({"evidence": found.evidence, "sha256": found.sha256, "verified": False, "fault": fault})
         return
     click.echo(printable(f"{found.evidence}: {fault}"), err=True)
-    click.echo("evidence FAILED: it was altered")
+    click.echo("evidence NOT verified")
 
 
 # what a person reads

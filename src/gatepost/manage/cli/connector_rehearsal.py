@@ -31,7 +31,7 @@ def rehearsal(request: RehearsalQuestion, config: str | None, *, as_json: bool, 
     mode = "rehearse" judges and reports but changes nothing; for an enforced one the same report says what it did. For
     one that was disabled or new, --replay decides the mail in the trace again.
 
-    Exit codes: 0 there was mail and nothing would have been refused or held, 1 some would have been, 2 usage error,
+    Exit codes: 0 there was mail and nothing would have been refused or held, 1 some would have been, 2 wrong use,
     3 cannot tell (no mail to judge by, or a part of the trace cannot be read).
     """
     question = replace(request, **{name: value or "" for name, value in asked.items()})

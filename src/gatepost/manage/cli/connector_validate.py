@@ -99,7 +99,7 @@ def validate(request: ValidateConnector, draft: Path | None, config: str | None,
     and a captured session (--session) or a certificate and address (--certificate, --ip, --from) are decided by it.
     Nothing is changed but the note of the result, which lists show.
 
-    Exit codes: 0 validated, 1 not validated, 2 usage error or bad input, 3 could not tell.
+    Exit codes: 0 validated, 1 not validated, 2 wrong use or bad input, 3 could not tell.
     """
     run = client(config)
     document = None if draft is None else _draft(config, draft)

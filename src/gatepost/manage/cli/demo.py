@@ -23,7 +23,6 @@ from gatepost.manage.cli.demo_partner import Gatepost, as_whom, choose_partner
 from gatepost.manage.cli.demo_ports import free_port
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.authority import Authority
-from gatepost.plurals import amount
 
 _DOMAINS = ["fabrikam.example", "oldtimer.example", "insurer.example", "northwind.example"]
 _PATIENCE = 20.0
@@ -148,9 +147,8 @@ def _say(number: int, case: _Case, event: dict[str, Any]) -> None:
 def _say_queue(gateway: Gatepost) -> None:
     for entry in json.loads(gateway.command("queue", "list", "--json")):
         click.echo(
-            f"  {entry['message']['id']} {entry['state']}, to {entry['destination']}, "
-            f"{amount(entry['attempts'], 'attempt')}, next {moment(entry['next_at'])}, "
-            f"given up {moment(entry['expires_at'])}"
+            f"  {entry['message']['id']} {entry['state']}, to {entry['destination']}, {entry['attempts']} attempt(s), "
+            f"next {moment(entry['next_at'])}, given up {moment(entry['expires_at'])}"
         )
 
 

@@ -48,7 +48,7 @@ def destination() -> None:
 def list_(config: str | None, as_json: bool, request: DestinationsQuery, limit: int) -> None:
     """Destinations in the order of their names.
 
-    Exit codes: 0 done (also if there are none), 2 usage error, 3 not readable.
+    Exit codes: 0 done (also if there are none), 2 wrong use, 3 not readable.
     """
     found = list(every(client(config).call, list_destinations, request, limit))
     if as_json:
@@ -64,7 +64,7 @@ def list_(config: str | None, as_json: bool, request: DestinationsQuery, limit: 
 def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
     """Everything that is remembered, host by host.
 
-    Exit codes: 0 all do what they did before, 1 one does less or nothing is remembered, 2 usage error, 3 not readable.
+    Exit codes: 0 all do what they did before, 1 one does less or nothing is remembered, 2 wrong use, 3 not readable.
     """
     if not request.domain and not request.connector:
         fail(BAD_INPUT, "say which destination to show: DOMAIN, or --connector NAME for smart hosts.")
@@ -89,8 +89,8 @@ def accept(config: str | None, as_json: bool, request: DestinationActions) -> No
     """Take a destination as it is now: each of its hosts may do as little as it did last.
 
     What it does better from now on counts again. Mail that is held for it is tried again. One organization at a time,
-    but with --all. Exit codes: 0 done, 1 nothing is remembered of it or it does what it did before, 2 usage error,
-    3 not writable.
+    but with --all. Exit codes: 0 done, 1 nothing is remembered of it or it does what it did before, 2 wrong use, 3 not
+    writable.
     """
     done = _done(config, request)
     if as_json:
@@ -107,7 +107,7 @@ def accept(config: str | None, as_json: bool, request: DestinationActions) -> No
 def forget(config: str | None, request: DestinationActions) -> None:
     """Begin anew: the next connection is remembered as the first. One organization at a time, but with --all.
 
-    Exit codes: 0 done, 1 nothing is remembered of it, 2 usage error, 3 not writable.
+    Exit codes: 0 done, 1 nothing is remembered of it, 2 wrong use, 3 not writable.
     """
     for one in _done(config, request).items:
         click.echo(f"forgotten: {_title(one)}")

@@ -24,7 +24,6 @@ from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, Set
 from gatepost.manage.use_cases.part_record import table_of
 from gatepost.manage.use_cases.refusal import Kind, Overtaken, Refusal
 from gatepost.manage.use_cases.resources import domain_of
-from gatepost.plurals import amount
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Made(NamedTuple):
 
 def change_options[F: Callable[..., Any]](command: F) -> F:
     """`--dry-run`, `--since`, `--note`."""
-    command = click.option("--note", default="", help="Reason, recorded in the history.")(command)
+    command = click.option("--note", default="", help="Why, for the history.")(command)
     command = click.option(
         "--since",
         type=MOMENT_TEXT,
@@ -112,7 +111,7 @@ def _all_wrong(through: Client, made: Made) -> Refusal:
             return refusal
         said = {error.path for error in errors}
         errors += [error for error in refusal.errors if error.path not in said]
-    return Refusal(Kind.INPUT, f"{amount(len(errors), 'error')}; {NOTHING}", errors)
+    return Refusal(Kind.INPUT, f"{len(errors)} error(s); {NOTHING}", errors)
 
 
 # ------------------------------------------------------------------------------------------------ what words make

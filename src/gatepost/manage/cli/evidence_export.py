@@ -28,7 +28,6 @@ from gatepost.manage.use_cases.evidence_export import (
 )
 from gatepost.manage.use_cases.times import time_text
 from gatepost.node.privileges import as_caller
-from gatepost.plurals import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +63,7 @@ def export(
     verify FILE.json --key PEM` needs nothing else. It proves that each entry was logged and is unchanged; that none was
     left out of the choice only the whole log can. PDF needs the Python package reportlab (gatepost[pdf]).
 
-    Exit codes: 0 exported, 1 nothing matches, 2 usage error, 3 the log cannot be read or the file not written.
+    Exit codes: 0 exported, 1 nothing matches, 2 wrong use, 3 the log cannot be read or the file not written.
     """
     gateway = client(config)
     _check_use(request.form, output, proof)
@@ -75,7 +74,7 @@ def export(
         fail(UNKNOWN, f"{error.filename or output}: {error.strerror}")
     if not summary.entries:
         fail(NO, "no entry matches")
-    click.echo(f"{amount(summary.entries, 'entry', 'entries')} of {amount(len(summary.messages), 'message')}", err=True)
+    click.echo(f"{summary.entries} entries of {len(summary.messages)} messages", err=True)
     if summary.unsigned:
         soon = "the gateway signs within five minutes, and at its stop"
         click.echo(f"no signature covers {summary.unsigned} of them yet: {soon}", err=True)

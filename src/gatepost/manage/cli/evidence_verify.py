@@ -44,7 +44,7 @@ def verify(
     A log elsewhere and an export bring a key along, which a forger could have brought as well: without --key the
     signatures are checked by it, and the command ends with 3.
 
-    Exit codes: 0 all good, 1 something was removed, changed or reordered, 2 usage error or bad input, 3 could not tell:
+    Exit codes: 0 all good, 1 something was removed, changed or reordered, 2 wrong use or bad input, 3 could not tell:
     nothing is signed, by a key that is not known here, or something cannot be read.
     """
     if wrong := next((one for one in heads if not _HASH.fullmatch(one)), ""):
@@ -87,7 +87,7 @@ def _show(result: Verification) -> None:
         click.echo(printable(f"{one.kind}: {one.file}{line}{entry}: {one.text}") + (f" ({more} more)" if more else ""))
     for note in result.notes:
         click.echo(f"note: {printable(note)}", err=True)
-    verdicts = {True: "verified", False: "FAILED: the log was altered", None: "inconclusive"}
+    verdicts = {True: "verified", False: "NOT verified: it is not what was written", None: "could not tell"}
     click.echo(verdicts[result.verified])
 
 

@@ -35,7 +35,7 @@ def explain(config: str | None, as_json: bool, request: ExplainQuestion, certifi
     --live nothing is asked of the network, so that a certificate is not looked for among the revoked ones.
 
     Exit codes: 0 accepted, and there is a way for it (with --live: that meets the demands) and a
-    certificate, if it must be encrypted, 1 it is not, 2 usage error or bad input, 3 the configuration cannot be read,
+    certificate, if it must be encrypted, 1 it is not, 2 wrong use or bad input, 3 the configuration cannot be read,
     or another organization decides and who asks does not see it.
     """
     gateway = client(config)

@@ -86,7 +86,7 @@ def print_explanation(record: _Record, certificate: str = "") -> None:
     if record["tls"]:
         channel += f", certificate {certificate}" if record["certificate"] else ", without a certificate"
     ends = f"<{record['from']}> {page.arrow} <{record['to']}>"
-    page.line(f"{ends}, from {record['ip']} {channel}; using configuration version {record['configuration']}", 2)
+    page.line(f"{ends}, from {record['ip']} {channel}; by configuration {record['configuration']}", 2)
     for one in record["assumed"]:
         page.line(f"assumed: {_assumed(one)}", 9)
     _inbound(page, record)
@@ -178,9 +178,9 @@ def _content(page: _Page, demand: _Record, certificates: _Record | None) -> None
     """What is asked of the message itself, and whether the certificates for it are there."""
     for name, asked in (("encryption", demand.get("encrypt", {})), ("signature", demand.get("sign", {}))):
         if required := asked.get("required_by"):
-            page.field(name, f"S/MIME  (required by {', '.join(required)})")
+            page.field(name, f"S/MIME  (asked by {', '.join(required)})")
         if rehearsed := asked.get("rehearsed_by"):
-            page.field(name, f"in rehearsal: S/MIME  (required by {', '.join(rehearsed)})")
+            page.field(name, f"in rehearsal: S/MIME  (asked by {', '.join(rehearsed)})")
     if certificates is not None:
         missing = certificates["missing"]
         page.mark(page.no if missing else page.yes, missing or certificates["found"])

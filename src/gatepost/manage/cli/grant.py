@@ -37,7 +37,7 @@ def list_(config: str | None, as_json: bool) -> None:
     """Values without a grant, and what effect they have.
 
     A file or socket has none. A host that a tenant wrote is called at public addresses only, and at those of [network]
-    tenants_may_reach; most need no grant. Exit codes: 0 done (also if there is nothing), 2 usage error, 3 not readable.
+    tenants_may_reach; most need no grant. Exit codes: 0 done (also if there is nothing), 2 wrong use, 3 not readable.
     """
     found = client(config).call(list_ungranted, ListUngranted()).values
     if as_json:
@@ -57,7 +57,7 @@ def add(request: GrantValue, config: str | None, *, dry_run: bool, as_json: bool
     Such as: gatepost grant add contoso outbound_connector hq smart_hosts 10.0.0.5. Look at the whole resource first: a
     host may then be anywhere in the gateway's network.
 
-    Exit codes: 0 granted, 1 no such value without a grant, 2 usage error, 3 not readable or writable.
+    Exit codes: 0 granted, 1 no such value without a grant, 2 wrong use, 3 not readable or writable.
     """
     try:
         done = client(config).call(grant_value, request, dry_run=dry_run).value

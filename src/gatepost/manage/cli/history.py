@@ -33,7 +33,7 @@ def history(context: click.Context, request: ListHistory, limit: int, config: st
     """Who changed the resources, when and why: the newest first.
 
     `gatepost history show VERSION` prints what one version changed. Exit codes: 0 done (also if there is nothing),
-    2 usage error, 3 not readable.
+    2 wrong use, 3 not readable.
     """
     if context.invoked_subcommand:
         return

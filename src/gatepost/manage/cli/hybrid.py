@@ -87,7 +87,7 @@ def plan(config: str | None, organization: str, output: Path | None, as_json: bo
     to type into the Exchange Management Shell. Nothing is changed, and nobody is asked: what is said of this side is
     stored, and of Exchange nothing is known but the certificate that you show.
 
-    Exit codes: 0 this side is complete, 1 something is missing, 2 usage error or bad input, 3 not readable or writable.
+    Exit codes: 0 this side is complete, 1 something is missing, 2 wrong use or bad input, 3 not readable or writable.
     """
     settings = settings_of(config)
     given = _given(settings, stored_directory(settings), organization, asked)

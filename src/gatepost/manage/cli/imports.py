@@ -30,7 +30,7 @@ def imports() -> None:
     """Make a resource file of what another product is configured with.
 
     The resources go to standard output, as `gatepost apply -f -` takes them; what differs and what is lost goes to
-    standard error. Exit codes: 0 everything carried over, 1 something was not, 2 usage error or unreadable input, 3 the
+    standard error. Exit codes: 0 everything carried over, 1 something was not, 2 wrong use or unreadable input, 3 the
     output could not be written.
     """
 
@@ -52,7 +52,7 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None, as
     """Read what Get-InboundConnector, Get-OutboundConnector and Get-AcceptedDomain print through ConvertTo-Json.
 
     Get-TransportRule, Get-TransportConfig and Get-OrganizationConfig are read as well. docs/import.md has the lines for
-    PowerShell. Exit codes: 0 everything carried over, 1 something was not (the rest is printed), 2 usage error or
+    PowerShell. Exit codes: 0 everything carried over, 1 something was not (the rest is printed), 2 wrong use or
     unreadable input, 3 the output could not be written.
     """
     try:
@@ -71,8 +71,8 @@ def postfix(directory: Path, organization: str, output: Path | None, as_json: bo
     """Read DIR/main.cf, DIR/master.cf if it is there, and the source files of the tables that main.cf names.
 
     A table under Postfix's own configuration directory is looked for in DIR, so that a copy of it will do. Exit codes:
-    0 everything carried over, 1 something was not (the rest is printed), 2 usage error or unreadable input, 3 the
-    output could not be written.
+    0 everything carried over, 1 something was not (the rest is printed), 2 wrong use or unreadable input, 3 the output
+    could not be written.
     """
     main = _text(directory / "main.cf", _refuse)
     master = _text(directory / "master.cf", _refuse) if (directory / "master.cf").exists() else ""
@@ -168,7 +168,7 @@ def _report(imported: Imported) -> None:
         last = one.resource
     carried, differs, lost = (imported.count(outcome) for outcome in ImportResult)
     click.echo(
-        f"organization {imported.organization}: {carried} carried over, {differs} different, {lost} not carried over",
+        f"organization {imported.organization}: {carried} carried over, {differs} differ(s), {lost} not carried over",
         err=True,
     )
 

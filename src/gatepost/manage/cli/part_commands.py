@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 CODES = (
-    "Exit codes: 0 done (or nothing to do), 1 gave up after repeated conflicts, 2 wrong input, with every "
+    "Exit codes: 0 done (or nothing to do), 1 changed by others meanwhile, again and again, 2 wrong input, with every "
     "error by field, 3 not readable or writable."
 )
 SHOW_CODES = "Exit codes: 0 found, 2 there is none of that name, 3 not readable."

@@ -80,7 +80,7 @@ def show(request: GetQueued, body: bool, config: str | None, as_json: bool) -> N
 def _action(action: QueueAction, summary: str) -> None:
     fixed: dict[str, Any] = {"action": action} | ({} if action is QueueAction.RETURN else {"text": ""})
 
-    @queue.command(str(action), help=f"{summary} Exit codes: 0 done, 1 nothing matched, 2 usage error, 3 not writable.")
+    @queue.command(str(action), help=f"{summary} Exit codes: 0 done, 1 nothing matched, 2 wrong use, 3 not writable.")
     @request_options(QueueActions, **fixed)
     @click.option("--dry-run", is_flag=True, help="Only say to how many deliveries it would be done.")
     @config_option

@@ -7,7 +7,7 @@ import click
 from gatepost.manage.cli.lazy import LazyGroup
 
 _COMMANDS = {
-    "tls": ("report_tls", "tls", "Protection of mail: shares, versions, failures, partners ready for mandatory TLS."),
+    "tls": ("report_tls", "tls", "How mail was protected: shares, versions, failures, partners ready to be forced."),
     "connectors": ("report_tls", "connectors", "The same by connector."),
     "received": ("report_received", "received", "What others report of their connections to us (RFC 8460)."),
     "send": (

@@ -37,7 +37,7 @@ def received(request: ListReceivedReports, *, failures: bool, config: str | None
     the records to publish. --failures says of each failure how many messages of the same client our trace has of that
     time: where there are some, the sender came through by another try.
 
-    Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
+    Exit codes: 0 there are reports, 1 none, 2 wrong use, 3 they cannot be read.
     """
     gateway = client(config)
     case = list_received_failures if failures else list_received_reports

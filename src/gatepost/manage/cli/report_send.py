@@ -60,8 +60,8 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
     given up, due at once: the running gateway takes them up within half a minute, a stopped one when it starts. What
     was sent already is not sent again. `gatepost report sent` shows what became of them.
 
-    Exit codes: 0 they are due, or shown; 1 there is nothing to send; 2 usage error, or sending is off; 3 counts cannot
-    be read, or with --dry-run a record could not be looked up.
+    Exit codes: 0 they are due, or shown; 1 there is nothing to send; 2 wrong use, or sending is off; 3 counts cannot be
+    read, or with --dry-run a record could not be looked up.
     """
     gateway = gateway_of(config)
     settings = gateway.settings

@@ -39,7 +39,7 @@ def sent(since: float, request: ListSentReports, config: str | None, *, as_json:
     in the trace (`gatepost trace show` with the id in the column mail). Before its record is looked up, a report has no
     address; a domain that wants none is not listed.
 
-    Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
+    Exit codes: 0 there are reports, 1 none, 2 wrong use, 3 they cannot be read.
     """
     day = day_of(since or time.time() - _DAYS)
     found = list(every(client(config).call, list_sent_reports, msgspec.structs.replace(request, since=day)))

@@ -51,7 +51,7 @@ def tls(
     what was sent on, and what failed for TLS, by result type (RFC 8460). Names the domains that never offered TLS, and
     the partners of whose mail TLS could be demanded, as all of it would have passed. Pictures need gatepost[charts].
 
-    Exit codes: 0 there was mail, 1 none, 2 usage error, 3 a file of the trace cannot be read.
+    Exit codes: 0 there was mail, 1 none, 2 wrong use, 3 a file of the trace cannot be read.
     """
     writer = _writer(output) if output else None
     answer = _report(config, since, until, request)
@@ -73,7 +73,7 @@ def tls(
 def connectors(request: GetTlsReport, *, since: float, until: float, config: str | None, as_json: bool) -> None:
     """What each connector carried and how it was protected; "-" is mail that no connector was for.
 
-    Exit codes: 0 there was mail, 1 none, 2 usage error, 3 a file of the trace cannot be read.
+    Exit codes: 0 there was mail, 1 none, 2 wrong use, 3 a file of the trace cannot be read.
     """
     answer = _report(config, since, until, request)
     if as_json:

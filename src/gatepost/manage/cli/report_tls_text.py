@@ -31,7 +31,7 @@ def print_report(report: TlsReport) -> None:
     _print_part("by connector", CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
     _print_part("by partner", _PARTNER_COLUMNS, list(connector_rows(report.partners)))
     _print_part("domains that never offered TLS", ("partner", "messages"), report.never_tls)
-    _print_part("partners ready for mandatory TLS", ("partner", "messages", "requirement"), list(_ready(report.ready)))
+    _print_part("partners ready to be forced", ("partner", "messages", "what all passed"), list(_ready(report.ready)))
 
 
 def connector_rows(found: Sequence[Named]) -> Iterator[tuple[object, ...]]:
@@ -59,7 +59,7 @@ def _print_hops(direction: Direction, hops: HopSummary) -> None:
             told = ", ".join(f"{name} {_share(count, counts.total())}" for name, count in _most(counts)[:6])
             click.echo(f"    {label:10} {printable(told)}")
     if hops.carried:
-        click.echo(f"    post-quantum key exchange: {_share(hops.post_quantum, hops.carried)}")
+        click.echo(f"    key exchange that withstands a quantum computer: {_share(hops.post_quantum, hops.carried)}")
     for name, count in _most(hops.failures):
         click.echo(f"    failed     {printable(name)}: {count}")
 

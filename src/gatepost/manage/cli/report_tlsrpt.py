@@ -36,7 +36,7 @@ def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
     testing mode, in clear, under "TLS-Required: No". Counts are kept for 14 days, and are complete some seconds after
     the event. --json prints the report objects, without the fields that say who sends them.
 
-    Exit codes: 0 there are sessions, 1 none were counted, 2 usage error, 3 the counts cannot be read.
+    Exit codes: 0 there are sessions, 1 none were counted, 2 wrong use, 3 the counts cannot be read.
     """
     told = client(config).call(get_sessions, request)
     if as_json:

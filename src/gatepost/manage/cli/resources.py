@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     help="Resource file, TOML or .json; - is standard input.",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything and print what would change; change nothing.")
-@click.option("--note", default="", help="Reason, recorded in the history.")
+@click.option("--note", default="", help="Why, for the history.")
 @click.option(
     "--since",
     type=MOMENT_TEXT,

@@ -32,7 +32,6 @@ from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
 from gatepost.pki.certificates.files import CertificateFileError, load_identities
 from gatepost.pki.certificates.vault import VaultError
-from gatepost.plurals import amount
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
@@ -260,8 +259,8 @@ def _drop_privileges(settings: Settings, account: Account) -> None:
     if account.uid == 0:
         _log.warning("everything runs as root, as server.user says")
     elif foreign := foreign_files(account, data_dir):
-        text = "%s in %s not owned by %s, such as %s; change the owner: chown -R %s: %s"
-        _log.warning(text, amount(len(foreign), "file"), data_dir, account.name, foreign[0], account.name, data_dir)
+        text = "%d file(s) in %s belong to others than %s, such as %s; give them to it: chown -R %s: %s"
+        _log.warning(text, len(foreign), data_dir, account.name, foreign[0], account.name, data_dir)
     try:
         drop_privileges(account, data_dir)
     except PrivilegeError as error:

@@ -42,7 +42,7 @@ def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bo
     --replace makes another root, which signs once each node has renewed and so knows it. With --now, for a key that is
     lost, it signs at once, and nodes do not believe each other until both have renewed.
 
-    Exit codes: 0 made, 1 changed by somebody else meanwhile, 2 usage error, or it is there already, 3 not readable.
+    Exit codes: 0 made, 1 changed by somebody else meanwhile, 2 wrong use, or it is there already, 3 not readable.
     """
     settings = settings_of(config)
     limits = tuple(dict.fromkeys(checked_host("--domain", one) for one in domains))

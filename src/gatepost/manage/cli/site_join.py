@@ -51,7 +51,7 @@ def token(node: str, valid: float, config: str | None) -> None:
     """Make a token by which one node can join this site, once. It is shown now and never again.
 
     With it the node knows the site by the root's thumbprint, and the site knows the node. Give it away where nobody
-    listens. Exit codes: 0 made, 1 the authority does not vouch for HOST, 2 usage error, or there is no
+    listens. Exit codes: 0 made, 1 the authority does not vouch for HOST, 2 wrong use, or there is no
     authority here, 3 not readable.
     """
     settings = settings_of(config)
@@ -86,7 +86,7 @@ def join(address: str, text: str, config: str | None, *, replace: bool) -> None:
     itself while `gatepost serve` runs. A token on the command line can be seen by others on this machine; --token -
     hides it.
 
-    Exit codes: 0 joined, 1 the site refuses, 2 usage error, or the site is not the one of the token, 3 not reached.
+    Exit codes: 0 joined, 1 the site refuses, 2 wrong use, or the site is not the one of the token, 3 not reached.
     """
     settings = settings_of(config)
     try:

@@ -32,7 +32,7 @@ def nodes() -> None:
 
 @nodes.command()
 @click.argument("name")
-@click.option("--note", default="", help="Reason, recorded in the history.")
+@click.option("--note", default="", help="Why, for the history.")
 @config_option
 def remove(name: str, note: str, config: str | None) -> None:
     """Renew nothing for node NAME any more.
@@ -88,7 +88,7 @@ def root(output: str, config: str | None, *, der: bool) -> None:
 def history(limit: int, config: str | None, as_json: bool) -> None:
     """Who changed the site, its nodes and tokens, when and why: the newest first. Keys and tokens are not in it.
 
-    Exit codes: 0 done (also if there is nothing), 2 usage error, 3 not readable.
+    Exit codes: 0 done (also if there is nothing), 2 wrong use, 3 not readable.
     """
     with opened(settings_of(config), keys=False) as records:
         found = [one for kind in KINDS for one in records.store.history(kind, limit=limit)]

@@ -28,7 +28,7 @@ _DIGITS = 16
 def status(config: str | None, as_json: bool) -> None:
     """What site this gateway is in; where the authority is kept: its roots, all nodes, open tokens, what was issued.
 
-    Exit codes: 0 its node certificate is good, 1 it is in no site, or its certificate has expired, 2 usage error, 3 not
+    Exit codes: 0 its node certificate is good, 1 it is in no site, or its certificate has expired, 2 wrong use, 3 not
     readable.
     """
     settings, now = settings_of(config), time.time()

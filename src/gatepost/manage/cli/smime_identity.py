@@ -53,7 +53,7 @@ def identity() -> None:
 )
 @click.option("--organization", default="", help="Whose it is; needed where there are several.")
 @force_option("Though it does not name the owner, or can neither sign nor decrypt; the reason is kept in the history.")
-@click.option("--note", default="", help="Reason, recorded in the history.")
+@click.option("--note", default="", help="Why, for the history.")
 @config_option
 @json_option
 def add(config: str | None, as_json: bool, **given: Any) -> None:
@@ -63,7 +63,7 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     and decrypts what that one sends and gets, for a DOMAIN what everybody there does. Several may be kept for one
     owner: the newest signs, all decrypt, also when they have expired.
 
-    Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 usage error or unusable files, 3 not readable.
+    Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 wrong use or unusable files, 3 not readable.
     """
     settings = settings_of(config)
     organization, owner = organization_of(settings, given["organization"]), owner_given(given["owner"])
@@ -103,7 +103,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
 
 @identity.command()
 @click.argument("number", metavar="ID")
-@click.option("--note", default="", help="Reason, recorded in the history.")
+@click.option("--note", default="", help="Why, for the history.")
 @config_option
 def remove(number: str, note: str, config: str | None) -> None:
     """Forget a certificate with its key. Mail that is encrypted to it can then no more be decrypted here.

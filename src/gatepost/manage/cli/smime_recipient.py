@@ -50,7 +50,7 @@ def recipient() -> None:
 @click.option("--organization", default="", help="Whose mail uses it; needed where there are several.")
 @click.option("--trust-anchors", default="", metavar="FILE|DIR|system", help="Check its chain, before it is added.")
 @force_option("Though it does not name the owner, or cannot be used; the reason is kept in the history.")
-@click.option("--note", default="", help="Reason, recorded in the history.")
+@click.option("--note", default="", help="Why, for the history.")
 @config_option
 @json_option
 def add(config: str | None, as_json: bool, **given: Any) -> None:
@@ -59,7 +59,7 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     What an administrator adds is trusted; --trust-anchors has its chain checked first. It must name ADDRESS, or for a
     DOMAIN a name or an address of it. Mail goes to all usable certificates of ADDRESS, else to those of its domain.
 
-    Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 usage error or no certificate, 3 not readable.
+    Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 wrong use or no certificate, 3 not readable.
     """
     settings = settings_of(config)
     organization, owner = organization_of(settings, given["organization"]), owner_given(given["owner"])
@@ -121,7 +121,7 @@ def _row(owner: str, organization: str, one: x509.Certificate, why: str) -> tupl
 def show(owner: str, organization: str, config: str | None, as_json: bool) -> None:
     """What mail for ADDRESS is encrypted to now: its own certificates, else those of its domain.
 
-    Exit codes: 0 it can be encrypted to, 1 it cannot, 2 usage error, 3 not readable.
+    Exit codes: 0 it can be encrypted to, 1 it cannot, 2 wrong use, 3 not readable.
     """
     settings, now = settings_of(config), time.time()
     mine, address = organization_of(settings, organization), owner_given(owner)
@@ -155,7 +155,7 @@ def _show(address: str, whose: str, views: list[dict[str, Any]]) -> None:
 @click.argument("owner", metavar="ADDRESS|DOMAIN")
 @click.argument("certificate", nargs=-1, metavar="[SHA256]...")
 @click.option("--organization", default="", help="Whose mail uses it; needed where there are several.")
-@click.option("--note", default="", help="Reason, recorded in the history.")
+@click.option("--note", default="", help="Why, for the history.")
 @config_option
 def remove(owner: str, certificate: tuple[str, ...], organization: str, note: str, config: str | None) -> None:
     """Forget certificates: those that begin with SHA256, or all of the owner. Mail under a demand waits then.

@@ -12,7 +12,6 @@ from gatepost.manage.cli.options import NO, config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.status import COUNTED, GetStatus, get_status
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.plurals import amount
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.status import Status, StatusConfiguration, StatusLogins, StatusQueue
@@ -49,10 +48,10 @@ def _print(current: Status) -> None:
     _line("certificates", current.certificates.text)
     _line("mail", current.mail.text)
     if current.ungranted:
-        _line("grants", f"{amount(current.ungranted, 'path')} without a grant, with no effect (gatepost grant list)")
+        _line("grants", f"{current.ungranted} file(s) or socket(s) without one have no effect (gatepost grant list)")
     if current.logins is not None:
         _line("log-ins", _ways(current.logins))
-    click.echo("running" if current.ok else "unhealthy", err=True)
+    click.echo("it runs" if current.ok else "it does not run as it should", err=True)
 
 
 def _line(name: str, text: str, *, ok: bool = True) -> None:

@@ -36,7 +36,7 @@ def trace() -> None:
 @config_option
 @json_option
 def search(request: SearchTrace, event: str, limit: int, config: str | None, *, as_json: bool) -> None:
-    """Rows that match every option, newest first. Exit codes: 0 found, 1 none, 2 usage error, 3 unreadable."""
+    """Rows that match every option, newest first. Exit codes: 0 found, 1 none, 2 wrong use, 3 unreadable."""
     request = msgspec.structs.replace(request, event=event)
     found = list(every(client(config).call, search_trace_events, request, limit))
     if as_json:

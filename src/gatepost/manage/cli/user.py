@@ -33,7 +33,6 @@ from gatepost.manage.use_cases.users import (
     remove_user,
     set_user,
 )
-from gatepost.plurals import amount
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.users import Account
@@ -59,7 +58,7 @@ def user() -> None:
 @config_option
 @json_option
 def list_(config: str | None, *, as_json: bool) -> None:
-    """All users, by name. Exit codes: 0 done (also if there is none), 2 usage error, 3 not readable."""
+    """All users, by name. Exit codes: 0 done (also if there is none), 2 wrong use, 3 not readable."""
     users = list(every(client(config).call, list_users, ListUsers()))
     if as_json:
         print_json(users)
@@ -162,7 +161,7 @@ def sessions(request: ListSessions, config: str | None, *, end: bool, as_json: b
     gateway = client(config)
     if end:
         ended = gateway.call(end_sessions, EndSessions(name=request.name)).ended
-        click.echo(f"{request.name}: {amount(ended, 'session')} ended", err=True)
+        click.echo(f"{request.name}: {ended} session(s) ended", err=True)
     left = list(every(gateway.call, list_sessions, request))
     if as_json:
         print_json(left)
@@ -177,7 +176,7 @@ def sessions(request: ListSessions, config: str | None, *, end: bool, as_json: b
 def setup(config: str | None, *, as_json: bool) -> None:
     """Print a new one-time address of the admin centre, where the first owner is made within 30 minutes.
 
-    One that was printed before ends. Exit codes: 0 done, 1 there is an owner already, 2 usage error, 3 not writable.
+    One that was printed before ends. Exit codes: 0 done, 1 there is an owner already, 2 wrong use, 3 not writable.
     """
     settings = settings_of(config)
     code = client(config).call(make_setup_code, MakeSetupCode()).code

@@ -48,7 +48,7 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
-from gatepost.plurals import amount
+from gatepost.quantity import quantity
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -345,8 +345,8 @@ def _notify(asked: Request) -> Response:
             note=form.get("told_note", "").strip(),
         )
         done = execute(notify_partners, context, request)
-        left = f"{amount(len(done.left), 'is', 'are')} left to be told." if done.left else "All of them know."
-        return f"It is kept that {amount(len(done.told), 'partner knows', 'partners know')}. {left}", "pass"
+        left = f"{quantity(len(done.left), 'is', 'are')} left to be told." if done.left else "All of them know."
+        return f"It is kept that {quantity(len(done.told), 'partner knows', 'partners know')}. {left}", "pass"
 
     return _step(asked, do)
 

@@ -34,7 +34,7 @@ from gatepost.manage.use_cases.queue import (
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.plurals import amount
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -252,7 +252,7 @@ def _do(request: Request) -> Response:
     if not done.changed:
         return see_other(request, back, "Nothing was done: the messages are no longer in the queue.", "warn")
     gone = action in {QueueAction.DROP, QueueAction.RETURN} and back.startswith("/queue/")
-    said = _SAID[action].format(amount(done.changed, "delivery", "deliveries"))
+    said = _SAID[action].format(quantity(done.changed, "delivery", "deliveries"))
     return see_other(request, link("/queue") if gone else back, said)
 
 

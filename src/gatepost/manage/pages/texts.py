@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
-from gatepost.plurals import amount
+from gatepost.quantity import quantity
 from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def age(seconds: float | None, now: float) -> str | Markup:
 
 
 FILTERS: Final[dict[str, Callable[..., str | Markup]]] = {
-    "amount": amount,
+    "amount": quantity,
     "count": count,
     "duration": duration,
     "iso": iso,

@@ -34,7 +34,6 @@ from gatepost.manage.web.confirmed import is_confirmed
 from gatepost.manage.web.problem import ProblemType
 from gatepost.manage.web.record import address_of
 from gatepost.manage.web.refused import instance_of
-from gatepost.plurals import amount
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -245,7 +244,7 @@ def _asked(request: Request, endpoint: Endpoint, context: Context, body: bytes |
 
 
 def _invalid(errors: Sequence[FieldError]) -> Problem:
-    return Problem(ProblemType.INVALID, f"{amount(len(errors), 'error')}; nothing was done.", errors)
+    return Problem(ProblemType.INVALID, f"{len(errors)} error(s); nothing was done.", errors)
 
 
 def _dry_run(items: Sequence[tuple[str, str]], errors: list[FieldError]) -> bool:

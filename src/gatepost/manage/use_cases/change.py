@@ -25,7 +25,6 @@ from gatepost.manage.use_cases.granting import granting
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned
 from gatepost.manage.use_cases.refusal import Kind, Overtaken, Refusal
 from gatepost.pki.certificates.clients import stored_client_identities
-from gatepost.plurals import amount
 from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.policy.connectors.lint import warnings
@@ -243,7 +242,7 @@ def _refuse(edit: Edit, errors: Sequence[FieldError], found: Sequence[FieldError
     said = {error.path for error in found}
     own = (FieldError(error.path.removeprefix(f"{edit.path}."), error.message) for error in errors)
     if every := [*found, *(error for error in own if error.path not in said)]:
-        raise Refusal(Kind.INPUT, f"{amount(len(every), 'error')}; {NOTHING}", every)
+        raise Refusal(Kind.INPUT, f"{len(every)} error(s); {NOTHING}", every)
 
 
 def _check_files(gateway: Gateway, made: _Made) -> None:

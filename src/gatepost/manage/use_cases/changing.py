@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
 
 
-type Note = Annotated[str, Meta(max_length=1000, description="Reason, recorded in the history."), InQuery()]
+type Note = Annotated[str, Meta(max_length=1000, description="Why, for the history."), InQuery()]
 type Since = Annotated[
     str,
     Meta(max_length=64, description="With dry_run: mail since then is decided again. An age such as 7d, or a date."),
@@ -69,7 +69,7 @@ def _since(text: str) -> float | None:
     try:
         return moment(text) if text else None
     except ValueError as error:
-        raise Refusal(Kind.INPUT, "1 error; nothing was done.", [FieldError("since", str(error))]) from error
+        raise Refusal(Kind.INPUT, "1 error(s); nothing was done.", [FieldError("since", str(error))]) from error
 
 
 def fields_of(outcome: Outcome) -> dict[str, Any]:

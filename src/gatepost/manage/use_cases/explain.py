@@ -21,7 +21,6 @@ from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.explain_seen import cut, is_concerned
 from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.plurals import amount
 from gatepost.policy.connectors.directory import address_key
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.facts import SessionFacts
@@ -53,7 +52,7 @@ MAX_PEM = 1 << 17
 """Characters of a certificate with its intermediates."""
 
 _STRANGERS = ("203.0.113.1", "198.51.100.1", "192.0.2.1", "2001:db8::1", "100.64.0.1")
-_LIVE = ConcurrencyLimit(4, 4, "other checks of next hops are running; try again when one of them has finished")
+_LIVE = ConcurrencyLimit(4, 4, "other looks at next hops are under way; ask again when one of them has ended")
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -74,7 +73,7 @@ class ExplainQuestion(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, 
     ip: Annotated[
         str,
         Meta(max_length=100),
-        Cli(metavar="ADDRESS", help="Address that the client connects from. Default: an unknown address."),
+        Cli(metavar="ADDRESS", help="Where the client comes from. Default: a stranger's address."),
     ] = ""
     certificate: Annotated[str, Meta(max_length=MAX_PEM)] = ""
     tls: Annotated[
@@ -269,7 +268,7 @@ def _answer(gateway: Gateway, who: Principal, question: Question) -> Answer:
     content = _content(question.headers, errors)
     asked = _asked(directory, question, errors)
     if errors or reverse_path is None or recipient is None or asked is None:
-        raise Refusal(Kind.INPUT, f"{amount(len(errors), 'error')}; nothing was decided.", errors)
+        raise Refusal(Kind.INPUT, f"{len(errors)} error(s); nothing was decided.", errors)
     if not is_concerned(directory, who, reverse_path, recipient):
         text = "neither this nor the sender is an address of an organization that you see"
         raise Refusal(Kind.INPUT, f"to: {text}", [FieldError("to", text)])
@@ -368,7 +367,7 @@ def _asked(directory: Directory, question: Question, errors: list[FieldError]) -
     ip = question.ip.strip()
     if not ip:
         ip = _stranger(directory)
-        assumed.append(ExplainAssumption("ip", f"from {ip}, an unknown client"))
+        assumed.append(ExplainAssumption("ip", f"from {ip}, a stranger's address"))
     else:
         try:
             ip = str(ipaddress.ip_address(ip))
@@ -476,7 +475,7 @@ def _certificates(gateway: Gateway, directory: Directory, explanation: Explanati
         raise Refusal(Kind.UNREADABLE, f"the certificates for S/MIME: {error}") from error
     count = len(ready.certificates)
     numbers = ", ".join(fingerprint(one)[:ID_DIGITS] for one in ready.certificates)
-    found = f"encrypted to {amount(count, 'certificate')} of {ready.owner}: {numbers}"
+    found = f"encrypted to {count} certificate{'s' * (count > 1)} of {ready.owner}: {numbers}"
     return ExplainCertificates(found, ready.missing)
 
 

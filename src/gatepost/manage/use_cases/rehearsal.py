@@ -23,8 +23,8 @@ from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.parts import RULE
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import TimeText, read_time
-from gatepost.plurals import amount
 from gatepost.policy.connectors.values import Mode
+from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace_conditions import Among
 from gatepost.store.trace_search import scan_trace
@@ -159,12 +159,12 @@ class RehearsalReport(msgspec.Struct, frozen=True):
             case False:
                 sample = self.failed_groups[0].sample
                 start = "not ready to enforce: " if self.is_trial else ""
-                count = f"{self.failed:,} of {amount(self.messages, 'message')}"
+                count = f"{self.failed:,} of {quantity(self.messages, 'message')}"
                 return f"{start}{count} {_past(failed, self.failed)}; see one with: gatepost trace show {sample}"
             case True:
                 but = f", but {self.unknown:,} could not be evaluated" if self.unknown else ""
                 start = "ready to enforce: " if self.is_trial else ""
-                return f"{start}none of {amount(self.messages, 'message')} {_past(failed)}{but}"
+                return f"{start}none of {quantity(self.messages, 'message')} {_past(failed)}{but}"
             case None if self.messages:
                 hint = "" if self.replay or self.rule or not self.formed else "; re-evaluate them to get a result"
                 return f"inconclusive: none of the messages could be evaluated{hint}"

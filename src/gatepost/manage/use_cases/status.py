@@ -166,10 +166,10 @@ def _worker(gateway: Gateway, index: int) -> ServiceStatus:
         pid = int((gateway.data / "queue" / str(index) / LOCK_FILE).read_text(encoding="ascii"))
         os.kill(pid, 0)
     except PermissionError:
-        return ServiceStatus(str(index), ok=True, detail="running, under another account")
+        return ServiceStatus(str(index), ok=True, detail="runs, under another account")
     except (OSError, ValueError, OverflowError):
-        return ServiceStatus(str(index), ok=False, detail="not running")
-    return ServiceStatus(str(index), ok=True, detail=f"running, process {pid}")
+        return ServiceStatus(str(index), ok=False, detail="does not run")
+    return ServiceStatus(str(index), ok=True, detail=f"runs, process {pid}")
 
 
 def _alarms(gateway: Gateway, who: Principal) -> tuple[StatusAlarms, StatusAlarms]:
@@ -177,7 +177,7 @@ def _alarms(gateway: Gateway, who: Principal) -> tuple[StatusAlarms, StatusAlarm
     try:
         found = current_alarms(gateway, who, time.time())
     except Refusal as refusal:
-        untold = StatusAlarms(None, f"not available: {refusal.text}")
+        untold = StatusAlarms(None, f"cannot be told: {refusal.text}")
         return untold, untold
     own, mail = found.of_certificates(), found.of_mail()
     return StatusAlarms(len(own.alarms), summary(own, "gatepost certificate alarms")), StatusAlarms(

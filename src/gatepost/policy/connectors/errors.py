@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gatepost.plurals import amount
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -107,7 +107,7 @@ def _reason(kind: str, context: Mapping[str, Any]) -> str:
         return f"has the wrong form; it must match {context['pattern']}"
     if kind in _BOUNDS:
         name, text, noun = _BOUNDS[kind]
-        return f"{text} {amount(context[name], *noun)}"
+        return f"{text} {quantity(context[name], *noun)}"
     return _TYPES.get(kind, "")
 
 

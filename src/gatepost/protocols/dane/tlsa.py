@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from gatepost.plurals import amount
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -108,7 +108,7 @@ class Records:
         count = len(self.usable) + len(self.unusable) + self.left_out
         if not count:
             return "no TLSA records"
-        parts = [f"{amount(count, 'TLSA record')}, {len(self.usable)} usable"]
+        parts = [f"{quantity(count, 'TLSA record')}, {len(self.usable)} usable"]
         parts += [f"{one} is ignored: {one.reason}" for one in self.unusable[:3]]
         if (more := len(self.unusable) - 3) > 0:
             parts.append(f"{more} more are ignored")

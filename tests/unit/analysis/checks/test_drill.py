@@ -148,7 +148,7 @@ def test_an_attacker_who_waits_gets_cleartext_on_the_second_attempt(held, caplog
     late = [one for one in report.played if one.happened == "LEFT in clear, on attempt 2"]
     assert keys(late) == CHANNEL - {"starttls-stripped"}
     assert not any(one.attempts[0].seen.leaked for one in late)
-    assert report.verdict.endswith("15 of 15 attacks took the message, 6 of them unencrypted")
+    assert report.verdict.endswith("15 of 15 attacks took the message, 6 of them in clear")
 
 
 def test_the_organization_may_rule_out_cleartext(held):

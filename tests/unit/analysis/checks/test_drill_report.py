@@ -52,7 +52,7 @@ VERDICTS = [
         [HELD, WEAK],
         {},
         True,
-        "drill passed: 1 attack, 0 messages left; 1 out-of-scope attack succeeded",
+        "drill passed: 1 attacks, 0 messages left; 1 other, which it does not promise to stop, took it",
     ),
     (
         [HELD],
@@ -65,7 +65,7 @@ VERDICTS = [
         [WEAK, BETTER, played("bare", attempt(clear=GONE), promised=False)],
         {},
         False,
-        "drill FAILED: the connector requires no TLS: 2 of 3 attacks took the message, 1 of them unencrypted",
+        "drill FAILED: the connector demands nothing of TLS: 2 of 3 attacks took the message, 1 of them in clear",
     ),
 ]
 

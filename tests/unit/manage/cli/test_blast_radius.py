@@ -39,7 +39,7 @@ def test_what_a_change_would_have_done(base):
         "touches recipients: contoso.example",
     ]
     assert lines[5].startswith("of 2 messages received since ")
-    assert lines[5].endswith(", 2 would have been handled differently")
+    assert lines[5].endswith(", 2 would have been decided differently")
     assert lines[6:11] == [
         "  inbound, accepted -> refused: 1 (also stronger requirement: 1, another connector: 1)",
         "    elsewhere.example from 192.0.2.1 (1)",
@@ -47,7 +47,7 @@ def test_what_a_change_would_have_done(base):
         "    now: refused (connector 'lock', encrypted): 530 5.7.0 Must issue a STARTTLS command first",
         "    see: gatepost trace show 1",
     ]
-    assert lines[-1] == "1 change, not applied (--dry-run)"
+    assert lines[-1] == "1 change(s), not applied (--dry-run)"
     assert base.config()[0] == 1
 
 
@@ -55,13 +55,13 @@ def test_the_time_that_is_looked_at_can_be_chosen(base):
     since = [dry_run(base, BASE + LOCK, "--since", age).stdout for age in ("30d", "10s")]
     assert "of 3 messages received since" in since[0]
     assert "no message was received since" in since[1]
-    assert "so the effect on mail is not known" in since[1]
+    assert "what it does to mail cannot be told" in since[1]
 
 
 def test_only_the_side_that_is_touched_is_looked_at(base):
     found = dry_run(base, BASE + LAB).stdout
     assert (
-        "adds outbound connector 'lab' of contoso\ntouches recipients: lab.example\nno message was delivered or sent"
+        "adds outbound connector 'lab' of contoso\ntouches recipients: lab.example\nno message was delivered or sent on"
         in found
     )
     assert "received" not in found

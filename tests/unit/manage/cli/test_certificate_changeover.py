@@ -210,7 +210,7 @@ def test_partners_are_named(gate, pair):
     _, new = pair
     said = gate.call(*GO, "notice", new.id)
     assert new.leaf.sha256.upper() in said.stdout
-    assert "not yet notified bank.example" in said.stderr
+    assert "TO TELL  bank.example" in said.stderr
     assert gate.json(*GO, "notice", new.id)["partners"][0]["told"] is False
     assert "there are: bank.example" in gate.call(*GO, "told", new.id, "nobody.example", code=2).stderr
     gate.call(*GO, "told", new.id, code=2)

@@ -162,10 +162,7 @@ def test_partners_are_told_beside_the_text_for_them(capsys):
     print_partners([known, NoticePartner("b.example", ["x"], told=True)])
     out, err = capsys.readouterr()
     assert out == "", "standard output has the text alone"
-    assert err.splitlines() == [
-        "not yet notified bank.example  (connector 'a'; 3 messages)",
-        "notified         b.example  (x)",
-    ]
+    assert err.splitlines() == ["TO TELL  bank.example  (connector 'a'; 3 messages)", "told     b.example  (x)"]
     print_partners([])
     assert "nobody is known" in capsys.readouterr().err
 

@@ -39,10 +39,7 @@ ANSWERS = [
     (check(row(10, "mx", *PASSED)), "YES, verified by DANE, TLSv1.3"),
     (check(row(10, "mx", *PASSED, policy=PolicyKind.MTA_STS)), "YES, verified by MTA-STS, TLSv1.3"),
     (check(row(10, "mx", policy=PolicyKind.OPPORTUNISTIC)), "YES, encrypted, but an attacker on the way could change"),
-    (
-        check(row(10, "mx", UNUSABLE)),
-        "YES, encrypted as the TLSA records require, though none is usable, TLSv1.3",
-    ),
+    (check(row(10, "mx", UNUSABLE)), "YES, encrypted, as the TLSA records ask, though none names a key, TLSv1.3"),
     (check(row(10, "mx", tls=None)), "NO, it would leave in clear"),
     (check(row(10, "mx", STOPPED)), "NO, it would wait and then be returned: nothing listens"),
     (check(row(10, "mx", DARK)), "CANNOT TELL: no answer"),

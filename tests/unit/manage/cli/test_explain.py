@@ -30,7 +30,7 @@ def test_what_is_assumed_is_a_stranger_whose_address_no_connector_holds(stored):
     assert (said["ip"], said["tls"]) == ("198.51.100.1", "")
     assert said["inbound"]["organization"] == "contoso"
     text = stored.call("explain", "--from", "x@any.test", "--to", ANN).stdout
-    assert "assumed: from 198.51.100.1, an unknown client; say --ip ADDRESS to be somebody\n" in text
+    assert "assumed: from 198.51.100.1, a stranger's address; say --ip ADDRESS to be somebody\n" in text
     assert "assumed: in clear; say --tls TLSv1.3 or --certificate FILE\n" in text
 
 

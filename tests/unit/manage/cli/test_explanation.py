@@ -84,9 +84,7 @@ def test_only_what_speaks_for_the_connector_is_marked_so(capsys):
 
 def test_the_heading_says_who_and_by_which_configuration(page):
     text = page("x@any.test", "ann@contoso.example")
-    assert text.startswith(
-        "<x@any.test> → <ann@contoso.example>, from 203.0.113.1 in clear; using configuration version 17\n"
-    )
+    assert text.startswith("<x@any.test> → <ann@contoso.example>, from 203.0.113.1 in clear; by configuration 17\n")
     assert "assumed: nothing; say --ip ADDRESS to be somebody\n" in text
 
 

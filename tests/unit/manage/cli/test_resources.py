@@ -7,7 +7,6 @@ import tomllib
 
 import pytest
 
-from gatepost.plurals import amount
 from gatepost.store.changes import ConfigStore
 
 CONTOSO = """
@@ -55,12 +54,12 @@ def test_nothing_to_do_is_done(home):
 def test_an_organization_without_anything_is_applied_once(home):
     assert apply(home, "[organization.contoso]").stdout.splitlines() == [
         '+ organization.contoso: ""',
-        "1 change applied as version 1",
+        "1 change(s) applied as version 1",
     ]
     assert apply(home, "[organization.contoso]").stdout == "nothing to change; version 1 is in force\n"
     assert apply(home, '[organization.contoso]\ndisplay_name = "C"').stdout.splitlines() == [
         '+ organization.contoso.display_name: "C"',
-        "1 change applied as version 2",
+        "1 change(s) applied as version 2",
     ]
 
 
@@ -121,9 +120,9 @@ def test_what_changes_is_said_by_name(home, old, new, lines):
     changed = CONTOSO.replace(old, new)
     dry = apply(home, changed, "--dry-run").stdout.splitlines()
     assert dry[: len(lines) + 1] == [*lines, ""]
-    assert dry[-2:] == ["", f"{amount(len(lines), 'change')}, not applied (--dry-run)"]
+    assert dry[-2:] == ["", f"{len(lines)} change(s), not applied (--dry-run)"]
     assert home.config() == (1, tomllib.loads(CONTOSO))
-    assert apply(home, changed).stdout.splitlines() == [*lines, f"{amount(len(lines), 'change')} applied as version 2"]
+    assert apply(home, changed).stdout.splitlines() == [*lines, f"{len(lines)} change(s) applied as version 2"]
     assert home.config() == (2, tomllib.loads(changed))
 
 
@@ -180,7 +179,7 @@ def test_every_error_is_named_at_once_and_nothing_is_changed(home, words):
     result = apply(home, WRONG + CONTOSO.replace("contoso", "northwind"), *words, code=2)
     assert result.stdout == ""
     *lines, summary = result.stderr.splitlines()
-    assert summary == f"{len(lines)} errors; nothing was changed"
+    assert summary == f"{len(lines)} error(s); nothing was changed"
     file = home.path / "resources.toml"
     fields = [line.removeprefix(f"{file}: organization.contoso.").partition(": ")[0] for line in lines]
     assert sorted(fields) == [

@@ -281,8 +281,8 @@ def explain(place, *words, code=0):
 
 def test_explain_says_who_asks_and_whether_there_is_a_certificate(place, file):
     said = explain(place, BOB, code=1)
-    assert "  encryption    S/MIME  (required by connector:secret)" in said
-    assert "  signature     S/MIME  (required by connector:secret)" in said
+    assert "  encryption    S/MIME  (asked by connector:secret)" in said
+    assert "  signature     S/MIME  (asked by connector:secret)" in said
     assert f"there is no certificate for {BOB}; add one: gatepost smime recipient add" in " ".join(said.split())
     place.call("smime", "recipient", "add", BOB, file(pem(person(BOB))))
     assert f"encrypted to 1 certificate of {BOB}: " in explain(place, BOB)
@@ -293,9 +293,9 @@ def test_explain_says_who_asks_and_whether_there_is_a_certificate(place, file):
 
 def test_explain_tells_a_rule_and_a_rehearsal(place):
     labelled = explain(place, "x@any.example", "--header", "X-Label: y", code=1)
-    assert "(required by rule:labelled)" in labelled
+    assert "(asked by rule:labelled)" in labelled
     assert "encrypts it (S/MIME), signs it (S/MIME)" in " ".join(labelled.split())
-    assert "in rehearsal: S/MIME  (required by connector:trial)" in explain(place, "x@trial.example")
+    assert "in rehearsal: S/MIME  (asked by connector:trial)" in explain(place, "x@trial.example")
     assert "S/MIME" not in explain(place, "x@any.example")
 
 

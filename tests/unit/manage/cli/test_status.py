@@ -55,11 +55,11 @@ def test_a_gateway_that_runs(home):
     with server(b"220 mx.gate.example ESMTP\r\n") as port:
         settle(home, f"0.0.0.0:{port}")
         shown = home.call("status")
-    assert shown.stderr == "running\n"
+    assert shown.stderr == "it runs\n"
     listener, nameservers, worker, configuration, queue, certificates, mail = shown.stdout.splitlines()
     assert listener == f"{f'listener mx 0.0.0.0:{port}':28} 220 mx.gate.example ESMTP"
     assert nameservers == f"{'nameservers':28} 127.0.0.1:53: answers"
-    assert worker == f"{'worker 0':28} running, process {os.getpid()}"
+    assert worker == f"{'worker 0':28} runs, process {os.getpid()}"
     assert configuration.startswith(f"{'configuration':28} version 1, 20")
     assert queue == f"{'queue':28} 1 active, 2 deferred, 1 held"
     assert certificates == f"{'certificates':28} no alarms"
@@ -77,7 +77,7 @@ def test_for_machines(home):
             "configuration": {"version": 0, "at": 0.0, "author": ""},
             "listeners": [{"name": f"mx 127.0.0.1:{port}", "ok": True, "detail": "220 mx"}],
             "nameservers": {"name": "127.0.0.1:53", "ok": True, "detail": "answers"},
-            "workers": [{"name": "0", "ok": True, "detail": f"running, process {os.getpid()}"}],
+            "workers": [{"name": "0", "ok": True, "detail": f"runs, process {os.getpid()}"}],
             "in_doubt": 0,
             "queue": {"active": 0, "deferred": 0, "held": 0},
             "certificates": {"alarms": 0, "text": "no alarms"},
@@ -133,8 +133,8 @@ def test_a_worker_that_does_not_run(home, text):
     with server(b"220 mx\r\n") as port:
         settle(home, f"127.0.0.1:{port}")
         shown = home.call("status", code=1)
-    assert shown.stdout.splitlines()[2] == f"{'worker 0':28} not running"
-    assert shown.stderr == "unhealthy\n"
+    assert shown.stdout.splitlines()[2] == f"{'worker 0':28} does not run"
+    assert shown.stderr == "it does not run as it should\n"
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may signal every process")
@@ -142,7 +142,7 @@ def test_a_worker_of_another_account(home):
     own(home, "1\n")
     settle(home, "127.0.0.1:1")
     assert home.json("status", code=1)["workers"] == [
-        {"name": "0", "ok": True, "detail": "running, under another account"}
+        {"name": "0", "ok": True, "detail": "runs, under another account"}
     ]
 
 

@@ -93,7 +93,7 @@ def test_sessions(home, accounts):
     secret = accounts.log_in("ann", WORD, "192.0.2.1", "Fire\x1b[31mfox")
     assert home.table("user", "sessions", "ann")[0]["browser"] == "Fire?[31mfox"
     assert home.json("user", "sessions", "Ann")[0]["address"] == "192.0.2.1"
-    assert call(home, "sessions", "ann", "--end").stderr == "ann: 1 session ended\n"
+    assert call(home, "sessions", "ann", "--end").stderr == "ann: 1 session(s) ended\n"
     assert accounts.session(secret) is None
     assert home.json("user", "sessions", "ann") == []
 
