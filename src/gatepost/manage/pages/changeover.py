@@ -24,6 +24,7 @@ from gatepost.manage.pages.gate_looks import by_gate, followed, gate_items, keep
 from gatepost.manage.pages.guard import context_of, gateway_of, needs
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import foot, paged
+from gatepost.manage.pages.texts import amount
 from gatepost.manage.use_cases.acme_orders import acme_state
 from gatepost.manage.use_cases.certificates import change_of, common_name, history, listing, presented_where
 from gatepost.manage.use_cases.changeover import GetNotice, Look, get_notice, standing
@@ -48,7 +49,6 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
-from gatepost.quantity import quantity
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -345,8 +345,8 @@ def _notify(asked: Request) -> Response:
             note=form.get("told_note", "").strip(),
         )
         done = execute(notify_partners, context, request)
-        left = f"{quantity(len(done.left), 'is', 'are')} left to be told." if done.left else "All of them know."
-        return f"It is kept that {quantity(len(done.told), 'partner knows', 'partners know')}. {left}", "pass"
+        left = f"{amount(len(done.left), 'is', 'are')} left to be told." if done.left else "All of them know."
+        return f"It is kept that {amount(len(done.told), 'partner knows', 'partners know')}. {left}", "pass"
 
     return _step(asked, do)
 
