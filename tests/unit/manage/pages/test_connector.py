@@ -87,7 +87,7 @@ def test_a_report_that_takes_long_is_asked_for_again(centre, monkeypatch):
         assert 'hx-trigger="load delay:1s"' in answer.text
         assert "<html" not in answer.text
     done = centre.get(path)  # without a script it is waited for
-    assert "no mail met it" in done.words
-    assert "Cannot tell" in done.words
+    assert "no matching mail" in done.words
+    assert "Inconclusive" in done.words
     monkeypatch.setattr("gatepost.manage.pages.connector.PATIENCE", 20.0)
     assert "hx-trigger" not in centre.get(path, **part).text

@@ -52,7 +52,9 @@ def test_mail_for_a_mailbox():
     assert (told.assumed, told.expires, told.hosts) == (("from nowhere",), "24h", None)
     assert told.failures == ()
     assert (told.outbound.level, told.outbound.others) == ("pass", ())
-    assert told.outbound.reasons[-1].text.startswith("the recipient has a mailbox here, so no outbound connector")
+    assert told.outbound.reasons[-1].text.startswith(
+        "the recipient has a mailbox on this gateway, so no outbound connector"
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_where_it_goes_and_how_it_is_protected(settings, said):
     told = story(leaving(of=out))
     assert (told.level, told.headline.endswith(f"to the MX hosts of bank.example{said}")) == ("pass", True)
     assert dict(told.outbound.facts)["Connector"] == "bank-out"
-    assert any("DANE, MTA-STS" in note for note in told.notes)
+    assert any("DANE and MTA-STS" in note for note in told.notes)
     assert [one.kind for one in told.failures] == [KINDS[one.kind] for one in leaving(of=out).explanation.failures]
 
 
@@ -185,7 +187,7 @@ def test_what_a_connector_in_rehearsal_would_do():
     assert facts["Requires"] == "opportunistic; in rehearsal: encrypted"
     told = story(leaving(of={"outbound_connector": [out]}))
     assert "would require encrypted" in dict(told.outbound.facts)["In rehearsal"]
-    assert any("in force it would wait: 4" in one.result for one in told.failures)
+    assert any("if enforced it would wait: 4" in one.result for one in told.failures)
 
 
 REPLY, FINAL = Reply(450, "4.4.317", "x"), Reply(550, "5.4.317", "x")

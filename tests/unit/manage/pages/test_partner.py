@@ -123,7 +123,7 @@ def test_while_it_runs_a_page_follows_and_has_nothing_to_pass_on(centre, found):
     assert (refused.status, "still running" in refused.words) == (409, True)
     run_of(centre, path).progress(check(row(PASSED[0], looking=Stage.EHLO)))
     page = centre.get(path)
-    assert "looking…" in page.words
+    assert "checking…" in page.words
     assert "Download report" not in page.words
     assert "Looking" in centre.get("/check").words or "Running" in centre.get("/check").words
 
@@ -136,7 +136,7 @@ def test_a_check_that_ends_early_says_why_and_passes_nothing_on(centre, found):
     run.end(None, f"anchors: gone {MARKUP}")
     page = centre.get(path)
     assert f"The check did not finish. anchors: gone {MARKUP}" in page.words
-    assert "looking…" not in page.words
+    assert "checking…" not in page.words
     assert "<script>" not in page.text.partition("<main")[2]
     assert "No action is needed" not in page.words
     assert "Download report" not in page.words

@@ -48,14 +48,14 @@ def test_protection(pictures: TlsPictures) -> None:
     assert clear.links[1] == "", "nothing leads nowhere"
     assert chart.share(clear) == 2 / 17
     assert list(columns(report_charts.by_protection(pictures, VIEW, Direction.INBOUND))) == [
-        "Verified name", "Encrypted only", "Cleartext"
+        "Verified name", "Encrypted only", "Unencrypted"
     ]  # fmt: skip
 
 
 def test_versions_and_certificates(pictures: TlsPictures) -> None:
     assert columns(report_charts.by_version(pictures, VIEW)) == {"TLSv1.2": (4, 0), "Unencrypted": (0, 3)}
     found = columns(report_charts.by_certificate(pictures, VIEW))
-    assert (found["No certificate"], found["Cleartext"]) == ((4, 0), (0, 3))
+    assert (found["No certificate"], found["Unencrypted"]) == ((4, 0), (0, 3))
 
 
 def test_key_exchange(pictures: TlsPictures) -> None:

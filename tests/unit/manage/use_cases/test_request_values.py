@@ -99,7 +99,7 @@ IN_WORDS = [
     ("day", "7d", "day", "must be a day (UTC), written like 2026-11-24"),
     ("code", "x", "code", r"has the wrong form; it must match ^\d+x$"),
     ("text", "long", "text", "must have at most 3 characters"),
-    ("few", [1, 2], "few", "must have at most 1 entries"),
+    ("few", [1, 2], "few", "must have at most 1 entry"),
     ("wait", 99.0, "wait", "must be at most 25"),
     ("wait", -1.0, "wait", "must be at least 0"),
     ("least", 1, "least", "must be at least 2"),
