@@ -118,17 +118,17 @@ def test_a_partner_is_checked_as_one_watches(lab: Lab, page: Page, tmp_path: Pat
     looked_at(page, "check-form")
     page.get_by_label("Domain", exact=True).fill("postmaster@good.test")
     page.get_by_role("button", name="Check").click()
-    page.get_by_role("table", name="What each address of each host shows, by stage").wait_for()
-    if page.get_by_text("Looking …").count():
+    page.get_by_role("table", name="Result of each stage, by host and address").wait_for()
+    if page.get_by_text("Checking…").count():
         shot(page, "check-live")
         axe(page)
-    page.get_by_text("Looking …").wait_for(state="detached", timeout=90_000)
-    assert "Mail would be delivered, verified by DANE" in page.locator("#found").inner_text()
+    page.get_by_text("Checking…").wait_for(state="detached", timeout=90_000)
+    assert "The gateway would deliver mail, verified by DANE" in page.locator("#found").inner_text()
     matrix = page.locator("#matrix").inner_text()
     assert "good.good.test" in matrix
     assert "3 1 1" in matrix
     assert " ms" in matrix
-    page.get_by_text("What to do, the worst first").wait_for()
+    page.get_by_text("Needs attention, most serious first").wait_for()
     worst = page.locator("#findings .task").first.inner_text()
     assert "The certificate ends in 9 days" in worst
     assert "effort: medium (theirs)" in worst
@@ -141,12 +141,12 @@ def test_a_partner_is_checked_as_one_watches(lab: Lab, page: Page, tmp_path: Pat
     file = tmp_path / "report.html"
     started.value.save_as(file)
     text = file.read_text(encoding="utf-8")
-    assert "good.test: how mail is protected" in text
+    assert "good.test: protection of mail" in text
     assert "verified by DANE" in text
     assert "<script" not in text
     assert "src=" not in text
     assert (
-        page.get_by_role("link", name="Write to the postmaster")
+        page.get_by_role("link", name="Email the postmaster")
         .get_attribute("href")
         .startswith("mailto:postmaster@good.test?subject=")
     )
@@ -154,7 +154,7 @@ def test_a_partner_is_checked_as_one_watches(lab: Lab, page: Page, tmp_path: Pat
     page.goto(f"{lab.centre.url}/check")
     assert page.locator("#recent").get_by_role("link", name="good.test").first.is_visible()
     page.goto(address)
-    assert page.get_by_text("Mail would be delivered, verified by DANE").is_visible()
+    assert page.get_by_text("The gateway would deliver mail, verified by DANE").is_visible()
 
 
 def test_it_works_without_a_script(lab: Lab, browser: Browser) -> None:
@@ -164,7 +164,7 @@ def test_it_works_without_a_script(lab: Lab, browser: Browser) -> None:
         page.goto(f"{lab.centre.url}/check")
         page.get_by_label("Domain", exact=True).fill("clear-only.good.test")
         page.get_by_role("button", name="Check").click()
-        page.get_by_text("Mail would leave in clear.").wait_for(timeout=90_000)
+        page.get_by_text("The gateway would send mail unencrypted.").wait_for(timeout=90_000)
         assert "&lt;b onload" in page.content()
         assert page.locator("b[onload]").count() == 0
         page.set_viewport_size(PHONE)
@@ -180,7 +180,7 @@ def test_one_host(lab: Lab, page: Page) -> None:
     axe(page)
     page.get_by_label("Host", exact=True).fill("good.good.test")
     page.get_by_role("button", name="Check").click()
-    page.get_by_text("Mail would be delivered, verified by DANE").wait_for(timeout=90_000)
+    page.get_by_text("The gateway would deliver mail, verified by DANE").wait_for(timeout=90_000)
 
 
 def test_who_may_not_make_connectors_cannot_look_into_the_network(lab: Lab, browser: Browser) -> None:
@@ -201,7 +201,7 @@ def test_who_may_not_make_connectors_cannot_look_into_the_network(lab: Lab, brow
         page.goto(f"{lab.centre.url}/check")
         page.get_by_label("Domain", exact=True).fill("good.test")
         page.get_by_role("button", name="Check").click()
-        page.get_by_text("Mail would wait and then be returned").wait_for(timeout=90_000)
+        page.get_by_text("Mail would wait, and return to its sender when it expires").wait_for(timeout=90_000)
         assert "3 1 1" not in page.locator("#matrix").inner_text()
 
 

@@ -102,7 +102,7 @@ def test_the_list_says_what_connectors_are_and_did(centre: AdminCentre, page: Pa
     centre.log_in(page, "/connectors")
     table = page.locator("#connectors")
     table.get_by_text("1 passed").first.wait_for()
-    assert table.get_by_text("1 would be held").is_visible()
+    assert table.get_by_text("1 would be held back").is_visible()
     rows = table.locator("tbody tr").all_inner_texts()
     assert len(rows) >= 9
     (rehearsed,) = [row for row in rows if "clinic-out" in row]
@@ -131,7 +131,7 @@ def test_the_list_is_filtered_by_its_address(centre: AdminCentre, page: Page) ->
     assert page.get_by_text("1 connector", exact=True).is_visible()
     page.get_by_label("Status").select_option("disabled")
     page.get_by_role("button", name="Show", exact=True).click()
-    assert page.get_by_text("No connector matches").is_visible()
+    assert page.get_by_text("No connectors found").is_visible()
     axe(page)
 
 
@@ -150,15 +150,15 @@ def test_the_list_is_a_file_too(centre: AdminCentre, tokens: dict[str, str]) -> 
 
 def test_a_connector_is_shown_whole(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/connectors/contoso/outbound/clinic-out")
-    assert page.get_by_text("It was never validated.").is_visible()
+    assert page.get_by_text("Not validated yet.").is_visible()
     report = page.locator("#report")
-    report.get_by_text("Not ready to enforce: 1 of 1 messages would have been held").wait_for()
+    report.get_by_text("Not ready to enforce: 1 of 1 message would have been held back").wait_for()
     assert report.get_by_text("certificate-host-mismatch").is_visible()
     page.locator("#mail").get_by_text("bob@clinic.example").wait_for()
     changes = page.locator("#changes")
     changes.get_by_text("outbound_connector['clinic-out']").wait_for()
     assert page.locator("#fields").get_by_text("mx.clinic.example", exact=True).is_visible()
-    page.get_by_text("As command and file").click()
+    page.get_by_text("Show as CLI / TOML").click()
     assert page.get_by_text("gatepost connector add outbound clinic-out --organization contoso").is_visible()
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
@@ -189,11 +189,11 @@ def test_without_a_script_everything_is_there(scene: Scene, centre: AdminCentre,
     with context(browser, java_script_enabled=False) as (opened, _):
         page = opened.new_page()
         centre.log_in(page, "/connectors")
-        page.get_by_role("link", name="Count what they did in the last 7 days").click()
+        page.get_by_role("link", name="Count the mail of the last 7 days").click()
         assert page.get_by_text("No mail").first.is_visible()
         page.get_by_role("link", name="plain-out").click()
         page.get_by_role("link", name="Read the trace").click()
-        assert page.get_by_text("no mail met it in this time").is_visible()
+        assert page.get_by_text("no matching mail in this time").is_visible()
         page.get_by_label("Send a test message to").fill("bob@plain.example")
         page.get_by_role("button", name="Validate").click()
         page.get_by_text("validated: all 9 tasks succeeded").first.wait_for(timeout=60_000)
@@ -229,11 +229,11 @@ def test_what_a_rule_needs_is_not_removed(centre: AdminCentre, page: Page) -> No
     dialog = page.get_by_role("dialog")
     assert dialog.get_by_role("link", name="secrets").is_visible()
     axe(page)
-    dialog.get_by_role("button", name="Remove it").click()
+    dialog.get_by_role("button", name="Remove", exact=True).click()
     page.get_by_text("cannot be removed, it is needed by").wait_for()
     page.goto(f"{centre.url}/connectors/contoso/outbound/old-out")
     page.get_by_role("button", name="Remove…").click()
-    page.get_by_role("dialog").get_by_role("button", name="Remove it").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove", exact=True).click()
     page.wait_for_url(f"{centre.url}/connectors")
     assert page.get_by_text("was removed").is_visible()
     names = [row["name"] for row in centre.gateway.cli("connector", "list", json=True).data]

@@ -99,23 +99,23 @@ def test_what_waits_is_listed_filtered_and_taken_away(centre: AdminCentre, page:
         ("two.example", 1, 1),
     ]
     page.goto(f"{centre.url}/")
-    page.locator("#flows").get_by_role("heading", name="Sent to other servers").wait_for()
-    assert page.get_by_role("link", name="Deferred").inner_text().split("\n")[1] == "3"
+    page.locator("#flows").get_by_role("heading", name="Sent").wait_for()
+    assert page.locator(".tile", has_text="will be tried again").inner_text().split("\n")[1] == "3"
     shot(page, "overview")
 
 
 def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/queue")
     page.goto(f"{centre.url}/queue?domain=one.example")
-    page.get_by_label("Do", exact=True).select_option("hold")
-    page.get_by_label("With", exact=True).select_option("all")
+    page.get_by_label("Action", exact=True).select_option("hold")
+    page.get_by_label("Apply to", exact=True).select_option("all")
     page.get_by_role("button", name="Continue").click()
-    assert page.get_by_text("2 deliveries of 2 messages would be held.").is_visible()
+    assert page.get_by_text("2 deliveries of 2 messages will be held.").is_visible()
     axe(page)
     assert waiting(centre, "held") == [], "nothing is done before the last question"
-    page.get_by_label("Why").fill("ticket 12")
+    page.get_by_label("Reason (recorded)").fill("ticket 12")
     page.get_by_role("button", name="Hold: 2 deliveries").click()
-    page.get_by_text("2 deliveries are held.").wait_for()
+    page.get_by_text("2 deliveries held.").wait_for()
     assert page.url == f"{centre.url}/queue?domain=one.example"
     assert len(waiting(centre, "held")) == 2
     (event,) = audit_events(centre)
@@ -126,13 +126,13 @@ def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCen
 
     identity = queue_id(centre, "ann@one.example")
     page.locator(f"input[value='{identity}']").check()
-    page.get_by_label("Do", exact=True).select_option("release")
+    page.get_by_label("Action", exact=True).select_option("release")
     page.get_by_role("button", name="Continue").click()
     page.get_by_role("button", name="Release: 1 delivery").click()
-    page.get_by_text("1 delivery is released.").wait_for()
+    page.get_by_text("1 delivery released.").wait_for()
     assert len(waiting(centre, "held")) == 1
     page.get_by_role("button", name="Continue").click()
-    assert page.get_by_text("No message was ticked").is_visible()
+    assert page.get_by_text("No message is selected").is_visible()
 
 
 def test_a_message_is_returned_to_its_sender_with_a_notice(centre: AdminCentre, page: Page) -> None:
@@ -143,10 +143,10 @@ def test_a_message_is_returned_to_its_sender_with_a_notice(centre: AdminCentre, 
     dialog = page.get_by_role("dialog", name="Return this message to the sender")
     axe(page)
     shot(page, "return")
-    dialog.get_by_label("What the sender is told").fill("The project has ended")
-    dialog.get_by_label("Why (for the record)").fill("asked by legal")
+    dialog.get_by_label("Text for the sender").fill("The project has ended")
+    dialog.get_by_label("Reason (recorded)").fill("asked by legal")
     dialog.get_by_role("button", name="Return", exact=True).click()
-    page.get_by_text("1 delivery is returned to its sender.").wait_for()
+    page.get_by_text("1 delivery returned to sender.").wait_for()
     (notice,) = centre.gateway.wait_maildir(ALICE, timeout=120)
     for text in (
         b"An administrator of this mail service ended the delivery of the message.",
@@ -192,20 +192,20 @@ def test_mail_is_dropped_only_with_a_reason_and_content_read_only_on_record(cent
     identity = queue_id(centre, "cat@two.example")
     centre.log_in(page, f"/queue/{identity}")
     assert BODY not in page.content()
-    page.get_by_role("link", name="Show the header section").click()
+    page.get_by_role("link", name="Show header").click()
     assert "Subject: <script>alert(1)</script>" in page.locator("#content").inner_text()
     assert BODY not in page.content()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download the message").click()
+        page.get_by_role("button", name="Download message").click()
         page.get_by_role("dialog").get_by_role("button", name="Download", exact=True).click()
     assert BODY in download.value.path().read_text()
     page.get_by_role("button", name="Drop…").click()
     dialog = page.get_by_role("dialog", name="Drop this message")
     dialog.get_by_role("button", name="Drop", exact=True).click()
     assert dialog.is_visible(), "the browser asks for the reason"
-    dialog.get_by_label("Why").fill("spam")
+    dialog.get_by_label("Reason (recorded)").fill("spam")
     dialog.get_by_role("button", name="Drop", exact=True).click()
-    page.get_by_text("1 delivery is dropped.").wait_for()
+    page.get_by_text("1 delivery dropped.").wait_for()
     assert [event["action"] for event in audit_events(centre)] == ["queue-drop", "queue-content", "queue-header"]
     assert page.request.get(f"{centre.url}/queue/{identity}").status == 404
 
@@ -232,7 +232,7 @@ def test_who_may_not_act_sees_no_buttons_and_is_refused(centre: AdminCentre, pag
     assert page.request.get(f"{centre.url}/queue/{identity}").status == 404
     assert page.request.post(f"{centre.url}/queue/{identity}/content", form=form, headers=headers).status == 404
     answer = page.request.post(f"{centre.url}/queue/actions", form=form, headers=headers)
-    assert "no such mail waits" in answer.text()
+    assert "no longer in the queue" in answer.text()
     assert len(waiting(centre)) == 3, "all of it is there still"
     kept = [(one["action"], one["outcome"], one["detail"].get("deliveries")) for one in audit_events(centre)]
     assert kept == [("queue-drop", "done", None), ("queue-content", "refused", None)]

@@ -53,7 +53,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 MOST = 100_000
 COLUMNS = {"dane": "DANE", "mta-sts": "MTA-STS", "verified": "Verified name", "encrypted": "Encrypted only",
-           "cleartext": "Cleartext"}  # fmt: skip
+           "cleartext": "Unencrypted"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_every_protection_is_counted_and_leads_to_its_mail(centre: AdminCentre, 
         expected = {domain for domain, (_, _, one) in TABLE.items() if one and COLUMNS[one] == name}
         got = {row["recipient"].partition("@")[2] for row in found}
         assert expected <= got, f"{name}: {href}"
-        assert ("old.plain.test" in got) is (name == "Cleartext")
+        assert ("old.plain.test" in got) is (name == "Unencrypted")
     assert page.locator("#cleartext").get_by_text("old.plain.test").is_visible(), "cleartext is listed by name"
     assert page.locator("#cleartext").get_by_text("elsewhere.example").is_visible()
     assert page.locator(".chart-canvas canvas").is_visible(), "uPlot drew the table"
@@ -201,7 +201,7 @@ def test_without_a_script_table_and_picture_are_there(centre: AdminCentre, brows
         assert page.locator("#outbound tbody tr").count() == 30
         page.goto(f"{centre.url}/reports/domains")
         cell = page.locator("#heat-outbound tr", has_text="old.plain.test").locator("td").last
-        assert (cell.text_content() or "").strip() == "Clear"
+        assert (cell.text_content() or "").strip() == "Unencrypted"
         href = cell.locator("a").get_attribute("href") or ""
         assert "old.plain.test" in href
 
@@ -233,7 +233,7 @@ def test_on_paper_it_says_who_asked_and_what_is_not_counted(centre: AdminCentre,
     centre.log_in(page)
     counted(page, f"{centre.url}/reports/print")
     text = page.locator("#report").inner_text()
-    for part in ("Asked for by", "olga", "mx1.contoso.example", "What is counted, and what is not", "old.plain.test"):
+    for part in ("Created by", "olga", "mx1.contoso.example", "Scope of this report", "old.plain.test"):
         assert part in text
     assert page.locator("svg.picture").count() >= 5
     assert page.pdf(format="A4").startswith(b"%PDF")

@@ -72,7 +72,7 @@ class Story:
 
     def save(self) -> None:
         self.page.get_by_label("Enforced").check()
-        self.page.get_by_role("button", name="Save the connector").click()
+        self.page.get_by_role("button", name="Save connector").click()
         self.page.locator("#made").wait_for()
 
     def connect_own_servers(self) -> None:
@@ -93,11 +93,11 @@ class Story:
         self.go("Use of connector")
         page.get_by_label("Domains of the partner").fill("bank.example")
         self.go("Routing")
-        page.get_by_label("Through these smart hosts").check()
+        page.get_by_label("Route messages through these smart hosts").check()
         page.get_by_label("Smart hosts", exact=True).fill(f"127.0.0.1:{port}")
         self.go("Security restrictions")
-        page.get_by_label("And the certificate bears this name").check()
-        page.get_by_label("Name in the certificate").fill(NAME)
+        page.get_by_label("TLS with a certificate for this name").check()
+        page.get_by_label("Certificate name").fill(NAME)
         self.go("Validation")
         page.get_by_label("Send a test message to").fill(BOB)
         page.get_by_role("button", name="Validate").click()
@@ -115,7 +115,7 @@ class Story:
     def find(self, address: str, *words: str, picture: str) -> None:
         """The message of an address, by the box that every page has; its story says all of the words."""
         self.open("/")
-        self.page.get_by_role("search", name="Trace").get_by_role("searchbox").fill(address)
+        self.page.get_by_role("search", name="Message trace").get_by_role("searchbox").fill(address)
         self.page.keyboard.press("Enter")
         self.page.wait_for_url("**/trace?**")
         self.page.locator("#trace tbody th a").first.click()

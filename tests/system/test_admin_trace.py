@@ -109,14 +109,14 @@ def test_rows_are_found_by_one_box_by_fields_and_by_time(centre: AdminCentre, pa
     for query, count in counts.items():
         page.goto(f"{centre.url}/trace?{query}")
         assert rows(page) == count, query
-    assert page.get_by_text("Found as other side").is_visible()
+    assert page.get_by_text("Matched as remote server").is_visible()
     page.goto(f"{centre.url}/trace?q=nobody%40nowhere.example")
-    assert page.get_by_text("No row matches").is_visible()
+    assert page.get_by_text("No messages found").is_visible()
     page.goto(f"{centre.url}/trace?since=rubbish")
     assert page.get_by_role("alert").get_by_text("neither an age like 30m").is_visible()
 
     identity = queue_id(centre, "bob@bank.example")
-    page.get_by_role("searchbox", name="Find mail").fill(identity)
+    page.get_by_role("searchbox", name="Search messages").fill(identity)
     page.keyboard.press("Enter")
     page.wait_for_url(f"{centre.url}/trace/{identity}")
 
@@ -126,8 +126,8 @@ def test_a_message_is_told_with_who_asked_and_what_was_achieved(centre: AdminCen
     centre.log_in(page, f"/trace/{identity}")
     story = page.locator("#story")
     for text in (
-        "authenticated(mail.bank.example), asked for by connector:bank.example",
-        "authenticated:encrypted",
+        "authenticated(mail.bank.example), required by connector:bank.example",
+        "authenticated / encrypted",
         "certificate-host-mismatch",
         "X25519MLKEM768",
         "CN=mx.partner.example",
@@ -135,10 +135,10 @@ def test_a_message_is_told_with_who_asked_and_what_was_achieved(centre: AdminCen
         "connector 'own servers' of contoso holds the address 127.0.0.1",
     ):
         assert story.get_by_text(text).first.is_visible(), text
-    story.get_by_text("Session lines").first.click()
-    assert "STARTTLS" in story.get_by_role("region", name="Session lines").first.inner_text()
-    assert page.locator("#waiting").get_by_text("Deferred").is_visible()
-    explain = page.get_by_role("link", name="Explain again").get_attribute("href") or ""
+    story.get_by_text("SMTP transcript").first.click()
+    assert "STARTTLS" in story.get_by_role("region", name="SMTP transcript").first.inner_text()
+    assert page.locator("#waiting").get_by_text("Waiting", exact=True).is_visible()
+    explain = page.get_by_role("link", name="Re-evaluate with today's rules").get_attribute("href") or ""
     assert (f"message={identity}" in explain, "bob%40bank.example" in explain) == (True, True)
     assert page.get_by_role("link", name="Check bank.example").is_visible()
     axe(page)
@@ -180,7 +180,7 @@ def test_what_strangers_wrote_is_text_and_breaks_nothing(centre: AdminCentre, pa
     assert dialogs == []
     hostile = quote("<script>alert(1)</script>\"'>")
     page.goto(f"{centre.url}/trace?q={hostile}&sender={hostile}&connector={hostile}")
-    assert page.get_by_text("No row matches").is_visible()
+    assert page.get_by_text("No messages found").is_visible()
     assert dialogs == []
 
 
@@ -205,7 +205,7 @@ def test_every_table_can_be_taken_away(centre: AdminCentre, page: Page) -> None:
 def test_rows_come_by_themselves_while_it_is_live(centre: AdminCentre, page: Page) -> None:
     _open(centre, page, "/trace?recipient=ann%40contoso.example")
     page.get_by_role("link", name="Watch live").click()
-    page.get_by_text("new rows come by themselves").wait_for()
+    page.get_by_text("refreshes every 3 seconds").wait_for()
     assert rows(page) == 0
     send(centre.gateway.port, "ann@contoso.example")
     wait_until(lambda: rows(page) == 2, "the rows are shown", timeout=60)
@@ -229,15 +229,15 @@ def test_pages_of_rows_follow_each_other_and_searches_are_kept(centre: AdminCent
     assert page.request.get(f"{centre.url}/trace?after=rubbish").status == 422
 
     page.get_by_text("Your searches").click()
-    page.get_by_label("Keep this search as").fill("To <good>")
-    page.get_by_role("button", name="Keep").click()
-    page.get_by_text("was kept, in this browser").wait_for()
+    page.get_by_label("Save this search as").fill("To <good>")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_text("Saved the search").wait_for()
     page.get_by_text("Your searches").click()
     page.get_by_role("link", name="To <good>").click()
     assert rows(page) == 50
     page.get_by_text("Your searches").click()
-    page.get_by_role("button", name="Forget the search To <good>").click()
-    page.get_by_text("was forgotten").wait_for()
+    page.get_by_role("button", name="Delete the saved search To <good>").click()
+    page.get_by_text("Deleted the saved search").wait_for()
 
 
 def test_an_organization_sees_its_own_mail_alone(centre: AdminCentre, page: Page) -> None:

@@ -78,11 +78,11 @@ class Way:
         self.go("Use of connector")
         page.get_by_label("Domains of the partner").fill(domains)
         self.go("Routing")
-        page.get_by_label("Through these smart hosts").check()
+        page.get_by_label("Route messages through these smart hosts").check()
         page.get_by_label("Smart hosts", exact=True).fill(host)
         self.go("Security restrictions")
-        page.get_by_label("And the certificate bears this name").check()
-        page.get_by_label("Name in the certificate").fill(certificate)
+        page.get_by_label("TLS with a certificate for this name").check()
+        page.get_by_label("Certificate name").fill(certificate)
         self.go("Validation")
 
 
@@ -103,15 +103,15 @@ def test_a_partner_is_tried_live_and_saved_in_rehearsal(
     assert mail.recipient == "bob@bank.example"
     way.go("Review")
     effects = page.locator("#effects")
-    effects.get_by_text("The same as a command and in a file").wait_for(timeout=60_000)
-    effects.get_by_text("The same as a command and in a file").click()
+    effects.get_by_text("Show as CLI / TOML").wait_for(timeout=60_000)
+    effects.get_by_text("Show as CLI / TOML").click()
     shown = effects.get_by_role("region", name="TOML").inner_text()
     axe(page)
     assert page.locator("#main").get_by_text("validated: all 9 tasks succeeded").is_visible()
     assert newest(centre) == before, "nothing was changed so far"
-    page.get_by_label("Why, for the history").fill("the bank asked for it")
-    page.get_by_role("button", name="Save the connector").click()
-    page.get_by_text("was saved as version").wait_for()
+    page.get_by_label("Reason (recorded)").fill("the bank asked for it")
+    page.get_by_role("button", name="Save connector").click()
+    page.get_by_text("was saved as revision").wait_for()
     assert page.url.startswith(f"{centre.url}/connectors/contoso/outbound/bank-out")
     assert "gatepost connector add outbound bank-out" in page.locator("#made").inner_text()
     assert page.locator("#validation").get_by_text("all 9 tasks succeeded").is_visible()
@@ -142,14 +142,14 @@ def test_the_command_that_is_shown_makes_the_same(centre: AdminCentre, page: Pag
     way.go("Use of connector")
     page.get_by_label("Sender domains of the partner").fill("bank.example, *.bank.example")
     way.go("Security restrictions")
-    page.get_by_label("And require that the certificate bears this name").check()
-    page.get_by_label("Name in the certificate").fill("mail.bank.example")
+    page.get_by_label("Require a client certificate for this name").check()
+    page.get_by_label("Certificate name").fill("mail.bank.example")
     way.go("Validation")
     page.get_by_role("button", name="Validate").click()
     page.locator("#task-verdict").wait_for(timeout=60_000)
     way.go("Review")
     page.get_by_label("Enforced").check()
-    page.get_by_role("button", name="Save the connector").click()
+    page.get_by_role("button", name="Save connector").click()
     page.locator("#made").wait_for()
     command = page.locator("#made").get_by_role("region", name="command").inner_text()
     before = centre.gateway.cli("connector", "show", "bank in", json=True).data["table"]
@@ -186,14 +186,14 @@ def test_going_back_loses_nothing(centre: AdminCentre, page: Page, sink: Callabl
     way.go("Routing")
     assert page.get_by_label("Smart hosts", exact=True).input_value() == host
     way.go("Security restrictions")
-    assert page.get_by_label("Name in the certificate").input_value() == NAME
+    assert page.get_by_label("Certificate name").input_value() == NAME
     page.reload()
-    assert page.get_by_label("Name in the certificate").input_value() == NAME
+    assert page.get_by_label("Certificate name").input_value() == NAME
 
 
 @pytest.mark.parametrize(
     ("domains", "said"),
-    [("", "Write at least one domain"), ("*", ""), ("bank..example", "bank..example"), ("-.example", "-.example")],
+    [("", "Enter at least one domain"), ("*", ""), ("bank..example", "bank..example"), ("-.example", "-.example")],
 )
 def test_what_is_wrong_is_said_beside_the_field(centre: AdminCentre, page: Page, domains: str, said: str) -> None:
     centre.log_in(page, "/connectors")
@@ -215,7 +215,7 @@ def test_what_is_wrong_is_said_beside_the_field(centre: AdminCentre, page: Page,
 def test_it_says_whether_a_connector_is_needed(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/connectors")
     page.goto(f"{centre.url}{START}")
-    scenarios = page.get_by_role("group", name="From where to where does the mail go?").locator("label")
+    scenarios = page.get_by_role("group", name="Select your mail flow scenario").locator("label")
     said = [one.inner_text() for one in scenarios.all()]
     assert ["Optional" in said[0], "Optional" in said[1], "Not needed" in said[2]] == [True, True, True]
     assert "own servers already" in said[3]
@@ -246,7 +246,7 @@ def test_a_partner_that_fails_can_be_saved_and_is_shown_so(
     way.go("Review")
     assert page.get_by_text("Not validated", exact=True).is_visible()
     page.get_by_label("Disabled").check()
-    page.get_by_role("button", name="Save the connector").click()
+    page.get_by_role("button", name="Save connector").click()
     page.locator("#made").wait_for()
     page.goto(f"{centre.url}/connectors?q=failing-out")
     assert page.get_by_text("Not validated").is_visible()
@@ -267,11 +267,11 @@ def test_without_a_script_it_is_the_same_way(
         page.get_by_role("button", name="Validate").click()
         page.get_by_text("all 8 tasks succeeded").wait_for(timeout=60_000)
         way.go("Review")
-        page.get_by_role("link", name="Decide the mail of the last 7 days again").click()
-        page.get_by_text("The same as a command and in a file").wait_for()
+        page.get_by_role("link", name="Re-evaluate the mail of the last 7 days").click()
+        page.get_by_text("Show as CLI / TOML").wait_for()
         page.get_by_label("Enforced").check()
-        page.get_by_role("button", name="Save the connector").click()
-        page.get_by_text("was saved as version").wait_for()
+        page.get_by_role("button", name="Save connector").click()
+        page.get_by_text("was saved as revision").wait_for()
     assert centre.gateway.cli("connector", "show", "plain-out", json=True).data["table"]["tls_domain"] == NAME
 
 
@@ -344,8 +344,8 @@ def test_tasks_run_and_end_one_after_the_other(
             shot(page, "validation-live")
     page.locator("#task-verdict").get_by_text("all 8 tasks succeeded").wait_for(timeout=60_000)
     assert page.locator(".task.running, .task.waiting:not(#task-test-message)").count() == 0
-    page.get_by_text("SMTP dialogue with 127.0.0.1").click()
-    said = page.get_by_role("region", name="SMTP dialogue with 127.0.0.1").inner_text()
+    page.get_by_text("SMTP transcript with 127.0.0.1").click()
+    said = page.get_by_role("region", name="SMTP transcript with 127.0.0.1").inner_text()
     assert "> STARTTLS" in said
     assert "> (TLSv1.3" in said
     axe(page)
@@ -379,10 +379,10 @@ def test_a_client_that_would_come_is_tried_before_an_inbound_connector_is_saved(
     way.go("Use of connector")
     page.get_by_label("Domains of the partner").fill("clinic.example")
     way.go("Security restrictions")
-    page.get_by_label("And require that the certificate bears this name").check()
-    page.get_by_label("Name in the certificate").fill("mail.clinic.example")
+    page.get_by_label("Require a client certificate for this name").check()
+    page.get_by_label("Certificate name").fill("mail.clinic.example")
     way.go("Validation")
-    page.get_by_text("A client that would come").click()
+    page.get_by_text("Simulate a client").click()
     page.get_by_label("Client certificate").fill(client.chain.read_text())
     page.get_by_role("button", name="Validate").click()
     page.get_by_role("link", name="IP address: both are needed").wait_for()

@@ -448,7 +448,7 @@ def test_recipients_of_organizations_with_other_hooks_need_a_message_of_their_ow
         explained = gateway.cli("explain", "--from", STRANGER, "--to", ANN, json=True).data
         assert [one["hook"] for one in explained["inbound"]["content_hooks"]] == ["av"]
         told = " ".join(gateway.cli("explain", "--from", STRANGER, "--to", ANN).stdout.split())
-        assert "is asked when the message has come" in told
+        assert "scans the message" in told
         assert found_there.connections == 1
 
 

@@ -135,7 +135,7 @@ def test_where_headings_are_not_shown_a_field_sorts(browser: Browser, url: str) 
     with context(browser, viewport=PHONE, java_script_enabled=False) as (opened, _):
         page = opened.new_page()
         page.goto(url)
-        heading, field = page.locator("thead .sort").first, page.get_by_label("Sorted by")
+        heading, field = page.locator("thead .sort").first, page.get_by_label("Sort by")
         assert (heading.is_visible(), field.input_value()) == (False, "name")
         field.select_option("Validated, descending")
         page.get_by_role("button", name="Show", exact=True).click()
@@ -160,7 +160,7 @@ def test_the_theme_is_chosen_and_kept(page: Page, url: str) -> None:
     page.goto(url)
     light = ground()
     switch = page.locator("[data-theme-switch]")
-    assert switch.get_attribute("aria-label") == "Theme: as the system"
+    assert switch.get_attribute("aria-label") == "Theme: system"
     switch.click()
     assert (switch.get_attribute("aria-label"), ground()) == ("Theme: light", light)
     switch.click()
@@ -190,7 +190,7 @@ def test_a_question_is_asked_before_a_form_goes(page: Page, url: str) -> None:
     page.evaluate(COUNT_CLICKS)
     page.get_by_role("button", name="Drop", exact=True).click()
     dialog = page.get_by_role("dialog", name="Are you sure?")
-    assert "Drop 3 messages? Their senders are not told." in dialog.inner_text()
+    assert "Drop 3 messages? The gateway does not notify their senders." in dialog.inner_text()
     page.keyboard.press("Escape")
     assert page.evaluate("window.clicks") == 0
     page.get_by_role("button", name="Drop", exact=True).click()
@@ -205,7 +205,7 @@ def test_a_question_is_asked_before_a_form_goes(page: Page, url: str) -> None:
 def test_a_form_ends_with_what_was_done(page: Page, url: str) -> None:
     page.goto(url)
     page.get_by_role("button", name="Return…").click()
-    page.get_by_role("button", name="Return it").click()
+    page.get_by_role("button", name="Return", exact=True).click()
     said = page.locator("#said")
     said.get_by_text("Connector bank-out was saved.").wait_for()
     page.reload()
@@ -221,7 +221,7 @@ def test_an_error_leads_to_its_field(page: Page, url: str) -> None:
     assert field.get_attribute("aria-invalid") == "true"
     described = field.get_attribute("aria-describedby") or ""
     assert [page.locator(f"#{one}").inner_text() for one in described.split()] == [
-        "What the partner's certificate must bear.",
+        "Name that the partner's certificate must have.",
         "must be a host name such as mx.partner.example",
     ]
 
@@ -229,7 +229,7 @@ def test_an_error_leads_to_its_field(page: Page, url: str) -> None:
 def test_a_slash_leads_to_the_search(page: Page, url: str) -> None:
     page.goto(url)
     page.keyboard.press("/")
-    search = page.get_by_role("searchbox", name="Find mail")
+    search = page.get_by_role("searchbox", name="Search messages")
     assert search.evaluate("(one) => one === document.activeElement")
     page.keyboard.type("a/b")
     assert search.input_value() == "a/b"
@@ -255,11 +255,11 @@ def test_a_chart_is_drawn_of_its_table(page: Page, url: str) -> None:
     assert page.evaluate(PLOTTED) == [
         14,
         [400, 700, 790, 790],
-        ["Time", "DANE", "MTA-STS", "Opportunistic", "Cleartext"],
+        ["Time", "DANE", "MTA-STS", "Opportunistic", "Unencrypted"],
     ]
     table = page.get_by_role("region", name="Messages by protection")
     assert not table.is_visible()
-    page.get_by_text("Numbers").first.click()
+    page.get_by_text("Data table").first.click()
     assert table.is_visible()
 
 
@@ -269,7 +269,7 @@ def test_a_page_works_without_a_script(browser: Browser, url: str) -> None:
         page.goto(url)
         assert page.get_by_role("region", name="Messages by protection").is_visible()
         page.get_by_role("button", name="Return…").click()
-        page.get_by_role("button", name="Return it").click()
+        page.get_by_role("button", name="Return", exact=True).click()
         page.locator("#said").get_by_text("Connector bank-out was saved.").wait_for()
         shot(page, "gallery-without-script")
 
@@ -277,7 +277,7 @@ def test_a_page_works_without_a_script(browser: Browser, url: str) -> None:
 def test_a_part_is_shown_anew_without_the_page(page: Page, url: str) -> None:
     page.goto(url)
     page.evaluate("window.same = true; document.getElementById('rows').dataset.old = 'yes'")
-    page.get_by_role("button", name="Show anew").click()
+    page.get_by_role("button", name="Refresh").click()
     page.locator("#rows:not([data-old])").wait_for()
     assert page.evaluate("window.same") is True
     assert page.locator("h1").count() == 1
@@ -296,7 +296,7 @@ def test_it_can_be_printed(page: Page, url: str) -> None:
     drawn(page)
     page.emulate_media(media="print")
     assert not page.get_by_role("navigation", name="Main").is_visible()
-    assert not page.get_by_role("searchbox", name="Find mail").is_visible()
+    assert not page.get_by_role("searchbox", name="Search messages").is_visible()
     assert page.get_by_role("heading", name="Connectors", exact=True).is_visible()
     shot(page, "gallery-print")
 

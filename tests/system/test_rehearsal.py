@@ -339,7 +339,7 @@ def test_wrong_use_says_what_to_do(gateway: Callable[..., Gateway]) -> None:
     assert "(--organization or --direction)" in server.cli("connector", "rehearsal", "bank", expect=2).stderr
     assert "there is no mail flow rule" in server.cli("connector", "rehearsal", "bank", "--rule", expect=2).stderr
     run = server.cli("connector", "rehearsal", "bank", "--direction", "inbound", expect=3)
-    assert run.stdout.splitlines()[-1] == "cannot tell: no mail met it in this time"
+    assert run.stdout.splitlines()[-1] == "inconclusive: no matching mail in this time"
 
 
 def _decided_again(server: Gateway, resources: Mapping[str, Any], *, since: float = 0.0) -> None:

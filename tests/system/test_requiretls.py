@@ -335,7 +335,7 @@ def test_requiretls_wins_over_tls_required_no(world: World) -> None:
         ("x@pkix.good.test", 0, "1 of 1 addresses meet the requirement"),
         ("x@not-offered.good.test", 1, "REQUIRETLS     failed: not offered after STARTTLS"),
         ("x@insecure.test", 1, "They must sign their zone, or publish an MTA-STS policy in mode enforce"),
-        ("x@address.example", 1, "nowhere, returned with 550 5.7.10"),
+        ("x@address.example", 1, "no route, returned with 550 5.7.10"),
         ("x@relaxed.good.test", 0, "relaxed: connector 'relaxed.good.test' sends where it is not offered"),
     ],
 )

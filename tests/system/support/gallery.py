@@ -116,7 +116,7 @@ TASKS = [
         "text": "The certificate bears mail.bank.example, not mx1.bank.example.",
         "advice": "Ask bank.example for a certificate with the name mx1.bank.example, or set tls_domain.",
         "raw": "> STARTTLS\n< 220 2.0.0 go ahead\n> (TLSv1.3 TLS_AES_256_GCM_SHA384)",
-        "raw_title": "SMTP dialogue with mx1.bank.example (192.0.2.1:25)",
+        "raw_title": "SMTP transcript with mx1.bank.example (192.0.2.1:25)",
     },
     {"key": "send", "level": "running", "title": "Send a test message"},
     {"key": "report", "level": "waiting", "title": "Look for the answer"},

@@ -31,8 +31,7 @@ def judge_grants(resources: Resources) -> tuple[Alarm, ...]:
             Kind.NOT_GRANTED,
             Severity.ERROR,
             "",
-            f"resources name {quantity(len(found), 'file or socket', 'files or sockets')} of this machine "
-            "without its owner's grant",
+            f"{quantity(len(found), 'resource uses', 'resources use')} local files or sockets without a grant",
             shown_text(f"{found[0][:1].upper()}{found[0][1:]}.{more}", _LONG),
             "Find out who wrote them, then grant them one by one (gatepost grant add), or remove them:",
             "resources",

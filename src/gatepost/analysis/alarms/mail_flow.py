@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.protocols.message.header_text import shown_text
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -139,7 +140,7 @@ def _unsent_notices(facts: MailFacts, now: float) -> Iterator[Alarm]:
             by_organization.setdefault(one.organization, {})[one.message] = one
     for organization, messages in by_organization.items():
         latest = list(messages.values())[-1]
-        count = "a message" if len(messages) == 1 else f"{len(messages)} messages"
+        count = quantity(len(messages), "message")
         yield _alarm(
             Kind.NOTICE_MISSING,
             Severity.CRITICAL,

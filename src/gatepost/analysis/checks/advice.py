@@ -26,13 +26,13 @@ DANE = (
     "They must publish a TLSA record for the certificate that the server presents, or present the one that is "
     "announced; of two servers behind one name both must. Mail waits until then."
 )
-LOCAL_FAULT = "Here: fix the file or its path; the other side is not involved."
+LOCAL_FAULT = "Here: fix the file or its path; the remote server is not the cause."
 NOT_ALLOWED = (
     "Here: if mail may go to that network, the gateway's owner adds it to [network] tenants_may_reach, or writes the "
     "smart host into the connector themselves."
 )
 NO_DNS = (
-    "Here: see whether the nameservers in [dns] answer, and validate again. If they do for other names, the name "
+    "Here: check that the nameservers in [dns] answer, and validate again. If they do for other names, the name "
     "servers of that domain are down, and its administrators must act. Nothing else is known of the host yet."
 )
 CLASSICAL_ONLY = (
@@ -43,13 +43,13 @@ NO_IPV6 = "Here: this machine has no way to IPv6 addresses. Mail goes by the hos
 NO_ROUTE = "Here: this machine has no way to that network; look at its routes, and at the firewall."
 
 _CERTIFICATE: Mapping[ChainStatus, str] = {
-    ChainStatus.NO_CERTIFICATE: "They must present a certificate. Without one their server cannot prove its name.",
-    ChainStatus.SELF_SIGNED: "They must install a certificate of an authority that both sides trust. Or put this very "
+    ChainStatus.NO_CERTIFICATE: "They must present a certificate. Without one the gateway cannot verify the server.",
+    ChainStatus.SELF_SIGNED: "They must install a certificate from an authority that both sides trust. Or put this "
     "certificate, received from them by another way than this connection, into the connector's trust_anchors.",
     ChainStatus.UNTRUSTED_ROOT: "If their authority is to be trusted, put its root, received by a safe way, into the "
     "connector's trust_anchors. Otherwise they must change to a public authority.",
     ChainStatus.INCOMPLETE: "They must send the intermediate certificates along with their own: the chain file of "
-    "their server (full chain) in place of the single certificate. Nothing to do here.",
+    "their server (full chain) in place of the single certificate. No action is needed here.",
     ChainStatus.EXPIRED: "They must renew the certificate and restart or reload their server.",
     ChainStatus.NOT_YET_VALID: "They installed the certificate too early, or a clock is wrong: compare the time here "
     "with theirs.",
@@ -93,24 +93,22 @@ def greeting_advice(hop: Hop, failure: HopFailure) -> str:
             "needs a better standing (reverse DNS, block lists)."
         )
     if hop.port == 465:
-        return (
-            "Port 465 speaks TLS from the first byte and is for mail programs (RFC 8314). Use port 25 in smart_hosts."
-        )
+        return "Port 465 speaks TLS from the first byte and is for mail clients (RFC 8314). Use port 25 in smart_hosts."
     if failure.loss is LossKind.TIMEOUT:
         return (
             f"Something listens on port {hop.port}, but does not speak SMTP first: check host and port in smart_hosts, "
             "or wait and try again if their server greets slowly on purpose."
         )
-    return f"What answers on port {hop.port} is not a working mail server: check host and port in smart_hosts."
+    return f"The server on port {hop.port} is not a working mail server: check host and port in smart_hosts."
 
 
 def no_starttls(hop: Hop, keywords: tuple[str, ...], *, required: bool) -> str:
     """EHLO listed no STARTTLS."""
     if any(keyword.startswith("XXXX") for keyword in keywords):
-        who = "A firewall in between overwrites STARTTLS with X (SMTP inspection): it must be switched off there."
+        who = "A firewall on the path overwrites STARTTLS with X (SMTP inspection). Its administrator must stop this."
     else:
-        who = f"The administrators of {hop.host} must switch STARTTLS on; if it is on, a system in between removes it."
-    return f"{who} {'Mail waits until then.' if required else 'Until then mail leaves unencrypted.'}"
+        who = f"The administrators of {hop.host} must switch STARTTLS on; if it is on, something between takes it out."
+    return f"{who} {'Mail waits until then.' if required else 'Until then the gateway sends mail unencrypted.'}"
 
 
 def starttls_refused(reply: str) -> str:
@@ -147,7 +145,8 @@ def certificate_advice(chain: ChainVerdict | None) -> str:
 
 def ends_soon(days: int) -> str:
     """The certificate is good, but not for long."""
-    return f"They must renew the certificate within {quantity(days, 'day')}, or mail that requires it waits after that."
+    term = quantity(days, "day")
+    return f"They must renew the certificate within {term}; after that, mail that requires a valid certificate waits."
 
 
 def name_advice(expected: tuple[str, ...], chain: ChainVerdict) -> str:
@@ -193,6 +192,6 @@ def recipient_advice(code: int) -> str:
     if 400 <= code < 500:
         return "Their server asks to try later (grey-listing, load): validate again in some minutes."
     return (
-        "The connection is as it must be, but their server refuses this mail; its reply says why: an unknown "
+        "The connection meets the requirements, but their server refuses this message. Its reply says why: an unknown "
         "recipient, the sender (try another one), or this machine's address."
     )

@@ -231,7 +231,7 @@ def _starttls(seen: Seen) -> _Made:
         status = TaskStatus.FAILED if required else TaskStatus.WARNING
         what = advice.no_starttls(seen.hop, keywords, required=required)
         detail = detail_of("not offered", f"the connector asks for {describe(seen.hop.requirement)}")
-        return Task("STARTTLS", status, detail, what, seconds), "the connection is not encrypted"
+        return Task("STARTTLS", status, detail, what, seconds), "the connection is unencrypted"
     if seen.failure is not None and seen.last is Step.STARTTLS:
         reply = " / ".join(seen.said("STARTTLS")) or seen.failure.detail
         return Task("STARTTLS", TaskStatus.FAILED, reply, advice.starttls_refused(reply), seconds), ""
@@ -257,7 +257,7 @@ def _handshake(seen: Seen) -> _Made:
         what = advice.handshake_advice("version", ours=False)
         return Task(name, TaskStatus.FAILED, detail_of(detail, _floor(seen)), what, seconds), ""
     if facts.classical is not None:
-        detail = detail_of(detail, f"post-quantum key exchange is left unanswered ({facts.classical.why})")
+        detail = detail_of(detail, f"the server does not answer post-quantum key exchange ({facts.classical.why})")
         return Task(name, TaskStatus.WARNING, detail, advice.CLASSICAL_ONLY, seconds), ""
     return Task(name, TaskStatus.SUCCEEDED, detail, seconds=seconds), ""
 
@@ -331,7 +331,7 @@ def _name(seen: Seen) -> _Made:
     asked = list(requirement.names) if isinstance(requirement, Authenticated) else []
     presented = f"the certificate is for {describe_names(leaf)}"
     if not asked and seen.facts and seen.facts.dane and seen.facts.dane.authenticated:
-        return Task("Name", TaskStatus.SKIPPED, detail_of("DANE says who answers", presented)), ""
+        return Task("Name", TaskStatus.SKIPPED, detail_of("DANE verifies the server", presented)), ""
     if not asked and not seen.hop.server_name:
         return Task("Name", TaskStatus.SKIPPED, detail_of("the next hop is named by its address", presented)), ""
     expected = asked or [(seen.hop.host,)]
@@ -355,7 +355,7 @@ def _revocation(seen: Seen) -> _Made:
     if requirement.revocation is RevocationCheck.NONE:
         return Task("Revocation", TaskStatus.SKIPPED, 'the connector has revocation_check = "none"'), ""
     if found is None:
-        return Task("Revocation", TaskStatus.SKIPPED, "not checked: this check has no access to revocation data"), ""
+        return Task("Revocation", TaskStatus.SKIPPED, "not checked: this check cannot look up the status of chains"), ""
     if found.status == "unknown":
         return Task("Revocation", TaskStatus.WARNING, found.text, advice.revocation_advice(), seconds), ""
     return Task("Revocation", TaskStatus.SUCCEEDED, found.text, seconds=seconds), ""
@@ -367,7 +367,7 @@ def _requiretls(seen: Seen) -> list[Task]:
     if not isinstance(requirement, Authenticated) or not requirement.requiretls:
         return []
     if seen.facts is None or seen.facts.tls is None:
-        return [Task("REQUIRETLS", TaskStatus.SKIPPED, "it counts only under TLS, which was not reached")]
+        return [Task("REQUIRETLS", TaskStatus.SKIPPED, "it counts only after STARTTLS, which was not reached")]
     if seen.facts.requiretls_offered:
         return [Task("REQUIRETLS", TaskStatus.SUCCEEDED, "offered after STARTTLS")]
     return [Task("REQUIRETLS", TaskStatus.FAILED, "not offered after STARTTLS", advice.REQUIRETLS)]

@@ -90,9 +90,9 @@ def validate_inbound(
 
 def _notes(request: InboundRequest) -> Iterator[str]:
     if not request.connector.enabled:
-        yield "the connector is disabled: it was tested as if it were enabled, and takes no mail until then"
+        yield "the connector is disabled: the validation treated it as enabled, but no mail uses it until you enable it"
     if request.connector.mode is Mode.REHEARSE:
-        yield "the connector is in rehearsal: mail that it would refuse is accepted"
+        yield "the connector is in rehearsal: the gateway accepts mail that it would refuse"
 
 
 def with_enabled(directory: Directory, organization: Organization, connector: InboundConnector) -> Directory:
@@ -115,9 +115,9 @@ def _configuration(directory: Directory, request: InboundRequest) -> Iterator[Ta
     connector = request.connector
     found = [warning for warning in warnings(directory.resources) if _is_about(warning, request)]
     for warning in found:
-        yield Task("Configuration", TaskStatus.WARNING, warning, "Here: change it if it was not meant.")
+        yield Task("Configuration", TaskStatus.WARNING, warning, "Here: change the setting if this is not intended.")
     if not found:
-        yield Task("Configuration", TaskStatus.SUCCEEDED, "no known mistake")
+        yield Task("Configuration", TaskStatus.SUCCEEDED, "no known problems in its settings")
     needs_tls = connector.require_tls or connector.tls_sender_certificate_name is not None
     if needs_tls and not request.offers_tls:
         what = (
@@ -138,7 +138,7 @@ def _anchors(spec: str) -> Task:
     try:
         found = TrustAnchors.load(spec)
     except AnchorsError as error:
-        what = "Here: fix the file or its path; until then no client certificate is trusted by this connector."
+        what = "Here: fix the file or its path; until then this connector trusts no client certificate."
         return Task("Trust anchors", TaskStatus.FAILED, str(error), what)
     return Task("Trust anchors", TaskStatus.SUCCEEDED, f"{anchors_label(spec)}: {quantity(len(found), 'certificate')}")
 
@@ -156,7 +156,7 @@ def _replays(directory: Directory, request: InboundRequest) -> Iterator[Task]:
         presented = Presented(session_facts(event), event.sender, event.recipient)
         yield _decided("Replay", directory, request, presented)
     if request.captured and not known:
-        raise CannotValidate("the trace has no row that tells how this mail came in", "session")
+        raise CannotValidate("the trace has no event that shows how its mail came in", "session")
 
 
 def _upload(directory: Directory, request: InboundRequest) -> Iterator[Task]:
@@ -181,18 +181,18 @@ def _decided(name: str, directory: Directory, request: InboundRequest, presented
     said = f"<{presented.sender}> from {session.peer_ip}, {_channel(session)}"
     if not _is_by(verdict, request):
         other = f"connector {verdict.connector!r} would" if verdict.connector else "no connector would"
-        detail = detail_of(f"{said}: not this connector, {other} take it", *_why(verdict, request))
+        detail = detail_of(f"{said}: not this connector, {other} accept it", *_why(verdict, request))
         return Task(name, TaskStatus.FAILED, detail, _not_by_it(request))
     refusal = verdict.would_refuse or (None if verdict.accepted else verdict.reply)
     if refusal is None:
-        detail = detail_of(f"{said}: this connector matches", *_why(verdict, request))
+        detail = detail_of(f"{said}: accepted by this connector", *_why(verdict, request))
         return Task(name, TaskStatus.SUCCEEDED, detail)
-    detail = detail_of(f"{said}: this connector matches and refuses it with {refusal.text}", *_why(verdict, request))
+    detail = detail_of(f"{said}: this connector applies and refuses it with {refusal.text}", *_why(verdict, request))
     return Task(
         name,
         TaskStatus.FAILED,
         detail,
-        "To accept this mail: they must meet the connector's demands, or the connector must be changed here.",
+        "To accept this mail, change the connector, or let the client meet the requirements of the connector.",
     )
 
 

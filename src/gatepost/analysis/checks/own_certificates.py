@@ -71,7 +71,7 @@ class OwnCertificates:
                     self._look_at_hosts(presented, domains, hosts, unknown, now),
                 )
         except TimeoutError:
-            unknown.append(f"the checks did not end within {_WHOLE:.0f} seconds: do the nameservers answer ([dns])?")
+            unknown.append(f"the check timed out after {_WHOLE:.0f} seconds: do the nameservers answer ([dns])?")
         return Observed(chains=found, tlsa=hosts, unknown=tuple(unknown))
 
     # chains

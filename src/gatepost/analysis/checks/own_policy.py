@@ -153,7 +153,7 @@ def _policy(publication: StsPublication, seen: Seen) -> Finding:
         text = "senders cannot fetch the policy" if mark is Mark.FAIL else "the policy could not be fetched from here"
         return Finding(Stage.MTA_STS, mark, text, found.detail[:_SHOWN], fix.format(policy_host(publication.domain)))
     if found != own:
-        text = "the served policy is not that of this gateway"
+        text = "the served policy is not the policy of this gateway"
         fix = (
             f"Here: see that {policy_host(publication.domain)} leads to the address of [mta_sts], and that the gateway "
             "runs with these resources."
@@ -203,7 +203,7 @@ def reports_finding(record: tlsrpt.TlsRptRecord | RecordError | str | None) -> F
     """Judge the record that asks senders for reports. record: as in `Seen`."""
     match record:
         case None:
-            text = "no TLS-RPT record: senders do not report when TLS to the domain fails"
+            text = "no TLS-RPT record: senders report no TLS failures for the domain"
             return Finding(Stage.TLS_RPT, Mark.INFO, text, "", "Here: add the TLS-RPT record that is shown above.")
         case str(trouble):
             return Finding(Stage.TLS_RPT, Mark.UNKNOWN, "it is not known whether there is a TLS-RPT record", trouble)

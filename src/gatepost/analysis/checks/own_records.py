@@ -75,10 +75,10 @@ async def check_tlsa(host: str, keys: Collection[str], own: OwnHosts) -> Finding
             text = f"{host} has no TLSA records: senders protect mail by MTA-STS at most"
             return Finding(Stage.DANE, Mark.INFO, text, detail, _PUBLISH)
         case TlsaStatus.INSECURE:
-            text = f"the zone of {host} is not signed, so that senders ignore TLSA records there"
+            text = f"the zone of {host} is not signed, so senders ignore its TLSA records"
             return Finding(Stage.DANE, Mark.INFO, text, detail, "Here: sign the zone with DNSSEC first.")
         case TlsaStatus.UNUSABLE:
-            text = f"no sender can use the TLSA records of {host}"
+            text = f"the TLSA records of {host} are not usable"
             return Finding(Stage.DANE, Mark.WARN, text, detail, _PUBLISH)
         case TlsaStatus.USABLE:
             there = {one.data.hex() for one in found.records.usable if (one.usage, one.selector, one.matching) == _KEY}
@@ -143,6 +143,6 @@ async def check_spf(domain: str, hosts: Sequence[str], resolver: Resolver) -> Fi
     mechanisms = {one.lstrip("+").lower().rstrip(".") for one in found[0].split()[1:]}
     if any(f"a:{host}" in mechanisms for host in hosts):
         return Finding(Stage.DNS, Mark.PASS, "the SPF record names our hosts", found[0][:_SHOWN])
-    text = "the SPF record does not name our hosts; its includes and other mechanisms are not evaluated"
+    text = "the SPF record does not name our hosts; its other mechanisms were not checked"
     fix = "Here: if mail of the domain leaves by this gateway, add the mechanism a: of each host."
     return Finding(Stage.DNS, Mark.INFO, text, found[0][:_SHOWN], fix)

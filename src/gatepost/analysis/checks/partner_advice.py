@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 AGAIN: Final = "Here: check again, or give it more time."
-ANCHORS: Final = "Here: see that the file of trusted roots can be read, or name another."
+ANCHORS: Final = "Here: make sure that the file of trusted roots can be read, or choose another."
 BLACK_HOLE: Final = (
     "They must look at their server's log for this moment. If it shows nothing, a system in between drops the "
     "handshake: a firewall, or a path that drops large packets."
@@ -35,14 +35,14 @@ INSIDE: Final = (
 LATER: Final = "Here: check again in some minutes. If it stays so, their server's reply says what they must change."
 MTA_STS: Final = "They can publish a policy (RFC 8461); the certificates of all MX hosts must bear their names."
 NO_ANSWER: Final = (
-    "Here: see whether the nameserver answers for other names. If it does, the nameservers of that domain are down, "
+    "Here: check whether the nameserver answers for other names. If it does, the nameservers of that domain are down, "
     "and its administrators must act."
 )
 CLASSICAL_ONLY: Final = (
     "They must update what drops a ClientHello of more than one packet: their server, or a firewall before it."
 )
 NO_FORWARD_SECRECY: Final = "They must prefer suites with ECDHE, or switch TLS 1.3 on."
-NO_SMTP: Final = "What answers there is not a working mail server: they must check it, or the port is wrong."
+NO_SMTP: Final = "The server there is not a working mail server: they must check it, or the port is wrong."
 NO_STATUS: Final = (
     "Here: let this machine reach the addresses named over HTTP. If it can, their authority's server is down."
 )
@@ -67,7 +67,7 @@ STS_FETCH: Final = (
 STS_HOST: Final = (
     "They must add it to the policy and change the id of the TXT record, or take it out of the MX records."
 )
-STS_INVALID: Final = "They must fix the record or the policy: until then no sender applies it (RFC 8461 section 3)."
+STS_INVALID: Final = "They must fix the record or the policy: until then nobody applies it (RFC 8461 section 3)."
 STS_WEBPKI: Final = (
     "They must give the policy host a certificate of a public authority with its name. In a test network trust its "
     "root here."
@@ -141,8 +141,10 @@ def no_address(host: str) -> str:
 def no_starttls(host: str, keywords: Sequence[str]) -> str:
     """EHLO listed no STARTTLS."""
     if any(keyword.upper().startswith("XXXX") for keyword in keywords):
-        return "A firewall in between overwrites STARTTLS with X (SMTP inspection): it must be switched off there."
-    return f"They must switch STARTTLS on at {host}; if it is on, a system in between removes it."
+        return (
+            "A firewall on the path overwrites STARTTLS with X (SMTP inspection). Its administrator must switch it off."
+        )
+    return f"They must switch STARTTLS on at {host}; if it is on, something between takes it out."
 
 
 def no_way(family: str) -> str:

@@ -89,13 +89,13 @@ def _mx(facts: DomainFacts) -> Iterator[Finding]:
     elif hosts.authentic:
         yield Finding(Stage.DNS, Mark.PASS, "DNSSEC proves the MX records", listed, short="secure")
     else:
-        text = "the MX records are not signed: whoever can forge DNS answers can redirect mail"
+        text = "the MX records are not signed: an attacker who forges DNS answers can redirect mail"
         yield Finding(Stage.DNS, Mark.INFO, text, listed, advice.SIGN, "not signed")
     if hosts.kind is MailHostsKind.IMPLICIT:
         text = f"{domain} has no MX records, so that mail goes to its own address (RFC 5321 section 5.1)"
         yield Finding(Stage.DNS, Mark.INFO, text)
     if facts.left_out:
-        text = f"{facts.left_out} more hosts are not checked"
+        text = f"{quantity(facts.left_out, 'more host is', 'more hosts are')} not checked"
         yield Finding(Stage.DNS, Mark.UNKNOWN, text, listed, "Here: check them one by one (gatepost check host).")
 
 
@@ -130,7 +130,11 @@ def _sts(facts: DomainFacts) -> Iterator[Finding]:
     for remark in remarks[:_REMARKS]:
         yield Finding(Stage.MTA_STS, _LEVELS[remark.level], remark.text[:_SHOWN])
     if len(remarks) > _REMARKS:
-        yield Finding(Stage.MTA_STS, Mark.INFO, f"{len(remarks) - _REMARKS} more remarks on the policy are left out")
+        yield Finding(
+            Stage.MTA_STS,
+            Mark.INFO,
+            f"{quantity(len(remarks) - _REMARKS, 'more remark', 'more remarks')} on the policy not shown",
+        )
 
 
 def _sts_failed(failure: StsFailure) -> Finding:
@@ -153,7 +157,7 @@ def _reports(facts: DomainFacts) -> Iterator[Finding]:
             text = "it is not known whether the domain requests TLS reports"
             yield Finding(Stage.TLS_RPT, Mark.UNKNOWN, text, trouble[:_SHOWN], advice.NO_ANSWER, "?")
         case RecordError(detail=detail):
-            text = "the TLS-RPT record cannot be used"
+            text = "the TLS-RPT record of the domain cannot be used"
             yield Finding(Stage.TLS_RPT, Mark.WARN, text, detail[:_SHOWN], advice.TLS_RPT_INVALID, "invalid")
         case TlsRptRecord(rua=rua, ignored=ignored):
             short = f"rua={', '.join(rua)}"[:_SHOWN]

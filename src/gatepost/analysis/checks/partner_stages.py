@@ -249,10 +249,10 @@ def _ehlo(_: HostFacts, reached: Reached) -> Iterator[Finding]:
         fix, options = advice.SILENT_GREETER, ("timeout",)
         yield Finding(Stage.EHLO, Mark.UNKNOWN, text, evidence, fix, "silent", stops=True, options=options)
     elif refused and failure.crowded:
-        text = "turns this machine away for now"
+        text = "refuses this machine temporarily"
         yield Finding(Stage.EHLO, Mark.UNKNOWN, text, evidence, advice.LATER, str(failure.reply.code), stops=True)
     elif refused:
-        text = "turns this machine away"
+        text = "refuses this machine"
         yield Finding(Stage.EHLO, Mark.FAIL, text, evidence, advice.TURNED_AWAY, "refused", stops=True)
     elif failure.loss is not None:
         text = "ends the connection before it has answered"
@@ -271,7 +271,9 @@ def _tls(host: HostFacts, reached: Reached) -> Iterator[Finding]:
         return
     demanded = policy_of(host) is not PolicyKind.OPPORTUNISTIC
     if facts is not None and not facts.starttls_offered:
-        effect = f"{_BY[policy_of(host)]} asks for TLS, so mail waits" if demanded else "mail would leave unencrypted"
+        effect = (
+            f"{_BY[policy_of(host)]} asks for TLS, so that mail waits" if demanded else "mail would leave unencrypted"
+        )
         keywords = [line.partition(" ")[2] for line in seen.said("EHLO")[1:]]
         evidence = f"EHLO offers {', '.join(keywords)[:_SHOWN] or 'nothing'}"
         fix = advice.no_starttls(host.name, keywords)
@@ -280,7 +282,7 @@ def _tls(host: HostFacts, reached: Reached) -> Iterator[Finding]:
     failure = seen.failure
     error = (facts.handshake_error if facts is not None else "") or (failure.detail if failure is not None else "")
     if _loss(seen) is LossKind.TIMEOUT:
-        text = "STARTTLS is offered, but the server then stays silent"
+        text = "the server offers STARTTLS, then stops answering"
         yield Finding(Stage.TLS, Mark.UNKNOWN, text, error[:_SHOWN], advice.BLACK_HOLE, "silent", stops=True)
         return
     text = "TLS fails, so mail waits"
@@ -305,10 +307,10 @@ def _negotiated(facts: HopFacts) -> Finding:
     if tls.version in _OLD:
         return Finding(Stage.TLS, Mark.WARN, f"{tls.version} is out of date", evidence, advice.OLD_TLS, short)
     if not tls.forward_secret:
-        text = "no forward secrecy: whoever gets the key later can read traffic recorded today"
+        text = "no forward secrecy: with the key, recorded traffic can be decrypted later"
         return Finding(Stage.TLS, Mark.WARN, text, evidence, advice.NO_FORWARD_SECRECY, short)
     if facts.classical is not None:
-        text = f"{tls.version}, but post-quantum key exchange is left unanswered ({facts.classical.why})"
+        text = f"{tls.version}, but the server does not answer post-quantum key exchange ({facts.classical.why})"
         return Finding(Stage.TLS, Mark.WARN, text, evidence, advice.CLASSICAL_ONLY, short)
     quantum = ", post-quantum key exchange" if "MLKEM" in tls.group else ""
     return Finding(Stage.TLS, Mark.PASS, f"{tls.version}{quantum}", evidence, short=short)
@@ -375,7 +377,7 @@ def _described(chain: ChainVerdict, now: float) -> str:
 def _dane(host: HostFacts, reached: Reached) -> Iterator[Finding]:
     found = host.tlsa
     if host.no_dnssec:
-        yield missed(Stage.DANE, Stage.DNS, "without DNSSEC it is not known whether there are TLSA records")
+        yield missed(Stage.DANE, Stage.DNS, "without DNSSEC, it is not known whether there are TLSA records")
         return
     if found is None:
         yield missed(Stage.DANE, Stage.DNS, "the host could not be looked up")
@@ -383,7 +385,7 @@ def _dane(host: HostFacts, reached: Reached) -> Iterator[Finding]:
     match found.status:
         case TlsaStatus.FAILED:
             mark = Mark.FAIL if found.bogus else Mark.UNKNOWN
-            text = "the TLSA records cannot be looked up, so mail waits: senders must not go on as if there were none"
+            text = "the TLSA records cannot be looked up, so mail waits: it must not be sent as if there were none"
             fix = advice.BOGUS if found.bogus else advice.NO_ANSWER
             yield Finding(Stage.DANE, mark, text, found.detail, fix, "bogus" if found.bogus else "?", stops=True)
         case TlsaStatus.NONE:
@@ -458,7 +460,7 @@ def _revocation(_: HostFacts, reached: Reached) -> Iterator[Finding]:
         return
     found = reached.revocation
     if found is None:
-        yield missed(Stage.REVOCATION, Stage.CERTIFICATE, "revocation of a chain that is not trusted is not checked")
+        yield missed(Stage.REVOCATION, Stage.CERTIFICATE, "revocation is not checked for a chain that is not trusted")
         return
     match found.status:
         case "good":
@@ -470,7 +472,7 @@ def _revocation(_: HostFacts, reached: Reached) -> Iterator[Finding]:
             text = "its authority publishes nothing about revoked certificates"
             yield Finding(Stage.REVOCATION, Mark.INFO, text, found.detail, "", "none")
         case _:
-            text = "the revocation of the certificate could not be checked; it counts as good (soft-fail)"
+            text = "the revocation status is not known; the gateway accepts this (soft-fail)"
             yield Finding(Stage.REVOCATION, Mark.UNKNOWN, text, found.detail, advice.NO_STATUS, "no answer")
 
 
@@ -478,15 +480,13 @@ def _requiretls(_: HostFacts, reached: Reached) -> Iterator[Finding]:
     if reached.extensions is None:
         yield missed(Stage.REQUIRETLS, Stage.TLS if reached.facts else Stage.EHLO, "the last EHLO was not reached")
     elif "REQUIRETLS" not in reached.extensions:
-        text = "messages that ask for TLS all the way (RFC 8689) cannot go here"
+        text = "messages with REQUIRETLS (RFC 8689) cannot be sent here"
         yield Finding(Stage.REQUIRETLS, Mark.INFO, text, "not in the reply to EHLO", "", "no")
     elif not reached.encrypted:
-        text = "REQUIRETLS is offered in clear, where it means nothing (RFC 8689 section 2)"
+        text = "REQUIRETLS is offered before STARTTLS, where it has no effect (RFC 8689 section 2)"
         yield Finding(Stage.REQUIRETLS, Mark.WARN, text, "EHLO", advice.REQUIRETLS_IN_CLEAR, "in clear")
     else:
-        yield Finding(
-            Stage.REQUIRETLS, Mark.PASS, "takes messages that ask for TLS all the way (RFC 8689)", short="yes"
-        )
+        yield Finding(Stage.REQUIRETLS, Mark.PASS, "accepts messages with REQUIRETLS (RFC 8689)", short="yes")
 
 
 _STAGES: dict[Stage, Callable[[HostFacts, Reached], Iterator[Finding]]] = {

@@ -71,7 +71,7 @@ def _certificates(pem: bytes) -> tuple[bytes, ...]:
             found = x509.load_pem_x509_certificates(pem)
             return tuple(one.public_bytes(Encoding.DER) for one in found)
     except MALFORMED:
-        text = "no PEM certificate that can be read is in it; give the client's, then those above it, each whole"
+        text = "it contains no readable PEM certificate; give the client certificate, then its intermediates"
         raise CannotValidate(text, "certificate") from None
 
 

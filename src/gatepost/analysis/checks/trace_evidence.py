@@ -61,8 +61,8 @@ def _seen(taken: Sequence[TraceEvent], days: int) -> Task:
     peers = Counter(_peer(event) for event in taken)
     first, *others = (f"{peer} ({count})" for peer, count in peers.most_common(_PEERS))
     rest = f"and {len(peers) - _PEERS} more" if len(peers) > _PEERS else ""
-    many = f"{more}{quantity(messages, 'message')} in {quantity(days, 'day')}"
-    said = f"last at {second_text(taken[0].at)}, {many}, from {first}"
+    mail = f"{more}{quantity(messages, 'message')} in {quantity(days, 'day')}"
+    said = f"last at {second_text(taken[0].at)}, {mail}, from {first}"
     return Task("Seen", TaskStatus.SUCCEEDED, detail_of(said, *others, rest))
 
 
@@ -79,8 +79,7 @@ def _refused(refused: Sequence[TraceEvent], days: int) -> Task:
     last = refused[0]
     detail = (
         f"{quantity(len(refused), 'refusal')} in {quantity(days, 'day')}, the last at {second_text(last.at)}: "
-        f"<{last.sender}> from "
-        f"{_peer(last)}: {last.reply}"
+        f"<{last.sender}> from {_peer(last)}: {last.reply}"
     )
     what = (
         f"Look at it: gatepost trace show {last.session}. If it was legitimate, they must meet the connector's demands."

@@ -36,6 +36,7 @@ from gatepost.policy.decisions.route import RoutePlanner, is_bounded
 from gatepost.policy.decisions.routes import NextHop
 from gatepost.protocols.message.fields import field_values
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -129,8 +130,8 @@ class Validation:
         warned = sum(task.status is TaskStatus.WARNING for task in counted)
         match self.outcome:
             case CheckResult.VALIDATED:
-                suffix = f", {warned} of them with a warning" if warned else ""
-                return f"validated: all {len(counted)} tasks succeeded{suffix}"
+                suffix = f", {warned} with a warning" if warned else ""
+                return f"validated: all {quantity(len(counted), 'task')} succeeded{suffix}"
             case CheckResult.NOT_VALIDATED:
                 return f"not validated: {self._first(ours=False)}"
             case CheckResult.UNKNOWN:
@@ -226,11 +227,9 @@ async def validate_outbound(
         hosts += reports
         tasks += left
     if not recipients:
-        tasks += skipped([TEST_MESSAGE], "no recipient was named")
+        tasks += skipped([TEST_MESSAGE], "no recipient was given")
     domains = _domains(request, recipients)
-    asked = [
-        f"the test message needs TLS whatever the connector demands: {one} requires it" for one in map(str, asking)
-    ]
+    asked = [f"the test message needs TLS regardless of the connector, as {one} says" for one in map(str, asking)]
     notes = (*_notes(directory, request, domains, targets), *asked)
     return replace(begun, hosts=tuple(hosts), tasks=tuple(tasks), notes=notes)
 
@@ -315,8 +314,8 @@ async def _targets(
     domains = _domains(request, recipients)[:_DOMAINS]
     if not domains:
         raise CannotValidate(
-            f"{request.label} routes by the MX of the recipient's domain and names no single domain: name a "
-            "recipient in the one that is to be tried",
+            f"{request.label} routes by the MX of the recipient's domain and names no single domain: give a "
+            "recipient in the domain to test",
             "recipients",
         )
     targets, unrouted = [], []
@@ -362,7 +361,7 @@ async def _try(
     if not target.recipients:
         return reports, []
     if kept.found is None:
-        return reports, skipped([TEST_MESSAGE], "no host met the connector's demands")
+        return reports, skipped([TEST_MESSAGE], "no host met the requirements of the connector")
     report, opened = kept.found
     at = next(at for at, one_report in enumerate(reports) if one_report is report)
     place = next(place for place in places if report in place.reports)
@@ -384,18 +383,18 @@ def _notes(
     notes = []
     if not connector.enabled:
         notes.append(
-            "the connector is disabled: it was tested as if it were enabled, and no mail goes by it until then"
+            "the connector is disabled: the validation treated it as enabled, but no mail uses it until you enable it"
         )
     if connector.mode is Mode.REHEARSE:
-        notes.append("the connector is in rehearsal: it was tested as if it were enforced")
+        notes.append("the connector is in rehearsal: the validation treated it as enforced")
     if connector.is_transport_rule_scoped:
-        notes.append("the connector takes mail only where a mail flow rule names it")
+        notes.append("the connector is used only by mail flow rules that name it")
     if len(connector.smart_hosts) > _HOSTS and not connector.use_mx_record:
-        notes.append(f"only the first {_HOSTS} of {len(connector.smart_hosts)} smart hosts were tried")
+        notes.append(f"only the first {_HOSTS} of {len(connector.smart_hosts)} smart hosts were tested")
     if len(domains) > _DOMAINS and connector.use_mx_record:
-        notes.append(f"only the first {_DOMAINS} of {len(domains)} domains were tried")
+        notes.append(f"only the first {_DOMAINS} of {len(domains)} domains were tested")
     notes += [
-        f"of {target.domain} only {_HOSTS} MX hosts were tried" for target in targets if len(target.hops) == _HOSTS
+        f"only {_HOSTS} MX hosts of {target.domain} were tested" for target in targets if len(target.hops) == _HOSTS
     ]
     passing = (elsewhere(directory, request.organization, connector, domain) for domain in domains[:_DOMAINS])
     return [*notes, *filter(None, passing)]

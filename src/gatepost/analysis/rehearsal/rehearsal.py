@@ -295,8 +295,8 @@ def _before(kept: _Detail, subject: Subject) -> str:
     if not 0 < kept.configuration < subject.formed:
         return ""
     return (
-        f"decided by configuration {kept.configuration}, before the {'rule' if subject.rule else 'connector'} was "
-        f"changed to what it is by configuration {subject.formed}"
+        f"decided by configuration version {kept.configuration}, before the {'rule' if subject.rule else 'connector'} "
+        f"was changed to its present form by version {subject.formed}"
     )
 
 

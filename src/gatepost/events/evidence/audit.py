@@ -220,8 +220,7 @@ class ChainAudit:
         expected = self.place.number + 1
         head = line.hash
         why = line.fault or (
-            f"its hash does not follow from its content and from entry {expected - 1}: one of the two is not what was "
-            "written"
+            f"its hash does not follow from its content and from entry {expected - 1}: one of the two was altered"
         )
         if line.number not in {-1, expected}:
             why = f"it stands in the place of entry {expected}, with another number"

@@ -1,6 +1,6 @@
-"""One connector: every field with its meaning, what came of its validation and rehearsal, who changed it, and switches.
+"""One connector: its settings, validation, rehearsal, changes and actions.
 
-What the trace and the history say of it is shown afterwards, when htmx asks for that part, or a link does.
+Parts from the trace and the history come afterwards, when htmx asks for them, or a link does.
 """
 
 from __future__ import annotations
@@ -48,9 +48,15 @@ _LAST: Final = 5
 
 _SWITCHES: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "enable": ({"enabled": True}, "{} is enabled."),
-    "disable": ({"enabled": False}, "{} is disabled: mail goes as if it were not there."),
-    "enforce": ({"mode": None}, "{} is enforced: mail that does not meet it is refused or waits."),
-    "rehearse": ({"mode": "rehearse"}, "{} is in rehearsal: what it would refuse or hold is reported only."),
+    "disable": ({"enabled": False}, "{} is disabled: the gateway handles mail without it."),
+    "enforce": (
+        {"mode": None},
+        "{} is enforced: the gateway refuses or holds back mail that does not meet its requirements.",
+    ),
+    "rehearse": (
+        {"mode": "rehearse"},
+        "{} is in rehearsal: the gateway only reports mail that it would refuse or hold back.",
+    ),
 }
 
 
@@ -195,14 +201,14 @@ def _act(request: Request) -> Response:
             execute(cases.remove, context, RemovePart(**named))
             return see_other(request, "/connectors", f"{sentence(chosen.label)} was removed.")
         if do not in _SWITCHES:
-            raise not_there(f"There is nothing to do by the name {do!r}.")
+            raise not_there(f"There is no action {do!r}.")
         fields, said = _SWITCHES[do]
         outcome = execute(cases.set, context, SetPart(document=fields, **named)).value
     except Refusal as refusal:
         status = HTTPStatus.CONFLICT if refusal.kind is Kind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
         errors = "; ".join(map(str, refusal.errors))
         return connector_page(request, chosen, status, f"{refusal.text}{': ' if errors else ''}{errors}")
-    text = " ".join([said.format(sentence(chosen.label)), f"Version {outcome.version}.", *outcome.warnings])
+    text = " ".join([said.format(sentence(chosen.label)), f"Revision {outcome.version}.", *outcome.warnings])
     path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")
 

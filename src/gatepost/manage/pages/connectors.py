@@ -1,6 +1,6 @@
-"""The list of connectors: whom they stand between, what they demand, how they were validated and how mail fared.
+"""The list of connectors: direction, domains, requirements, last validation and results of the last 7 days.
 
-A page costs what its rows cost; what the trace says of them is counted afterwards, when htmx asks for the rows again.
+A page costs what its rows cost; results are counted afterwards, when htmx asks for the rows again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _COLUMNS = (
     "status", "name", "direction", "organization", "from", "to", "mode", "domains", "demands", "validated",
     "validated_at", "passed_7d", "failed_7d",
 )  # fmt: skip
-FAILED = {"inbound": "refused", "outbound": "held"}
+FAILED = {"inbound": "refused", "outbound": "held back"}
 """What becomes of mail that does not meet a connector."""
 _DIRECTIONS = ("", "inbound", "outbound")
 _STATUSES = ("", "enabled", "rehearsal", "disabled")

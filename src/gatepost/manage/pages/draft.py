@@ -163,7 +163,7 @@ def problems(draft: Draft, step: str, owner: Organization, prefixes: PrefixLimit
     assert scenario is not None  # noqa: S101 - asked of drafts with one
     names = {scenario.kind.name(one).lower() for one in scenario.kind.of(owner)}
     if step == "name" and draft["name"].lower() in names:
-        found["name"] = f"There is {scenario.direction} connector {draft['name']!r} already: choose another name."
+        found["name"] = f"{scenario.direction.title()} connector {draft['name']!r} already exists. Choose another name."
     if found:
         return found  # what the model says of a question that was left open would say it again, in other words
     alone: dict[str, Any] = {
@@ -207,13 +207,13 @@ def _missing(draft: Draft, step: str) -> dict[str, str]:
 
 
 _OPEN: Final = {
-    "name": "Give it a name.",
-    "use": "Choose when it is used.",
-    "recipient_domains": "Write at least one domain.",
-    "sender_domains": "Write at least one domain.",
-    "routing": "Choose how mail is routed.",
-    "smart_hosts": "Write at least one host.",
-    "tls_settings": "Choose what is demanded of TLS.",
-    "tls_sender_certificate_name": "Write the name that the certificate must bear.",
-    "sender_ip_addresses": "Write at least one address.",
+    "name": "Enter a name.",
+    "use": "Choose when to use the connector.",
+    "recipient_domains": "Enter at least one domain.",
+    "sender_domains": "Enter at least one domain.",
+    "routing": "Choose how to route messages.",
+    "smart_hosts": "Enter at least one host.",
+    "tls_settings": "Choose a TLS requirement.",
+    "tls_sender_certificate_name": "Enter the name that the certificate must have.",
+    "sender_ip_addresses": "Enter at least one address.",
 }

@@ -1,4 +1,4 @@
-"""The page that explains: what would happen to a message, and why; asked for beforehand, or again for real mail.
+"""The page that simulates a message and explains each decision; or re-evaluates one of the trace.
 
 A question is an address that can be passed on, but for a certificate, which is sent by a form, and for the look at the
 next hops, which a link must not set off.
@@ -143,7 +143,7 @@ def _page(request: Request, form: _Form, status: HTTPStatus = HTTPStatus.OK, **f
         "explain/explain.html",
         status,
         form=form._replace(certificate=public_part(form.certificate)),
-        versions=[("", "As the certificate says"), *((one, one) for one in VERSIONS[:-1]), ("none", "In clear")],
+        versions=[("", "Automatic"), *((one, one) for one in VERSIONS[:-1]), ("none", "Unencrypted")],
         share=str(request.base_url).rstrip("/") + form.link(organization) if shown["answer"] else "",
         command=form.command if shown["answer"] else "",
         **shown,

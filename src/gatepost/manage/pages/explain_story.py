@@ -1,4 +1,4 @@
-"""An explanation as a page tells it: what comes of it, each decision with its reasons, and who did not apply. Pure.
+"""An explanation as a page shows it: the result, each decision with its reasons, and rules that do not apply. Pure.
 
 Made of what `manage.use_cases.explain` answers, for `explain/explain.html`. The words are those of the command line.
 """
@@ -98,7 +98,7 @@ def story(answer: Answer) -> Story:
     """The explanation, told."""
     explanation, asked = answer.explanation, answer.asked
     inbound, outbound = _inbound(answer), _outbound(answer)
-    channel = f"over {asked.tls}" if asked.tls else "in clear"
+    channel = f"over {asked.tls}" if asked.tls else "unencrypted"
     if asked.tls:
         channel += ", with a certificate" if asked.certificate else ", without a certificate"
     return Story(
@@ -117,28 +117,29 @@ def story(answer: Answer) -> Story:
 def _headline(answer: Answer) -> tuple[str, str]:
     explanation = answer.explanation
     if "inbound" in answer.withheld:
-        return "unknown", "Another organization decides on the way in, which is not shown here."
+        return "unknown", "Another organization receives this message. You have no access to its decision."
     verdict, outbound = explanation.inbound, explanation.outbound
     if not verdict.accepted:
-        word = "deferred" if verdict.reply.transient else "refused"
-        return "fail", f"The message is {word} at {explanation.stage}."
+        word = "defers" if verdict.reply.transient else "refuses"
+        return "fail", f"The gateway {word} the message at {explanation.stage}."
     return _onward(answer, outbound)
 
 
 def _onward(answer: Answer, outbound: OutboundDecision | None) -> tuple[str, str]:
     """The same of a message that is accepted."""
     if "outbound" in answer.withheld:
-        return "pass", "The message is accepted; another organization decides on its way from here."
+        return "pass", "The gateway accepts the message. Another organization decides how to deliver it."
     if outbound is None or outbound.way == "nowhere":
-        return "fail", "The message is accepted, but there is no way for it."
+        return "fail", "The gateway accepts the message, but has no route for it."
     if answer.certificates is not None and answer.certificates.missing:
-        return "warn", "The message is accepted and then waits: it must be encrypted, and there is no certificate."
+        return (
+            "warn",
+            "The gateway accepts the message, and it waits: it must be encrypted, and no certificate is available.",
+        )
     if answer.reports and not any(one.usable for one in answer.reports):
-        return "warn", "The message is accepted and then waits: no next hop meets the requirement now."
-    return (
-        "pass",
-        f"The message is accepted, and goes {way_words(outbound.record())}{_protection(outbound.requirement)}.",
-    )
+        return "warn", "The gateway accepts the message, and it waits: no next hop meets the requirement now."
+    way = f"{way_words(outbound.record())}{_protection(outbound.requirement)}"
+    return "pass", f"The gateway accepts the message and delivers it {way}."
 
 
 def _protection(requirement: Requirement | None) -> str:
@@ -160,7 +161,7 @@ def _inbound(answer: Answer) -> Chapter:
     explanation = answer.explanation
     verdict = explanation.inbound
     if "inbound" in answer.withheld:
-        return Chapter("unknown", "Decided by another organization", withheld=True)
+        return Chapter("unknown", "Another organization decides", withheld=True)
     said = "Accepted" if verdict.accepted else f"Refused at {explanation.stage}"
     if not verdict.accepted and verdict.reply.transient:
         said = f"Deferred at {explanation.stage}"
@@ -181,7 +182,7 @@ def _inbound_facts(verdict: InboundVerdict) -> Iterable[tuple[str, str]]:
     if verdict.connector:
         trial = f"; in rehearsal: {verdict.rehearsed}" if verdict.rehearsed else ""
         yield "Connector", verdict.connector
-        yield "It demands", f"{verdict.requirement}{trial}"
+        yield "Requires", f"{verdict.requirement}{trial}"
     else:
         yield "Connector", "none"
     if verdict.would_refuse is not None:
@@ -206,20 +207,20 @@ def _outbound(answer: Answer) -> Chapter:
     explanation = answer.explanation
     outbound = explanation.outbound
     if "outbound" in answer.withheld:
-        return Chapter("unknown", "Decided by another organization", withheld=True)
+        return Chapter("unknown", "Another organization decides", withheld=True)
     if outbound is None:
-        return Chapter("waiting", "Nowhere: it is no organization's mail")
+        return Chapter("waiting", "No organization handles this mail")
     way = way_words(outbound.record())
-    supposed = "If it were accepted: " if explanation.supposed else ""
+    supposed = "If accepted: " if explanation.supposed else ""
     said = supposed + (way if supposed else way[:1].upper() + way[1:])
     level = "fail" if outbound.way == "nowhere" else "info" if explanation.supposed else "pass"
     reasons = [Reason("fail", outbound.detail)] if outbound.way == "nowhere" and outbound.detail else []
     reasons += [Reason("pass", one) for one in outbound.reasons]
     if outbound.way in {"mailbox", "lmtp"}:
-        text = "the recipient has a mailbox here, so no outbound connector and no rule is asked"
+        text = "the recipient has a mailbox on this gateway, so no outbound connector and no mail flow rule applies"
         reasons.append(Reason("info", text))
     if outbound.way == "internal":
-        text = "always TLS, by the site's own certificates; connectors and rules are asked there"
+        text = "nodes always use TLS with the site's own certificates; the other node applies connectors and rules"
         reasons.append(Reason("info", text))
     others = (("connectors", explanation.others_outbound), ("mail flow rules", explanation.other_rules))
     asks_none = outbound.way in {"mailbox", "lmtp", "internal"}
@@ -231,8 +232,8 @@ def _outbound_facts(answer: Answer, outbound: OutboundDecision) -> Iterable[tupl
     explanation = answer.explanation
     if outbound.requirement is not None:
         yield "Connector", outbound.connector or "none"
-        yield "It must be", describe(outbound.requirement)
-        yield "Asked by", ", ".join(map(str, outbound.requirement.sources))
+        yield "Requires", describe(outbound.requirement)
+        yield "Required by", ", ".join(map(str, outbound.requirement.sources))
     if outbound.rehearsed is not None:
         sources = map(str, outbound.rehearsed.sources)
         yield "In rehearsal", f"would require {demand_words(describe(outbound.rehearsed), sources)}"
@@ -241,9 +242,9 @@ def _outbound_facts(answer: Answer, outbound: OutboundDecision) -> Iterable[tupl
         yield "DKIM", f"{f'signed by {names}' if names else 'not signed'}: {explanation.signing.why}"
     for name, one in (("Encryption", outbound.content.encrypt), ("Signature", outbound.content.sign)):
         if one.required:
-            yield name, f"S/MIME (asked by {', '.join(map(str, one.required))})"
+            yield name, f"S/MIME (required by {', '.join(map(str, one.required))})"
         if one.rehearsed:
-            yield name, f"in rehearsal: S/MIME (asked by {', '.join(map(str, one.rehearsed))})"
+            yield name, f"in rehearsal: S/MIME (required by {', '.join(map(str, one.rehearsed))})"
     if answer.certificates is not None:
         yield "S/MIME certificates", answer.certificates.missing or answer.certificates.found
 
@@ -272,18 +273,18 @@ def _failure(outcome: FailureOutcome) -> Failure:
             return Failure(kind, "fail", "returned at once", f"{final.code} {final.enhanced} {outcome.message}", "")
         return Failure(kind, "hold", "waits", text, f"{final.code} {final.enhanced}")
     would = outcome.rehearsed
-    trial = f"; in force it would wait: {would.code} {would.enhanced}" if would is not None else ""
+    trial = f"; if enforced it would wait: {would.code} {would.enhanced}" if would is not None else ""
     level = "pass" if outcome.result == "delivered" else "warn"
     return Failure(kind, level, f"{RESULTS[outcome.result]}{trial}", "", "")
 
 
 def _notes(explanation: Explanation) -> Iterable[str]:
     if isinstance(explanation.route, SmartHosts | MxRoute):
-        yield "What the domain publishes (DANE, MTA-STS) is looked up when mail is sent, and may demand more."
+        yield "The gateway looks up DANE and MTA-STS when it sends; they may require more."
     if explanation.held_below_memory:
         yield (
-            'Under protection_drop = "hold" mail waits for an administrator where the destination was seen to do '
-            "better, whatever is said here."
+            'With protection_drop = "hold", the downgrade guard holds mail for an administrator if the destination '
+            "offered more protection before."
         )
 
 

@@ -1,4 +1,4 @@
-"""What the overview of a new gateway says to begin with. Pure."""
+"""The first steps that the overview of a new gateway lists. Pure but for the resources it reads."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ def first_steps(owners: Sequence[Organization]) -> list[FirstStep]:
     domains = any(one.accepted_domains for one in owners)
     ways = any(one.mailboxes or one.inbound_connectors or one.outbound_connectors for one in owners)
     steps = [
-        FirstStep("Add an organization", "/organizations/new", "Whose mail this gateway is for.", bool(owners)),
-        FirstStep("Add its domain", "/domains/new", "Mail to it is taken; mail to others is not.", domains),
+        FirstStep(
+            "Add an organization", "/organizations/new", "The gateway handles mail for organizations.", bool(owners)
+        ),
+        FirstStep(
+            "Add its domain", "/domains/new", "The gateway accepts mail only for domains of its organizations.", domains
+        ),
         FirstStep(
             "Add a connector",
             "/connectors/new",
-            "To and from your own servers; or add mailboxes, which are here.",
+            "Connect your own mail servers, or add mailboxes on this gateway instead.",
             ways,
         ),
     ]

@@ -42,7 +42,7 @@ NAVIGATION: Final[tuple[Group, ...]] = (
         "Mail flow",
         (
             Entry("Connectors", "/connectors", "flow"),
-            Entry("Rules", "/rules", "trace"),
+            Entry("Mail flow rules", "/rules", "trace"),
             Entry("Domains", "/domains", "organization"),
             Entry("Mailboxes", "/mailboxes", "archive"),
             Entry("DKIM keys", "/dkim", "lock"),
@@ -56,7 +56,7 @@ NAVIGATION: Final[tuple[Group, ...]] = (
         (
             Entry("Certificates", "/certificates", "certificate", of_gateway=True),
             Entry("Queue", "/queue", "queue"),
-            Entry("Trace", "/trace", "search"),
+            Entry("Message trace", "/trace", "search"),
             Entry("Reports", "/reports", "report"),
             Entry("Alarms", "/alarms", "alarm"),
         ),
@@ -65,9 +65,9 @@ NAVIGATION: Final[tuple[Group, ...]] = (
         "Administration",
         (
             Entry("Users", "/users", "user", of_gateway=True, scope=Scope.OWNER),
-            Entry("Tokens", "/tokens", "lock", of_gateway=True, scope=Scope.OWNER),
+            Entry("API tokens", "/tokens", "lock", of_gateway=True, scope=Scope.OWNER),
             Entry("History", "/history", "retry"),
-            Entry("Audit", "/audit", "clock"),
+            Entry("Audit log", "/audit", "clock"),
         ),
     ),
 )

@@ -1,6 +1,6 @@
-"""The first page: what needs somebody, what waits, how mail was protected in the last day, what the gateway works by.
+"""The overview: alarms, the queue, the protection of mail in the last day, certificates, configuration and workers.
 
-Who sees only some organizations sees what is theirs: no certificates, no workers. The picture is loaded after the page.
+Administrators of some organizations see no certificates and no workers. The chart is loaded after the page.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gatepost.manage.pages import flash
+from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label
 from gatepost.manage.pages.flash import Flash
 from gatepost.manage.pages.navigation import navigation
 from gatepost.manage.pages.static_files import static_url
@@ -108,8 +109,14 @@ def environment() -> Environment:
         cache_size=-1,
     )
     made.filters.update(FILTERS)
-    made.filters["protection"] = protection
-    made.filters["in_words"] = in_words
+    made.filters.update(
+        protection=protection,
+        in_words=in_words,
+        event_label=event_label,
+        event_level=event_level,
+        failure=failure_label,
+        setting=setting_label,
+    )
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
     made.globals.update(static_url=static_url, link=link)
     return made

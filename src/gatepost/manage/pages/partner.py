@@ -138,11 +138,9 @@ def _report(request: Request) -> Response:
     run = _run(request)
     view = _view(run)
     if view is None or not run.done:
-        raise Refusal(Kind.CONFLICT, "the check has not ended yet; load its page again in some seconds")
+        raise Refusal(Kind.CONFLICT, "the check is still running; reload the page in some seconds")
     if run.trouble:
-        raise Refusal(
-            Kind.CONFLICT, f"the check ended early, so that there is nothing to pass on; check again: {run.trouble}"
-        )
+        raise Refusal(Kind.CONFLICT, f"the check did not finish, so there is no report; check again: {run.trouble}")
     own = context_of(request).settings.server.hostname
     text = environment().get_template("partner/report.html").render(view=view, by=own, at=stamp(view.at))
     name = f"check-{run.subject.name.replace(':', '-')}.html"
@@ -153,9 +151,11 @@ def _report(request: Request) -> Response:
 def _letter(view: CheckView) -> str:
     """An address that begins a message to the partner's postmaster."""
     theirs = [one for one in view.loud if one.actor == "theirs"][:10]
-    begin = f"Dear postmaster of {view.target},\n\nwe looked at how mail to you is protected:\n{view.headline}\n\n"
+    begin = (
+        f"Dear postmaster of {view.target},\n\nwe checked the protection of mail to your domain:\n{view.headline}\n\n"
+    )
     items = "\n".join(f"* {one.text}{f' ({one.where})' if one.where else ''}\n  {one.fix}" for one in theirs)
-    body = f"{begin[:_MOST]}{items[: max(0, _MOST - len(begin))]}\n\nThe whole report is attached."
+    body = f"{begin[:_MOST]}{items[: max(0, _MOST - len(begin))]}\n\nThe full report is attached."
     return f"mailto:postmaster@{view.target}?subject={quote(f'TLS of {view.target}')}&body={quote(body)}"
 
 

@@ -33,7 +33,7 @@ _SHORT: Final = 28
 _BY: Final = {
     PolicyKind.DANE: "verified by DANE",
     PolicyKind.MTA_STS: "verified by MTA-STS",
-    PolicyKind.OPPORTUNISTIC: "encrypted, but an attacker on the way could change that (opportunistic)",
+    PolicyKind.OPPORTUNISTIC: "encrypted, but not protected against an active attacker (opportunistic)",
 }
 
 
@@ -94,7 +94,7 @@ def check_view(check: PartnerCheck, *, done: bool) -> CheckView:
     loud = [one for one in items if one.level in {Mark.FAIL, Mark.WARN, Mark.UNKNOWN}]
     used = [stage for stage in _STAGES if not done or any(row.cell(stage) for row in check.rows)]
     counts = check.counts
-    level, headline = _answer(check) if done else ("running", "Looking …")
+    level, headline = _answer(check) if done else ("running", "Checking…")
     return CheckView(
         check.target,
         check.kind,
@@ -118,15 +118,15 @@ def _answer(check: PartnerCheck) -> tuple[str, str]:
         case DeliveryForecast.DELIVER if row is not None and row.facts is not None and row.facts.tls is not None:
             dane = row.cell(Stage.DANE)
             unusable = row.policy is PolicyKind.DANE and (dane is None or dane.short == "unusable")
-            by = "encrypted, as the TLSA records ask, though none names a key" if unusable else _BY[row.policy]
+            by = "encrypted as the TLSA records require, though none is usable" if unusable else _BY[row.policy]
             level = "info" if row.policy is PolicyKind.OPPORTUNISTIC or unusable else "pass"
-            return level, f"Mail would be delivered, {by}, {row.facts.tls.version}."
+            return level, f"The gateway would deliver mail, {by}, {row.facts.tls.version}."
         case DeliveryForecast.CLEARTEXT:
-            return "fail", "Mail would leave in clear."
+            return "fail", "The gateway would send mail unencrypted."
         case DeliveryForecast.HOLD:
-            return "fail", f"Mail would wait and then be returned{_reason(check, Mark.FAIL)}."
+            return "fail", f"Mail would wait, and return to its sender when it expires{_reason(check, Mark.FAIL)}."
         case _:
-            return "unknown", f"It cannot be told{_reason(check, Mark.UNKNOWN)}."
+            return "unknown", f"The result is inconclusive{_reason(check, Mark.UNKNOWN)}."
 
 
 def _reason(check: PartnerCheck, mark: Mark) -> str:
@@ -150,8 +150,8 @@ def _line(row: Row, stages: Sequence[Stage], *, done: bool) -> Line:
 
 def _unknown(stage: Stage, looking: Stage | None, *, waits: bool) -> Cell | None:
     if stage is looking:
-        return Cell("running", "looking…", "is looked at now")
-    return Cell("waiting", "…", "not looked at yet") if waits or looking is not None else None
+        return Cell("running", "checking…", "check in progress")
+    return Cell("waiting", "…", "not checked yet") if waits or looking is not None else None
 
 
 def _cell(finding: Finding) -> Cell:

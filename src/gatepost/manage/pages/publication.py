@@ -1,4 +1,4 @@
-"""What each accepted domain is to publish: the records to copy, and what the DNS says now, looked up when asked for.
+"""The DNS records of each accepted domain: those to copy, and the result of the DNS checks when it is asked for.
 
 The look takes seconds, so that a page comes without it and asks for it afterwards; without a script a link does.
 """
@@ -42,10 +42,10 @@ _INDEX: Final = "/domains/publish"
 _ROWS: Final = 25
 _COLUMNS: Final = ("organization", "domain", "section", "line", "note")
 _LIGHTS: Final = {
-    "pass": "As it should be",
-    "info": "Could be better",
-    "unknown": "Cannot be told",
-    "warn": "To look at",
+    "pass": "OK",
+    "info": "Can be improved",
+    "unknown": "Not available",
+    "warn": "Needs attention",
     "fail": "Wrong",
 }
 

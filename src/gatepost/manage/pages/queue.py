@@ -1,4 +1,4 @@
-"""Mail that waits: listed, by destination, message by message; and what administrators do about it.
+"""The queue: its messages, its destinations, one message; and the actions of administrators on them.
 
 Every action asks first how much it would be done to. A header section is shown, and content handed out, only to who may
 act on mail, and both are put on record. What is seen and acted on is of the organizations of who asks alone.
@@ -34,6 +34,7 @@ from gatepost.manage.use_cases.queue import (
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.request_values import limits
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,8 +51,7 @@ PAGE: Final = 50
 _MOST: Final = 10_000
 _NAMED: Final = 10
 FILTERS: Final = {"state": "State", "domain": "Destination", "sender": "From", "recipient": "To"}
-STATES: Final = (("", "Any"), ("active", "Active"), ("deferred", "Deferred"), ("held", "Held"))
-_ONE: Final = "returned to its sender"
+STATES: Final = (("", "Any"), ("active", "Active"), ("deferred", "Waiting"), ("held", "Held"))
 DONE: Final = {
     QueueAction.RETRY: "tried again now",
     QueueAction.HOLD: "held",
@@ -59,7 +59,14 @@ DONE: Final = {
     QueueAction.RETURN: "returned to their senders",
     QueueAction.DROP: "dropped",
 }
-"""What becomes of deliveries, after "N deliveries are"."""
+"""What becomes of deliveries, after "N deliveries will be"."""
+_SAID: Final = {
+    QueueAction.RETRY: "Retrying {}.",
+    QueueAction.HOLD: "{} held.",
+    QueueAction.RELEASE: "{} released.",
+    QueueAction.RETURN: "{} returned to sender.",
+    QueueAction.DROP: "{} dropped.",
+}
 COLUMNS: Final = (
     "queue_id", "state", "destination", "organization", "sender", "recipients", "subject", "size", "received",
     "attempts", "next_attempt", "expires", "last_error",
@@ -109,7 +116,7 @@ def _by_destination(request: Request) -> Response:
         request,
         "queue/destinations.html",
         found=page.rows,
-        foot=foot(page, "destinations, the fullest first", "destination"),
+        foot=foot(page, "destinations"),
         counts={name: sum(getattr(one, name) for one in found) for name in ("count", "active", "deferred", "held")},
     )
 
@@ -162,8 +169,8 @@ def _show(request: Request) -> Response:
 
 
 def _or_gone(message: str) -> AbstractContextManager[None]:
-    """What is no queue id cannot be in the queue either."""
-    text = f"{message[:40]} is not in the queue. What became of it is in the trace."
+    """A text that is no queue id cannot be in the queue either."""
+    text = f"{message[:40]} is not in the queue. See the message trace for its result."
     return or_not_there(text, Kind.MISSING, Kind.INPUT)
 
 
@@ -209,7 +216,7 @@ def _asked(form: Any) -> QueueActions:
     try:
         action = QueueAction(form.get("action", ""))
     except ValueError as error:
-        raise Refusal(Kind.INPUT, "Choose what to do: retry, hold, release, return or drop.") from error
+        raise Refusal(Kind.INPUT, "Choose an action: retry, hold, release, return or drop.") from error
     texts: dict[str, Any] = {
         "reason": _said(form, "why", "reason", action),
         "text": _said(form, "text", "text", action),
@@ -218,7 +225,9 @@ def _asked(form: Any) -> QueueActions:
         return QueueActions(action=action, all=True, **_filter(form), **texts)
     messages = form.getlist("messages")
     if not messages:
-        raise Refusal(Kind.INPUT, "No message was ticked: tick some, or choose all that match the filter.")
+        raise Refusal(
+            Kind.INPUT, "No message is selected. Select messages, or apply the action to all that match the filter."
+        )
     return QueueActions(action=action, messages=messages, organization=form.get("organization", ""), **texts)
 
 
@@ -241,12 +250,9 @@ def _do(request: Request) -> Response:
         return _confirm(request, {one.path: one.message for one in refusal.errors} or {"": refusal.text})
     back, action = _back(form), asked.action
     if not done.changed:
-        return see_other(request, back, "Nothing was done: no such mail waits any more.", "warn")
+        return see_other(request, back, "Nothing was done: the messages are no longer in the queue.", "warn")
     gone = action in {QueueAction.DROP, QueueAction.RETURN} and back.startswith("/queue/")
-    if done.changed == 1:
-        said = f"1 delivery is {_ONE if action is QueueAction.RETURN else DONE[action]}."
-    else:
-        said = f"{done.changed:,} deliveries are {DONE[action]}."
+    said = _SAID[action].format(quantity(done.changed, "delivery", "deliveries"))
     return see_other(request, link("/queue") if gone else back, said)
 
 

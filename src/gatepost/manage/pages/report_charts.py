@@ -27,15 +27,15 @@ PROTECTIONS: Final = {
     Protection.MTA_STS: ("MTA-STS", "accent"),
     Protection.VERIFIED: ("Verified name", "unknown"),
     Protection.ENCRYPTED: ("Encrypted only", "warn"),
-    Protection.CLEARTEXT: ("Cleartext", "fail"),
+    Protection.CLEARTEXT: ("Unencrypted", "fail"),
 }
-"""What each is called, and its tone."""
+"""The name and the tone of each."""
 CERTIFICATES: Final = {
-    ClientCertificate.PROVED: ("Proved a demanded name", "pass"),
-    ClientCertificate.TRUSTED: ("Trusted, not demanded", "accent"),
+    ClientCertificate.PROVED: ("Required name verified", "pass"),
+    ClientCertificate.TRUSTED: ("Trusted, not required", "accent"),
     ClientCertificate.UNTRUSTED: ("Not trusted", "unknown"),
     ClientCertificate.NONE: ("No certificate", "warn"),
-    ClientCertificate.CLEARTEXT: ("Cleartext", "fail"),
+    ClientCertificate.CLEARTEXT: ("Unencrypted", "fail"),
 }
 _TONES: Final = ("pass", "accent", "unknown", "warn")
 _CLEAR: Final = "fail"
@@ -88,7 +88,7 @@ class Chart(NamedTuple):
     @property
     def heads(self) -> list[tuple[str, ...]]:
         """For `ui.table`."""
-        return [("Days",), *((one.name, "", "number") for one in self.columns)]
+        return [("Period",), *((one.name, "", "number") for one in self.columns)]
 
     @property
     def picture(self) -> Markup:
@@ -119,7 +119,7 @@ def by_version(pictures: TlsPictures, view: View) -> Chart:
     drawn = _Drawn(pictures, view, Direction.INBOUND)
     names = sorted(drawn.names("versions"), reverse=True)
     columns = [drawn.named("versions", name, tone, "tls_version") for name, tone in _toned(names)]
-    columns.append(drawn.clear("versions", "Cleartext"))
+    columns.append(drawn.clear("versions", "Unencrypted"))
     return drawn.chart("version", "Incoming mail by TLS version", "", columns)
 
 
@@ -129,7 +129,7 @@ def by_certificate(pictures: TlsPictures, view: View) -> Chart:
     columns = [
         drawn.column(*CERTIFICATES[one], partial(_shown, one), achieved=_SHOWN_AS[one]) for one in ClientCertificate
     ]
-    note = "What a partner's client showed of itself. Only where a connector demands a name does it decide anything."
+    note = "Certificates that partners' servers presented. They matter only where a connector requires a name."
     return drawn.chart("certificate", "Incoming mail by the partner's certificate", note, columns)
 
 
@@ -141,9 +141,9 @@ def by_group(pictures: TlsPictures, view: View, direction: Direction) -> Chart:
     columns = [drawn.named("groups", name, tone, "tls_group") for name, tone in _toned(names[:_MOST_GROUPS])]
     if others := names[_MOST_GROUPS:]:
         columns.append(drawn.column(f"Others ({len(others)})", _TONES[-1], partial(_sum_of, others)))
-    columns.append(drawn.clear("groups", "None: cleartext"))
+    columns.append(drawn.clear("groups", "None (unencrypted)"))
     title = "Key exchange of outgoing mail" if direction is Direction.OUTBOUND else "Key exchange of incoming mail"
-    note = "ML-KEM (FIPS 203) withstands a quantum computer: what is recorded today cannot be read by one later."
+    note = "Post-quantum key exchange (ML-KEM, FIPS 203) protects recorded traffic from future quantum computers."
     return drawn.chart(f"key-exchange-{direction}", title, note, columns)
 
 

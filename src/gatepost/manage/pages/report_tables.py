@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from gatepost.manage.pages.report_query import View
 
 
+# Names of columns stay the same when a label is worded anew.
+_KEYS: Final = {
+    "Unencrypted": "cleartext",
+    "None (unencrypted)": "none:_cleartext",
+    "Required name verified": "proved_a_demanded_name",
+    "Trusted, not required": "trusted,_not_demanded",
+}
 _PROTECTIONS: Final = tuple(one.value.replace("-", "_") for one in Protection)
 
 
@@ -34,7 +41,7 @@ class Table(NamedTuple):
 
 def chart_table(chart: Chart) -> Table:
     """A row for each part of the time: its days, and a number for each series."""
-    columns = ("first", "last", *(one.name.lower().replace(" ", "_") for one in chart.columns))
+    columns = ("first", "last", *(_KEYS.get(one.name) or one.name.lower().replace(" ", "_") for one in chart.columns))
     rows = (
         (part.first, part.last, *(one.values[place] for one in chart.columns)) for place, part in enumerate(chart.parts)
     )

@@ -58,7 +58,7 @@ _TABS: Final = (
     ("Domains", "/reports/domains"),
     ("Partners", "/reports/partners"),
     ("Key exchange", "/reports/key-exchange"),
-    ("Blocked", "/reports/blocked"),
+    ("Held back", "/reports/blocked"),
     ("Connectors", "/reports/connectors"),
     ("TLS reports", "/reports/tls-rpt"),
     ("Evidence", "/reports/evidence"),
@@ -116,10 +116,10 @@ def _shown(request: Request, path: str, part: str, heading: str, content: Conten
 def _file(request: Request, view: View) -> Response:
     name = request.query_params.get("table", "")
     if name not in TABLES:
-        raise not_there(f"There is no table of that name; there are {', '.join(TABLES)}.")
+        raise not_there(f"There is no table of this name. Tables: {', '.join(TABLES)}.")
     counted = _counted(request, view, _FILE_WAIT)
     if counted is None:
-        raise Refusal(Kind.UNREADABLE, "The trace is still being counted. Ask again in a minute.")
+        raise Refusal(Kind.UNREADABLE, "The gateway is still counting the mail of this period. Try again in a minute.")
     return table_file(request, name, TABLES[name](counted.value, view))
 
 
@@ -248,7 +248,7 @@ def _blocked(request: Request) -> Response:
     def content(_: TlsPictures, view: View) -> dict[str, Any]:
         return {"waiting": _waiting(request, view), "refresh": _LIVE}
 
-    return _shown(request, "/reports/blocked", "reports/blocked.html", "Blocked for TLS", content)
+    return _shown(request, "/reports/blocked", "reports/blocked.html", "Held back by TLS policy", content)
 
 
 def _waiting(request: Request, view: View) -> dict[str, int]:
@@ -297,7 +297,7 @@ def received_in(view: View) -> ListReceivedReports:
 
 
 ROUTES: Final = [
-    _page("/reports", "reports/protection.html", "How mail was protected", _protection),
+    _page("/reports", "reports/protection.html", "Protection of mail", _protection),
     _page("/reports/incoming", "reports/incoming.html", "Incoming mail", _incoming),
     _page("/reports/partners", "reports/partners.html", "Partners", _partners),
     _page("/reports/key-exchange", "reports/key_exchange.html", "Key exchange", _key_exchange),

@@ -76,17 +76,17 @@ def need(scenario: Scenario, organization: Organization) -> Need:
 def _to_partner(_: Organization) -> Need:
     return Need(
         "optional",
-        "Mail reaches partners without one: by their MX records, with TLS wherever they offer it, and with DANE and "
-        "MTA-STS where they publish it. Add one to demand more: that mail waits rather than leaves unprotected, that a "
-        "certificate bears a certain name, or that mail goes to certain hosts.",
+        "Without a connector, the gateway routes by MX records and uses TLS, DANE and MTA-STS wherever the partner "
+        "supports them. Add a connector to require TLS, to require a certain certificate name, or to route through "
+        "smart hosts.",
     )
 
 
 def _from_partner(_: Organization) -> Need:
     return Need(
         "optional",
-        "Partners can send you mail without one, over TLS if they begin it. Add one to refuse what comes in a "
-        "partner's name without TLS, without the partner's certificate, or from a foreign address.",
+        "Without a connector, partners can send you mail, with TLS if they start it. Add a connector to refuse mail "
+        "from a partner's domain without TLS, without the partner's certificate, or from other IP addresses.",
     )
 
 
@@ -95,17 +95,17 @@ def _to_own(organization: Organization) -> Need:
     if not relayed:
         return Need(
             "not needed",
-            "All accepted domains are authoritative: their mailboxes are here. Add one if all mail is to go by your "
-            "own servers first, or where a mail flow rule sends it there.",
+            "All accepted domains are authoritative: this gateway has their mailboxes. Add a connector to send all "
+            "mail through your own servers first, or to use it in a mail flow rule.",
         )
     without = [name for name in relayed if not _is_routed(organization, name)]
     if without:
         return Need(
             "needed",
-            f"Recipients of {_some(without)} may have their mailboxes on your own servers (internal relay), and "
-            "nothing says yet where those are: mail for them would go by the MX records, which may lead back here.",
+            f"Recipients of {_some(without)} may have mailboxes on your own servers (internal relay), but no connector "
+            "leads there. Their mail would follow the MX records, which may lead back to this gateway.",
         )
-    return Need("optional", f"{_some(relayed)} is sent on by a connector already. Add one for what it does not cover.")
+    return Need("optional", f"A connector already routes {_some(relayed)}. Add another one for other domains.")
 
 
 def _is_routed(organization: Organization, name: str) -> bool:
@@ -130,12 +130,12 @@ def _from_own(organization: Organization) -> Need:
     if known:
         return Need(
             "optional",
-            f"Your own servers are known by {_some(known)} already. Add one for servers that it does not know.",
+            f"Connectors that already identify your servers: {_some(known)}. Add a connector for other servers.",
         )
     return Need(
         "needed",
-        "Without one your own servers are strangers here: they reach your accepted domains, but nothing they send to "
-        "others is relayed. Not needed if no server of yours sends through this gateway.",
+        "Without a connector, the gateway accepts mail from your own servers for your accepted domains only, and "
+        "relays nothing to other domains. Not needed if your servers do not send through this gateway.",
     )
 
 

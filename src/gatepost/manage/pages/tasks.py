@@ -24,7 +24,7 @@ _LEVELS: Final = {
     "waiting": "waiting",
 }
 _OUTCOMES: Final = {"validated": "pass", "not-validated": "fail", "unknown": "unknown"}
-_WORDS: Final = {"unknown": "Could not tell"}
+_WORDS: Final = {"unknown": "Inconclusive"}
 
 
 def live_items(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def host_items(host: Mapping[str, Any], *, several: bool) -> list[dict[str, Any]
     name = f"{host['host']} ({host['address']})" if host["address"] else host["host"]
     items = _items(host["tasks"], name if several else "")
     if items and (lines := host.get("transcript")):
-        items[-1] |= {"raw": "\n".join(lines), "raw_title": f"SMTP dialogue with {name}"}
+        items[-1] |= {"raw": "\n".join(lines), "raw_title": f"SMTP transcript with {name}"}
     return items
 
 

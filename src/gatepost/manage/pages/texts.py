@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
+from gatepost.quantity import quantity
 from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
@@ -104,9 +105,8 @@ def count(number: float | None) -> str | Markup:
     return NOTHING if number is None else f"{number:,}"
 
 
-def amount(number: int, one: str, many: str = "") -> str:
-    """A number with its noun: "1 message", "1,204 messages"; many: if it is more than an s."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+amount: Final = quantity
+"""The filter's name, as in `rows|length|amount("row")`."""
 
 
 def percent(share: float | None, digits: int = 1) -> str | Markup:

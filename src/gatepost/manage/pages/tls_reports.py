@@ -46,7 +46,7 @@ def _page(request: Request) -> Response:
     if wants_file(request):
         name = request.query_params.get("table", "")
         if name not in _TABLES:
-            raise not_there(f"There is no table of that name; there are {', '.join(_TABLES)}.")
+            raise not_there(f"There is no table of this name. Tables: {', '.join(_TABLES)}.")
         return table_file(request, name, _TABLES[name](found))
     frame |= {"heading": "TLS reports", "part": "reports/tls_rpt.html", "counted": None, "shown": SHOWN}
     return render(request, "reports/page.html", block="report", **frame, **found._asdict())

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages import searches
+from gatepost.manage.pages.code_labels import event_label
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, who
 from gatepost.manage.pages.pages import link, render, see_other
@@ -59,7 +60,7 @@ PAGE: Final = 50
 _ATTEMPTS: Final = {"SEND", "DEFER", "FAIL", "EXPIRE"}
 _CHUNK: Final = 64 * 1024
 _EXPORTED: Final = 1000  # rows at a time
-_SOON: Final = "The trace has nothing of this message yet. Its rows come within seconds."
+_SOON: Final = "The message trace has no events of this message yet. They appear within seconds."
 _IN_MEMORY: Final = 1_000_000
 _AROUND: Final = 60.0  # seconds: an entry is made a moment after its event
 COLUMNS: Final = (
@@ -105,7 +106,7 @@ def _page(
         question=question,
         fields=FIELDS,
         spans=SPANS if question.since in dict(SPANS) else ((question.since, f"Since {question.since}"), *SPANS),
-        events=(("", "Any"), *((event, event) for event in EVENTS)),
+        events=(("", "Any"), *((event, f"{event_label(event)} ({event})") for event in EVENTS)),
         found=found,
         after=after,
         meaning={FIELDS[name]: text for name, text in meaning.items()} if question.q else {},
@@ -171,11 +172,11 @@ def _keep_search(request: Request) -> Response:
     query = searches.kept_query(dict(parse_qsl(form.get("query", ""))))
     name = form.get("name", "").strip()
     if forgotten := form.get("forget", ""):
-        known, said = known.without(forgotten), f"The search “{forgotten}” was forgotten."
+        known, said = known.without(forgotten), f"Deleted the saved search “{forgotten}”."
     elif name and query:
-        known, said = known.keeping(name, query), f"The search “{name}” was kept, in this browser."
+        known, said = known.keeping(name, query), f"Saved the search “{name}” in this browser."
     else:
-        return see_other(request, "/trace", "A search is kept under a name: give it one.", "warn")
+        return see_other(request, "/trace", "Enter a name to save the search.", "warn")
     answer = see_other(request, f"/trace?{query}" if query else "/trace", said)
     searches.remember(answer, known)
     return answer
@@ -190,7 +191,7 @@ def _evidence(request: Request) -> Response:
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed once it is sent
     if not export.write(file).entries:
         file.close()
-        text = f"the evidence log has nothing of {message[:100]}: is it kept ([evidence] enabled)?"
+        text = f"The evidence log has no entry for {message[:100]}. Check that [evidence] enabled is true."
         raise not_there(text)
     file.seek(0)
     answer = StreamingResponse(_chunks(file), media_type="application/json")
@@ -206,7 +207,7 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 def _events(request: Request, identity: str) -> list[TraceEvent]:
     """Of a message or session. Raises HTTPException if there is none that is seen."""
-    text = f"Nothing in the trace has the id {identity[:100]}, or it is of an organization that you do not see."
+    text = f"The message trace has no message or session {identity[:100]}, or you have no access to its organization."
     with or_not_there(text):
         return execute(show_trace, context_of(request), ShowTrace(id=identity)).items
 

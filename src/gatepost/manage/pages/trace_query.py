@@ -22,7 +22,7 @@ SPANS: Final = (
     ("24h", "Last 24 hours"),
     ("7d", "Last 7 days"),
     ("30d", "Last 30 days"),
-    ("all", "All that is kept"),
+    ("all", "All time"),
 )
 _HOUR: Final = "1h"
 _WEEK: Final = "7d"  # of what is looked for by a word: an hour would hide most of it
@@ -35,13 +35,13 @@ FIELDS: Final = {
     "domain": "Domain",
     "connector": "Connector",
     "event": "Event",
-    "peer": "Other side",
+    "peer": "Remote server",
     "protection": "Protection",
     "achieved": "Achieved",
     "tls_version": "TLS version",
     "tls_group": "Key exchange",
     "result_type": "TLS failure",
-    "message": "Queue id",
+    "message": "Queue ID",
     "message_id": "Message-ID",
     "session": "Session",
 }
@@ -85,9 +85,9 @@ def read_question(given: Mapping[str, str], organization: str, limit: int) -> Qu
     since, until = given.get("since", "").strip() or default, given.get("until", "").strip()
     errors: dict[str, str] = {}
     if fields.get("event", "") not in {"", *EVENTS}:
-        errors["event"] = f"is none of {', '.join(EVENTS)}"
+        errors["event"] = f"must be one of {', '.join(EVENTS)}"
     if fields.get("protection", "") not in {"", *PROTECTIONS}:
-        errors["protection"] = f"is none of {', '.join(PROTECTIONS)}"
+        errors["protection"] = f"must be one of {', '.join(PROTECTIONS)}"
     begin = "" if since == _WHOLE else _time("since", since, errors)
     end = _time("until", until, errors) if until else ""
     if errors:
@@ -117,10 +117,10 @@ def in_words(given: Mapping[str, str]) -> str:
     words = [given["q"]] if given.get("q") else []
     words += [f"{label.lower()} {given[name]}" for name, label in FIELDS.items() if given.get(name)]
     if organization := given.get("organization"):
-        words.append(f"of {organization}")
+        words.append(f"in {organization}")
     since = given.get("since", "")
     if since:
         words.append(spans[since].lower() if since in spans else f"since {since}")
     if until := given.get("until"):
         words.append(f"until {until}")
-    return ", ".join(words) or "everything, last hour"
+    return ", ".join(words) or "all messages, last hour"

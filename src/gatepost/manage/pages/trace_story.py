@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.events.counts import verdict_of
+from gatepost.manage.pages.code_labels import event_level, failure_label
 from gatepost.manage.pages.texts import iso
 from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
 
@@ -29,29 +30,14 @@ _TITLES: Final = {
     "SEND": "Sent",
     "DELIVER": "Delivered to a mailbox",
     "DEFER": "Deferred",
-    "FAIL": "Failed: the sender is told",
-    "EXPIRE": "Expired: the sender is told",
+    "FAIL": "Failed permanently",
+    "EXPIRE": "Expired in the queue",
     "DROP": "Dropped",
     "HOLD": "Held",
     "RELEASE": "Released",
-    "RETURN": "To be returned to the sender",
-    "DRILL": "Drill of a connector",
+    "RETURN": "Return to the sender requested",
+    "DRILL": "Connector drill",
 }
-EVENT_LEVELS: Final = {
-    "RECEIVE": "info",
-    "REFUSE": "fail",
-    "SEND": "pass",
-    "DELIVER": "pass",
-    "DEFER": "waiting",
-    "FAIL": "fail",
-    "EXPIRE": "fail",
-    "DROP": "fail",
-    "HOLD": "hold",
-    "RELEASE": "info",
-    "RETURN": "fail",
-    "DRILL": "info",
-}
-"""How good an event is, as a level of the pages' badges."""
 
 STEPS: Final = 60
 """At most so many are told; of more, the first and the last."""
@@ -113,7 +99,7 @@ def recipients_of(events: Iterable[TraceEvent]) -> list[RecipientState]:
     states: dict[str, RecipientState] = {}
     for event in events:
         if event.recipient:
-            level = EVENT_LEVELS.get(event.event, "info")
+            level = event_level(event.event)
             reply = event.reply
             shown = protection(event)
             states[event.recipient] = RecipientState(event.recipient, event.event, level, event.at, shown, reply)
@@ -143,7 +129,7 @@ def _step(rows: list[TraceEvent]) -> Step:
     event = rows[0]
     detail = event.detail
     return Step(
-        level=EVENT_LEVELS.get(event.event, "info"),
+        level=event_level(event.event),
         when=event.at,
         event=event.event,
         title=_title(event),
@@ -180,29 +166,34 @@ def _records(detail: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
     detail = event.detail
-    yield "Other side", f"{event.peer_host} {_bracketed(event)}".strip()
-    yield "Logged in as", str(detail.get("user", ""))
+    yield "Remote server", f"{event.peer_host} {_bracketed(event)}".strip()
+    yield "Authenticated as", str(detail.get("user", ""))
     yield "Connector", event.connector
     if event.requirement:
-        asked = ", ".join(map(str, detail.get("requirement_sources", ())))
-        yield "Required", f"{event.requirement}{f', asked for by {asked}' if asked else ''}"
+        yield "Required", f"{event.requirement}{_origin(detail)}"
     if event.achieved:
         yield "Achieved", event.achieved
-        yield "Wanted:got", ":".join(verdict_of(event.requirement, event.achieved))
+        yield "Required / achieved", " / ".join(verdict_of(event.requirement, event.achieved))
     yield from _tls_facts(event.tls)
     if isinstance(classical := detail.get("classical_only"), dict):
         yield (
             "Key exchange",
-            f"Classical groups only: post-quantum key exchange went unanswered ({classical.get('why')})",
+            f"Classical groups only: no answer to post-quantum key exchange ({classical.get('why')})",
         )
-    yield "TLS failure", event.result_type
+    yield "TLS failure", failure_label(event.result_type) if event.result_type else ""
     why = str(detail.get("detail") or detail.get("why", ""))
-    yield "Why", "" if why in event.reply else why
-    yield "Took", f"{detail['seconds']:.3f} s" if isinstance(detail.get("seconds"), float) else ""
+    yield "Detail", "" if why in event.reply else why
+    yield "Duration", f"{detail['seconds']:.3f} s" if isinstance(detail.get("seconds"), float) else ""
     if isinstance(due := detail.get("next_attempt"), float) and due:
         yield "Next attempt", iso(due)
     if version := detail.get("configuration"):
         yield "Configuration", f"version {version}"
+
+
+def _origin(detail: Mapping[str, Any]) -> str:
+    """What a requirement comes from: connectors, rules and policies, or the default."""
+    sources = ", ".join(map(str, detail.get("requirement_sources", ())))
+    return "" if not sources else " (default)" if sources == "default" else f", required by {sources}"
 
 
 def _bracketed(event: TraceEvent) -> str:
@@ -220,7 +211,7 @@ def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         names = ", ".join(map(str, certificate.get("names", ())))
         yield "Certificate", f"{certificate.get('subject', '')}{f' for {names}' if names else ''}"
         yield "Issuer", str(certificate.get("issuer", ""))
-        yield "Ends", iso(certificate["not_after"]) if isinstance(certificate.get("not_after"), float) else ""
+        yield "Expires", iso(certificate["not_after"]) if isinstance(certificate.get("not_after"), float) else ""
         yield "SHA-256", str(certificate.get("sha256", ""))
     yield "Chain", ": ".join(filter(None, (str(tls.get("chain", "")), str(tls.get("chain_detail", "")))))
     yield "Revocation", str(tls.get("revocation", ""))
@@ -228,4 +219,4 @@ def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _raw(event: TraceEvent) -> str:
     text = msgspec.json.format(msgspec.json.encode(event, enc_hook=str), indent=2).decode()
-    return text if len(text) <= _RAW else f"{text[:_RAW]}\n… (the JSON of this page has all of it)"
+    return text if len(text) <= _RAW else f"{text[:_RAW]}\n… (cut; the JSON file of this page has the rest)"

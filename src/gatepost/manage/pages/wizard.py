@@ -106,10 +106,10 @@ def _go(request: Request, draft: Draft, owner: Organization | None, at: str) -> 
     scenario, back = draft.scenario, request.query_params.get("go") == "back"
     errors: dict[str, str] = {}
     if scenario is None:
-        errors["scenario"] = "Choose one."
+        errors["scenario"] = "Choose a scenario."
     if owner is None:
         known = draft.organization
-        errors["organization"] = f"There is no organization {known!r}." if known else "Choose whose it will be."
+        errors["organization"] = f"There is no organization {known!r}." if known else "Choose an organization."
     if errors or scenario is None or owner is None:
         return _page(request, draft, owner, "scenario", errors=errors)
     place = scenario.steps.index(at) if at in scenario.steps else 0
@@ -186,7 +186,7 @@ def _left(request: Request, draft: Draft, owner: Organization) -> list[tuple[str
     for step in scenario.steps[1:-2]:
         found = problems(draft, step, owner, prefixes)
         if step not in draft.done:
-            found = {"": "This was not answered yet."}
+            found = {"": "Complete this step."}
         left += [(_TITLES[step], _address(draft, owner, step), text) for text in found.values()]
     return left
 
@@ -241,7 +241,7 @@ def _given(request: Request) -> tuple[Draft, Organization]:
     draft = draft_of(given)
     owner = _owner(request, draft)
     if owner is None or draft.scenario is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "Begin with the scenario.")
+        raise HTTPException(HTTPStatus.NOT_FOUND, "Start with the scenario.")
     needs(request, Scope.CONNECTORS, owner.name)
     return draft, owner
 
@@ -272,9 +272,9 @@ def _save(request: Request) -> Response:
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - _given says so
     if mode not in _MODES:
-        return _page(request, draft, owner, "save", errors={"mode": "Choose how it is saved."})
+        return _page(request, draft, owner, "save", errors={"mode": "Choose a mode."})
     if _left(request, draft, owner):
-        return _page(request, draft, owner, "save", errors={"": "Something is missing yet: nothing was saved."})
+        return _page(request, draft, owner, "save", errors={"": "Nothing was saved: some steps are incomplete."})
     table = table_of(draft, mode) | {"name": draft["name"]}
     asked = AddPart(organization=owner.name, document=table, note=request.state.form.get("note", "")[:500])
     try:
@@ -284,7 +284,7 @@ def _save(request: Request) -> Response:
             raise
         return _page(request, draft, owner, "save", errors=_errors(refusal))
     execute(keep_draft_validation, context_of(request), _drafted(draft, owner))
-    text = " ".join([f"Connector {draft['name']} was saved as version {outcome.version}.", *outcome.warnings])
+    text = " ".join([f"Connector {draft['name']} was saved as revision {outcome.version}.", *outcome.warnings])
     path = connector_path(owner.name, scenario.direction, draft["name"])
     return see_other(request, link(path, made="yes"), text, "warn" if outcome.warnings else "pass")
 

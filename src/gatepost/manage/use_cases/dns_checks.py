@@ -35,7 +35,7 @@ KEPT: Final = 900.0
 _MOST: Final = 20_000
 _AT_A_TIME: Final = 4
 _PATIENCE: Final = 30.0
-_BUSY: Final = "other looks at the DNS are still under way; look again in a minute"
+_BUSY: Final = "other DNS checks are still running; try again in a minute"
 _WEIGHT: Final = ("pass", "info", "unknown", "warn", "fail")
 
 

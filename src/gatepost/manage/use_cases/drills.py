@@ -186,7 +186,7 @@ def show_drill(context: Context, request: ShowDrill) -> DrillState:
     """A drill that was begun."""
     job = context.kept(Jobs).find(request.id, context.principal, Drill)
     if job.subject.organization != request.organization:
-        raise Refusal(Kind.MISSING, "There is no such drill; results are kept for an hour.")
+        raise Refusal(Kind.MISSING, "There is no such drill; results are available for one hour.")
     job.wait(request.wait)
     return _state(job)
 

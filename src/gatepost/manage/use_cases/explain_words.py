@@ -1,4 +1,4 @@
-"""The words of an explanation that the command line and the page share, from its record. Pure."""
+"""Words of an explanation that the command line and the page share, from its record. Pure."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ KINDS: Final = {
 }
 RESULTS: Final = {
     "delivered": "delivered",
-    "delivered-in-clear": "delivered in clear",
-    "delivered-in-clear-later": "waits, then delivered in clear by a later attempt",
+    "delivered-in-clear": "delivered unencrypted",
+    "delivered-in-clear-later": "waits, then delivered unencrypted on a later attempt",
 }
 _WAYS: Final = {
-    "mailbox": "into the mailbox {}",
+    "mailbox": "to the mailbox {}",
     "lmtp": "over LMTP to {}",
     "internal": "to the node {}",
     "smart-hosts": "to the smart hosts {}",
@@ -38,24 +38,25 @@ _WAYS: Final = {
 
 
 def hook_words(asked: Mapping[str, str]) -> str:
-    """Who is asked about the content, and what happens without an answer. asked: of `policy.decisions.decision`."""
+    """The scanner of a content hook, and what happens without its answer. asked: of `policy.decisions.decision`."""
     whose = f"{asked['hook']} of {asked['organization']}"
     trial = " (in rehearsal)" if asked["mode"] == Mode.REHEARSE else ""
-    without = f"without its answer within {asked['timeout']}: {asked['on_failure']}"
-    return f"{whose}{trial}: {asked['type']} at {asked['address']} is asked when the message has come; {without}"
+    without = f"if it does not answer within {asked['timeout']}: {asked['on_failure']}"
+    return f"{whose}{trial}: {asked['type']} at {asked['address']} scans the message; {without}"
 
 
 def way_words(outbound: Mapping[str, Any]) -> str:
     """Where mail goes, or why nowhere. outbound: record of an `OutboundDecision`."""
     if reply := outbound.get("reply"):
-        return f"nowhere, {'waits with' if is_transient(reply) else 'returned with'} {reply}"
+        return f"no route, {'waits with' if is_transient(reply) else 'returned with'} {reply}"
     way = _WAYS.get(outbound["way"], f"{outbound['way']} {{}}")
     return way.format(", ".join(outbound["next_hops"]))
 
 
 def demand_words(requirement: str, sources: Iterable[str]) -> str:
-    """What the way must achieve, and who asks it."""
-    return f"{requirement}  (asked by {', '.join(sources)})"
+    """A requirement and its sources: connectors, rules and policies, or the default."""
+    origin = ", ".join(sources)
+    return f"{requirement}  ({origin if origin == 'default' else f'required by {origin}'})"
 
 
 def is_transient(reply: str) -> bool:

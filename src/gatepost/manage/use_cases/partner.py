@@ -222,7 +222,7 @@ def target_of(text: str, *, host: bool = False) -> Target:
     """What a person wrote: a domain or an address in it, or with host HOST[:PORT]. Raises Refusal (INPUT)."""
     field, said = "host" if host else "domain", text.strip()
     if not said:
-        raise _wrong(field, f"say which {field} is to be looked at")
+        raise _wrong(field, f"enter a {field}")
     try:
         if host:
             return Target(*host_port(said, _SMTP))

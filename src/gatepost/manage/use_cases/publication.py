@@ -227,19 +227,19 @@ def _hosts(gateway: Gateway, part: Part) -> tuple[str, ...]:
 
 def _mx(domain: str, hosts: tuple[str, ...]) -> Section:
     records = tuple(Record(f"{domain}. IN MX {10 * number} {host}.") for number, host in enumerate(hosts, 1))
-    why = "Who sends mail to the domain looks here for the hosts that take it (RFC 5321 section 5)."
+    why = "Senders look up here which hosts accept mail for the domain (RFC 5321 section 5)."
     return Section(Key.MX, "MX records", why, records)
 
 
 def _tlsa(gateway: Gateway, who: Principal, hosts: tuple[str, ...], servers: Sequence[Entry] | None) -> Section:
     title = "TLSA records of the MX hosts"
     why = (
-        "With DNSSEC they tell senders which key our hosts have, and that TLS is not optional (DANE, RFC 7672). They "
-        "stand in the zone of each host. The next certificate's record has to be there before it is presented."
+        "With DNSSEC they tell senders which keys our hosts use, and that TLS is required (DANE, RFC 7672). They "
+        "belong into the zone of each host. Publish the record of the next certificate before the gateway presents it."
     )
     if not who.is_of_gateway:
         own = ", ".join(hosts)
-        return Section(Key.TLSA, title, why, none=f"The zone of {own} is in the hands of whoever runs the gateway.")
+        return Section(Key.TLSA, title, why, none=f"The zone of {own} is managed by the operator of the gateway.")
     records = tuple(_tlsa_records(shown_certificates(gateway) if servers is None else servers, hosts))
     none = "" if records else f"No server certificate that is current or next bears {' or '.join(hosts)}."
     return Section(Key.TLSA, title, why, records, none)
@@ -270,27 +270,27 @@ def _tlsa_records(servers: Sequence[Entry], hosts: tuple[str, ...]) -> list[Reco
 def _mta_sts(policy: Policy) -> Section:
     title = "MTA-STS"
     why = (
-        "It tells senders over HTTPS which hosts take mail, and that their certificates must be valid (RFC 8461). The "
-        "id follows from the policy: put a new record into the zone after the new policy is served."
+        "It tells senders over HTTPS which hosts accept mail, and that their certificates must be valid (RFC 8461). "
+        "The id follows from the policy: put a new record into the zone after the new policy is served."
     )
     if policy.found is None:
-        none = f"No policy is published. Begin with one that demands nothing: gatepost domain set {policy.domain} "
+        none = f"No policy is published. Start with one that requires nothing: gatepost domain set {policy.domain} "
         return Section(Key.MTA_STS, title, why, none=none + "mta_sts=testing")
     record, host, _ = policy.zone
     return Section(Key.MTA_STS, title, why, (Record(record), Record(host, "or its A and AAAA records")))
 
 
 def _tls_rpt(domain: str) -> Section:
-    why = "Senders report every day what TLS failures they had with us (RFC 8460). Any address may stand here."
+    why = "Senders send a daily report of their TLS failures with us (RFC 8460). Any address is possible."
     return Section(Key.TLS_RPT, "TLS reports", why, (Record(reports_line(domain)),))
 
 
 def _dkim(domain: str, keys: tuple[DkimKey, ...]) -> Section:
-    why = "Receivers verify with it that mail of the domain was signed here (RFC 6376)."
+    why = "Receivers use it to verify the signatures of mail from the domain (RFC 6376)."
     records = tuple(
         Record(key.record.zone_line(key.name), f"{key.state}: {key.algorithm}") for key in keys if key.public_key
     )
-    none = "" if records else f"Mail of {domain} is not signed here: gatepost dkim add makes a key."
+    none = "" if records else f"Mail of {domain} is not signed here. Create a key: gatepost dkim add"
     return Section(Key.DKIM, "DKIM keys", why, records, none)
 
 

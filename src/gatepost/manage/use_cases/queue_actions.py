@@ -170,7 +170,7 @@ def _check(request: QueueActions, *, dry_run: bool) -> None:
     """Everything that is wrong, before anything is changed. Raises Refusal (INPUT)."""
     errors = []
     if not (request.messages or request.all) and request.matches_all:
-        why = f"say which mail to {request.action}: messages, domain, sender, recipient, organization, state, or all"
+        why = f"choose the mail to {request.action}: messages, domain, sender, recipient, organization, state, or all"
         errors.append(FieldError("messages", why))
     for place, message in enumerate(request.messages):
         try:
@@ -182,7 +182,9 @@ def _check(request: QueueActions, *, dry_run: bool) -> None:
         if not text.isprintable() or (name == "text" and not text.isascii()):
             errors.append(FieldError(name, f"is one line of printable {'ASCII ' * (name == 'text')}characters"))
     if request.action is QueueAction.DROP and not request.reason.strip() and not dry_run:
-        errors.append(FieldError("reason", "say why, for the record: nobody else is told, and it cannot be undone"))
+        errors.append(
+            FieldError("reason", "give a reason: the senders are not notified, and the action cannot be undone")
+        )
     if errors:
         raise Refusal(Kind.INPUT, "Nothing was done.", errors)
 

@@ -24,6 +24,7 @@ from gatepost.manage.use_cases.parts import RULE
 from gatepost.manage.use_cases.refusal import Kind, Refusal
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.values import Mode
+from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace_conditions import Among
 from gatepost.store.trace_search import scan_trace
@@ -137,8 +138,8 @@ class RehearsalReport(msgspec.Struct, frozen=True):
         """How messages that passed and those that failed are called."""
         inbound = self.direction == "inbound"
         if self.is_trial:
-            return ("would pass", "would be refused") if inbound else ("would be sent", "would be held")
-        return ("accepted", "refused") if inbound else ("sent", "held")
+            return ("would pass", "would be refused") if inbound else ("would be sent", "would be held back")
+        return ("accepted", "refused") if inbound else ("sent", "held back")
 
     @property
     def failed_groups(self) -> list[RehearsalGroup]:
@@ -158,18 +159,18 @@ class RehearsalReport(msgspec.Struct, frozen=True):
             case False:
                 sample = self.failed_groups[0].sample
                 start = "not ready to enforce: " if self.is_trial else ""
-                count = f"{self.failed} of {self.messages} messages"
-                return f"{start}{count} {_past(failed)}; see one with: gatepost trace show {sample}"
+                count = f"{self.failed:,} of {quantity(self.messages, 'message')}"
+                return f"{start}{count} {_past(failed, self.failed)}; see one with: gatepost trace show {sample}"
             case True:
-                but = f", but {self.unknown} could not be judged" if self.unknown else ""
+                but = f", but {self.unknown:,} could not be evaluated" if self.unknown else ""
                 start = "ready to enforce: " if self.is_trial else ""
-                return f"{start}none of {self.messages} messages {_past(failed)}{but}"
+                return f"{start}none of {quantity(self.messages, 'message')} {_past(failed)}{but}"
             case None if self.messages:
-                hint = "" if self.replay or self.rule or not self.formed else "; to decide them again would tell"
-                return f"cannot tell: none of the messages could be judged{hint}"
+                hint = "" if self.replay or self.rule or not self.formed else "; re-evaluate them to get a result"
+                return f"inconclusive: none of the messages could be evaluated{hint}"
             case None:
-                hint = "" if self.replay or self.enabled else "; it is disabled: to decide past mail again would tell"
-                return f"cannot tell: no mail met it in this time{hint}"
+                hint = "" if self.replay or self.enabled else "; it is disabled: re-evaluate past mail to get a result"
+                return f"inconclusive: no matching mail in this time{hint}"
 
 
 _PAGES: Final = tuple(
@@ -221,15 +222,17 @@ def show_rehearsal(context: Context, request: RehearsalQuestion) -> RehearsalRep
     )
 
 
-def _past(failed: str) -> str:
-    return failed.replace("would be", "would have been") if failed.startswith("would") else f"were {failed}"
+def _past(failed: str, number: int = 0) -> str:
+    if failed.startswith("would"):
+        return failed.replace("would be", "would have been")
+    return f"{'was' if number == 1 else 'were'} {failed}"
 
 
 def _subject(seen: Resources, question: RehearsalQuestion) -> Part:
     if not question.rule:
         return choose_connector(seen, question.name, question.organization, question.direction or None).part
     if question.replay or question.direction == "inbound":
-        text = "what a rule did is told of outbound mail that went, not of inbound mail, nor of mail decided again"
+        text = "reports of rules cover outbound mail that was sent; inbound mail and re-evaluation are not possible"
         raise Refusal(Kind.INPUT, text)
     return choose_part(seen, RULE, question.name, question.organization)
 

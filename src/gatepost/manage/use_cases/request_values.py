@@ -128,9 +128,9 @@ def _in_words(text: str, kind: msgspec.inspect.Type) -> str:
     if found := _PATTERN.fullmatch(text):
         return _named_form(kind) or _form(found["pattern"].replace("\\\\", "\\"))
     if found := _BOUND.fullmatch(text):
-        bound = f"{_SIDES[found['side']]} {found['bound'].removesuffix('.0')}"
-        unit = "entries" if found["type"] == "array" else "character(s)"
-        return f"must have {bound} {unit}" if found["length"] else f"must be {bound}"
+        side, bound = _SIDES[found["side"]], found["bound"].removesuffix(".0")
+        noun = ("entry", "entries") if found["type"] == "array" else ("character", "characters")
+        return f"must have {side} {bound} {noun[bound != '1']}" if found["length"] else f"must be {side} {bound}"
     if found := _TYPE.fullmatch(text):
         wanted = [_TYPES[one] for one in found["type"].split(" | ") if one in _TYPES]
         return f"must be {' or '.join(wanted)}" if wanted else text

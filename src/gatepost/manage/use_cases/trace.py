@@ -167,7 +167,7 @@ def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[Tra
         narrowed = msgspec.structs.replace(wanted, organizations=principal.organizations)
         if found := search_trace(gateway.data / "trace", narrowed):
             return _shown(gateway, principal, found)[::-1]
-    raise Refusal(Kind.MISSING, f"nothing in the trace has the id {identity}")
+    raise Refusal(Kind.MISSING, f"the message trace has no message or session {identity}")
 
 
 def meanings(text: str) -> tuple[dict[str, str], ...]:

@@ -19,7 +19,7 @@ _LABELS = {
     "passed_over": "passed over",
     "would_refuse": "would refuse",
     "would_refuse_connector": "in rehearsal",
-    "requirement_sources": "asked by",
+    "requirement_sources": "required by",
     "handshake_error": "handshake",
     "classical_only": "classical groups only",
     "starttls_offered": "STARTTLS",

@@ -275,5 +275,5 @@ def _captured(trace: _Trace, identity: str) -> list[TraceEvent]:
         TraceFilter(message=identity, limit=_ROWS)
     )
     if not found:
-        raise _refusal("session", f"nothing in the trace has the id {identity}")
+        raise _refusal("session", f"the message trace has no message or session {identity}")
     return found

@@ -189,7 +189,7 @@ def show_validation(context: Context, request: ShowValidation) -> ValidationStat
     """A validation, as far as it came."""
     job = context.kept(Jobs).find(request.id, context.principal, Validated)
     if job.subject.organization != request.organization:
-        raise Refusal(Kind.MISSING, "There is no such validation; results are kept for an hour.")
+        raise Refusal(Kind.MISSING, "There is no such validation; results are available for one hour.")
     job.wait(request.wait)
     return state_of(job)
 
@@ -274,7 +274,7 @@ def _ended(gateway: Gateway, candidate: Candidate, course: Course) -> Record:
     try:
         result = validate(gateway, candidate.directory, candidate.chosen, candidate.trial, course)
     except Stopped:
-        text = f"It was not done after {SECONDS:.0f} seconds, and was ended. Try again, or name fewer hosts."
+        text = f"The validation did not finish within {SECONDS:.0f} seconds. Try again, or use fewer hosts."
         raise Refusal(Kind.UNREADABLE, text) from None
     record = validation_record(result)
     if failure := candidate.keep(record):

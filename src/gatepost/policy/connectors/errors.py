@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gatepost.quantity import quantity
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -28,10 +30,10 @@ _TYPES = {
     "model_attributes_type": "must be a table of keys and values",
 }
 _BOUNDS = {
-    "string_too_short": ("min_length", "must have {} or more characters"),
-    "string_too_long": ("max_length", "must have {} or fewer characters"),
-    "too_short": ("min_length", "must have {} or more entries"),
-    "too_long": ("max_length", "must have {} or fewer entries"),
+    "string_too_short": ("min_length", "must have at least", ("character", "characters")),
+    "string_too_long": ("max_length", "must have at most", ("character", "characters")),
+    "too_short": ("min_length", "needs at least", ("entry", "entries")),
+    "too_long": ("max_length", "may have at most", ("entry", "entries")),
 }
 
 
@@ -104,8 +106,8 @@ def _reason(kind: str, context: Mapping[str, Any]) -> str:
     if kind == "string_pattern_mismatch":
         return f"has the wrong form; it must match {context['pattern']}"
     if kind in _BOUNDS:
-        name, text = _BOUNDS[kind]
-        return text.format(context[name])
+        name, text, noun = _BOUNDS[kind]
+        return f"{text} {quantity(context[name], *noun)}"
     return _TYPES.get(kind, "")
 
 

@@ -60,6 +60,6 @@ def test_a_name_without_a_certificate() -> None:
     assert "a.example or b.example" in said
 
 
-@pytest.mark.parametrize(("code", "words"), [(451, "some minutes"), (550, "its reply says why")])
+@pytest.mark.parametrize(("code", "words"), [(451, "some minutes"), (550, "Its reply says why")])
 def test_refusals(code: int, words: str) -> None:
     assert words in advice.recipient_advice(code)

@@ -243,11 +243,11 @@ def test_what_is_not_in_force_is_tried_all_the_same(tmp_path: Path, fields: dict
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [
-        (with_certificate(), "succeeded", "this connector matches"),
+        (with_certificate(), "succeeded", "accepted by this connector"),
         (with_certificate("chain-incomplete"), "failed", "refuses it with 550 5.7.51"),
         (with_certificate("trusted", "mail.other.example"), "failed", "refuses it with 550 5.7.51"),
         ({}, "failed", "refuses it with 530 5.7.0"),
-        (with_certificate() | {"sender": "eve@other.example"}, "failed", "no connector would take it"),
+        (with_certificate() | {"sender": "eve@other.example"}, "failed", "no connector would accept it"),
     ],
 )
 def test_a_captured_session_is_decided_by_todays_configuration(
@@ -265,7 +265,7 @@ def test_a_captured_session_is_decided_by_todays_configuration(
 def test_another_connector_that_takes_it_is_named(tmp_path: Path) -> None:
     exception = {"name": "exception", "sender_domains": ["bank.example"], "priority": 1}
     found = validate(PARTNER, captured=[event(**with_certificate())], others=(exception,), anchors=roots(tmp_path))
-    assert "not this connector, connector 'exception' would take it" in only(found, "Replay").detail
+    assert "not this connector, connector 'exception' would accept it" in only(found, "Replay").detail
     assert "priority" in only(found, "Replay").advice
 
 
@@ -280,7 +280,7 @@ def test_a_refusal_at_mail_has_no_recipient(tmp_path: Path) -> None:
 
 
 def test_rows_that_do_not_say_how_mail_came_in() -> None:
-    with pytest.raises(CannotValidate, match="no row that tells"):
+    with pytest.raises(CannotValidate, match="no event that shows"):
         validate(PARTNER, captured=[event(event="SEND")])
 
 
@@ -389,7 +389,7 @@ def test_an_address(ip: str, sender: str, status: str) -> None:
     ("pem", "ip", "sender", "recipient", "words"),
     [
         (b"", "mail.bank.example", "", "", "'mail.bank.example' is no IP address"),
-        (b"no certificate", "192.0.2.1", "", "", "no PEM certificate that can be read"),
+        (b"no certificate", "192.0.2.1", "", "", "no readable PEM certificate"),
         (b"", "192.0.2.1", "eve", "", "'eve' is not a mail address"),
         (b"", "192.0.2.1", "eve@bank.example", "ann@", "'ann@' is not a mail address"),
     ],

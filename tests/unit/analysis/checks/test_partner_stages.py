@@ -183,8 +183,8 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
     (HOST, unconnected(OSError(errno.ENETUNREACH, "x"), "2001:db8::1"), "connect=unknown", "has no IPv6", "unknown"),
     (HOST, Reached(NOW, why="not done"), "connect=unknown ehlo=unknown", "not done", "unknown"),
     # EHLO
-    (HOST, failing(GREETING, refusal(554)), "connect=pass ehlo=fail tls=unknown", "turns this machine away", "hold"),
-    (HOST, failing(GREETING, refusal(421)), "ehlo=unknown", "for now", "unknown"),
+    (HOST, failing(GREETING, refusal(554)), "connect=pass ehlo=fail tls=unknown", "refuses this machine", "hold"),
+    (HOST, failing(GREETING, refusal(421)), "ehlo=unknown", "temporarily", "unknown"),
     (HOST, failing(GREETING, lost(LossKind.TIMEOUT)), "ehlo=unknown", "says nothing", "unknown"),
     (HOST, failing(GREETING, lost(LossKind.CLOSED)), "ehlo=fail", "ends the connection", "hold"),
     (HOST, failing(STEPS[:3], protocol_broken("not a reply")), "ehlo=fail", "not a reply", "hold"),
@@ -244,7 +244,7 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
         replace(HOST, tlsa=TlsaLookup(TlsaStatus.FAILED, "x", bogus=True)),
         reached(),
         "dane=fail",
-        "fix the signatures",
+        "fix the sig",
         "hold",
     ),
     # MTA-STS

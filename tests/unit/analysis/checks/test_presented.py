@@ -69,5 +69,5 @@ def test_what_is_no_address(ip: str) -> None:
 
 
 def test_what_is_no_certificate() -> None:
-    with pytest.raises(CannotValidate, match="no PEM certificate"):
+    with pytest.raises(CannotValidate, match="no readable PEM certificate"):
         presented_session(b"-----BEGIN CERTIFICATE-----\nAAAA\n", "192.0.2.1", directory(), "system", now=NOW)

@@ -86,7 +86,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         Encrypted(ASKS),
         "STARTTLS",
         "not offered",
-        "A firewall in between overwrites STARTTLS",
+        "A firewall on the path overwrites STARTTLS",
     ),
     "STARTTLS refused": (
         lambda kit, world: kit.Peer(tls=world.identity("mx.b.example"), says={"STARTTLS": "454 4.7.0 no key"}),
@@ -188,7 +188,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         STRICT,
         "Certificate",
         "self-signed: CN=mx.b.example is self-signed",
-        "They must install a certificate of an authority",
+        "They must install a certificate from an authority",
     ),
     "unknown root": (
         lambda kit, _: kit.Peer(tls=context(Authority("Strange Root"), "mx.b.example")),
@@ -208,7 +208,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         lambda kit, world: kit.Peer(tls=world.identity("mx.b.example")),
         replace(STRICT, proofs=(Identity(("mx.b.example",), "/nowhere/roots.pem"),)),
         "Certificate",
-        "the trust anchors of connector:out cannot be read: /nowhere/roots.pem",
+        "the trust anchors that connector:out asks for cannot be read: /nowhere/roots.pem",
         "Here: fix the file",
     ),
 }
@@ -268,7 +268,7 @@ def test_cleartext_is_a_warning_where_mail_would_flow(probing: Any, kit: Any) ->
     assert report.usable
     assert statuses(report)["STARTTLS"] == "warning"
     assert statuses(report)["TLS handshake"] == "skipped"
-    assert "Until then mail leaves unencrypted" in report.tasks[3].advice
+    assert "Until then the gateway sends mail unencrypted" in report.tasks[3].advice
 
 
 def test_a_certificate_that_ends_soon_is_a_warning(probing: Any, kit: Any, world: Any) -> None:
@@ -314,7 +314,7 @@ async def _probe(probing: Any, hop: NextHop, **options: Any) -> list[HostReport]
     [
         ([""], "", "nowhere.b.example has no address", "Check the spelling of nowhere.b.example in smart_hosts", False),
         ([], "b.example", "nowhere.b.example has no address", "The administrators of b.example must give", False),
-        (LookupFailed("SERVFAIL"), "", "SERVFAIL", "whether the nameservers in [dns] answer", True),
+        (LookupFailed("SERVFAIL"), "", "SERVFAIL", "that the nameservers in [dns] answer", True),
         (LookupFailed("a label is too long", temporary=False), "", "a label is too long", "Check the spelling", False),
     ],
 )

@@ -55,7 +55,7 @@ def test_a_good_connector(probing: Any, kit: Any, world: Any) -> None:
     assert found.outcome is CheckResult.VALIDATED
     assert found.verdict == "validated: all 7 tasks succeeded"
     assert (found.configuration, found.direction, found.notes) == (7, "outbound", ())
-    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no recipient was named"),)
+    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no recipient was given"),)
     assert peer.messages == []
 
 
@@ -98,7 +98,7 @@ def test_an_organization_without_domains_sends_from_the_host(probing: Any, kit: 
     [
         ({"RCPT bob@b.example": "550 5.1.1 no such user"}, "bob@b.example: 550 5.1.1 no such user", "an unknown"),
         ({"MAIL": "451 4.7.1 greylisted"}, "451 4.7.1 greylisted", "validate again in some minutes"),
-        ({"END": "554 5.7.1 spam", "BDAT": "554 5.7.1 spam"}, "554 5.7.1 spam", "its reply says why"),
+        ({"END": "554 5.7.1 spam", "BDAT": "554 5.7.1 spam"}, "554 5.7.1 spam", "Its reply says why"),
         ({"MAIL": "!close"}, "4.4.318", "validate again"),
     ],
 )
@@ -117,7 +117,7 @@ def test_nothing_is_sent_below_the_requirement(probing: Any, kit: Any, world: An
     peer = kit.Peer(tls=world.identity("other.example"))
     found = validate(probing, kit, peer, "bob@b.example", connector=STRICT)
     assert found.outcome is CheckResult.NOT_VALIDATED
-    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no host met the connector's demands"),)
+    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no host met the requirements of the connector"),)
     assert peer.said("MAIL") == 0
 
 
@@ -139,7 +139,7 @@ def test_a_test_message_is_not_sent_below_what_a_rule_requires_of_it(
     found = validate(probing, kit, peer, "bob@b.example", connector={})
     assert len(peer.messages) == (0 if holds else 1)
     assert (found.outcome is CheckResult.NOT_VALIDATED) is holds
-    note = "the test message needs TLS whatever the connector demands: rule:secret requires it"
+    note = "the test message needs TLS regardless of the connector, as rule:secret says"
     assert (note in found.notes) is holds
     without = validate(probing, kit, kit.Peer(), connector={})
     assert without.outcome is CheckResult.VALIDATED
@@ -148,9 +148,9 @@ def test_a_test_message_is_not_sent_below_what_a_rule_requires_of_it(
 @pytest.mark.parametrize(
     ("fields", "note"),
     [
-        ({"enabled": False}, "the connector is disabled: it was tested as if it were enabled"),
-        ({"mode": "rehearse"}, "the connector is in rehearsal: it was tested as if it were enforced"),
-        ({"is_transport_rule_scoped": True}, "only where a mail flow rule names it"),
+        ({"enabled": False}, "the connector is disabled: the validation treated it as enabled"),
+        ({"mode": "rehearse"}, "the connector is in rehearsal: the validation treated it as enforced"),
+        ({"is_transport_rule_scoped": True}, "only by mail flow rules that name it"),
     ],
 )
 def test_what_is_not_in_force_is_tried_as_if_it_were(
@@ -249,8 +249,8 @@ def test_the_test_message_takes_the_most_preferred_host_that_passed(probing: Any
         ({}, ["bob@c.example"], {}, "'c.example' is not a domain of connector 'out' of contoso, which has b.example"),
         ({}, ["bob"], {}, "'bob' is not a mail address"),
         ({}, ["bob@b.example"], {"sender": "me"}, "'me' is not a mail address"),
-        ({"recipient_domains": ["*"], "smart_hosts": []}, [], {}, "name a recipient in the one"),
-        ({"recipient_domains": ["*.b.example"], "smart_hosts": []}, [], {}, "name a recipient in the one"),
+        ({"recipient_domains": ["*"], "smart_hosts": []}, [], {}, "give a recipient in the domain"),
+        ({"recipient_domains": ["*.b.example"], "smart_hosts": []}, [], {}, "give a recipient in the domain"),
     ],
 )
 def test_what_cannot_be_tried_is_said_before_anything_is(
@@ -298,13 +298,13 @@ def test_only_so_many_hosts_and_domains(probing: Any, world: Any) -> None:
 
     found = asyncio.run(run())
     assert len(found.hosts) == 10
-    assert "only the first 10 of 12 smart hosts were tried" in found.notes
+    assert "only the first 10 of 12 smart hosts were tested" in found.notes
     names = [f"d{number}.example" for number in range(12)]
     world.resources["outbound_connector"] = [MX | {"recipient_domains": names}]
     directory, asked = request(world)
     found = asyncio.run(run())
     assert len(found.hosts) == 10
-    assert "only the first 10 of 12 domains were tried" in found.notes
+    assert "only the first 10 of 12 domains were tested" in found.notes
 
 
 def _host(*tasks: Task) -> HostReport:
@@ -331,7 +331,7 @@ def test_outcomes(hosts: tuple[HostReport, ...], outcome: str, verdict: str) -> 
 
 def test_warnings_are_counted() -> None:
     found = Validation("contoso", "in", "inbound", NOW, 7, tasks=(WARNS, Task("Seen", TaskStatus.SUCCEEDED, "")))
-    assert found.verdict == "validated: all 2 tasks succeeded, 1 of them with a warning"
+    assert found.verdict == "validated: all 2 tasks succeeded, 1 with a warning"
 
 
 def test_the_record(probing: Any, kit: Any, world: Any) -> None:

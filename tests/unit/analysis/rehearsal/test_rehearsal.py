@@ -120,7 +120,7 @@ def test_what_an_earlier_form_of_a_connector_did_is_not_judged() -> None:
     (group,) = found.unknown()
     assert (group.reason, group.peer) == ("decided before", "192.0.2.1")
     assert group.why == (
-        "decided by configuration 3, before the connector was changed to what it is by configuration 4"
+        "decided by configuration version 3, before the connector was changed to its present form by version 4"
     )
 
 

@@ -54,7 +54,7 @@ WRONG = [
     (["partner", "b..example"], "is not a domain"),
     (["partner", "*.b.example"], "wildcard"),
     (["partner", "ann@[192.0.2.1]"], "address literal"),
-    (["host", ""], "say which host"),
+    (["host", ""], "enter a host"),
     (["host", "b.example:70000"], "port must be a number"),
     (["host", "[::1"], "brackets"),
     (["host", "b.example", "--timeout", "301"], "--timeout"),

@@ -89,18 +89,18 @@ def test_a_connector_that_would_refuse_is_not_ready(base):
 
 def test_a_connector_that_lets_everything_pass_is_ready(base):
     base.events(received("1"), received("2", at=NOW - 40 * 86400, detail=REFUSAL))
-    assert rehearsal(base, "bank", code=0)[-1] == "ready to enforce: none of 1 messages would have been refused"
+    assert rehearsal(base, "bank", code=0)[-1] == "ready to enforce: none of 1 message would have been refused"
     assert base.json("connector", "rehearsal", "bank", "--since", "60d", code=1)["failed"] == 1
 
 
 def test_without_mail_it_cannot_be_told(base):
-    assert rehearsal(base, "bank", code=3)[-1] == "cannot tell: no mail met it in this time"
-    hint = "cannot tell: no mail met it in this time; it is disabled: to decide past mail again would tell"
+    assert rehearsal(base, "bank", code=3)[-1] == "inconclusive: no matching mail in this time"
+    hint = "inconclusive: no matching mail in this time; it is disabled: re-evaluate past mail to get a result"
     assert rehearsal(base, "shop", code=3)[-1] == hint
     base.events(
         {"at": NOW, "event": "DEFER", "recipient": "a@forced.example", "connector": "forced", "reply": "450 4.4.1 x"}
     )
-    assert rehearsal(base, "forced", code=3)[-1] == "cannot tell: none of the messages could be judged"
+    assert rehearsal(base, "forced", code=3)[-1] == "inconclusive: none of the messages could be evaluated"
 
 
 def test_what_an_outbound_connector_and_a_rule_would_hold(base):
@@ -111,7 +111,7 @@ def test_what_an_outbound_connector_and_a_rule_would_hold(base):
     ):
         first, counts, *rest, last = rehearsal(base, *words, code=1)
         assert first.startswith(f"{label} (mode rehearse), ")
-        assert counts == "messages 2: would be sent 1, would be held 1, not judged 0"
+        assert counts == "messages 2: would be sent 1, would be held back 1, not judged 0"
         assert "NoTls (starttls-not-supported)" in "".join(rest)
         assert last.startswith("not ready to enforce: 1 of 2 messages would have been held")
 
@@ -122,13 +122,13 @@ def test_what_was_decided_before_it_was_what_it_is_says_nothing(base):
     base.events(sent("1", passed=True, connector="forced", recipient="joe@forced.example", detail=freely))
     base.call("connector", "set", "forced", "tls_settings=certificate-validation", "mode=rehearse")
     lines = rehearsal(base, "forced", code=3)
-    assert lines[1] == "messages 1: would be sent 0, would be held 0, not judged 1"
-    assert "before the connector was changed to what it is by configuration 2" in "".join(lines)
-    assert lines[-1] == "cannot tell: none of the messages could be judged; to decide them again would tell"
+    assert lines[1] == "messages 1: would be sent 0, would be held back 0, not judged 1"
+    assert "was changed to its present form by version 2" in "".join(lines)
+    assert lines[-1] == "inconclusive: none of the messages could be evaluated; re-evaluate them to get a result"
     found = base.json("connector", "rehearsal", "forced", code=3)
     assert (found["formed"], found["groups"][0]["reason"], found["rule"]) == (2, "decided before", False)
     base.call("connector", "set", "forced", "mode=enforce", "comment=x")
-    assert rehearsal(base, "forced", code=0)[1] == "messages 1: sent 1, held 0, not judged 0"
+    assert rehearsal(base, "forced", code=0)[1] == "messages 1: sent 1, held back 0, not judged 0"
     base.call("connector", "set", "forced", "mode=rehearse", "comment=y")
     assert base.json("connector", "rehearsal", "forced", code=3)["formed"] == 2, "its demand is as old as before"
 
@@ -150,11 +150,13 @@ def test_an_enforced_connector_tells_what_it_did(base):
         sent("2", passed=True, **held | {"result_type": ""}) | {"detail": detail},
     )
     lines = rehearsal(base, "forced", code=0)
-    assert lines[1] == "messages 2: sent 2, held 0, not judged 0"
+    assert lines[1] == "messages 2: sent 2, held back 0, not judged 0"
     assert lines[2] == "of those sent, 1 waited before, because the demand was not met at first"
-    assert lines[-1] == "none of 2 messages were held"
+    assert lines[-1] == "none of 2 messages were held back"
     base.events(sent("3", passed=True, **held, event="EXPIRE", reply=reply) | {"detail": detail})
-    assert rehearsal(base, "forced", code=1)[-1] == ("1 of 3 messages were held; see one with: gatepost trace show 3")
+    assert rehearsal(base, "forced", code=1)[-1] == (
+        "1 of 3 messages was held back; see one with: gatepost trace show 3"
+    )
 
 
 def test_past_mail_is_decided_again_as_if_it_were_enforced(base):
@@ -169,7 +171,7 @@ def test_past_mail_is_decided_again_as_if_it_were_enforced(base):
     assert lines[0].startswith("inbound connector 'shop' of contoso (replayed as if enforced, disabled), ")
     assert lines[1] == "messages 2: would pass 1, would be refused 1, cannot tell 0"
     lines = rehearsal(base, "lab", "--replay", code=1)
-    assert lines[1] == "messages 2: would be sent 0, would be held 1, cannot tell 1"
+    assert lines[1] == "messages 2: would be sent 0, would be held back 1, cannot tell 1"
     assert "no connection of this attempt" in "".join(lines)
 
 
@@ -177,8 +179,8 @@ WRONG = [
     (("nobody",), "there is no connector 'nobody'; there are: 'bank', 'shop', 'lab', 'forced'\n"),
     (("nobody", "--rule"), "there is no mail flow rule 'nobody'; there are: 'secret', 'both'\n"),
     (("both", "--rule"), "'both' could be each of: mail flow rule 'both' of fabrikam; mail flow rule 'both' of northw"),
-    (("secret", "--rule", "--replay"), "what a rule did is told of outbound mail that went"),
-    (("secret", "--rule", "--direction", "inbound"), "what a rule did is told of outbound mail"),
+    (("secret", "--rule", "--replay"), "reports of rules cover outbound mail that was sent"),
+    (("secret", "--rule", "--direction", "inbound"), "reports of rules cover outbound mail"),
     (("bank", "--since", "soon"), "neither an age like"),
     (("bank", "--organization", "x"), "there is no organization 'x'"),
 ]

@@ -130,7 +130,7 @@ def test_errors_of_a_draft(stored):
         (["Bank in", "--from", "eve@bank.example"], "--ip, --from: both are needed"),
         (["Bank in", "--to", "ann@contoso.example"], "--ip, --from: both are needed"),
         (["Bank in", "--ip", "nowhere", "--from", "eve@bank.example"], "--ip: 'nowhere' is no IP address"),
-        (["Bank in", "--session", "5e55"], "nothing in the trace has the id 5e55"),
+        (["Bank in", "--session", "5e55"], "the message trace has no message or session 5e55"),
     ],
 )
 def test_bad_input(stored, words, said):

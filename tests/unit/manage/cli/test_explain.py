@@ -92,4 +92,4 @@ def test_tls_required_no_is_a_field_of_the_message(stored):
     text = stored.call(*words).stdout
     assert "TLS-Required: No lets the message leave unencrypted after a failed TLS handshake" in " ".join(text.split())
     assert "handshake fails" in text
-    assert "waits, then delivered in clear by a later attempt" in text
+    assert "waits, then delivered unencrypted on a later attempt" in text

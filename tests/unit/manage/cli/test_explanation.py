@@ -101,20 +101,20 @@ def test_of_very_many_others_the_rest_is_counted(page):
 
 def test_a_mailbox_asks_no_connector(page):
     text = page("x@other.test", "ann@contoso.example")
-    assert "OUTBOUND      into the mailbox ann@contoso.example\n" in text
+    assert "OUTBOUND      to the mailbox ann@contoso.example\n" in text
     assert "IF TLS FAILS" not in text
 
 
 def test_nobodys_mail_and_no_way(page):
     assert "OUTBOUND      nowhere: it is no organization's mail" in page("x@other.test", "y@internet.test")
     text = page("x@other.test", "nobody@contoso.example")
-    assert "OUTBOUND      if it were accepted: nowhere, returned with 550 5.1.1 Mailbox unknown" in text
+    assert "OUTBOUND      if it were accepted: no route, returned with 550 5.1.1 Mailbox unknown" in text
 
 
 def test_rehearsal_on_the_way_out_is_told_with_each_failure(page):
     text = page("x@contoso.example", "y@internet.test")
-    assert "  rehearsal     would require encrypted  (asked by connector:out)" in text
-    assert "  no STARTTLS offered   delivered in clear; in force it would wait: 450 4.4.317" in text
+    assert "  rehearsal     would require encrypted  (required by connector:out)" in text
+    assert "  no STARTTLS offered   delivered unencrypted; in force it would wait: 450 4.4.317" in text
 
 
 def test_text_of_others_cannot_steer_the_terminal_and_lines_end(page):

@@ -215,7 +215,7 @@ def test_an_action_is_traced_with_its_author(home):
 def test_an_action_must_be_told_which_mail_it_means(home, action):
     home.fill()
     result = home.call("queue", action, code=2)
-    assert f"say which mail to {action}: messages, domain, sender, " in result.stderr
+    assert f"choose the mail to {action}: messages, domain, sender, " in result.stderr
     assert states(home) == WHOLE
 
 
@@ -306,7 +306,7 @@ def test_mail_is_returned_with_words_for_its_sender_and_a_reason_for_the_record(
 
 def test_nothing_is_dropped_without_a_reason(home):
     home.fill()
-    assert "--reason: say why" in home.call("queue", "drop", "--all", code=2).stderr
+    assert "--reason: give a reason" in home.call("queue", "drop", "--all", code=2).stderr
     assert states(home) == WHOLE
     assert home.call("queue", "drop", "--all", "--dry-run").stdout == "drop: 4 deliveries (dry run)\n"
 

@@ -189,7 +189,7 @@ def test_a_message_or_a_session_by_any_of_its_ids(traced, identity, found):
 def test_an_id_that_nothing_has(traced, identity, words):
     result = traced.call("trace", "show", identity, *words, code=1)
     assert result.stdout == ""
-    assert result.stderr == f"nothing in the trace has the id {identity.replace('\x1b', '?')}\n"
+    assert result.stderr == f"the message trace has no message or session {identity.replace('\x1b', '?')}\n"
 
 
 def test_a_day_that_cannot_be_read_does_not_hide_the_others(traced, caplog):

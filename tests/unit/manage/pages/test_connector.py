@@ -12,14 +12,14 @@ def test_a_page_is_quick_and_its_parts_come_later(centre):
     for part in ("mail", "report", "changes"):
         assert f"part={part}" in answer.text
     assert "127.0.0.1:1" in answer.words
-    assert "It was never validated." in answer.words
+    assert "Not validated yet." in answer.words
 
 
 @pytest.mark.parametrize(
     ("part", "said"),
     [
-        ("mail", "No mail met it in the last 30 days"),
-        ("report", "no mail met it in this time"),
+        ("mail", "No matching mail in the last 30 days"),
+        ("report", "no matching mail in this time"),
         ("changes", "outbound_connector['bank-out']"),
     ],
 )
@@ -83,11 +83,11 @@ def test_a_report_that_takes_long_is_asked_for_again(centre, monkeypatch):
     part = {"hx_request": "true", "hx_request_type": "partial"}
     with centre.gateway.kept(ReportCounts).counting:  # somebody else's turn
         answer = centre.get(path, **part)
-        assert "The trace is being read" in answer.words
+        assert "This can take some seconds" in answer.words
         assert 'hx-trigger="load delay:1s"' in answer.text
         assert "<html" not in answer.text
     done = centre.get(path)  # without a script it is waited for
-    assert "no mail met it" in done.words
-    assert "Cannot tell" in done.words
+    assert "no matching mail" in done.words
+    assert "Inconclusive" in done.words
     monkeypatch.setattr("gatepost.manage.pages.connector.PATIENCE", 20.0)
     assert "hx-trigger" not in centre.get(path, **part).text

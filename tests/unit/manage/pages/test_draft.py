@@ -136,31 +136,31 @@ def test_it_can_be_saved_in_three_ways(mode, more):
 
 PROBLEMS = [
     ({}, "name", {}),
-    ({"name": ""}, "name", {"name": "Give it a name."}),
-    ({"name": "bank"}, "name", {"name": "There is outbound connector 'bank' already: choose another name."}),
-    ({"recipient_domains": ""}, "use", {"recipient_domains": "Write at least one domain."}),
-    ({"use": ""}, "use", {"use": "Choose when it is used."}),
+    ({"name": ""}, "name", {"name": "Enter a name."}),
+    ({"name": "bank"}, "name", {"name": "Outbound connector 'bank' already exists. Choose another name."}),
+    ({"recipient_domains": ""}, "use", {"recipient_domains": "Enter at least one domain."}),
+    ({"use": ""}, "use", {"use": "Choose when to use the connector."}),
     ({"use": "rules", "recipient_domains": ""}, "use", {}),
-    ({"routing": ""}, "routing", {"routing": "Choose how mail is routed."}),
+    ({"routing": ""}, "routing", {"routing": "Choose how to route messages."}),
     ({"routing": "mx", "smart_hosts": ""}, "routing", {}),
-    ({"smart_hosts": ""}, "routing", {"smart_hosts": "Write at least one host."}),
-    ({"tls_settings": ""}, "security", {"tls_settings": "Choose what is demanded of TLS."}),
+    ({"smart_hosts": ""}, "routing", {"smart_hosts": "Enter at least one host."}),
+    ({"tls_settings": ""}, "security", {"tls_settings": "Choose a TLS requirement."}),
     ({"smart_hosts": ""}, "security", {}),
     (
         {"scenario": "from-own", "known_by": "address"},
         "use",
-        {"sender_ip_addresses": "Write at least one address."},
+        {"sender_ip_addresses": "Enter at least one address."},
     ),
     (
         {"scenario": "from-own"},
         "use",
-        {"tls_sender_certificate_name": "Write the name that the certificate must bear."},
+        {"tls_sender_certificate_name": "Enter the name that the certificate must have."},
     ),
-    ({"scenario": "from-partner"}, "use", {"sender_domains": "Write at least one domain."}),
+    ({"scenario": "from-partner"}, "use", {"sender_domains": "Enter at least one domain."}),
     (
         {"scenario": "from-partner", "sender_domains": "a.example", "restrict_domains_to_certificate": "on"},
         "security",
-        {"tls_sender_certificate_name": "Write the name that the certificate must bear."},
+        {"tls_sender_certificate_name": "Enter the name that the certificate must have."},
     ),
 ]
 

@@ -79,7 +79,7 @@ def test_what_it_would_do_to_mail_is_worked_out_behind_the_page(centre, headers,
     monkeypatch.setattr(editor, patience, 20.0)
     go.set()
     answer = centre.post(EDIT, headers=headers, **effects)
-    assert "No message was delivered or sent on since" in answer.words
+    assert "No message was delivered or sent since" in answer.words
     assert "hx-trigger" not in answer.text
     assert ("Nothing was changed yet." in answer.words) is (not headers)
     assert "tls_settings" not in centre.stored("outbound_connector", "bank-out")

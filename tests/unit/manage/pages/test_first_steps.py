@@ -21,7 +21,7 @@ def empty(centre):
 def test_a_new_gateway_says_what_to_do_first(empty):
     steps = ["Add an organization", "Add its domain", "Add a connector"]
     page = empty.get("/")
-    assert "Begin here" in page.words
+    assert "Get started" in page.words
     assert [page.words.count(f"To do {step}") for step in steps] == [1, 1, 1]
     assert 'href="/organizations/new"' in page.text
     add_organization(empty.gateway, OWNER, "new", {}, Wish("root"))
@@ -30,13 +30,13 @@ def test_a_new_gateway_says_what_to_do_first(empty):
     assert 'href="/domains/new"' in page.text
     add_part(empty.gateway, OWNER, PartName(DOMAIN, "new", "new.example"), {}, Wish("root"))
     add_part(empty.gateway, OWNER, PartName(MAILBOX, "new", "ann@new.example"), {}, Wish("root"))
-    assert "Begin here" not in empty.get("/").words
+    assert "Get started" not in empty.get("/").words
 
 
 def test_who_may_not_do_it_is_not_told_to(empty):
-    assert "Begin here" not in empty.get("/", "reader").words
-    assert "Begin here" not in empty.get("/", "tenant").words
+    assert "Get started" not in empty.get("/", "reader").words
+    assert "Get started" not in empty.get("/", "tenant").words
 
 
 def test_a_gateway_that_is_set_up_says_nothing_of_it(centre):
-    assert "Begin here" not in centre.get("/").words
+    assert "Get started" not in centre.get("/").words

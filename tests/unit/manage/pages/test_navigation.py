@@ -7,15 +7,15 @@ from gatepost.manage.pages.navigation import NAVIGATION, Entry, navigation
 from gatepost.manage.pages.static_files import _all
 
 EVERY = [one.text for group in NAVIGATION for one in group.entries]
-OF_GATEWAY = {"Certificates", "Users", "Tokens"}
+OF_GATEWAY = {"Certificates", "Users", "API tokens"}
 
 
 @pytest.mark.parametrize(
     ("role", "organizations", "missing"),
     [
         (Role.OWNER, None, set()),
-        (Role.ADMINISTRATOR, None, {"Users", "Tokens"}),
-        (Role.AUDITOR, None, {"Users", "Tokens"}),
+        (Role.ADMINISTRATOR, None, {"Users", "API tokens"}),
+        (Role.AUDITOR, None, {"Users", "API tokens"}),
         (Role.OWNER, {"contoso"}, OF_GATEWAY),
         (Role.OPERATOR, {"contoso"}, OF_GATEWAY),
     ],

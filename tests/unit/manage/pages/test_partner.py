@@ -94,7 +94,7 @@ def test_a_check_that_is_done(centre, found, tls):
     path = begun(centre, " Ann@B.Example ")
     page = centre.get(path, "reader")
     assert page.status == 200
-    assert "Mail would be delivered, verified by DANE, TLSv1.3." in page.words
+    assert "The gateway would deliver mail, verified by DANE, TLSv1.3." in page.words
     assert "hx-sse:connect" not in page.text
     assert "b.example" in centre.get("/check").words
     record = centre.get(f"{path}?format=json").json
@@ -120,10 +120,10 @@ def test_while_it_runs_a_page_follows_and_has_nothing_to_pass_on(centre, found):
     assert '<meta http-equiv="refresh"' in page.text, "without a script"
     assert centre.get(f"{path}?format=json").json == {"id": path.rpartition("/")[2], "done": False, "result": None}
     refused = centre.get(f"{path}/report")
-    assert (refused.status, "has not ended yet" in refused.words) == (409, True)
+    assert (refused.status, "still running" in refused.words) == (409, True)
     run_of(centre, path).progress(check(row(PASSED[0], looking=Stage.EHLO)))
     page = centre.get(path)
-    assert "looking…" in page.words
+    assert "checking…" in page.words
     assert "Download report" not in page.words
     assert "Looking" in centre.get("/check").words or "Running" in centre.get("/check").words
 
@@ -135,14 +135,14 @@ def test_a_check_that_ends_early_says_why_and_passes_nothing_on(centre, found):
     run.progress(check(row(PASSED[0], looking=Stage.EHLO)))
     run.end(None, f"anchors: gone {MARKUP}")
     page = centre.get(path)
-    assert f"The check ended early. anchors: gone {MARKUP}" in page.words
-    assert "looking…" not in page.words
+    assert f"The check did not finish. anchors: gone {MARKUP}" in page.words
+    assert "checking…" not in page.words
     assert "<script>" not in page.text.partition("<main")[2]
-    assert "Nothing to do" not in page.words
+    assert "No action is needed" not in page.words
     assert "Download report" not in page.words
     refused = centre.get(f"{path}/report")
-    assert (refused.status, "ended early" in refused.words) == (409, True)
-    assert "Ended early" in centre.get("/check").words
+    assert (refused.status, "did not finish" in refused.words) == (409, True)
+    assert "Incomplete" in centre.get("/check").words
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_the_report_is_one_file_that_loads_nothing(centre, found, target, path, 
     answer = centre.get(f"{begun(centre, target, path=path)}/report")
     assert answer.status == 200
     assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
-    assert "Looked at from mx.gate.example on 2026-11-24 14:00:00Z" in answer.words
+    assert "Checked from mx.gate.example on 2026-11-24 14:00:00Z" in answer.words
     assert not re.search(r"(?:src|href)=|@import|url\(", answer.text)
 
 
@@ -239,7 +239,7 @@ def test_a_letter_to_the_postmaster_has_what_is_theirs(centre, found):
     assert query["subject"] == ["TLS of b.example"]
     (body,) = query["body"]
     assert body.startswith("Dear postmaster of b.example,")
-    assert body.endswith("The whole report is attached.")
+    assert body.endswith("The full report is attached.")
 
 
 def test_a_letter_is_no_longer_than_a_link_may_be(centre, found):
@@ -251,7 +251,7 @@ def test_a_letter_is_no_longer_than_a_link_may_be(centre, found):
     _, query = letter(page)
     (body,) = query["body"]
     assert len(body) < 1850
-    assert body.endswith("\n\nThe whole report is attached."), "what was found is cut, and the end is not"
+    assert body.endswith("\n\nThe full report is attached."), "what was found is cut, and the end is not"
 
 
 def test_to_a_host_no_letter_is_written(centre, found):

@@ -21,7 +21,7 @@ def test_cells_fill_one_after_the_other() -> None:
     assert cells(row, done=False) == {
         "DNS": "pass sec",
         "Connect": "pass 3 ms",
-        "EHLO": "running looking…",
+        "EHLO": "running checking…",
         "TLS": "waiting …",
         "Certificate": "waiting …",
         "DANE": "waiting …",
@@ -36,7 +36,7 @@ def test_the_policy_of_a_domain_may_come_after_its_hosts(done: bool, policy: str
     row = Row("mx", 10, "192.0.2.1:25", PolicyKind.OPPORTUNISTIC, FOUND)
     found = cells(row, done=done)
     assert found.get("MTA-STS") == policy
-    assert "running looking…" not in found.values()
+    assert "running checking…" not in found.values()
 
 
 def test_what_was_said_is_shown_in_the_end() -> None:

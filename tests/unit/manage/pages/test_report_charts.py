@@ -40,7 +40,7 @@ def columns(chart: report_charts.Chart) -> dict[str, tuple[int, ...]]:
 def test_protection(pictures: TlsPictures) -> None:
     chart = report_charts.by_protection(pictures, VIEW, Direction.OUTBOUND)
     assert columns(chart) == {
-        "DANE": (0, 0), "MTA-STS": (0, 0), "Verified name": (0, 0), "Encrypted only": (5, 10), "Cleartext": (2, 0)
+        "DANE": (0, 0), "MTA-STS": (0, 0), "Verified name": (0, 0), "Encrypted only": (5, 10), "Unencrypted": (2, 0)
     }  # fmt: skip
     clear = chart.columns[-1]
     assert clear.tone == "fail"
@@ -48,21 +48,21 @@ def test_protection(pictures: TlsPictures) -> None:
     assert clear.links[1] == "", "nothing leads nowhere"
     assert chart.share(clear) == 2 / 17
     assert list(columns(report_charts.by_protection(pictures, VIEW, Direction.INBOUND))) == [
-        "Verified name", "Encrypted only", "Cleartext"
+        "Verified name", "Encrypted only", "Unencrypted"
     ]  # fmt: skip
 
 
 def test_versions_and_certificates(pictures: TlsPictures) -> None:
-    assert columns(report_charts.by_version(pictures, VIEW)) == {"TLSv1.2": (4, 0), "Cleartext": (0, 3)}
+    assert columns(report_charts.by_version(pictures, VIEW)) == {"TLSv1.2": (4, 0), "Unencrypted": (0, 3)}
     found = columns(report_charts.by_certificate(pictures, VIEW))
-    assert (found["No certificate"], found["Cleartext"]) == ((4, 0), (0, 3))
+    assert (found["No certificate"], found["Unencrypted"]) == ((4, 0), (0, 3))
 
 
 def test_key_exchange(pictures: TlsPictures) -> None:
     chart = report_charts.by_group(pictures, VIEW, Direction.OUTBOUND)
     assert columns(chart) == {
         "X25519MLKEM768": (5, 0), "secp521r1": (0, 4), "secp384r1": (0, 3), "Others (2)": (0, 3),
-        "None: cleartext": (2, 0),
+        "None (unencrypted)": (2, 0),
     }  # fmt: skip
     assert chart.columns[-1].tone == "fail"
     assert "tls_group=X25519MLKEM768" in chart.columns[0].links[0]
@@ -85,4 +85,4 @@ def test_tables_have_a_cell_for_each_column(pictures: TlsPictures, name: str) ->
 
 def test_a_bar_of_a_connector(pictures: TlsPictures) -> None:
     drawn = report_charts.share_bar(pictures.connectors[0])
-    assert 'aria-label="Encrypted only 15, Cleartext 2"' in drawn
+    assert 'aria-label="Encrypted only 15, Unencrypted 2"' in drawn

@@ -17,8 +17,8 @@ def organization(**table):
 @pytest.mark.parametrize(
     ("key", "table", "level", "said"),
     [
-        ("to-partner", {}, "optional", "without one"),
-        ("from-partner", {}, "optional", "without one"),
+        ("to-partner", {}, "optional", "Without a connector"),
+        ("from-partner", {}, "optional", "Without a connector"),
         ("to-own", {}, "not needed", "authoritative"),
         ("to-own", {"accepted_domain": [RELAY]}, "needed", "relay.example"),
         (
@@ -42,9 +42,9 @@ def organization(**table):
             "needed",
             "relay.example",
         ),
-        ("from-own", {}, "needed", "strangers"),
-        ("from-own", {"inbound_connector": [OWN]}, "optional", "by own already"),
-        ("from-own", {"inbound_connector": [{**OWN, "enabled": False}]}, "needed", "strangers"),
+        ("from-own", {}, "needed", "relays nothing to other domains"),
+        ("from-own", {"inbound_connector": [OWN]}, "optional", "already identify your servers: own"),
+        ("from-own", {"inbound_connector": [{**OWN, "enabled": False}]}, "needed", "relays nothing to other domains"),
     ],
 )
 def test_it_says_whether_a_connector_is_needed(key, table, level, said):

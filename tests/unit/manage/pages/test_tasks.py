@@ -52,7 +52,7 @@ def test_the_verdict_says_how_it_ended(outcome, level):
 def test_what_failed_by_our_own_doing_is_no_failure():
     task = Task("Resolve", TaskStatus.FAILED, "no answer", ours=True)
     (item,) = host_items(recorded(HostReport("mx", "", (task,))), several=False)
-    assert (item["level"], item["word"]) == ("unknown", "Could not tell")
+    assert (item["level"], item["word"]) == ("unknown", "Inconclusive")
 
 
 def test_what_was_said_to_a_host_is_with_its_last_task():
@@ -60,7 +60,7 @@ def test_what_was_said_to_a_host_is_with_its_last_task():
     assert "raw" not in first
     assert (last["raw"], last["raw_title"]) == (
         "< 220 mx\n> EHLO",
-        "SMTP dialogue with mx.bank.example (192.0.2.1:25)",
+        "SMTP transcript with mx.bank.example (192.0.2.1:25)",
     )
 
 

@@ -61,8 +61,8 @@ def reported(centre):
 
 def test_nobody_reported_anything(centre):
     words = centre.get(PATH).words
-    assert "No report came in about these days" in words
-    assert "No TLS report was sent about these days" in words
+    assert "No TLS reports received" in words
+    assert "The gateway sent no TLS report about this period" in words
     for name in NAMES:
         assert records(centre, name) == []
         assert centre.get(f"{PATH}?table={name}&format=csv").text.count("\n") == 1
@@ -103,7 +103,7 @@ def test_a_tenant_sees_reports_on_its_own_domains(reported):
     assert records(reported, "received-failures", "tenant") == []
     page = reported.get(PATH, "tenant")
     assert "contoso.example" not in page.text
-    assert "What we report to others" not in page.words
+    assert "Sent TLS reports" not in page.words
     assert reported.get(f"{PATH}?organization=contoso", "tenant").status == 404
 
 
@@ -132,7 +132,7 @@ def test_what_we_reported_is_for_who_sees_the_gateway(centre):
     assert {(one["day"], one["domain"], one["state"], one["to"]) for one in found} == {
         (day(1), "a.example", "waiting", ""), (day(1), MARKUP, "waiting", ""),
     }  # fmt: skip
-    assert "not looked up yet" in centre.get(PATH).words
+    assert "unknown" in centre.get(PATH).words
     assert records(centre, "sent", "tenant") == []
     assert "a.example" not in centre.get(PATH, "tenant").text
 
@@ -174,7 +174,7 @@ def test_very_many_reports_make_no_very_large_page(centre):
         policy = ReceivedPolicy("sts", "contoso.example", 9, 1, (), (), (failure(),))
         keep(centre, policy, reporter=f"reporter {number} with quite a long name", number=str(number))
     page = centre.get(PATH)
-    assert "The first 50 of 60" in page.words
+    assert "Showing 50 of 60" in page.words
     assert len(page.text) < 100_000
     assert len(records(centre, "received")) == 60
 

@@ -52,7 +52,7 @@ def test_an_id_alone_names_one_message():
 
 
 def test_a_search_has_a_name():
-    assert in_words({}) == "everything, last hour"
+    assert in_words({}) == "all messages, last hour"
     given = {"recipient": "@a.example", "since": "24h", "organization": "contoso", "until": "1h"}
-    assert in_words(given) == "to @a.example, of contoso, last 24 hours, until 1h"
+    assert in_words(given) == "to @a.example, in contoso, last 24 hours, until 1h"
     assert in_words({"q": "x", "since": "3h"}) == "x, since 3h"

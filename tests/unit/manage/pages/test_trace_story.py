@@ -62,20 +62,20 @@ def test_a_deferral_says_who_asked_what_was_achieved_and_why_not_otherwise():
     )
     assert (step.title, step.level, step.protection) == ("Deferred, attempt 2", "waiting", "encrypted")
     assert facts(step) == {
-        "Other side": "mx.a.example [192.0.2.1:25]",
+        "Remote server": "mx.a.example [192.0.2.1:25]",
         "Connector": "a",
-        "Required": "authenticated(mx.a.example), asked for by connector:a, dane",
+        "Required": "authenticated(mx.a.example), required by connector:a, dane",
         "Achieved": "dnssec/encrypted",
-        "Wanted:got": "authenticated:encrypted",
+        "Required / achieved": "authenticated / encrypted",
         "TLS": "TLSv1.3 TLS_AES_256_GCM_SHA384 X25519MLKEM768, resumed",
         "Certificate": "CN=x for x, y",
         "Issuer": "CN=i",
-        "Ends": "2026-11-24T14:00:00Z",
+        "Expires": "2026-11-24T14:00:00Z",
         "SHA-256": "ab",
         "Chain": "trusted: it leads to a root",
-        "TLS failure": "certificate-host-mismatch",
-        "Why": "Expected Subject",
-        "Took": "1.500 s",
+        "TLS failure": "Certificate name mismatch <code>certificate-host-mismatch</code>",
+        "Detail": "Expected Subject",
+        "Duration": "1.500 s",
         "Next attempt": "2026-11-24T14:01:00Z",
         "Configuration": "version 7",
     }
@@ -112,9 +112,9 @@ def test_a_very_long_story_is_told_from_both_ends():
     ("event", "detail", "title"),
     [
         ("HOLD", {"author": "olga"}, "Held by olga"),
-        ("RETURN", {"author": "olga", "text": "Closed"}, "To be returned to the sender by olga"),
+        ("RETURN", {"author": "olga", "text": "Closed"}, "Return to the sender requested by olga"),
         ("FAIL", {"returned": "olga"}, "Returned to the sender by an administrator"),
-        ("FAIL", {}, "Failed: the sender is told"),
+        ("FAIL", {}, "Failed permanently"),
         ("NOVEL", {}, "NOVEL"),
     ],
 )

@@ -38,7 +38,7 @@ def test_with_htmx_it_is_followed(centre):
 def test_what_cannot_be_tried_is_said_at_its_field(centre):
     answer = centre.post(INBOUND, session="none")
     assert answer.status == 422
-    assert "nothing in the trace has the id none" in answer.words
+    assert "the message trace has no message or session none" in answer.words
     assert 'id="error-session"' in answer.text
     live = centre.post(INBOUND, headers=LIVE, ip="192.0.2.1")
     assert "IP address: both are needed" in live.words
@@ -53,10 +53,10 @@ def test_an_inbound_connector_is_tried_with_a_client_that_would_come(centre):
     assert "<eve@bank.example> from 192.0.2.1" in page
     wrong = centre.post(INBOUND, **given, certificate="no <certificate>")
     assert wrong.status == 422
-    assert "no PEM certificate that can be read is in it" in wrong.words
+    assert "it contains no readable PEM certificate" in wrong.words
     assert "no &lt;certificate&gt;</textarea>" in wrong.text
     large = centre.post(INBOUND, **given, certificate="x" * 100_000)
-    assert f"must have at most {MOST_PEM} character(s)" in large.words
+    assert f"must have at most {MOST_PEM} characters" in large.words
 
 
 @pytest.mark.parametrize(("who", "status"), [("reader", 403), ("tenant", 404)])

@@ -76,8 +76,8 @@ def test_a_step_that_is_not_right_is_not_left(centre, more, field):
 
 def test_the_review_says_what_is_missing(centre):
     answer = centre.get(path("save", done="scenario,name", smart_hosts=""))
-    assert "Something is missing" in answer.words
-    assert "Use of connector : This was not answered yet." in answer.words
+    assert "Some steps are incomplete" in answer.words
+    assert "Use of connector : Complete this step." in answer.words
     saved = centre.post("/connectors/new", **(DRAFT | {"done": "", "mode": "enforce"}))
     assert saved.status == 422
     assert centre.stored("outbound_connector", "new-out") is None
@@ -87,7 +87,7 @@ def test_what_would_change_is_told_when_it_is_asked(centre, monkeypatch):
     asked = {"hx_request": "true", "hx_request_type": "partial"}
     with centre.gateway.kept(ReportCounts).counting:  # somebody else's turn
         answer = centre.get(path("save", part="effects"), **asked)
-        assert "Deciding the mail of the last 7 days again" in answer.words
+        assert "Re-evaluating the mail of the last 7 days" in answer.words
         assert 'hx-trigger="load delay:1s"' in answer.text
     monkeypatch.setattr("gatepost.manage.pages.wizard.PATIENCE", 20.0)
     assert "part=effects" in centre.get(path("save")).text
@@ -112,13 +112,13 @@ def test_it_is_saved_as_it_was_chosen(centre, mode, more):
         "tls_settings": "encryption-only",
         **more,
     }
-    assert "What you did here can be done again elsewhere" in centre.get(answer.headers["location"]).words
+    assert "Use this command or file to create it" in centre.get(answer.headers["location"]).words
 
 
 def test_how_it_is_saved_must_be_chosen(centre):
     answer = centre.post("/connectors/new", mode="", **DRAFT)
     assert answer.status == 422
-    assert "Choose how it is saved." in answer.words
+    assert "Choose a mode." in answer.words
 
 
 def test_a_name_that_was_taken_meanwhile_is_refused(centre):

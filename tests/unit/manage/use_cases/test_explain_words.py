@@ -19,7 +19,7 @@ def decision(way, *hops, reply=None):
 
 # way, next hops -> words
 WAYS = [
-    ("mailbox", ("ann@a.example",), "into the mailbox ann@a.example"),
+    ("mailbox", ("ann@a.example",), "to the mailbox ann@a.example"),
     ("lmtp", ("unix:/run/lmtp",), "over LMTP to unix:/run/lmtp"),
     ("internal", ("mx2",), "to the node mx2"),
     ("smart-hosts", ("a.test:25", "b.test:26"), "to the smart hosts a.test:25, b.test:26"),
@@ -35,8 +35,8 @@ def test_where_mail_goes(way, hops, words):
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (Reply(451, "4.4.1", ("no node",)), "nowhere, waits with 451 4.4.1 no node"),
-        (Reply(550, "5.1.1", ("nobody",)), "nowhere, returned with 550 5.1.1 nobody"),
+        (Reply(451, "4.4.1", ("no node",)), "no route, waits with 451 4.4.1 no node"),
+        (Reply(550, "5.1.1", ("nobody",)), "no route, returned with 550 5.1.1 nobody"),
     ],
 )
 def test_what_goes_nowhere_waits_or_is_returned(reply, words):
@@ -58,8 +58,8 @@ def test_every_kind_of_failure_has_words_and_every_delivery(requirement):
 
 # fields of a hook -> words
 HOOKS = [
-    ({}, "scan of contoso: clamav at 127.0.0.1:3310 is asked when the message has come; without its answer within "),
-    ({"mode": Mode.REHEARSE}, "scan of contoso (in rehearsal): clamav at 127.0.0.1:3310 is asked"),
+    ({}, "scan of contoso: clamav at 127.0.0.1:3310 scans the message; if it does not answer within "),
+    ({"mode": Mode.REHEARSE}, "scan of contoso (in rehearsal): clamav at 127.0.0.1:3310 scans the message"),
 ]
 
 
@@ -73,10 +73,13 @@ def test_who_is_asked_about_the_content(fields, words):
 
 # requirement -> words
 DEMANDS = [
-    (Opportunistic((Source("default", ""),)), "opportunistic  (asked by default)"),
-    (Encrypted(OUT), "encrypted  (asked by connector:out)"),
-    (Encrypted((*OUT, Source("organization", "contoso"))), "encrypted  (asked by connector:out, organization:contoso)"),
-    (PROVED, "authenticated(b.example) with requiretls  (asked by connector:out)"),
+    (Opportunistic((Source("default", ""),)), "opportunistic  (default)"),
+    (Encrypted(OUT), "encrypted  (required by connector:out)"),
+    (
+        Encrypted((*OUT, Source("organization", "contoso"))),
+        "encrypted  (required by connector:out, organization:contoso)",
+    ),
+    (PROVED, "authenticated(b.example) with requiretls  (required by connector:out)"),
 ]
 
 

@@ -44,9 +44,9 @@ def test_who_is_meant(text, host, found, shown):
     ("text", "host", "why"),
     [
         ("b..example", False, "'b..example' is not a domain"),
-        (" ", False, "say which domain is to be looked at"),
+        (" ", False, "enter a domain"),
         ("b.example:0x", True, "b.example:0x"),
-        ("", True, "say which host is to be looked at"),
+        ("", True, "enter a host"),
     ],
 )
 def test_who_cannot_be_meant(text, host, why):

@@ -67,7 +67,7 @@ def test_a_pattern_of_domains_has_mx_records_alone(stored):
 
 
 def test_tlsa_records_are_the_gateways(stored):
-    assert "whoever runs the gateway" in sections(stored, "contoso.example", TENANT)["tlsa"].none
+    assert "the operator of the gateway" in sections(stored, "contoso.example", TENANT)["tlsa"].none
 
 
 @pytest.mark.parametrize(("who", "name"), [(TENANT, "fabrikam.example"), (ALL, "none.example")])

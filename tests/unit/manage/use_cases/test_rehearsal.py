@@ -68,7 +68,7 @@ def test_a_tenant_is_told_of_its_own_connectors_alone(base):
         ("accepted", "refused"),
     )
     assert found.conclusion == (
-        "cannot tell: no mail met it in this time; it is disabled: to decide past mail again would tell"
+        "inconclusive: no matching mail in this time; it is disabled: re-evaluate past mail to get a result"
     )
     for asked in ({"organization": "contoso"}, {"name": "secret", "rule": True}):
         with pytest.raises(Refusal) as refused:
@@ -80,6 +80,6 @@ def test_a_rule_and_what_cannot_be_asked_of_it(base):
     found = rehearsed(base, OWNER, "SECRET", rule=True)
     assert (found.label, found.direction, found.formed) == ("mail flow rule 'secret' of contoso", "outbound", 0)
     for more in ({"replay": True}, {"direction": "inbound"}):
-        with pytest.raises(Refusal, match="what a rule did is told of outbound mail") as refused:
+        with pytest.raises(Refusal, match="reports of rules cover outbound mail") as refused:
             rehearsed(base, OWNER, "secret", rule=True, **more)
         assert refused.value.kind is Kind.INPUT

@@ -99,7 +99,10 @@ def test_all_of_one(gateway, who, identity, expected):
 def test_what_is_not_there(gateway, who, identity):
     with pytest.raises(Refusal) as caught:
         events_of(gateway, who, identity)
-    assert (caught.value.kind, caught.value.text) == (Kind.MISSING, f"nothing in the trace has the id {identity}")
+    assert (caught.value.kind, caught.value.text) == (
+        Kind.MISSING,
+        f"the message trace has no message or session {identity}",
+    )
 
 
 def test_pages(gateway):

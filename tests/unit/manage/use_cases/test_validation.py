@@ -76,8 +76,8 @@ def test_a_session_that_might_come_is_decided(base):
     ("name", "trial", "field", "said"),
     [
         ("wild", Trial(), "recipients", "names no single domain"),
-        ("bank-out", Trial(("bob@elsewhere.example",)), "recipients", "is not a domain of connector 'bank-out'"),
-        ("bank-in", Trial(session="feed"), "session", "nothing in the trace has the id feed"),
+        ("bank-out", Trial(("bob@elsewhere.example",)), "recipients", "is no domain of connector 'bank-out'"),
+        ("bank-in", Trial(session="feed"), "session", "the message trace has no message or session feed"),
         ("bank-in", Trial(ip="nowhere", reverse_path=""), "ip", "is no IP address"),
     ],
 )

@@ -121,7 +121,7 @@ def test_one_that_takes_too_long_says_so(base, accounts, monkeypatch):
 
     monkeypatch.setattr(validation_runs, "validate", late)
     state = validated(base)
-    with pytest.raises(Refusal, match="not done after 180 seconds") as refused:
+    with pytest.raises(Refusal, match="did not finish within 180 seconds") as refused:
         _ = state.record
     assert refused.value.kind is Kind.UNREADABLE
     (event,) = audit_events(accounts)

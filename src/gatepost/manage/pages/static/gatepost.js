@@ -10,7 +10,7 @@
   /* -------------------------------------------------------------- theme: as the system, light, dark */
 
   const THEMES = ["", "light", "dark"];
-  const NAMES = { "": "as the system", light: "light", dark: "dark" };
+  const NAMES = { "": "system", light: "light", dark: "dark" };
   const ICONS = { "": "theme", light: "sun", dark: "moon" };
   const theme = () => (THEMES.includes(kept("theme")) ? kept("theme") : "");
 
@@ -77,7 +77,7 @@
     event.preventDefault();
     event.stopImmediatePropagation();
     dialog.querySelector("[data-confirm-text]").textContent = button.dataset.confirm;
-    dialog.querySelector("[data-confirm-yes]").textContent = button.dataset.yes || "Go on";
+    dialog.querySelector("[data-confirm-yes]").textContent = button.dataset.yes || "Continue";
     dialog.returnValue = "";
     dialog.addEventListener("close", () => {
       if (dialog.returnValue === "yes") {

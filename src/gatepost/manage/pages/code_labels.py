@@ -1,0 +1,74 @@
+"""Labels of codes: events of the trace, TLS failures (RFC 8460 section 4.3), TLS settings of connectors. Pure.
+
+Where a page shows a code of a TLS failure or setting, the code stands beside its label, since logs, reports of others
+and resource files have the code alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from markupsafe import Markup
+
+from gatepost.policy.connectors.values import TlsSettings
+from gatepost.protocols.tlsrpt.result import ResultType
+
+EVENTS: Final = {
+    "RECEIVE": ("info", "Received"),
+    "REFUSE": ("fail", "Refused"),
+    "SEND": ("pass", "Sent"),
+    "DELIVER": ("pass", "Delivered"),
+    "DEFER": ("waiting", "Deferred"),
+    "FAIL": ("fail", "Failed"),
+    "EXPIRE": ("fail", "Expired"),
+    "DROP": ("fail", "Dropped"),
+    "HOLD": ("hold", "Held"),
+    "RELEASE": ("info", "Released"),
+    "RETURN": ("fail", "Return requested"),
+    "DRILL": ("info", "Drill"),
+}
+"""By event: how good it is, as a level of the pages' badges, and its label."""
+
+_FAILURES: Final[dict[str, str]] = {
+    ResultType.STARTTLS_NOT_SUPPORTED: "STARTTLS not supported",
+    ResultType.CERTIFICATE_HOST_MISMATCH: "Certificate name mismatch",
+    ResultType.CERTIFICATE_EXPIRED: "Certificate expired",
+    ResultType.CERTIFICATE_NOT_TRUSTED: "Certificate not trusted",
+    ResultType.VALIDATION_FAILURE: "Validation failure",
+    ResultType.TLSA_INVALID: "TLSA record invalid",
+    ResultType.DNSSEC_INVALID: "DNSSEC invalid",
+    ResultType.DANE_REQUIRED: "DANE required",
+    ResultType.STS_POLICY_FETCH_ERROR: "MTA-STS policy not fetched",
+    ResultType.STS_POLICY_INVALID: "MTA-STS policy invalid",
+    ResultType.STS_WEBPKI_INVALID: "MTA-STS certificate invalid",
+}
+_SETTINGS: Final[dict[str, str]] = {
+    TlsSettings.OPPORTUNISTIC: "Opportunistic TLS",
+    TlsSettings.ENCRYPTION_ONLY: "Encryption only",
+    TlsSettings.CERTIFICATE_VALIDATION: "Certificate validation",
+    TlsSettings.DOMAIN_VALIDATION: "Domain validation",
+}
+
+
+def event_level(event: str) -> str:
+    """The level of an event's badge."""
+    return EVENTS.get(event, ("info", ""))[0]
+
+
+def event_label(event: str) -> str:
+    """An event in a word: "Deferred"; one that is not known by its code."""
+    return EVENTS.get(event, ("", event))[1]
+
+
+def failure_label(code: str) -> Markup:
+    """A TLS failure: its label, then its code; one that is not known by its code alone."""
+    return _with_code(_FAILURES.get(code, ""), code)
+
+
+def setting_label(text: str) -> Markup:
+    """A requirement of a connector: a TLS setting as label and code, any other text as it is."""
+    return _with_code(_SETTINGS[text], text) if text in _SETTINGS else Markup("{}").format(text)
+
+
+def _with_code(label: str, code: str) -> Markup:
+    return Markup("{} <code>{}</code>").format(label, code) if label else Markup("<code>{}</code>").format(code)
