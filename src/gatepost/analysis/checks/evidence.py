@@ -134,7 +134,7 @@ def _read(path: Path, organization: str, connector: str) -> Kept:
     except OSError as error:
         return Kept(path, "", {}, f"it cannot be read: {error.strerror}")
     except (ValueError, TypeError, KeyError, RecursionError):
-        return Kept(path, "", {}, "it is no evidence any more: it was altered")
+        return Kept(path, "", {}, "it is no longer evidence: its content was altered")
     if digest != computed:
         return Kept(path, str(digest), record, f"it was changed: its SHA-256 is {computed}, not {digest}")
     if whose != (organization, connector.lower()):

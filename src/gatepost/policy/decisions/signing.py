@@ -78,7 +78,7 @@ def signing(directory: Directory, provenance: Provenance, values: Sequence[str])
     if why:
         return Signing((), why)
     if len(values) != 1:
-        return Signing((), f"it has {len(values)} From fields, and exactly one is needed")
+        return Signing((), f"it has {len(values) or 'no'} From fields, and exactly one is needed")
     domains = author_domains(values[0])
     if not domains:
         return Signing((), "its From field names no author that can be read")

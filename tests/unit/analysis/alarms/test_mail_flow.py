@@ -134,7 +134,7 @@ def test_senders_that_cannot_be_told():
     again = replace(UNTOLD, recipient="joe@b.example")
     (one,) = judged(untold=(UNTOLD, again))
     assert (str(one.kind), str(one.severity), one.about) == ("notice-missing", "critical", "contoso/notices")
-    assert one.title == "a message of contoso failed, and the sender cannot be notified"
+    assert one.title == "1 message of contoso failed, and the sender cannot be notified"
     assert "0cb1, which failed with: 550 5.1.1 Unknown." in one.detail
     assert one.lines == ("gatepost trace show 0cb1", "gatepost queue drop 0cb1 --reason WHY")
     newer = replace(UNTOLD, message="0cb2", failed="", last=NOW - 1)

@@ -208,7 +208,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         lambda kit, world: kit.Peer(tls=world.identity("mx.b.example")),
         replace(STRICT, proofs=(Identity(("mx.b.example",), "/nowhere/roots.pem"),)),
         "Certificate",
-        "the trust anchors that connector:out asks for cannot be read: /nowhere/roots.pem",
+        "the trust anchors of connector:out cannot be read: /nowhere/roots.pem",
         "Here: fix the file",
     ),
 }

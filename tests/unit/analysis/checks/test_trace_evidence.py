@@ -52,7 +52,7 @@ def test_messages_are_counted_not_recipients() -> None:
     (seen,) = tasks([row(), row(recipient="joe@contoso.example"), row(message="1b")])
     assert seen.status is TaskStatus.SUCCEEDED
     assert "2 messages in 7 days" in seen.detail
-    assert "198.51.100.9 in clear (3)" in seen.detail
+    assert "198.51.100.9 unencrypted (3)" in seen.detail
 
 
 def test_only_the_most_frequent_peers_are_named() -> None:

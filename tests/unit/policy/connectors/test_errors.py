@@ -20,7 +20,7 @@ class Lists(BaseModel):
 
 
 @pytest.mark.parametrize(
-    ("few", "text"), [([], "[] must have 1 or more entries"), ([1, 2, 3], "[1, 2, 3] must have 2 or fewer entries")]
+    ("few", "text"), [([], "[] needs at least 1 entry"), ([1, 2, 3], "[1, 2, 3] may have at most 2 entries")]
 )
 def test_the_length_of_a_list_is_told(few: list[int], text: str) -> None:
     assert explain(first_error(Lists, few=few)) == text

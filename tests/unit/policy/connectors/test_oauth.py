@@ -31,13 +31,13 @@ WRONG = [
     ('issuer = "https://idp.example/?a=b"', "issuer", "has a query"),
     ('issuer = "https://login.microsoftonline.com/common/v2.0"', "issuer", "TENANT-ID/v2.0"),
     ('jwks_url = "http://idp.example/keys"', "jwks_url", "is not an https address"),
-    ("audiences = []", "audiences", "1 or more"),
-    ('audiences = [""]', "audiences[0]", "1 or more"),
+    ("audiences = []", "audiences", "at least 1 "),
+    ('audiences = [""]', "audiences[0]", "at least 1 "),
     ('algorithms = ["HS256"]', "algorithms[0]", "HS256"),
     ('algorithms = ["none"]', "algorithms[0]", "none"),
-    ("algorithms = []", "algorithms", "1 or more"),
+    ("algorithms = []", "algorithms", "at least 1 "),
     ('leeway = "1h"', "leeway", "out of range"),
-    ('username_claim = ""', "username_claim", "1 or more"),
+    ('username_claim = ""', "username_claim", "at least 1 "),
 ]
 
 

@@ -75,7 +75,7 @@ SIGNED = [
     ("ann@o.example, bob@second.example, carl@o.example", [*BOTH, "second.example/s rsa-sha256"]),
 ]
 UNSIGNED: list[tuple[list[str], str]] = [
-    ([], "it has no From field, and one is needed"),
+    ([], "it has no From fields, and exactly one is needed"),
     (["a@o.example", "b@o.example"], "it has 2 From fields"),
     (["Ann"], "names no author that can be read"),
     (["nobody:;"], "names no author that can be read"),
