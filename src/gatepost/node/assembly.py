@@ -20,10 +20,8 @@ from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.content import ContentHooks
 from gatepost.mail.inbound.login import Logins
-from gatepost.mail.inbound.registry import SessionRegistry
-from gatepost.mail.inbound.service import InboundService, SessionLimits
+from gatepost.mail.inbound.service import InboundService, SessionLimits, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
-from gatepost.mail.inbound.stamp import Stamp
 from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.outbound.contexts import ClientContexts
 from gatepost.mail.outbound.deliverer import MX_PORT, Deliverer, DeliveryServices

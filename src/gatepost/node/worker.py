@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from gatepost.mail.inbound.registry import SWEEP_SECONDS
+from gatepost.mail.inbound.service import SWEEP_SECONDS
 from gatepost.net.lookups.validator import ValidatorError
 from gatepost.net.tasks import spawn
 from gatepost.node.alarms import ALARM_SECONDS
