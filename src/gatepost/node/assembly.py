@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,9 @@ from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.content import ContentHooks
 from gatepost.mail.inbound.login import Logins
-from gatepost.mail.inbound.registry import SessionRegistry
-from gatepost.mail.inbound.service import InboundService, SessionLimits
+from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionLimits, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
-from gatepost.mail.inbound.stamp import Stamp
 from gatepost.mail.outbound.connection import SmtpTimeouts
-from gatepost.mail.outbound.contexts import ClientContexts
 from gatepost.mail.outbound.deliverer import MX_PORT, Deliverer, DeliveryServices
 from gatepost.mail.outbound.destination_history import DestinationMemory
 from gatepost.mail.outbound.hop import HopOpener
@@ -39,32 +36,28 @@ from gatepost.mail.queue.lane_budget import LaneBudget, share
 from gatepost.mail.queue.manager import QueueManager
 from gatepost.mail.queue.memory_budget import QueueLimits
 from gatepost.mail.queue.schedule import Schedule
-from gatepost.net.anchors import AnchorsError, TrustAnchors
-from gatepost.net.chain import judge
+from gatepost.net.anchors import TrustAnchors
 from gatepost.net.listener import Listener
-from gatepost.net.lookups.configured import configured_resolver
-from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.issuer_keys import IssuerKeys
-from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
 from gatepost.net.lookups.mx import MailRouter
-from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.own_addresses import OwnAddresses
 from gatepost.net.tasks import spawn
 from gatepost.node.alarm_post import AlarmPost
-from gatepost.node.alarms import AlarmMonitor
-from gatepost.node.certificate_manager import CertificateManager, vault_of
+from gatepost.node.alarms import ALARM_SECONDS, AlarmMonitor
+from gatepost.node.certificate_manager import STAPLE_SECONDS, CertificateManager, vault_of
 from gatepost.node.content import SecretContent, content_steps
-from gatepost.node.evidence import EvidenceLog
-from gatepost.node.observation import Observation
+from gatepost.node.evidence import HEADS_SECONDS, EvidenceLog
+from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every
+from gatepost.node.lookups import LookupServices
+from gatepost.node.observation import GAUGE_SECONDS, Observation
 from gatepost.node.owner_mail import OwnerMail
-from gatepost.node.report_intake import ReportIntake
+from gatepost.node.report_intake import INTAKE_SECONDS, ReportIntake
 from gatepost.node.report_mail import ReportMailer
-from gatepost.node.report_sending import ReportSending
-from gatepost.node.resolver_log import log_resolver
+from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.shards import open_shard, shards_of
-from gatepost.node.snapshot import SnapshotSource
+from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
 from gatepost.pki.site.store import SiteStore
@@ -80,29 +73,23 @@ from gatepost.store.srs_keys import load_srs_keys
 
 if TYPE_CHECKING:
     import socket
-    import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gatepost.mail.model.delivery_result import DeliveryResult
     from gatepost.mail.model.message import Delivery
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.stream import Stream
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.protocols.tls.facts import ChainVerdict, Revocation
     from gatepost.settings.model import Settings
     from gatepost.store.sqlite import SqliteStore
-
-REFRESH_SECONDS = 3600.0
-"""Between two looks for MTA-STS policies that are about to expire."""
 
 _log = logging.getLogger(__name__)
 
 
 class Assembly:
-    """All parts of a worker.
+    """All parts of a worker. parts: their lives. listener, registry: of its sessions.
 
-    listener, registry: what the worker starts and ends. certificates, alarms, evidence, report_sending: duties of one
-    worker for all.
+    What one worker does for all is a part of worker 0 alone.
     """
 
     @classmethod
@@ -125,57 +112,51 @@ class Assembly:
         evidence: EvidenceLog,
         place: tuple[int, int] = (0, 1),
     ) -> None:
-        self.evidence = evidence
         self._settings = settings
         self._data = Path(settings.server.data_dir)
         self._stores = stores
+        self._first = place[0] == 0
+        self.parts = Parts()
+        if self._first:
+            signing = Duty(HEADS_SECONDS, evidence.tick, at_once=True)
+            self.parts.add(Lifecycle("evidence", duties=[signing], close=evidence.close))
+        for store in stores:
+            self.parts.add(Lifecycle("a queue store", close=store.close))
         self._observation = Observation(settings, place[0])
-        queue = settings.queue
-        self._budget = LaneBudget(
-            share(queue.connections, *place), share(queue.connections_per_destination, *place), time.monotonic
-        )
+        gauges = [Duty(GAUGE_SECONDS, self._note_gauges, at_once=True)] if self._observation.served else []
+        closing = partial(asyncio.to_thread, self._observation.close)
+        self.parts.add(Lifecycle("observation", duties=gauges, close=closing))
         self._resources = ConfigStore(self._data / "config.db")
         changes = ConfigStore(self._resources.path)
-        self._snapshots = SnapshotSource(changes, settings.limits.prefixes(), tells=place[0] == 0)
+        self._snapshots = SnapshotSource(changes, settings.limits.prefixes(), tells=self._first)
         self._taking: asyncio.Task[object] | None = None
-        self._anchors = lru_cache(64)(TrustAnchors.load)
-        self._resolver = configured_resolver(settings.dns)
-        self.certificates = CertificateManager(settings, self._resources, HttpClient(self._resolver), self._resolver)
-        self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings)), settings)
-        self._prepare_lookups()
+        self.parts.add(Lifecycle("resources", duties=[Duty(POLL_SECONDS, self.poll)], close=self._close_resources))
+        self._prepare_certificates()
         self._prepare_delivery()
-        self._router = MailRouter(self._resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles
-        listening = (one.getsockname()[:2] for one in sockets)
-        self._is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
-        self._deliverers = [self._deliverer(store) for store in stores]
-        self._managers = [self._manager(*both) for both in zip(stores, self._deliverers, strict=True)]
-        self.alarms = self._alarms(stores[0], self._managers[0])
-        self.report_sending = self._report_sending(stores[0], self._managers[0])
+        self._prepare_queue(sockets, place)
+        if self._first:
+            self._prepare_duties(stores[0], self._managers[0])
         self._prepare_sessions(stores[0], self._managers[0])
         total, per_source = settings.limits.connections, settings.limits.connections_per_source
         self.listener = Listener(sockets, self._accept, refuse=self._refuse, total=total, per_source=per_source)
-        for manager in self._managers:
-            manager.start()
+        self.parts.add(Lifecycle("the listener", start=self.listener.start, drain=lambda _: self.listener.stop()))
 
-    def _prepare_lookups(self) -> None:
-        """Prepare the lookups about hosts and certificates."""
+    def _prepare_certificates(self) -> None:
+        """Prepare lookups, and the certificates that are presented."""
         settings = self._settings
-        self._contexts = ClientContexts(
-            settings.tls.trust_anchors, time.time, load=self._load_anchors, identity=self._client_identity
+        self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
+        self.parts.add(*self._lookups.parts(first=self._first))
+        self.certificates = CertificateManager(settings, self._resources, self._lookups.http, self._lookups.resolver)
+        self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings)), settings)
+        duties = [Duty(STAPLE_SECONDS, self.certificates.staple)]
+        self.parts.add(
+            Lifecycle(
+                "certificates",
+                duties=[*duties, *self.certificates.duties()] if self._first else duties,
+                refresh=lambda _: self.certificates.present(),
+                close=self.certificates.close,
+            )
         )
-        self._revocation = RevocationChecker(
-            HttpClient(self._resolver),
-            self._data / "cache" / "crl",
-            timeout=settings.tls.revocation_timeout,
-        )
-        self._policy_hosts = HttpClient(self._resolver, _policy_hosts_context(settings))
-        self._policies = StsPolicies(
-            self._resolver,
-            self._policy_hosts,
-            self._data / "cache" / "mta-sts",
-            hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
-        )
-        self._refreshing: asyncio.Task[object] | None = None
 
     def _prepare_delivery(self) -> None:
         """Prepare the parts that all deliverers of the worker share."""
@@ -190,7 +171,42 @@ class Assembly:
         self._destinations = DestinationStore(data / DESTINATIONS_FILE)
         self._dkim = DkimKeys(self._resources, vault_of(settings))
         self._content = content_steps(settings, self._resources, self._dkim)
-        self._observation.follow(self._stores, self._resolver.counts, self._sessions.counts)
+        self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)
+        self.parts.add(
+            Lifecycle("mailboxes", close=self._maildirs.close),
+            Lifecycle("counts of TLS sessions", close=partial(asyncio.to_thread, self._sessions.close)),
+            Lifecycle("memory of destinations", close=partial(asyncio.to_thread, self._destinations.close)),
+            Lifecycle("DKIM keys", refresh=lambda _: self._dkim.forget(), reload=self._dkim.forget),
+            Lifecycle("kept connections", reload=self._pool.close, close=self._pool.close),
+        )
+
+    def _prepare_queue(self, sockets: Sequence[socket.socket], place: tuple[int, int]) -> None:
+        """A queue and a deliverer for each store."""
+        settings, queue = self._settings, self._settings.queue
+        self._budget = LaneBudget(
+            share(queue.connections, *place), share(queue.connections_per_destination, *place), time.monotonic
+        )
+        self._router = MailRouter(self._lookups.resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles
+        listening = (one.getsockname()[:2] for one in sockets)
+        self._is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
+        self._deliverers = [self._deliverer(store) for store in self._stores]
+        self._managers = [self._manager(*both) for both in zip(self._stores, self._deliverers, strict=True)]
+        for manager, deliverer in zip(self._managers, self._deliverers, strict=True):
+            self.parts.add(Lifecycle("a deliverer", start=manager.start, refresh=deliverer.use))
+        self.parts.add(Lifecycle("attempts", drain=self._drain_attempts))
+
+    def _prepare_duties(self, store: SqliteStore, manager: QueueManager) -> None:
+        """What one worker does for all."""
+        alarms = self._alarms(store, manager)
+        duty = Duty(ALARM_SECONDS, alarms.tick, at_once=True)
+        self.parts.add(Lifecycle("alarms", duties=[duty], close=alarms.close))
+        taken = ReportImport(self._data, self._settings.tls_reports.days)
+        intake = ReportIntake(taken, self._directory, self._maildirs.path)
+        self.parts.add(Lifecycle("TLS reports of others", duties=[Duty(INTAKE_SECONDS, intake.tick)]))
+        if self._settings.tls_reports.send:
+            sending = self._report_sending(store, manager)
+            duty = Duty(SENDING_SECONDS, sending.tick)
+            self.parts.add(Lifecycle("TLS reports of ours", duties=[duty], close=sending.close))
 
     def _prepare_sessions(self, store: SqliteStore, manager: QueueManager) -> None:
         """Prepare the parts that all sessions of the worker share."""
@@ -198,32 +214,28 @@ class Assembly:
         self.registry = SessionRegistry()
         store.count_senders(lambda: len(self.registry))
         tenants = settings.network.policy()
-        self._issuer_keys = IssuerKeys(self._resolver, settings.oauth, settings.tls.trust_anchors, tenants=tenants)
+        self._issuer_keys = IssuerKeys(
+            self._lookups.resolver, settings.oauth, settings.tls.trust_anchors, tenants=tenants
+        )
         self._logins = Logins(
             self._resources.content, lambda: login_secret(self._resources), time.monotonic, self._issuer_keys
         )
-        self._hooks = ContentHooks(self._resolver, tenants=tenants)
+        self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants)
         self._services = services_by_role(self._inbound(store, manager), self._logins, self._credentials)
         self._offer()
+        self.parts.add(
+            Lifecycle("keys of token issuers", reload=self._issuer_keys.retry, close=self._issuer_keys.close),
+            Lifecycle("log-ins", close=self._logins.close),
+            Lifecycle("content hooks", reload=self._hooks.reload),
+            Lifecycle(
+                "sessions",
+                duties=[Duty(SWEEP_SECONDS, self.registry.sweep)],
+                refresh=self._use,
+                drain=self._drain_sessions,
+            ),
+        )
 
     # what the worker calls
-
-    def observe(self) -> None:
-        """Note what this worker does now, for metrics; at each of `GAUGE_SECONDS`."""
-        idle, lanes = len(self._pool), sum(one.lanes for one in self._managers)
-        gauges = {
-            (metrics.CONNECTIONS.name, "inbound"): len(self.registry),
-            (metrics.CONNECTIONS.name, "outbound"): lanes,
-            (metrics.CONNECTIONS.name, "outbound-idle"): idle,
-            (metrics.BACKING_OFF.name,): sum(one.backing_off for one in self._managers),
-            (metrics.IN_MEMORY.name,): sum(one.waiting for one in self._managers),
-        }
-        self._observation.note(self._snapshots.current.version, gauges)
-
-    @property
-    def observed(self) -> bool:
-        """Whether anybody reads what `observe` notes."""
-        return self._observation.served
 
     def poll(self) -> None:
         """Begin to take up new resources, if that is not under way."""
@@ -238,74 +250,65 @@ class Assembly:
             self._snapshots.take(newer)
         elif not renewed:
             return
-        current = self._snapshots.current
-        for service in self._services.values():
-            service.directory = current.directory
-        for deliverer in self._deliverers:
-            deliverer.use(current.directory)
-        self._dkim.forget()
-        self._present(self.certificates.present)
+        self.parts.refresh(self._snapshots.current.directory)
 
     def reload(self) -> None:
         """Read certificates, keys and trust anchors again; those in use stay if a new one cannot be used."""
-        if not self._present(self.certificates.reload):
+        if not self.certificates.reload():
             return  # what was read before stays, all of it
-        self._contexts.clear()
-        self._anchors.cache_clear()
-        self._dkim.forget()
-        self._revocation.retry()
-        self._policy_hosts.use(_policy_hosts_context(self._settings))
-        self._policies.retry()
-        self._issuer_keys.retry()
-        self._hooks.reload()
-        self._pool.close()
+        self._offer()
+        self.parts.reload()
         _log.info("certificates and trust anchors were read again")
-
-    def refresh_policies(self) -> None:
-        """Fetch again the MTA-STS policies that would expire: for one worker, every hour. They share what is kept."""
-        if self._refreshing is None or self._refreshing.done():
-            self._refreshing = spawn(self._policies.refresh_due(now=time.time()), "mta-sts refresh")
-
-    async def tell_validation(self) -> None:
-        """Say in the log whether nameservers answer, and who validates DNSSEC."""
-        await log_resolver(self._resolver, self._settings)
 
     @property
     def failed(self) -> bool:
         """Whether a store refuses everything for good: only a new process may find out what it holds."""
         return any(store.failure is not None and store.failure.final for store in self._stores)
 
-    async def close(self, seconds: float) -> None:
-        """Let attempts end for at most `seconds`, then finish and close the stores."""
-        replies = self._settings.server.drain_replies
-        await asyncio.gather(*(manager.drain(seconds, replies) for manager in self._managers))
-        self._pool.close()
-        await self._revocation.close()
-        self._logins.close()
-        await self._issuer_keys.close()
-        self.certificates.close()
-        self.alarms.close()
-        if self.report_sending is not None:
-            await self.report_sending.close()
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-        await self._policies.close()
-        await self._resolver.close()
-        self._maildirs.close()
-        await asyncio.to_thread(self._sessions.close)
-        await asyncio.to_thread(self._destinations.close)
-        await asyncio.to_thread(self._observation.close)
-        for store in self._stores:
-            await store.close()
+    # what the parts do at the turns of their lives
+
+    def _note_gauges(self) -> None:
+        """What this worker does now, for metrics."""
+        idle, lanes = len(self._pool), sum(one.lanes for one in self._managers)
+        gauges = {
+            (metrics.CONNECTIONS.name, "inbound"): len(self.registry),
+            (metrics.CONNECTIONS.name, "outbound"): lanes,
+            (metrics.CONNECTIONS.name, "outbound-idle"): idle,
+            (metrics.BACKING_OFF.name,): sum(one.backing_off for one in self._managers),
+            (metrics.IN_MEMORY.name,): sum(one.waiting for one in self._managers),
+        }
+        self._observation.note(self._snapshots.current.version, gauges)
+
+    async def _close_resources(self) -> None:
         if self._taking is not None:
             await asyncio.wait([self._taking])
         self._snapshots.close()
         self._resources.close()
 
-    def report_intake(self) -> ReportIntake:
-        """The importer of others' TLS reports, in one worker for all."""
-        intake = ReportImport(self._data, self._settings.tls_reports.days)
-        return ReportIntake(intake, self._directory, self._maildirs.path)
+    async def _drain_attempts(self, seconds: float) -> None:
+        replies = self._settings.server.drain_replies
+        await asyncio.gather(*(manager.drain(seconds, replies) for manager in self._managers))
+
+    async def _drain_sessions(self, seconds: float) -> None:
+        """Let messages that are on their way in have their answer. Durable mail is never at stake."""
+        self.registry.drain()
+        deadline, sweep = time.monotonic() + seconds, spawn(every(SWEEP_SECONDS, self.registry.sweep), "session sweep")
+        while len(self.registry) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.05)
+        sweep.cancel()
+
+    def _use(self, directory: Directory) -> None:
+        for service in self._services.values():
+            service.directory = directory
+        self._offer()
+
+    def _offer(self) -> None:
+        """New sessions are offered what resources and certificates allow by now."""
+        limits = self._settings.limits.smtp()
+        for role, service in self._services.items():
+            tls = self._credentials.tls if role is ListenerRole.INTERNAL else self.certificates.tls
+            service.tls = tls
+            service.extensions = extensions_of(role, limits, service.directory, has_certificate=tls is not None)
 
     # how the parts are made
 
@@ -326,19 +329,21 @@ class Assembly:
             store,
             self._router,
             self._maildirs,
-            self._contexts,
+            self._lookups.contexts,
             HopOpener(
                 settings.server.hostname,
-                self._contexts,
+                self._lookups.contexts,
                 timeouts,
-                revocation=self._revocation,
+                revocation=self._lookups.revocation,
                 tenants=settings.network.policy(),
             ),
             self._pool,
             profile=settings.tls.profile,
-            lookups=Lookups(TlsaFinder(self._resolver), self._policies, time.time, self._resolver.dane_off),
+            lookups=Lookups(
+                TlsaFinder(self._lookups.resolver), self._lookups.policies, time.time, self._lookups.resolver.dane_off
+            ),
             sessions=self._sessions,
-            memory=DestinationMemory(self._destinations, time.time, dnssec=not self._resolver.dane_off),
+            memory=DestinationMemory(self._destinations, time.time, dnssec=not self._lookups.resolver.dane_off),
             content=self._content,
             nodes=lambda: self._credentials.nodes,
             budget=self._budget,
@@ -381,7 +386,9 @@ class Assembly:
     def _alarms(self, store: SqliteStore, manager: QueueManager) -> AlarmMonitor:
         server = self._settings.server
 
-        world = OwnCertificates(self._resolver, hostname=server.hostname, anchors=self._settings.tls.trust_anchors)
+        world = OwnCertificates(
+            self._lookups.resolver, hostname=server.hostname, anchors=self._settings.tls.trust_anchors
+        )
         mail = OwnerMail(store, manager.offer, server.hostname, self._directory, self._expiration)
         return AlarmMonitor(
             self._settings,
@@ -391,16 +398,13 @@ class Assembly:
             self._directory,
             mail=mail,
             find=MailFactFinder(self._data).find,
-            trouble=lambda: self._resolver.trouble(server.hostname),
-            post=AlarmPost(self._settings, self._policy_hosts),
+            trouble=lambda: self._lookups.resolver.trouble(server.hostname),
+            post=AlarmPost(self._settings, self._lookups.policy_hosts),
         )
 
-    def _report_sending(self, store: SqliteStore, manager: QueueManager) -> ReportSending | None:
-        """The sender of our TLS reports, in one worker for all; None if they are off."""
-        if not self._settings.tls_reports.send:
-            return None
+    def _report_sending(self, store: SqliteStore, manager: QueueManager) -> ReportSending:
         mail = ReportMailer(store, manager.offer, self._settings, self._directory, self._expiration)
-        return ReportSending(self._settings, self._resolver, self._policy_hosts, mail)
+        return ReportSending(self._settings, self._lookups.resolver, self._lookups.policy_hosts, mail)
 
     def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits
@@ -411,7 +415,7 @@ class Assembly:
             store=store,
             offer=manager.offer,
             trace=self._observation.along(store),
-            judge_client=self._judge_client,
+            judge_client=self._lookups.judge_client,
             expiration=self._expiration,
             tls=self.certificates.tls,
             extensions=extensions_of(
@@ -428,25 +432,12 @@ class Assembly:
             ),
             stamp=Stamp(settings.server.hostname, time.time),
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
-            check_revocation=self._check_revocation,
+            check_revocation=self._lookups.check_revocation,
             srs=load_srs_keys(self._data),
             transcripts=settings.trace.transcripts,
             hooks=self._hooks,
             counts=self._observation.counts,
         )
-
-    def _present(self, take: Callable[[], bool]) -> bool:
-        """New sessions see the certificates that are current by now; False if those cannot be used."""
-        done = take()
-        self._offer()
-        return done
-
-    def _offer(self) -> None:
-        limits = self._settings.limits.smtp()
-        for role, service in self._services.items():
-            tls = self._credentials.tls if role is ListenerRole.INTERNAL else self.certificates.tls
-            service.tls = tls
-            service.extensions = extensions_of(role, limits, service.directory, has_certificate=tls is not None)
 
     # what the parts call
 
@@ -468,15 +459,6 @@ class Assembly:
         own = found.message_expiration if found is not None else None
         return own if own is not None else self._settings.queue.message_expiration
 
-    def _judge_client(self, chain: Sequence[bytes], anchors: str) -> ChainVerdict | None:
-        name = anchors or self._settings.tls.trust_anchors
-        try:
-            trusted = self._anchors(name)
-        except AnchorsError as error:
-            _log.error("trust anchors of an inbound connector: %s", error)
-            return None
-        return judge(chain, trusted, now=time.time(), purpose="client")
-
     def _load_anchors(self, name: str) -> TrustAnchors:
         return self._credentials.anchors() if name == SITE_ANCHORS else TrustAnchors.load(name)
 
@@ -485,15 +467,3 @@ class Assembly:
         if not organization:
             return self._credentials.identity(now)
         return self.certificates.clients.find(organization, label, now)
-
-    async def _check_revocation(self, chain: ChainVerdict) -> Revocation:
-        return await self._revocation.check(chain, now=time.time())
-
-
-def _policy_hosts_context(settings: Settings) -> ssl.SSLContext:
-    """Checks the hosts that serve MTA-STS policies. If our anchors cannot be read, no MX host passes by them either."""
-    try:
-        return https_context(TrustAnchors.load(settings.tls.trust_anchors))
-    except AnchorsError as error:
-        _log.error("trust anchors: %s; MTA-STS policies are fetched by those of the system", error)
-        return https_context()

@@ -1,7 +1,7 @@
 """Run an auxiliary process that serves something small over HTTP (docs/decisions/0009).
 
-Used by `node.policy_host` and `node.challenge_host`, which the supervisor runs. It reacts to SIGTERM (end), SIGHUP
-(read again what is in files), and to the supervisor's death.
+Used by the hosts of `node` and by the admin centre, which the supervisor runs. It reacts to SIGTERM (end), SIGHUP (read
+again what is in files), and to the supervisor's death.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import gc
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -22,27 +22,17 @@ from gatepost.store.interface import StoreFailure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatepost.node.lifecycle import Parts
+
 
 _log = logging.getLogger(__name__)
 
 
-class AuxiliaryProcess(Protocol):
-    """A small server in a process of its own."""
-
-    async def start(self) -> None:
-        """Begin to serve."""
-
-    def reload(self) -> None:
-        """Read files again."""
-
-    async def close(self, seconds: float) -> None:
-        """Accept no more, and let open connections end for at most `seconds`."""
-
-
-def run_auxiliary(make: Callable[[], AuxiliaryProcess], lifeline: int, *, drain: float, what: str) -> int:
+def run_auxiliary(make: Callable[[], Parts], lifeline: int, *, drain: float, what: str) -> int:
     """Serve until told to end; the exit status. lifeline: reads end-of-file when the supervisor is gone.
 
-    Whatever it cannot start for, it is started again: mail is never stopped for it. what: is served, for the log.
+    make: the parts of the process; whatever they cannot be made for, it is started again: mail is never stopped for it.
+    what: is served, for the log.
     """
     os.environ.setdefault("UV_USE_IO_URING", "0")  # as in `node.worker`
     gc.freeze()
@@ -50,19 +40,19 @@ def run_auxiliary(make: Callable[[], AuxiliaryProcess], lifeline: int, *, drain:
         return runner.run(_run(make, lifeline, drain, what))
 
 
-async def _run(make: Callable[[], AuxiliaryProcess], lifeline: int, drain: float, what: str) -> int:
+async def _run(make: Callable[[], Parts], lifeline: int, drain: float, what: str) -> int:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_reader(lifeline, stop.set)
     try:
-        host = make()
+        parts = make()
     except (StoreFailure, CertificateFileError, OSError) as error:
         _log.critical("%s cannot be served: %s", what, error)
         return 1
-    loop.add_signal_handler(signal.SIGHUP, host.reload)
-    await host.start()
+    loop.add_signal_handler(signal.SIGHUP, parts.reload)
+    await parts.start()
     await stop.wait()
     loop.remove_reader(lifeline)
-    await host.close(min(drain, SECONDS))
+    await parts.close(min(drain, SECONDS))
     return 0

@@ -17,6 +17,7 @@ from gatepost.analysis.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, Sc
 from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.identity import IdentityError
 from gatepost.net.tasks import spawn
+from gatepost.node.lifecycle import Duty
 from gatepost.pki.acme.duty import ACME_SECONDS, AcmeDuty
 from gatepost.pki.certificates.bearing import foremost
 from gatepost.pki.certificates.clients import ClientIdentities
@@ -32,7 +33,7 @@ from gatepost.protocols.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
@@ -110,15 +111,15 @@ class CertificateManager:
         if self.tls is not None:
             self.tls.stapled.replace(self._stapler.kept(self._identities, time.time()))
 
-    def duties(self) -> list[tuple[float, Callable[[], object]]]:
-        """The repeated duties of worker 0: seconds between two times, and the work, which must not block."""
+    def duties(self) -> list[Duty]:
+        """What worker 0 does for all; what was missed while nothing ran is due at once."""
         return [
-            (WATCH_SECONDS, self._look),
-            (STAPLE_SECONDS, self._renew_stapled),
-            (ACME_SECONDS, self._acme.look),
-            (RENEWAL_SECONDS, self._site.look),
-            (SWITCH_SECONDS, self._switches.switch_due),
-            (SIGHT_SECONDS, self._switches.sight),
+            Duty(WATCH_SECONDS, self._look, at_once=True),
+            Duty(STAPLE_SECONDS, self._renew_stapled, at_once=True),
+            Duty(ACME_SECONDS, self._acme.look, at_once=True),
+            Duty(RENEWAL_SECONDS, self._site.look, at_once=True),
+            Duty(SWITCH_SECONDS, self._switches.switch_due, at_once=True),
+            Duty(SIGHT_SECONDS, self._switches.sight, at_once=True),
         ]
 
     def close(self) -> None:

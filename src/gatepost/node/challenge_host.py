@@ -11,10 +11,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gatepost.net.listener import Listener, drain
+from gatepost.net.listener import Listener
 from gatepost.net.stream import Loss, LossKind
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.http_session import HttpSession, Response
+from gatepost.node.lifecycle import Lifecycle, Parts, listening
 from gatepost.pki.acme.challenges import token_answer
 from gatepost.store.changes import ConfigStore
 
@@ -37,7 +38,7 @@ _METHODS: Final = frozenset({b"GET", b"HEAD"})
 def run_challenge_host(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
     """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
     return run_auxiliary(
-        lambda: ChallengeHost(settings, sockets), lifeline, drain=settings.server.drain, what="ACME challenges"
+        lambda: ChallengeHost(settings, sockets).parts, lifeline, drain=settings.server.drain, what="ACME challenges"
     )
 
 
@@ -46,25 +47,14 @@ class ChallengeHost:
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._store = ConfigStore(Path(settings.server.data_dir) / "config.db")
-        self._listener = Listener(
+        listener = Listener(
             sockets,
             self._accept,
             refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
             total=CONNECTIONS,
             per_source=CONNECTIONS_PER_SOURCE,
         )
-
-    async def start(self) -> None:
-        """Begin to serve."""
-        await self._listener.start()
-
-    def reload(self) -> None:
-        """Nothing of it is in files."""
-
-    async def close(self, seconds: float) -> None:
-        """Accept no more, and let open connections end for at most `seconds`."""
-        await drain([self._listener], seconds)
-        self._store.close()
+        self.parts = Parts(Lifecycle("tokens", close=self._store.close), listening(listener))
 
     def _accept(self, stream: Stream) -> None:
         HttpSession(stream, self._answer, time.time).begin(None)

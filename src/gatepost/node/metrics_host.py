@@ -22,11 +22,12 @@ import gatepost
 from gatepost.analysis.alarms.alarm import Kind
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, decoded
 from gatepost.events.metrics import catalogue as metrics
-from gatepost.net.listener import Listener, drain
+from gatepost.net.listener import Listener
 from gatepost.net.stream import Loss, LossKind
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.exposition import MetricSources, exposed
 from gatepost.node.http_session import HttpSession, Response
+from gatepost.node.lifecycle import Lifecycle, Parts, listening
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.lifecycle import names_of
@@ -61,7 +62,7 @@ _log = logging.getLogger(__name__)
 def run_metrics_host(settings: Settings, sockets: Sequence[socket.socket], workers: int, lifeline: int) -> int:
     """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
     return run_auxiliary(
-        lambda: MetricsHost(settings, sockets, workers), lifeline, drain=settings.server.drain, what="metrics"
+        lambda: MetricsHost(settings, sockets, workers).parts, lifeline, drain=settings.server.drain, what="metrics"
     )
 
 
@@ -78,26 +79,19 @@ class MetricsHost:
         self._known: MetricSources | None = None
         self._slow: dict[Series, float] = {}
         self._slow_at = -_SLOWLY
-        self._listener = Listener(
+        listener = Listener(
             sockets,
             self._accept,
             refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
             total=CONNECTIONS,
             per_source=CONNECTIONS_PER_SOURCE,
         )
+        resources = Lifecycle("resources", reload=self._look_again, close=self._store.close)
+        self.parts = Parts(resources, listening(listener))
 
-    async def start(self) -> None:
-        """Begin to serve."""
-        await self._listener.start()
-
-    def reload(self) -> None:
+    def _look_again(self) -> None:
         """Certificates may be others by now."""
         self._slow_at = -_SLOWLY
-
-    async def close(self, seconds: float) -> None:
-        """Accept no more, and let open connections end for at most `seconds`."""
-        await drain([self._listener], seconds)
-        self._store.close()
 
     def _accept(self, stream: Stream) -> None:
         HttpSession(stream, self._answer, time.time).begin(None)

@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Final
 from gatepost.analysis.reports.tlsrpt_intake import INBOX
 from gatepost.net.engine import server_context
 from gatepost.net.identity import IdentityError
-from gatepost.net.listener import Listener, drain
+from gatepost.net.listener import Listener
 from gatepost.net.stream import Loss, LossKind
-from gatepost.net.tasks import spawn
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.certificate_manager import vault_of
+from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
 from gatepost.node.policy_session import PolicySession, ReportsHere
 from gatepost.node.public_page import Page
 from gatepost.node.report_inbox import ReportInbox
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.node.table_pages import TablePages
-from gatepost.node.worker import every
 from gatepost.pki.certificates.bearing import bearing
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
@@ -38,7 +37,6 @@ from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.changes import ConfigStore
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -71,7 +69,7 @@ def run_policy_host(settings: Settings, sockets: Mapping[str, Sequence[socket.so
         "TLS reports": settings.tls_reports.address,
     }
     what = ", ".join(name for name, address in served.items() if address)
-    return run_auxiliary(lambda: PolicyHost(settings, sockets), lifeline, drain=settings.server.drain, what=what)
+    return run_auxiliary(lambda: PolicyHost(settings, sockets).parts, lifeline, drain=settings.server.drain, what=what)
 
 
 class PolicyHost:
@@ -92,8 +90,15 @@ class PolicyHost:
         self._sites: dict[str, Sites] = {}
         inbox = ReportInbox(Path(settings.server.data_dir) / INBOX)
         self._reports = ReportsHere(normalise(settings.server.hostname), inbox)
-        self._listeners = [self._listener(address, several) for address, several in sockets.items()]
-        self._poll: asyncio.Task[None] | None = None
+        followed = Lifecycle(
+            "resources",
+            start=self._begin,
+            duties=[Duty(POLL_SECONDS, self._refresh)],
+            reload=self._reload,
+            close=self._resources.close,
+        )
+        listeners = [self._listener(address, several) for address, several in sockets.items()]
+        self.parts = Parts(followed, listening(*listeners))
 
     def _listener(self, address: str, sockets: Sequence[socket.socket]) -> Listener:
         return Listener(
@@ -104,17 +109,13 @@ class PolicyHost:
             per_source=CONNECTIONS_PER_SOURCE,
         )
 
-    async def start(self) -> None:
-        """Begin to serve, and to follow the resources."""
+    def _begin(self) -> None:
         if self._table is not None:
             self._table.refresh()
         if not self._publish():
             self._warn()
-        self._poll = spawn(every(POLL_SECONDS, self.refresh), "resources poll")
-        for listener in self._listeners:
-            await listener.start()
 
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Take up new resources and certificates, if there are any."""
         version = self._resources.version()
         if version == self._version:
@@ -128,7 +129,7 @@ class PolicyHost:
         if not self._publish() and self._identities != before:
             self._warn()
 
-    def reload(self) -> None:
+    def _reload(self) -> None:
         """Read certificates and keys again; those in use stay if a new one cannot be used."""
         before, self._inventory.files = self._inventory.files, IdentityFiles()
         if not self._present():
@@ -138,13 +139,6 @@ class PolicyHost:
             self._table.reload()
         self._serve()
         self._warn()
-
-    async def close(self, seconds: float) -> None:
-        """Accept no more, and let open connections end for at most `seconds`."""
-        if self._poll is not None:
-            self._poll.cancel()
-        await drain(self._listeners, seconds)
-        self._resources.close()
 
     def _present(self) -> bool:
         """Show new connections what is current by now; False if that cannot be used."""

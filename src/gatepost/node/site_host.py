@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.engine import server_context
-from gatepost.net.listener import Listener, drain
+from gatepost.net.listener import Listener
 from gatepost.net.stream import Loss, LossKind
-from gatepost.net.tasks import spawn
 from gatepost.node.auxiliary import run_auxiliary
+from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
 from gatepost.node.site_session import SiteSession
 from gatepost.node.snapshot import POLL_SECONDS
-from gatepost.node.worker import every
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.site.enrollment import EnrollmentService
@@ -29,7 +28,6 @@ from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.changes import ConfigStore
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
     from collections.abc import Sequence
 
@@ -49,7 +47,9 @@ _log = logging.getLogger(__name__)
 
 def run_site_host(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
     """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
-    return run_auxiliary(lambda: SiteHost(settings, sockets), lifeline, drain=settings.server.drain, what="the site")
+    return run_auxiliary(
+        lambda: SiteHost(settings, sockets).parts, lifeline, drain=settings.server.drain, what="the site"
+    )
 
 
 class SiteHost:
@@ -69,22 +69,22 @@ class SiteHost:
         self._renew_at = 0.0
         self._version = -1
         self._again_at = 0.0
-        self._listener = Listener(
+        listener = Listener(
             sockets,
             self._accept,
             refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
             total=CONNECTIONS,
             per_source=CONNECTIONS_PER_SOURCE,
         )
-        self._poll: asyncio.Task[None] | None = None
+        followed = Lifecycle(
+            "records of the site",
+            start=self._refresh,
+            duties=[Duty(POLL_SECONDS, self._refresh)],
+            close=self._store.close,
+        )
+        self.parts = Parts(followed, listening(listener))
 
-    async def start(self) -> None:
-        """Begin to serve, and to follow the records of the site."""
-        self.refresh()
-        self._poll = spawn(every(POLL_SECONDS, self.refresh), "site poll")
-        await self._listener.start()
-
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Present a certificate of who signs now; a new one when half of its life is over."""
         now, version = time.time(), self._store.version()
         if version == self._version and now < self._again_at:
@@ -102,16 +102,6 @@ class SiteHost:
             self._present(root, now)
             self._renew_at = now + _ENDPOINT_SECONDS / 2
         self._again_at = min(self._renew_at, _next_change(state.authorities, now))
-
-    def reload(self) -> None:
-        """Nothing of it is in files."""
-
-    async def close(self, seconds: float) -> None:
-        """Accept no more, and let open connections end for at most `seconds`."""
-        if self._poll is not None:
-            self._poll.cancel()
-        await drain([self._listener], seconds)
-        self._store.close()
 
     def _present(self, root: str, now: float) -> None:
         where = self._settings.site.address

@@ -106,7 +106,7 @@ def play(home):
                 await assembly.refresh()
                 await scene(Played(assembly, settings, says))
             finally:
-                await assembly.close(0.5)
+                await assembly.parts.close(0.5)
 
         asyncio.run(asyncio.wait_for(act(), 20))
 

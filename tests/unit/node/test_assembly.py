@@ -31,7 +31,7 @@ def assembled(settings, scene, *, sockets=()):
         try:
             await scene(assembly)
         finally:
-            await assembly.close(0.5)
+            await assembly.parts.close(0.5)
 
     asyncio.run(asyncio.wait_for(run(), 20))
 
@@ -133,15 +133,15 @@ def test_a_client_certificate_is_judged_by_the_anchors_that_are_named(home, tmp_
     async def scene(assembly):
         ours, theirs = chain(home.authority), chain(other)
         by_other = str(tmp_path / "other.pem")
-        assert assembly._judge_client(ours, "").status is ChainStatus.TRUSTED
-        assert assembly._judge_client(theirs, "").status is ChainStatus.INCOMPLETE
-        assert assembly._judge_client(theirs, by_other).status is ChainStatus.TRUSTED
-        assert assembly._judge_client(ours, str(tmp_path / "missing.pem")) is None
+        assert assembly._lookups.judge_client(ours, "").status is ChainStatus.TRUSTED
+        assert assembly._lookups.judge_client(theirs, "").status is ChainStatus.INCOMPLETE
+        assert assembly._lookups.judge_client(theirs, by_other).status is ChainStatus.TRUSTED
+        assert assembly._lookups.judge_client(ours, str(tmp_path / "missing.pem")) is None
         assert "missing.pem" in caplog.text
         (tmp_path / "other.pem").write_bytes(home.authority.certificate_pem)
-        assert assembly._judge_client(theirs, by_other).status is ChainStatus.TRUSTED
+        assert assembly._lookups.judge_client(theirs, by_other).status is ChainStatus.TRUSTED
         assembly.reload()
-        assert assembly._judge_client(theirs, by_other).status is not ChainStatus.TRUSTED
+        assert assembly._lookups.judge_client(theirs, by_other).status is not ChainStatus.TRUSTED
 
     assembled(home.settings(), scene)
 
@@ -195,7 +195,7 @@ def test_the_listener_accepts_and_turns_away(home):
             yield b""
 
     async def scene(assembly):
-        await assembly.listener.start()
+        await assembly.parts.start()
         first, second = said(), said()
         assert (await asyncio.to_thread(next, first)).startswith(b"220 mx.gate.example ESMTP")
         assert len(assembly.registry) == 1
@@ -219,33 +219,12 @@ def test_deliveries_look_up_what_domains_publish(home, caplog, trust_ad, off):
     async def scene(assembly):
         for deliverer in assembly._deliverers:
             lookups = deliverer._services.lookups
-            assert lookups.sts is assembly._policies
-            assert lookups.dane_off == assembly._resolver.dane_off
-        assert assembly._resolver.dane_off.startswith(off)
-        assert bool(assembly._resolver.dane_off) is bool(off)
-        await assembly.tell_validation()
-        assert caplog.records[-1].getMessage().startswith(off or "DNSSEC: what [127.0.0.1]:9 says to be authentic")
-        assert (caplog.records[-1].levelname == "WARNING") is bool(off)
+            assert lookups.sts is assembly._lookups.policies
+            assert lookups.dane_off == assembly._lookups.resolver.dane_off
+        assert assembly._lookups.resolver.dane_off.startswith(off)
+        assert bool(assembly._lookups.resolver.dane_off) is bool(off)
 
     assembled(home.settings(dns={"nameservers": ["127.0.0.1:9"], "trust_ad": trust_ad}), scene)
-
-
-def test_policies_are_refreshed_once_at_a_time_and_by_anchors_that_can_be_read(home, caplog):
-    async def scene(assembly):
-        assembly.refresh_policies()
-        first = assembly._refreshing
-        assembly.refresh_policies()
-        assert assembly._refreshing is first
-        assert await first == ()
-        assembly.refresh_policies()
-        assert assembly._refreshing is not first
-        home.anchors.unlink()
-        before = assembly._policy_hosts._context
-        assembly.reload()
-        assert assembly._policy_hosts._context is not before
-
-    assembled(home.settings(), scene)
-    assert "MTA-STS policies are fetched by those of the system" in caplog.text
 
 
 def test_sessions_go_on_while_a_change_is_taken_up(home):

@@ -9,7 +9,6 @@ import time
 import pytest
 
 from gatepost.node.supervisor import CONFIGURATION_EXIT
-from gatepost.node.worker import every
 from gatepost.store.changes import ConfigStore
 from gatepost.store.sqlite import SqliteStore
 
@@ -142,24 +141,3 @@ def test_a_store_that_failed_for_good_ends_the_worker_with_a_status_that_starts_
     assert refused.value.smtp_code in {421, 451}
     assert "this worker ends" in script.expect("CRITICAL the store failed: this worker")
     assert script.expect("status") == "status 1"
-
-
-def test_periodic_work_that_fails_is_tried_again(caplog):
-    calls = []
-
-    def work():
-        calls.append(len(calls))
-        if len(calls) == 1:
-            raise RuntimeError("on purpose")
-
-    async def scene():
-        task = asyncio.get_running_loop().create_task(every(0.01, work))
-        while len(calls) < 3:  # noqa: ASYNC110 - the work knows no event
-            await asyncio.sleep(0.005)
-        task.cancel()
-        await task
-        assert task.done()
-
-    asyncio.run(asyncio.wait_for(scene(), 5))
-    (record,) = caplog.records
-    assert record.message == "periodic work failed; it is tried again"

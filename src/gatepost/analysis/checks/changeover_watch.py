@@ -1,7 +1,7 @@
 """Compare inbound traffic since a switch with as long a time before it, from the message trace.
 
 Used by `gatepost certificate changeover status`. Handshakes that fail leave no row, only a line in the log
-(`mail.inbound.handshakes`): a partner that refuses the new certificate shows as mail that comes in clear, that is
+(`mail.inbound.service`): a partner that refuses the new certificate shows as mail that comes in clear, that is
 refused for want of TLS, or that does not come any more.
 """
 

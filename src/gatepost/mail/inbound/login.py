@@ -1,9 +1,9 @@
-"""One login exchange of PLAIN or SCRAM (RFC 4954), from the first response to the user or the refusal.
+"""One login exchange (RFC 4954), from the first response to the user or the refusal: PLAIN, SCRAM, or with a token.
 
-`mail.inbound.session` makes a `Login` for each AUTH and gives it what the client says. Mechanisms are pure
-(`protocols.smtp.sasl`, `protocols.smtp.scram`); here they meet the stored credentials, the throttle and the threads on
-which Argon2 runs. Nobody learns whether a name exists: the words are the same, and so is the work. Tokens are taken by
-`mail.inbound.token_login`.
+`mail.inbound.session` has one made for each AUTH and gives it what the client says. Mechanisms are pure
+(`protocols.smtp.sasl`, `protocols.smtp.scram`, `protocols.smtp.oauth`); here they meet the stored credentials, the
+throttle and the threads on which Argon2 runs, and access tokens `mail.inbound.tokens`, which judges them. Nobody learns
+whether a name exists: the words are the same, and so is the work. A token is in no reply, reason, log or trace.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.inbound.credentials import Credential, content_name
-from gatepost.mail.inbound.login_outcome import BUSY, INVALID, MALFORMED, THROTTLED, LoginOutcome
-from gatepost.mail.inbound.token_login import TokenLogin
+from gatepost.mail.inbound.tokens import judge_token
 from gatepost.net.listener import source_of
+from gatepost.policy.decisions.oauth import TokenVerdict, hint_for
 from gatepost.policy.logins.passwords import NOBODYS_HASH, verify
 from gatepost.policy.logins.throttle import Throttle
+from gatepost.protocols.smtp.oauth import parse_oauthbearer, parse_xoauth2, token_error
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.smtp.sasl import SaslError, parse_plain
 from gatepost.protocols.smtp.scram import ScramServer, unknown_verifier
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from gatepost.net.lookups.issuer_keys import IssuerKeys
     from gatepost.policy.connectors.directory import Directory
+    from gatepost.protocols.smtp.oauth import BearerMessage
     from gatepost.protocols.smtp.sasl import PlainMessage
 
 
@@ -37,11 +40,28 @@ MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN")
 TOKEN_MECHANISMS: Final = ("OAUTHBEARER", "XOAUTH2")
 """With an access token."""
 
+INVALID: Final = Reply(535, "5.7.8", ("Authentication credentials invalid",))
+THROTTLED: Final = Reply(454, "4.7.0", ("Too many failed log-ins, try again later",))
+BUSY: Final = Reply(454, "4.7.0", ("Temporary authentication failure, try again later",))
+MALFORMED: Final = Reply(501, "5.5.2", ("Authentication message is malformed",))
 _BINDING: Final = Reply(535, "5.7.8", ("Channel binding does not match; a proxy that ends TLS may stand between",))
 
 _THREADS = 2
 _WAITING = 64  # log-ins with PLAIN at a time, some 2 s of work; more are told to come back
 _NAME = 128  # characters of a name that the throttle keeps
+
+
+@dataclass(frozen=True, slots=True)
+class LoginOutcome:
+    """How a exchange ended. user: the mailbox's address, "" if nobody is. reason: for us, without secrets.
+
+    error: a challenge that tells the client what is wrong; the reply follows when it has answered that.
+    """
+
+    user: str
+    reply: Reply
+    reason: str
+    error: bytes = b""
 
 
 def mechanisms(directory: Directory) -> tuple[str, ...]:
@@ -221,3 +241,60 @@ class Login:
     def _who(self) -> str:
         """For a sentence. A name that is no mailbox is not told: people type passwords there too."""
         return f"AUTH {self.mechanism} as {self._credential[0] or 'somebody'}"
+
+
+class TokenLogin:
+    """One exchange: `step` for the response of the client.
+
+    addresses: counts failures by the client's address. Nothing is counted by the name: a token cannot be guessed by
+    trying, so nobody gains by many, and nobody shall be able to lock its owner out.
+    """
+
+    __slots__ = ("_address", "_addresses", "_authzid", "_directory", "_keys", "mechanism")
+
+    def __init__(
+        self, mechanism: str, directory: Directory, keys: IssuerKeys, addresses: Throttle, peer_ip: str
+    ) -> None:
+        self._directory = directory
+        self._keys = keys
+        self._addresses = addresses
+        self._address = source_of(peer_ip)
+        self._authzid = ""
+        self.mechanism = mechanism
+
+    def step(self, response: bytes | None) -> bytes | LoginOutcome | Awaitable[LoginOutcome]:
+        """Take a response, None if AUTH had no initial one: a challenge, the outcome, or the wait for it."""
+        if response is None:
+            return b""
+        try:
+            message = parse_xoauth2(response) if self.mechanism == "XOAUTH2" else parse_oauthbearer(response)
+        except SaslError as error:
+            return LoginOutcome("", MALFORMED, f"{self._who}: {error}")
+        self._authzid = message.authzid
+        if wait := self._addresses.wait(self._address):
+            return LoginOutcome("", THROTTLED, f"{self._who}: after many failures, none is heard for {wait:.0f} s")
+        if not message.token:
+            return self._refused(TokenVerdict("", "the client brings no token, and asks where to get one"))
+        self._addresses.charge(self._address)
+        return self._judged(message)
+
+    async def _judged(self, message: BearerMessage) -> LoginOutcome:
+        verdict = await judge_token(self._directory, self._keys, message.token, message.authzid)
+        if verdict.genuine or verdict.temporary:
+            self._addresses.forgive(self._address, everything=False)
+        if verdict.user:
+            return LoginOutcome(verdict.user, AUTHENTICATED, f"{self._who}: {verdict.reason}")
+        if verdict.temporary:
+            return LoginOutcome("", BUSY, f"{self._who}: {verdict.reason}")
+        return self._refused(verdict)
+
+    def _refused(self, verdict: TokenVerdict) -> LoginOutcome:
+        hint = hint_for(self._directory, self._authzid)
+        error = token_error(self.mechanism, verdict.status, scope=hint.scope, configuration=hint.configuration)
+        return LoginOutcome("", INVALID, f"{self._who}: {verdict.reason}", error)
+
+    @property
+    def _who(self) -> str:
+        """For a sentence. A name that is no mailbox is not told, as with passwords."""
+        mailbox = self._directory.mailbox(self._authzid) if self._authzid else None
+        return f"AUTH {self.mechanism} as {mailbox.address if mailbox else 'somebody'}"

@@ -1,36 +1,45 @@
-"""The services and the configuration that all inbound sessions of a worker share.
+"""Share among all inbound sessions of a worker: services, configuration, who is connected, stamps, failed handshakes.
 
-`node.worker` builds one and swaps `directory` when a new version is in force; a session keeps the directory it began
+`node.assembly` makes it and swaps `directory` when a new version is in force; a session keeps the directory it began
 with.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gatepost.events.metrics.counts import Counts
 from gatepost.policy.decisions.home import ALONE
 from gatepost.protocols.message.srs import NO_KEYS, SrsKeys
+from gatepost.protocols.smtp.server.transcript import TranscriptBudget
+from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gatepost.mail.inbound.content import ContentHooks
     from gatepost.mail.inbound.login import Logins
-    from gatepost.mail.inbound.stamp import Stamp
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.net.stream import TlsContext
     from gatepost.pki.site.credentials import Admission
     from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.policy.decisions.home import Nodes
     from gatepost.protocols.smtp.extensions import Extensions
     from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.smtp.limits import SmtpLimits
     from gatepost.protocols.tls.facts import ChainVerdict, Revocation
     from gatepost.store.interface import Store
+
+
+SWEEP_SECONDS: Final = 0.5
+"""Between two looks at all sessions."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +99,117 @@ class InboundService:
     hooks: ContentHooks | None = None
     role: str = "mx"
     counts: Counts = field(default_factory=Counts)
+
+
+class Stamp:
+    """Makes the end of every reply, ` [HOSTNAME UTC-TIME SESSION-ID]`, by which a refusal is found in the trace.
+
+    The date is formatted once a second, since every reply bears one.
+    """
+
+    __slots__ = ("_clock", "_head", "_prefix", "_second")
+
+    def __init__(self, hostname: str, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._second = -1
+        self._head = f" [{hostname} "
+        self._prefix = ""
+
+    def __call__(self, session_id: str) -> str:
+        """The stamp for now: " [mx1.contoso.example 2026-11-24T16:12:52.123Z 1f0c…]"."""
+        now = self._clock()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._prefix = self._head + rfc3339(second)[:-1]
+        return f"{self._prefix}.{int((now - second) * 1000):03d}Z {session_id}]"
+
+
+class _Session(Protocol):
+    def look_over(self, now: float) -> None:
+        """End the session if one of its times has passed."""
+
+    def drain(self) -> None:
+        """End the session now if no message is under way, else after it."""
+
+
+class SessionRegistry:
+    """Who is connected: looks for slow sessions twice a second, and ends all in order on shutdown.
+
+    One sweep over all costs less than a timer for each, and gives every time-out a reply instead of a bare close.
+
+    clock: a monotonic one, in seconds. transcripts: how much memory theirs may take together.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.draining = False
+        self.transcripts = TranscriptBudget()
+        self._sessions: set[_Session] = set()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def add(self, session: _Session) -> None:
+        """A session began."""
+        self._sessions.add(session)
+
+    def remove(self, session: _Session) -> None:
+        """A session is over."""
+        self._sessions.discard(session)
+
+    def sweep(self) -> None:
+        """Look every session over; called every `SWEEP_SECONDS`."""
+        now = self.clock()
+        for session in tuple(self._sessions):
+            session.look_over(now)
+
+    def drain(self) -> None:
+        """Let running messages end, and begin no new one."""
+        self.draining = True
+        for session in tuple(self._sessions):
+            session.drain()
+
+
+class HandshakeLog:
+    """Each failed TLS handshake of a client as a line of the log, but not more than so many.
+
+    They are nowhere else: who refuses our certificate has sent nothing yet. One for a process.
+
+    lines: written at most in one second, the rest is counted. clock: seconds, never back.
+    """
+
+    __slots__ = ("_clock", "_left_out", "_lines", "_second", "_written")
+
+    def __init__(self, lines: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lines = lines
+        self._clock = clock
+        self._second = -1
+        self._written = 0
+        self._left_out = 0
+
+    def failed(self, facts: SessionFacts, detail: str) -> None:
+        """A client with which TLS could not be agreed. detail: what OpenSSL says; an alert is the client's own word."""
+        if self._has_room():
+            who = f"session {facts.session_id} {facts.peer_ip} ({facts.hello})"
+            _log.info("TLS handshake failed: %s", _printable(f"{who}: {detail}"))
+
+    def _has_room(self) -> bool:
+        if not _log.isEnabledFor(logging.INFO):
+            return False
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._written = second, 0
+            if self._left_out:
+                _log.info("%d more lines about handshakes were left out", self._left_out)
+                self._left_out = 0
+        if self._written >= self._lines:
+            self._left_out += 1
+            return False
+        self._written += 1
+        return True
+
+
+def _printable(text: str) -> str:
+    """Peers choose addresses and certificates: none of their text ends a line of the log or begins one."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)

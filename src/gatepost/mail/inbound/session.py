@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, assert_never
 from gatepost.events.counts import count_connection, count_failed_session, count_session
 from gatepost.events.trace import received_event, refused_event
 from gatepost.mail.inbound.decisions import mail_verdict, recipient_verdict
-from gatepost.mail.inbound.handshakes import HandshakeLog
-from gatepost.mail.inbound.login_outcome import LoginOutcome
+from gatepost.mail.inbound.login import LoginOutcome
 from gatepost.mail.inbound.record import SessionRecord
+from gatepost.mail.inbound.service import HandshakeLog
 from gatepost.mail.inbound.transaction import AcceptedRecipient, Transaction
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
@@ -42,10 +42,8 @@ if TYPE_CHECKING:
     from asyncio import Task
     from collections.abc import Awaitable
 
-    from gatepost.mail.inbound.login import Login
-    from gatepost.mail.inbound.registry import SessionRegistry
-    from gatepost.mail.inbound.service import InboundService
-    from gatepost.mail.inbound.token_login import TokenLogin
+    from gatepost.mail.inbound.login import Login, TokenLogin
+    from gatepost.mail.inbound.service import InboundService, SessionRegistry
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.net.stream import Stream

@@ -1,6 +1,6 @@
 """Verify an access token: its signature by the issuer's keys, its issuer, audience and times by PyJWT (RFC 7519).
 
-Used by `mail.inbound.token_login`, once for each token. Whom it logs in is decided by `policy.decisions.oauth`. Nothing
+Used by `mail.inbound.login`, once for each token. Whom it logs in is decided by `policy.decisions.oauth`. Nothing
 of a token gets into a reason, not even what its issuer wrote.
 """
 

@@ -43,7 +43,7 @@ _TRIES = 20
 _REFUSALS = 10
 
 _QUEUED = re.compile(r"Queued as (\w{1,40})")
-_STAMP = re.compile(r"\[\S{1,255} \S{1,40} (\w{1,40})\]$")  # see `mail.inbound.stamp`
+_STAMP = re.compile(r"\[\S{1,255} \S{1,40} (\w{1,40})\]$")  # see `mail.inbound.service`
 
 # Facts of the inbound session that another node of the site gets, the most important first.
 _HANDED_OVER = (

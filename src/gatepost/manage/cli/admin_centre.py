@@ -27,6 +27,7 @@ from gatepost.manage.use_cases.verdicts import recent_verdicts
 from gatepost.manage.web.application import application
 from gatepost.manage.web.server import WebServer
 from gatepost.node.auxiliary import run_auxiliary
+from gatepost.node.lifecycle import Lifecycle, Parts
 
 if TYPE_CHECKING:
     import socket
@@ -41,18 +42,18 @@ _log = logging.getLogger(__name__)
 def run_admin_centre(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
     """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
     return run_auxiliary(
-        partial(_server, settings, sockets), lifeline, drain=settings.server.drain, what="the admin centre"
+        partial(_parts, settings, sockets), lifeline, drain=settings.server.drain, what="the admin centre"
     )
 
 
-def _server(settings: Settings, sockets: Sequence[socket.socket]) -> WebServer:
+def _parts(settings: Settings, sockets: Sequence[socket.socket]) -> Parts:
     gateway = Gateway(settings)
     accounts = Accounts(gateway.data / ACCESS_FILE)
     app = application(gateway, accounts, [*ROUTES, *API_ROUTES], HANDLERS)
     server = WebServer(app, settings, sockets)
     _announce(settings, accounts, server)
     Thread(target=_prepare, args=[gateway], name="preparing", daemon=True).start()
-    return server
+    return Parts(Lifecycle("pages and REST", start=server.start, reload=server.reload, drain=server.close))
 
 
 def _prepare(gateway: Gateway) -> None:

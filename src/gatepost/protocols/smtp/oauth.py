@@ -1,6 +1,6 @@
 """OAUTHBEARER (RFC 7628) and XOAUTH2 (Google's and Microsoft's older form of it): the client's message, and our error.
 
-Used by `mail.inbound.token_login`. Reads the octets around a token, never the token; no token is in the text of an
+Used by `mail.inbound.login`. Reads the octets around a token, never the token; no token is in the text of an
 error.
 """
 

@@ -16,10 +16,8 @@ import tomllib
 import apsw
 import pytest
 
-from gatepost.mail.inbound.registry import SessionRegistry
-from gatepost.mail.inbound.service import InboundService, SessionLimits
+from gatepost.mail.inbound.service import InboundService, SessionLimits, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
-from gatepost.mail.inbound.stamp import Stamp
 from gatepost.net import memory
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.chain import judge

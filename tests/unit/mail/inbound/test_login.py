@@ -9,9 +9,7 @@ import threading
 import pytest
 
 from gatepost.mail.inbound.credentials import content_name, make_credential
-from gatepost.mail.inbound.login import MECHANISMS, TOKEN_MECHANISMS, Logins, mechanisms
-from gatepost.mail.inbound.login_outcome import LoginOutcome
-from gatepost.mail.inbound.token_login import TokenLogin
+from gatepost.mail.inbound.login import MECHANISMS, TOKEN_MECHANISMS, LoginOutcome, Logins, TokenLogin, mechanisms
 from gatepost.net.tasks import spawn
 
 WORD = "correct horse"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gatepost.mail.inbound.login_outcome import BUSY, INVALID, MALFORMED, THROTTLED, LoginOutcome
+from gatepost.mail.inbound.login import BUSY, INVALID, MALFORMED, THROTTLED, LoginOutcome
 
 
 def test_codes_keep_their_class() -> None:

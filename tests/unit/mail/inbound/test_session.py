@@ -5,8 +5,7 @@ import logging
 
 import pytest
 
-from gatepost.mail.inbound.handshakes import HandshakeLog
-from gatepost.mail.inbound.service import SessionLimits
+from gatepost.mail.inbound.service import HandshakeLog, SessionLimits
 from gatepost.mail.inbound.transaction import Transaction
 from gatepost.mail.model.queue_id import parse_id
 from gatepost.net.stream import LossKind
@@ -722,7 +721,7 @@ async def test_a_handshake_that_fails_ends_the_session_without_a_word(gate, capl
     monkeypatch.setattr(
         "gatepost.mail.inbound.session._handshakes", HandshakeLog()
     )  # whose lines no other test has used up
-    caplog.set_level(logging.INFO, "gatepost.mail.inbound.handshakes")
+    caplog.set_level(logging.INFO, "gatepost.mail.inbound.service")
     async with gate.open():
         client = await gate.greeted()
         await client.say("STARTTLS")

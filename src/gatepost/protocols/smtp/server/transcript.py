@@ -56,19 +56,22 @@ class Transcript:
 
     def heard(self, line: bytes) -> None:
         """The client sent a command line, without its CRLF."""
-        self._note(_LongLine(line[:_LINE], len(line)) if len(line) > _LINE else line or b" ")
+        if len(line) > _LINE:
+            self._note(_LongLine(line[:_LINE], len(line)), _LINE)
+        else:
+            self._note(line or b" ", len(line) or 1)
 
     def heard_secret(self) -> None:
         """The client sent something that no file may have."""
-        self._note(_SECRET)
+        self._note(_SECRET, 0)
 
     def said(self, output: bytes) -> None:
         """We sent one or more replies."""
         if len(output) <= _FLIGHT:
-            self._note(_Said(output, 0))
+            self._note(_Said(output, 0), len(output))
             return
         kept = output[: output.rfind(b"\n", 0, _FLIGHT) + 1] or output[:_FLIGHT]
-        self._note(_Said(kept, output.count(b"\n", len(kept))))
+        self._note(_Said(kept, output.count(b"\n", len(kept))), len(kept))
 
     def lines(self) -> list[str]:
         """Oldest first: "> " before what the client said, "< " before our replies; at most 512 octets of a line."""
@@ -92,8 +95,9 @@ class Transcript:
             self._budget.leave(self)
             self._budget = None
 
-    def _note(self, entry: _Entry) -> None:
-        noted, octets = self._noted, _octets(entry)
+    def _note(self, entry: _Entry, text: int) -> None:
+        """text: octets of it that are kept."""
+        noted, octets = self._noted, text + _EACH
         noted.append(entry)
         while len(noted) > LINES or self.octets + octets > OCTETS:
             octets -= _octets(noted.popleft())

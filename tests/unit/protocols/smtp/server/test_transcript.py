@@ -106,3 +106,24 @@ def test_a_session_that_is_over_counts_no_more() -> None:
     one.heard(b"QUIT")
     assert budget.octets == 0
     assert one.lines() == ["> NOOP", "> QUIT"]
+
+
+def test_what_is_noted_is_what_is_given_back() -> None:
+    budget = TranscriptBudget()
+    transcript = Transcript(budget)
+    for number in range(LINES + 5):
+        transcript.heard(b"x" * 4000 if number == 1 else b"NOOP" * (number % 3))
+        transcript.said(b"250 Ok\r\n" * (300 if number == 2 else 1))
+    kept = transcript.octets
+    assert 0 < kept == budget.octets <= OCTETS
+    transcript.clear()
+    assert (transcript.octets, budget.octets) == (0, 0)
+    for line in (b"x" * 4000, b"", b"NOOP"):
+        lone = Transcript()
+        lone.heard(line)
+        for _ in range(LINES):
+            lone.heard_secret()
+        secrets = Transcript()
+        for _ in range(LINES):
+            secrets.heard_secret()
+        assert lone.octets == secrets.octets

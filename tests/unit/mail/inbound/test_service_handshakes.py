@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from gatepost.mail.inbound.handshakes import HandshakeLog
+from gatepost.mail.inbound.service import HandshakeLog
 from gatepost.policy.connectors.facts import SessionFacts
 
 FACTS = SessionFacts("0123456789abcdef", "203.0.113.9", "client.example")
@@ -12,7 +12,7 @@ FACTS = SessionFacts("0123456789abcdef", "203.0.113.9", "client.example")
 
 @pytest.fixture
 def lines(caplog):
-    caplog.set_level(logging.INFO, "gatepost.mail.inbound.handshakes")
+    caplog.set_level(logging.INFO, "gatepost.mail.inbound.service")
     return lambda: [record.getMessage() for record in caplog.records]
 
 
@@ -42,6 +42,6 @@ def test_a_flood_is_counted(lines):
 
 
 def test_nothing_is_written_where_nobody_reads_it(lines, caplog):
-    caplog.set_level(logging.WARNING, "gatepost.mail.inbound.handshakes")
+    caplog.set_level(logging.WARNING, "gatepost.mail.inbound.service")
     HandshakeLog().failed(FACTS, "x")
     assert lines() == []

@@ -13,9 +13,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from gatepost.mail.inbound.login import TOKEN_MECHANISMS, Logins
-from gatepost.mail.inbound.login_outcome import LoginOutcome
-from gatepost.mail.inbound.token_login import TokenLogin
+from gatepost.mail.inbound.login import TOKEN_MECHANISMS, LoginOutcome, Logins, TokenLogin
 from gatepost.net.lookups.issuer_keys import KeysUnavailable
 from gatepost.net.lookups.jwks import IssuerKey
 from gatepost.policy.logins.throttle import Throttle

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.mail.inbound.stamp import Stamp
+from gatepost.mail.inbound.service import Stamp
 
 NOON = 1_795_528_800.0  # 2026-11-24T14:00:00Z
 

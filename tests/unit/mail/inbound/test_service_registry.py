@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 
-from gatepost.mail.inbound.registry import SessionRegistry
+from gatepost.mail.inbound.service import SessionRegistry
 
 
 class Watched:

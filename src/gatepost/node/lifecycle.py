@@ -1,0 +1,141 @@
+"""The life of a process's parts: the start, duties, other resources, files that are read again, the end.
+
+Each part says in a `Lifecycle` what it does at which of these turns. `Parts` has them in the order in which they were
+made, of a worker (`node.assembly`) as of a process beside the workers (`node.auxiliary`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.net.listener import drain
+from gatepost.net.tasks import spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gatepost.net.listener import Listener
+    from gatepost.policy.connectors.directory import Directory
+
+
+_LEAST_SECONDS = 0.5  # that a part gets to let things end, however long those before it took
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Work that is done every so many seconds and does not block. at_once: at the start, too."""
+
+    seconds: float
+    work: Callable[[], object]
+    at_once: bool = False
+
+
+def nothing(*_: object) -> None:
+    """What a part does at a turn of which it says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """What a part does at each turn of its process's life; nothing where it does not say.
+
+    name: for the log. start: begin. duties: from the start until the end begins. refresh: these resources are in force.
+    reload: read files again (SIGHUP). drain: begin nothing new, and let what is under way end for so many seconds.
+    close: end; whatever needs this part was closed before. start, drain and close may be awaitable.
+    """
+
+    name: str
+    start: Callable[[], object] = nothing
+    duties: Sequence[Duty] = ()
+    refresh: Callable[[Directory], object] = nothing
+    reload: Callable[[], object] = nothing
+    drain: Callable[[float], object] = nothing
+    close: Callable[[], object] = nothing
+
+
+class Parts:
+    """The parts of a process, each after those that it needs."""
+
+    def __init__(self, *parts: Lifecycle) -> None:
+        self._parts = list(parts)
+        self._duties: list[asyncio.Task[None]] = []
+
+    def add(self, *parts: Lifecycle) -> None:
+        """Others, which were made last."""
+        self._parts += parts
+
+    async def start(self) -> None:
+        """Start all, the first one first. What a start raises is raised: a process that lacks a part serves nobody."""
+        for part in self._parts:
+            await _awaited(part.start())
+            for duty in part.duties:
+                if duty.at_once:
+                    with _logged(f"the first round of {part.name}"):
+                        duty.work()
+                self._duties.append(spawn(every(duty.seconds, duty.work), part.name))
+
+    def refresh(self, directory: Directory) -> None:
+        """Other resources are in force. What fails in one part keeps no other from them."""
+        for part in self._parts:
+            with _logged(f"{part.name} with new resources"):
+                part.refresh(directory)
+
+    def reload(self) -> None:
+        """Files are to be read again."""
+        for part in self._parts:
+            with _logged(f"reading files again for {part.name}"):
+                part.reload()
+
+    async def close(self, seconds: float) -> None:
+        """End all, the last one first. What is under way gets `seconds` together; what fails keeps no other part."""
+        for task in self._duties:
+            task.cancel()
+        deadline = time.monotonic() + seconds
+        for part in reversed(self._parts):
+            with _logged(f"draining {part.name}"):
+                await _awaited(part.drain(max(_LEAST_SECONDS, deadline - time.monotonic())))
+        for part in reversed(self._parts):
+            with _logged(f"closing {part.name}"):
+                await _awaited(part.close())
+
+
+def listening(*listeners: Listener) -> Lifecycle:
+    """Listeners, which accept no more once the end begins, and let open connections end."""
+
+    async def start() -> None:
+        for listener in listeners:
+            await listener.start()
+
+    return Lifecycle("listeners", start=start, drain=lambda seconds: drain(listeners, seconds))
+
+
+async def every(seconds: float, work: Callable[[], object]) -> None:
+    """Call `work` each time `seconds` have passed, whatever became of the call before, until cancelled."""
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - the next period must come, whatever it was
+                _log.exception("periodic work failed; it is tried again")
+
+
+async def _awaited(result: object) -> None:
+    if inspect.isawaitable(result):
+        await result
+
+
+@contextlib.contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """What goes wrong is told and goes no further."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - the next part must have its turn, whatever it was
+        _log.exception("%s failed", what)

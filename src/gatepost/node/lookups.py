@@ -1,0 +1,150 @@
+"""The look-ups of a worker: the resolver, chains and revocation, MTA-STS policies.
+
+Made by `node.assembly`, once for a worker. `net` does the asking; here is which settings it is done by, and what of it
+is read again, fetched in time, and closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gatepost.mail.outbound.contexts import ClientContexts
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.chain import judge
+from gatepost.net.lookups.configured import configured_resolver
+from gatepost.net.lookups.http import HttpClient, https_context
+from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.lookups.revocation import RevocationChecker
+from gatepost.net.tasks import spawn
+from gatepost.node.lifecycle import Duty, Lifecycle, nothing
+from gatepost.settings.model import DnsValidation
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gatepost.net.identity import ServerIdentity
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.protocols.tls.facts import ChainVerdict, Revocation
+    from gatepost.settings.model import Settings
+
+
+REFRESH_SECONDS: Final = 3600.0
+"""Between two looks for MTA-STS policies that are about to expire."""
+
+_log = logging.getLogger(__name__)
+
+
+class LookupServices:
+    """What sessions and deliveries of a worker ask with. Raises ValidatorError or OSError if settings cannot be used.
+
+    anchors: reads trust anchors by name. identity: what is presented as a client. http: asks who is not one of ours.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        anchors: Callable[[str], TrustAnchors],
+        identity: Callable[[str, str, float], ServerIdentity],
+    ) -> None:
+        self._settings = settings
+        cache = Path(settings.server.data_dir) / "cache"
+        self.resolver = configured_resolver(settings.dns)
+        self.http = HttpClient(self.resolver)
+        self._anchors = lru_cache(64)(TrustAnchors.load)
+        self.contexts = ClientContexts(settings.tls.trust_anchors, time.time, load=anchors, identity=identity)
+        self.revocation = RevocationChecker(self.http, cache / "crl", timeout=settings.tls.revocation_timeout)
+        self.policy_hosts = HttpClient(self.resolver, _policy_hosts_context(settings))
+        self.policies = StsPolicies(
+            self.resolver,
+            self.policy_hosts,
+            cache / "mta-sts",
+            hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
+        )
+        self._refreshing: asyncio.Task[object] | None = None
+        self._telling: asyncio.Task[None] | None = None
+
+    def parts(self, *, first: bool) -> Iterator[Lifecycle]:
+        """Their lives. first: in the worker that does for all what one can do for all."""
+        tell = self._tell if first else nothing
+        yield Lifecycle("the resolver", start=tell, close=self._close_resolver)
+        yield Lifecycle("trust anchors", reload=self._forget_anchors)
+        yield Lifecycle("revocation", reload=self.revocation.retry, close=self.revocation.close)
+        refreshing = [Duty(REFRESH_SECONDS, self._refresh_policies)] if first else []
+        yield Lifecycle("MTA-STS policies", duties=refreshing, reload=self._reload_policies, close=self._close_policies)
+
+    def judge_client(self, chain: Sequence[bytes], anchors: str) -> ChainVerdict | None:
+        """A client's chain by the trust anchors of that name ("" is the server's); None if those cannot be read."""
+        name = anchors or self._settings.tls.trust_anchors
+        try:
+            trusted = self._anchors(name)
+        except AnchorsError as error:
+            _log.error("trust anchors of an inbound connector: %s", error)
+            return None
+        return judge(chain, trusted, now=time.time(), purpose="client")
+
+    async def check_revocation(self, chain: ChainVerdict) -> Revocation:
+        """Whether a client's certificate was revoked."""
+        return await self.revocation.check(chain, now=time.time())
+
+    def _tell(self) -> None:
+        self._telling = spawn(_log_resolver(self.resolver, self._settings), "validation")
+
+    async def _close_resolver(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+        await self.resolver.close()
+
+    def _forget_anchors(self) -> None:
+        self.contexts.clear()
+        self._anchors.cache_clear()
+
+    def _refresh_policies(self) -> None:
+        """Fetch again the MTA-STS policies that would expire: for one worker, every hour. They share what is kept."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = spawn(self.policies.refresh_due(now=time.time()), "mta-sts refresh")
+
+    def _reload_policies(self) -> None:
+        self.policy_hosts.use(_policy_hosts_context(self._settings))
+        self.policies.retry()
+
+    async def _close_policies(self) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        await self.policies.close()
+
+
+async def _log_resolver(resolver: Resolver, settings: Settings) -> None:
+    """Log whether nameservers answer, and who validates DNSSEC or why DANE is off; a validator here is tried."""
+    if trouble := await resolver.trouble(settings.server.hostname):
+        _log.critical("NO NAMESERVER ANSWERS, and mail to other domains waits until one does: %s", trouble)
+    if resolver.dane_off:
+        _log.warning("%s", resolver.dane_off)
+        return
+    _log.info("%s", resolver.validation)
+    if settings.dns.validation is not DnsValidation.LOCAL:
+        return
+    try:
+        missing = await resolver.validation_missing()
+    except LookupFailed as failed:
+        cause = "signatures are dropped on the way, or dns.trust_anchor_file or the clock is wrong"
+        why = cause if failed.bogus else "is the way to the nameservers open?"
+        missing = f"DNSSEC could not be tried on the root, and mail may wait for look-ups; {why}: {failed.detail}"
+    if missing:
+        _log.warning("%s", missing)
+
+
+def _policy_hosts_context(settings: Settings) -> ssl.SSLContext:
+    """Checks the hosts that serve MTA-STS policies. If our anchors cannot be read, no MX host passes by them either."""
+    try:
+        return https_context(TrustAnchors.load(settings.tls.trust_anchors))
+    except AnchorsError as error:
+        _log.error("trust anchors: %s; MTA-STS policies are fetched by those of the system", error)
+        return https_context()

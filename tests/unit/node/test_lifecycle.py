@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gatepost.net.listener import Listener, bind
+from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, listening
+
+
+def run(scene):
+    asyncio.run(asyncio.wait_for(scene, 5))
+
+
+def part(name, said, *, failing=(), **more):
+    """A part that says what it is asked to do, and then fails in some of it."""
+
+    def do(what):
+        def done(*given):
+            said.append(" ".join([name, what, *map(str, given)]))
+            if what in failing:
+                raise RuntimeError("on purpose")
+
+        return done
+
+    async def close():
+        await asyncio.sleep(0)
+        do("close")()
+
+    async def drain(seconds):
+        do("drain")()
+        assert 0.5 <= seconds <= 3
+
+    return Lifecycle(
+        name, start=do("start"), refresh=do("refresh"), reload=do("reload"), drain=drain, close=close, **more
+    )
+
+
+def test_parts_start_in_the_order_in_which_they_were_made_and_end_in_the_reverse_of_it():
+    said = []
+
+    async def scene():
+        parts = Parts(part("store", said))
+        parts.add(part("queue", said), Lifecycle("one that does nothing"))
+        await parts.start()
+        parts.refresh("new")
+        parts.reload()
+        await parts.close(3)
+
+    run(scene())
+    assert said == [
+        *("store start", "queue start"),
+        *("store refresh new", "queue refresh new"),
+        *("store reload", "queue reload"),
+        *("queue drain", "store drain", "queue close", "store close"),
+    ]
+
+
+@pytest.mark.parametrize("turn", ["refresh", "reload", "drain", "close"])
+def test_what_fails_in_one_part_keeps_no_other_from_its_turn(turn, caplog):
+    said = []
+
+    async def scene():
+        parts = Parts(*(part(name, said, failing={turn}) for name in ("store", "queue")))
+        await parts.start()
+        parts.refresh("new")
+        parts.reload()
+        await parts.close(3)
+
+    run(scene())
+    assert len(said) == 10
+    assert [record.message.endswith(" failed") for record in caplog.records] == [True, True]
+    assert all(name in caplog.text for name in ("store", "queue"))
+
+
+def test_a_part_that_cannot_start_is_no_part_to_go_on_without():
+    said = []
+
+    async def scene():
+        parts = Parts(part("store", said, failing={"start"}), part("queue", said))
+        with pytest.raises(RuntimeError):
+            await parts.start()
+
+    run(scene())
+    assert said == ["store start"]
+
+
+def test_duties_are_done_from_the_start_until_the_end_begins(caplog):
+    done = []
+
+    def fail():
+        done.append("at once")
+        raise RuntimeError("on purpose")
+
+    async def scene():
+        duties = [Duty(0.01, lambda: done.append("again")), Duty(60, fail, at_once=True)]
+        parts = Parts(Lifecycle("work", duties=duties, drain=lambda _: done.append("drain")))
+        await parts.start()
+        assert done == ["at once"]
+        while len(done) < 3:  # noqa: ASYNC110 - the work knows no event
+            await asyncio.sleep(0.005)
+        await parts.close(1)
+        count = len(done)
+        await asyncio.sleep(0.03)
+        assert len(done) == count
+        assert done[-1] == "drain"
+
+    run(scene())
+    assert [record.message for record in caplog.records] == ["the first round of work failed"]
+
+
+def test_periodic_work_that_fails_is_tried_again(caplog):
+    calls = []
+
+    def work():
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise RuntimeError("on purpose")
+
+    async def scene():
+        task = asyncio.get_running_loop().create_task(every(0.01, work))
+        while len(calls) < 3:  # noqa: ASYNC110 - the work knows no event
+            await asyncio.sleep(0.005)
+        task.cancel()
+        await task
+        assert task.done()
+
+    run(scene())
+    (record,) = caplog.records
+    assert record.message == "periodic work failed; it is tried again"
+
+
+def test_listeners_accept_from_the_start_until_the_end_begins():
+    async def scene():
+        sockets = bind("127.0.0.1:0")
+        port = sockets[0].getsockname()[1]
+        accepted = []
+        listener = Listener(sockets, accepted.append, refuse=lambda *_: None)
+        parts = Parts(listening(listener))
+        await parts.start()
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        while not accepted:  # noqa: ASYNC110 - the listener knows no event
+            await asyncio.sleep(0.005)
+        writer.close()
+        await parts.close(0.5)
+        with pytest.raises(OSError, match="Connect call failed"):
+            await asyncio.open_connection("127.0.0.1", port)
+
+    run(scene())

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gatepost.net.anchors import TrustAnchors
+from gatepost.node.lifecycle import Parts
+from gatepost.node.lookups import LookupServices
+
+
+def asked(settings, scene, *, first=True):
+    """Run a scene with what a worker asks with."""
+
+    async def run():
+        lookups = LookupServices(settings, anchors=TrustAnchors.load, identity=lambda *_: None)
+        parts = Parts(*lookups.parts(first=first))
+        try:
+            await scene(lookups, parts)
+        finally:
+            await parts.close(0.5)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+@pytest.mark.parametrize(("trust_ad", "off"), [(True, ""), (False, "DANE is off: dns.trust_ad is false")])
+def test_one_worker_says_at_the_start_who_validates(home, caplog, trust_ad, off):
+    caplog.set_level("INFO")
+
+    async def scene(lookups, parts):
+        assert lookups.resolver.dane_off.startswith(off)
+        assert bool(lookups.resolver.dane_off) is bool(off)
+        await parts.start()
+        await lookups._telling
+        assert caplog.records[-1].getMessage().startswith(off or "DNSSEC: what [127.0.0.1]:9 says to be authentic")
+        assert (caplog.records[-1].levelname == "WARNING") is bool(off)
+
+    asked(home.settings(dns={"nameservers": ["127.0.0.1:9"], "trust_ad": trust_ad}), scene)
+
+
+def test_the_other_workers_say_nothing_and_fetch_no_policies_in_time(home):
+    async def scene(lookups, parts):
+        await parts.start()
+        assert lookups._telling is None
+        assert not any(part.duties for part in lookups.parts(first=False))
+        assert any(part.duties for part in lookups.parts(first=True))
+
+    asked(home.settings(), scene, first=False)
+
+
+def test_policies_are_refreshed_once_at_a_time_and_by_anchors_that_can_be_read(home, caplog):
+    async def scene(lookups, parts):
+        lookups._refresh_policies()
+        first = lookups._refreshing
+        lookups._refresh_policies()
+        assert lookups._refreshing is first
+        assert await first == ()
+        lookups._refresh_policies()
+        assert lookups._refreshing is not first
+        home.anchors.unlink()
+        before = lookups.policy_hosts._context
+        parts.reload()
+        assert lookups.policy_hosts._context is not before
+
+    asked(home.settings(), scene)
+    assert "MTA-STS policies are fetched by those of the system" in caplog.text
