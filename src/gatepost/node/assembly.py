@@ -196,7 +196,7 @@ class Assembly:
         self.parts.add(Lifecycle("attempts", drain=self._drain_attempts))
 
     def _prepare_duties(self, store: SqliteStore, manager: QueueManager) -> None:
-        """What one worker does for all."""
+        """Prepare the work that worker 0 does for all."""
         alarms = self._alarms(store, manager)
         duty = Duty(ALARM_SECONDS, alarms.tick, at_once=True)
         self.parts.add(Lifecycle("alarms", duties=[duty], close=alarms.close))

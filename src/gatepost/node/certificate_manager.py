@@ -112,7 +112,7 @@ class CertificateManager:
             self.tls.stapled.replace(self._stapler.kept(self._identities, time.time()))
 
     def duties(self) -> list[Duty]:
-        """What worker 0 does for all; what was missed while nothing ran is due at once."""
+        """Return the repeated work of worker 0. Work that was missed while nothing ran is due at once."""
         return [
             Duty(WATCH_SECONDS, self._look, at_once=True),
             Duty(STAPLE_SECONDS, self._renew_stapled, at_once=True),

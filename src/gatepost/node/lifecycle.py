@@ -39,12 +39,12 @@ class Duty:
 
 
 def nothing(*_: object) -> None:
-    """What a part does at a turn of which it says nothing."""
+    """Do nothing: the default of every stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """What a part does at each turn of its process's life; nothing where it does not say.
+    """The work of one part at each stage of its process: none where it is not given.
 
     name: for the log. start: begin. duties: from the start until the end begins. refresh: these resources are in force.
     reload: read files again (SIGHUP). drain: begin nothing new, and let what is under way end for so many seconds.
@@ -134,7 +134,7 @@ async def _awaited(result: object) -> None:
 
 @contextlib.contextmanager
 def _logged(what: str) -> Iterator[None]:
-    """What goes wrong is told and goes no further."""
+    """Log what goes wrong, and go on."""
     try:
         yield
     except Exception:  # noqa: BLE001 - the next part must have its turn, whatever it was
