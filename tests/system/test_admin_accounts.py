@@ -54,7 +54,7 @@ def add_user(page: Page, centre: AdminCentre, name: str, role: str, *organizatio
     page.get_by_label("Password", exact=True).fill(WORD)
     page.get_by_label("Password again").fill(WORD)
     page.get_by_role("radio", name=role).check()
-    page.get_by_role("radio", name="Only some organizations" if organizations else "The whole gateway").check()
+    page.get_by_role("radio", name="Selected organizations" if organizations else "The whole gateway").check()
     for one in organizations:
         page.get_by_role("checkbox", name=one).check()
     follow(page, page.get_by_role("button", name="Add user"))
@@ -82,7 +82,7 @@ def test_an_owner_adds_changes_and_removes_a_user(centre: AdminCentre, page: Pag
     page.get_by_label("Password", exact=True).fill("short")
     page.get_by_label("Password again").fill("short")
     page.get_by_role("radio", name="Operator").check()
-    page.get_by_role("radio", name="Only some organizations").check()
+    page.get_by_role("radio", name="Selected organizations").check()
     follow(page, page.get_by_role("button", name="Add user"))
     for label in ("Name", "Password"):
         assert page.get_by_label(label, exact=True).get_attribute("aria-invalid") == "true"
@@ -100,7 +100,7 @@ def test_an_owner_adds_changes_and_removes_a_user(centre: AdminCentre, page: Pag
     assert (tom["role"], tom["enabled"], tom["organizations"]) == ("auditor", False, ["contoso"])
 
     page.get_by_label("New password", exact=True).fill(PASSWORD)
-    page.get_by_label("New password again").fill(PASSWORD)
+    page.get_by_label("Confirm new password").fill(PASSWORD)
     follow(page, page.get_by_role("button", name="Set password"))
     page.get_by_text("tom has a new password").wait_for()
 
@@ -181,7 +181,7 @@ def test_an_old_session_is_asked_who_it_is_before_something_grave(centre: AdminC
     wait_quarter_of_an_hour(centre)
     follow(page, page.get_by_role("button", name="Add token"))
     page.get_by_role("heading", name="Is it you?").wait_for()
-    page.get_by_text("Nothing was changed").wait_for()
+    page.get_by_text("The change was not saved").wait_for()
     assert centre.gateway.cli("token", "list", json=True).data == []
     look(page, "confirm")
     page.get_by_label("Your password").fill("not my password at all")
@@ -202,7 +202,7 @@ def test_a_person_changes_their_own_password_and_ends_their_sessions(centre: Adm
         centre.log_in(page, "/account")
         assert page.get_by_role("row").count() == 3
         look(page, "account")
-        follow(page, page.get_by_role("button", name="Log out everywhere else"))
+        follow(page, page.get_by_role("button", name="Log out other sessions"))
         page.get_by_text("You were logged out everywhere else (1).").wait_for()
         other.goto(f"{centre.url}/account")
         assert other.url == f"{centre.url}/login?next=%2Faccount"
@@ -210,13 +210,13 @@ def test_a_person_changes_their_own_password_and_ends_their_sessions(centre: Adm
 
         page.get_by_label("Present password").fill("not my password at all")
         page.get_by_label("New password", exact=True).fill(WORD)
-        page.get_by_label("New password again").fill(WORD)
+        page.get_by_label("Confirm new password").fill(WORD)
         follow(page, page.get_by_role("button", name="Change password"))
         assert page.get_by_label("Present password").get_attribute("aria-invalid") == "true"
         axe(page)
         page.get_by_label("Present password").fill(PASSWORD)
         page.get_by_label("New password", exact=True).fill(WORD)
-        page.get_by_label("New password again").fill(WORD)
+        page.get_by_label("Confirm new password").fill(WORD)
         follow(page, page.get_by_role("button", name="Change password"))
         page.get_by_text("Your password was changed").wait_for()
         other.goto(centre.url)

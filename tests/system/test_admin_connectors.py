@@ -158,7 +158,7 @@ def test_a_connector_is_shown_whole(centre: AdminCentre, page: Page) -> None:
     changes = page.locator("#changes")
     changes.get_by_text("outbound_connector['clinic-out']").wait_for()
     assert page.locator("#fields").get_by_text("mx.clinic.example", exact=True).is_visible()
-    page.get_by_text("As command and file").click()
+    page.get_by_text("Show as CLI / TOML").click()
     assert page.get_by_text("gatepost connector add outbound clinic-out --organization contoso").is_visible()
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)

@@ -42,18 +42,18 @@ def test_the_first_owner_is_made_by_the_address_that_was_printed(fresh: AdminCen
     page.get_by_label("Name").fill(OWNER)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("Password again").fill(PASSWORD + "r")
-    page.get_by_role("button", name="Make the owner").click()
+    page.get_by_role("button", name="Create owner account").click()
     assert page.get_by_label("Password again").get_attribute("aria-invalid") == "true"
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("Password again").fill(PASSWORD)
-    page.get_by_role("button", name="Make the owner").click()
+    page.get_by_role("button", name="Create owner account").click()
     page.wait_for_url(f"{fresh.url}/")
     assert page.get_by_role("heading", name="Overview").is_visible()
     axe(page)
     shot(page, "overview")
 
     page.goto(address)
-    assert page.get_by_text("This gateway has an owner").is_visible(), "the address works once"
+    assert page.get_by_text("This gateway already has an owner").is_visible(), "the address works once"
     (user,) = fresh.gateway.cli("user", "list", json=True).data
     assert (user["name"], user["role"]) == (OWNER, "owner")
 

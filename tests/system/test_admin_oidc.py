@@ -91,7 +91,7 @@ def guest(browser: Browser, scene: Scene) -> Iterator[Page]:
 def come_in(page: Page, scene: Scene) -> None:
     page.goto(f"{scene.centre.url}/login?next=%2Faccount")
     with page.expect_navigation():  # to the issuer and back at once: it has no page
-        page.get_by_role("link", name="Log in at your organization").click()
+        page.get_by_role("link", name="Log in with your organization").click()
 
 
 def test_a_person_comes_in_with_the_role_of_their_group(scene: Scene, guest: Page) -> None:

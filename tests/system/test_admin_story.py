@@ -44,21 +44,21 @@ class Story:
         page.get_by_label("Name").fill(OWNER)
         for label in ("Password", "Password again"):
             page.get_by_label(label, exact=True).fill(PASSWORD)
-        page.get_by_role("button", name="Make the owner").click()
+        page.get_by_role("button", name="Create owner account").click()
         page.wait_for_url(f"{self.centre.url}/")
 
     def make_organization(self) -> None:
         page = self.page
         self.open("/organizations")
-        page.get_by_role("link", name="Add an organization").first.click()
+        page.get_by_role("link", name="Add organization").first.click()
         page.get_by_label("Name", exact=True).fill("contoso")
         page.get_by_role("button", name="Save").click()
-        page.get_by_text("was saved as version").wait_for()
+        page.get_by_text("was saved as revision").wait_for()
         self.open("/domains")
         page.get_by_role("link", name="Add").first.click()
         page.get_by_label("Name", exact=True).fill("contoso.example")
         page.get_by_role("button", name="Save").click()
-        page.get_by_text("was saved as version").wait_for()
+        page.get_by_text("was saved as revision").wait_for()
 
     def go(self, wanted: str) -> None:
         self.page.get_by_role("button", name="Continue").click()
@@ -181,7 +181,7 @@ def _change_certificate(story: Story, leaf: Leaf) -> None:
     page.get_by_label("Private key").fill(leaf.key.read_text())
     page.get_by_role("button", name="Add it").click()
     page.get_by_text("was added as next").wait_for()
-    page.get_by_role("button", name="Look at the gates now").click()
+    page.get_by_role("button", name="Run checks").click()
     page.locator("#gate-tlsa").wait_for(timeout=90_000)
     shot(page, "story-6-changeover")
     page.get_by_label("Reason to switch though a gate is").fill("no name server in this story")

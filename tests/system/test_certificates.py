@@ -1,4 +1,4 @@
-"""Proves the inventory of certificates on gateways that run: renewals by others, requests, client identities."""
+"""Proves the inventory of certificates on gateways that run: renewals by others, requests, client certificates."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_client_identity_is_shown_by_its_label_and_no_connector_names_one_that
         anchors=pki.root,
     )
     refused = mx.apply(contoso(outbound=[out]), expect=2).stderr
-    assert f"client_certificate.label: contoso has no current client identity '{LABEL}'" in refused
+    assert f"client_certificate.label: contoso has no current client certificate '{LABEL}'" in refused
     first, second = pki.leaf("gate.contoso.example", usages=["client"]), pki.leaf("gate.contoso.example", key="rsa")
     client = ("--client", "--organization", "contoso", "--label", LABEL)
     mx.cli("certificate", "add", str(first.chain), "--key", str(first.key), *client)

@@ -76,7 +76,7 @@ class ClientContexts:
 
     load: reads trust anchors by such a name; a drill puts its own in the place of all. Raises AnchorsError. staple:
     every server is asked for an OCSP response, not only where the requirement makes something of it. identity: finds
-    the client identity of an organization by its label, as it is now, and that of `NODE_CERTIFICATE`; raises
+    the client certificate of an organization by its label, as it is now, and that of `NODE_CERTIFICATE`; raises
     IdentityError.
     """
 

@@ -18,6 +18,7 @@ from gatepost.manage.pages.guard import accounts_of, context_of, not_there
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.places import number_of
 from gatepost.manage.pages.relying_party import rp_id
+from gatepost.manage.pages.texts import amount
 from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.own_account import (
@@ -69,7 +70,7 @@ def _password(request: Request) -> Response:
     session = _own(request)
     form, name = request.state.form, session.user.name
     if session.user.issuer:
-        raise not_there("Your password is kept by the issuer where you log in.")
+        raise not_there("You log in with your organization, which keeps your password.")
     context = context_of(request)
     try:
         with refusing():
@@ -81,12 +82,12 @@ def _password(request: Request) -> Response:
     except LogInRefused as refused:
         if refused.wait:
             note_throttled(request.scope)
-        text = f"wait {refused.wait:.0f} s after so many failures" if refused.wait else "is not your password"
+        text = f"too many failed attempts; wait {refused.wait:.0f} s" if refused.wait else "wrong password"
         status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
         return _page(request, session, status, errors={"old": text})
     except Refusal as refusal:
         return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
-    said = "Your password was changed, and you were logged out everywhere else."
+    said = "Your password was changed. Your other sessions ended."
     return entered(request, secret, see_other(request, "/account", said))
 
 
@@ -95,10 +96,10 @@ def _sessions(request: Request) -> Response:
     if text := request.state.form.get("session", ""):
         number = number_of(text)
         ended = 0 if number is None else _ended(request, [number])
-        said = "The session was ended." if ended else "There is no such session any more."
+        said = "The session was ended." if ended else "The session has already ended."
         return see_other(request, "/account", said)
     ended = _ended(request, [one.id for one in _open_sessions(request) if one.id != session.id])
-    return see_other(request, "/account", f"You were logged out everywhere else ({ended}).")
+    return see_other(request, "/account", f"{amount(ended, 'other session')} ended.")
 
 
 def _ended(request: Request, sessions: list[int]) -> int:

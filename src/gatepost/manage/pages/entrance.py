@@ -93,13 +93,13 @@ def _set_up(request: Request) -> Response:
         return _set_up_page(request, code, usable=accounts.is_setup_code(code), owned=accounts.has_owner())
     name, password = form.get("name", ""), form.get("password", "")
     if password != form.get("again", ""):
-        return _set_up_page(request, code, name=name, errors={"again": "the two passwords differ"})
+        return _set_up_page(request, code, name=name, errors={"again": "the passwords do not match"})
     address = address_of(request.scope)
     try:
         user = accounts.use_setup_code(code, name, password, address=address)
     except AccountError as error:
         if error.why is Why.CONFLICT and not error.errors:
-            note_refusal(request.scope, "its set-up code does not hold")
+            note_refusal(request.scope, "invalid set-up code")
         errors = {one.path: one.message for one in error.errors}
         return _set_up_page(request, code, name=name, errors=errors, error=error.text, usable=bool(errors))
     secret = accounts.start_session(user, address, request.headers.get("user-agent", ""))

@@ -53,7 +53,7 @@ def exported[Item](
     if not wanted:
         return None
     if wanted not in {"csv", "json"}:
-        raise Refusal(Kind.INPUT, f"format={wanted} is not possible: there are csv and json")
+        raise Refusal(Kind.INPUT, f"format={wanted} is not supported: choose csv or json")
     found = _begun(islice(items(), MOST))
     headers = {"content-disposition": f'attachment; filename="gatepost-{name}.{wanted}"'}
     if wanted == "csv":

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 _COOKIE: Final = "__Host-gatepost-issuer"
 _BACK: Final = "/login/issuer/answer"
-_FAILED: Final = "the log-in at your organization did not work; try again, or ask an owner, who sees why in the audit"
+_FAILED: Final = (
+    "the log-in with your organization failed; try again, or ask an owner to look up the cause in the audit log"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ def _end(request: Request) -> Response:
     try:
         attempt = accounts.admit(address_of(request.scope))
         if ticket is None:
-            raise IssuerLogInFailed("nobody began it in this browser, or too long ago")  # noqa: TRY301 - one way out
+            raise IssuerLogInFailed("it was not started in this browser, or too long ago")  # noqa: TRY301 - one way out
         found = end(gateway, ticket, request.query_params, time.time())
         agent = request.headers.get("user-agent", "")
         secret = accounts.log_in_by_issuer(found.person, address_of(request.scope), agent, proved=found.proved)

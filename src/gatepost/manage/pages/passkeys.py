@@ -141,8 +141,8 @@ def _kept(request: Request, passkey: AddOwnPasskey) -> Response:
         made = execute(add_own_passkey, context_of(request), passkey)
     except Refusal as refusal:
         text = "; ".join(one.message for one in refusal.errors) or refusal.text
-        return see_other(request, "/account", f"The passkey was not kept: {text}.", "fail")
-    return see_other(request, "/account", f"The passkey {made.name} was made.")
+        return see_other(request, "/account", f"The passkey was not added: {text}.", "fail")
+    return see_other(request, "/account", f"The passkey {made.name} was added.")
 
 
 def _remove(request: Request) -> Response:
@@ -216,7 +216,7 @@ def _verified(request: Request, party: str) -> tuple[Passkey, int]:
             raise ValueError
     except (WebAuthnException, *_MALFORMED):
         by = Actor(passkey.user if passkey else "", address_of(request.scope))
-        detail = {"why": "a passkey that is not known, or a signature that is not right"}
+        detail = {"why": "unknown passkey or wrong signature"}
         accounts.record(by, "log-in", outcome=Outcome.REFUSED, detail=detail)
         raise LogInRefused from None
     return passkey, found.new_sign_count
@@ -246,13 +246,15 @@ def _challenge(request: Request, name: str, user: str) -> bytes | None:
 def _party(request: Request) -> str:
     if party := rp_id(request):
         return party
-    raise not_there("There are no passkeys here: they need a host name in the address, and the extra gatepost[sso].")
+    raise not_there(
+        "Passkeys are not available: open the admin centre by a host name, and install the extra gatepost[sso]."
+    )
 
 
 def _own(request: Request) -> Session:
     session: Session | None = request.state.session
     if session is None or session.user.issuer:
-        raise not_there("You have no passkeys here.")
+        raise not_there("Your account has no passkeys here: you log in with your organization.")
     return session
 
 

@@ -175,7 +175,7 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
     if request.state.form.get("do") == "verify" and more:
         return more.verify(request, page, one)
     if request.state.form.get("do") != "remove":
-        raise not_there("There is nothing of that name to do.")
+        raise not_there("There is no such action.")
     note = request.state.form.get("note", "").strip()[:500]
     asked = RemovePart(organization=one.organization.name, name=one.name, note=note)
     try:
@@ -251,7 +251,7 @@ def _new(request: Request, page: KindPage) -> Response:
         fields = {key: value for key, value in values.items() if key != kind.identity and value is not None}
         owner = request.state.form.get("organization", "")
         if not owner and len(owners) > 1 and "@" not in name:  # an address says by its domain whose it is
-            raise refused_fields({"organization": "choose whose it is"})
+            raise refused_fields({"organization": "choose an organization"})
         owner = owner_of(visible(gateway.directory().resources, principal), owner, domain_of(kind, name)).name
         asked = AddPart(organization=owner, document={kind.identity: name, **fields})
         return sent(request, PARTS[kind.key].add, asked, options)

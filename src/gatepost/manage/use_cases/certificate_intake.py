@@ -60,7 +60,7 @@ class AddCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     encoding: of chain and key. "pem", or "base64" of files as they are: PEM, DER, PKCS#7 or PKCS#12. chain: it and its
     intermediates, in any order. key: its private key, if it is not in chain and does not wait here since a request.
-    password: of the key. client: a client identity of an organization, which connectors name by its label. current:
+    password: of the key. client: a client certificate of an organization, which connectors name by its label. current:
     present it at once, without asking the gates. note: for the history.
     """
 
@@ -68,10 +68,10 @@ class AddCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     key: _Pem = ""
     encoding: Literal["pem", "base64"] = "pem"
     password: Annotated[str, Meta(max_length=1000)] = ""
-    client: Annotated[bool, Cli(help="A client identity, which outbound connectors present.")] = False
-    organization: Annotated[str, Meta(max_length=100), Cli(help="Whose client identity it is.")] = ""
+    client: Annotated[bool, Cli(help="A client certificate, which outbound connectors present.")] = False
+    organization: Annotated[str, Meta(max_length=100), Cli(help="Whose client certificate it is.")] = ""
     label: Annotated[
-        str, Meta(max_length=100), Cli(help="A name for people; connectors name client identities by it.")
+        str, Meta(max_length=100), Cli(help="A name for people; connectors name client certificates by it.")
     ] = ""
     current: Annotated[bool, Cli(help="Present it at once, in the place of what is current for its names.")] = False
     note: Note = ""

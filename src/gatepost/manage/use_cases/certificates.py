@@ -203,7 +203,7 @@ class CertificateChange(msgspec.Struct):
 
 @use_case("GET /certificates", scope=Scope.READ, visibility=Visibility.GATEWAY, tag=_TAG)
 def list_certificates(context: Context, request: ListCertificates) -> Items[Certificate]:
-    """All certificates, client identities among them."""
+    """All certificates, client certificates among them."""
     return page_of(listing(context.gateway).entries, lambda one: one.id, request, certificate_of)
 
 

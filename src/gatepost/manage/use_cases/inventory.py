@@ -83,15 +83,17 @@ def choose_certificate(found: Listed, number: str) -> Entry:
 
 
 def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: str) -> None:
-    """Raises Refusal unless it is said whose client identity it is, and by which label connectors name it."""
+    """Raises Refusal unless it is said whose client certificate it is, and by which label connectors name it."""
     if purpose is Purpose.SERVER:
         if organization:
-            text = "an organization is that of a client identity: say that it is one, too, or name none"
-            field = FieldError("organization", "is for client identities: leave it out")
+            text = (
+                "only a client certificate has an organization: make it a client certificate, or name no organization"
+            )
+            field = FieldError("organization", "is only for client certificates; leave it empty")
             raise Refusal(Kind.INPUT, text, [field], options=["client"])
         return
     if not organization or not label:
-        text = "a client identity needs an organization, whose it is, and a label, by which connectors name it"
+        text = "a client certificate needs an organization and a label, by which connectors choose it"
         given = {"organization": organization, "label": label}
         raise Refusal(
             Kind.INPUT,

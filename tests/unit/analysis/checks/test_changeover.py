@@ -197,7 +197,7 @@ def test_after_the_switch(world):
     changed = course.switch(world.new, world.scene().entries, now=NOW)
     world.inventory.change(changed, author="ann")
     found = at(world.look(changed[0]), GateCheck.TLSA)
-    assert found == [(Mark.INFO, f"{HOST}: the record of the certificate before is still published")]
+    assert found == [(Mark.INFO, f"{HOST}: the record of the previous certificate is still published")]
 
 
 def test_a_look_that_takes_too_long(world, monkeypatch):
@@ -270,10 +270,10 @@ def test_what_policies_and_connectors_of_ours_ask(world, resources):
     report = world.look()
     assert report.light is Light.RED
     assert [text for verdict, text in at(report, GateCheck.REHEARSAL) if verdict is Mark.FAIL] == [
-        "outbound connector 'here' of a sends here and would not accept it: it wants mail.b.example"
+        "outbound connector 'here' of a sends here and would reject it: it requires the name mail.b.example"
     ]
     assert [text for verdict, text in at(report, GateCheck.NAMES) if verdict is Mark.FAIL] == [
-        "no MX host that the MTA-STS policy of a.example allows is covered: mx.other.example"
+        "it covers no MX host that the MTA-STS policy of a.example allows: mx.other.example"
     ]
 
 

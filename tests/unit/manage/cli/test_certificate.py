@@ -146,7 +146,7 @@ def test_current_is_refused_where_names_would_be_lost(place):
     place.files("b")
     place.added("a")
     result = place.call("add", place.path / "b.pem", "--key", place.path / "b.key", "--current", code=1)
-    assert "no certificate would bear more.example any more" in result.stderr
+    assert "no certificate would cover more.example any more" in result.stderr
     assert "nothing was added" in result.stderr
     assert "is not needed any more" not in result.stderr  # nobody shall throw away a key that was not stored
     again = place.call("add", place.path / "a.pem", "--key", place.path / "a.key", code=1)
@@ -221,8 +221,8 @@ def test_pkcs12_with_a_password(place):
         (["a.key"], "a private key and no certificate"),
         (["root.pem", "--key", "a.key"], "does not belong"),
         (["old.pem", "--key", "old.key"], "the certificate has expired; get a new one"),
-        (["a.pem", "--key", "a.key", "--client"], "a client identity needs an organization, whose it is, and a label"),
-        (["a.pem", "--key", "a.key", "--organization", "contoso"], "an organization is that of a client identity"),
+        (["a.pem", "--key", "a.key", "--client"], "a client certificate needs an organization and a label"),
+        (["a.pem", "--key", "a.key", "--organization", "contoso"], "only a client certificate has an organization"),
         (
             ["a.pem", "--key", "a.key", "--client", "--organization", "nobody", "--label", "x"],
             "there is no organization 'nobody'",

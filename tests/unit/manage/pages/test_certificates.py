@@ -32,7 +32,7 @@ def rows(answer):
 
 @pytest.fixture
 def mixed(sealing, entry):
-    """One of each state, and a client identity of each organization, all with names as a stranger would choose."""
+    """One of each state, and a client certificate of each organization, all with names as a stranger would choose."""
     now, made = time.time(), {}
     for state in State:
         one = entry(f"server-{state}", "mx.gate.example", state=state, label=f"{state} {MARKUP}", since=now)
@@ -253,7 +253,7 @@ def test_orders_that_cannot_be_told_are_no_empty_file(tmp_path):
         store.apply({"certificate": {"0" * 16: {"leaf": "of a later version"}}}, author="test")
     page = centre.get("/certificates/acme")
     assert page.status == 200
-    assert "Where the orders stand cannot be told" in page.words
+    assert "The status of the orders is not available" in page.words
     for form in ("json", "csv"):
         assert centre.get(f"/certificates/acme?format={form}").status == 503
 
@@ -312,4 +312,4 @@ def test_none_of_an_organization_is_not_none_at_all(mixed, organization):
         store.apply({"certificate": {mixed.made["fabrikam"].id: None}}, author="test")
     words = mixed.get(f"/certificates/clients?organization={organization}").words
     assert "No certificate matches" in words
-    assert "There is no client identity yet" not in words
+    assert "There is no client certificate yet" not in words

@@ -29,7 +29,7 @@ def test_the_newest_come_first_and_the_rest_a_page_later(long):
     second = long.get("/history?before=7")
     assert "note 4 " in second.words
     assert "Next" not in second.words
-    assert "There is nothing older" in long.get("/history?before=1").words
+    assert "No older changes" in long.get("/history?before=1").words
 
 
 def test_one_version_says_what_it_changed(long):

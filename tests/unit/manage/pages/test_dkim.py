@@ -155,7 +155,7 @@ def test_a_private_key_is_brought_in(sealing, seen):
 
 def test_tenants_and_readers(sealing):
     added(sealing)
-    assert "There is no key yet" in sealing.get("/dkim", "tenant").words
+    assert "No DKIM keys yet" in sealing.get("/dkim", "tenant").words
     assert sealing.get(KEY, "tenant").status == 404
     assert sealing.post(KEY, "tenant", do="remove").status == 404
     assert sealing.post("/dkim/new", "tenant", domain="contoso.example").status == 422

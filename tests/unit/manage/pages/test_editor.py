@@ -55,7 +55,7 @@ def test_errors_stand_beside_their_fields_and_nothing_is_lost(centre):
 def test_what_would_change_is_shown_and_not_done(centre):
     answer = centre.post(EDIT, **form(centre, tls_settings="encryption-only", do="preview"))
     assert answer.status == 200
-    assert "Nothing was changed yet." in answer.words
+    assert "Nothing is saved yet." in answer.words
     assert "tls_settings" in answer.words
     assert "Deciding the mail of the last 7 days again" in answer.words
     assert answer.value("tls_settings") == "encryption-only"
@@ -79,9 +79,9 @@ def test_what_it_would_do_to_mail_is_worked_out_behind_the_page(centre, headers,
     monkeypatch.setattr(editor, patience, 20.0)
     go.set()
     answer = centre.post(EDIT, headers=headers, **effects)
-    assert "No message was delivered or sent on since" in answer.words
+    assert "No message was delivered or sent since" in answer.words
     assert "hx-trigger" not in answer.text
-    assert ("Nothing was changed yet." in answer.words) is (not headers)
+    assert ("Nothing is saved yet." in answer.words) is (not headers)
     assert "tls_settings" not in centre.stored("outbound_connector", "bank-out")
 
 
@@ -96,7 +96,7 @@ def test_what_was_changed_meanwhile_is_said_where_effects_were_asked_for(centre)
 
 def test_what_changes_nothing_does_nothing_to_mail(centre):
     answer = centre.post(EDIT, **form(centre, do="preview"))
-    assert "Nothing is different." in answer.words
+    assert "No changes." in answer.words
     assert "Deciding the mail" not in answer.words
 
 

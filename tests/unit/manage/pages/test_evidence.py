@@ -196,7 +196,7 @@ def test_a_disk_without_room_is_said_and_stands_in_nobodys_way(centre, log, monk
         patched.setattr(tempfile, "TemporaryFile", file)
         answer = centre.get(EXPORT)
     assert answer.status == 503
-    assert "Make room (TMPDIR), then try again" in answer.words
+    assert "Free disk space there (TMPDIR), then try again" in answer.words
     assert audit_events(centre) == []
     assert centre.get(EXPORT).status == 200, "the next one is not refused"
 
@@ -268,9 +268,9 @@ def test_what_was_found_is_shown(centre, log):
     found = verify_log([log], [], (), ("", "9999"), own=True)
     verified(centre, job(found, begun=time.time() - 5, ended=time.time() - 4))
     page = centre.get(PAGE)
-    assert "Verified: it is what was written." in page.words
+    assert "Verified: the log is unaltered." in page.words
     assert "every 2s" not in page.text
     verified(centre, job(None, f"disk {MARKUP}", begun=1.0, ended=2.0))
     page = centre.get(PAGE)
-    assert f"It could not be verified. disk {MARKUP}" in page.words
+    assert f"The log could not be verified. disk {MARKUP}" in page.words
     assert "<script>" not in page.text

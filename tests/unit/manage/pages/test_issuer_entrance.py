@@ -81,4 +81,4 @@ def test_an_answer_to_what_nobody_began(trusting, cookie):
     answer = trusting.get("/login/issuer/answer?code=x&state=y", **STRANGER, cookie=cookie)
     assert answer.status == 422
     assert "__Host-gatepost=" not in answer.headers.get("set-cookie", "")
-    assert why(trusting) == ["nobody began it in this browser, or too long ago"]
+    assert why(trusting) == ["it was not started in this browser, or too long ago"]

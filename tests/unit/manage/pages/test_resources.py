@@ -132,4 +132,4 @@ def test_what_is_refused_leads_back_to_its_form(centre):
     )
     wrong = centre.get("/reports?since=2026-12-02&until=2026-12-01", referer="https://localhost/reports?since=x")
     assert wrong.status == 422
-    assert '<a href="/reports">Back to where you were</a>' in wrong.text
+    assert '<a href="/reports">Back</a>' in wrong.text

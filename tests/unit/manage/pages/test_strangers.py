@@ -161,7 +161,7 @@ def test_a_set_up_code_that_does_not_hold_is_on_record(centre):
         assert "does not hold" in answer.words
     assert accounts.users() == []
     (kept,) = accounts.audit_events(ROOT, AuditFilter(action="request"))
-    assert (kept.subject, kept.detail["why"]) == ("POST /setup", "its set-up code does not hold")
+    assert (kept.subject, kept.detail["why"]) == ("POST /setup", "invalid set-up code")
     code = accounts.setup_code()
     assert centre.post("/setup", headers=HERE, code=code, **form).status == 303
     assert centre.post("/setup", headers=HERE, code=code, **form | {"name": "eva"}).status == 422, "good once"

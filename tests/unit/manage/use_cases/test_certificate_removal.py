@@ -82,7 +82,7 @@ def test_a_switch_that_can_be_taken_back_needs_the_old_key(sealed, root):
     assert remove(sealed, old.id, force="stolen") == f"{old.id}: removed"
 
 
-# label of a client identity -> who misses it
+# label of a client certificate -> who misses it
 @pytest.mark.parametrize(
     ("label", "why"), [("to-bank", "outbound connectors name it: out"), ("of nobody", ""), ("TO-BANK", "")]
 )

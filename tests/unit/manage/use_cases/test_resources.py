@@ -171,7 +171,7 @@ def test_a_value_of_none_is_the_default_again(base):
         (
             {"client_certificate": {"label": "a"}},
             "client_certificate.label",
-            "contoso has no current client identity 'a'",
+            "contoso has no current client certificate 'a'",
         ),
         (
             {"client_certificate": {"chain": "/nowhere/chain.pem", "key": "/nowhere/key.pem"}},

@@ -132,7 +132,7 @@ def test_names_are_lost_only_if_somebody_says_so():
     new, old = entry("new"), current(names=("mx.a.example", "b.example", "*.c.example"))
     entries = by_id(new, old)
     assert course.lost_names(new, entries) == ("b.example", "*.c.example")
-    with pytest.raises(Refused, match=r"no certificate would bear b\.example, \*\.c\.example any more"):
+    with pytest.raises(Refused, match=r"no certificate would cover b\.example, \*\.c\.example any more"):
         course.switch(new, entries, now=NOW)
     assert course.switch(new, entries, now=NOW, losing=True)[0].state is State.CURRENT
 
@@ -197,7 +197,7 @@ ROLL_BACKS = {
     "too late": (
         lambda new, old: (new, old),
         NOW + ROLL_BACK_SECONDS + 1,
-        "more than 24 hours ago: gatepost certificate changeover stage",
+        "more than 24 hours ago: run gatepost certificate changeover stage",
     ),
     "files that hold another one by now": (
         lambda new, old: (new, replace(old, origin=Origin.FILES)),
