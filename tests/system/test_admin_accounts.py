@@ -52,7 +52,7 @@ def add_user(page: Page, centre: AdminCentre, name: str, role: str, *organizatio
     page.goto(f"{centre.url}/users/-/add")
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password", exact=True).fill(WORD)
-    page.get_by_label("Password again").fill(WORD)
+    page.get_by_label("Confirm password").fill(WORD)
     page.get_by_role("radio", name=role).check()
     page.get_by_role("radio", name="Selected organizations" if organizations else "The whole gateway").check()
     for one in organizations:
@@ -80,7 +80,7 @@ def test_an_owner_adds_changes_and_removes_a_user(centre: AdminCentre, page: Pag
     look(page, "user-add")
     page.get_by_label("Name").fill("Tom Thumb")
     page.get_by_label("Password", exact=True).fill("short")
-    page.get_by_label("Password again").fill("short")
+    page.get_by_label("Confirm password").fill("short")
     page.get_by_role("radio", name="Operator").check()
     page.get_by_role("radio", name="Selected organizations").check()
     follow(page, page.get_by_role("button", name="Add user"))
@@ -93,18 +93,18 @@ def test_an_owner_adds_changes_and_removes_a_user(centre: AdminCentre, page: Pag
     look(page, "user")
 
     page.get_by_role("radio", name="Auditor").check()
-    page.get_by_label("May log in").uncheck()
+    page.get_by_label("Enabled").uncheck()
     follow(page, page.get_by_role("button", name="Save"))
-    page.get_by_text("User tom was changed").wait_for()
+    page.get_by_text("User tom was saved").wait_for()
     (tom,) = [one for one in centre.gateway.cli("user", "list", json=True).data if one["name"] == "tom"]
     assert (tom["role"], tom["enabled"], tom["organizations"]) == ("auditor", False, ["contoso"])
 
     page.get_by_label("New password", exact=True).fill(PASSWORD)
     page.get_by_label("Confirm new password").fill(PASSWORD)
     follow(page, page.get_by_role("button", name="Set password"))
-    page.get_by_text("tom has a new password").wait_for()
+    page.get_by_text("The password of tom was reset").wait_for()
 
-    follow(page, page.get_by_role("link", name="What they did"))
+    follow(page, page.get_by_role("link", name="Audit log"))
     page.get_by_text("Nothing matches").wait_for()
     page.goto(f"{centre.url}/audit?action=user-set")
     follow(page, page.get_by_role("row").nth(2).get_by_role("link").first)
@@ -180,7 +180,7 @@ def test_an_old_session_is_asked_who_it_is_before_something_grave(centre: AdminC
     page.get_by_role("radio", name="The whole gateway").check()
     wait_quarter_of_an_hour(centre)
     follow(page, page.get_by_role("button", name="Add token"))
-    page.get_by_role("heading", name="Is it you?").wait_for()
+    page.get_by_role("heading", name="Confirm your password").wait_for()
     page.get_by_text("The change was not saved").wait_for()
     assert centre.gateway.cli("token", "list", json=True).data == []
     look(page, "confirm")
@@ -203,7 +203,7 @@ def test_a_person_changes_their_own_password_and_ends_their_sessions(centre: Adm
         assert page.get_by_role("row").count() == 3
         look(page, "account")
         follow(page, page.get_by_role("button", name="Log out other sessions"))
-        page.get_by_text("You were logged out everywhere else (1).").wait_for()
+        page.get_by_text("1 other session ended.").wait_for()
         other.goto(f"{centre.url}/account")
         assert other.url == f"{centre.url}/login?next=%2Faccount"
         centre.log_in(other)
@@ -303,5 +303,5 @@ def test_whoever_guesses_waits_and_is_told_how_long(centre: AdminCentre, page: P
         page.get_by_label("Name").fill("nobody")
         page.get_by_label("Password").fill("wrong password wrong")
         follow(page, page.get_by_role("button", name="Log in"))
-    page.get_by_text("After many failures, wait").wait_for()
+    page.get_by_text("Too many failed attempts; wait").wait_for()
     axe(page)

@@ -41,11 +41,11 @@ def test_the_first_owner_is_made_by_the_address_that_was_printed(fresh: AdminCen
     shot(page, "setup")
     page.get_by_label("Name").fill(OWNER)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_label("Password again").fill(PASSWORD + "r")
+    page.get_by_label("Confirm password").fill(PASSWORD + "r")
     page.get_by_role("button", name="Create owner account").click()
-    assert page.get_by_label("Password again").get_attribute("aria-invalid") == "true"
+    assert page.get_by_label("Confirm password").get_attribute("aria-invalid") == "true"
     page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_label("Password again").fill(PASSWORD)
+    page.get_by_label("Confirm password").fill(PASSWORD)
     page.get_by_role("button", name="Create owner account").click()
     page.wait_for_url(f"{fresh.url}/")
     assert page.get_by_role("heading", name="Overview").is_visible()
@@ -101,7 +101,7 @@ def test_a_session_begins_and_ends(centre: AdminCentre, page: Page) -> None:
     page.get_by_label("Name").fill(OWNER)
     page.get_by_label("Password").fill("wrong password wrong")
     page.get_by_role("button", name="Log in").click()
-    assert page.get_by_text("The name or the password is wrong.").is_visible()
+    assert page.get_by_text("Wrong user name or password.").is_visible()
     axe(page)
     centre.log_in(page)
     (cookie,) = [one for one in page.context.cookies() if one["name"] == "__Host-gatepost"]

@@ -146,7 +146,7 @@ def test_an_owner_of_the_issuer_logs_in_again_before_something_grave(scene: Scen
     scene.issuer.spoil = lambda claims: claims | {"auth_time": claims["auth_time"] - 3600}
     come_in(guest, scene)
     guest.goto(f"{scene.centre.url}/users/-/add")
-    guest.get_by_role("heading", name="Is it you?").wait_for()
+    guest.get_by_role("heading", name="Confirm your password").wait_for()
     axe(guest)
     scene.issuer.spoil = dict
     guest.get_by_role("link", name="Log in again").click()

@@ -267,7 +267,7 @@ def test_without_a_script_it_is_the_same_way(
         page.get_by_role("button", name="Validate").click()
         page.get_by_text("all 8 tasks succeeded").wait_for(timeout=60_000)
         way.go("Review")
-        page.get_by_role("link", name="Re-evaluate the mail of the last 7 days").click()
+        page.get_by_role("link", name="Decide the mail of the last 7 days again").click()
         page.get_by_text("The same as a command and in a file").wait_for()
         page.get_by_label("Enforced").check()
         page.get_by_role("button", name="Save the connector").click()

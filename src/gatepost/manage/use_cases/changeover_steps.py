@@ -63,7 +63,7 @@ _TAG = "certificates"
 
 type _Step = Callable[[Entry, Mapping[str, Entry]], tuple[Entry, ...]]
 type _Force = Annotated[str, Meta(max_length=1000)]
-type _Note = Annotated[str, Meta(max_length=1000), Cli(help="Why, for the history.")]
+type _Note = Annotated[str, Meta(max_length=1000), Cli(help="Reason, recorded in the history.")]
 
 
 class GatesClosed(Refusal):

@@ -33,7 +33,7 @@ def test_names_are_expected_once_with_the_first_reason():
     names = expected_names(HOST, {"a.example": (HOST, "mx2.a.example"), "b.example": "no answer"}, (), served=False)
     assert names == (
         Expected(HOST, "the gateway's own name, server.hostname", ours=True),
-        Expected("mx2.a.example", "an MX host of a.example"),
+        Expected("mx2.a.example", "MX host of a.example"),
     )
     policies = [policy(mx=("mx3.a.example", "*.a.example")), policy(StsMode.NONE, (), "c.example")]
     assert [one.name for one in expected_names(HOST, {}, policies, served=True)] == [

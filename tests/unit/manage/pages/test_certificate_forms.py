@@ -35,8 +35,8 @@ def test_a_form_that_is_shown_again_has_no_key():
 
 
 def test_an_authority_is_asked_once_however_often_it_is_clicked(asking):
-    assert "Ask now" in asking.get("/certificates/acme").words
-    assert "Ask now" not in asking.get("/certificates/acme", "reader").words
+    assert "Request now" in asking.get("/certificates/acme").words
+    assert "Request now" not in asking.get("/certificates/acme", "reader").words
     assert asking.post("/certificates/acme/renew", name=HOST).headers["location"] == "/certificates/acme"
     asking.post("/certificates/acme/renew", name=HOST)
     (job,) = asking.gateway.kept(Jobs).recent(OWNER, RenewalSubject)

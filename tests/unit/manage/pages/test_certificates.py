@@ -145,10 +145,10 @@ def test_the_chain_as_a_file(sealing):
 def test_a_chain_that_is_lost_is_no_empty_file(sealing, entry):
     """Whoever puts a file of nothing into a partner's store looks for the mistake there."""
     one = recorded(sealing, entry("lost", state=State.DEPRECATED))
-    assert "The chain is not in the store any more" in sealing.get(f"/certificates/{one.id}").words
+    assert "The certificate chain is no longer in the store" in sealing.get(f"/certificates/{one.id}").words
     answer = sealing.get(f"/certificates/{one.id}?format=pem")
     assert answer.status == 404
-    assert "Add the certificate anew" in answer.words
+    assert "Add the certificate again" in answer.words
 
 
 def test_a_chain_that_is_none_takes_no_page_away(sealing, entry):
@@ -312,4 +312,4 @@ def test_none_of_an_organization_is_not_none_at_all(mixed, organization):
         store.apply({"certificate": {mixed.made["fabrikam"].id: None}}, author="test")
     words = mixed.get(f"/certificates/clients?organization={organization}").words
     assert "No certificate matches" in words
-    assert "There is no client certificate yet" not in words
+    assert "No client certificates yet" not in words

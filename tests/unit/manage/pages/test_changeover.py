@@ -104,7 +104,7 @@ def test_who_reads_has_nothing_to_press(pair):
             f'action="{pair.path}/switch"',
             f'hx-post="{pair.path}/gates"',
             'type="checkbox"',
-            "Mark as told",
+            "Mark as notified",
         ):
             assert (wanted in main) is there, (who, wanted)
 
@@ -151,7 +151,7 @@ def test_the_only_one_is_shown_at_once_and_several_to_choose(pair):
 def test_old_and_new_stand_side_by_side(pair):
     page = pair.get(f"{pair.path}/changeover")
     assert page.text.index(f'id="c{pair.old.id}"') < page.text.index(f'id="c{pair.new.id}"')
-    for wanted in ("Current", "Next", "bank.example", "Not looked at yet", "added as next"):
+    for wanted in ("Current", "Next", "bank.example", "Not run yet", "added as next"):
         assert wanted in page.words
     assert "No current certificate would cover these names after the switch" not in page.words
 
@@ -196,12 +196,14 @@ def test_what_was_found_is_shown_until_the_certificate_goes_on(pair):
     )
     page = pair.get(f"{pair.path}/changeover")
     assert "<script>alert" not in page.text
-    assert "A gate is red." in page.words
-    assert "Silent since: " + MARKUP in page.words
+    assert "A check failed." in page.words
+    assert "No mail since the switch from: " + MARKUP in page.words
     assert "1,000,000,000" in page.words
-    assert f"Who may compare our certificate. {'What a partner'}" in page.words, "nothing is left to be added"
+    assert "These partners may compare our certificate with a stored copy. The gateway" in page.words, (
+        "nothing is left to be added"
+    )
     seen(pair, replace(pair.new, state=State.CURRENT), bad)
-    assert "A gate is red." not in pair.get(f"{pair.path}/changeover").words
+    assert "A check failed." not in pair.get(f"{pair.path}/changeover").words
 
 
 def test_those_who_are_to_be_told_stand_first(pair):
@@ -233,7 +235,7 @@ def test_a_look_that_is_followed_is_on_record_too(pair, green):
     ("findings", "told"),
     [
         ((), ("pass", "All checks passed.")),
-        ((GateFinding(GateCheck.NAMES, Mark.FAIL, "lost"),), ("fail", "A gate is red.")),
+        ((GateFinding(GateCheck.NAMES, Mark.FAIL, "lost"),), ("fail", "A check failed.")),
     ],
 )
 def test_what_a_look_says(pair, green, findings, told):
@@ -262,7 +264,7 @@ def test_a_red_gate_refuses_and_a_reason_overrides_and_is_kept(pair, green):
     green(GateFinding(GateCheck.NAMES, Mark.FAIL, f"lost: {MARKUP}"))
     refused = pair.post(f"{pair.path}/switch", when="now", reason="  ")
     assert refused.status == 422
-    assert "A gate is red, so the gateway did not switch: fix the cause, or give a reason." in refused.words
+    assert "A check failed, so the gateway did not switch: fix the cause, or give a reason." in refused.words
     assert state(pair, pair.new) is State.NEXT
     assert audit_events(pair)[-1] == ("certificate-switch", "refused", pair.new.id)
     answer = pair.post(f"{pair.path}/switch", when="now", reason=f"agreed {MARKUP}")
@@ -307,8 +309,8 @@ def test_a_switch_is_planned_and_called_off(pair, green):
     level, text = said(pair.post(f"{pair.path}/switch", when="at", at="2h"))
     assert level == "pass"
     assert re.fullmatch(rf"{HOST} becomes current at \d{{4}}-\d\d-\d\d \d\d:\d\dZ, if all checks pass then\.", text)
-    assert "Call it off" in pair.get(f"{pair.path}/changeover").words
-    assert said(pair.post(f"{pair.path}/cancel")) == ("pass", f"{HOST} stays staged.")
+    assert "Cancel the switch" in pair.get(f"{pair.path}/changeover").words
+    assert said(pair.post(f"{pair.path}/cancel")) == ("pass", f"The planned switch was cancelled. {HOST} stays staged.")
     assert said(pair.post(f"{pair.path}/cancel"))[0] == "fail", "twice is said to be too often"
     level, text = said(pair.post(f"{pair.path}/switch", when="at", at="2h", reason="x"))
     assert (level, text.endswith("even if checks fail then.")) == ("warn", True)
@@ -336,9 +338,9 @@ def test_a_store_that_changed_meanwhile_is_said_in_the_form(pair, green, monkeyp
 
 def test_there_and_back_and_its_end(pair, green):
     new, old = pair.path, f"/certificates/{pair.old.id}"
-    assert "is current" in said(pair.post(f"{new}/switch"))[1]
+    assert "is now current" in said(pair.post(f"{new}/switch"))[1]
     page = pair.get(f"{new}/changeover")
-    assert "The switch can be rolled back for 23 h" in page.words
+    assert "You can roll back for another 23 h" in page.words
     assert said(pair.post(f"{old}/withdraw"))[1].startswith("Not done: ")
     assert f"{HOST} is current again" in said(pair.post(f"{new}/roll-back", back_note="too early"))[1]
     assert said(pair.post(f"{new}/roll-back"))[0] == "fail"
@@ -380,7 +382,7 @@ def test_partners_are_told_by_name_and_all_at_once(pair):
     assert level == "fail"
     assert "no such partner" in text
     level, text = said(pair.post(f"{pair.path}/told", partner="bank.example", told_note="by phone"))
-    assert (level, text) == ("pass", "It is kept that 1 partner knows. Remaining: none.")
+    assert (level, text) == ("pass", "1 partner notified. Remaining: none.")
     assert stored(pair.gateway, pair.new.id).entry.told == ("bank.example",)
     page = pair.get(f"{pair.path}/changeover")
     assert "told: bank.example (by phone)" in page.words

@@ -52,8 +52,8 @@ def audit_events(centre):
 
 def test_a_gateway_without_a_log(centre):
     words = centre.get(PAGE).words
-    assert "There is none yet: the gateway makes it when it starts" in words
-    assert "It was not verified since the admin centre began" in words
+    assert "No keys yet. The gateway makes one when it starts" in words
+    assert "Not verified since the admin centre started" in words
     assert centre.get(f"{PAGE}?table=heads&format=json").json == []
     assert centre.get(EXPORT).json["segments"] == []
     assert centre.get(f"{EXPORT}?form=csv").text.count("\n") == 1, "its head alone"
@@ -174,7 +174,7 @@ def test_who_took_what_along_is_on_record(centre, log):
 def test_one_export_at_a_time(centre, log):
     with evidence._exporting:
         answer = centre.get(EXPORT)
-    assert (answer.status, "Another export is being made" in answer.words) == (409, True)
+    assert (answer.status, "Another export is running" in answer.words) == (409, True)
     assert audit_events(centre) == []
     assert centre.get(EXPORT).status == 200
 

@@ -19,14 +19,14 @@ def empty(centre):
 
 
 def test_a_new_gateway_says_what_to_do_first(empty):
-    steps = ["Add organization", "Add its domain", "Add a connector"]
+    steps = ["Add an organization", "Add its domain", "Add a connector"]
     page = empty.get("/")
     assert "Begin here" in page.words
     assert [page.words.count(f"To do {step}") for step in steps] == [1, 1, 1]
     assert 'href="/organizations/new"' in page.text
     add_organization(empty.gateway, OWNER, "new", {}, Wish("root"))
     page = empty.get("/")
-    assert "Done Add organization" in page.words
+    assert "Done Add an organization" in page.words
     assert 'href="/domains/new"' in page.text
     add_part(empty.gateway, OWNER, PartName(DOMAIN, "new", "new.example"), {}, Wish("root"))
     add_part(empty.gateway, OWNER, PartName(MAILBOX, "new", "ann@new.example"), {}, Wish("root"))
