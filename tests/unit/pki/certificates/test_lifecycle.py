@@ -247,7 +247,7 @@ def test_rolling_back_to_nobody_known():
 
 def test_withdrawing():
     _, after, new, old = switched()
-    with pytest.raises(Refused, match="its key is needed to roll back .*; wait"):
+    with pytest.raises(Refused, match=r"its key is needed to roll back .*; wait"):
         course.withdraw(old, after, now=NOW + ROLL_BACK_SECONDS)
     assert course.withdraw(old, after, now=NOW, early=True).state is State.RETIRED
     retired = course.withdraw(old, after, now=NOW + ROLL_BACK_SECONDS + 1)
