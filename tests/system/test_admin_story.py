@@ -42,7 +42,7 @@ class Story:
         page = self.page
         page.goto(self.centre.setup_url())
         page.get_by_label("Name").fill(OWNER)
-        for label in ("Password", "Password again"):
+        for label in ("Password", "Confirm password"):
             page.get_by_label(label, exact=True).fill(PASSWORD)
         page.get_by_role("button", name="Create owner account").click()
         page.wait_for_url(f"{self.centre.url}/")

@@ -109,9 +109,9 @@ def test_a_partner_is_tried_live_and_saved_in_rehearsal(
     axe(page)
     assert page.locator("#main").get_by_text("validated: all 9 tasks succeeded").is_visible()
     assert newest(centre) == before, "nothing was changed so far"
-    page.get_by_label("Reason (recorded)").fill("the bank asked for it")
+    page.get_by_label("Why, for the history").fill("the bank asked for it")
     page.get_by_role("button", name="Save the connector").click()
-    page.get_by_text("was saved as revision").wait_for()
+    page.get_by_text("was saved as version").wait_for()
     assert page.url.startswith(f"{centre.url}/connectors/contoso/outbound/bank-out")
     assert "gatepost connector add outbound bank-out" in page.locator("#made").inner_text()
     assert page.locator("#validation").get_by_text("all 9 tasks succeeded").is_visible()
@@ -271,7 +271,7 @@ def test_without_a_script_it_is_the_same_way(
         page.get_by_text("The same as a command and in a file").wait_for()
         page.get_by_label("Enforced").check()
         page.get_by_role("button", name="Save the connector").click()
-        page.get_by_text("was saved as revision").wait_for()
+        page.get_by_text("was saved as version").wait_for()
     assert centre.gateway.cli("connector", "show", "plain-out", json=True).data["table"]["tls_domain"] == NAME
 
 

@@ -221,7 +221,7 @@ def test_an_error_leads_to_its_field(page: Page, url: str) -> None:
     assert field.get_attribute("aria-invalid") == "true"
     described = field.get_attribute("aria-describedby") or ""
     assert [page.locator(f"#{one}").inner_text() for one in described.split()] == [
-        "What the partner's certificate must bear.",
+        "Name that the partner’s certificate must contain.",
         "must be a host name such as mx.partner.example",
     ]
 
@@ -277,7 +277,7 @@ def test_a_page_works_without_a_script(browser: Browser, url: str) -> None:
 def test_a_part_is_shown_anew_without_the_page(page: Page, url: str) -> None:
     page.goto(url)
     page.evaluate("window.same = true; document.getElementById('rows').dataset.old = 'yes'")
-    page.get_by_role("button", name="Show anew").click()
+    page.get_by_role("button", name="Reload").click()
     page.locator("#rows:not([data-old])").wait_for()
     assert page.evaluate("window.same") is True
     assert page.locator("h1").count() == 1

@@ -50,7 +50,9 @@ class LogInRefused(Exception):  # noqa: N818 - it names what happened
     """Wrong name, wrong password, or not allowed to: nobody learns which. wait: seconds until one is heard, or 0."""
 
     def __init__(self, wait: float = 0.0) -> None:
-        super().__init__("wrong user name or password" if not wait else f"too many failed attempts; wait {wait:.0f} s")
+        super().__init__(
+            "incorrect user name or password" if not wait else f"too many failed attempts; wait {wait:.0f} s"
+        )
         self.wait = wait
 
 

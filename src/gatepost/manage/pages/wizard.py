@@ -330,7 +330,7 @@ def _save(request: Request) -> Response:
             raise
         return _page(request, draft, owner, "save", errors=_errors(refusal))
     _keep_trial(request, draft, owner, outcome.version)
-    text = " ".join([f"Connector {draft['name']} was saved as revision {outcome.version}.", *outcome.warnings])
+    text = " ".join([f"Connector {draft['name']} was saved as version {outcome.version}.", *outcome.warnings])
     path = connector_path(owner.name, scenario.direction, draft["name"])
     return see_other(request, link(path, made="yes"), text, "warn" if outcome.warnings else "pass")
 

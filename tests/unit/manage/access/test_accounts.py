@@ -136,7 +136,7 @@ def test_nobody_learns_which_names_there_are(place, monkeypatch, name):
     monkeypatch.setattr(keeper, "fits", lambda *given: tried.append(given) or fits(*given))
     with pytest.raises(LogInRefused) as caught:
         place.log_in(name, place.word if name != "ann" else "wrong")
-    assert (str(caught.value), caught.value.wait, len(tried)) == ("wrong user name or password", 0.0, 1)
+    assert (str(caught.value), caught.value.wait, len(tried)) == ("incorrect user name or password", 0.0, 1)
     who = name if name in {"ann", "off"} else ""  # people type passwords where names belong
     assert audit_events(place)[0] == (who, "log-in", "", "refused")
 

@@ -27,7 +27,7 @@ def test_users_and_sessions_ask_as_themselves():
 def test_errors():
     found = AccountError(Why.INPUT, "no", [FieldError("name", "is taken")])
     assert (found.why, found.text, str(found), found.errors) == ("input", "no", "no", (FieldError("name", "is taken"),))
-    assert (LogInRefused().wait, str(LogInRefused())) == (0.0, "wrong user name or password")
+    assert (LogInRefused().wait, str(LogInRefused())) == (0.0, "incorrect user name or password")
     assert (LogInRefused(20.0).wait, str(LogInRefused(20.0))) == (20.0, "too many failed attempts; wait 20 s")
 
 

@@ -201,7 +201,7 @@ def test_few_run_at_a_time(sealing):
             look_at(context_of(sealing), one.id)
         assert sealing.post(f"/certificates/{one.id}/gates").status == 429
         stream = sealing.get(f"/certificates/{one.id}/gates")
-    assert "look again when one of them has ended" in stream.words
+    assert "try again when one of them has finished" in stream.words
     assert stream.text.endswith("event: done\ndata: \n\n")
 
 
