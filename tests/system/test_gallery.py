@@ -221,7 +221,7 @@ def test_an_error_leads_to_its_field(page: Page, url: str) -> None:
     assert field.get_attribute("aria-invalid") == "true"
     described = field.get_attribute("aria-describedby") or ""
     assert [page.locator(f"#{one}").inner_text() for one in described.split()] == [
-        "Name that the partner’s certificate must contain.",
+        "Name that the partner's certificate must contain.",
         "must be a host name such as mx.partner.example",
     ]
 

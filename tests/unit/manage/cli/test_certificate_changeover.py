@@ -91,7 +91,7 @@ def test_the_whole_way(gate, inventory, pair):
     assert row["roll_back_until"] == row["certificate"]["current_from"] + 86400
     assert [line.rpartition(" changeover ")[2] for line in row["next"]] == ["roll-back", f"withdraw {old.id}"]
     assert f"after that remove 3 1 1 {old.leaf.spki_sha256} from the zone" in row["next"][1]
-    assert "can be rolled back" in gate.call(*GO, "withdraw", old.id, code=1).stderr
+    assert "needed to roll back" in gate.call(*GO, "withdraw", old.id, code=1).stderr
     assert f"{old.id} is current again" in gate.call(*GO, "roll-back", "--note", "too early").stdout
     gate.call(*GO, "roll-back", code=1)
     gate.call(*GO, "switch", new.id)
@@ -108,7 +108,7 @@ def test_a_red_gate_refuses_unless_a_reason_is_given(gate, inventory, nameserver
     old, new = pair
     lost = add(inventory, ServerIdentity(*AUTHORITY.issue(["other.gate.example"])), replaces=(old.id,))
     refused = gate.call(*GO, "switch", lost.id, code=1)
-    assert "not switched: a gate is red" in refused.stderr
+    assert "not switched: a check failed" in refused.stderr
     assert f"it lacks names of the current certificate: {HOST}" in refused.stdout
     record = gate.json(*GO, "switch", lost.id, code=1)
     assert (record["switched"], record["gates"]["light"]) == (False, "red")
@@ -212,7 +212,7 @@ def test_partners_are_named(gate, pair):
     assert new.leaf.sha256.upper() in said.stdout
     assert "TO TELL  bank.example" in said.stderr
     assert gate.json(*GO, "notice", new.id)["partners"][0]["told"] is False
-    assert "there are: bank.example" in gate.call(*GO, "told", new.id, "nobody.example", code=2).stderr
+    assert "known partners: bank.example" in gate.call(*GO, "told", new.id, "nobody.example", code=2).stderr
     gate.call(*GO, "told", new.id, code=2)
     assert gate.json(*GO, "told", new.id, "BANK.example", "--waive")["left"] == []
     assert "need not be told: bank.example" in gate.json("certificate", "history")[0]["note"]

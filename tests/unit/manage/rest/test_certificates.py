@@ -124,5 +124,5 @@ def test_few_look_at_gates_at_a_time(api_of, monkeypatch):
         for path, body in calls:
             answer = rest.call("POST", path, body)
             assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")
-            assert "under way" in answer.json["detail"]
+            assert "other checks are running" in answer.json["detail"]
     assert [rest.call("POST", *one).status for one in calls] == [200, 200, 200]

@@ -157,5 +157,5 @@ def test_what_keeps_it_from_being_switched_is_mended_or_waited_for(entry, findin
 @pytest.mark.parametrize("case", [look_at_changeover, check_gates, look_at_changeovers])
 def test_few_looks_at_a_time(sealed, pair, case):
     limit = sealed.kept(GatesLimit)
-    with limit.slot(ANN.name), limit.slot(ANN.name), pytest.raises(Busy, match="under way"):
+    with limit.slot(ANN.name), limit.slot(ANN.name), pytest.raises(Busy, match="other checks are running"):
         run(sealed, case, certificate=pair[1].id)
