@@ -184,10 +184,10 @@ def test_an_old_session_is_asked_who_it_is_before_something_grave(centre: AdminC
     page.get_by_text("The change was not saved").wait_for()
     assert centre.gateway.cli("token", "list", json=True).data == []
     look(page, "confirm")
-    page.get_by_label("Your password").fill("not my password at all")
+    page.get_by_label("Password").fill("not my password at all")
     follow(page, page.get_by_role("button", name="Confirm"))
     page.get_by_text("The password is wrong.").wait_for()
-    page.get_by_label("Your password").fill(PASSWORD)
+    page.get_by_label("Password").fill(PASSWORD)
     follow(page, page.get_by_role("button", name="Confirm"))
     page.wait_for_url(f"{centre.url}/tokens/-/add")
     page.get_by_role("heading", name="Add token").wait_for()
@@ -208,13 +208,13 @@ def test_a_person_changes_their_own_password_and_ends_their_sessions(centre: Adm
         assert other.url == f"{centre.url}/login?next=%2Faccount"
         centre.log_in(other)
 
-        page.get_by_label("Present password").fill("not my password at all")
+        page.get_by_label("Current password").fill("not my password at all")
         page.get_by_label("New password", exact=True).fill(WORD)
         page.get_by_label("Confirm new password").fill(WORD)
         follow(page, page.get_by_role("button", name="Change password"))
-        assert page.get_by_label("Present password").get_attribute("aria-invalid") == "true"
+        assert page.get_by_label("Current password").get_attribute("aria-invalid") == "true"
         axe(page)
-        page.get_by_label("Present password").fill(PASSWORD)
+        page.get_by_label("Current password").fill(PASSWORD)
         page.get_by_label("New password", exact=True).fill(WORD)
         page.get_by_label("Confirm new password").fill(WORD)
         follow(page, page.get_by_role("button", name="Change password"))

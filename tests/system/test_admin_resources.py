@@ -221,7 +221,7 @@ def _two_people(centre: AdminCentre, page: Page) -> None:
     both = page.get_by_role("region", name="Conflicting changes")
     assert both.get_by_text("X-Theirs").is_visible()
     assert both.get_by_text("X-Mine").is_visible()
-    assert both.get_by_text("version").is_visible(), "who changed it, and when"
+    assert both.get_by_text("revision").is_visible(), "who changed it, and when"
     assert both.get_by_text("untouched").count() == 0, "what only they changed is no question"
     axe(page)
     shot(page, "resources-conflict")

@@ -294,7 +294,7 @@ def key_place(entry: Entry) -> str:
         return f"in its file {entry.key_file}"
     if entry.state is State.RETIRED or entry.origin in {Origin.SETTINGS, Origin.FILES}:
         return "not kept"
-    return "sealed in the store"
+    return "encrypted in the store"
 
 
 def waiting_request(waiting: PendingRequest) -> CertificateRequest:

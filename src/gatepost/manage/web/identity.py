@@ -80,7 +80,7 @@ class Identity:
         if unsafe:
             given = scope["state"]["form"].get("csrf") or headers.get("x-csrf-token", "")
             if not hmac.compare_digest(given.encode(), session.csrf.encode()):
-                return _forged(scope, "its form token is missing or belongs to another session")
+                return _forged(scope, "its token is missing or belongs to another session")
         state = scope["state"]
         state["session"], state["principal"], state["csrf"] = session, session.principal, session.csrf
         return None

@@ -100,7 +100,7 @@ def test_everything_about_one(place):
     place.files("a", crl_url="http://crl.example/x.crl")
     place.added("a", "--label", "mail")
     text = place.call("show", "mail").stdout
-    for wanted in ("sha1", "sha256", "spki_sha256", "tlsa            3 1 1", "private key     sealed in the store"):
+    for wanted in ("sha1", "sha256", "spki_sha256", "tlsa            3 1 1", "private key     encrypted in the store"):
         assert wanted in text
     assert "crl           http://crl.example/x.crl" in text
     assert "no single certificate goes by 'x'" in place.call("show", "x", code=2).stderr
@@ -252,7 +252,7 @@ def test_a_directory_of_others(place):
     (live / NAME / "privkey.pem").chmod(0o644)
     assert "cannot be used: private key" in place.call("add", "--directory", live).stderr
     assert place.rows("directories") == [str(live)]
-    assert place.call("remove", live).stdout == f"{live}: not watched any more\n"
+    assert place.call("remove", live).stdout == f"{live}: no longer watched\n"
     assert place.rows("directories") == []
 
 
@@ -320,10 +320,10 @@ def test_what_is_needed_is_not_removed(place):
     place.added("c", *CLIENT)
     place.home.call("apply", "-f", place.home.write(CONTOSO))
     mx, client = place.rows()[0]["id"], place.rows("client_identities")[0]["id"]
-    assert f"nothing else that is current bears {NAME}" in place.call("remove", mx, code=1).stderr
-    assert "outbound connectors name it: bank" in place.call("remove", client, code=1).stderr
+    assert f"no other current certificate covers {NAME}" in place.call("remove", mx, code=1).stderr
+    assert "outbound connectors use it: bank" in place.call("remove", client, code=1).stderr
     place.added("b", "--current")
-    assert "can be rolled back with its key" in place.call("remove", mx, code=1).stderr
+    assert "its key is needed to roll back" in place.call("remove", mx, code=1).stderr
     place.call("remove", mx, "--force", "stolen")
     place.call("remove", client, "--force", "the bank is no more")
     assert (place.states(), place.rows("client_identities")) == ([("current", "upload")], [])

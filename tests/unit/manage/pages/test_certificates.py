@@ -160,10 +160,16 @@ def test_a_chain_that_is_none_takes_no_page_away(sealing, entry):
 def test_one_in_full(sealing):
     one = certificate(sealing, HOST, "mail.gate.example", current=True, label="mail", note="as agreed")
     words = sealing.get(f"/certificates/{one.id}").words
-    for wanted in ("mail.gate.example", "sealed in the store", f"3 1 1 {one.leaf.spki_sha256}", "as agreed", "by ann"):
+    for wanted in (
+        "mail.gate.example",
+        "encrypted in the store",
+        (f"3 1 1 {one.leaf.spki_sha256}"),
+        "as agreed",
+        "by ann",
+    ):
         assert wanted in words or wanted == "by ann"
     record = sealing.get(f"/certificates/{one.id}?format=json").json[0]
-    assert (record["state"], record["label"], record["key_is"]) == ("current", "mail", "sealed in the store")
+    assert (record["state"], record["label"], record["key_is"]) == ("current", "mail", "encrypted in the store")
     text = sealing.get(f"/certificates/{one.id}").text
     assert f"_25._tcp.mail.gate.example. IN TLSA 3 1 1 {one.leaf.spki_sha256}" in text
 

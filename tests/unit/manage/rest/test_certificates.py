@@ -37,7 +37,7 @@ def test_one_comes_in_and_its_key_never_out(rest):
     assert answer.headers["location"] == f"/api/v1/certificates/{number}"
     assert answer.json["certificate"]["state"] == "current"
     shown = rest.call("GET", f"/certificates/{number}")
-    assert shown.json["key_is"] == "sealed in the store"
+    assert shown.json["key_is"] == "encrypted in the store"
     assert shown.json["tlsa"] == f"3 1 1 {shown.json['spki_sha256']}"
     lines = [line for line in key.splitlines() if len(line) > 40 and "-----" not in line]
     assert lines

@@ -129,7 +129,7 @@ def test_who_would_miss_it(sealed, root):
     current = add_entry(sealed, root)
     client = add_entry(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
     assert presented_where(sealed, client) == ("connector out",)
-    for one, why in ((current, "nothing else that is current bears"), (client, "outbound connectors name it: out")):
+    for one, why in ((current, "no other current certificate covers"), (client, "outbound connectors use it: out")):
         with pytest.raises(Refusal, match=why) as caught:
             run(sealed, remove_certificate, certificate=one.id)
         assert caught.value.kind is Kind.CONFLICT
