@@ -102,7 +102,7 @@ def test_a_person_comes_in_with_the_role_of_their_group(scene: Scene, guest: Pag
     come_in(guest, scene)
     assert guest.url == f"{centre.url}/account"
     guest.get_by_text(scene.issuer.url).wait_for()
-    assert not guest.get_by_label("Present password").count(), "the issuer keeps the password"
+    assert not guest.get_by_label("Current password").count(), "the issuer keeps the password"
     axe(guest)
     shot(guest, "account-issuer")
     wendy = scene.users()["wendy"]
