@@ -157,7 +157,7 @@ def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tu
     is_shown(centre.gateway, staged)
     page.reload()
     assert page.get_by_text("You can roll back for another 23 h").is_visible()
-    page.locator("#force").get_by_text("Presents this certificate").wait_for(timeout=30_000)
+    page.locator("#force").get_by_text("Presented", exact=True).wait_for(timeout=30_000)
     axe(page)
     shot(page, "changeover-current")
 
@@ -256,7 +256,7 @@ def test_without_a_script_a_changeover_is_planned_and_called_off(
         page.get_by_role("link", name="Notification text").click()
         assert pin_shown(staged) in page.locator("#mail").inner_text().replace("\n", "")
         page.goto(f"{centre.url}/certificates/{number(staged)}/presented")
-        page.get_by_text("Presents another certificate").wait_for()
+        page.get_by_text("Other certificate").wait_for()
     assert centre.gateway.cli("certificate", "history", json=True).data[0]["note"] == "changeover: cancelled"
 
 

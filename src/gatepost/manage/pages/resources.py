@@ -84,7 +84,7 @@ def _list(request: Request, page: KindPage) -> Response:
 
 
 def _headings(page: KindPage) -> list[tuple[str, ...]]:
-    more = [("Mailboxes", "", "number"), ("Publish",)] if page.kind is DOMAIN else []
+    more = [("Mailboxes", "", "number"), ("DNS records",)] if page.kind is DOMAIN else []
     return [*((heading,) for heading, _ in page.cells), *more]
 
 

@@ -133,9 +133,9 @@ def test_a_look_is_begun_from_a_page_of_ours_alone(centre, person, entry, monkey
 
 
 def test_nothing_is_under_way(sealing):
-    assert "No changeover is under way" in sealing.get("/certificates/changeover").words
+    assert "No changeover in progress" in sealing.get("/certificates/changeover").words
     certificate(sealing, current=True)
-    assert "No changeover is under way" in sealing.get("/certificates/changeover", "reader").words
+    assert "No changeover in progress" in sealing.get("/certificates/changeover", "reader").words
 
 
 def test_the_only_one_is_shown_at_once_and_several_to_choose(pair):
