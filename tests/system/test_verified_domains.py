@@ -279,7 +279,7 @@ def test_look_ups_are_bounded(world: World) -> None:
     assert found[:5] == [409] * 5
     assert 503 in found or 429 in found or found.count(409) == 8, found
     status, told = world.call("/domains/often.example/verify", "POST")
-    assert "looked up several times" in told["detail"], (status, told)
+    assert "looked up too often" in told["detail"], (status, told)
 
 
 def test_the_owner_needs_no_proof(world: World) -> None:

@@ -183,7 +183,9 @@ def remove_certificate_request(context: Context, request: RemoveCertificateReque
     with inventory_of(context.gateway, keys=False) as inventory:
         waiting = inventory.requests.waiting().get(request.request.lower())
         if waiting is None:
-            text = f"no request {request.request!r} waits; its certificate may have come meanwhile"
+            text = (
+                f"there is no pending request {request.request!r}; its certificate may have been added in the meantime"
+            )
             raise Refusal(Kind.MISSING, text)
         context.audit.describe(organization=waiting.wish.organization)
         if not context.dry_run:
@@ -207,7 +209,7 @@ def checked_wish(gateway: Gateway, wish: CertificateRequestSpec) -> CertificateR
 
 def _checked(names: Sequence[str], purpose: Purpose) -> tuple[str, ...]:
     if not names and purpose is Purpose.SERVER:
-        wrong = "is needed: the host names that the certificate is to bear, such as that of the MX"
+        wrong = "is required: the host names for the certificate, such as that of the MX"
         raise Refusal(Kind.INPUT, f"a name {wrong}", [FieldError("names", wrong)], options=["name"])
     try:
         return tuple(dict.fromkeys(domain_pattern(name, every=False) for name in names))

@@ -79,7 +79,7 @@ def choose_certificate(found: Listed, number: str) -> Entry:
     try:
         return find_among(found.entries.values(), number)
     except CertificateUnknown as error:
-        raise Refusal(Kind.MISSING, f"{error}; `gatepost certificate list` shows those there are") from error
+        raise Refusal(Kind.MISSING, f"{error}; `gatepost certificate list` shows all certificates") from error
 
 
 def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: str) -> None:
@@ -98,10 +98,10 @@ def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: s
         raise Refusal(
             Kind.INPUT,
             text,
-            [FieldError(name, "is needed here") for name, value in given.items() if not value],
+            [FieldError(name, "is required here") for name, value in given.items() if not value],
             options=[name for name, value in given.items() if not value],
         )
     if len(label) > _LABEL or not label.isprintable():
-        wrong = f"text of 1 to {_LABEL} characters is needed"
+        wrong = f"must have 1 to {_LABEL} characters"
         raise Refusal(Kind.INPUT, f"label {label!r}: {wrong}", [FieldError("label", wrong)])
     choose_organization(gateway.directory().resources, organization)

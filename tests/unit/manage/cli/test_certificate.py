@@ -131,7 +131,7 @@ def test_what_is_next_and_what_is_current(place):
     assert place.added("a").endswith(": current\n")
     assert "; to present it: gatepost certificate changeover " in place.added("b")
     assert place.added("c").endswith(": current\n")
-    assert "is there already, and is next" in place.call(
+    assert "exists already and is next" in place.call(
         "add", place.path / "b.pem", "--key", place.path / "b.key", code=1
     ).stderr  # fmt: skip
     place.files("d", NAME, "more.example")
@@ -334,14 +334,14 @@ def test_a_request_is_removed_and_what_would_come_back_is_not(place):
     chain, key = place.files("a")
     place.settings(certificate=[{"chain": str(chain), "key": str(key)}])
     (number,) = [row["id"] for row in place.rows()]
-    assert "comes from the settings: take its [[certificate]] out there" in place.call("remove", number, code=2).stderr
+    assert "comes from the settings: remove its [[certificate]] there" in place.call("remove", number, code=2).stderr
     live = place.path / "live"
     live.mkdir()
     chain, key = place.files("live/b", "b.example")
     place.call("add", chain, "--key", key, "--leave-key")
     place.call("add", "--directory", live)
     (number,) = [row["id"] for row in place.rows() if row["origin"] == "files"]
-    assert f"is in {live}, which is watched" in place.call("remove", number, "--force", "x", code=2).stderr
+    assert f"is in the watched directory {live}" in place.call("remove", number, "--force", "x", code=2).stderr
     place.call("request", "--name", NAME, "-o", place.path / "mx.csr")
     (waiting,) = place.rows("requests")
     assert place.call("remove", waiting["id"]).stdout == f"request {waiting['id']}: removed\n"
@@ -356,5 +356,5 @@ def test_a_key_that_no_listener_takes(place):
     builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)
     chain.write_bytes(builder.public_key(small.public_key()).sign(small, SHA256()).public_bytes(Encoding.PEM))
     key.write_bytes(small.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    assert "no listener could present it: " in place.call("add", chain, "--key", key, code=2).stderr
+    assert "listeners cannot present it: " in place.call("add", chain, "--key", key, code=2).stderr
     assert place.rows() == []

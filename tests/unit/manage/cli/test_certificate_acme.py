@@ -22,7 +22,7 @@ def on(home, **fields):
 def test_off_is_told_with_what_to_do(home):
     for words in (("status",), ("renew",), ("forget",)):
         told = home.call("certificate", "acme", *words, code=2).stderr
-        assert "ACME is off: write [acme] with agree_tos = true in the settings" in told
+        assert "ACME is off: set agree_tos = true under [acme] in the settings" in told
 
 
 def test_before_the_first_one_and_after_a_failure(home):

@@ -111,7 +111,7 @@ REFUSED = {
     "remove x": "there is no connector 'x'; ",
     "remove bank --direction outbound": "outbound connector 'Bank' of contoso cannot be removed, it is needed by:\n"
     "  mail flow rule 'via' of contoso: route_via_connector\n"
-    "Change or remove what needs it first; nothing was changed\n",
+    "Change or remove these first; nothing was changed\n",
 }
 
 

@@ -103,7 +103,7 @@ REFUSED = {
     "domain add new.example": "say whose it is; there are: contoso, fabrikam (--organization)\n",
     "domain add new.example --organization none": "there is no organization 'none'; there are: 'contoso', 'fabrikam'\n",
     "domain add new.example --organization contoso type=relay": "type: 'relay' is not possible here; choose ",
-    "domain add new.example --organization contoso name=x.example": "name: is given twice; leave name= out\n",
+    "domain add new.example --organization contoso name=x.example": "name: is given twice; leave out name=\n",
     "domain add *.new.example --organization contoso": "name: recipients in every subdomain cannot all be known here; ",
     "domain add not/one --organization contoso": "name: 'not/one' is not a domain",
     "domain set new.example type=": "there is no accepted domain 'new.example'; there are: 'contoso.example', ",
@@ -112,7 +112,7 @@ REFUSED = {
     "domain remove contoso.example": "accepted domain 'contoso.example' of contoso cannot be removed, it is needed "
     "by:\n"
     "  organization.contoso.mailbox[0] 'postmaster@contoso.example'.address\n"
-    "Change or remove what needs it first; nothing was changed\n",
+    "Change or remove these first; nothing was changed\n",
     "mailbox add ann@other.example": "no organization accepts other.example; add it first: gatepost domain add",
     "mailbox add ann@contoso.example --organization fabrikam": "address: contoso.example is not an accepted domain",
     "mailbox add ann --organization contoso": "address: 'ann' is not a mail address",

@@ -256,7 +256,7 @@ def test_a_stored_configuration_that_cannot_be_read_cannot_be_compared(home):
     store.apply({"organization": {"contoso": {"of_a_newer_version": True}}}, author="the future")
     store.close()
     result = apply(home, CONTOSO, "--dry-run", code=3)
-    assert "nothing can be compared" in result.stderr
+    assert "cannot compare them" in result.stderr
     assert apply(home, CONTOSO).stdout.splitlines()[-1].endswith("applied as version 2")
 
 
@@ -275,7 +275,10 @@ def test_a_change_made_meanwhile_by_somebody_else_is_not_undone(home, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(ConfigStore, "load", and_another)
         result = apply(home, CONTOSO.replace("Hospital", "Clinic"), code=1)
-    assert result.stderr.splitlines()[-1] == "the configuration is at version 2, not 1: look again, then change it"
+    assert (
+        result.stderr.splitlines()[-1]
+        == "the configuration is now at version 2, not 1: load it again, then make your change"
+    )
     assert home.config() == (2, other)
 
 

@@ -56,6 +56,9 @@ def test_who_may_not_and_what_is_not_there(asking):
 
 def test_a_form_without_a_certificate_says_what_to_paste(asking):
     answer = asking.post("/certificates/add", chain="  ", label="a")
-    assert (answer.status, "Paste the certificate, from -----BEGIN CERTIFICATE----- on" in answer.words) == (422, True)
+    assert (answer.status, "Paste the certificate, starting with -----BEGIN CERTIFICATE-----" in answer.words) == (
+        422,
+        True,
+    )
     (event,) = [one for one in asking.accounts.audit_events(OWNER) if one.action == "certificate-add"]
     assert str(event.outcome) == "refused"

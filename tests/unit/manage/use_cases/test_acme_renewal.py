@@ -145,7 +145,7 @@ def test_what_was_asked_for_is_on_record(centre, accounts):
 
 # who, address -> what is said
 AUTHORITIES = [
-    (CERT, "https://127.0.0.1:2/x", Kind.FORBIDDEN, "for nobody but an owner"),
+    (CERT, "https://127.0.0.1:2/x", Kind.FORBIDDEN, "only an owner may use"),
     (CERT, "http://127.0.0.1:2/x", Kind.INPUT, "is no https address"),
     (ANN, "x", Kind.INPUT, "is no https address"),
 ]

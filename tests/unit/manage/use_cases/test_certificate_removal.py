@@ -150,7 +150,7 @@ def test_what_comes_from_the_settings_would_come_back(tmp_path, root):
     gateway = Gateway(load(str(tmp_path / "gatepost.toml"), {}))
     (entry,) = listing(gateway).entries
     refused = refusal(gateway, entry.id, force="really")
-    assert (refused.kind, "take its [[certificate]] out there" in refused.text) == (Kind.INPUT, True)
+    assert (refused.kind, "remove its [[certificate]] there" in refused.text) == (Kind.INPUT, True)
 
 
 def test_a_directory_that_cannot_be_read_any_more_keeps_nothing(sealed, root, tmp_path):

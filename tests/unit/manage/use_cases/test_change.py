@@ -62,7 +62,7 @@ def test_one_that_is_overtaken_again_and_again_gives_up(base):
         change(base, OWNER, commented("new", base, 99), WISH)
     assert refused.value.kind is Kind.CONFLICT
     assert refused.value.text == (
-        "the configuration is at version 6, not 5: look again, then change it"
+        "the configuration is now at version 6, not 5: load it again, then make your change"
         " (5 tries, each overtaken by another change; nothing was changed)"
     )
 
@@ -71,12 +71,12 @@ def test_whoever_said_which_version_they_saw_is_overtaken_once(base):
     with pytest.raises(Refusal) as refused:
         change(base, OWNER, commented("new", base, 1), Wish("ann", expected=1))
     assert refused.value.kind is Kind.CONFLICT
-    assert refused.value.text == "the configuration is at version 2, not 1: look again, then change it"
+    assert refused.value.text == "the configuration is now at version 2, not 1: load it again, then make your change"
     assert change(base, OWNER, commented("new"), Wish("ann", expected=2)).version == 3
 
 
 def test_what_replaces_whole_organizations_is_not_done_again(base):
-    with pytest.raises(Refusal, match=r"not 1: look again, then change it$") as refused:
+    with pytest.raises(Refusal, match=r"not 1: load it again, then make your change$") as refused:
         change(base, OWNER, commented("new", base, 1), WISH, whole=True)
     assert refused.value.kind is Kind.CONFLICT
 
@@ -143,7 +143,7 @@ def test_what_another_version_stored_is_not_touched_but_may_be_replaced(gateway)
     with pytest.raises(Refusal, match="cannot be used by this version") as refused:
         apply_document(gateway, TENANT, mend, WISH)
     assert refused.value.kind is Kind.UNREADABLE
-    with pytest.raises(Refusal, match="nothing can be compared") as refused:
+    with pytest.raises(Refusal, match="cannot compare them") as refused:
         apply_document(gateway, OWNER, mend, Wish("ann", dry_run=True, since=1.0))
     assert refused.value.kind is Kind.UNREADABLE
     assert apply_document(gateway, OWNER, mend, WISH).version == 2

@@ -252,7 +252,7 @@ def test_what_is_needed_is_not_removed(base):
     assert refused.text.splitlines() == [
         "outbound connector 'Lab' of contoso cannot be removed, it is needed by:",
         "  mail flow rule 'secrets' of contoso: route_via_connector",
-        "Change or remove what needs it first; nothing was changed",
+        "Change or remove these first; nothing was changed",
     ]
     needed = refusal(remove_part, base, OWNER, PartName(DOMAIN, "", "contoso.example"), WISH)
     assert (needed.kind, "needed by" in needed.text) == (Kind.BLOCKED, True)
