@@ -267,7 +267,7 @@ def _pending(store: ConfigStore, who: Principal, made: _Made) -> Iterator[str]:
 
 
 def _overtaken(version: int, expected: int) -> Refusal:
-    text = f"the configuration is now at version {version}, not {expected}: load it again, then make your change"
+    text = f"the configuration is at version {version}, not {expected}: look again, then change it"
     return Overtaken(text)
 
 

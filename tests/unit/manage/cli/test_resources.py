@@ -277,7 +277,7 @@ def test_a_change_made_meanwhile_by_somebody_else_is_not_undone(home, monkeypatc
         result = apply(home, CONTOSO.replace("Hospital", "Clinic"), code=1)
     assert (
         result.stderr.splitlines()[-1]
-        == "the configuration is now at version 2, not 1: load it again, then make your change"
+        == "the configuration is at version 2, not 1: look again, then change it"
     )
     assert home.config() == (2, other)
 

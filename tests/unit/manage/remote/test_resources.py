@@ -161,7 +161,7 @@ def test_resources_of_a_newer_gateway(there, monkeypatch):
 @pytest.mark.parametrize("kind", Kind)
 def test_what_is_refused_there_ends_the_command_as_here(remote, monkeypatch, kind):
     def refusing(*_, **__):
-        raise Refusal(kind, "the configuration is now at version 3, not 2")
+        raise Refusal(kind, "the configuration is at version 3, not 2")
 
     monkeypatch.setattr("gatepost.manage.use_cases.resource_cases.apply_document", refusing)
     with pytest.raises(Refusal, match="at version 3") as refused:

@@ -72,7 +72,7 @@ def test_what_is_due_is_asked_for_and_then_only_at_once(centre):
 
 
 def test_what_cannot_be_asked_for(centre, gateway):
-    with pytest.raises(Refusal, match=r"'b\.example' is in none of the certificates") as refused:
+    with pytest.raises(Refusal, match=r"'b\.example' is not a name of any configured certificate") as refused:
         renewed(centre, name="b.example")
     assert refused.value.kind is Kind.INPUT
     with pytest.raises(Refusal, match="ACME is off"):

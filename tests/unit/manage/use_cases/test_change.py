@@ -62,7 +62,7 @@ def test_one_that_is_overtaken_again_and_again_gives_up(base):
         change(base, OWNER, commented("new", base, 99), WISH)
     assert refused.value.kind is Kind.CONFLICT
     assert refused.value.text == (
-        "the configuration is now at version 6, not 5: load it again, then make your change"
+        "the configuration is at version 6, not 5: look again, then change it"
         " (5 tries, each overtaken by another change; nothing was changed)"
     )
 
@@ -71,12 +71,12 @@ def test_whoever_said_which_version_they_saw_is_overtaken_once(base):
     with pytest.raises(Refusal) as refused:
         change(base, OWNER, commented("new", base, 1), Wish("ann", expected=1))
     assert refused.value.kind is Kind.CONFLICT
-    assert refused.value.text == "the configuration is now at version 2, not 1: load it again, then make your change"
+    assert refused.value.text == "the configuration is at version 2, not 1: look again, then change it"
     assert change(base, OWNER, commented("new"), Wish("ann", expected=2)).version == 3
 
 
 def test_what_replaces_whole_organizations_is_not_done_again(base):
-    with pytest.raises(Refusal, match=r"not 1: load it again, then make your change$") as refused:
+    with pytest.raises(Refusal, match=r"not 1: look again, then change it$") as refused:
         change(base, OWNER, commented("new", base, 1), WISH, whole=True)
     assert refused.value.kind is Kind.CONFLICT
 
