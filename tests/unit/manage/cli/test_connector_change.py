@@ -91,7 +91,7 @@ def test_a_change_is_said_and_made(base, command):
 REFUSED = {
     "add sideways x": "'sideways' is not one of 'inbound', 'outbound'",
     "add outbound x recipient_domains=x.example": "say whose it is; there are: contoso, fabrikam (--organization)\n",
-    "add outbound bank --organization contoso": "contoso has the outbound connector 'bank' already; "
+    "add outbound bank --organization contoso": "contoso already has the outbound connector 'bank'; "
     "change it with `gatepost connector set`; nothing was changed\n",
     "add outbound x --organization contoso": "recipient_domains: the connector would take no mail; name domains",
     "add inbound x --organization contoso": "sender_domains: a partner connector holds for the mail of some domains; ",

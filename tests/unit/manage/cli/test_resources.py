@@ -275,10 +275,7 @@ def test_a_change_made_meanwhile_by_somebody_else_is_not_undone(home, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(ConfigStore, "load", and_another)
         result = apply(home, CONTOSO.replace("Hospital", "Clinic"), code=1)
-    assert (
-        result.stderr.splitlines()[-1]
-        == "the configuration is at version 2, not 1: look again, then change it"
-    )
+    assert result.stderr.splitlines()[-1] == "the configuration is at version 2, not 1: look again, then change it"
     assert home.config() == (2, other)
 
 
