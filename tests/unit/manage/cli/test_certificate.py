@@ -150,7 +150,7 @@ def test_current_is_refused_where_names_would_be_lost(place):
     assert "nothing was added" in result.stderr
     assert "is not needed any more" not in result.stderr  # nobody shall throw away a key that was not stored
     again = place.call("add", place.path / "a.pem", "--key", place.path / "a.key", code=1)
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
     assert "is not needed any more" not in again.stderr
 
 
@@ -298,7 +298,7 @@ def test_a_request_for_a_client_identity_is_answered_as_one(place):
 
 
 def test_requests_that_cannot_be_made(place):
-    assert "a name is needed" in place.call("request", code=2).stderr
+    assert "a name is required" in place.call("request", code=2).stderr
     assert "name: 'a b' is not a domain" in place.call("request", "--name", "a b", code=2).stderr
     there = place.path / "there.csr"
     there.touch()

@@ -104,7 +104,7 @@ WRONG = [
     (["add", "con toso"], "is not a domain"),
     (["add", "contoso.example", "--leave-key"], "name the file with --key"),
     (["add", "contoso.example", "--selector", "a b"], "is no name of a DKIM key"),
-    (["rotate", "contoso.example"], "has no next key yet; make one"),
+    (["rotate", "contoso.example"], "has no next key yet; add one"),
     (["rotate", "contoso.example", "--selector", "x"], "has no next key with the selector x"),
     (["record", "x._domainkey.contoso.example"], "there is no DKIM key"),
 ]

@@ -72,9 +72,7 @@ REFUSED = {
     "add contoso": "an organization 'contoso' already exists; change it with `gatepost organization set`\n",
     "add Northwind": "name: 'Northwind' has the wrong form",
     "add northwind reject=true": "reject: unknown key, it would have no effect; ",
-    "add northwind name=other": (
-        "name: cannot be changed, because file names and queued mail contain it; add a new one\n"
-    ),
+    "add northwind name=other": ("name: cannot be changed: file names and queued mail have it; add another one\n"),
     "set northwind display_name=x": "there is no organization 'northwind'; there are: 'contoso', 'fabrikam'\n",
     "set contoso name=x message_expiration=soon": "2 error(s); nothing was changed\n",
     "set contoso accepted_domain+=x.example": "accepted_domain: is a list of resources, which have commands of their",

@@ -103,7 +103,7 @@ REFUSED = {
     "domain add new.example": "say whose it is; there are: contoso, fabrikam (--organization)\n",
     "domain add new.example --organization none": "there is no organization 'none'; there are: 'contoso', 'fabrikam'\n",
     "domain add new.example --organization contoso type=relay": "type: 'relay' is not possible here; choose ",
-    "domain add new.example --organization contoso name=x.example": "name: is given twice; leave out name=\n",
+    "domain add new.example --organization contoso name=x.example": "name: is given twice; leave name= out\n",
     "domain add *.new.example --organization contoso": "name: recipients in every subdomain cannot all be known here; ",
     "domain add not/one --organization contoso": "name: 'not/one' is not a domain",
     "domain set new.example type=": "there is no accepted domain 'new.example'; there are: 'contoso.example', ",
