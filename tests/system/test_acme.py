@@ -168,7 +168,7 @@ def test_a_certificate_is_asked_for_from_afar(
     assert "it is current" in there("renew", NAME, "--now")
     assert it.other_than(first) != first
     assert "nothing of it is kept" in there("renew", "--dry-run", "--directory", authority.url)
-    assert "nobody but an owner" in there("renew", "--dry-run", "--directory", "https://127.0.0.1:1/x", expect=2)
+    assert "only an owner may use" in there("renew", "--dry-run", "--directory", "https://127.0.0.1:1/x", expect=2)
     assert f"the account at {authority.url} is forgotten" in there("forget")
     assert it.status()["account"] == ""
     events = it.mx.cli("audit", "--who", "token test", json=True).data

@@ -41,19 +41,19 @@ def test_the_first_owner_is_made_by_the_address_that_was_printed(fresh: AdminCen
     shot(page, "setup")
     page.get_by_label("Name").fill(OWNER)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_label("Password again").fill(PASSWORD + "r")
-    page.get_by_role("button", name="Make the owner").click()
-    assert page.get_by_label("Password again").get_attribute("aria-invalid") == "true"
+    page.get_by_label("Confirm password").fill(PASSWORD + "r")
+    page.get_by_role("button", name="Create owner account").click()
+    assert page.get_by_label("Confirm password").get_attribute("aria-invalid") == "true"
     page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_label("Password again").fill(PASSWORD)
-    page.get_by_role("button", name="Make the owner").click()
+    page.get_by_label("Confirm password").fill(PASSWORD)
+    page.get_by_role("button", name="Create owner account").click()
     page.wait_for_url(f"{fresh.url}/")
     assert page.get_by_role("heading", name="Overview").is_visible()
     axe(page)
     shot(page, "overview")
 
     page.goto(address)
-    assert page.get_by_text("This gateway has an owner").is_visible(), "the address works once"
+    assert page.get_by_text("This gateway already has an owner").is_visible(), "the address works once"
     (user,) = fresh.gateway.cli("user", "list", json=True).data
     assert (user["name"], user["role"]) == (OWNER, "owner")
 
@@ -64,7 +64,7 @@ def test_the_address_that_makes_the_owner_is_in_no_log(fresh: AdminCentre) -> No
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "code=" not in server.log()
     assert f"make the owner at the address in {file}" in server.log()
-    assert "make" in fresh.call(address.removeprefix(fresh.url))[2].lower()
+    assert "create" in fresh.call(address.removeprefix(fresh.url))[2].lower()
     fresh.make_owner()
     server.stop()
     server.start()
@@ -101,7 +101,7 @@ def test_a_session_begins_and_ends(centre: AdminCentre, page: Page) -> None:
     page.get_by_label("Name").fill(OWNER)
     page.get_by_label("Password").fill("wrong password wrong")
     page.get_by_role("button", name="Log in").click()
-    assert page.get_by_text("The name or the password is wrong.").is_visible()
+    assert page.get_by_text("Incorrect user name or password.").is_visible()
     axe(page)
     centre.log_in(page)
     (cookie,) = [one for one in page.context.cookies() if one["name"] == "__Host-gatepost"]

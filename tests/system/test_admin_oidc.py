@@ -91,7 +91,7 @@ def guest(browser: Browser, scene: Scene) -> Iterator[Page]:
 def come_in(page: Page, scene: Scene) -> None:
     page.goto(f"{scene.centre.url}/login?next=%2Faccount")
     with page.expect_navigation():  # to the issuer and back at once: it has no page
-        page.get_by_role("link", name="Log in at your organization").click()
+        page.get_by_role("link", name="Log in with your organization").click()
 
 
 def test_a_person_comes_in_with_the_role_of_their_group(scene: Scene, guest: Page) -> None:
@@ -102,7 +102,7 @@ def test_a_person_comes_in_with_the_role_of_their_group(scene: Scene, guest: Pag
     come_in(guest, scene)
     assert guest.url == f"{centre.url}/account"
     guest.get_by_text(scene.issuer.url).wait_for()
-    assert not guest.get_by_label("Present password").count(), "the issuer keeps the password"
+    assert not guest.get_by_label("Current password").count(), "the issuer keeps the password"
     axe(guest)
     shot(guest, "account-issuer")
     wendy = scene.users()["wendy"]
@@ -146,7 +146,7 @@ def test_an_owner_of_the_issuer_logs_in_again_before_something_grave(scene: Scen
     scene.issuer.spoil = lambda claims: claims | {"auth_time": claims["auth_time"] - 3600}
     come_in(guest, scene)
     guest.goto(f"{scene.centre.url}/users/-/add")
-    guest.get_by_role("heading", name="Is it you?").wait_for()
+    guest.get_by_role("heading", name="Confirm your password").wait_for()
     axe(guest)
     scene.issuer.spoil = dict
     guest.get_by_role("link", name="Log in again").click()

@@ -72,7 +72,7 @@ def desk(browser: Browser) -> Iterator[Desk]:
 
 def make(desk: Desk, centre: AdminCentre, name: str = "My laptop") -> None:
     centre.log_in(desk.page, "/account")
-    desk.page.get_by_label("Name of the passkey").fill(name)
+    desk.page.get_by_label("Passkey name").fill(name)
     desk.page.get_by_role("button", name="Add passkey").click()
     desk.page.get_by_text(f"The passkey {name} was made.").wait_for()
 

@@ -246,7 +246,7 @@ def test_the_log_is_verified_and_exported_with_its_proof(
     page.goto(f"{centre.url}/reports/evidence")
     page.get_by_role("button", name="Verify now").click()
     page.locator("#state").get_by_text("Verified").first.wait_for()
-    page.get_by_label("Partner: a domain or a connector").fill("match.good.test")
+    page.get_by_label("Partner (domain or connector)").fill("match.good.test")
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Export").click()
     file = tmp_path / "export.json"

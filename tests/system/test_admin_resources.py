@@ -120,33 +120,33 @@ def test_each_page_can_be_used_by_everybody(centre: AdminCentre, inside: Page, n
 
 def test_a_key_is_made_published_and_let_sign(centre: AdminCentre, zone: DnsServer, page: Page) -> None:
     centre.log_in(page, "/dkim")
-    page.get_by_role("link", name="Add a key").first.click()
+    page.get_by_role("link", name="Add key").first.click()
     page.get_by_label("Domain", exact=True).fill("contoso.example")
     page.get_by_label("Ed25519").check()
     page.get_by_label("Selector").fill("s1")
-    page.get_by_role("button", name="Add it").click()
-    page.get_by_text("was added. Put its record into the zone").wait_for()
+    page.get_by_role("button", name="Add key").click()
+    page.get_by_text("was added. Publish its record").wait_for()
     page.get_by_text("there is no TXT record at s1._domainkey.contoso.example").wait_for()
-    page.get_by_role("button", name="Let it sign").click()
+    page.get_by_role("button", name="Start signing").click()
     page.get_by_text("Nothing was changed; a reason overrides it").wait_for()
     axe(page)
     shot(page, "dkim-refused")
     zone.set("s1._domainkey.contoso.example TXT", f'"{page.locator("#record code").nth(1).inner_text()}"')
-    page.get_by_role("button", name="Let it sign").click()
-    page.get_by_text("signs from now on").wait_for()
+    page.get_by_role("button", name="Start signing").click()
+    page.get_by_text("The gateway now signs with").wait_for()
     page.locator("#seen").get_by_text("Published").wait_for()
     axe(page)
     shot(page, "dkim-current")
     assert centre.gateway.cli("dkim", "list", "--check", json=True).data[0]["record"] == "published"
     page.get_by_role("button", name="Retire…").click()
-    page.get_by_role("button", name="Retire it").click()
-    page.get_by_text("s1._domainkey.contoso.example signs no more").wait_for()
+    page.get_by_role("button", name="Retire", exact=True).click()
+    page.get_by_text("s1._domainkey.contoso.example is retired").wait_for()
 
 
 def test_an_authority_is_asked_from_its_page(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/certificates/acme")
-    page.get_by_role("button", name="Ask now").click()
-    page.get_by_role("button", name="Ask for it").click()
+    page.get_by_role("button", name="Request now").click()
+    page.get_by_role("button", name="Request it").click()
     page.get_by_text("No certificate for mx1.contoso.example").wait_for()
     assert page.get_by_text("cannot be reached").first.is_visible()
     axe(page)
@@ -167,7 +167,7 @@ def test_a_mailbox_is_made_and_gets_mail(centre: AdminCentre, page: Page) -> Non
     page.get_by_label("Address", exact=True).fill("zoe@contoso.example")
     page.get_by_label("Aliases").fill("z@contoso.example")
     page.get_by_role("button", name="Save").click()
-    page.get_by_text("was saved as version").wait_for()
+    page.get_by_text("was saved as revision").wait_for()
     assert page.url == f"{centre.url}/mailboxes/view/contoso/zoe%40contoso.example"
     version = centre.gateway.cli("history", json=True).data[0]["version"]
     wait_until(lambda: f"resources version {version} in force" in centre.gateway.log(), "the change is in force")
@@ -177,9 +177,9 @@ def test_a_mailbox_is_made_and_gets_mail(centre: AdminCentre, page: Page) -> Non
 def test_what_would_change_is_seen_before(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/connectors/edit/contoso/outbound/bank.example")
     before = centre.gateway.cli("connector", "show", "bank.example", json=True).data
-    page.get_by_text("More fields, with their defaults").click()
+    page.get_by_text("More fields").click()
     page.get_by_label("TLS settings").select_option("encryption-only")
-    page.get_by_role("button", name="What would change?").click()
+    page.get_by_role("button", name="Preview changes").click()
     effects = page.locator("#effects")
     effects.get_by_text("tls_settings").first.wait_for()
     page.locator("#decided").get_by_text("since").first.wait_for()
@@ -196,10 +196,10 @@ def test_what_others_changed_in_other_fields_stays(centre: AdminCentre, page: Pa
     cli("connector", "add", *made)
     centre.log_in(page, "/connectors/edit/contoso/outbound/twice.example")
     cli("connector", "set", "twice.example", "tls_settings=encryption-only")
-    page.get_by_text("More fields, with their defaults").click()
+    page.get_by_text("More fields").click()
     page.get_by_label("Comment").fill("call them first")
     page.get_by_role("button", name="Save").click()
-    page.get_by_text("TLS settings: others changed that meanwhile, and it stays so.").wait_for()
+    page.get_by_text("Another user changed TLS settings in the meantime; that change was kept.").wait_for()
     table = cli("connector", "show", "twice.example", json=True).data["table"]
     assert (table["comment"], table["tls_settings"]) == ("call them first", "encryption-only")
     cli("connector", "remove", "twice.example")
@@ -215,19 +215,19 @@ def _two_people(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/rules/edit/contoso/secrets")
     centre.gateway.cli("rule", "set", "secrets", "comment=untouched", "header_name=X-Theirs")
     page.get_by_label("Header name").fill("X-Mine")
-    page.get_by_label("Why, for the history").fill("mine")
+    page.get_by_label("Reason (recorded)").fill("mine")
     page.get_by_role("button", name="Save").click()
-    page.get_by_text("Somebody else changed it meanwhile.").wait_for()
-    both = page.get_by_role("region", name="Both changes")
+    page.get_by_text("Another user changed this in the meantime.").wait_for()
+    both = page.get_by_role("region", name="Conflicting changes")
     assert both.get_by_text("X-Theirs").is_visible()
     assert both.get_by_text("X-Mine").is_visible()
-    assert both.get_by_text("version").is_visible(), "who changed it, and when"
+    assert both.get_by_text("revision").is_visible(), "who changed it, and when"
     assert both.get_by_text("untouched").count() == 0, "what only they changed is no question"
     axe(page)
     shot(page, "resources-conflict")
     assert centre.gateway.cli("rule", "show", "secrets", json=True).data["table"]["header_name"] == "X-Theirs"
     page.get_by_role("button", name="Save").click()
-    page.get_by_text("was saved as version").wait_for()
+    page.get_by_text("was saved as revision").wait_for()
     table = centre.gateway.cli("rule", "show", "secrets", json=True).data["table"]
     assert (table["header_name"], table["comment"]) == ("X-Mine", "untouched")
     page.goto(f"{centre.url}/history")
@@ -242,9 +242,9 @@ def test_without_a_script_forms_work(centre: AdminCentre, browser: Browser) -> N
         centre.log_in(page, "/organizations/new")
         page.get_by_label("Name", exact=True).fill("lab")
         page.get_by_role("button", name="Save").click()
-        page.get_by_text("was saved as version").wait_for()
+        page.get_by_text("was saved as revision").wait_for()
         page.get_by_role("link", name="Edit").click()
-        page.get_by_text("More fields, with their defaults").click()
+        page.get_by_text("More fields").click()
         page.get_by_label("Display name").fill("The laboratory")
         page.get_by_role("button", name="Save").click()
         page.get_by_role("heading", name="The laboratory").wait_for()
@@ -256,10 +256,10 @@ def test_certificates_are_pasted_and_shown_by_their_fingerprints(centre: AdminCe
     fingerprint = x509.load_pem_x509_certificate(pem.encode()).fingerprint(SHA256()).hex()
     edit = f"{centre.url}/connectors/edit/contoso/outbound/bank.example"
     inside.goto(edit)
-    inside.get_by_text("More fields, with their defaults").click()
+    inside.get_by_text("More fields").click()
     inside.get_by_label("Trust anchors").fill(f"# our own\n{pem}")
     inside.get_by_role("button", name="Save").click()
-    inside.get_by_text("was saved as version").wait_for()
+    inside.get_by_text("was saved as revision").wait_for()
     shown = centre.gateway.cli("connector", "show", "bank.example", json=True).data["table"]["trust_anchors"]
     assert shown.count("\n") == pem.strip().count("\n") + 1
     for scheme in ("light", "dark"):
@@ -275,4 +275,4 @@ def test_certificates_are_pasted_and_shown_by_their_fingerprints(centre: AdminCe
         axe(inside)
         shot(inside, f"anchors-edit-{scheme}")
     inside.get_by_role("button", name="Save").click()
-    inside.get_by_text("Nothing was different").wait_for()
+    inside.get_by_text("There were no changes to save").wait_for()

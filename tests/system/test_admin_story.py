@@ -42,23 +42,23 @@ class Story:
         page = self.page
         page.goto(self.centre.setup_url())
         page.get_by_label("Name").fill(OWNER)
-        for label in ("Password", "Password again"):
+        for label in ("Password", "Confirm password"):
             page.get_by_label(label, exact=True).fill(PASSWORD)
-        page.get_by_role("button", name="Make the owner").click()
+        page.get_by_role("button", name="Create owner account").click()
         page.wait_for_url(f"{self.centre.url}/")
 
     def make_organization(self) -> None:
         page = self.page
         self.open("/organizations")
-        page.get_by_role("link", name="Add an organization").first.click()
+        page.get_by_role("link", name="Add organization").first.click()
         page.get_by_label("Name", exact=True).fill("contoso")
         page.get_by_role("button", name="Save").click()
-        page.get_by_text("was saved as version").wait_for()
+        page.get_by_text("was saved as revision").wait_for()
         self.open("/domains")
         page.get_by_role("link", name="Add").first.click()
         page.get_by_label("Name", exact=True).fill("contoso.example")
         page.get_by_role("button", name="Save").click()
-        page.get_by_text("was saved as version").wait_for()
+        page.get_by_text("was saved as revision").wait_for()
 
     def go(self, wanted: str) -> None:
         self.page.get_by_role("button", name="Continue").click()
@@ -179,14 +179,14 @@ def _change_certificate(story: Story, leaf: Leaf) -> None:
     story.open("/certificates/add")
     page.get_by_label("Certificate and intermediates").fill(leaf.chain.read_text())
     page.get_by_label("Private key").fill(leaf.key.read_text())
-    page.get_by_role("button", name="Add it").click()
+    page.get_by_role("button", name="Add certificate").click()
     page.get_by_text("was added as next").wait_for()
-    page.get_by_role("button", name="Look at the gates now").click()
+    page.get_by_role("button", name="Run checks").click()
     page.locator("#gate-tlsa").wait_for(timeout=90_000)
     shot(page, "story-6-changeover")
-    page.get_by_label("Reason to switch though a gate is").fill("no name server in this story")
+    page.get_by_label("Override failed checks").fill("no name server in this story")
     page.get_by_role("button", name="Switch", exact=True).click()
-    page.get_by_text("is current. New sessions see it").wait_for(timeout=90_000)
+    page.get_by_text("is now current. New sessions get it").wait_for(timeout=90_000)
     axe(page)
     shot(page, "story-7-switched")
     shown = "".join(leaf.chain.read_text().split("-----")[2].split())

@@ -1,4 +1,4 @@
-"""Proves the inventory of certificates on gateways that run: renewals by others, requests, client identities."""
+"""Proves the inventory of certificates on gateways that run: renewals by others, requests, client certificates."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_request_issue_add_and_the_key_is_nowhere_in_clear(
     number = added.stdout.partition(":")[0]
     wait_until(lambda: presented(mx.port).startswith(number), "it is presented without a restart", timeout=8)
     shown = mx.cli("certificate", "show", number, json=True).data
-    assert (shown["key_is"], len(shown["chain"])) == ("sealed in the store", 2)
+    assert (shown["key_is"], len(shown["chain"])) == ("encrypted in the store", 2)
     assert shown["names"] == [NAME, "mail.contoso.example"]
     assert waiting["names"] == shown["names"]
     mx.stop()
@@ -142,7 +142,7 @@ def test_a_client_identity_is_shown_by_its_label_and_no_connector_names_one_that
         anchors=pki.root,
     )
     refused = mx.apply(contoso(outbound=[out]), expect=2).stderr
-    assert f"client_certificate.label: contoso has no current client identity '{LABEL}'" in refused
+    assert f"client_certificate.label: contoso has no current client certificate '{LABEL}'" in refused
     first, second = pki.leaf("gate.contoso.example", usages=["client"]), pki.leaf("gate.contoso.example", key="rsa")
     client = ("--client", "--organization", "contoso", "--label", LABEL)
     mx.cli("certificate", "add", str(first.chain), "--key", str(first.key), *client)
@@ -159,4 +159,4 @@ def test_a_client_identity_is_shown_by_its_label_and_no_connector_names_one_that
     assert bank.clients[-1] == second.sha256
     assert states(mx, "client_identities") == {first.sha256[:16]: "deprecated", second.sha256[:16]: "current"}
     needed = mx.cli("certificate", "remove", second.sha256[:16], expect=1).stderr
-    assert "outbound connectors name it: bank.example" in needed
+    assert "outbound connectors use it: bank.example" in needed

@@ -774,7 +774,7 @@ def test_a_token_does_what_its_scope_says(remote: Remote) -> None:
     wrong.touch(mode=0o600)
     wrong.write_text("gp_" + "A" * 43, encoding="ascii")
     refused = remote.there("queue", "list", token=str(wrong), expect=2)
-    assert "no such API token" in refused.stderr
+    assert "API token does not exist" in refused.stderr
     assert "gp_A" not in refused.stderr
 
 

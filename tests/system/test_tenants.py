@@ -215,7 +215,7 @@ def test_the_client_certificate_is_that_of_the_connectors_owner(
         running.cli("certificate", "add", str(leaf.chain), "--key", str(leaf.key), *client)
         if organization == "contoso":  # whose label is no help
             refused = running.apply(wanted, expect=2)
-            assert "fabrikam has no current client identity 'gate'" in refused.stderr
+            assert "fabrikam has no current client certificate 'gate'" in refused.stderr
     version = re.findall(r"applied as version (\d+)", running.apply(wanted).stdout)[0]
     wait_until(lambda: f"resources version {version} in force" in running.log(), "the connector")
     send(running.port, BOB)

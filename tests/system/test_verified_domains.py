@@ -279,7 +279,7 @@ def test_look_ups_are_bounded(world: World) -> None:
     assert found[:5] == [409] * 5
     assert 503 in found or 429 in found or found.count(409) == 8, found
     status, told = world.call("/domains/often.example/verify", "POST")
-    assert "looked up several times" in told["detail"], (status, told)
+    assert "looked up too often" in told["detail"], (status, told)
 
 
 def test_the_owner_needs_no_proof(world: World) -> None:
@@ -309,7 +309,7 @@ def test_a_page_shows_what_is_pending_and_verifies_it(world: World, browser: Bro
         page.get_by_label("Name", exact=True).fill("page.example")
         page.get_by_role("button", name="Save").first.click()
         page.wait_for_url("**/domains/view/a/page.example")
-        page.get_by_text("Pending: no mail is taken in for it.").wait_for()
+        page.get_by_text("Pending: the gateway does not accept mail for this domain yet.").wait_for()
         page.get_by_role("button", name="Verify").click()
         page.get_by_text("is not verified: TXT _gatepost.page.example was looked up").wait_for()
         publish(world, "page.example")

@@ -42,7 +42,9 @@ _log = logging.getLogger(__name__)
 
 
 class LookupServices:
-    """The lookups that sessions and deliveries of a worker use. Raises ValidatorError or OSError if settings cannot be used.
+    """The lookups that sessions and deliveries of a worker use.
+
+    Raises ValidatorError or OSError if settings cannot be used.
 
     anchors: reads trust anchors by name. identity: what is presented as a client. http: asks who is not one of ours.
     """

@@ -80,16 +80,17 @@ class Acme(Record):
     )
     agree_tos: Switch = Field(
         default=False,
-        description="That you agree to the authority's terms of service. Nothing is asked for without it.",
+        description="Set to true to agree to the authority's terms of service. Without it the gateway requests no "
+        "certificates.",
     )
     contact: tuple[Annotated[str, AfterValidator(_contact), Form("mail address")], ...] = Field(
-        default=(), description="Mail addresses of who is to be told of trouble with the account."
+        default=(), description="Mail addresses that the authority can notify of problems with the account."
     )
     names: Annotated[tuple[NamePattern, ...], Field(max_length=100)] = Field(
         default=(),
-        description="What the certificate bears. Empty: server.hostname. Each mta-sts.DOMAIN whose policy is served "
-        "here, and that is not among them, gets a certificate of its own, so that one domain's DNS cannot keep the "
-        "others from renewal. *.DOMAIN needs dns-01.",
+        description="Names in the certificate. Empty: server.hostname. Each mta-sts.DOMAIN whose policy is served "
+        "here, and that is not listed, gets its own certificate, so that the DNS of one domain cannot "
+        "block the renewal of others. *.DOMAIN needs dns-01.",
     )
     challenge: Challenge = Field(
         default=Challenge.HTTP_01,
@@ -98,29 +99,32 @@ class Acme(Record):
     )
     http_address: ListenAddress = Field(
         default="0.0.0.0:80",
-        description="Where tokens are served for http-01, and nothing else; the authority asks port 80.",
+        description="Address and port that serve the tokens for http-01, and nothing else. The authority uses port 80.",
     )
     dns_hook: Annotated[tuple[Text, ...], Field(max_length=50), AfterValidator(_hook)] = Field(
         default=(),
-        description='Program and arguments for dns-01, run without a shell and with three more arguments: "present" or '
-        '"remove", the record\'s name (_acme-challenge.…), its value. Exit status 0: done.',
+        description="Program and arguments for dns-01. The gateway runs it without a shell and adds three arguments: "
+        '"present" or "remove", the record\'s name (_acme-challenge.…), and its value. Exit status 0 means '
+        "success.",
     )
     dns_hook_timeout: Annotated[Duration, Range(1, 600, format_duration)] = Field(
-        default=60, description="How long it may take, each time."
+        default=60, description="Time limit for each run of dns_hook."
     )
     dns_wait: Annotated[Duration, Range(0, 3600, format_duration)] = Field(
-        default=0, description="Wait after the last record, before the authority looks: until all its servers have it."
+        default=0,
+        description="Time to wait after the last record before the authority checks, until all nameservers have it.",
     )
-    key_type: KeyType = Field(default=KeyType.EC_P256, description="The kind of key that a certificate is made for.")
+    key_type: KeyType = Field(default=KeyType.EC_P256, description="Key type of new certificates.")
     roll_key: Switch = Field(
         default=False,
-        description="Make a new key at each renewal. false: the key stays, and with it a TLSA record 3 1 1. A "
-        "certificate that published TLSA records do not allow becomes the next one, and waits for a changeover.",
+        description="Make a new key at each renewal. false: keep the key, and with it a TLSA record 3 1 1. A "
+        "certificate that the published TLSA records do not allow becomes the next one and waits for a "
+        "changeover.",
     )
     renew_before: Annotated[Duration, Range(0, 31536000, format_duration)] = Field(
         default=0,
-        description="Renew so long before the end, where the authority does not say when (RFC 9773). 0: when a third "
-        "of the life is left.",
+        description="Time before expiry at which to renew, if the authority does not set one (RFC 9773). 0: when a "
+        "third of the lifetime is left.",
     )
     trust_anchors: Annotated[FilePath, Field(min_length=1)] = Field(
         default="system",
@@ -128,7 +132,7 @@ class Acme(Record):
     )
     profile: Text = Field(
         default="",
-        description='Which of the authority\'s kinds of certificate, such as "shortlived". Empty: its default.',
+        description='Certificate profile of the authority, such as "shortlived". Empty: its default.',
     )
 
     @property

@@ -31,46 +31,48 @@ def _webhook(value: str) -> str:
 
 
 class Alarms(Record):
-    """The recipients and thresholds of alarms: about our certificates, forced partners, the queue and TLS."""
+    """Alarms about certificates, partners with mandatory TLS, the queue and TLS, and their recipients."""
 
     mail_to: Annotated[
         tuple[Annotated[str, AfterValidator(_owner), Form("mail address")], ...], Field(max_length=20)
     ] = Field(
         default=(),
-        description="Who gets mail about it: at once for what is critical, else one message a day at most. Empty: "
-        "server.postmaster, if that is set. The log and `gatepost alarms` say the same.",
+        description="Recipients of alarms: critical ones at once, others in at most one message per day. Empty: "
+        "server.postmaster, if set. The log and `gatepost alarms` show the same.",
     )
     webhook: Annotated[str, AfterValidator(_webhook), Form("https address")] = Field(
         default="",
-        description="Where alarms are posted as JSON when they begin, are repeated or are over. Empty: nowhere.",
+        description="Address to which alarms are posted as JSON when they start, repeat and end. Empty: none.",
     )
     webhook_secret: Annotated[
         str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')
     ] = Field(
         default="",
-        description="What signs the posts (HMAC-SHA256, Standard Webhooks): 24 bytes or more, without line ends around "
-        "them. Needed with webhook.",
+        description="Secret that signs the posts (HMAC-SHA256, Standard Webhooks): 24 bytes or more, without line "
+        "ends around them. Required with webhook.",
     )
     webhook_private: Switch = Field(
         default=False,
-        description="Let the webhook be at a private address too, such as a monitoring server in your own network.",
+        description="Allow a webhook at a private address, such as a monitoring server in your own network.",
     )
     look: Annotated[Duration, Range(1, 3600, format_duration)] = Field(
-        default=60, description="Between two looks at mail on its way (certificates are judged every five minutes)."
+        default=60, description="Interval between checks of mail flow (certificates are checked every five minutes)."
     )
     partner_failures: Annotated[Whole, Range(1, 1000)] = Field(
         default=3,
-        description="Attempts to a partner in a row that are deferred as TLS falls short of a requirement, before "
-        "there is an alarm,",
+        description="Raise an alarm when this many attempts in a row to a partner were deferred because TLS did not "
+        "meet a requirement,",
     )
     partner_failing: Annotated[Duration, Range(0, 86400, format_duration)] = Field(
-        default=900, description="and for how long they must have failed (Exchange's first two retries: 30 minutes)."
+        default=900, description="and have failed for at least this long (Exchange's first two retries: 30 minutes)."
     )
     queue_age: Annotated[Duration, Range(0, 1209600, format_duration)] = Field(
-        default=14400, description="Age of the oldest queued message that is an alarm, 0 for never; held ones apart."
+        default=14400,
+        description="Raise an alarm when the oldest waiting message is older than this; 0: never. Held "
+        "messages do not count.",
     )
     tls_failures: Annotated[Whole, Range(0, 1_000_000)] = Field(
         default=10,
-        description="TLS sessions with one domain that must fail in a day before a rise over the days before (three "
-        "times the share) is an alarm; 0 for never.",
+        description="Raise an alarm when at least this many TLS sessions with a domain fail in a day and their share "
+        "is three times that of the days before; 0: never.",
     )

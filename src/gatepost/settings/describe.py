@@ -12,9 +12,9 @@ from gatepost.settings.model import Settings
 _INTRODUCTION = """\
 # Settings
 
-How one server works. They are read from the first of `--config FILE`, the file that GATEPOST_CONFIG names,
-`/etc/gatepost/gatepost.toml` and `./gatepost.toml`; a file that ends in `.json` holds the same in JSON. Every key may
-also be given in the environment, as `GATEPOST_SECTION__KEY`, and goes over the file; `[[listener]]` and
+The settings of one server. The gateway reads the first of `--config FILE`, the file that GATEPOST_CONFIG names,
+`/etc/gatepost/gatepost.toml` and `./gatepost.toml`; a file that ends in `.json` has the same in JSON. Every key can
+also be set in the environment, as `GATEPOST_SECTION__KEY`, which overrides the file; `[[listener]]` and
 `[[certificate]]` as JSON lists in `GATEPOST_LISTENER` and `GATEPOST_CERTIFICATE`. Durations are seconds or texts like
 "30s", "15m", "24h"; sizes are bytes or texts such as "256KB", "50MB" (powers of 1024). Relative paths start at the
 directory of the file.

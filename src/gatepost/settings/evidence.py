@@ -17,20 +17,22 @@ from gatepost.policy.connectors.units import format_duration
 class Evidence(Record):
     """The evidence log: what was required, negotiated and proven for every message and hop (docs/evidence.md)."""
 
-    enabled: Switch = Field(default=True, description="Keep it, under evidence in data_dir.")
+    enabled: Switch = Field(default=True, description="Keep the evidence log, under evidence in data_dir.")
     keep: Annotated[Duration, Range(86400, 31_622_400 * 30, format_duration)] = Field(
         default=34_560_000,
-        description="How long, in whole days; at least a day, at most 30 years. The daily heads are kept for ever.",
+        description="How long to keep it, in whole days: one day to 30 years. The daily checkpoints (heads) are kept "
+        "for ever.",
     )
     addresses: AddressPrivacy = Field(
         default=AddressPrivacy.DOMAIN,
-        description="What is kept of senders, recipients and users who logged in. domain: the domain alone. hash: and "
-        "a hash, by which an address can be recognised by who knows it, or tries all there are. full: the whole "
-        "address, what peers replied, and from where users sent.",
+        description="What is kept of senders, recipients and users who logged in. domain: only the domain. hash: also "
+        "a hash, by which those who know the address, or try all addresses, can recognize it. full: the "
+        "whole address, the replies of other servers, and the addresses from which users sent.",
     )
     message_ids: MessageIds = Field(
         default=MessageIds.FULL,
-        description="full: as they are. hash: their SHA-256, by which who has a message finds its entries.",
+        description="full: the Message-ID itself. hash: its SHA-256, by which those who have a message can find its "
+        "entries.",
     )
 
     def privacy(self) -> Privacy:

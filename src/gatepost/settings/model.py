@@ -106,41 +106,45 @@ class Server(Record):
     """The machine and its processes."""
 
     hostname: Domain = Field(
-        description="The name in greetings, in EHLO, in trace fields and in replies: fully qualified, with an address "
-        "in the DNS that leads back to it (RFC 5321 section 2.3.5)."
+        description="The gateway's own name in greetings, EHLO, trace fields and replies: a fully qualified name "
+        "whose address in the DNS leads back to this gateway (RFC 5321 section 2.3.5)."
     )
     own_addresses: tuple[Annotated[str, AfterValidator(_address), Form("IP address")], ...] = Field(
         default=(),
-        description="IP addresses at which others reach this gateway though no interface has them, as behind NAT. Mail "
-        "by MX is never sent to them, nor to the addresses of interfaces and listeners: it would come back.",
+        description="IP addresses at which others reach this gateway although no interface has them, for example "
+        "behind NAT. The gateway never sends mail to them by MX, nor to the addresses of its interfaces "
+        "and listeners: the mail would come back.",
     )
     data_dir: PathText = Field(
         default="/var/lib/gatepost",
-        description="Directory for the queue, the trace, the resources and the Maildirs; on a disk that keeps its "
-        "promises about fsync. A relative path starts at the directory of the settings file.",
+        description="Directory for the queue, the trace, the resources and the Maildirs, on a disk with reliable "
+        "fsync. A relative path starts at the directory of the settings file.",
     )
     workers: Annotated[Whole, Range(0, 256)] = Field(
-        default=0, description="Worker processes, 0 for one a core. Each has a shard of the queue of its own."
+        default=0, description="Number of worker processes; 0: one per core. Each worker has its own part of the queue."
     )
     user: Text = Field(
         default="",
-        description="Account that the gateway runs as once the ports are bound, and to which data_dir belongs. "
-        "Commands that root gives act as it, too. Empty: for root the owner of data_dir, or where that is root the "
-        "account gatepost; anybody else stays who they are. Root without such an account is refused; to run everything "
-        'as root, write "root".',
+        description="Account that the gateway runs as once its ports are bound; data_dir belongs to this account. "
+        "Commands that root runs use this account, too. Empty: for root, the owner of data_dir, or the "
+        "account gatepost if that owner is root; other users keep their account. Without such an account "
+        'the gateway refuses to run as root; to allow that, set "root".',
     )
-    group: Text = Field(default="", description="Group to change to. Empty: the account's own.")
+    group: Text = Field(default="", description="Group to change to. Empty: the account's own group.")
     postmaster: Annotated[str, AfterValidator(mail_address), Form("mail address")] = Field(
         default="",
-        description="Where mail to postmaster without a domain goes (RFC 5321 section 4.5.1). Empty: it is refused.",
+        description="Address for mail to postmaster without a domain (RFC 5321 section 4.5.1). Empty: the gateway "
+        "refuses such mail.",
     )
     drain: Seconds = Field(
-        default=30, description="How long running sessions and deliveries get to end when the gateway stops."
+        default=30,
+        description="How long open sessions and running deliveries may take to finish when the gateway stops.",
     )
     drain_replies: Seconds = Field(
         default=60,
-        description="How much longer a stop waits for the replies to messages that were sent whole: without them they"
-        " are sent again. A service manager must wait longer than both together.",
+        description="How much longer the gateway waits, when it stops, for replies to messages that it has sent "
+        "completely: without a reply they are sent again. A service manager must allow more than both "
+        "times together.",
     )
 
 
@@ -153,166 +157,172 @@ class Listener(Record):
         "certificates on both sides."
     )
     address: ListenAddress = Field(
-        description='Address and port: "0.0.0.0:25" for all of IPv4, "[::]:25" for all of IPv6.'
+        description='Address and port, such as "0.0.0.0:25" for all of IPv4 or "[::]:25" for all of IPv6.'
     )
 
 
 class Store(Record):
-    """The store of mail until it is delivered."""
+    """The store, which holds mail until it is delivered."""
 
     url: Annotated[str, AfterValidator(_store_url), Form('"sqlite:"')] = Field(
         default="sqlite:", description="sqlite: embedded, files in data_dir."
     )
     inline_limit: Size = Field(
         default=262144,
-        description="Bodies up to this size are kept in the database, larger ones in a file of their own.",
+        description="Message bodies up to this size are stored in the database, larger ones in separate files.",
     )
     memory_budget: Size = Field(
-        default=33554432, description="Arriving bodies kept in memory by each worker; beyond it they go to files."
+        default=33554432, description="Memory for arriving message bodies, for each worker. Beyond it they go to files."
     )
     free_space: Size = Field(
-        default=134217728, description="Space left on the disk below which no more mail is accepted (452 4.3.1)."
+        default=134217728, description="Free disk space below which the gateway accepts no more mail (452 4.3.1)."
     )
     master_key: Annotated[
         str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')
     ] = Field(
         default="",
-        description="What seals the private keys in the store: 32 bytes or more from a file of mode 0600, an "
-        "environment variable, or a systemd credential. Keep a copy apart from the data. Empty: the store takes no "
-        "keys; they stay in files.",
+        description="The key that encrypts private keys in the store: 32 bytes or more from a file of mode 0600, an "
+        "environment variable, or a systemd credential. Keep a copy apart from the data. Empty: the store "
+        "cannot hold private keys; they stay in files.",
     )
 
 
 class Dns(Record):
-    """The resolvers to ask."""
+    """The DNS resolvers."""
 
     nameservers: Annotated[
         tuple[Annotated[str, AfterValidator(_nameserver), Form("IP address, or address:port")], ...],
         Field(min_length=1),
     ] = Field(
         default=("127.0.0.1:53",),
-        description='Recursive resolvers, asked in this order. Port 53 unless written. With validate = "local" those '
-        "that are written here carry the answers; if none is, the gateway starts at the root's servers itself.",
+        description="Recursive resolvers, in the order in which they are asked. Default port: 53. With validate = "
+        '"local" the gateway validates their answers; if the list is not set, it resolves from the root '
+        "servers itself.",
     )
     validation: DnsValidation = Field(
         default=DnsValidation.NAMESERVER,
         alias="validate",
-        description="Who validates DNSSEC. nameserver: nameservers that are believed (trust_ad, trusted). local: the "
-        "gateway itself, with libunbound (Debian: libunbound8), without which it does not start.",
+        description="Where DNSSEC is validated. nameserver: by trusted nameservers (trust_ad, trusted). local: by the "
+        "gateway itself, with libunbound (Debian: libunbound8); it does not start without it.",
     )
     trust_ad: Switch = Field(
         default=True,
-        description="Believe the AD bit (RFC 6840) of nameservers on loopback, which must validate DNSSEC; DANE needs "
-        "it. No other nameserver is believed unless trusted lists it, as anybody on the way could set it, and none is "
-        "asked beside one that is believed.",
+        description="Trust the AD bit (RFC 6840) of nameservers on loopback, which must validate DNSSEC; DANE needs "
+        "it. The gateway trusts no other nameserver unless trusted lists it, because anyone on the "
+        "network path could set the bit, and does not mix trusted and untrusted nameservers.",
     )
     trusted: tuple[Annotated[str, AfterValidator(_address), Form("IP address")], ...] = Field(
         default=(),
-        description="Addresses of nameservers elsewhere whose AD bit is believed too. Whoever can alter packets on the "
-        "way to one can then take DANE from your mail, or forge its destination: only for a way that is yours alone.",
+        description="Addresses of other nameservers whose AD bit is trusted, too. Anyone who can change packets on "
+        "the way to them can remove DANE from your mail or forge its destination, so list only "
+        "nameservers on a network path that you control.",
     )
     trust_anchor_file: PathText = Field(
         default="/usr/share/dns/root.key",
-        description='The root\'s keys for validate = "local", DS or DNSKEY records in zone file form (Debian: '
-        "dns-root-data). Read at the start; who keeps the file current is the system, not the gateway.",
+        description='The root\'s keys for validate = "local": DS or DNSKEY records in zone file format (Debian: '
+        "dns-root-data). The gateway reads the file when it starts; the operating system has to keep it "
+        "up to date.",
     )
-    timeout: Seconds = Field(default=5, description="Wait for one answer (resolv.conf: 5 s).")
+    timeout: Seconds = Field(default=5, description="Time limit for one answer (resolv.conf: 5 s).")
     attempts: Annotated[Whole, Range(1, 10)] = Field(
-        default=2, description="Rounds over all nameservers (resolv.conf: 2)."
+        default=2, description="Rounds through all nameservers (resolv.conf: 2)."
     )
 
 
 class Tls(Record):
-    """TLS where neither a connector nor a listener says otherwise."""
+    """Defaults for TLS; connectors and listeners can override them."""
 
     profile: ProfileName = Field(
         default=ProfileName.DEFAULT,
-        description="modern: TLS 1.3. default: and 1.2 with forward secrecy. compatible: and the rest of Exchange's "
-        "published list. legacy: and TLS 1.0 and 1.1.",
+        description="modern: TLS 1.3. default: TLS 1.2 with forward secrecy, too. compatible: the rest of Exchange's "
+        "published list, too. legacy: TLS 1.0 and 1.1, too.",
     )
     trust_anchors: PathText = Field(
         default="system",
-        description='Roots that certificates of others must lead to: "system", a PEM file, or a directory of them.',
+        description='Trusted roots for certificates of other servers: "system", a PEM file, or a directory of PEM '
+        "files.",
     )
     revocation_timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = Field(
         default=10,
-        description="How long to look for a certificate among the revoked ones before its status is unknown.",
+        description="Time limit for a revocation check; after it the status of the certificate is unknown.",
     )
 
 
 class Certificate(Record):
-    """A certificate to present. Several: RSA beside ECDSA, and by name (SNI); without any, no STARTTLS is offered."""
+    """A certificate to present: several for RSA and ECDSA, and by name (SNI). Without one, STARTTLS is not offered."""
 
     chain: PathText = Field(description="File with the certificate and its intermediates, PEM, leaf first.")
     key: PathText = Field(description="File with the private key, PEM, mode 0600.")
 
 
 class Admin(Record):
-    """The admin centre and the REST interface, served over HTTPS by a process of their own."""
+    """The admin centre and the REST interface, served over HTTPS by a separate process."""
 
     address: Annotated[
         str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: there is no admin centre')
     ] = Field(
         default="127.0.0.1:8443",
-        description="Where it listens. Until an owner is made by the one-time address of the start, it "
-        "answers nobody but this machine. If the port is taken and this key is not written, the gateway runs without.",
+        description="Address and port of the admin centre. Until an owner account exists (made with the one-time "
+        "address that is printed at the start), it answers only this machine. If the port is in use and "
+        "this key is not set, the gateway runs without the admin centre.",
     )
     names: tuple[Domain, ...] = Field(
         default=(),
-        description="Host names by which browsers may ask for it, beside server.hostname, localhost and IP addresses: "
-        "any other name is refused, so that no foreign page can reach it under a name of its own (DNS rebinding).",
+        description="Host names of the admin centre, besides server.hostname, localhost and IP addresses. It refuses "
+        "all other names, so that no other site can reach it under its own name (DNS rebinding).",
     )
     chain: PathText = Field(
         default="",
-        description="Its certificate and intermediates, PEM, leaf first. Empty: it makes one itself, whose fingerprint "
-        "is logged at the start.",
+        description="Its certificate and intermediates, PEM, leaf first. Empty: the gateway makes a certificate and "
+        "logs its fingerprint at the start.",
     )
-    key: PathText = Field(default="", description="The private key to chain, PEM, mode 0600.")
+    key: PathText = Field(default="", description="The private key for chain, PEM, mode 0600.")
 
 
 class Metrics(Record):
-    """Counters for monitoring (Prometheus), served by a process of their own. Off unless this table is written."""
+    """Metrics for Prometheus, served by a separate process. Off unless this table is present."""
 
     address: ListenAddress = Field(
         default="127.0.0.1:9464",
-        description="Where they are served over HTTP, without a password: /metrics, /healthz, /readyz. They tell who "
-        "your partners are, so keep them on loopback or in a network of your own.",
+        description="Address and port. It serves /metrics, /healthz and /readyz over HTTP without a password. They "
+        "reveal who your partners are: use loopback or a private network.",
     )
 
 
 class MtaSts(Record):
-    """Serving the MTA-STS policies of our own accepted domains over HTTPS (RFC 8461 section 3.3)."""
+    """The MTA-STS policies of accepted domains, served over HTTPS (RFC 8461 section 3.3)."""
 
     address: Annotated[
         str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: policies are not served')
     ] = Field(
         default="",
-        description='Where they are served, such as "0.0.0.0:443": senders ask port 443 of mta-sts.DOMAIN, no other. A '
-        "[[certificate]] must bear that name. Which domains have a policy is written in accepted_domain.",
+        description='Address and port, such as "0.0.0.0:443": senders use only port 443 of mta-sts.DOMAIN. A '
+        "[[certificate]] must cover that name. Set mta_sts of an accepted_domain to publish its policy.",
     )
 
 
 class CertificateTable(Record):
-    """Serving the table of our certificates that partners need, at https://HOSTNAME/certificates (S12, S13)."""
+    """The certificate page for partners, served at https://HOSTNAME/certificates (S12, S13)."""
 
     address: Annotated[
         str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: the table is not served')
     ] = Field(
         default="",
-        description='Where it is served, to everybody who knows the name, such as "0.0.0.0:443"; the address of '
-        "[mta_sts] may be the same. A certificate must bear server.hostname.",
+        description='Address and port, such as "0.0.0.0:443". Everyone who knows the name can read the table. It may '
+        "be the address of [mta_sts]. A certificate must cover server.hostname.",
     )
 
 
 class Log(Record):
     """The log on standard error."""
 
-    level: LogLevel = Field(default=LogLevel.INFO, description="The least grave that is logged.")
-    format: LogFormat = Field(default=LogFormat.TEXT, description="text for people, json or logfmt for machines.")
+    level: LogLevel = Field(default=LogLevel.INFO, description="The lowest level that is logged.")
+    format: LogFormat = Field(default=LogFormat.TEXT, description="text for people, json or logfmt for programs.")
     addresses: LogAddresses = Field(
         default=LogAddresses.FULL,
-        description="Senders and recipients in the lines about messages, which are personal data. domain: only what "
-        "follows the @. none: nothing of them. Without full, texts of replies are left out too. The trace keeps them.",
+        description="Sender and recipient addresses, which are personal data, in log lines about messages. full: the "
+        "whole address. domain: only the domain. none: nothing. Unless it is full, the texts of replies "
+        "are left out, too. The trace always has the addresses.",
     )
 
 

@@ -10,14 +10,14 @@ from gatepost.policy.connectors.names import network
 
 
 class Network(Record):
-    """The network that the gateway stands in, and who may make it connect there."""
+    """The gateway's network, and which of its hosts tenants may make the gateway connect to."""
 
     tenants_may_reach: tuple[NetworkText, ...] = Field(
         default=(),
-        description="Networks beside the public internet that the gateway connects to where a tenant chose the host: "
-        "smart hosts, LMTP servers, content hooks and OAuth issuers that a principal of one organization wrote, and "
-        'the MX hosts of its mail. Such as ["10.20.0.0/16"]. Each address is checked when it is connected to. What the '
-        "gateway's owner writes needs no entry here.",
+        description="Networks besides the public internet to which the gateway may connect when a tenant chose the "
+        "host: smart hosts, LMTP servers, content hooks and OAuth issuers of a user of one organization, "
+        'and the MX hosts of its mail. For example ["10.20.0.0/16"]. The gateway checks each address when '
+        "it connects. Hosts that the gateway's owner sets need no entry.",
     )
 
     def policy(self) -> AddressPolicy:

@@ -15,18 +15,18 @@ from gatepost.policy.connectors.units import format_duration
 
 
 class Oauth(Record):
-    """The settings for fetching keys of OAuth issuers (docs/submission.md). The issuers themselves are resources."""
+    """Fetching the keys of OAuth issuers (docs/submission.md). The issuers themselves are resources."""
 
     private_issuers: Switch = Field(
         default=False,
-        description="Fetch keys from issuers at private addresses too, such as a Keycloak of your own. Whoever may "
-        "write resources can then make the gateway call hosts of your own network.",
+        description="Also fetch keys from issuers at private addresses, such as your own Keycloak. Anyone who can "
+        "change resources can then make the gateway connect to hosts of your network.",
     )
     timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = Field(
-        default=10, description="How long an issuer gets to tell its keys. Log-ins with its tokens wait meanwhile."
+        default=10, description="Time limit for an issuer to return its keys. Log-ins with its tokens wait meanwhile."
     )
     keys_kept: Annotated[Duration, Range(3600, 2592000, format_duration)] = Field(
         default=86400,
-        description="How long keys are used that cannot be fetched again. They are fetched anew every hour, and when a "
-        "token names one that is not known.",
+        description="How long to use keys that cannot be fetched again. The gateway fetches keys every hour, and when "
+        "a token names an unknown key.",
     )

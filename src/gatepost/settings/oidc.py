@@ -27,46 +27,46 @@ class GroupRole(StrEnum):
 
 
 class OidcGroup(Record):
-    """A group of users and its role. If a user is in several groups, the first in the settings counts."""
+    """The role of a group's members. For members of several groups, the first one in the file counts."""
 
     name: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
-        description="As the claim writes it; Entra ID writes the object id of the group."
+        description="The group's name as in the claim. Entra ID uses the group's object ID."
     )
-    role: GroupRole = Field(description="Their role.")
+    role: GroupRole = Field(description="Role of the group's members.")
     organizations: tuple[Annotated[Text, Field(min_length=1, max_length=200)], ...] = Field(
-        default=(), description="Those that they see. Empty: the whole gateway."
+        default=(), description="Organizations that they can see. Empty: the whole gateway."
     )
 
 
 class Oidc(Record):
-    """Log-in to the admin centre by OpenID Connect, off unless issuer is written (docs/admin-centre.md)."""
+    """Log-in to the admin centre by OpenID Connect, off unless issuer is set (docs/admin-centre.md)."""
 
     issuer: Annotated[str, AfterValidator(lambda text: https_issuer(text) if text else ""), Form("https address")] = (
         Field(
             default="",
-            description='The issuer, to the letter as its tokens say it: "https://login.example/realms/staff".',
+            description='The exact issuer as in its tokens, such as "https://login.example/realms/staff".',
         )
     )
-    client_id: Text = Field(default="", max_length=200, description="What the issuer calls this gateway.")
+    client_id: Text = Field(default="", max_length=200, description="The gateway's client ID at the issuer.")
     client_secret: Annotated[
         str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')
-    ] = Field(default="", description="The secret that goes with it. Empty: a public client, which PKCE protects.")
+    ] = Field(default="", description="The client secret. Empty: a public client, which PKCE protects.")
     scopes: tuple[Annotated[Text, Field(min_length=1, max_length=200)], ...] = Field(
-        default=("openid", "profile"), description="What is asked for; some issuers tell groups only if asked."
+        default=("openid", "profile"), description="Scopes to request; some issuers send groups only on request."
     )
     name_claim: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
         default="preferred_username", description="The claim that becomes the user's name at the first log-in."
     )
     groups_claim: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
-        default="groups", description="The claim with the person's groups, a list of texts."
+        default="groups", description="The claim with the user's groups, a list of texts."
     )
     groups: tuple[OidcGroup, ...] = Field(default=(), alias="group", description="[[oidc.group]]")
     private_issuer: Switch = Field(
-        default=False, description="Whether the issuer is at a private address, such as a Keycloak of your own."
+        default=False, description="Allow an issuer at a private address, such as your own Keycloak."
     )
     trust_anchors: FilePath = Field(
-        default="", description="File with the authority of the issuer's certificate, PEM. Empty: tls.trust_anchors."
+        default="", description="PEM file with the roots for the issuer's certificate. Empty: tls.trust_anchors."
     )
     timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = Field(
-        default=10, description="How long the issuer gets for all that is asked of it at a log-in."
+        default=10, description="Time limit for all requests to the issuer during a log-in."
     )

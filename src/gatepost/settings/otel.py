@@ -43,25 +43,25 @@ class Otel(Record):
 
     endpoint: Annotated[str, AfterValidator(_endpoint), Form("http or https address; empty: off")] = Field(
         default="",
-        description=f'Where spans are posted (OTLP over HTTP), with the path, such as "{_EXAMPLE}". The certificate of '
-        "an https server is checked by tls.trust_anchors. Empty: no traces.",
+        description='Address for spans (OTLP over HTTP), with the path, such as "http://127.0.0.1:4318/v1/traces". '
+        "tls.trust_anchors has the roots for an https server. Empty: no traces.",
     )
     service_name: Annotated[Text, Field(min_length=1, max_length=100)] = Field(
-        default="gatepost", description="service.name of all spans; the same on all nodes of a site."
+        default="gatepost", description="The service.name of all spans; use the same on all nodes of a site."
     )
     sample: Annotated[Whole, Range(0, 1000)] = Field(
         default=1000,
-        description="Of how many messages in a thousand there is a trace: whole, and on all nodes if it is the same "
-        "there.",
+        description="How many of 1000 messages get a trace. It covers the whole message, on all nodes with the same "
+        "value.",
     )
     header: Annotated[Text, AfterValidator(_header)] = Field(
-        default="Authorization", description="The HTTP header field that has the secret as its value."
+        default="Authorization", description="The HTTP header field that carries the secret."
     )
     secret: Annotated[str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')] = (
         Field(
             default="",
-            description='What the receiver knows us by, all of the value (such as "Bearer ..."); read anew for each '
-            "post. Only with an https address, or on loopback. Empty: none is sent.",
+            description='The whole value of that header field, such as "Bearer ..."; read again for each post. Only '
+            "with an https address, or on loopback. Empty: none.",
         )
     )
 

@@ -25,37 +25,36 @@ def _reporter(value: str) -> str:
 
 
 class TlsReports(Record):
-    """Reports that others send about their connections to us, and ours to them (docs/tls-reporting.md)."""
+    """TLS reports (RFC 8460): those of others about connections to us, and ours to them (docs/tls-reporting.md)."""
 
     address: Annotated[str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: not served')] = (
         Field(
             default="",
-            description="Where reports are taken over HTTPS, at https://HOSTNAME/tls-reports: for _smtp._tls records "
-            "with rua=https:. It may be the address of [mta_sts] or [certificate_table].",
+            description="Address and port that receive reports over HTTPS, at https://HOSTNAME/tls-reports: for "
+            "_smtp._tls records with rua=https:. It may be the address of [mta_sts] or "
+            "[certificate_table].",
         )
     )
     days: Annotated[Whole, Range(0, 3650)] = Field(
-        default=400, description="For how many days received reports are kept; 0 for ever."
+        default=400, description="Days to keep received reports; 0: for ever."
     )
     send: Switch = Field(
         default=False,
-        description="Send a report of each day to every domain that asks for one in its _smtp._tls record, and that "
-        "mail was sent to. Needs organization_name, contact and mail_from.",
+        description="Send a daily report to every domain that got mail and asks for reports in its _smtp._tls record. "
+        "Needs organization_name, contact and mail_from.",
     )
-    organization_name: Text = Field(default="", description="Who reports: the name of your organization.")
-    contact: Text = Field(
-        default="", description="Whom the receiver of a report may ask about it: a mail address or a URI."
-    )
+    organization_name: Text = Field(default="", description="The name of your organization in the reports.")
+    contact: Text = Field(default="", description="Contact for receivers of reports: a mail address or a URI.")
     mail_from: Annotated[str, AfterValidator(_reporter), Form("mail address")] = Field(
         default="",
-        description="Sender of reports that go by mail, in an accepted domain that has a current DKIM key. Its domain "
-        "names the reporter in every report.",
+        description="Sender of reports by mail, in an accepted domain with a current DKIM key. Its domain names the "
+        "reporter in every report.",
     )
     spread: Annotated[Duration, Range(0, 72000, format_duration)] = Field(
         default=14400,
-        description="Reports go out within so long after 00:15 UTC, each domain's at a time of its own (RFC 8460 "
-        "section 4.1).",
+        description="Send the reports within this time after 00:15 UTC, those of each domain at its own time (RFC "
+        "8460 section 4.1).",
     )
     post_timeout: Annotated[Duration, Range(1, 600, format_duration)] = Field(
-        default=60, description="For a server to take a report over HTTPS, from the first packet to its answer."
+        default=60, description="Time limit for sending a report over HTTPS, until the server's answer."
     )

@@ -25,23 +25,24 @@ class SiteNode(Record):
 
     name: Domain = Field(description="The node's server.hostname, as `gatepost site status` shows it.")
     address: Annotated[str, AfterValidator(_place), Form('"host", "host:port" or "[v6]:port"')] = Field(
-        description="Host name or IP address, and port unless it is 8445. Whoever answers must prove to be the node."
+        description="Host name or IP address, and the port unless it is 8445. The server there must prove that it is "
+        "the node."
     )
 
 
 class Site(Record):
-    """The address where nodes of this site join and renew their certificates (docs/site.md). Needs store.master_key."""
+    """The address at which nodes join the site and renew certificates (docs/site.md). Needs store.master_key."""
 
     address: Annotated[
         str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: nobody can join')
     ] = Field(
         default="",
-        description='Where nodes ask for certificates, such as "0.0.0.0:8444"; only on the node where gatepost site '
-        "init was run.",
+        description='Address and port at which nodes request certificates, such as "0.0.0.0:8444"; only on the node '
+        "where you ran gatepost site init.",
     )
     node_lifetime: Annotated[Duration, Range(10, 7776000, format_duration)] = Field(
         default=604800,
-        description="How long a node's certificate lives. Nodes renew at half of it; a node that is removed is trusted "
-        "until its last one ends.",
+        description="Lifetime of a node's certificate. Nodes renew after half of it. A removed node stays trusted "
+        "until its last certificate expires.",
     )
     nodes: tuple[SiteNode, ...] = Field(default=(), alias="node", description="[[site.node]]")

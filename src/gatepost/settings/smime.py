@@ -14,11 +14,11 @@ from gatepost.policy.connectors.units import format_size
 
 
 class Smime(Record):
-    """Signing, encrypting and decrypting content (docs/smime.md). Keys of our own need store.master_key."""
+    """S/MIME signing, encryption and decryption (docs/smime.md). The gateway's keys need store.master_key."""
 
     max_size: Annotated[Size, Range(1 << 10, 1 << 30, format_size)] = Field(
         default=50 << 20,
-        description="Content larger than this is not worked on: what must be encrypted or signed is returned "
-        "(552 5.3.4), what could be decrypted is delivered as it came. Each worker has one message at a time in "
-        "memory, up to seven times its size.",
+        description="The gateway does not process larger content: mail that must be encrypted or signed is returned "
+        "(552 5.3.4), and mail that could be decrypted is delivered encrypted. Each worker processes one "
+        "message at a time in memory, with up to seven times its size.",
     )

@@ -10,13 +10,13 @@ from gatepost.policy.connectors.fields import Range, Record, Whole
 
 
 class Trace(Record):
-    """The message trace and how long it is kept (docs/trace.md)."""
+    """How long the message trace is kept (docs/trace.md)."""
 
     days: Annotated[Whole, Range(0, 3650)] = Field(
-        default=90, description="For how many days before today rows are kept; 0 for ever (Exchange: 90)."
+        default=90, description="Days to keep rows, besides today; 0: for ever (Exchange: 90)."
     )
     transcripts: Annotated[Whole, Range(0, 1000)] = Field(
         default=1,
-        description="Of how many sessions in a thousand the commands and replies are kept, never content or secrets; "
-        "of sessions where something failed they are kept anyway.",
+        description="For how many of 1000 sessions to keep commands and replies, never content or secrets. Sessions "
+        "with a failure are always kept.",
     )

@@ -19,66 +19,73 @@ Count = Annotated[Whole, Range(1, 1_000_000)]
 
 
 class Limits(Record):
-    """The limits on what peers may make this server store or do."""
+    """Limits on the resources that other servers and clients can use."""
 
     connections: Count = Field(
-        default=5000, description="Inbound connections of each worker (Exchange's Receive connector: 5000)."
+        default=5000, description="Inbound connections per worker (Exchange's Receive connector: 5000)."
     )
     connections_per_source: Count = Field(
         default=100,
-        description="Of them from one IPv4 address or IPv6 /64 (Exchange: 20 and 2 %; large senders open more).",
+        description="Inbound connections from one IPv4 address or IPv6 /64 (Exchange: 20 and 2 %; large senders open "
+        "more).",
     )
     idle_timeout: Seconds = Field(
-        default=300, description="Wait for the client's next bytes (RFC 5321 section 4.5.3.2.7: 5 minutes at least)."
+        default=300,
+        description="Time limit for the client's next bytes (RFC 5321 section 4.5.3.2.7: 5 minutes at least).",
     )
     command_timeout: Seconds = Field(
-        default=300, description="Wait for its next complete command, however many bytes come meanwhile."
+        default=300,
+        description="Time limit for the client's next complete command, however many bytes arrive meanwhile.",
     )
     session_time: Seconds = Field(default=3600, description="Longest session (Exchange: 10 minutes).")
     data_rate_min: Annotated[Whole, Range(0, 1_000_000)] = Field(
-        default=100, description="Bytes per second that a message must keep up, 0 for no check (our choice)."
+        default=100, description="Minimum rate of a message in bytes per second; 0: no check (our choice)."
     )
-    data_rate_period: Seconds = Field(default=60, description="Time over which data_rate_min is measured (our choice).")
+    data_rate_period: Seconds = Field(
+        default=60, description="Period over which data_rate_min is measured (our choice)."
+    )
     command_line: Annotated[Whole, Range(512, 65536)] = Field(
         default=4096,
-        description="Octets of a command with its CRLF (RFC 5321 section 4.5.3.1.4: 512, and what the extensions add).",
+        description="Maximum octets of a command with its CRLF (RFC 5321 section 4.5.3.1.4: 512, plus what the "
+        "extensions add).",
     )
     text_line: Annotated[Whole, Range(0, 1_000_000)] = Field(
         default=0,
-        description="Octets of a line of a message, 0 for any length (RFC 5321 section 4.5.3.1.6: 1000; longer ones "
+        description="Maximum octets of a message line; 0: any length (RFC 5321 section 4.5.3.1.6: 1000; longer ones "
         "are common, and cost no memory here).",
     )
     header_bytes: Annotated[Size, Range(1024, 1 << 24, format_size)] = Field(
-        default=262144, description="Header section of a message (Exchange: 256 KB)."
+        default=262144, description="Maximum size of a message's header section (Exchange: 256 KB)."
     )
     message_bytes: Annotated[Size, Range(65536, 1 << 40, format_size)] = Field(
         default=52428800,
-        description="Size of a message, announced as SIZE (RFC 1870; Exchange Online: 150 MB at most).",
+        description="Maximum size of a message, announced as SIZE (RFC 1870; Exchange Online: 150 MB at most).",
     )
     recipients: Annotated[Whole, Range(100, 1_000_000)] = Field(
         default=1000,
-        description="Recipients of a message (RFC 5321 section 4.5.3.1.8: 100 at least; Exchange Online: 1000). More "
-        "are told 452 4.5.3.",
+        description="Maximum recipients of a message (RFC 5321 section 4.5.3.1.8: 100 at least; Exchange Online: "
+        "1000). Further ones get 452 4.5.3.",
     )
     errors: Annotated[Whole, Range(1, 1000)] = Field(
-        default=10, description="Protocol errors of a session before 421 4.7.0 (Exchange: 5, Postfix: 20)."
+        default=10, description="Protocol errors in a session before 421 4.7.0 (Exchange: 5, Postfix: 20)."
     )
     commands_without_mail: Count = Field(
         default=100,
-        description="NOOP, RSET, VRFY and the like since the last message, before 421 4.7.0 (Postfix: 100).",
+        description="NOOP, RSET, VRFY and similar commands since the last message before 421 4.7.0 (Postfix: 100).",
     )
     bdat_chunks: Count = Field(
-        default=20000, description="BDAT commands of a message (RFC 3030; our choice: chunks of 8 KB are common)."
+        default=20000, description="BDAT commands per message (RFC 3030; our choice: chunks of 8 KB are common)."
     )
-    transactions: Count = Field(default=1000, description="Messages of a session (our choice).")
+    transactions: Count = Field(default=1000, description="Messages per session (our choice).")
     discard_bytes: Size = Field(
         default=67108864,
-        description="What a session may go on sending of a message that is refused already (our choice: more than a "
+        description="How much a session may still send of a message that was already refused (our choice: more than a "
         "message may have).",
     )
     hops: Annotated[Whole, Range(10, 1000)] = Field(
         default=30,
-        description="Received fields from which on a message is a loop (RFC 5321 section 6.3; Exchange: 30).",
+        description="Number of Received fields at which a message counts as a loop (RFC 5321 section 6.3; Exchange: "
+        "30).",
     )
     sender_ip_prefix: Annotated[Whole, Range(0, 32)] = Field(
         default=24,
@@ -109,7 +116,7 @@ class Limits(Record):
 
 
 class Queue(Record):
-    """The retries of queued mail, and the limits of deliveries at one time."""
+    """Retries of queued mail, and limits of the queue."""
 
     retry: Annotated[
         tuple[Annotated[Duration, Range(1, 86400, format_duration)], ...], Field(min_length=1, max_length=100)
@@ -119,32 +126,35 @@ class Queue(Record):
     )
     message_expiration: Annotated[Duration, Range(1, 1209600, format_duration)] = Field(
         default=86400,
-        description="How long a message is tried before it goes back (Exchange Online: 24 h). An organization may say "
-        "otherwise.",
+        description="How long the gateway tries to deliver a message before it returns it (Exchange Online: 24 h). An "
+        "organization can override it.",
     )
     delay_notice: Annotated[Duration, Range(0, 1209600, format_duration)] = Field(
-        default=14400, description="When the sender is told of a delay, once; 0 for never (Exchange: 4 h)."
+        default=14400, description="When to notify the sender of a delay, once; 0: never (Exchange: 4 h)."
     )
     connections_per_destination: Annotated[Whole, Range(1, 1000)] = Field(
         default=20,
-        description="Connections to one next hop at a time, idle ones included, however many domains lead there: to "
-        "the smart hosts of a connector together, or to the MX hosts that domains have in common (Exchange's Send "
-        "connector: 20). Of the node: workers share it, and each has one at least.",
+        description="Connections to one next hop at the same time, including idle ones, for all domains that lead "
+        "there: to the smart hosts of a connector together, or to the MX hosts that domains share "
+        "(Exchange's Send connector: 20). The limit is for the node: workers share it, and each has at "
+        "least one.",
     )
     connections: Count = Field(
         default=1000,
-        description="Outbound connections in all that are at work (Exchange's Send connectors: 1000). Of the node: "
-        "workers share it, and each has one at least.",
+        description="Active outbound connections in total (Exchange's Send connectors: 1000). The limit is for the "
+        "node: workers share it, and each has at least one.",
     )
     lane_wait: Seconds = Field(
         default=0.02,
-        description="How long mail waits for a busy connection to its next hop before one more is opened (our choice).",
+        description="How long mail waits for a busy connection to its next hop before another one is opened (our "
+        "choice).",
     )
     window_messages: Count = Field(
-        default=20000, description="Deliveries that a worker keeps in memory; the rest waits in the store (our choice)."
+        default=20000,
+        description="Deliveries that a worker keeps in memory; the others wait in the store (our choice).",
     )
     window_per_destination: Count = Field(
-        default=1000, description="Of them for one domain, and four times as many for one next hop (our choice)."
+        default=1000, description="The part of them for one domain; four times as many for one next hop (our choice)."
     )
     window_bytes: Size = Field(default=67108864, description="Bodies kept in memory with them (our choice).")
     idle_connection: Seconds = Field(
@@ -155,12 +165,13 @@ class Queue(Record):
         default=100, description="Messages over one outbound connection (Exchange: 20; many more save handshakes)."
     )
     paused: Switch = Field(
-        default=False, description="Accept and keep mail, deliver nothing: for the time of a repair elsewhere."
+        default=False,
+        description="Accept and queue mail, but deliver nothing, for example during maintenance elsewhere.",
     )
 
 
 class Outbound(Record):
-    """The sending side. The default waits are the least that RFC 5321 section 4.5.3.2 asks for."""
+    """Time limits for sending. The defaults are the minimum of RFC 5321 section 4.5.3.2."""
 
     connect_timeout: Seconds = Field(default=30, description="For TCP (the RFC names none).")
     greeting_timeout: Seconds = Field(default=300, description="For the greeting.")
@@ -173,7 +184,7 @@ class Outbound(Record):
     end_timeout: Seconds = Field(default=600, description="For the reply to the end of a message.")
     private_policy_hosts: Switch = Field(
         default=False,
-        description="Fetch MTA-STS policies from hosts at private addresses too, and send TLS reports to them. Whoever "
-        "has a domain can then make the gateway call hosts of your own network. What tenants name otherwise is bound "
-        "by [network] tenants_may_reach.",
+        description="Also fetch MTA-STS policies from hosts at private addresses, and send TLS reports to them. "
+        "Anyone who has a domain can then make the gateway connect to hosts of your network. For other "
+        "hosts that tenants name, see [network] tenants_may_reach.",
     )

@@ -87,7 +87,7 @@ def bare(request: Request) -> Response:
         request,
         "error.html",
         404,
-        heading="There is no such page",
+        heading="This page does not exist",
         text="Nothing is at this address.",
         advice="Check the address.",
         errors=(),

@@ -1,4 +1,4 @@
-"""The subjects of certificate alarms: names to cover, client identities in use, failing renewals.
+"""The subjects of certificate alarms: names to cover, client certificates in use, failing renewals.
 
 Used by `node.alarms` and `gatepost certificate alarms`. It reads the store and the files of client certificates that
 connectors name, and nothing else.

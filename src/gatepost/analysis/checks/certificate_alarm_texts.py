@@ -57,7 +57,7 @@ def _sentence(text: str) -> str:
 def title_of(entry: Entry) -> str:
     """The name of a certificate in a sentence: "the certificate 0a1b… for mx1.contoso.example"."""
     if entry.purpose is Purpose.CLIENT:
-        return f"the client identity {entry.label!r} of {entry.organization} (certificate {entry.id})"
+        return f"the client certificate {entry.label!r} of {entry.organization} (certificate {entry.id})"
     names = names_of(entry)
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     shown = ", ".join(names[:_NAMES]) + more if names else shown_text(entry.leaf.subject, 100)

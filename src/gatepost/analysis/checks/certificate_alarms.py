@@ -112,8 +112,8 @@ class WantedName:
 class Scope:
     """The uses of certificates by the configuration.
 
-    names: needed in server certificates. used: organization and label of each client identity that a connector
-    presents. acme: the gateway itself requests certificates, and so renews those that it got.
+    names: wanted of the server certificates. used: organization and label of each client certificate that a connector
+    presents. acme: the gateway itself asks for certificates, and so renews those that it got.
     """
 
     names: tuple[WantedName, ...] = ()
@@ -178,7 +178,7 @@ def judge(
 
 
 def watched(entries: Mapping[str, Entry], scope: Scope) -> list[Entry]:
-    """The certificates that alarms are about: current and next ones, of client identities those in use."""
+    """The certificates that alarms are about: current and next ones, of client certificates those in use."""
     live = (one for one in entries.values() if one.state in {State.CURRENT, State.NEXT})
     return [one for one in live if one.purpose is Purpose.SERVER or (one.organization, one.label) in scope.used]
 

@@ -27,7 +27,11 @@ def notice(
 ) -> str:
     """The text. olds: what is replaced. above: issuers of the next one, up to its root. firewall: HOST:PORT."""
     whose = f"mail server {hostname}" if entry.purpose is Purpose.SERVER else f"mail sent by {hostname}"
-    when = f"on {minute_text(entry.switch_at)}" if entry.switch_at else "soon; we will tell you the day"
+    when = (
+        f"on {minute_text(entry.switch_at)}"
+        if entry.switch_at
+        else ("soon; we will tell you the date, or ask us for it")
+    )
     parts = [
         f"Subject: Change of the TLS certificate of the {whose}",
         "",
@@ -68,43 +72,43 @@ def _certificate(title: str, leaf: CertificateFacts) -> Iterator[str]:
 
 def _steps(entry: Entry, hostname: str, above: Sequence[CertificateFacts], firewall: Sequence[str]) -> Iterator[str]:
     yield "PLEASE CHECK"
-    yield from _step(1, "that these authorities are in the trust store of your mail servers (by SHA-256):")
+    yield from _step(1, "The trust store of your mail servers contains these authorities (by SHA-256):")
     for authority in above:
         yield f"     {authority.subject}"
         yield f"     SHA-256 {authority.sha256.upper()}"
     if not above:
-        yield "     (the certificate is its own authority: trust it itself)"
+        yield "     (the certificate is self-signed: trust the certificate itself)"
     yield from _step(
         2,
-        "that a firewall lets your mail servers reach these hosts, if they ask whether certificates were revoked:"
+        "If your mail servers check revocation: your firewall lets them reach these hosts:"
         if firewall
-        else "nothing in your firewall: the certificates name no host that is to be asked for revocation.",
+        else "Your firewall needs no change: the certificates name no host for revocation checks.",
     )
     yield from (f"     {host}" for host in firewall)
     if entry.purpose is Purpose.SERVER:
         yield from _step(
             3,
-            "connectors and policies of yours that name our issuer, subject, thumbprint or key (Exchange: TlsDomain, "
-            "TlsCertificateName, TlsDomainCapabilities; Postfix: fingerprint, policy tables): add the next one.",
+            "Your connectors and policies that name our issuer, subject, thumbprint or key (Exchange: TlsDomain, "
+            "TlsCertificateName, TlsDomainCapabilities; Postfix: fingerprint, policy tables) accept the next one too.",
         )
-        yield from _step(4, "after the change, that this shows the next certificate and ends in 'Verification: OK':")
+        yield from _step(4, "After the change, this command shows the next certificate and ends in 'Verification: OK':")
         yield f"     openssl s_client -starttls smtp -connect {hostname}:25 -servername {hostname}"
     else:
         yield from _step(
             3,
-            "connectors of yours that know us by our certificate (Exchange: TlsSenderCertificateName; Postfix: "
-            "relay_clientcerts, permit_tls_clientcerts): add the next one beside the current one.",
+            "Your connectors that recognize us by our certificate (Exchange: TlsSenderCertificateName; Postfix: "
+            "relay_clientcerts, permit_tls_clientcerts) accept the next one beside the current one.",
         )
     yield ""
     if entry.purpose is Purpose.SERVER:
-        yield from _folded("What it looks like if something was missed: mail to us waits at your side with")
+        yield from _folded("If something was missed, mail to us waits in your queue with this error:")
         yield "     450 4.4.317 ... 451 5.7.3 STARTTLS is required to send mail"
         yield "     unable to get local issuer certificate"
     else:
         yield from _folded(
-            "What it looks like if something was missed: mail from us is refused, or treated as strange."
+            "If something was missed, your servers refuse mail from us, or treat it as mail from outside."
         )
-    yield from _folded("Then please tell us, and we go back to the current certificate within minutes.")
+    yield from _folded("Then please tell us: we can go back to the current certificate within minutes.")
 
 
 def _step(number: int, text: str) -> Iterator[str]:

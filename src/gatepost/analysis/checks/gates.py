@@ -111,11 +111,12 @@ def key_finding(problem: str) -> GateFinding:
     """Whether the key can be used here. problem: why not, "" if it can."""
     if problem:
         fix = (
-            "See that store.master_key is the one of the gateway. If only the gateway has it (a systemd credential), "
-            "let the gateway look: plan the switch for a time"
+            "Check that store.master_key is the one that the gateway uses. If only the gateway has it (a systemd "
+            "credential), "
+            "plan the switch for a set time: the gateway then runs the checks itself"
         )
-        return GateFinding(GateCheck.KEY, Mark.FAIL, "its private key cannot be opened here", problem, fix)
-    return GateFinding(GateCheck.KEY, Mark.PASS, "its private key can be opened here, and belongs to it")
+        return GateFinding(GateCheck.KEY, Mark.FAIL, "its private key cannot be opened", problem, fix)
+    return GateFinding(GateCheck.KEY, Mark.PASS, "its private key can be opened and belongs to it")
 
 
 def staple_finding(*, responder: bool, must: bool, kept: bool) -> GateFinding:
@@ -125,17 +126,22 @@ def staple_finding(*, responder: bool, must: bool, kept: bool) -> GateFinding:
     """
     if kept:
         return GateFinding(
-            GateCheck.STAPLING, Mark.PASS, "an OCSP response is there, and is stapled from the beginning"
+            GateCheck.STAPLING, Mark.PASS, "the gateway has an OCSP response and staples it from the first handshake"
         )
     if not must:
         text = (
-            "no OCSP response could be fetched; clients look elsewhere" if responder else "it names no OCSP responder"
+            "no OCSP response could be fetched; clients check elsewhere" if responder else "it names no OCSP responder"
         )
         return GateFinding(GateCheck.STAPLING, Mark.WARN if responder else Mark.INFO, text)
-    fix = "Let this machine reach its responder, and check again: clients that obey must-staple refuse it without."
+    fix = (
+        "Allow this machine to reach the OCSP responder, and run the checks again: clients that obey "
+        "must-staple refuse the certificate without a response."
+    )
     if not responder:
-        fix = "Have it issued without must-staple: it names no OCSP responder, so that nothing can be stapled."
-    return GateFinding(GateCheck.STAPLING, Mark.FAIL, "it must be stapled, and there is no OCSP response", fix=fix)
+        fix = "Get a certificate without must-staple: this one names no OCSP responder, so nothing can be stapled."
+    return GateFinding(
+        GateCheck.STAPLING, Mark.FAIL, "it requires stapling (must-staple), and there is no OCSP response", fix=fix
+    )
 
 
 # Parts of a chain check that gates of their own look at.
@@ -152,7 +158,7 @@ def chain_findings(entry: Entry, check: ChainCheck | None, current: ChainCheck |
     current: of the certificate to be replaced, None if there is none.
     """
     if check is None:
-        yield GateFinding(GateCheck.CHAIN, Mark.FAIL, "its chain cannot be read", fix="Add it anew.")
+        yield GateFinding(GateCheck.CHAIN, Mark.FAIL, "its chain cannot be read", fix="Add the certificate again.")
         return
     known = {one.part for one in current.findings if one.verdict is Mark.FAIL} if current else set()
     for one in check.findings:
@@ -162,7 +168,7 @@ def chain_findings(entry: Entry, check: ChainCheck | None, current: ChainCheck |
             continue
         made = _as_gate(one)
         if one.verdict is Mark.FAIL and one.part in _AUTHORITY & known:
-            made = replace(made, verdict=Mark.WARN, text=f"{made.text} (it is so with the current one, too)")
+            made = replace(made, verdict=Mark.WARN, text=f"{made.text} (the current certificate has the same problem)")
         yield made
 
 

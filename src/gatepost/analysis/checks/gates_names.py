@@ -39,17 +39,17 @@ def expected_names(
     hostname: str, hosts: Mapping[str, Sequence[str] | str], policies: Sequence[StsPublication], *, served: bool
 ) -> tuple[Expected, ...]:
     """hosts: of the MX records of each accepted domain; a str is why they are not known. served: policies are."""
-    found = {hostname: Expected(hostname, "the gateway's own name (server.hostname)", ours=True)}
+    found = {hostname: Expected(hostname, "the gateway's own name, server.hostname", ours=True)}
     for domain, names in hosts.items():
         for name in () if isinstance(names, str) else names:
-            found.setdefault(name, Expected(name, f"an MX host of {domain}"))
+            found.setdefault(name, Expected(name, f"MX host of {domain}"))
     for policy in policies:
         for pattern in policy.policy.mx if policy.policy.mode is not StsMode.NONE else ():
             if not pattern.startswith("*."):
-                found.setdefault(pattern, Expected(pattern, f"named in the MTA-STS policy of {policy.domain}"))
+                found.setdefault(pattern, Expected(pattern, f"in the MTA-STS policy of {policy.domain}"))
         if served:
             name = policy_host(policy.domain)
-            found.setdefault(name, Expected(name, f"where the MTA-STS policy of {policy.domain} is served"))
+            found.setdefault(name, Expected(name, f"host of the MTA-STS policy of {policy.domain}"))
     return tuple(found.values())
 
 
@@ -83,9 +83,9 @@ def names_findings(
     covered = [one for one in expected if is_covered(one.name, after)]
     if lost:
         shown = ", ".join(lost[:_SHOWN])
-        fix = "Have it issued with all names, or add a certificate for those that are left out."
+        fix = "Get a certificate with all names, or add another certificate for the missing names."
         yield GateFinding(
-            GateCheck.NAMES, Mark.FAIL, f"names of the current certificate are lost: {shown}", _borne(entry), fix
+            GateCheck.NAMES, Mark.FAIL, f"it lacks names of the current certificate: {shown}", _borne(entry), fix
         )
     for one in expected:
         if one not in covered and one.name not in lost:
@@ -95,10 +95,10 @@ def names_findings(
         yield GateFinding(GateCheck.NAMES, Mark.PASS, f"covered: {shown}", _borne(entry))
     for domain, names in hosts.items():
         if isinstance(names, str):
-            text = f"the MX hosts of {domain} cannot be looked up, so that it is not known whether they are covered"
+            text = f"the MX hosts of {domain} cannot be looked up, so it is not known whether they are covered"
             # What the current ones cover stays covered, or it is told above: then it is no worse than now.
             mark = Mark.UNKNOWN if lost or not before else Mark.WARN
-            yield GateFinding(GateCheck.NAMES, mark, text, names, "Try again; see [dns] in the settings.")
+            yield GateFinding(GateCheck.NAMES, mark, text, names, "Try again; check [dns] in the settings.")
     yield from _promised(after, hosts, policies)
 
 
@@ -108,18 +108,16 @@ def _borne(entry: Entry) -> str:
     return f"it is for {', '.join(names[:_SHOWN]) or 'no name'}{more}"
 
 
-def _uncovered(entry: Entry, expected: Expected, *, lost: bool) -> GateFinding:
-    fix = f"Have it issued with {expected.name} as subjectAltName, or add a certificate for that name."
+def _uncovered(entry: Entry, one: Expected, *, lost: bool) -> GateFinding:
+    fix = f"Get a certificate with {one.name} as subjectAltName, or add another certificate for that name."
     if lost:
         return GateFinding(
-            GateCheck.NAMES, Mark.FAIL, f"{expected.name} is not covered any more: {expected.why}", _borne(entry), fix
+            GateCheck.NAMES, Mark.FAIL, f"{one.name} would no longer be covered ({one.why})", _borne(entry), fix
         )
-    if expected.ours:
-        return GateFinding(
-            GateCheck.NAMES, Mark.FAIL, f"{expected.name} is not covered: {expected.why}", _borne(entry), fix
-        )
-    text = f"{expected.name} is not covered, neither now nor after: {expected.why}"
-    return GateFinding(GateCheck.NAMES, Mark.WARN, text, fix=f"If that is this gateway: {fix[0].lower()}{fix[1:]}")
+    if one.ours:
+        return GateFinding(GateCheck.NAMES, Mark.FAIL, f"{one.name} is not covered ({one.why})", _borne(entry), fix)
+    text = f"{one.name} is not covered, neither before nor after the switch ({one.why})"
+    return GateFinding(GateCheck.NAMES, Mark.WARN, text, fix=f"If that host is this gateway: {fix[0].lower()}{fix[1:]}")
 
 
 def _promised(
@@ -132,9 +130,7 @@ def _promised(
             continue
         allowed = [name for name in names if any(covers(pattern, name) for pattern in one.policy.mx)]
         if allowed and not any(is_covered(name, after) for name in allowed):
-            text = (
-                f"no MX host that the MTA-STS policy of {one.domain} allows is covered: {', '.join(allowed[:_SHOWN])}"
-            )
+            text = f"it covers no MX host that the MTA-STS policy of {one.domain} allows: {', '.join(allowed[:_SHOWN])}"
             mark = Mark.FAIL if one.policy.mode is StsMode.ENFORCE else Mark.WARN
-            fix = "Have it issued with such a name, or senders that obey the policy deliver no more."
+            fix = "Get a certificate with one of these names; otherwise senders that obey the policy stop delivering."
             yield GateFinding(GateCheck.NAMES, mark, text, f"mode {one.policy.mode}", fix)

@@ -82,17 +82,15 @@ def _receivers(connector: OutboundConnector) -> Iterator[str]:
 def partner_findings(partners: Sequence[Partner]) -> Iterator[GateFinding]:
     """The finding whether all partners were notified of the change."""
     if not partners:
-        yield GateFinding(GateCheck.PARTNERS, Mark.PASS, "no partner is known who might expect the current certificate")
+        yield GateFinding(GateCheck.PARTNERS, Mark.PASS, "no partner is known to expect the current certificate")
         return
     silent = [one for one in partners if not one.told]
     if not silent:
-        yield GateFinding(
-            GateCheck.PARTNERS, Mark.PASS, f"{quantity(len(partners), 'partner')} notified, none remaining"
-        )
+        yield GateFinding(GateCheck.PARTNERS, Mark.PASS, "all partners were notified")
         return
     more = f" and {len(silent) - _SHOWN} more" if len(silent) > _SHOWN else ""
     names = ", ".join(one.name for one in silent[:_SHOWN])
-    text = f"{len(silent)} of {len(partners)} partners who may expect the current one not yet notified: {names}{more}"
+    text = f"partners not yet notified ({len(silent)} of {len(partners)}): {names}{more}"
     evidence = "; ".join(f"{one.name}: {one.why[0]}" for one in silent[:_SHOWN])
-    fix = "Send them the text for partners (`changeover notice`), then mark them as notified (`changeover told`)"
+    fix = "Send them the notification text (`changeover notice`), then mark them as notified (`changeover told`)"
     yield GateFinding(GateCheck.PARTNERS, Mark.WARN, text, evidence, fix)

@@ -35,7 +35,7 @@ _MOST_NAMES: Final = 10
 _SHOWN: Final = 4
 _STRICT: Final = frozenset({TlsSettings.CERTIFICATE_VALIDATION, TlsSettings.DOMAIN_VALIDATION})
 _CLIENTS: Final = tuple(
-    (f"a client of {version} with {key} alone", version, prefix)
+    (f"a {version} client with {key} only", version, prefix)
     for version in ("TLSv1.2", "TLSv1.3")
     for key, prefix in (("RSA", "rsa"), ("ECDSA", "ecdsa"))
 )
@@ -83,7 +83,7 @@ def _meet(context: ServerContext, client: tuple[str, Profile], name: str) -> Mee
     except TlsFailure as failure:
         return Meeting(label, name, failure=str(failure))
     if ours.facts is None or not ours.facts.peer_chain:
-        return Meeting(label, name, failure="the handshake did not end")
+        return Meeting(label, name, failure="the handshake did not finish")
     leaf = certificate_facts(ours.facts.peer_chain[0])
     return Meeting(label, name, leaf.sha256, not name or matches(name, leaf))
 
@@ -99,12 +99,12 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
     worse = [one for one in after if one.failure and (was := known.get((one.client, one.name))) and was.presented]
     if worse:
         clients = ", ".join(dict.fromkeys(one.client for one in worse))
-        fix = "Have a certificate with a key of that kind beside it (RSA beside ECDSA), so that both are presented."
-        text = f"no handshake after the switch for {clients}"
+        fix = "Keep a second certificate with a key of that kind (RSA besides ECDSA); the gateway then presents both."
+        text = f"the handshake would fail for {clients}"
         names = dict.fromkeys(one.name for one in worse)
         if "" not in names:  # a name is what makes the difference
             text += f", asking for {', '.join(list(names)[:_SHOWN])}"
-            fix = "Have it issued with the name; what goes on to bear it has a key of another kind."
+            fix = "Get a certificate with that name; the one that still covers it has another kind of key."
         yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, worse[0].failure, fix)
     misled = [
         one
@@ -112,16 +112,16 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
         if one.presented and not one.bears_name and (was := known.get((one.client, one.name))) and was.bears_name
     ]
     for one in misled[:_SHOWN]:
-        text = f"{one.client} asks for {one.name}, and would get a certificate without that name"
-        yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, fix="Have it issued with that name.")
+        text = f"{one.client} that asks for {one.name} would get a certificate without that name"
+        yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, fix="Get a certificate with that name.")
     got = [one for one in after if one.presented == entry.leaf.sha256]
     if not got:
-        fix = "Another current certificate comes first: name it too as replaced by this one (`changeover stage`)."
-        yield GateFinding(GateCheck.REHEARSAL, Mark.WARN, "it would be presented to no client", fix=fix)
+        fix = "Another current certificate takes precedence: name it as replaced, too (`changeover stage`)."
+        yield GateFinding(GateCheck.REHEARSAL, Mark.WARN, "no client would get this certificate", fix=fix)
     elif not worse and not misled:
-        shown = ", ".join(dict.fromkeys(one.client.removeprefix("a client of ") for one in got))
-        none = dict.fromkeys(one.client.removeprefix("a client of ") for one in after if one.failure)
-        text = f"handshakes with ourselves: none is worse than now; it is presented to {shown}"
+        shown = ", ".join(dict.fromkeys(one.client.removeprefix("a ") for one in got))
+        none = dict.fromkeys(one.client.removeprefix("a ") for one in after if one.failure)
+        text = f"no test handshake got worse; these clients get this certificate: {shown}"
         evidence = f"no handshake before or after: {', '.join(none)}" if none else ""
         yield GateFinding(GateCheck.REHEARSAL, Mark.PASS, text, evidence)
 
@@ -160,8 +160,13 @@ def demand_findings(
     """Whether the next chain, DER, satisfies them. anchors: the gateway's own, for connectors that name none."""
     for one in demands:
         if one.names and not any(matches(str(name), entry.leaf) for name in one.names):
-            text = f"{one.label} sends here and would not accept it: it requires {' or '.join(map(str, one.names))}"
-            fix = f"Change tls_domain there, or have it issued with that name (it is for {describe_names(entry.leaf)})."
+            text = (
+                f"{one.label} sends here and would reject it: it requires the name {' or '.join(map(str, one.names))}"
+            )
+            fix = (
+                "Change tls_domain there, or get a certificate with that name (this one is for "
+                f"{describe_names(entry.leaf)})."
+            )
             yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, fix=fix)
             continue
         trusted = _trusted(chain, one.connector.trust_anchors or anchors, now)

@@ -88,7 +88,7 @@ def tlsa_findings(
 ) -> Iterator[GateFinding]:
     """Everything there is to say. sightings: by host, this look included."""
     if not any(one.takes_mail for one in seen):
-        text = "neither the gateway's own name nor an MX host is covered by it: DANE is not concerned"
+        text = "DANE does not apply: it covers neither the gateway's own name nor an MX host"
         yield GateFinding(GateCheck.TLSA, Mark.INFO, text)
     for one in seen:
         sighting = sightings.get(one.host, TlsaObservation())
@@ -104,25 +104,28 @@ def next_tlsa(entry: Entry, seen: HostTlsa, sighting: TlsaObservation, now: floa
         return found
     add = tlsa_line(seen.host, entry)
     if not seen.is_there:
-        fix = f"Add this to the zone, and keep the records that are there: {add}"
-        text = f"{seen.host} has TLSA records, and none is for it: senders that use DANE would not deliver"
+        fix = f"Add this record to the zone and keep the existing ones: {add}"
+        text = f"{seen.host} has TLSA records, but none for this certificate: senders that use DANE would not deliver"
         return GateFinding(GateCheck.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
     if seen.is_shared:
-        return GateFinding(GateCheck.TLSA, Mark.PASS, f"{seen.host}: one record is for both", _detail(seen.entry))
+        return GateFinding(
+            GateCheck.TLSA, Mark.PASS, f"{seen.host}: one record matches both certificates", _detail(seen.entry)
+        )
     if seen.other is not None and not seen.other.authenticated:
         text = (
-            f"{seen.host}: a record for it is there, and none for the current one: senders that use DANE wait already"
+            f"{seen.host}: a record for this certificate exists, but none for the current one: senders that use "
+            "DANE already defer"
         )
         return GateFinding(
-            GateCheck.TLSA, Mark.WARN, text, _detail(seen.other), "Switch now, or put the old record back."
+            GateCheck.TLSA, Mark.WARN, text, _detail(seen.other), "Switch now, or restore the old record."
         )
     if now < sighting.until:
         since, until = _minute(sighting.since), _minute(sighting.until)
-        text = f"{seen.host}: a record for it was first seen at {since}; wait until {until}"
-        evidence = f"senders may keep the records from before for {sighting.ttl} seconds"
-        fix = f"Wait. The switch can be planned for {until.replace(' ', 'T')}."
+        text = f"{seen.host}: the record for this certificate was first seen at {since}; wait until {until}"
+        evidence = f"senders may cache the old records for {sighting.ttl} seconds"
+        fix = f"Wait. You can plan the switch for {until.replace(' ', 'T')}."
         return GateFinding(GateCheck.TLSA, Mark.FAIL, text, evidence, fix, until=sighting.until)
-    text = f"{seen.host}: a record for it was first seen at {_minute(sighting.since)}, long enough ago"
+    text = f"{seen.host}: the record for this certificate was first seen at {_minute(sighting.since)}, long enough ago"
     return GateFinding(GateCheck.TLSA, Mark.PASS, text, _detail(seen.entry))
 
 
@@ -132,14 +135,19 @@ def own_tlsa(entry: Entry, seen: HostTlsa) -> GateFinding:
     if found is not None:
         return found
     if not seen.is_there:
-        text = f"{seen.host} has TLSA records, and none is for the current certificate: senders that use DANE wait"
+        text = (
+            f"{seen.host} has TLSA records, but none for the current certificate: senders that use "
+            "DANE defer their mail"
+        )
         fix = f"Add this to the zone now, or roll back: {tlsa_line(seen.host, entry)}"
         return GateFinding(GateCheck.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
     if seen.other is not None and seen.other.authenticated and not seen.is_shared:
         text = f"{seen.host}: the record of the previous certificate is still published"
-        fix = f"Leave it for as long as you may want to roll back (24 hours), then remove it: {seen.other.matched}"
+        fix = f"Keep it while you may want to roll back (24 hours), then remove it: {seen.other.matched}"
         return GateFinding(GateCheck.TLSA, Mark.INFO, text, fix=fix)
-    return GateFinding(GateCheck.TLSA, Mark.PASS, f"{seen.host}: a record for it is published", _detail(seen.entry))
+    return GateFinding(
+        GateCheck.TLSA, Mark.PASS, f"{seen.host}: the record for this certificate is published", _detail(seen.entry)
+    )
 
 
 def _no_dane(entry: Entry, seen: HostTlsa) -> GateFinding | None:
@@ -148,18 +156,24 @@ def _no_dane(entry: Entry, seen: HostTlsa) -> GateFinding | None:
     match status:
         case TlsaStatus.FAILED:
             text = f"the TLSA records of {seen.host} cannot be looked up"
-            fix = "Senders that use DANE deliver nothing until it is fixed. Check the zone's signatures, and [dns]."
+            fix = (
+                "Senders that use DANE cannot deliver meanwhile. Check the zone's signatures, and "
+                "[dns] in the settings."
+            )
             return GateFinding(GateCheck.TLSA, Mark.UNKNOWN, text, detail, fix)
         case TlsaStatus.NONE:
-            fix = f"Nothing to do. To begin with DANE, once it is current: {tlsa_line(seen.host, entry)}"
+            fix = (
+                "Nothing to do. To start using DANE, add this once the certificate is current: "
+                f"{tlsa_line(seen.host, entry)}"
+            )
             return GateFinding(GateCheck.TLSA, Mark.INFO, f"{seen.host} publishes no TLSA records", detail, fix)
         case TlsaStatus.INSECURE:
             return GateFinding(
-                GateCheck.TLSA, Mark.INFO, f"{seen.host}: no DANE, as far as this machine can see", detail
+                GateCheck.TLSA, Mark.INFO, f"{seen.host}: no DANE, as far as this gateway can see", detail
             )
         case TlsaStatus.UNUSABLE:
-            text = f"{seen.host} has TLSA records that no sender can use"
-            fix = f"Add one that can be used: {tlsa_line(seen.host, entry)}"
+            text = f"{seen.host} has only TLSA records that senders cannot use"
+            fix = f"Add a usable record: {tlsa_line(seen.host, entry)}"
             return GateFinding(GateCheck.TLSA, Mark.WARN, text, detail, fix)
         case TlsaStatus.USABLE:
             return None

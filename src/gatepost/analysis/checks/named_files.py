@@ -70,7 +70,7 @@ def named_files(organizations: Iterable[Organization]) -> Iterator[NamedFile]:
 
 
 def unusable(one: NamedFile, identity: Callable[[str, str, float], ServerIdentity], now: float) -> str:
-    """Explain why a file cannot be used, "" if it can. identity: finds a client identity by organization and label."""
+    """Why it cannot be used, "" if it can. identity: finds a client certificate by organization and label."""
     try:
         if one.certificate is None:
             TrustAnchors.load(one.anchors)

@@ -267,7 +267,7 @@ def _client_identity(given: Given) -> Finding:
     request = command("certificate", "request", "--name", given.hostname, *whose, "-o", "client.csr")
     commands = (request, command("certificate", "add", "ISSUED.pem", "--current"))
     if leaf is None:
-        text = f"there is no current client identity {label or LABEL!r} for the gateway to show to Exchange"
+        text = f"there is no current client certificate {label or LABEL!r} for the gateway to show to Exchange"
     elif not given.is_valid(leaf):
         text = f"the certificate that the gateway shows to Exchange ({describe_names(leaf)}) is not valid now"
     elif not matches(given.hostname, leaf):

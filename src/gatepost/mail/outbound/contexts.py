@@ -75,8 +75,8 @@ class ClientContexts:
     """anchors: of requirements that name none: "system", a file or a directory. clock: seconds since 1970.
 
     load: reads trust anchors by such a name; a drill puts its own in the place of all. Raises AnchorsError. staple:
-    every server is asked for an OCSP response, even where the requirement does not need one. identity: finds
-    the client identity of an organization by its label, as it is now, and that of `NODE_CERTIFICATE`; raises
+    every server is asked for an OCSP response, not only where the requirement makes something of it. identity: finds
+    the client certificate of an organization by its label, as it is now, and that of `NODE_CERTIFICATE`; raises
     IdentityError.
     """
 

@@ -36,10 +36,12 @@ def insert(connection: apsw.Connection, passkey: Passkey) -> Passkey:
     """One more of a user. Raises AccountError: INPUT for its name, CONFLICT if there are too many or it is known."""
     name = kept(passkey.name.strip(), _NAME)
     if not name:
-        text = "give it a name, such as that of the device, to know it by"
+        text = "enter a name for the passkey, for example the name of the device"
         raise AccountError(Why.INPUT, text, [FieldError("passkey_name", text)])
     if len(of_user(connection, passkey.user)) >= _OF_ONE_USER:
-        raise AccountError(Why.CONFLICT, f"there are {_OF_ONE_USER} passkeys already; remove one first")
+        raise AccountError(
+            Why.CONFLICT, f"you already have {_OF_ONE_USER} passkeys, the most that are allowed; remove one first"
+        )
     if find(connection, passkey.id) is not None:
         raise AccountError(Why.CONFLICT, "this passkey is known already")
     new = replace(passkey, name=name)

@@ -53,7 +53,9 @@ class LogInRefused(Exception):  # noqa: N818 - it names what happened
     """
 
     def __init__(self, wait: float = 0.0, *, name: str = "", why: str = "") -> None:
-        super().__init__("the name or the password is wrong" if not wait else f"after many failures, wait {wait:.0f} s")
+        super().__init__(
+            "incorrect user name or password" if not wait else f"too many failed attempts; wait {wait:.0f} s"
+        )
         self.wait = wait
         self.name = name
         self.why = why

@@ -43,8 +43,8 @@ def demand(connection: apsw.Connection, code: str, now: float) -> None:
     if not fits(connection, code, now):
         raise AccountError(
             Why.CONFLICT,
-            "this set-up code does not hold (any more): it makes one owner, within 30 minutes, and ends when another is"
-            " made; `gatepost user setup` on the gateway prints a new one",
+            "this set-up code is not valid, or no longer: a code creates one owner within 30 minutes, and a newer code "
+            "replaces it; `gatepost user setup` on the gateway prints a new one",
         )
 
 

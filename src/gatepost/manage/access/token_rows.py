@@ -66,7 +66,7 @@ def drafted(
     except ValueError as error:
         errors.append(FieldError("organizations", str(error)))
     if expires is not None and not expires > now:
-        errors.append(FieldError("expires", "is in the past; choose a time to come"))
+        errors.append(FieldError("expires", "is in the past; choose a later time"))
     refuse(errors)
     return Draft(name, chosen, found, expires)
 
@@ -75,7 +75,9 @@ def insert(connection: apsw.Connection, draft: Draft, by: Actor, now: float) -> 
     """A new token and its secret. Raises AccountError (CONFLICT) if the name is taken or the maker gone."""
     if _rows(connection, "WHERE name = ?", draft.name):
         raise AccountError(
-            Why.CONFLICT, f"there is a token {draft.name!r} already", [FieldError("name", "is taken; choose another")]
+            Why.CONFLICT,
+            f"a token {draft.name!r} already exists",
+            [FieldError("name", "is already in use; choose another name")],
         )
     maker = _maker(connection, by)
     _demand_no_more(connection, draft, by)
@@ -177,11 +179,13 @@ def _demand_no_more(connection: apsw.Connection, draft: Draft, by: Actor) -> Non
     with_it = _token(_rows(connection, "WHERE name = ?", by.name.removeprefix(_NAMED))[0])
     errors = []
     if Scope.OWNER not in with_it.scopes and (more := draft.scopes - with_it.scopes):
-        errors.append(FieldError("scopes", f"the token that you use has not {', '.join(sorted(more))}"))
+        errors.append(FieldError("scopes", f"the token that you use does not have {', '.join(sorted(more))}"))
     if with_it.organizations is not None and not (draft.organizations or frozenset([""])) <= with_it.organizations:
-        errors.append(FieldError("organizations", "the token that you use is for some organizations only; name those"))
+        errors.append(
+            FieldError("organizations", "the token that you use is limited to organizations; choose from those")
+        )
     if with_it.expires is not None and (draft.expires is None or draft.expires > with_it.expires):
-        errors.append(FieldError("expires", "must not be later than the end of the token that you use"))
+        errors.append(FieldError("expires", "must not be later than the expiry of the token that you use"))
     refuse(errors)
 
 

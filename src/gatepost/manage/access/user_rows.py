@@ -127,7 +127,9 @@ def insert(connection: apsw.Connection, draft: Draft, argon2: str, now: float) -
     """A new user. Raises AccountError (CONFLICT) if the name is taken."""
     if find(connection, draft.name) is not None:
         raise AccountError(
-            Why.CONFLICT, f"there is a user {draft.name!r} already", [FieldError("name", "is taken; choose another")]
+            Why.CONFLICT,
+            f"a user {draft.name!r} already exists",
+            [FieldError("name", "is already in use; choose another name")],
         )
     # A random start: what was found out about a removed user never fits a later one of the same name.
     user = User(draft.name, draft.role, draft.organizations, True, now, 0.0, secrets.randbits(48))
@@ -142,7 +144,7 @@ def insert(connection: apsw.Connection, draft: Draft, argon2: str, now: float) -
 def update(connection: apsw.Connection, before: User, change: Change) -> User:
     """The user as it is then, the same if nothing is different. Raises AccountError."""
     if before.issuer and not (change.role is None and isinstance(change.organizations, Keep) and change.argon2 is None):
-        text = f"{before.name!r} logs in at {before.issuer}, which says role and organizations; change the groups there"
+        text = f"role and organizations of {before.name!r} come from {before.issuer}; change the user's groups there"
         raise AccountError(Why.CONFLICT, text)
     role = before.role if change.role is None else change.role
     wanted = before.organizations if isinstance(change.organizations, Keep) else change.organizations

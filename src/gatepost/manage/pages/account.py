@@ -32,6 +32,7 @@ from gatepost.manage.use_cases.own_account import (
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.web.record import note_throttled
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,7 @@ def _password(request: Request) -> Response:
     session = _own(request)
     form, name = request.state.form, session.user.name
     if session.user.issuer:
-        raise not_there("Your password is kept by the issuer where you log in.")
+        raise not_there("You log in with your organization, which keeps your password.")
     context = context_of(request)
     try:
         with recording_refusals(set_own_password, context, name=name):
@@ -79,12 +80,12 @@ def _password(request: Request) -> Response:
     except LogInDenied as denied:
         if denied.wait:
             note_throttled(request.scope)
-        text = f"wait {denied.wait:.0f} s after so many failures" if denied.wait else "is not your password"
+        text = f"too many failed attempts; wait {denied.wait:.0f} s" if denied.wait else "wrong password"
         status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else HTTPStatus.UNPROCESSABLE_ENTITY
         return _page(request, session, status, errors={"old": text})
     except Refusal as refusal:
         return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
-    said = "Your password was changed, and you were logged out everywhere else."
+    said = "Your password was changed. Your other sessions ended."
     return entered(request, secret, see_other(request, "/account", said))
 
 
@@ -93,10 +94,10 @@ def _sessions(request: Request) -> Response:
     if text := request.state.form.get("session", ""):
         number = number_of(text)
         ended = 0 if number is None else _ended(request, [number])
-        said = "The session was ended." if ended else "There is no such session any more."
+        said = "The session was ended." if ended else "The session has already ended."
         return see_other(request, "/account", said)
     ended = _ended(request, [one.id for one in _open_sessions(request) if one.id != session.id])
-    return see_other(request, "/account", f"You were logged out everywhere else ({ended}).")
+    return see_other(request, "/account", f"{quantity(ended, 'other session')} ended.")
 
 
 def _ended(request: Request, sessions: list[int]) -> int:

@@ -34,7 +34,7 @@ def chosen_organizations(form: Form) -> list[str] | None:
     if reach == ALL:
         return None
     if reach != SOME:
-        raise refused_fields({"reach": "choose the whole gateway, or some organizations"})
+        raise refused_fields({"reach": "choose the whole gateway, or selected organizations"})
     return [name for text in form.getlist("organizations") for name in _BETWEEN.split(text) if name]
 
 
@@ -46,7 +46,7 @@ def reach_of(organizations: list[str] | None) -> str:
 def demand_same(password: str, again: str) -> None:
     """Raise Refusal (INPUT) if they differ."""
     if password != again:
-        raise refused_fields({"again": "the two passwords differ"})
+        raise refused_fields({"again": "the passwords do not match"})
 
 
 def octets(text: str) -> bytes:

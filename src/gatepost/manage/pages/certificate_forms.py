@@ -42,19 +42,19 @@ if TYPE_CHECKING:
 
 _PUBLIC = re.compile(r"-----BEGIN (CERTIFICATE|PKCS7)-----[A-Za-z0-9+/=\s]*-----END \1-----")
 _KEYS = {
-    "ec-p256": "EC P-256: short, and read by everybody",
+    "ec-p256": "EC P-256 (recommended)",
     "ec-p384": "EC P-384",
-    "rsa-2048": "RSA, 2048 bits: for partners of old",
+    "rsa-2048": "RSA, 2048 bits (for old partners)",
     "rsa-3072": "RSA, 3072 bits",
     "rsa-4096": "RSA, 4096 bits",
 }
 _LABELS = {
     "chain": "Certificate and intermediates",
     "key": "Private key",
-    "password": "Password of the key",
+    "password": "Key password",
     "organization": "Organization",
     "label": "Label",
-    "current": "Present it at once",
+    "current": "Use it now",
     "names": "Names",
 }
 
@@ -162,7 +162,11 @@ def _ask(asked: Request) -> Response:
     except Refusal as refusal:
         known = {name: getattr(request, name) for name in ("key", "client", "organization", "label", "must_staple")}
         return _ask_page(asked, known | {"names": names}, errors_of(refusal))
-    return see_other(asked, f"/certificates/requests/{made.request.id}", "The request was made; its key waits, sealed.")
+    return see_other(
+        asked,
+        f"/certificates/requests/{made.request.id}",
+        "The request was created. Its private key is stored encrypted.",
+    )
 
 
 def _ask_page(asked: Request, known: dict[str, Any], errors: dict[str, str] | None = None) -> Response:
@@ -190,7 +194,7 @@ def _remove_request(asked: Request) -> Response:
     needs(asked, Scope.CERTIFICATES)
     request = RemoveCertificateRequest(request=asked.path_params["number"])
     execute(remove_certificate_request, context_of(asked), request)
-    return see_other(asked, "/certificates/requests", "The request was removed, and its key with it.")
+    return see_other(asked, "/certificates/requests", "The request and its private key were deleted.")
 
 
 # ACME
@@ -203,9 +207,9 @@ def _renew(asked: Request) -> Response:
     try:
         execute(renew_certificates, context_of(asked), request)
     except Busy:
-        return see_other(asked, "/certificates/acme", "A certificate is being asked for already.", "info")
+        return see_other(asked, "/certificates/acme", "A certificate request is already in progress.", "info")
     except Refusal as refusal:
-        return see_other(asked, "/certificates/acme", f"Not asked for: {why_of(refusal)}.", "fail")
+        return see_other(asked, "/certificates/acme", f"Not requested: {why_of(refusal)}.", "fail")
     return see_other(asked, "/certificates/acme")  # which says that it is under way, and what came of it
 
 

@@ -39,7 +39,7 @@ def life(entry: Entry, now: float) -> Life:
     if left <= 0:
         return Life(0.0, "expired", "fail")
     days = int(left // _DAY)
-    text = f"{days} of {round(whole / _DAY)} days left" if days else "ends within a day"
+    text = f"{days} of {round(whole / _DAY)} days left" if days else "expires within a day"
     if now < leaf.not_before:
         return Life(1.0, f"valid in {int((leaf.not_before - now) // _DAY) + 1} days", "warn")
     if left < min(7 * _DAY, whole / 5):

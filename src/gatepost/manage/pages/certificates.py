@@ -167,7 +167,7 @@ def _one(asked: Request) -> Response:
     if wanted == "pem":
         if not chain:
             raise Refusal(
-                Kind.MISSING, f"the chain of {entry.id} is not in the store any more. Add the certificate anew."
+                Kind.MISSING, f"the chain of {entry.id} is no longer in the store. Add the certificate again."
             )
         headers = {"content-disposition": f'attachment; filename="{entry.id}.pem"'}
         return Response(chain, media_type="application/x-pem-file", headers=headers)

@@ -24,7 +24,6 @@ from gatepost.manage.pages.gate_looks import by_gate, followed, gate_items, keep
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import foot, paged
-from gatepost.manage.pages.texts import amount
 from gatepost.manage.use_cases.certificate_views import (
     LocateCertificates,
     ViewCertificate,
@@ -57,6 +56,7 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
+from gatepost.quantity import quantity
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _all(asked: Request) -> Response:
         asked,
         "certificates/changeovers.html",
         cards=cards,
-        foot=foot(page, "changeovers under way", "changeover under way"),
+        foot=foot(page, "changeovers in progress", "changeover in progress"),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
@@ -164,7 +164,7 @@ def _traffic(seen: Look | None) -> dict[str, Any] | None:
         return None
     since, before = seen.traffic
     return {
-        "rows": (("Since the switch", since), ("As long before", before)),
+        "rows": (("Since the switch", since), ("Same period before", before)),
         "silent": sorted(before.domains - since.domains)[:50],
     }
 
@@ -219,19 +219,19 @@ def _look(asked: Request) -> Response:
 
 def _said(report: GateReport | None, entry: Entry) -> tuple[str, str]:
     if report is None:
-        return f"There is nothing to look at: it is {entry.state}.", "info"
+        return f"There is nothing to check: the certificate is {entry.state}.", "info"
     if report.light is Light.GREEN:
-        return "All gates are open.", "pass"
+        return "All checks passed.", "pass"
     if report.light is Light.RED:
-        return "A gate is red.", "fail"
-    return "A gate could not be looked at.", "warn"
+        return "A check failed.", "fail"
+    return "A check was inconclusive.", "warn"
 
 
 async def _live(asked: Request) -> Response:
     """Streams while a look runs; only for a page of ours, lest a foreign page's link has us ask others."""
     csrf = asked.state.csrf
     if csrf and not hmac.compare_digest(asked.headers.get("x-csrf-token", "").encode(), csrf.encode()):
-        raise HTTPException(HTTPStatus.FORBIDDEN, "Begin the look from the page of the changeover.")
+        raise HTTPException(HTTPStatus.FORBIDDEN, "Start the checks from the changeover page.")
     needs(asked, Scope.CERTIFICATES)
     return followed(asked, await run_in_threadpool(_entry, asked))
 
@@ -258,17 +258,17 @@ def _switch(asked: Request) -> Response:
         errors = {{"force": "reason"}.get(name, name): text for name, text in errors_of(refusal).items()}
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **given)
     if done.planned and not done.switched:
-        then = "whatever the gates say then" if given["reason"] else "if the gates are open then"
+        then = "even if checks fail then" if given["reason"] else "if all checks pass then"
         said = f"{label_of(entry)} becomes current at {minute_text(done.planned)}, {then}."
     else:
-        said = f"{label_of(entry)} is current. New sessions see it within two seconds."
+        said = f"{label_of(entry)} is now current. New sessions get it within two seconds."
     return see_other(asked, _path(entry), said, "warn" if given["reason"] else "pass")
 
 
 def _closed(report: GateReport) -> str:
-    red = "A gate is red" if report.light is Light.RED else "A gate could not be looked at"
-    what = "nothing overrides the key's gate" if report.unusable else "mend it, or give a reason"
-    return f"{red}, so that nothing was switched: {what}. {report.reasons}"
+    red = "A check failed" if report.light is Light.RED else "A check was inconclusive"
+    what = "you cannot override the check of the private key" if report.unusable else "fix the cause, or give a reason"
+    return f"{red}, so the gateway did not switch: {what}. {report.reasons}"
 
 
 def _step(asked: Request, do: Callable[[Context, Entry], _Said]) -> Response:
@@ -285,7 +285,7 @@ def _step(asked: Request, do: Callable[[Context, Entry], _Said]) -> Response:
 def _cancel(asked: Request) -> Response:
     def do(context: Context, entry: Entry) -> _Said:
         execute(cancel_switch, context, CancelSwitch(certificate=entry.id))
-        return f"{label_of(entry)} stays staged, without a time.", "pass"
+        return f"The planned switch was cancelled. {label_of(entry)} stays staged.", "pass"
 
     return _step(asked, do)
 
@@ -308,9 +308,9 @@ def _withdraw(asked: Request) -> Response:
     def do(context: Context, entry: Entry) -> _Said:
         request = WithdrawCertificate(certificate=entry.id, force=reason)
         left = execute(withdraw_certificate, context, request).key_file
-        said = f"{label_of(entry)} is retired, and its key is gone."
+        said = f"{label_of(entry)} is retired, and its key is destroyed."
         if left:
-            said = f"{label_of(entry)} is retired. Its key was never in the store: remove {left} yourself."
+            said = f"{label_of(entry)} is retired. Its key is not in the store: delete {left} yourself."
         return said, "warn" if left else "pass"
 
     return _step(asked, do)
@@ -321,8 +321,8 @@ def _stage(asked: Request) -> Response:
 
     def do(context: Context, entry: Entry) -> _Said:
         staged = execute(stage_certificate, context, StageCertificate(certificate=entry.id, replaces=named))
-        places = ", ".join(staged.replaces) or "nobody"
-        return f"{label_of(entry)} is staged, and will take the place of {places}.", "pass"
+        places = ", ".join(staged.replaces) or "no other certificate"
+        return f"{label_of(entry)} is staged and will replace {places}.", "pass"
 
     return _step(asked, do)
 
@@ -339,8 +339,8 @@ def _notify(asked: Request) -> Response:
             note=form.get("told_note", "").strip(),
         )
         done = execute(notify_partners, context, request)
-        left = f"{amount(len(done.left), 'is', 'are')} left to be told." if done.left else "All of them know."
-        return f"It is kept that {amount(len(done.told), 'partner knows', 'partners know')}. {left}", "pass"
+        left = f"{quantity(len(done.left), 'partner')} not yet notified." if done.left else "Remaining: none."
+        return f"{quantity(len(done.told), 'partner')} notified. {left}", "pass"
 
     return _step(asked, do)
 

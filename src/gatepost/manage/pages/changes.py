@@ -66,7 +66,7 @@ def _list(request: Request) -> Response:
 def _version(request: Request) -> Response:
     version = places.number_of(request.path_params["version"])
     if version is None:
-        raise not_there("There is no such version.")
+        raise not_there("There is no such revision.")
     try:
         change = execute(get_version, context_of(request), GetVersion(version=str(version)))
     except Refusal as refusal:

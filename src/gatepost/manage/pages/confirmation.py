@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.records import Session
 
 
-_LOST: Final = "Nothing was changed: confirm that it is you, then fill in the form again."
+_LOST: Final = "The change was not saved. Confirm your password, then fill in the form again."
 
 
 def demand_owner(request: Request) -> None:
@@ -60,7 +60,7 @@ def _confirm(request: Request) -> Response:
         if denied.wait:
             note_throttled(request.scope)
         status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else HTTPStatus.UNPROCESSABLE_ENTITY
-        text = f"Wait {denied.wait:.0f} s after so many failures." if denied.wait else "The password is wrong."
+        text = f"Too many failed attempts. Wait {denied.wait:.0f} s." if denied.wait else "The password is wrong."
         return _page(request, session, target, text, status)
     return see_other(request, target)
 

@@ -75,16 +75,20 @@ _SIGHTS: Final = {
     DkimObservation.PUBLISHED: ("pass", "Published"),
     DkimObservation.MISSING: ("fail", "Missing"),
     DkimObservation.DIFFERS: ("fail", "Differs"),
-    DkimObservation.UNKNOWN: ("unknown", "Cannot be told"),
+    DkimObservation.UNKNOWN: ("unknown", "Inconclusive"),
 }
 _NOTE: Final = 500
 _ALGORITHMS: Final = [
-    (str(DkimAlgorithm.RSA_SHA256), "RSA, 2048 bits", "Every verifier knows it."),
-    (str(DkimAlgorithm.ED25519_SHA256), "Ed25519", "Short; signs beside an RSA key, as many do not know it yet."),
+    (str(DkimAlgorithm.RSA_SHA256), "RSA, 2048 bits", "All receivers can verify it."),
+    (
+        str(DkimAlgorithm.ED25519_SHA256),
+        "Ed25519",
+        "Shorter. Use it together with an RSA key: many receivers cannot verify it yet.",
+    ),
 ]
 _SERVICES: Final = [
     (str(DkimService.ALL), "All mail", ""),
-    (str(DkimService.TLS_REPORTS), "TLS reports only", "RFC 8460 section 3: its record says s=tlsrpt."),
+    (str(DkimService.TLS_REPORTS), "TLS reports only", "The record says s=tlsrpt (RFC 8460 section 3)."),
 ]
 _LABELS: Final = {"domain": "Domain", "selector": "Selector", "key": "Private key", "organization": "Organization"}
 
@@ -219,7 +223,7 @@ def _acted(request: Request, row: KeyRow) -> Response:
     needs(request, Scope.CONNECTORS, row.organization)
     do = _ACTIONS.get(request.state.form.get("do", ""))
     if do is None:
-        raise not_there("There is nothing of that name to do.")
+        raise not_there("There is no such action.")
     try:
         return do(request, row)
     except Refusal as refusal:
@@ -235,12 +239,12 @@ def _note(request: Request) -> str:
 def _rotate(request: Request, row: KeyRow) -> Response:
     key, reason = row.key, request.state.form.get("reason", "").strip()[:_NOTE]
     if key.state is DkimState.CURRENT:  # it was asked for twice
-        return see_other(request, _path(row), f"{key.name} signs already.", "info")
+        return see_other(request, _path(row), f"The gateway already signs with {key.name}.", "info")
     rotation = RotateDkimKeys(
         organization=row.organization, domain=key.domain, selector=key.selector, force=reason, note=_note(request)
     )
     outcome = execute(rotate_dkim_keys, context_of(request), rotation).value
-    said = f"{key.name} signs from now on. Leave the record of the key before in the DNS for a week."
+    said = f"The gateway now signs with {key.name}. Keep the record of the previous key in the DNS for a week."
     return _said(request, _path(row), said, outcome.warnings)
 
 
@@ -248,14 +252,14 @@ def _retire(request: Request, row: KeyRow) -> Response:
     state = {"state": str(DkimState.RETIRED)}
     asked = SetPart(organization=row.organization, name=row.key.name, document=state, note=_note(request))
     outcome = execute(PARTS[DKIM.key].set, context_of(request), asked).value
-    said = f"{row.key.name} signs no more. Leave its record in the DNS for a week, then remove it."
+    said = f"{row.key.name} is retired. Keep its record in the DNS for a week, then remove the key."
     return _said(request, _path(row), said, outcome.warnings)
 
 
 def _remove(request: Request, row: KeyRow) -> Response:
     asked = RemovePart(organization=row.organization, name=row.key.name, note=_note(request))
     outcome = execute(PARTS[DKIM.key].remove, context_of(request), asked).value
-    said = f"{row.key.name} was removed, and its private key destroyed. Take its record out of the zone."
+    said = f"{row.key.name} was removed and its private key destroyed. Remove its record from the zone."
     return _said(request, "/dkim", said, outcome.warnings)
 
 
@@ -263,7 +267,7 @@ def _import(request: Request, row: KeyRow) -> Response:
     key, pem = row.key, request.state.form.get("key", "").strip()
     asked = ImportDkimKey(organization=row.organization, domain=key.domain, selector=key.selector, key=pem)
     execute(import_dkim_key, context_of(request), asked)
-    return see_other(request, _path(row), "The private key is sealed; the gateway uses it within ten seconds.")
+    return see_other(request, _path(row), "The private key was imported. The gateway uses it within ten seconds.")
 
 
 def _said(request: Request, path: str, text: str, warnings: Sequence[str]) -> Response:
@@ -306,7 +310,7 @@ def _new(request: Request) -> Response:
             raise
         known = given | {name: form.get(name, "") for name in ("domain", "organization", "note")}
         return _form_page(request, known, _errors(refusal))
-    said = "It signs from now on." if new.current else "Put its record into the zone, then let it sign."
+    said = "The gateway now signs with it." if new.current else "Publish its record, then start signing."
     path = named_path(DKIM, owner, added.name)
     return _said(request, path, f"{added.name} was added. {said}", added.warnings)
 
@@ -335,7 +339,7 @@ def _form_page(request: Request, known: dict[str, Any], errors: dict[str, str] |
         form=blank | known,
         errors=errors or {},
         labels=_LABELS,
-        organizations=[("", "That which accepts the domain"), *((name, name) for name in sorted(owners))],
+        organizations=[("", "The one that accepts the domain"), *((name, name) for name in sorted(owners))],
         algorithms=_ALGORITHMS,
         services=_SERVICES,
         seals=bool(context.settings.store.master_key),

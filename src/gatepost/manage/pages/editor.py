@@ -103,7 +103,9 @@ def edit(request: Request, edited: Edited) -> Response:
             return _sent(request, edited, asked, given, (seen, stored))
         except _Overtaken:
             stored = edited.stored()
-    raise Refusal(Kind.CONFLICT, "Others changed it again and again; nothing was saved. Try again.")
+    raise Refusal(
+        Kind.CONFLICT, "Gave up after repeated conflicts with other changes; your change was not saved. Try again."
+    )
 
 
 def _sent(
@@ -186,9 +188,13 @@ def _saved(
 ) -> Response:
     path = edited.done(given.get(edited.identity, "").strip())
     if not outcome.changes:
-        return see_other(request, path, "Nothing was different, so nothing was changed.", "info")
-    others = [f"{', '.join(map(label_of, kept))}: others changed that meanwhile, and it stays so."] if kept else []
-    text = " ".join([f"{edited.label} was saved as version {outcome.version}.", *others, *outcome.warnings])
+        return see_other(request, path, "There were no changes to save.", "info")
+    others = (
+        [f"Another user changed {', '.join(map(label_of, kept))} in the meantime; that change was kept."]
+        if kept
+        else []
+    )
+    text = " ".join([f"{edited.label} was saved as revision {outcome.version}.", *others, *outcome.warnings])
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")
 
 
@@ -255,7 +261,7 @@ def _form(
         "conflict": None,
         "kept": (),
         "label_of": label_of,
-        "choices": [("", "Choose one"), *((name, name) for name in edited.organizations)],
+        "choices": [("", "Select"), *((name, name) for name in edited.organizations)],
         "organization": given.get("organization", "") or request.query_params.get("organization", ""),
         "new": stored is None,
     }

@@ -114,7 +114,7 @@ def _set_up(request: Request) -> Response:
         return _set_up_page(request, code, usable=state.usable, owned=state.owned)
     name, password = form.get("name", ""), form.get("password", "")
     if password != form.get("again", ""):
-        return _set_up_page(request, code, name=name, errors={"again": "the two passwords differ"})
+        return _set_up_page(request, code, name=name, errors={"again": "the passwords do not match"})
     given = SetUpOwner(code=code, name=name, password=password, agent=agent_of(request))
     try:
         secret = execute(set_up_owner, context_of(request), given).secret

@@ -95,7 +95,7 @@ def _verify(request: Request) -> Response:
     needs(request, Scope.READ)
     execute(verify_own_log, context_of(request), VerifyLog())
     organization = request.state.form.get("organization") or ""
-    return see_other(request, link(_PATH, organization=organization), "The log is being verified.", "info")
+    return see_other(request, link(_PATH, organization=organization), "Verification started.", "info")
 
 
 def _export(request: Request) -> Response:
@@ -104,12 +104,12 @@ def _export(request: Request) -> Response:
         raise not_there()
     form = given.get("form", "json")
     if form not in evidence_export.export_forms():
-        raise not_there("There is no such form of an export here.")
+        raise not_there("There is no such export format.")
     texts = {name: given.get(name, "").strip()[: _LIMITS[name]] for name in ("partner", "message")}
     days = {"since": view.days.first, "until": view.days.last}
     wanted = OpenExport(form=form, organization=view.organization, **texts, **days)  # type: ignore[arg-type] # checked
     if not _exporting.acquire(blocking=False):
-        raise Refusal(Kind.CONFLICT, "Another export is being made. Try again when it is done.")
+        raise Refusal(Kind.CONFLICT, "Another export is running. Try again when it has finished.")
     try:
         file = _made(execute(open_export, context_of(request), wanted))
     finally:
@@ -136,7 +136,7 @@ def _made(export: Export) -> IO[bytes]:
             raise
     except OSError as error:
         why = f"The export could not be written to a temporary file: {error.strerror}."
-        raise Refusal(Kind.UNREADABLE, f"{why} Make room (TMPDIR), then try again.") from error
+        raise Refusal(Kind.UNREADABLE, f"{why} Free disk space there (TMPDIR), then try again.") from error
     return file
 
 

@@ -30,6 +30,8 @@ _WORDS: Final = {
     "smime": "S/MIME", "requiretls": "REQUIRETLS", "id": "ID", "jwks": "JWKS", "url": "URL",
 }  # fmt: skip
 _INTEGER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
+_QUOTED: Final = re.compile(r'"([^"]+)"')
+_COLON: Final = re.compile(r"^(duration|size): ")
 _INDEX: Final = re.compile(r"\[\d+\]")
 
 
@@ -44,16 +46,16 @@ class Control(StrEnum):
 
 
 class Question(NamedTuple):
-    """key: of the field, with the table's before a dot. takes: what it takes, in words. default: "" where it has none.
+    """key: of the field, with the table's before a dot. format: what a value looks like, a sentence, "" for any text.
 
-    choices: pairs of value and text, for CHOICE.
+    default: "" where it has none. choices: pairs of value and text, for CHOICE.
     """
 
     key: str
     label: str
     control: Control
     meaning: str
-    takes: str
+    format: str
     required: bool
     default: str
     choices: tuple[tuple[str, str], ...] = ()
@@ -99,8 +101,23 @@ def _question(key: str, info: FieldInfo, default: str) -> Question:
         control = Control.LONG
     if control is Control.CHOICE and not info.is_required():
         choices = (("", f"Default ({default})" if default else "Default"), *choices)
-    takes = form_of(info.annotation, info.metadata)
-    return Question(key, label_of(key), control, info.description or "", takes, info.is_required(), default, choices)
+    written = _format(control, form_of(info.annotation, info.metadata), info.description or "")
+    return Question(key, label_of(key), control, info.description or "", written, info.is_required(), default, choices)
+
+
+def _format(control: Control, form: str, meaning: str) -> str:
+    """A hint for the field: "One domain per line.", "" if its meaning says it. form: as docs/resources.md has it."""
+    if control is Control.LINES:
+        item = form.removeprefix("list of: ")
+        if item.startswith('"') and " or " not in item:
+            return f"One per line: {item}."
+        return f"One {'entry' if item == 'text' else item} per line."
+    quoted = _QUOTED.findall(form)
+    is_said = form in {"text", "path"} or form.startswith(("name of ", "label of "))
+    is_said |= bool(quoted) and all(one in meaning for one in quoted)
+    if control is Control.CHOICE or is_said:
+        return ""
+    return f"Format: {_COLON.sub(r'\1 such as ', form).removeprefix('text of ')}."
 
 
 def _plain(annotation: Any) -> Any:

@@ -49,8 +49,8 @@ _TITLES: Final = {
     GateCheck.NAMES: "Names and MTA-STS",
     GateCheck.TLSA: "TLSA records (DANE)",
     GateCheck.STAPLING: "OCSP stapling",
-    GateCheck.REHEARSAL: "Handshakes with ourselves",
-    GateCheck.PARTNERS: "Partners told",
+    GateCheck.REHEARSAL: "Test handshakes",
+    GateCheck.PARTNERS: "Partners notified",
 }
 _LEVELS: Final = {
     Mark.PASS: "pass",
@@ -62,8 +62,10 @@ _LEVELS: Final = {
 _WORST: Final = (Mark.FAIL, Mark.UNKNOWN, Mark.WARN, Mark.PASS, Mark.INFO)
 _RECORD: Final = re.compile(r"_\d+\._tcp\.\S+ IN TLSA \d \d \d [0-9a-f]+")
 # Where the text is about commands, and the page has a form.
-_FIXES: Final = {(GateCheck.PARTNERS, Mark.WARN): "Send them the text for a mail, then mark them as told, both below."}
-# Of a client identity there is nothing that a listener presents.
+_FIXES: Final = {
+    (GateCheck.PARTNERS, Mark.WARN): "Send them the notification text, then mark them as notified, both below."
+}
+# Of a client certificate there is nothing that a listener presents.
 _SERVERS: Final = (GateCheck.TLSA, GateCheck.STAPLING, GateCheck.REHEARSAL)
 
 _lock: Final = Lock()
@@ -111,13 +113,13 @@ def _item(gate: GateCheck, findings: Sequence[GateFinding] | None, *, running: b
     if findings is None:
         return base | {"level": "running" if running else "waiting"}
     if not findings:
-        return base | {"level": "info", "text": "Nothing to look at here."}
+        return base | {"level": "info", "text": "Nothing to check."}
     ordered = sorted(findings, key=lambda one: _WORST.index(one.verdict))
     worst = ordered[0]
     more = sum(1 for one in ordered if one.verdict is worst.verdict) - 1
     text = sentence(worst.text) + (f" (and {more} more)" if more else "")
     if more and worst.verdict is Mark.PASS:
-        text = f"{len(ordered)} findings, none against it."
+        text = f"{len(ordered)} checks passed."
     return base | {
         "level": _LEVELS[worst.verdict],
         "text": text,
@@ -204,7 +206,7 @@ class _Followed:
         except Refusal as refusal:
             self._tell(self._shown(running=False, trouble=sentence(refusal.text)))
         except Exception:
-            self._tell(self._shown(running=False, trouble="Something went wrong here; the gateway's log says what."))
+            self._tell(self._shown(running=False, trouble="An internal error occurred. See the gateway's log."))
             raise
         finally:
             self._tell(None)

@@ -82,10 +82,10 @@ def needs(request: Request, scope: Scope, organization: str | None = None) -> Pr
     """Who asks, if they may do that in an organization; None is to the gateway itself. Raises HTTPException."""
     principal = who(request)
     if not (principal.is_of_gateway if organization is None else principal.sees(organization)):
-        note_refusal(request.scope, "it is the gateway's, or of an organization that is not seen")
+        note_refusal(request.scope, "it belongs to the gateway, or to an organization that the user cannot see")
         raise not_there()
     if not principal.may(scope, organization):
-        text = f"Your role does not allow this: it needs the right “{scope}”. An owner can change your role."
+        text = f"Your role does not allow this: it needs the permission “{scope}”. An owner can change your role."
         raise HTTPException(HTTPStatus.FORBIDDEN, text)
     return principal
 
@@ -94,7 +94,7 @@ def needs_scope(request: Request, scope: Scope) -> Principal:
     """Who asks, if they may do that anywhere; what they do must then be bounded by what they see."""
     principal = who(request)
     if not (scope in principal.scopes or Scope.OWNER in principal.scopes):
-        text = f"Your role does not allow this: it needs the right “{scope}”. An owner can change your role."
+        text = f"Your role does not allow this: it needs the permission “{scope}”. An owner can change your role."
         raise HTTPException(HTTPStatus.FORBIDDEN, text)
     return principal
 
@@ -118,7 +118,9 @@ def for_readers(page: Route) -> Route:
     return Route(page.path, page.endpoint, methods=methods, name=page.name, middleware=around)
 
 
-def not_there(text: str = "There is no such page, or it is of an organization that you do not see.") -> HTTPException:
+def not_there(
+    text: str = "This page does not exist, or belongs to an organization that you cannot see.",
+) -> HTTPException:
     """To be raised."""
     return HTTPException(HTTPStatus.NOT_FOUND, text)
 

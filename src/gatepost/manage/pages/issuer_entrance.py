@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 _COOKIE: Final = "__Host-gatepost-issuer"
 _BACK: Final = "/login/issuer/answer"
-_FAILED: Final = "the log-in at your organization did not work; try again, or ask an owner, who sees why in the audit"
+_FAILED: Final = (
+    "the log-in with your organization failed; try again, or ask an owner to look up the cause in the audit log"
+)
 
 
 def _begin(request: Request) -> Response:

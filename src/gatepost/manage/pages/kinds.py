@@ -68,7 +68,7 @@ def _conditions(part: Part) -> str:
         rule.senders and f"from {_text(rule.senders)}",
         rule.recipients and f"to {_text(rule.recipients)}",
         rule.header_name and f"with {rule.header_name}",
-        rule.header_contains and f"that holds {_text(rule.header_contains)}",
+        rule.header_contains and f"that contains {_text(rule.header_contains)}",
     ]
     return ", ".join(text for text in found if text) or "all mail"
 
@@ -76,7 +76,7 @@ def _conditions(part: Part) -> str:
 def _actions(part: Part) -> str:
     rule = part.record
     found = [
-        rule.route_via_connector and f"by {rule.route_via_connector}",
+        rule.route_via_connector and f"route via {rule.route_via_connector}",
         rule.require_tls and "require TLS",
         rule.encrypt != "none" and "encrypt",
         rule.sign != "none" and "sign",
@@ -105,8 +105,10 @@ KIND_PAGES: Final = (
         DOMAIN,
         "Domains",
         "an",
-        "A domain is accepted when an organization has it: mail for any other is refused, unless a connector lets it "
-        "be relayed. One that an organization's own administrator adds is pending until its TXT record is found.",
+        "The gateway accepts mail for the accepted domains of its organizations, and refuses mail for all others, "
+        "unless "
+        "a connector allows relay. A domain that a tenant's administrator adds is pending until its TXT record is "
+        "found.",
         (("Type", _field("type")), ("Status", lambda part: domain_status(part.record)), ("MTA-STS", _field("mta_sts"))),
         MAIL_TABS,
         ("type", "mta_sts"),
@@ -115,8 +117,8 @@ KIND_PAGES: Final = (
         MAILBOX,
         "Mailboxes",
         "a",
-        "A mailbox is a recipient that this gateway delivers itself.",
-        (("Delivery", _field("delivery")), ("Aliases", _field("aliases")), ("Forwarded to", _forwarded)),
+        "A mailbox is a recipient to which this gateway delivers directly.",
+        (("Delivery", _field("delivery")), ("Aliases", _field("aliases")), ("Forwards to", _forwarded)),
         MAIL_TABS,
         ("aliases", "delivery", "forwarding_smtp_address"),
     ),
@@ -124,8 +126,8 @@ KIND_PAGES: Final = (
         RULE,
         "Mail flow rules",
         "a",
-        "A mail flow rule sends messages another way, or protects them, whatever the way is.",
-        (("Priority", _field("priority")), ("Mail", _conditions), ("What happens", _actions)),
+        "A mail flow rule routes messages through a connector, or protects them, when they match its conditions.",
+        (("Priority", _field("priority")), ("Conditions", _conditions), ("Actions", _actions)),
         _RULES,
         ("enabled", "mode", "senders", "recipients", "header_name", "route_via_connector", "require_tls", "encrypt"),
     ),
@@ -133,7 +135,7 @@ KIND_PAGES: Final = (
         HOOK,
         "Content hooks",
         "a",
-        "A content hook asks a scanner about mail before it is taken: rspamd, or ClamAV.",
+        "A content hook sends mail to a scanner, such as rspamd or ClamAV, before the gateway accepts it.",
         (
             ("Type", _field("type")),
             ("Address", _field("address")),
@@ -147,7 +149,7 @@ KIND_PAGES: Final = (
         ISSUER,
         "OAuth issuers",
         "an",
-        "An OAuth issuer vouches for the mailboxes of one organization: their users log in with its tokens.",
+        "Users of an organization's mailboxes can log in to send mail with tokens of its OAuth issuer.",
         (("Issuer", _field("issuer")), ("Audiences", _field("audiences")), ("Claim", _field("username_claim"))),
         _RULES,
         ("enabled", "username_claim", "required_scopes"),

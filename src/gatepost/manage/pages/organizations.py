@@ -123,9 +123,9 @@ def _remove(request: Request) -> Response:
     needs(request, Scope.CONNECTORS)
     form = request.state.form
     if form.get("do") != "remove":
-        raise not_there("There is nothing of that name to do.")
+        raise not_there("There is no such action.")
     if form.get("again", "").strip() != one.name:
-        text = f"The name was not written as it is, so nothing was removed: write {one.name}."
+        text = f"The name does not match, so nothing was removed. Enter {one.name} to confirm."
         return _shown(request, one, HTTPStatus.UNPROCESSABLE_ENTITY, text)
     try:
         asked = RemoveOrganization(organization=one.name, note=form.get("note", "").strip()[:500])
@@ -175,9 +175,9 @@ def _new(request: Request) -> Response:
         fields = {key: value for key, value in values.items() if key != "name" and value is not None}
         return sent(request, add_organization, AddOrganization(document={"name": name, **fields}), options)
 
-    trail = (("Organizations", "/organizations"), ("Add an organization", ""))
+    trail = (("Organizations", "/organizations"), ("Add organization", ""))
     edited = Edited(
-        "Add an organization",
+        "Add organization",
         trail,
         Organization,
         lambda: None,

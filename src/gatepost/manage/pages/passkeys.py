@@ -102,9 +102,9 @@ def _make(request: Request) -> Response:
         made = execute(add_own_passkey, context_of(request), passkey)
     except Refusal as refusal:
         text = "; ".join(one.message for one in refusal.errors) or refusal.text
-        answer = see_other(request, "/account", f"The passkey was not kept: {text}.", "fail")
+        answer = see_other(request, "/account", f"The passkey was not added: {text}.", "fail")
     else:
-        answer = see_other(request, "/account", f"The passkey {made.name} was made.")
+        answer = see_other(request, "/account", f"The passkey {made.name} was added.")
     tickets.forget(answer, _MAKE)
     return answer
 
@@ -173,13 +173,15 @@ def _challenge(request: Request, name: str, user: str) -> bytes | None:
 def _party(request: Request) -> str:
     if party := rp_id(request):
         return party
-    raise not_there("There are no passkeys here: they need a host name in the address, and the extra gatepost[sso].")
+    raise not_there(
+        "Passkeys are not available: open the admin centre by a host name, and install the extra gatepost[sso]."
+    )
 
 
 def _own(request: Request) -> Session:
     session: Session | None = request.state.session
     if session is None or session.user.issuer:
-        raise not_there("You have no passkeys here.")
+        raise not_there("Your account has no passkeys here: you log in with your organization.")
     return session
 
 

@@ -95,7 +95,7 @@ def _list(request: Request, page: KindPage) -> Response:
 
 
 def _headings(page: KindPage) -> list[tuple[str, ...]]:
-    more = [("Mailboxes", "", "number"), ("Publish",)] if page.kind is DOMAIN else []
+    more = [("Mailboxes", "", "number"), ("DNS records",)] if page.kind is DOMAIN else []
     return [*((heading,) for heading, _ in page.cells), *more]
 
 
@@ -195,7 +195,7 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
     if request.state.form.get("do") == "verify" and more:
         return more.verify(request, page, one)
     if request.state.form.get("do") != "remove":
-        raise not_there("There is nothing of that name to do.")
+        raise not_there("There is no such action.")
     note = request.state.form.get("note", "").strip()[:500]
     asked = RemovePart(organization=one.organization.name, name=one.name, note=note)
     try:
@@ -270,7 +270,7 @@ def _new(request: Request, page: KindPage) -> Response:
         fields = {key: value for key, value in values.items() if key != kind.identity and value is not None}
         owner = request.state.form.get("organization", "")
         if not owner and len(owners) > 1 and "@" not in name:  # an address says by its domain whose it is
-            raise refused_fields({"organization": "choose whose it is"})
+            raise refused_fields({"organization": "choose an organization"})
         named = ChooseOwner(kind=kind.key, name=name, organization=owner)
         owner = execute(choose_owner, context_of(request), named).name
         asked = AddPart(organization=owner, document={kind.identity: name, **fields})

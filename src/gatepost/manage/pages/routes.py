@@ -106,13 +106,13 @@ _STATUSES: Final = {
     Kind.UNREADABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _HEADINGS: Final = {
-    HTTPStatus.FORBIDDEN: "This is not allowed",
-    HTTPStatus.NOT_FOUND: "There is nothing here",
-    HTTPStatus.METHOD_NOT_ALLOWED: "This cannot be done here",
-    HTTPStatus.CONFLICT: "This cannot be done now",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "This is not right",
-    HTTPStatus.TOO_MANY_REQUESTS: "This cannot be done yet",
-    HTTPStatus.SERVICE_UNAVAILABLE: "This cannot be read now",
+    HTTPStatus.FORBIDDEN: "Not allowed",
+    HTTPStatus.NOT_FOUND: "Page not found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "Method not allowed",
+    HTTPStatus.CONFLICT: "Conflict",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Invalid request",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many requests",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Temporarily unavailable",
 }
 
 
@@ -129,10 +129,8 @@ def _not_shown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
     status = HTTPStatus(error.status_code)
     if is_call(request.scope):
-        return refused(
-            request.scope, status, "There is nothing at this path; /api/v1/openapi.json lists what there is."
-        )
-    text = error.detail if error.detail != status.phrase else "There is no such page."
+        return refused(request.scope, status, "No such path; /api/v1/openapi.json lists all paths.")
+    text = error.detail if error.detail != status.phrase else "This page does not exist."
     response = _page(request, status, text)
     response.headers.update(error.headers or {})
     return response

@@ -105,10 +105,6 @@ def count(number: float | None) -> str | Markup:
     return NOTHING if number is None else f"{number:,}"
 
 
-amount: Final = quantity
-"""The filter's name, as in `rows|length|amount("row")`."""
-
-
 def percent(share: float | None, digits: int = 1) -> str | Markup:
     """A share of 1: "99.9 %". What is not all is never shown as 100 %, nor what is something as 0 %."""
     if share is None:
@@ -136,7 +132,7 @@ def age(seconds: float | None, now: float) -> str | Markup:
 
 
 FILTERS: Final[dict[str, Callable[..., str | Markup]]] = {
-    "amount": amount,
+    "amount": quantity,
     "count": count,
     "duration": duration,
     "iso": iso,

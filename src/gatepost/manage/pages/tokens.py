@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("name", "scopes", "organizations", "created", "expires", "made_by", "made_by_user", "last_used")
 _SCOPES = (
-    (Scope.READ.value, "read", "Look at everything, but no mail's content."),
+    (Scope.READ.value, "read", "Read everything except the content of mail."),
     (Scope.CONNECTORS.value, "connectors", "Change organizations, domains, mailboxes, connectors and rules."),
-    (Scope.CERTIFICATES.value, "certificates", "Change certificates and their course."),
+    (Scope.CERTIFICATES.value, "certificates", "Change certificates, and switch to new ones."),
     (Scope.QUEUE.value, "queue", "Retry, hold, release, return and drop mail."),
     (Scope.OWNER.value, "owner", "Users and tokens, and all of the above."),
 )
@@ -89,7 +89,7 @@ def _new_token(form: Form) -> NewApiToken:
     try:
         token.scopes = [Scope(one) for one in form.getlist("scopes")]
     except ValueError:
-        errors["scopes"] = f"choose of {', '.join(Scope)}"
+        errors["scopes"] = f"choose one or more of {', '.join(Scope)}"
     try:
         token.organizations = chosen_organizations(form)
     except Refusal as refusal:
@@ -125,7 +125,7 @@ def _remove(request: Request) -> Response:
     if request.method == "GET":
         return render(request, "accounts/token_remove.html", token=token)
     execute(remove_token, context_of(request), RemoveToken(name=token.name))
-    return see_other(request, "/tokens", f"Token {token.name} was removed, and is refused from now on.")
+    return see_other(request, "/tokens", f"Token {token.name} was removed. Requests with it are refused from now on.")
 
 
 def _token(request: Request) -> ApiToken:

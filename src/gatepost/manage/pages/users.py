@@ -68,14 +68,14 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("name", "role", "organizations", "enabled", "created", "last_login", "issuer")
 ROLES = (
-    (Role.OWNER.value, "Owner", "Everything, users and tokens too; always of the whole gateway."),
+    (Role.OWNER.value, "Owner", "Full access, including users and tokens; always for the whole gateway."),
     (
         Role.ADMINISTRATOR.value,
         "Administrator",
-        "Changes connectors, certificates and the rest, but no users or tokens.",
+        "Changes connectors, certificates and all else, except users and tokens.",
     ),
-    (Role.OPERATOR.value, "Operator", "Reads, and retries, holds, releases, returns and drops mail."),
-    (Role.AUDITOR.value, "Auditor", "Reads only."),
+    (Role.OPERATOR.value, "Operator", "Reads everything, and retries, holds, releases, returns and drops mail."),
+    (Role.AUDITOR.value, "Auditor", "Read-only access."),
 )
 
 
@@ -112,7 +112,7 @@ def _new_account(form: Form, name: str) -> NewAccount:
     password = form.get("password", "")
     access, errors = _access(form)
     if password != form.get("again", ""):
-        errors["again"] = "the two passwords differ"
+        errors["again"] = "the passwords do not match"
     made = NewAccount(name=name, password=password, **{"role": Role.AUDITOR} | access)
     if errors:
         raise refused_fields({one.path: one.message for one in new_user_errors(made)} | errors)
@@ -140,7 +140,7 @@ def _one(request: Request) -> Response:
         execute(set_user, context, AccountChange(name=user.name, enabled=form.get("enabled") == "on", **access))
     except Refusal as refusal:
         return _page(request, user, errors=field_errors(refusal), enabled="enabled" in form, **_given_access(form))
-    return _done(request, user, f"User {user.name} was changed; it logs in anew.")
+    return _done(request, user, f"User {user.name} was saved. The user has to log in again.")
 
 
 def _page(request: Request, user: Account, **context: Any) -> Response:
@@ -181,7 +181,7 @@ def _password(request: Request) -> Response:
         with recording_refusals(set_user, context, name=user.name):
             demand_same(password, form.get("again", ""))
         execute(set_user, context, AccountChange(name=user.name, password=password))
-        return f"{user.name} has a new password, and is logged out everywhere."
+        return f"The password of {user.name} was reset. All of the user's sessions ended."
 
     return _changed(request, change)
 
@@ -192,9 +192,9 @@ def _sessions(request: Request) -> Response:
             number = number_of(text)
             one = None if number is None else EndUserSession(name=user.name, session=number)
             is_ended = one and execute(end_user_session, context_of(request), one).ended
-            return "The session was ended." if is_ended else "There is no such session any more."
+            return "The session was ended." if is_ended else "The session has already ended."
         execute(end_sessions, context_of(request), EndSessions(name=user.name))
-        return f"{user.name} is logged out everywhere."
+        return f"All sessions of {user.name} ended."
 
     return _changed(request, change)
 

@@ -76,7 +76,7 @@ def issuer_of(gateway: Gateway, who: Principal, url: str = "") -> Iterator[tuple
     """
     settings = gateway.settings
     if not settings.acme.is_on:
-        text = "ACME is off: write [acme] with agree_tos = true in the settings, see docs/acme.md"
+        text = "ACME is off: set agree_tos = true under [acme] in the settings; see docs/acme.md"
         raise Refusal(Kind.INPUT, text)
     try:
         with gateway.config() as store:

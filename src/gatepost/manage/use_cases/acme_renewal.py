@@ -256,7 +256,7 @@ def _chosen(issuer: Issuer, hosts: Sequence[str], request: RenewCertificates) ->
         lists = [names for names in lists if name in names]
         if not lists:
             there = "; ".join(", ".join(names) for names in known) or "none"
-            raise Refusal(Kind.INPUT, f"{name!r} is in none of the certificates that there shall be: {there}")
+            raise Refusal(Kind.INPUT, f"{name!r} is not a name of any configured certificate: {there}")
     if request.at_once or request.staging:
         return lists
     due = {one.names for one in issuer.due(hosts, time.time()) if one.step is Step.ISSUE}
@@ -279,11 +279,11 @@ def _check_authority(context: Context, url: str) -> None:
     try:
         acme_directory(url)
     except ValueError as error:
-        raise Refusal(Kind.INPUT, "Nothing was asked for.", [FieldError("staging", str(error))]) from error
+        raise Refusal(Kind.INPUT, "No certificate was requested.", [FieldError("staging", str(error))]) from error
     known = {"", LETS_ENCRYPT_STAGING, context.settings.acme.directory_url}
     if url not in known and Scope.OWNER not in context.principal.scopes:
-        text = f"the gateway goes to {url} for nobody but an owner; {LETS_ENCRYPT_STAGING} and the authority of the "
-        raise Refusal(Kind.FORBIDDEN, f"{text}settings are for everybody who may change certificates")
+        text = f"only an owner may use {url}; {LETS_ENCRYPT_STAGING} and the authority of the "
+        raise Refusal(Kind.FORBIDDEN, f"{text}settings are open to everyone who may change certificates")
 
 
 USE_CASES: Final = (renew_certificates, get_renewal, forget_acme_account)

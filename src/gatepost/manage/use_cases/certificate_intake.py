@@ -60,7 +60,7 @@ class AddCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     encoding: of chain and key. "pem", or "base64" of files as they are: PEM, DER, PKCS#7 or PKCS#12. chain: it and its
     intermediates, in any order. key: its private key, if it is not in chain and does not wait here since a request.
-    password: of the key. client: a client identity of an organization, which connectors name by its label. current:
+    password: of the key. client: a client certificate of an organization, which connectors name by its label. current:
     present it at once, without asking the gates. note: for the history.
     """
 
@@ -68,10 +68,10 @@ class AddCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     key: _Pem = ""
     encoding: Literal["pem", "base64"] = "pem"
     password: Annotated[str, Meta(max_length=1000)] = ""
-    client: Annotated[bool, Cli(help="A client identity, which outbound connectors present.")] = False
-    organization: Annotated[str, Meta(max_length=100), Cli(help="Whose client identity it is.")] = ""
+    client: Annotated[bool, Cli(help="A client certificate, which outbound connectors present.")] = False
+    organization: Annotated[str, Meta(max_length=100), Cli(help="Whose client certificate it is.")] = ""
     label: Annotated[
-        str, Meta(max_length=100), Cli(help="A name for people; connectors name client identities by it.")
+        str, Meta(max_length=100), Cli(help="A name for people; connectors name client certificates by it.")
     ] = ""
     current: Annotated[bool, Cli(help="Present it at once, in the place of what is current for its names.")] = False
     note: Note = ""
@@ -227,7 +227,7 @@ def _new(request: AddCertificate) -> NewCertificate:
 def _content(name: str, text: str, encoding: str) -> bytes:
     if encoding == "pem":
         if name == "chain" and not text.strip():
-            wrong = "paste the certificate, from -----BEGIN CERTIFICATE----- on"
+            wrong = "paste the certificate, starting with -----BEGIN CERTIFICATE-----"
             raise Refusal(Kind.INPUT, wrong, [FieldError(name, wrong)])
         return text.encode()
     try:
@@ -270,7 +270,7 @@ def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prep
             f"{new.source}: no private key is in it, and none waits for this certificate since a request: "
             "give the key, too"
         )
-        wrong = FieldError("key", "is needed: it is not beside the certificate, and no request waits for this one")
+        wrong = FieldError("key", "is required: it is not part of the certificate text, and no pending request matches")
         raise Refusal(Kind.INPUT, text, [wrong], options=["key"])
     files = new.files or _waiting_file(new, request)
     identity = load_identity(*files) if files else ServerIdentity(chain_pem_of(found.certificates), found.key_pem)
@@ -303,8 +303,8 @@ def _stored(context: Context, inventory: Inventory, prepared: Prepared) -> Added
     found = listed_certificates(inventory, gateway)
     known = found.entries.get(entry.id)
     if known is not None and (known.origin is Origin.SETTINGS or _usable(inventory, known)):
-        text = f"{entry.id} is there already, and is {known.state}: see gatepost certificate show {entry.id}"
-        raise Refusal(Kind.CONFLICT, text, [FieldError("chain", f"is there already, and is {known.state}")])
+        text = f"{entry.id} exists already and is {known.state}: see gatepost certificate show {entry.id}"
+        raise Refusal(Kind.CONFLICT, text, [FieldError("chain", f"exists already and is {known.state}")])
     others: tuple[Entry, ...] = ()
     if new.current or not replaced(entry, found.entries):
         try:
@@ -420,7 +420,7 @@ def _must_be_presentable(gateway: Gateway, entry: Entry, source: str, identity: 
     if entry.purpose is Purpose.CLIENT:
         return
     if refused := refused_by_tls(identity, gateway.settings.tls.profile):
-        text = f"{source}: no listener could present it: {refused}; use RSA of 2048 bits or more, or EC"
+        text = f"{source}: listeners cannot present it: {refused}; use RSA of 2048 bits or more, or EC"
         raise _wrong("chain", text)
     if not names_of(entry):
         subject = "".join(one if one.isprintable() else "?" for one in entry.leaf.subject)

@@ -66,7 +66,7 @@ class Removed(msgspec.Struct):
     pages=("/certificates/{number}/remove",),
 )
 def remove_certificate(context: Context, request: RemoveCertificate) -> Removed:
-    """Forget a certificate with its key, unless something needs it."""
+    """Remove a certificate and its key, unless something needs it."""
     gateway, force = context.gateway, request.force.strip()
     context.audit.describe(reason=force)
     with inventory_of(gateway, keys=False) as inventory:
@@ -79,7 +79,7 @@ def remove_certificate(context: Context, request: RemoveCertificate) -> Removed:
                 raise Refusal(Kind.INPUT, f"{entry.id} {again}")
             missed = needed(entry, found.entries.values(), gateway)
             if missed and not force:
-                text = f"{entry.id} is needed: {missed}; to remove it all the same give a reason"
+                text = f"{entry.id} is still needed: {missed}; to remove it anyway, give a reason"
                 raise Refusal(Kind.CONFLICT, text, options=["force"])
             if not context.dry_run:
                 note = f"forced: {force}" if force else request.note
@@ -101,16 +101,16 @@ def remove_certificate(context: Context, request: RemoveCertificate) -> Removed:
     commands=("certificate remove",),
 )
 def remove_directory(context: Context, request: RemoveDirectory) -> Removed:
-    """Watch a directory no longer; what was found in it stays."""
+    """Stop watching a directory; the certificates found in it stay."""
     path = Path(request.directory)
     with inventory_of(context.gateway, keys=False) as inventory:
         if path not in inventory.directories.paths():
-            text = f"{path} is not watched; `gatepost certificate list` has those that are"
+            text = f"{path} is not watched; `gatepost certificate list` shows the watched directories"
             raise Refusal(Kind.MISSING, text)
         if not context.dry_run:
             with recorded_changes(context):
                 inventory.directories.remove(path, author=context.principal.name, note=request.note)
-    return Removed(f"{path}: not watched any more")
+    return Removed(f"{path}: no longer watched")
 
 
 def _found_again(entry: Entry, inventory: Inventory, gateway: Gateway) -> str:
@@ -119,12 +119,13 @@ def _found_again(entry: Entry, inventory: Inventory, gateway: Gateway) -> str:
     if not entry.chain_file:
         return ""
     if pair in settings_files(gateway.settings):
-        return "comes from the settings: take its [[certificate]] out there, and restart the gateway"
+        return "comes from the settings: remove its [[certificate]] there, and restart the gateway"
     for path in inventory.directories.paths():
         with suppress(OSError):
             if pair in pairs_in(path):
                 return (
-                    f"is in {path}, which is watched: take it away there, or first: gatepost certificate remove {path}"
+                    f"is in the watched directory {path}: delete its files there, or first run: "
+                    f"gatepost certificate remove {path}"
                 )
     return ""
 
@@ -134,14 +135,14 @@ def needed(entry: Entry, entries: Iterable[Entry], gateway: Gateway) -> str:
     known = {one.id: one for one in entries}
     newer = successor(entry, known) if entry.state is State.DEPRECATED else None
     if newer is not None and can_roll_back(newer, known, now=time.time()):
-        return f"until {stamp(roll_back_until(newer))} the switch to {newer.id} can be rolled back with its key"
+        return f"its key is needed to roll back the switch to {newer.id}, until {stamp(roll_back_until(newer))}"
     if entry.state is not State.CURRENT:
         return ""
     others = [one for one in known.values() if one.state is State.CURRENT and one.id != entry.id]
     if entry.purpose is Purpose.SERVER:
         servers = [one for one in others if one.purpose is Purpose.SERVER]
         lost = [name for name in names_of(entry) if not is_covered(name, servers)]
-        return f"nothing else that is current bears {', '.join(lost)}" if lost else ""
+        return f"no other current certificate covers {', '.join(lost)}" if lost else ""
     if any((one.organization, one.label) == (entry.organization, entry.label) for one in others):
         return ""
     owner = gateway.directory().resources.organization(entry.organization)
@@ -150,7 +151,7 @@ def needed(entry: Entry, entries: Iterable[Entry], gateway: Gateway) -> str:
         for one in (owner.outbound_connectors if owner else ())
         if one.client_certificate is not None and one.client_certificate.label == entry.label
     ]
-    return f"outbound connectors name it: {', '.join(users)}" if users else ""
+    return f"outbound connectors use it: {', '.join(users)}" if users else ""
 
 
 USE_CASES: Final = (remove_certificate, remove_directory)

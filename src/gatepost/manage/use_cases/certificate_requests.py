@@ -44,7 +44,7 @@ type _RequestId = Annotated[str, Meta(description="Id of the request.")]
 class RequestCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What is asked of an authority. names: the first is also the CN. key: ec-p256, ec-p384, rsa-2048, -3072 or -4096.
 
-    client: a client identity of an organization, which connectors name by its label. must_staple: RFC 7633.
+    client: a client certificate of an organization, which connectors name by its label. must_staple: RFC 7633.
     """
 
     names: Annotated[
@@ -56,8 +56,8 @@ class RequestCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tru
         Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"],
         Cli(option="key-type", help="[default: ec-p256]"),
     ] = "ec-p256"
-    client: Annotated[bool, Cli(help="For a client identity, which outbound connectors present.")] = False
-    organization: Annotated[str, Meta(max_length=100), Cli(help="Whose client identity it is.")] = ""
+    client: Annotated[bool, Cli(help="For a client certificate, which outbound connectors present.")] = False
+    organization: Annotated[str, Meta(max_length=100), Cli(help="Whose client certificate it is.")] = ""
     label: Annotated[str, Meta(max_length=100), Cli(help="By which connectors name it, or a name for people.")] = ""
     must_staple: Annotated[bool, Cli(help="Ask for a certificate that counts only with a stapled OCSP response.")] = (
         False
@@ -183,7 +183,9 @@ def remove_certificate_request(context: Context, request: RemoveCertificateReque
     with inventory_of(context.gateway, keys=False) as inventory:
         waiting = inventory.requests.waiting().get(request.request.lower())
         if waiting is None:
-            text = f"no request {request.request!r} waits; its certificate may have come meanwhile"
+            text = (
+                f"there is no pending request {request.request!r}; its certificate may have been added in the meantime"
+            )
             raise Refusal(Kind.MISSING, text)
         context.audit.describe(organization=waiting.wish.organization)
         if not context.dry_run:
@@ -207,7 +209,7 @@ def checked_wish(gateway: Gateway, wish: CertificateRequestSpec) -> CertificateR
 
 def _checked(names: Sequence[str], purpose: Purpose) -> tuple[str, ...]:
     if not names and purpose is Purpose.SERVER:
-        wrong = "is needed: the host names that the certificate is to bear, such as that of the MX"
+        wrong = "is required: the host names for the certificate, such as that of the MX"
         raise Refusal(Kind.INPUT, f"a name {wrong}", [FieldError("names", wrong)], options=["name"])
     try:
         return tuple(dict.fromkeys(domain_pattern(name, every=False) for name in names))

@@ -25,7 +25,7 @@ type CertificateNumber = Annotated[
     Cli(argument=True, metavar="ID"),
 ]
 type Reason = Annotated[str, Meta(max_length=1000), Cli(metavar="REASON")]
-type Note = Annotated[str, Meta(max_length=1000), Cli(help="Why, for the history.")]
+type Note = Annotated[str, Meta(max_length=1000), Cli(help="Reason, recorded in the history.")]
 
 _DAY = 86400.0
 

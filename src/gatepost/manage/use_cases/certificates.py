@@ -203,7 +203,7 @@ class CertificateChange(msgspec.Struct):
 
 @use_case("GET /certificates", scope=Scope.READ, visibility=Visibility.GATEWAY, tag=_TAG)
 def list_certificates(context: Context, request: ListCertificates) -> Items[Certificate]:
-    """All certificates, client identities among them."""
+    """All certificates, client certificates among them."""
     return page_of(listing(context.gateway).entries, lambda one: one.id, request, certificate_of)
 
 
@@ -295,7 +295,7 @@ def key_place(entry: Entry) -> str:
         return f"in its file {entry.key_file}"
     if entry.state is State.RETIRED or entry.origin in {Origin.SETTINGS, Origin.FILES}:
         return "not kept"
-    return "sealed in the store"
+    return "encrypted in the store"
 
 
 def waiting_request(waiting: PendingRequest) -> CertificateRequest:

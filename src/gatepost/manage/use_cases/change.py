@@ -208,7 +208,7 @@ def _pend(before: Resources, edit: Edit, draft: Mapping[str, Any]) -> None:
         edit.errors.extend(
             FieldError(
                 "name" if edit.path else f"organization.{name}.accepted_domain {domain!r}.name",
-                f"{domain} covers a whole top-level domain; write the domain that is yours, as 'b.example'",
+                f"{domain} covers a whole top-level domain; use your own domain, such as 'b.example'",
             )
             for domain in new
             if top_level(domain)
@@ -231,7 +231,7 @@ def _checked(
     more += tuple(together)
     if more and edit.needed:
         needing = "\n".join(f"  {error.path}" for error in more)
-        text = f"{edit.needed}\n{needing}\nChange or remove what needs it first; {NOTHING}"
+        text = f"{edit.needed}\n{needing}\nChange or remove these first; {NOTHING}"
         raise Refusal(Kind.BLOCKED, text)
     _refuse(edit, more, found)
     return resources
@@ -313,7 +313,7 @@ def _radius(gateway: Gateway, who: Principal, stored: _Stored, after: Resources,
     if since is None:
         return None
     if stored.unusable:
-        text = f"the resources in force cannot be used by this version, so nothing can be compared: {stored.unusable}"
+        text = f"this gatepost version cannot use the stored resources, so it cannot compare them: {stored.unusable}"
         raise Refusal(Kind.UNREADABLE, text)
     return find_radius(gateway, who, stored.resources, after, since)
 

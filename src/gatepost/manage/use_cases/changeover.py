@@ -71,7 +71,7 @@ class GatesLimit(ConcurrencyLimit):
     """Of looks at gates, those of a switch among them."""
 
     def __init__(self, _: Settings | None = None) -> None:
-        super().__init__(4, 2, "other looks at gates are under way: look again when one of them has ended")
+        super().__init__(4, 2, "other checks are running; try again when one of them has finished")
 
 
 # ------------------------------------------------------------------------------------------------ requests and results
@@ -226,10 +226,10 @@ def standing(gateway: Gateway, number: str) -> Standing:
     commands=("certificate changeover check",),
 )
 def check_gates(context: Context, request: CheckGates) -> GatesLook:
-    """Look at the gates of a changeover now.
+    """Run the checks of a changeover now.
 
-    Asks authorities, the DNS and the gateway itself, for up to a minute and a half. Changes nothing. Two looks at a
-    time of one user or token, four of all; beyond, 429.
+    Asks certificate authorities, the DNS and the gateway itself, for up to a minute and a half. Changes nothing. Two
+    checks run at the same time for one user or token, four for all; beyond, 429.
     """
     gateway = context.gateway
     with context.kept(GatesLimit).slot(context.principal.name), inventory_for_look(gateway) as inventory:
@@ -391,25 +391,25 @@ def next_steps(entry: Entry, entries: Mapping[str, Entry], report: GateReport | 
     match entry.state:
         case State.NEXT:
             if entry.held:
-                yield f"it was not switched at the time that was planned: {entry.held}"
+                yield f"the planned switch did not happen: {entry.held}"
             yield _before(entry, report)
         case State.CURRENT:
             yield from _after(entry, entries, now)
         case State.DEPRECATED:
-            yield f"once nobody needs it: {_COMMAND} withdraw {entry.id}"
+            yield f"when you no longer need it: {_COMMAND} withdraw {entry.id}"
         case State.RETIRED:
-            yield "nothing: its key is gone"
+            yield "nothing: its key was destroyed"
 
 
 def _before(entry: Entry, report: GateReport | None) -> str:
     if entry.switch_at:
-        return f"nothing: it becomes current at {stamp(entry.switch_at)}; to call it off: {_COMMAND} cancel"
+        return f"nothing: the switch is planned for {stamp(entry.switch_at)}; to cancel it: {_COMMAND} cancel"
     if report is None or report.light is Light.GREEN:
         return f"{_COMMAND} switch {entry.id}, or with --at TIME"
     if report.only_waiting:
         when = stamp(report.only_waiting).replace(" ", "T")
-        return f"wait; or let it be done: {_COMMAND} switch {entry.id} --at {when}"
-    return f"mend what is red above, then: {_COMMAND} check {entry.id}"
+        return f"wait, or plan the switch: {_COMMAND} switch {entry.id} --at {when}"
+    return f"resolve the items marked ✗ or ?, then: {_COMMAND} check {entry.id}"
 
 
 def _after(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[str]:
@@ -418,7 +418,7 @@ def _after(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[s
     for old in _olds(entry, entries):
         if old.state is State.DEPRECATED:
             pin = old.leaf.spki_sha256
-            record = "" if pin == entry.leaf.spki_sha256 else f" take 3 1 1 {pin} out of the zone, if it is there, and"
+            record = "" if pin == entry.leaf.spki_sha256 else f" remove 3 1 1 {pin} from the zone if it is there, and"
             yield f"after that{record}: {_COMMAND} withdraw {old.id}"
 
 

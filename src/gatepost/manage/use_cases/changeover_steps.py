@@ -63,18 +63,18 @@ _TAG = "certificates"
 
 type _Step = Callable[[Entry, Mapping[str, Entry]], tuple[Entry, ...]]
 type _Force = Annotated[str, Meta(max_length=1000)]
-type _Note = Annotated[str, Meta(max_length=1000), Cli(help="Why, for the history.")]
+type _Note = Annotated[str, Meta(max_length=1000), Cli(help="Reason, recorded in the history.")]
 
 
 class GatesClosed(Refusal):
     """Not switched: a gate is red, or could not be looked at. report: what was found; REST has it as "gates"."""
 
     def __init__(self, report: GateReport) -> None:
-        what = "a gate is red" if report.light is Light.RED else "a gate could not be looked at"
-        instead = "; nothing overrides this one" if report.unusable else ", or give a reason to switch all the same"
+        what = "a check failed" if report.light is Light.RED else "a check was inconclusive"
+        instead = "; you cannot override it" if report.unusable else ", or give a reason to switch anyway"
         super().__init__(
             Kind.CONFLICT,
-            f"not switched: {what}; mend it{instead}",
+            f"not switched: {what}; fix the cause{instead}",
             [FieldError(f"gates.{one.gate}", one.text) for one in report.stopping],
             options=[] if report.unusable else ["force"],
             more={"gates": msgspec.to_builtins(gates_look(report))},
@@ -90,7 +90,7 @@ class StageCertificate(msgspec.Struct, kw_only=True):
 
     certificate: CertificateNumber
     replaces: Annotated[
-        list[str], Meta(max_length=50), Cli(metavar="ID", help="It takes the place of this one too. Repeatable.")
+        list[str], Meta(max_length=50), Cli(metavar="ID", help="Also replaces this certificate. Repeatable.")
     ] = msgspec.field(default_factory=list)
 
 
@@ -101,7 +101,7 @@ class SwitchCertificate(msgspec.Struct, kw_only=True):
     at: Annotated[
         str,
         Meta(max_length=64),
-        Cli(metavar="TIME", help="Then, by the running gateway: 2026-12-01T02:00 (UTC), or 2h."),
+        Cli(metavar="TIME", help="The running gateway switches then: 2026-12-01T02:00 (UTC), or 2h."),
     ] = ""
     force: _Force = ""
 
@@ -143,9 +143,11 @@ class NotifyPartners(msgspec.Struct, kw_only=True):
     partners: Annotated[
         list[Annotated[str, Meta(max_length=255)]], Meta(max_length=1000), Cli(argument=True, metavar="[PARTNER]...")
     ] = msgspec.field(default_factory=list)
-    everybody: Annotated[bool, Cli(option="all", help="All that are known now.")] = False
-    waive: Annotated[bool, Cli(help="They need not be told; the history says so.")] = False
-    note: Annotated[str, Meta(max_length=1000), Cli(help="How, or why not, for the history.")] = ""
+    everybody: Annotated[bool, Cli(option="all", help="All partners known now.")] = False
+    waive: Annotated[bool, Cli(help="Record that they need no notice.")] = False
+    note: Annotated[
+        str, Meta(max_length=1000), Cli(help="Note for the history: how you notified them, or why you did not.")
+    ] = ""
 
 
 class Switched(msgspec.Struct):
@@ -200,7 +202,7 @@ def _options(name: str, step: str = "", *, only: bool = False) -> dict[str, Any]
 
 @use_case("POST /certificates/{certificate}/told", **_options("told", "tell"))
 def notify_partners(context: Context, request: NotifyPartners) -> PartnersTold:
-    """Remember that partners were told, or need not be."""
+    """Mark partners as notified, or as needing no notice."""
     gateway, note = context.gateway, request.note.strip()
     with inventory_of(gateway, keys=False) as inventory:
         found = listed_certificates(inventory, gateway)
@@ -225,17 +227,17 @@ def _chosen_partners(request: NotifyPartners, known: set[str]) -> set[str]:
     """Raises Refusal (INPUT) for one that is none."""
     chosen = known if request.everybody else {one.lower() for one in request.partners}
     if not chosen and not request.everybody:
-        text = "name a partner, or say that all of them are meant"
-        raise Refusal(Kind.INPUT, text, [FieldError("partners", "name one, or all")], options=["all"])
+        text = "name a partner, or choose all"
+        raise Refusal(Kind.INPUT, text, [FieldError("partners", "name a partner, or choose all")], options=["all"])
     if strange := sorted(chosen - known):
-        text = f"no such partner: {', '.join(strange)}; there are: {', '.join(sorted(known)) or 'none'}"
+        text = f"no such partner: {', '.join(strange)}; known partners: {', '.join(sorted(known)) or 'none'}"
         raise Refusal(Kind.INPUT, text, [FieldError("partners", text)])
     return chosen
 
 
 @use_case("POST /certificates/{certificate}/stage", **_options("stage"))
 def stage_certificate(context: Context, request: StageCertificate) -> Certificate:
-    """Say whose place a next certificate takes."""
+    """Choose the certificates that a next certificate replaces."""
     with inventory_of(context.gateway, keys=False) as inventory:
         found = listed_certificates(inventory, context.gateway)
         entry = choose_certificate(found, request.certificate)
@@ -253,10 +255,10 @@ def stage_certificate(context: Context, request: StageCertificate) -> Certificat
 
 @use_case("POST /certificates/{certificate}/switch", **_options("switch"))
 def switch_certificate(context: Context, request: SwitchCertificate) -> Switched:
-    """Present a next certificate, now or at a time.
+    """Switch to a next certificate, now or at a set time.
 
-    The gates are looked at first; while one is not green it is refused (409), unless force says why. While too many
-    look at gates it waits for its turn, half a minute at most; then 429.
+    The checks run first. If one fails or is inconclusive, the switch is refused (409), unless force gives a reason.
+    While too many checks run, it waits for half a minute at most; then 429.
     """
     gateway, force = context.gateway, request.force.strip()
     context.audit.describe(reason=force)
@@ -292,7 +294,7 @@ def _time(text: str) -> float:
     now = time.time()
     if at <= now:
         wrong = f"{stamp(max(at, 0.0))} is in the past"
-        raise Refusal(Kind.INPUT, f"{wrong}; to switch now, name no time", [FieldError("at", wrong)])
+        raise Refusal(Kind.INPUT, f"{wrong}; to switch now, leave the time empty", [FieldError("at", wrong)])
     if not at < now + _FAR:
         wrong = "that time is more than ten years ahead"
         raise Refusal(Kind.INPUT, wrong, [FieldError("at", wrong)])
@@ -315,20 +317,20 @@ def _now(force: str) -> tuple[_Step, str]:
 
 @use_case("POST /certificates/{certificate}/cancel", **_options("cancel"))
 def cancel_switch(context: Context, request: CancelSwitch) -> Certificate:
-    """Forget the time of a planned switch."""
+    """Cancel a planned switch."""
     return _cancelled(context, request.certificate)
 
 
 @use_case("POST /certificate_changeovers/cancel", **_options("cancel", only=True))
 def cancel_only_switch(context: Context, request: CancelOnlySwitch) -> Certificate:  # noqa: ARG001 - it names none
-    """Forget the time of the one switch that is planned."""
+    """Cancel the only planned switch."""
     return _cancelled(context, "")
 
 
 def _cancelled(context: Context, number: str) -> Certificate:
     with inventory_of(context.gateway, keys=False) as inventory:
         found = listed_certificates(inventory, context.gateway)
-        entry = _meant(found, number, [one for one in found.entries.values() if one.switch_at], "planned")
+        entry = _meant(found, number, [one for one in found.entries.values() if one.switch_at], "planned switch")
         describe_certificate(context, entry)
 
         def step(one: Entry, _: Mapping[str, Entry]) -> tuple[Entry, ...]:
@@ -340,7 +342,7 @@ def _cancelled(context: Context, number: str) -> Certificate:
 
 @use_case("POST /certificates/{certificate}/roll-back", **_options("roll-back"))
 def roll_back_switch(context: Context, request: RollBackSwitch) -> RolledBack:
-    """Present the certificate before again, within 24 hours."""
+    """Roll back to the previous certificate, within 24 hours."""
     return _rolled_back(context, request.certificate, request.note.strip())
 
 
@@ -381,7 +383,7 @@ def _switched_to(found: Listed, number: str) -> Entry:
     last = sorted(switched, key=lambda one: -one.current_from)[:1]
     if last and not number:
         _must_not_be_done(last[0], found)
-    return _meant(found, number, last, "to roll back")
+    return _meant(found, number, last, "switch to roll back")
 
 
 def _must_not_be_done(last: Entry, found: Listed) -> None:
@@ -400,7 +402,7 @@ def _must_open(inventory: Inventory, found: Listed, entry: Entry) -> None:
         if old is not None and old.state is State.DEPRECATED and (old.key_file or inventory.seals):
             identity = inventory.identity(old)  # its error is a Refusal
             if entry_id(read_identity(identity).leaf) != old.id:
-                text = f"{old.chain_file} now holds another certificate: {number} cannot come back"
+                text = f"{old.chain_file} now holds another certificate: {number} cannot be restored"
                 raise Refusal(Kind.CONFLICT, text)
 
 
@@ -437,7 +439,7 @@ def _stored(context: Context, inventory: Inventory, number: str, step: _Step, no
 
     def wanted(known: Mapping[str, Entry]) -> tuple[Entry, ...]:
         if number not in known:
-            raise Refusal(Kind.MISSING, f"certificate {number} is not in the inventory any more")
+            raise Refusal(Kind.MISSING, f"certificate {number} is no longer in the inventory")
         return step(known[number], known)
 
     try:
@@ -453,10 +455,10 @@ def _meant(found: Listed, number: str, candidates: Sequence[Entry], what: str) -
     if number:
         return choose_certificate(found, number)
     if not candidates:
-        raise Refusal(Kind.CONFLICT, f"there is no switch {what}")
+        raise Refusal(Kind.CONFLICT, f"there is no {what}")
     if len(candidates) > 1:
         several = ", ".join(one.id for one in candidates)
-        raise Refusal(Kind.INPUT, f"there are several switches {what}, name one: {several}")
+        raise Refusal(Kind.INPUT, f"there is more than one {what}; name one: {several}")
     return candidates[0]
 
 

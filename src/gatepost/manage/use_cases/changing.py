@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
 
 
-type Note = Annotated[str, Meta(max_length=1000, description="Why, for the history."), InQuery()]
+type Note = Annotated[str, Meta(max_length=1000, description="Reason, recorded in the history."), InQuery()]
 type Since = Annotated[
     str,
     Meta(max_length=64, description="With dry_run: mail since then is decided again. An age such as 7d, or a date."),

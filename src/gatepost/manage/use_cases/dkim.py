@@ -179,8 +179,8 @@ def import_dkim_key(context: Context, request: ImportDkimKey) -> PrivateKeyStore
     pem = request.key.encode()
     signer, key = signer_of(pem), part.record
     if signer.algorithm is not key.algorithm or key.public_key not in {signer.public_key, ""}:
-        text = f"the key has not the private half of {part.label}: algorithm or public_key differ"
-        raise Refusal(Kind.INPUT, text, [FieldError("key", "is not the private half of this key")])
+        text = f"this is not the private key of {part.label}: algorithm or public_key differ"
+        raise Refusal(Kind.INPUT, text, [FieldError("key", "is not the private key of this DKIM key")])
     with store_and_vault(context.gateway, keys=True) as (store, vault):
         try:
             content = DkimKeys(store, vault).sealed(part.organization.name, part.name, pem)

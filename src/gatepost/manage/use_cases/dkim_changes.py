@@ -105,7 +105,7 @@ class NotPublished(Refusal):
             FieldError(part.name, f"{sight}; the zone needs: {part.record.record.zone_line(part.name)}")
             for part, sight in wrong
         ]
-        text = f"{NOTHING}; a reason overrides it, and is kept"
+        text = f"{NOTHING}; to override the check, give a reason, which is recorded"
         super().__init__(Kind.UNREADABLE if unknown else Kind.CONFLICT, text, errors, options=["force"])
 
 
@@ -293,11 +293,11 @@ def _next(resources: Resources, rotation: RotateDkimKeys) -> list[Part]:
     ]
     if not found:
         which = f"with the selector {selector}" if selector else "yet"
-        raise Refusal(Kind.INPUT, f"{domain} has no next key {which}; make one first")
+        raise Refusal(Kind.INPUT, f"{domain} has no next key {which}; add one first")
     kinds = [(part.record.algorithm, part.record.service_type) for part in found]
     if len(set(kinds)) < len(kinds):
         names = ", ".join(part.record.selector for part in found)
-        text = f"{domain} has several next keys of one algorithm ({names}); say which"
+        text = f"{domain} has several next keys of one algorithm ({names}); name one"
         raise Refusal(Kind.INPUT, text, options=["selector"])
     return found
 

@@ -159,9 +159,7 @@ def _found(context: Context, part: Part, proof: DomainProof) -> None:
     lookups = context.kept(ProofLookups)
     throttle = lookups.throttle
     if (wait := throttle.wait(key)) > 0:
-        raise Busy(
-            f"{proof.name} was looked up several times: the next look-up may be in {wait:.0f} s", round(wait) + 1
-        )
+        raise Busy(f"{proof.name} was looked up too often; try again in {wait:.0f} s", round(wait) + 1)
     throttle.charge(key)
     with lookups.limit.slot(context.principal.name):
         texts = _looked_up(context.settings, proof.name)

@@ -90,7 +90,7 @@ def verify_log(
     """
     directories = [one for one in paths if own or one.is_dir()]
     if directories and len(paths) > 1:
-        raise Refusal(Kind.INPUT, "one directory, or some files of one: not both")
+        raise Refusal(Kind.INPUT, "name one directory, or files of one directory, not both")
     if directories:
         root = _root(directories[0])
         check, ids = _check(given, kept_keys(root))
@@ -101,7 +101,7 @@ def verify_log(
     files = [day_file(one) for one in paths]
     strange = [str(path) for path, one in zip(paths, files, strict=True) if one is None]
     if strange:
-        raise Refusal(Kind.INPUT, f"{_printable(strange[0])}: no file of an evidence log, and no single export")
+        raise Refusal(Kind.INPUT, f"{_printable(strange[0])}: neither a file of an evidence log nor a single export")
     check, ids = _check(given, _keys_near(paths[0]))
     audit = audit_files([one for one in files if one is not None], check, noted=heads)
     result = _told(audit, "these files", ids, trusted=bool(given))
@@ -123,7 +123,7 @@ def _must_be_something(audit: LogAudit, root: Path, *, whole: bool) -> None:
     """Heads are of all days: of some days they prove nothing where no file is, unless they say why it is gone."""
     headed = audit.heads and (whole or audit.pruned)
     if not audit.files and not headed and not audit.faults.first:
-        raise Refusal(Kind.UNREADABLE, f"{root}: there is no evidence log here, or none of these days")
+        raise Refusal(Kind.UNREADABLE, f"{root}: there is no evidence log here, or none for these days")
 
 
 def _told(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:
@@ -186,10 +186,10 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
         origin = _origin(document)
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise Refusal(
-            Kind.INPUT, f"{_printable(path)}: neither a log, nor an export that was not damaged: {_printable(error)}"
+            Kind.INPUT, f"{_printable(path)}: neither a log nor an undamaged export: {_printable(error)}"
         ) from error
     if heads:
-        text = "a head can be looked for in a whole log only: an export does not hold all of them"
+        text = "a head can only be checked against a whole log: an export does not contain all heads"
         raise Refusal(Kind.INPUT, text, options=["head"])
     return _told_export(audit, f"{_printable(path)}: {origin}", ids, trusted=bool(given))
 

@@ -243,7 +243,7 @@ class _Bounded(io.BytesIO):
         """Raises Refusal (INPUT)."""
         if self.tell() + len(chunk) > _MAX_DOCUMENT:
             text = "The export is too large for one answer: choose fewer days, or a partner; the admin centre and "
-            raise Refusal(Kind.INPUT, text + "`gatepost evidence export` have no such bound.")
+            raise Refusal(Kind.INPUT, text + "`gatepost evidence export` have no such limit.")
         return super().write(chunk)
 
 

@@ -136,7 +136,7 @@ def get_version(context: Context, request: GetVersion) -> HistoryVersion:
     """What a version changed."""
     text = request.version
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:20]) < 2**63:
-        raise Refusal(Kind.MISSING, f"There is no version {text!r}; a version is a number from 1 on.")
+        raise Refusal(Kind.MISSING, f"There is no version {text!r}; versions are numbers from 1.")
     change, changes = version_changes(context.gateway, context.principal, int(text))
     return HistoryVersion(change.version, change.at, change.author, change.note, changes)
 
@@ -194,10 +194,10 @@ def _no_version(gateway: Gateway, who: Principal, version: int) -> str:
         with gateway.config() as store:
             others = {one.kind for one in store.history(limit=-1, version=version)}
         if others == {GRANT}:
-            return f"version {version} granted what stood in resources already, and changed none"
+            return f"version {version} granted existing files and sockets, and changed no resources"
         if others:
             return (
-                f"version {version} changed certificates, and no resources: see their history, "
+                f"version {version} changed certificates, not resources: see their history, "
                 "`gatepost certificate history`"
             )
     return f"there is no version {version}; `gatepost history` lists those there are"

@@ -79,27 +79,29 @@ def choose_certificate(found: Listed, number: str) -> Entry:
     try:
         return find_among(found.entries.values(), number)
     except CertificateUnknown as error:
-        raise Refusal(Kind.MISSING, f"{error}; `gatepost certificate list` shows those there are") from error
+        raise Refusal(Kind.MISSING, f"{error}; `gatepost certificate list` shows all certificates") from error
 
 
 def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: str) -> None:
-    """Raises Refusal unless it is said whose client identity it is, and by which label connectors name it."""
+    """Raises Refusal unless it is said whose client certificate it is, and by which label connectors name it."""
     if purpose is Purpose.SERVER:
         if organization:
-            text = "an organization is that of a client identity: say that it is one, too, or name none"
-            field = FieldError("organization", "is for client identities: leave it out")
+            text = (
+                "only a client certificate has an organization: make it a client certificate, or name no organization"
+            )
+            field = FieldError("organization", "is only for client certificates; leave it empty")
             raise Refusal(Kind.INPUT, text, [field], options=["client"])
         return
     if not organization or not label:
-        text = "a client identity needs an organization, whose it is, and a label, by which connectors name it"
+        text = "a client certificate needs an organization and a label, by which connectors choose it"
         given = {"organization": organization, "label": label}
         raise Refusal(
             Kind.INPUT,
             text,
-            [FieldError(name, "is needed here") for name, value in given.items() if not value],
+            [FieldError(name, "is required here") for name, value in given.items() if not value],
             options=[name for name, value in given.items() if not value],
         )
     if len(label) > _LABEL or not label.isprintable():
-        wrong = f"text of 1 to {_LABEL} characters is needed"
+        wrong = f"must have 1 to {_LABEL} characters"
         raise Refusal(Kind.INPUT, f"label {label!r}: {wrong}", [FieldError("label", wrong)])
     choose_organization(gateway.directory().resources, organization)

@@ -177,7 +177,7 @@ def add_organization(context: Context, request: AddOrganization) -> Reply[Change
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         if resources.organization(name):
-            text = f"there is an organization {name!r} already; change it with `gatepost organization set`"
+            text = f"an organization {name!r} already exists; change it with `gatepost organization set`"
             raise Refusal(Kind.BLOCKED, text)
         draft[name] = {}
         return organization_set(name, fields, draft)
@@ -215,7 +215,7 @@ def put_organization(context: Context, request: PutOrganization) -> Reply[Change
     """Make an organization exactly this, with all its parts."""
     name, table = request.organization, dict(request.document)
     if table.pop("name", name) != name:
-        wrong = FieldError("name", "cannot be changed: file names and queued mail have it; leave it out")
+        wrong = FieldError("name", "cannot be changed, because file names and queued mail contain it; leave it out")
         raise Refusal(Kind.INPUT, "1 error(s); nothing was done.", [wrong])
     is_new = context.directory().resources.organization(name) is None
     document, options = {"organization": {name: table}}, options_of(context, request)

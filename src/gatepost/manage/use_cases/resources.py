@@ -161,7 +161,9 @@ def organization_set(name: str, fields: Fields, draft: dict[str, Any]) -> Edit:
     errors = merge(Organization, table, fields)
     if "name" in table:
         del table["name"]
-        errors.append(FieldError("name", "cannot be changed: file names and queued mail have it; add another one"))
+        errors.append(
+            FieldError("name", "cannot be changed, because file names and queued mail contain it; add a new one")
+        )
     return Edit((name,), f"organization.{name}", errors=errors)
 
 
@@ -171,11 +173,11 @@ def part_added(kind: PartKind, owner: str, name: str, fields: Fields, draft: dic
     wanted = kind.one_form(name)
     if any(str(one.get(kind.identity)).lower() == wanted for one in there):
         change_it = f"change it with `gatepost {kind.command} set`"
-        raise Refusal(Kind.BLOCKED, f"{owner} has the {kind.label} {name!r} already; {change_it}; {NOTHING}")
+        raise Refusal(Kind.BLOCKED, f"{owner} already has the {kind.label} {name!r}; {change_it}; {NOTHING}")
     table: dict[str, Any] = {kind.identity: name}
     errors = merge(kind.model, table, fields)
     if table.get(kind.identity) != name:
-        errors.append(FieldError(kind.identity, f"is given twice; leave {kind.identity}= out"))
+        errors.append(FieldError(kind.identity, f"is given twice; leave out {kind.identity}="))
         table[kind.identity] = name
     there.append(table)
     return _edit(kind, owner, (len(there) - 1, name), errors)
@@ -198,7 +200,7 @@ def part_removed(part: Part, draft: dict[str, Any]) -> Edit:
     needed = f"{part.label} cannot be removed, it is needed by:"
     if naming := [rule["name"] for rule in _naming(part, draft[owner])]:
         rules = "\n".join(f"  mail flow rule {rule!r} of {owner}: route_via_connector" for rule in naming)
-        raise Refusal(Kind.BLOCKED, f"{needed}\n{rules}\nChange or remove what needs it first; {NOTHING}")
+        raise Refusal(Kind.BLOCKED, f"{needed}\n{rules}\nChange or remove these first; {NOTHING}")
     del draft[owner][kind.key][part.place]
     if not draft[owner][kind.key]:
         del draft[owner][kind.key]

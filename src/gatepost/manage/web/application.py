@@ -109,5 +109,5 @@ class _Failures:
             _log.exception("request %s %s %s failed", number, scope["method"], scope["path"])
             if started:
                 raise
-            text = f"Something went wrong here. The gateway's log says what, under the number {number}."
+            text = f"An internal error occurred. The gateway's log has the details under the number {number}."
             await refused(scope, HTTPStatus.INTERNAL_SERVER_ERROR, text)(scope, receive, send)

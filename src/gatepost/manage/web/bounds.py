@@ -77,7 +77,7 @@ class BodyBound:
 
 
 def _too_large(scope: Scope, most: int) -> Response:
-    text = f"The request is larger than {most} bytes, which is the most that is taken here."
+    text = f"The request is larger than {most} bytes, the most that is accepted here."
     return refused(scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text, connection="close")
 
 
@@ -95,7 +95,7 @@ class KnownHosts:
             await self._app(scope, receive, send)
             return
         text = (
-            "This gateway's admin centre is not known by that name. An administrator adds it to [admin] names in the "
+            "The admin centre does not use this host name. An administrator can add it to [admin] names in the "
             "settings file."
         )
         await refused(scope, HTTPStatus.MISDIRECTED_REQUEST, text)(scope, receive, send)
@@ -118,8 +118,9 @@ class LoopbackUntilOwned:
             await self._app(scope, receive, send)
             return
         text = (
-            "This gateway has no owner yet and answers only the machine that it runs on. Open the one-time address "
-            "there that it printed at its start, or make an owner with: gatepost user add --role owner"
+            "This gateway has no owner yet and answers only requests from its own machine. On that machine, open "
+            "the one-time "
+            "address that the gateway printed when it started, or create an owner: gatepost user add --role owner"
         )
         await refused(scope, HTTPStatus.FORBIDDEN, text)(scope, receive, send)
 

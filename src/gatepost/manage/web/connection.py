@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _MOST: Final = 400
 _MOST_OF_ONE: Final = 100  # address, or /64 of IPv6: a browser opens six, a proxy as many as it has requests
 _SECONDS: Final = 60.0  # for a whole request; 32 MiB take as long at 4.5 Mbit/s
-_TOO_MANY: Final = "There are too many connections to the admin centre now. Come back in a while."
-_NO_REQUEST: Final = "What came is no request of HTTP/1.1 (RFC 9112), or its head is larger than 32 KiB."
+_TOO_MANY: Final = "The admin centre has too many connections. Try again later."
+_NO_REQUEST: Final = "This is not a valid HTTP/1.1 request (RFC 9112), or its header section is larger than 32 KiB."
 _LOGGED_EVERY: Final = 60.0
 
 _log = logging.getLogger(__name__)

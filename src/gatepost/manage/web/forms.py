@@ -41,7 +41,7 @@ class FormBody:
         if body is None:  # who sent it is gone, so that nobody meant what has come of it
             return
         if body and media != _TYPE:
-            text = f"Forms are sent as {_TYPE}; programs use /api/v1."
+            text = f"Send forms as {_TYPE}; programs use /api/v1."
             await refused(scope, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text)(scope, receive, send)
             return
         try:

@@ -80,7 +80,7 @@ class Identity:
         if unsafe:
             given = scope["state"]["form"].get("csrf") or headers.get("x-csrf-token", "")
             if not hmac.compare_digest(given.encode(), session.csrf.encode()):
-                return _forged(scope, "its token is missing or is that of another session")
+                return _forged(scope, "its token is missing or belongs to another session")
         state = scope["state"]
         state["session"], state["principal"], state["csrf"] = session, session.principal, session.csrf
         return None
@@ -88,7 +88,7 @@ class Identity:
 
 def _forged(scope: Scope, why: str) -> Response:
     note_refusal(scope, why)
-    text = f"The request was refused, since {why}. Go back, load the page again and repeat what you did."
+    text = f"The request was refused because {why}. Go back, reload the page and try again."
     return refused(scope, HTTPStatus.FORBIDDEN, text)
 
 
@@ -110,9 +110,10 @@ def _cookie(headers: Headers) -> str:
 
 
 def _unknown_token(scope: Scope) -> Response:
-    note_refusal(scope, "its API token is none, or has expired")
+    note_refusal(scope, "its API token does not exist or has expired")
     text = (
-        "There is no such API token, or it has expired. `gatepost token add` makes one, of the scopes that calls need."
+        "This API token does not exist or has expired. Make one with `gatepost token add`, with the "
+        "scopes that the calls need."
     )
     return refused(scope, HTTPStatus.UNAUTHORIZED, text, **{"WWW-Authenticate": 'Bearer error="invalid_token"'})
 

@@ -34,35 +34,41 @@ class _Type(NamedTuple):
 class ProblemType(Enum):
     """Every kind of problem. Its name, once published, does not change: clients compare it."""
 
-    MALFORMED = _Type("malformed", 400, "The request cannot be read", "It is no HTTP, or its body is no JSON object.")
+    MALFORMED = _Type(
+        "malformed", 400, "The request cannot be read", "It is not HTTP, or its body is not a JSON object."
+    )
     UNAUTHENTICATED = _Type(
-        "unauthenticated", 401, "Nobody is known to ask", "There is no valid API token, and no session."
+        "unauthenticated", 401, "Authentication required", "The request has no valid API token and no session."
     )
-    FORBIDDEN = _Type(
-        "forbidden", 403, "This may not be done with this token", "The token or role lacks the scope that is named."
-    )
+    FORBIDDEN = _Type("forbidden", 403, "Not allowed", "The token or role lacks the named scope.")
     MISSING = _Type(
-        "missing", 404, "There is nothing of that name", "It does not exist, or belongs to an organization not seen."
+        "missing", 404, "Not found", "It does not exist, or belongs to an organization that you cannot see."
     )
-    METHOD = _Type("method", 405, "This method is not for this path", "The header field Allow lists those that are.")
+    METHOD = _Type("method", 405, "Method not allowed", "The header field Allow lists the allowed methods.")
     CONFLICT = _Type(
-        "conflict", 409, "The state does not allow it", "Something of that name exists, is needed, or just changed."
+        "conflict",
+        409,
+        "Conflict with the current state",
+        "The name exists already, or the object is in use or just changed.",
     )
-    PRECONDITION = _Type(
-        "precondition", 412, "Somebody else changed it meanwhile", "If-Match does not name the version in force."
-    )
-    TOO_LARGE = _Type("too-large", 413, "The body is too large", "The limit is said in detail.")
-    MEDIA_TYPE = _Type("media-type", 415, "The body is of another type", "Send application/json, uncompressed.")
+    PRECONDITION = _Type("precondition", 412, "Changed in the meantime", "If-Match does not name the current version.")
+    TOO_LARGE = _Type("too-large", 413, "The body is too large", "detail names the limit.")
+    MEDIA_TYPE = _Type("media-type", 415, "Unsupported media type", "Send application/json, uncompressed.")
     MISDIRECTED = _Type(
-        "misdirected", 421, "This name is not ours", "The gateway's settings have the names that it is asked by."
+        "misdirected", 421, "Unknown host name", "The gateway's settings list the host names that it answers to."
     )
-    INVALID = _Type("invalid", 422, "What was sent is not right", "errors names each field and what is wrong with it.")
+    INVALID = _Type("invalid", 422, "Invalid request", "errors names each field and what is wrong with it.")
     UNGUARDED = _Type(
-        "unguarded", 428, "If-Match is missing", "A change says which version it was made from, or * for whichever."
+        "unguarded", 428, "If-Match is missing", "A change names the version that it is based on, or * for any."
     )
-    THROTTLED = _Type("throttled", 429, "Too many requests", "Retry-After says when to come back.")
-    INTERNAL = _Type("internal", 500, "The gateway failed", "The log has the details under the request's id.")
-    UNREADABLE = _Type("unreadable", 503, "What is needed cannot be read or looked up now", "Nothing was changed.")
+    THROTTLED = _Type("throttled", 429, "Too many requests", "Retry-After says when to try again.")
+    INTERNAL = _Type("internal", 500, "Internal error", "The log has the details under the request's id.")
+    UNREADABLE = _Type(
+        "unreadable",
+        503,
+        "Temporarily unavailable",
+        "Data that is needed cannot be read or looked up now. Nothing was changed.",
+    )
 
     @property
     def uri(self) -> str:

@@ -26,7 +26,7 @@ _WHY: Final = "refused_because"
 _REASONS: Final[dict[int, str]] = {
     HTTPStatus.FORBIDDEN: "the token or role does not allow it",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "it is too large",
-    HTTPStatus.MISDIRECTED_REQUEST: "it was asked for by a name that is not ours",
+    HTTPStatus.MISDIRECTED_REQUEST: "it used an unknown host name",
 }
 _LONGEST: Final = 200
 _MINUTE: Final = 60.0
@@ -46,7 +46,7 @@ def note_refusal(scope: Scope, why: str) -> None:
 
 def note_throttled(scope: Scope) -> None:
     """A password or passkey is not even tried, since too many failed; that is on record as well, once a minute."""
-    note_refusal(scope, "too many log-ins failed before, and it has to wait")
+    note_refusal(scope, "too many log-ins failed before; it has to wait")
 
 
 class Record:
@@ -107,5 +107,5 @@ def _why(scope: Scope, status: int) -> str:
     noted: str = scope["state"].get(_WHY, "")
     principal, named = scope["state"].get("principal"), scope.get("path_params", {}).get("organization")
     if not noted and status == HTTPStatus.NOT_FOUND and principal and named and not principal.sees(named):
-        return "it is of an organization that is not seen"
+        return "it belongs to an organization that the user cannot see"
     return noted or _REASONS.get(status, "")

@@ -40,7 +40,7 @@ class Share:
             return
         name: str = principal.name
         if not await self._slots.acquire_async(name, _PATIENCE):
-            text = f"{_OF_ONE} requests of yours are being worked at. Come back when one of them has ended."
+            text = f"{_OF_ONE} of your requests are in progress. Try again when one of them has finished."
             answer = refused(scope, HTTPStatus.TOO_MANY_REQUESTS, text, **{"Retry-After": _AGAIN})
             await answer(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""Client identities: the certificates that outbound connectors present, by the label that they name.
+"""Client certificates: the certificates that outbound connectors present, by the label that they name.
 
 Made by `node.certificate_manager` for a worker and by `analysis.checks.probe` for a trial; `mail.outbound.contexts`
 asks. An identity belongs to one organization: the connectors of another cannot name it.
@@ -49,14 +49,14 @@ class ClientIdentities:
         entry, identity = self._found.get((organization, label), (None, ""))
         if entry is None:
             raise IdentityError(
-                f"{organization} has no current client identity {label!r}; see `gatepost certificate list`; add it: "
+                f"{organization} has no current client certificate {label!r}; see `gatepost certificate list`; add it: "
                 f"gatepost certificate add FILE --client --organization {organization} --label {label}"
             )
         if isinstance(identity, str):
             raise IdentityError(identity)
         if not entry.leaf.not_before <= now < entry.leaf.not_after:
             wrong = "has expired" if now >= entry.leaf.not_after else "is not valid yet"
-            raise IdentityError(f"the client identity {label!r} of {organization} (certificate {entry.id}) {wrong}")
+            raise IdentityError(f"the client certificate {label!r} of {organization} (certificate {entry.id}) {wrong}")
         return identity
 
 

@@ -134,10 +134,12 @@ def stage(entry: Entry, entries: Mapping[str, Entry], named: Sequence[Entry] = (
 def revive(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> Entry:
     """A deprecated one becomes a next one: the way back to it when it is too late for `roll_back`. Raises Refused."""
     if _key_is_gone(entry):
-        raise Refused(f"{entry.id} cannot come back: its key is gone")
+        raise Refused(f"{entry.id} cannot be staged again: its key was destroyed")
     newer = successor(entry, entries)
     if newer is not None and can_roll_back(newer, entries, now=now):
-        raise Refused(f"{entry.id} can still be had back at once: gatepost certificate changeover roll-back {newer.id}")
+        raise Refused(
+            f"you can still roll back to {entry.id} at once: gatepost certificate changeover roll-back {newer.id}"
+        )
     return replace(entry, state=State.NEXT, since=now, current_from=0.0, current_until=0.0, replaces=(), told=())
 
 
@@ -168,8 +170,8 @@ def switch(entry: Entry, entries: Mapping[str, Entry], *, now: float, losing: bo
     lost = lost_names(entry, entries)
     if lost and not losing:
         raise Refused(
-            f"no certificate would bear {', '.join(lost[:_SHOWN])} any more; have it issued with all names, or "
-            "give a reason for the switch why they may go",
+            f"no certificate would cover {', '.join(lost[:_SHOWN])} any more; get a certificate with all names, or "
+            "give a reason for switching anyway",
             options=("force",),
         )
     olds = replaced(entry, entries)
@@ -192,13 +194,11 @@ def roll_back(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> tupl
     if entry.state is not State.CURRENT:
         raise Refused(f"{entry.id} is {entry.state}: only a current certificate is rolled back")
     if not entry.replaces:
-        raise Refused(
-            f"{entry.id} replaced no certificate, so nothing would be presented after a roll back; stage another one"
-        )
+        raise Refused(f"{entry.id} replaced nothing, so there is nothing to roll back to; stage another certificate")
     if now > roll_back_until(entry):
         raise Refused(
             f"the switch to {entry.id} was at {second_text(entry.current_from)}, more than 24 hours ago: "
-            f"gatepost certificate changeover stage {entry.replaces[0]}, and switch to it"
+            f"run gatepost certificate changeover stage {entry.replaces[0]}, and switch to it"
         )
     olds = [_to_come_back(number, entries, now) for number in entry.replaces]
     new = replace(entry, state=State.NEXT, since=now, current_from=0.0, current_until=0.0)
@@ -208,11 +208,11 @@ def roll_back(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> tupl
 def _to_come_back(number: str, entries: Mapping[str, Entry], now: float) -> Entry:
     old = entries.get(number)
     if old is None:
-        raise Refused(f"{number}, which was replaced, is not in the inventory any more")
+        raise Refused(f"the replaced certificate {number} is no longer in the inventory")
     if _key_is_gone(old):
-        raise Refused(f"{number} cannot come back: its key is gone")
+        raise Refused(f"{number} cannot be restored: its key was destroyed")
     if old.state is not State.DEPRECATED:
-        raise Refused(f"{number} cannot come back: it is {old.state}")
+        raise Refused(f"{number} cannot be restored: it is {old.state}")
     _must_be_valid(old, now)
     return old
 
@@ -240,7 +240,7 @@ def withdraw(entry: Entry, entries: Mapping[str, Entry], *, now: float, early: b
     newer = successor(entry, entries)
     if newer is not None and now <= roll_back_until(newer) and not early:
         raise Refused(
-            f"until {second_text(roll_back_until(newer))} the switch to {newer.id} can be rolled back with its key; "
+            f"its key is needed to roll back the switch to {newer.id}, until {second_text(roll_back_until(newer))}; "
             "wait, or give a reason",
             options=("force",),
         )
@@ -250,7 +250,7 @@ def withdraw(entry: Entry, entries: Mapping[str, Entry], *, now: float, early: b
 def tell(entry: Entry, partners: Iterable[str]) -> Entry:
     """Remember that partners were told of it. Raises Refused for one that is neither next nor current."""
     if entry.state not in {State.NEXT, State.CURRENT}:
-        raise Refused(f"{entry.id} is {entry.state}: there is nothing to tell partners of it")
+        raise Refused(f"{entry.id} is {entry.state}: partners need no notice of it")
     return replace(entry, told=tuple(sorted({*entry.told, *partners})))
 
 
@@ -271,6 +271,6 @@ def _must_be_next(entry: Entry, what: str) -> None:
 
 def _must_be_valid(entry: Entry, at: float) -> None:
     if at >= entry.leaf.not_after:
-        raise Refused(f"{entry.id} ends at {second_text(entry.leaf.not_after)}: get a new one")
+        raise Refused(f"{entry.id} expires at {second_text(entry.leaf.not_after)}: get a new certificate")
     if at < entry.leaf.not_before:
         raise Refused(f"{entry.id} is valid from {second_text(entry.leaf.not_before)} on: switch then", options=("at",))

@@ -57,69 +57,71 @@ def _url(value: str) -> str:
 
 
 class ContentHook(Record):
-    """A scanner that is asked about the content of a message before it is taken: rspamd, or ClamAV.
+    """A scanner (rspamd or ClamAV) that checks the content of a message before the gateway accepts it.
 
-    All hooks that hold for a message are asked at the same time, when it has arrived whole and before it is answered.
+    All hooks for a message run at the same time, after its content has arrived and before the gateway answers.
     """
 
-    name: Label = Field(description="Unique among the content hooks of the organization.")
-    enabled: Switch = Field(default=True, description="A disabled hook is not asked.")
+    name: Label = Field(description="A name that is unique among the content hooks of the organization.")
+    enabled: Switch = Field(default=True, description="The gateway does not use a disabled hook.")
     mode: Mode = Field(
         default=Mode.ENFORCE,
-        description="rehearse: the scanner is asked and its answer recorded, but the message passes as it is.",
+        description="rehearse: the gateway records the scanner's verdict, but does not act on it.",
     )
-    type: HookType = Field(description="rspamd: over HTTP (/checkv2). clamav: clamd, by INSTREAM.")
+    type: HookType = Field(description="rspamd: over HTTP (/checkv2). clamav: clamd, with INSTREAM.")
     address: Annotated[
         str,
         AfterValidator(_address),
         Form('"http://HOST:PORT", "https://…", "HOST:PORT" or "unix:/path"'),
         Owned(lambda value: Access.MACHINE if value.startswith("unix:") else Access.NETWORK, "a host and its port"),
     ] = Field(
-        description='Where it listens. rspamd: the URL of a normal worker, "http://127.0.0.1:11333". clamav: clamd\'s '
-        'TCPSocket, "127.0.0.1:3310", or its LocalSocket, "unix:/run/clamav/clamd.ctl", which the gateway\'s owner '
-        "alone may name."
+        description='The scanner\'s address. rspamd: the URL of a normal worker, "http://127.0.0.1:11333". clamav: '
+        'clamd\'s TCPSocket, "127.0.0.1:3310", or its LocalSocket, "unix:/run/clamav/clamd.ctl". Only the '
+        "gateway's owner can name a socket."
     )
     direction: HookDirection = Field(
         default=HookDirection.BOTH,
-        description="inbound: mail from others to the organization. outbound: mail that its own servers and users "
-        "bring, whoever it is for.",
+        description="inbound: mail from others to the organization. outbound: mail that the organization's own "
+        "servers and users send, to any recipient.",
     )
     timeout: Annotated[Duration, Range(1, 300, format_duration)] = Field(
         default=30.0,
-        description="How long the answer may take in all, waiting for a free connection included. The client waits "
+        description="Time limit for the verdict, including the wait for a free connection. The sending client waits "
         "meanwhile; many give up after five or ten minutes.",
     )
     on_failure: HookFailure = Field(
         default=HookFailure.DEFER,
-        description="When there is no usable answer in time. defer: the sender is told to try again (451). accept: the "
-        "message passes unexamined, and the trace says so.",
+        description="What to do when there is no usable verdict in time. defer: ask the sender to try again (451). "
+        "accept: accept the message unscanned, and record that in the trace.",
     )
     max_size: Annotated[Size, Range(1024, 1 << 32, format_size)] = Field(
-        default=100 << 20, description="Larger messages are not given to the scanner; not above what it takes itself."
+        default=100 << 20,
+        description="Do not pass larger messages to the scanner. Do not set it higher than the scanner's own limit.",
     )
     over_max_size: OverMaxSize = Field(
         default=OverMaxSize.REFUSE,
-        description="What becomes of those. refuse: 552. accept: they pass unexamined, and the trace says so.",
+        description="What to do with larger messages. refuse: refuse them (552). accept: accept them unscanned, and "
+        "record that in the trace.",
     )
     obey: tuple[ScanAction, ...] = Field(
         default=(ScanAction.REJECT, ScanAction.SOFT_REJECT, ScanAction.REWRITE_SUBJECT, ScanAction.ADD_HEADER),
-        description="rspamd: its actions that are carried out; others are recorded only. reject: 554. soft-reject, "
-        "greylist: 451. rewrite-subject, add-header: the message is changed so.",
+        description="rspamd: actions to carry out; others are only recorded. reject: 554. soft-reject, greylist: 451. "
+        "rewrite-subject, add-header: change the message.",
     )
     change_header: Switch = Field(
         default=True,
-        description="rspamd: fields that it wants added or removed (milter headers, DKIM signatures) are.",
+        description="rspamd: add and remove header fields as the scanner requests (milter headers, DKIM signatures).",
     )
-    settings_id: Text = Field(default="", description="rspamd: the settings to apply, by their id.")
+    settings_id: Text = Field(default="", description="rspamd: ID of the settings to apply.")
     trust_anchors: TrustAnchorsText = Field(
         default="",
-        description='Roots for the certificate of an https address: "system", certificates in PEM, or a file or a '
-        "directory, which the gateway's owner alone may name. Empty: the system's.",
+        description='Roots for the certificate of an https address: "system", certificates in PEM, or a file or '
+        "directory. Only the gateway's owner can name a file or directory. Empty: the system's roots.",
     )
     connections: Annotated[Whole, Range(1, 256)] = Field(
-        default=8, description="How many messages each worker may have examined there at a time; others wait."
+        default=8, description="How many messages each worker may scan there at the same time; others wait."
     )
-    comment: Text = Field(default="", description="For people; no effect.")
+    comment: Text = Field(default="", description="A note without effect.")
 
 
 def scanner_host(address: str) -> str:

@@ -36,30 +36,31 @@ class DkimKey(Record):
     """
 
     name: Annotated[str, AfterValidator(_key_name), Form("SELECTOR._domainkey.DOMAIN")] = Field(
-        description="Where the key is published. The domain is an accepted domain of the organization, or below one; "
-        "mail is signed whose From field names it or a domain below it."
+        description="Name of the key's DNS record. The domain must be an accepted domain of the organization or a "
+        "subdomain of one. The gateway signs mail whose From field names this domain or a subdomain."
     )
-    algorithm: DkimAlgorithm = Field(default=DkimAlgorithm.RSA_SHA256, description="With what it signs.")
+    algorithm: DkimAlgorithm = Field(default=DkimAlgorithm.RSA_SHA256, description="Signature algorithm.")
     state: DkimState = Field(
         default=DkimState.NEXT,
-        description="next: published, and not used yet. current: signs. retired: signs no more; its record stays until "
-        "the mail it signed has arrived everywhere, a week or so.",
+        description="next: published, but not yet used. current: used to sign. retired: no longer used; keep its "
+        "record for about a week, until all mail signed with it has arrived.",
     )
     service_type: DkimService = Field(
         default=DkimService.ALL,
-        description="*: signs all mail. tlsrpt: signs TLS reports only (RFC 8460 section 3), and its record says so.",
+        description="*: sign all mail. tlsrpt: sign only TLS reports (RFC 8460 section 3); the record says so.",
     )
     public_key: Annotated[str, AfterValidator(_public_key), Field(max_length=4096), Form("base64")] = Field(
-        default="", description="As the record has it behind p=. A private key that is not its counterpart is not used."
+        default="",
+        description="The value of p= in the record. The gateway does not use a private key that does not match it.",
     )
     key_file: Annotated[
         FilePath, Owned(lambda value: Access.MACHINE if value else None, "have the key sealed: gatepost dkim add")
     ] = Field(
         default="",
-        description="File with the private key, PEM, mode 0600, which the gateway's owner alone may name. Empty: it is "
-        "sealed in the store.",
+        description="File with the private key, PEM, mode 0600. Only the gateway's owner can name it. Empty: the "
+        "private key is encrypted in the store.",
     )
-    comment: Text = Field(default="", description="For people; no effect.")
+    comment: Text = Field(default="", description="A note without effect.")
 
     @property
     def selector(self) -> str:

@@ -150,7 +150,7 @@ Switch = Annotated[StrictBool, Form("true or false")]
 Whole = Annotated[StrictInt, Form("whole number")]
 Text = Annotated[str, _text(_printable), Field(max_length=1000), Form("text")]
 Label = Annotated[str, _text(_printable), Field(min_length=1, max_length=64), Form("text of 1 to 64 characters")]
-ClientLabel = Annotated[str, _text(_printable), Field(max_length=64), Form("label of a client identity")]
+ClientLabel = Annotated[str, _text(_printable), Field(max_length=64), Form("label of a client certificate")]
 FilePath = Annotated[
     str,
     _text(_printable),

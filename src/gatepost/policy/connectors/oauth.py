@@ -80,13 +80,13 @@ Word = Annotated[Text, Field(min_length=1, max_length=200)]
 
 
 class OauthIssuer(Record):
-    """An authorization server whose access tokens log in the mailboxes of this organization, and of no other.
+    """An authorization server: users log in to the mailboxes of this organization, and of no other, with its tokens.
 
-    Tokens are JWTs (RFC 9068) that are signed with a key that the server publishes. See docs/submission.md.
+    Tokens are JWTs (RFC 9068), signed with a key that the server publishes. See docs/submission.md.
     """
 
-    name: Label = Field(description="Unique among the OAuth issuers of the organization.")
-    enabled: Switch = Field(default=True, description="A token of a disabled issuer logs nobody in.")
+    name: Label = Field(description="A name that is unique among the OAuth issuers of the organization.")
+    enabled: Switch = Field(default=True, description="Users cannot log in with tokens of a disabled issuer.")
     issuer: Annotated[
         str,
         AfterValidator(https_issuer),
@@ -94,12 +94,12 @@ class OauthIssuer(Record):
         Form("https address"),
         Owned(lambda _: Access.NETWORK),
     ] = Field(
-        description='The claim "iss" of its tokens, to the letter, such as '
+        description='The exact value of the claim "iss" in its tokens, such as '
         '"https://login.microsoftonline.com/TENANT-ID/v2.0".'
     )
     audiences: Annotated[tuple[Word, ...], Field(min_length=1, max_length=20)] = Field(
-        description='Whom its tokens are made out for: one of these must be in the claim "aud". Never a value that '
-        "other services use too: they could log in with tokens that were given to them."
+        description='The claim "aud" of a token must contain one of these values. Do not use a value that other '
+        "services use too: they could log in with tokens that users gave them."
     )
     jwks_url: Annotated[
         str,
@@ -109,30 +109,32 @@ class OauthIssuer(Record):
         Owned(lambda value: Access.NETWORK if value else None),
     ] = Field(
         default="",
-        description="Where its keys are. Empty: as its metadata say, at ISSUER/.well-known/openid-configuration or "
-        "RFC 8414's place.",
+        description="Address of its public keys. Empty: the gateway finds it in the issuer's metadata, at "
+        "ISSUER/.well-known/openid-configuration or as RFC 8414 says.",
     )
     username_claim: Word = Field(
         default="email",
-        description="The claim that holds the user's mail address: an address or alias of a mailbox, whole. Choose one "
-        'that users cannot write themselves: Microsoft Entra "upn". Of "email" email_verified must not be false.',
+        description="The claim with the user's mail address: the full address or alias of a mailbox. Choose a claim "
+        'that users cannot change themselves, such as "upn" for Microsoft Entra. With "email", '
+        "email_verified must not be false.",
     )
     required_scopes: Annotated[tuple[Word, ...], Field(max_length=20)] = Field(
         default=(),
-        description='Scopes that a token must all have, in "scope" or "scp". They keep out ID tokens, which have none.',
+        description='Scopes that every token must have, in "scope" or "scp". This excludes ID tokens, which have none.',
     )
     algorithms: Annotated[tuple[TokenAlgorithm, ...], Field(min_length=1)] = Field(
-        default=tuple(TokenAlgorithm), description="Signatures that are taken. Those with a shared secret never are."
+        default=tuple(TokenAlgorithm),
+        description="Accepted signature algorithms. Algorithms with a shared secret are never accepted.",
     )
     leeway: Annotated[Duration, Range(0, 300, format_duration)] = Field(
-        default=60, description="How far its clock and ours may be apart."
+        default=60, description="Accepted difference between the issuer's clock and the gateway's."
     )
     trust_anchors: TrustAnchorsText = Field(
         default="",
-        description='Roots for its HTTPS server: "system", certificates in PEM, or a file or a directory, which the '
-        "gateway's owner alone may name. Empty: the server's own.",
+        description='Roots for its HTTPS server: "system", certificates in PEM, or a file or directory. Only the '
+        "gateway's owner can name a file or directory. Empty: the server's setting.",
     )
-    comment: Text = Field(default="", description="For people; no effect.")
+    comment: Text = Field(default="", description="A note without effect.")
 
 
 def configuration_urls(issuer: str) -> tuple[str, str]:

@@ -94,52 +94,57 @@ def _delivery_access(value: str) -> Access | None:
 
 IdentityFile = Annotated[
     FilePath,
-    Owned(lambda value: Access.MACHINE if value else None, "write the label of a client identity of the organization"),
+    Owned(
+        lambda value: Access.MACHINE if value else None, "write the label of a client certificate of the organization"
+    ),
 ]
 MailAddress = Annotated[str, AfterValidator(_address), Form("mail address")]
 
 
 class AcceptedDomain(Record):
-    """A domain whose mail the organization takes in."""
+    """A domain for which the organization accepts mail."""
 
     name: NamePattern = Field(
         description='The domain. With type = "internal-relay" also "*.domain": the domain and all its subdomains.'
     )
     type: DomainType = Field(
         default=DomainType.AUTHORITATIVE,
-        description="authoritative: the mailboxes written here are all there are, and other recipients are refused, "
-        "once there is one. internal-relay: recipients without a mailbox here are sent on by an outbound connector.",
+        description="authoritative: all recipients of the domain have a mailbox here; as soon as there is one "
+        "mailbox, the gateway refuses other recipients. internal-relay: an outbound connector delivers to "
+        "recipients without a mailbox here.",
     )
     verified: Switch = Field(
         default=True,
-        description="Whether the domain is known to be the organization's. false: it is pending, and nothing in it has "
-        "an effect on mail. Who administers the whole gateway writes it; a domain that others add is pending until "
-        "`gatepost domain verify` finds its TXT record.",
+        description="Whether the organization has proved that the domain is its own. false: the domain is pending and "
+        "has no effect on mail. Administrators of the whole gateway can set this. A domain that a "
+        "tenant's administrator adds stays pending until `gatepost domain verify` finds its TXT record.",
     )
     mta_sts: PublishedSts = Field(
         default=PublishedSts.NOT_PUBLISHED,
-        description="The MTA-STS policy that the gateway serves for the domain (RFC 8461). testing: senders report "
-        "what enforce would break. none: withdraws a policy that was published; keep it for as long as that one's age.",
+        description="The MTA-STS policy that the gateway serves for the domain (RFC 8461). testing: senders only "
+        "report what enforce would block. none: withdraws a published policy; keep it for at least the "
+        "max_age of the old policy.",
     )
     mta_sts_mx: tuple[NamePattern, ...] = Field(
         default=(),
-        description='MX hosts in the served policy, "mx.a.example" or "*.a.example". Empty: the gateway\'s own name.',
+        description='MX hosts in the served policy, such as "mx.a.example" or "*.a.example". Empty: the gateway\'s own '
+        "name.",
     )
     mta_sts_max_age: Annotated[Duration, Range(86400, 31557600, format_duration)] = Field(
-        default=604800, description="How long senders may keep the served policy."
+        default=604800, description="How long senders may cache the served policy."
     )
 
 
 class Mailbox(Record):
-    """A recipient that this gateway delivers itself."""
+    """A recipient to which this gateway delivers directly."""
 
     address: MailAddress = Field(
-        description="The address. Its domain must be an accepted domain of the organization. Case does not matter when "
-        "mail comes in."
+        description="The address. Its domain must be an accepted domain of the organization. Upper and lower case are "
+        "treated alike."
     )
     aliases: tuple[MailAddress, ...] = Field(
         default=(),
-        description="Further addresses of the mailbox, each in an accepted domain of the organization.",
+        description="Other addresses of the mailbox, each in an accepted domain of the organization.",
     )
     delivery: Annotated[
         str,
@@ -148,79 +153,79 @@ class Mailbox(Record):
         Owned(_delivery_access, '"maildir" or "lmtp:HOST:PORT"'),
     ] = Field(
         default="maildir",
-        description="maildir: into a Maildir under the data directory. lmtp:HOST:PORT, lmtp:unix:/path: over LMTP "
-        "(RFC 2033). A HOST that is not this machine must offer STARTTLS, with a trusted certificate for HOST. The "
-        "gateway's owner alone may name a socket.",
+        description="maildir: to a Maildir under the data directory. lmtp:HOST:PORT, lmtp:unix:/path: over LMTP (RFC "
+        "2033). A HOST other than this machine must offer STARTTLS with a trusted certificate for HOST. "
+        "Only the gateway's owner can name a socket.",
     )
     forwarding_smtp_address: Annotated[str, AfterValidator(_forwarding_address), Form("mail address")] = Field(
-        default="", description="Where mail for the mailbox is sent on to. Empty: nowhere."
+        default="", description="Address to which mail for the mailbox is forwarded. Empty: no forwarding."
     )
     deliver_to_mailbox_and_forward: Switch = Field(
-        default=False, description="Mail that is sent on is delivered to the mailbox as well."
+        default=False, description="Deliver forwarded mail to the mailbox, too."
     )
     tls_reports: Switch = Field(
         default=False,
-        description="TLS reports (RFC 8460) that come to the mailbox are read: for the address that _smtp._tls records "
-        'name with rua=mailto:. Its delivery must be "maildir".',
+        description="Read TLS reports (RFC 8460) that arrive in this mailbox. Use it for the address that your "
+        '_smtp._tls records name with rua=mailto:. Its delivery must be "maildir".',
     )
 
 
 class ClientCertificate(Record):
-    """The certificate with which the gateway proves who it is to a next hop that asks: a label, or two files."""
+    """The certificate that the gateway presents to a next hop that asks for one: a label, or two files."""
 
     label: ClientLabel = Field(
         default="",
-        description="Of a client identity of this organization, as `gatepost certificate list` shows it; the one that "
-        "is current is presented. If there is none, mail waits.",
+        description="Label of a client certificate of this organization, as `gatepost certificate list` shows it. The "
+        "gateway presents the current certificate with this label; if there is none, mail waits.",
     )
     chain: IdentityFile = Field(
         default="",
-        description="File with the certificate and its intermediates, PEM, leaf first. Not beside label. The gateway's "
-        "owner alone may name it.",
+        description="File with the certificate and its intermediates, PEM, leaf first. Cannot be combined with label. "
+        "Only the gateway's owner can name it.",
     )
     key: IdentityFile = Field(
         default="",
-        description="File with the private key, PEM, mode 0600. Not beside label. The gateway's owner alone may name "
-        "it.",
+        description="File with the private key, PEM, mode 0600. Cannot be combined with label. Only the gateway's "
+        "owner can name it.",
     )
 
 
 class InboundConnector(Record):
-    """The demands on those who send to the organization or through it, and the rights that they have.
+    """Requirements and rights of servers that send mail to the organization or through it.
 
-    A *partner* connector holds for mail from its sender_domains to the organization. An *on-premises* connector knows
-    the organization's own servers by certificate or address and lets them relay.
+    A *partner* connector applies to mail from its sender_domains to the organization. An *on-premises* connector
+    identifies the organization's own servers by certificate or address and lets them relay.
     """
 
-    name: Label = Field(description="Unique among the inbound connectors of the organization.")
-    enabled: Switch = Field(default=True, description="A disabled connector takes no part in matching.")
+    name: Label = Field(description="A name that is unique among the inbound connectors of the organization.")
+    enabled: Switch = Field(default=True, description="A disabled connector has no effect.")
     mode: Mode = Field(
         default=Mode.ENFORCE,
-        description="rehearse: what the connector would refuse is reported and let through.",
+        description="rehearse: the gateway reports what the connector would refuse, and accepts it.",
     )
     connector_type: ConnectorType = Field(
         default=ConnectorType.PARTNER,
         description="partner: another organization or a service. on-premises: the organization's own servers, which "
-        "may send to any domain.",
+        "may relay to any domain.",
     )
     sender_domains: tuple[Pattern, ...] = Field(
         default=(),
-        description='Partner: whose mail the connector holds for, by the domain of the reverse-path. "*" is all mail, '
-        "that with the null reverse-path included.",
+        description='Partner: the connector applies to mail whose reverse-path is in one of these domains. "*" '
+        "applies to all mail, including mail with the null reverse-path.",
     )
     sender_ip_addresses: tuple[NetworkText, ...] = Field(
         default=(),
-        description="Where the mail comes from, IPv4 or IPv6. Identifies an on-premises server; restricts a partner "
-        "only with restrict_domains_to_ip_addresses. Not wider than /24 (IPv4) or /48 (IPv6) unless the server's "
-        "limits allow it.",
+        description="IPv4 or IPv6 addresses of the sending servers. They identify an on-premises server. They "
+        "restrict a partner only with restrict_domains_to_ip_addresses. Not wider than /24 (IPv4) or /48 "
+        "(IPv6), unless the server's limits allow it.",
     )
     require_tls: Switch = Field(
         default_factory=lambda fields: fields.get("connector_type") is ConnectorType.PARTNER,
-        description="Refuse mail that does not come over TLS. Default: true for a partner, false for on-premises.",
+        description="Refuse mail that does not arrive over TLS. Default: true for a partner, false for on-premises.",
     )
     restrict_domains_to_certificate: Switch = Field(
         default=False,
-        description="Partner: refuse mail from sender_domains unless the client's certificate is trusted and bears "
+        description="Partner: refuse mail from sender_domains unless the client presents a trusted certificate for "
         "tls_sender_certificate_name.",
     )
     restrict_domains_to_ip_addresses: Switch = Field(
@@ -229,65 +234,66 @@ class InboundConnector(Record):
     )
     tls_sender_certificate_name: NamePattern | None = Field(
         default=None,
-        description='Name in the client\'s certificate (subjectAltName): "mail.b.example", or "*.b.example" for '
-        "b.example "
-        "and all names under it.",
+        description='Name that the client\'s certificate must contain (subjectAltName): "mail.b.example", or '
+        '"*.b.example" for b.example and all names below it.',
     )
     match_common_name: Switch = Field(
         default=False,
-        description="Also look for the name in the subject's CN, as Exchange does. RFC 9525 leaves the CN out.",
+        description="Also accept the name in the subject's CN, as Exchange does. RFC 9525 ignores the CN.",
     )
     associated_accepted_domains: tuple[Domain, ...] = Field(
         default=(),
-        description="Narrow the connector to these accepted domains: of the recipient for a partner, of the sender for "
+        description="Limit the connector to these accepted domains: of the recipient for a partner, of the sender for "
         "on-premises. Empty: all.",
     )
     treat_messages_as_internal: Switch = Field(
         default=False,
-        description="On-premises: mail whose reverse-path is in an accepted domain of the organization counts as "
+        description="On-premises: treat mail whose reverse-path is in an accepted domain of the organization as "
         "internal.",
     )
     cloud_services_mail_enabled: Switch = Field(
         default=False,
-        description="On-premises: servers known by certificate are Exchange of the organization itself, and what they "
-        "say in X-MS-Exchange-CrossPremises header fields is believed (hybrid). Of anybody else such fields are taken "
-        "out.",
+        description="Retain internal Exchange email headers (hybrid). On-premises: servers that a certificate "
+        "identifies are the organization's own Exchange servers, and the gateway trusts their "
+        "X-MS-Exchange-CrossPremises header fields. It removes these fields from all other mail.",
     )
     trust_anchors: TrustAnchorsText = Field(
         default="",
-        description='Roots for the client\'s certificate: "system", certificates in PEM, or a file or a directory, '
-        "which the gateway's owner alone may name. Empty: the server's own.",
+        description='Roots for the client\'s certificate: "system", certificates in PEM, or a file or directory. Only '
+        "the gateway's owner can name a file or directory. Empty: the server's setting.",
     )
     revocation_check: RevocationCheck = Field(
         default=RevocationCheck.SOFT_FAIL,
-        description="Look for the client's certificate among the revoked ones (CRL, OCSP). soft-fail: a certificate of "
-        "which nothing can be learnt counts as good. hard-fail: the mail is deferred until it can.",
+        description="Check whether the client's certificate was revoked (CRL, OCSP). soft-fail: accept the "
+        "certificate if its status is unknown. hard-fail: defer the mail until the status is known.",
     )
     min_tls_version: Version | None = Field(
         default=None,
-        description="Refuse mail over an older version. Empty: what the profile allows. TLSv1.0 and TLSv1.1 need "
-        'profile = "legacy".',
+        description="Refuse mail over an older TLS version. Empty: the oldest version that the profile allows. "
+        'TLSv1.0 and TLSv1.1 need profile = "legacy".',
     )
     profile: ProfileName | None = Field(
         default=None,
-        description="TLS profile whose lowest version the session must have. Empty: whatever the listener agreed to.",
+        description="TLS profile whose oldest version the session must have. Empty: any version that the listener "
+        "allows.",
     )
     priority: Annotated[Whole, Range(0, 1000)] = Field(
         default=100,
-        description="Lower numbers are looked at first, before the more specific domain decides; leave them equal "
-        "unless an exception needs it.",
+        description="The gateway tries lower numbers first. Among equal numbers, the more specific domain wins. Keep "
+        "the default unless you need an exception.",
     )
-    comment: Text = Field(default="", description="For people; no effect.")
+    comment: Text = Field(default="", description="A note without effect.")
 
 
 class OutboundConnector(Record):
-    """The route of mail to certain domains, and the protection that the route must have."""
+    """The route for mail to certain domains, and the protection that it requires."""
 
-    name: Label = Field(description="Unique among the outbound connectors of the organization.")
-    enabled: Switch = Field(default=True, description="A disabled connector takes no part in matching.")
+    name: Label = Field(description="A name that is unique among the outbound connectors of the organization.")
+    enabled: Switch = Field(default=True, description="A disabled connector has no effect.")
     mode: Mode = Field(
         default=Mode.ENFORCE,
-        description="rehearse: the connector routes, but what it demands of TLS is only judged and reported.",
+        description="rehearse: the connector routes mail; the gateway reports failures of its TLS requirements but "
+        "does not enforce them.",
     )
     connector_type: ConnectorType = Field(
         default=ConnectorType.PARTNER,
@@ -295,117 +301,122 @@ class OutboundConnector(Record):
     )
     recipient_domains: tuple[Annotated[Pattern, Owned(lambda _: Access.NETWORK)], ...] = Field(
         default=(),
-        description="Domains of recipients. An exact name is preferred to the longest wildcard, that to "
-        'all_accepted_domains, and that to "*".',
+        description="Recipient domains. An exact name takes precedence over the longest wildcard, a wildcard over "
+        'all_accepted_domains, and that over "*".',
     )
     is_transport_rule_scoped: Switch = Field(
         default=False,
-        description="Used only where a mail flow rule names it (route_via_connector), never for its "
-        "recipient_domains alone.",
+        description="Use the connector only when a mail flow rule names it (route_via_connector), never because of "
+        "its recipient_domains alone.",
     )
     all_accepted_domains: Switch = Field(
         default=False,
-        description="On-premises: also every accepted domain of the organization, for recipients without a mailbox "
-        "here.",
+        description="On-premises: also route mail for every accepted domain of the organization to recipients without "
+        "a mailbox here.",
     )
     route_all_messages_via_on_premises: Switch = Field(
         default=False,
-        description="On-premises: everything goes here first, before all other connectors, except mail that came from "
-        "there: that is sent back only for a domain that is named here.",
+        description="On-premises: route all mail here first, before all other connectors. Mail that came from there "
+        "is sent back only for domains that are listed here.",
     )
     cloud_services_mail_enabled: Switch = Field(
         default=False,
-        description="On-premises: the next hop is Exchange of the organization itself, and is told in "
-        "X-MS-Exchange-CrossPremises header fields what is known of the message (hybrid). From other mail that leaves "
-        "such fields are taken out.",
+        description="Retain internal Exchange email headers (hybrid). On-premises: the next hop is the organization's "
+        "own Exchange, and the gateway tells it in X-MS-Exchange-CrossPremises header fields what it "
+        "knows of the message. It removes these fields from all other outgoing mail.",
     )
     sender_rewriting_enabled: Switch = Field(
         default=False,
-        description="On-premises: a reverse-path of somebody else's domain is rewritten (SRS) here already, not only "
-        "when the message leaves for strangers.",
+        description="On-premises: rewrite reverse-paths of foreign domains (SRS) on the way to this connector, too. "
+        "Without it the gateway rewrites them only when mail leaves for other organizations.",
     )
     smart_hosts: tuple[SmartHostField, ...] = Field(
         default=(),
-        description="Next hops, instead of the recipient domain's MX. Port 25 unless written.",
+        description="Next hops to use instead of the recipient domain's MX. Default port: 25.",
     )
     smart_host_order: SmartHostOrder = Field(
         default=SmartHostOrder.LISTED,
-        description="listed: smart_hosts are tried in the order in which they stand; the first takes all mail while it "
-        "can. shuffled: each message begins with any of them, so that they share the load (as Exchange does).",
+        description="listed: try the smart hosts in the given order; the first one gets all mail while it is "
+        "available. shuffled: start with a random one for each message, to share the load (as Exchange "
+        "does).",
     )
     use_mx_record: Switch = Field(
         default_factory=lambda fields: not fields.get("smart_hosts"),
-        description="Route by the recipient domain's MX records. Default: true unless there are smart_hosts.",
+        description="Route by the recipient domain's MX records. Default: true if there are no smart_hosts.",
     )
     tls_settings: TlsSettings = Field(
         default=TlsSettings.OPPORTUNISTIC,
-        description="opportunistic: TLS if it is offered. encryption-only: TLS, any certificate. "
-        "certificate-validation: and a trusted chain. domain-validation: and the name in tls_domain. Mail under a "
-        "demand that is not met waits; it never leaves below it.",
+        description="opportunistic: TLS if the next hop offers it. encryption-only: TLS with any certificate. "
+        "certificate-validation: TLS with a trusted certificate. domain-validation: TLS with a trusted "
+        "certificate for tls_domain. Mail waits while a requirement is not met; it never leaves with "
+        "less.",
     )
     tls_domain: NamePattern | None = Field(
         default=None,
-        description='Name in the next hop\'s certificate, for domain-validation: "mail.b.example", or "*.b.example" '
-        "for "
-        "b.example and all names under it. Empty: the smart host's name, or without smart hosts the recipient domain.",
+        description='Name that the next hop\'s certificate must contain, for domain-validation: "mail.b.example", or '
+        '"*.b.example" for b.example and all names below it. Empty: the smart host\'s name; without smart '
+        "hosts, the recipient domain.",
     )
     smtp_dane_mode: SmtpDaneMode = Field(
         default=SmtpDaneMode.OPPORTUNISTIC,
-        description="DANE (RFC 7672): where the domain publishes it, required from every domain, or not looked up.",
+        description="DANE (RFC 7672). opportunistic: enforce it where the domain publishes it. mandatory: require it "
+        "of every domain. none: do not look it up.",
     )
     mta_sts_mode: MtaStsMode = Field(
         default=MtaStsMode.OPPORTUNISTIC,
-        description="MTA-STS (RFC 8461): where the domain publishes it, or not looked up.",
+        description="MTA-STS (RFC 8461). opportunistic: enforce it where the domain publishes it. none: do not look "
+        "it up.",
     )
     requiretls_mode: RequireTlsMode = Field(
         default=RequireTlsMode.ENFORCE,
-        description="Messages that ask for TLS all the way (REQUIRETLS, RFC 8689). enforce: the next hop must prove "
-        "who it is and offer REQUIRETLS, else the message fails. relaxed: it must prove who it is; if it does not "
-        "offer REQUIRETLS the message is sent without it, and the trace says so.",
+        description="For messages that require TLS on every hop (REQUIRETLS, RFC 8689). enforce: the next hop must "
+        "prove its identity and offer REQUIRETLS, else the message fails. relaxed: the next hop must "
+        "prove its identity; if it does not offer REQUIRETLS, the message is sent without it, and the "
+        "trace records that.",
     )
     client_certificate: ClientCertificate | None = Field(
         default=None, description="Certificate to present when the next hop asks for one."
     )
     trust_anchors: TrustAnchorsText = Field(
         default="",
-        description='Roots for the next hop\'s certificate: "system", certificates in PEM, or a file or a directory, '
-        "which the gateway's owner alone may name. Empty: the server's own.",
+        description='Roots for the next hop\'s certificate: "system", certificates in PEM, or a file or directory. '
+        "Only the gateway's owner can name a file or directory. Empty: the server's setting.",
     )
     revocation_check: RevocationCheck = Field(
         default=RevocationCheck.SOFT_FAIL,
-        description="Under certificate-validation and domain-validation, look for the next hop's certificate among the "
-        "revoked ones (stapled OCSP, CRL, OCSP). soft-fail: a certificate of which nothing can be learnt counts as "
-        "good. hard-fail: mail waits until it can.",
+        description="With certificate-validation and domain-validation, check whether the next hop's certificate was "
+        "revoked (stapled OCSP, CRL, OCSP). soft-fail: accept the certificate if its status is unknown. "
+        "hard-fail: mail waits until the status is known.",
     )
     min_tls_version: Version | None = Field(
         default=None,
-        description="Oldest TLS version that meets the demand. Empty: what the profile allows. TLSv1.0 and TLSv1.1 "
-        'need profile = "legacy".',
+        description="Oldest TLS version that meets the requirement. Empty: the oldest version that the profile "
+        'allows. TLSv1.0 and TLSv1.1 need profile = "legacy".',
     )
     profile: ProfileName | None = Field(
-        default=None, description="TLS profile to offer the next hop. Empty: the server's own."
+        default=None, description="TLS profile to offer the next hop. Empty: the server's setting."
     )
     cleartext: Cleartext | None = Field(
         default=None,
-        description="With opportunistic TLS, when mail may leave in clear. Empty: as the organization says. never is "
-        "the same as encryption-only.",
+        description="With opportunistic TLS, when mail may leave unencrypted. Empty: the organization's setting. "
+        "never has the same effect as encryption-only.",
     )
     encrypt: ContentProtection = Field(
         default=ContentProtection.NONE,
-        description="smime: the content is encrypted to the certificates of the recipients (docs/smime.md). Mail for a "
-        "recipient without a usable one waits; it never leaves in clear.",
+        description="smime: encrypt the content to the recipients' certificates (docs/smime.md). Mail for a recipient "
+        "without a usable certificate waits; it never leaves unencrypted.",
     )
     sign: ContentProtection = Field(
         default=ContentProtection.NONE,
-        description="smime: what the organization's own users and servers send is signed with its certificate for the "
+        description="smime: sign mail from the organization's own users and servers with its certificate for the "
         "author's address or domain. Mail that cannot be signed waits.",
     )
     priority: Annotated[Whole, Range(0, 1000)] = Field(
         default=100,
-        description="Lower numbers are looked at first, before the more specific domain decides; leave them equal "
-        "unless an exception needs it.",
+        description="The gateway tries lower numbers first. Among equal numbers, the more specific domain wins. Keep "
+        "the default unless you need an exception.",
     )
-    comment: Text = Field(default="", description="For people; no effect.")
+    comment: Text = Field(default="", description="A note without effect.")
 
 
 class Organization(Record):
@@ -414,54 +425,56 @@ class Organization(Record):
     name: Annotated[
         str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"), Form("lower-case letters, digits, -")
     ] = Field(
-        description="The name in the heading, [organization.NAME]; it is part of file names and never shown to peers."
+        description="The name in the heading, [organization.NAME]. It is part of file names; mail servers never see it."
     )
-    display_name: Text = Field(default="", description="Name for people.")
+    display_name: Text = Field(default="", description="Name for display.")
     message_expiration: Annotated[Duration, Range(1, 1209600, format_duration)] | None = Field(
         default=None,
-        description="How long mail of the organization stays queued. Empty: the server's "
+        description="How long the organization's mail stays in the queue before it is returned. Empty: the server's "
         "[queue] message_expiration, 24 h.",
     )
     reject_direct_send: Switch = Field(
         default=False,
-        description="Refuse mail from strangers whose reverse-path is in an accepted domain of the organization, "
-        "unless a connector knows them by certificate or address.",
+        description="Refuse mail from unknown servers whose reverse-path is in an accepted domain of the "
+        "organization, unless a connector identifies the server by certificate or address.",
     )
     cleartext: Cleartext = Field(
         default=Cleartext.ONLY_IF_NOT_OFFERED,
-        description="When mail that no connector protects may leave in clear. only-if-not-offered: when the next hop "
-        "offers no STARTTLS. after-failed-handshake: also on a later attempt after a failed handshake. never: TLS is "
-        "required everywhere.",
+        description="When mail that no connector protects may leave unencrypted. only-if-not-offered: when the next "
+        "hop offers no STARTTLS. after-failed-handshake: also on a later attempt after a failed "
+        "handshake. never: TLS is always required.",
     )
     protection_drop: ProtectionDrop = Field(
         default=ProtectionDrop.WARN,
-        description="When a destination protects connections less than it was seen to do before. warn: the mail goes, "
-        "and log and trace say so. hold: it waits in the queue until somebody releases it.",
+        description="When a destination protects connections less than it did before. warn: the mail is sent, and log "
+        "and trace record it. hold: the mail is held in the queue until an administrator releases it.",
     )
     dkim_key_unavailable: DkimKeyUnavailable = Field(
         default=DkimKeyUnavailable.DEFER,
-        description="When mail is to be signed and no current key of its domain can be used (the master key is gone, a "
-        "file cannot be read). defer: it waits. send-unsigned: it goes without a signature, and log and trace say so.",
+        description="When mail has to be signed but no current key of its domain is usable (the master key is "
+        "missing, or a file cannot be read). defer: the mail waits. send-unsigned: the mail is sent "
+        "unsigned, and log and trace record it.",
     )
     home: Annotated[str, AfterValidator(_home), Form("host name of a node, or nothing")] = Field(
         default="",
-        description="The node of the site where the organization lives: every other node hands its mail over to that "
-        "one, always over TLS with certificates of the site (docs/internal-hops.md). Empty: each node delivers itself.",
+        description="The node of the site where the organization's mail is delivered. All other nodes pass its mail "
+        "on to that node, always over TLS with certificates of the site (docs/internal-hops.md). Empty: "
+        "each node delivers the mail itself.",
     )
     subaddress_separator: Annotated[str, Field(pattern=r"^[-+=_#~]?$"), Form("+, -, =, _, #, ~ or nothing")] = Field(
         default="",
         description='"+": mail for ann+tag goes to the mailbox ann, unless there is a mailbox ann+tag (RFC 5233). '
-        "Empty: such an address is one like any other.",
+        "Empty: no subaddresses.",
     )
     allow_basic_auth_smtp: Switch = Field(
         default=True,
-        description="Whether its users may log in with a password to send mail. false: only with a token of an "
+        description="Whether users may log in with a password to send mail. false: only with a token of an "
         "oauth_issuer.",
     )
     smime_decrypt: Switch = Field(
         default=False,
-        description="Mail for mailboxes here that is encrypted to a key of the organization (gatepost smime identity) "
-        "is decrypted when it is delivered (docs/smime.md).",
+        description="Decrypt mail for mailboxes here on delivery, if it is encrypted to a key of the organization "
+        "(gatepost smime identity; docs/smime.md).",
     )
     accepted_domains: tuple[AcceptedDomain, ...] = Field(
         default=(), alias="accepted_domain", description="[[organization.NAME.accepted_domain]]"

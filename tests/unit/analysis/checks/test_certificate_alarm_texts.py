@@ -29,7 +29,7 @@ TITLES = [
     (entry(state=State.NEXT), f"the next certificate a1 for {HOST}"),
     (
         entry(purpose=Purpose.CLIENT, organization="contoso", label="bank"),
-        "the client identity 'bank' of contoso (certificate a1)",
+        "the client certificate 'bank' of contoso (certificate a1)",
     ),
 ]
 

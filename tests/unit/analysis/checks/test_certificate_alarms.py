@@ -92,7 +92,7 @@ def test_only_what_is_used_is_looked_after():
     scope = Scope(used=frozenset({("contoso", "bank")}))
     assert watched({one.id: one for one in (used, unused, *old)}, scope) == [used]
     (found,) = judged(used, unused, *old, scope=scope)
-    assert found.title == "the client identity 'bank' of contoso (certificate a) expires in 24 hours"
+    assert found.title == "the client certificate 'bank' of contoso (certificate a) expires in 24 hours"
 
 
 # what follows a certificate that ends in 20 days -> kinds

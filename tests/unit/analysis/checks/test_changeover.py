@@ -270,10 +270,10 @@ def test_what_policies_and_connectors_of_ours_ask(world, resources):
     report = world.look()
     assert report.light is Light.RED
     assert [text for verdict, text in at(report, GateCheck.REHEARSAL) if verdict is Mark.FAIL] == [
-        "outbound connector 'here' of a sends here and would not accept it: it requires mail.b.example"
+        "outbound connector 'here' of a sends here and would reject it: it requires the name mail.b.example"
     ]
     assert [text for verdict, text in at(report, GateCheck.NAMES) if verdict is Mark.FAIL] == [
-        "no MX host that the MTA-STS policy of a.example allows is covered: mx.other.example"
+        "it covers no MX host that the MTA-STS policy of a.example allows: mx.other.example"
     ]
 
 

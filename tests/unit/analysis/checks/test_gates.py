@@ -75,11 +75,11 @@ def test_the_key():
 @pytest.mark.parametrize(
     ("responder", "must", "kept", "mark", "text"),
     [
-        (True, True, True, Mark.PASS, "is there"),
+        (True, True, True, Mark.PASS, "has an OCSP response"),
         (True, False, False, Mark.WARN, "could be fetched"),
         (False, False, False, Mark.INFO, "names no OCSP responder"),
-        (True, True, False, Mark.FAIL, "must be stapled"),
-        (False, True, False, Mark.FAIL, "must be stapled"),
+        (True, True, False, Mark.FAIL, "requires stapling"),
+        (False, True, False, Mark.FAIL, "requires stapling"),
     ],
 )
 def test_stapling(responder, must, kept, mark, text):
@@ -109,7 +109,7 @@ def test_what_is_no_worse_with_the_current_one_is_no_reason(entry):
     root, key = ChainFinding(Part.ROOT, Mark.FAIL, "own"), ChainFinding(Part.STRENGTH, Mark.FAIL, "weak")
     both = Checked((root, key))
     found = {one.text: one.verdict for one in chain_findings(entry("a"), both, both)}
-    assert found == {"root: own (it is so with the current one, too)": Mark.WARN, "strength: weak": Mark.FAIL}
+    assert found == {"root: own (the current certificate has the same problem)": Mark.WARN, "strength: weak": Mark.FAIL}
     better = Checked((replace(root, verdict=Mark.PASS),))
     assert [one.verdict for one in chain_findings(entry("a"), both, better)] == [Mark.FAIL, Mark.FAIL]
 

@@ -32,8 +32,8 @@ def found(entries, hosts=None, policies=(), *, served=False):
 def test_names_are_expected_once_with_the_first_reason():
     names = expected_names(HOST, {"a.example": (HOST, "mx2.a.example"), "b.example": "no answer"}, (), served=False)
     assert names == (
-        Expected(HOST, "the gateway's own name (server.hostname)", ours=True),
-        Expected("mx2.a.example", "an MX host of a.example"),
+        Expected(HOST, "the gateway's own name, server.hostname", ours=True),
+        Expected("mx2.a.example", "MX host of a.example"),
     )
     policies = [policy(mx=("mx3.a.example", "*.a.example")), policy(StsMode.NONE, (), "c.example")]
     assert [one.name for one in expected_names(HOST, {}, policies, served=True)] == [
@@ -60,28 +60,28 @@ CASES = {
         (HOST,),
         (HOST, "b.example"),
         {},
-        [(Mark.FAIL, "names of the current certificate are lost: b.example")],
+        [(Mark.FAIL, "it lacks names of the current certificate: b.example")],
     ),
     "our own name is not there": (
         ("b.example",),
         ("b.example",),
         {},
-        [(Mark.FAIL, f"{HOST} is not covered: the gateway's own name (server.hostname)")],
+        [(Mark.FAIL, f"{HOST} is not covered (the gateway's own name, server.hostname)")],
     ),
     "an MX host that was covered": (
         (HOST,),
         (HOST, "*.a.example"),
         {"a.example": ("mx2.a.example",)},
         [
-            (Mark.FAIL, "names of the current certificate are lost: *.a.example"),
-            (Mark.FAIL, "mx2.a.example is not covered any more: an MX host of a.example"),
+            (Mark.FAIL, "it lacks names of the current certificate: *.a.example"),
+            (Mark.FAIL, "mx2.a.example would no longer be covered (MX host of a.example)"),
         ],
     ),
     "an MX host that never was": (
         (HOST,),
         (HOST,),
         {"a.example": ("mx.other.example",)},
-        [(Mark.WARN, "mx.other.example is not covered, neither now nor after: an MX host of a.example")],
+        [(Mark.WARN, "mx.other.example is not covered, neither before nor after the switch (MX host of a.example)")],
     ),
 }
 

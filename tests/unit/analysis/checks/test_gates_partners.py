@@ -71,7 +71,7 @@ def test_whether_all_were_told():
     assert [one.verdict for one in partner_findings([told])] == [Mark.PASS]
     (found,) = partner_findings([told, silent])
     assert found.verdict is Mark.WARN
-    assert found.text.startswith("1 of 2 partners")
+    assert found.text.startswith("partners not yet notified (1 of 2): b.example")
     assert found.evidence == "b.example: y"
     (many,) = partner_findings([Partner(f"{n}.example", ("y",)) for n in range(12)])
     assert many.text.endswith("7.example and 4 more")

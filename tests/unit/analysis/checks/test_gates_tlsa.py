@@ -33,17 +33,17 @@ FAILED = seen(None, status=TlsaStatus.FAILED)
 FIRST = TlsaObservation(NOW - 600, 600)
 
 CASES = {
-    "not there": (ONLY_OLD, TlsaObservation(), Mark.FAIL, "none is for it"),
+    "not there": (ONLY_OLD, TlsaObservation(), Mark.FAIL, "none for this certificate"),
     "there, and fresh": (BOTH, TlsaObservation(NOW, 600), Mark.FAIL, "wait until 2026-11-24 14:10Z"),
     "there, a second too fresh": (BOTH, TlsaObservation(NOW - 599, 600), Mark.FAIL, "wait until 2026-11-24 14:00Z"),
     "there for long": (BOTH, FIRST, Mark.PASS, "long enough"),
-    "one for both": (SHARED, TlsaObservation(NOW, 600), Mark.PASS, "one record is for both"),
-    "the old one is gone already": (ONLY_NEXT, TlsaObservation(NOW, 600), Mark.WARN, "wait already"),
+    "one for both": (SHARED, TlsaObservation(NOW, 600), Mark.PASS, "one record matches both certificates"),
+    "the old one is gone already": (ONLY_NEXT, TlsaObservation(NOW, 600), Mark.WARN, "already defer"),
     "nothing is replaced": (seen(matched(NEXT)), FIRST, Mark.PASS, "long enough"),
     "no answer": (FAILED, TlsaObservation(), Mark.UNKNOWN, "cannot be looked up"),
     "no records": (seen(None, status=TlsaStatus.NONE), TlsaObservation(), Mark.INFO, "publishes no TLSA records"),
     "not signed": (seen(None, status=TlsaStatus.INSECURE), TlsaObservation(), Mark.INFO, "no DANE"),
-    "not usable": (seen(None, status=TlsaStatus.UNUSABLE), TlsaObservation(), Mark.WARN, "no sender can use"),
+    "of no use": (seen(None, status=TlsaStatus.UNUSABLE), TlsaObservation(), Mark.WARN, "senders cannot use"),
 }
 
 
@@ -61,13 +61,13 @@ def test_what_is_to_be_added_and_when_waiting_ends(entry):
     assert missing.until == 0.0
     (fresh,) = tlsa_findings(new, [BOTH], {HOST: TlsaObservation(NOW, 600)}, now=NOW)
     assert fresh.until == NOW + 600
-    assert "planned for 2026-11-24T14:10Z" in fresh.fix  # no earlier than it ends
+    assert "plan the switch for 2026-11-24T14:10Z" in fresh.fix  # no earlier than it ends
 
 
 def test_hosts_to_which_no_mail_comes(entry):
     new, quiet = entry("new"), seen(None, status=TlsaStatus.NONE, takes_mail=False)
     (found,) = tlsa_findings(new, [quiet], {}, now=NOW)
-    assert "DANE is not concerned" in found.text
+    assert "DANE does not apply" in found.text
     silent = seen(None, status=TlsaStatus.FAILED, takes_mail=False)
     assert [one.verdict for one in tlsa_findings(new, [quiet, silent], {}, now=NOW)] == [Mark.INFO]
     loud = seen(MISSING, matched(OLD), takes_mail=False)
@@ -99,10 +99,10 @@ def test_what_is_remembered(before, host, after):
     ("host", "mark", "text"),
     [
         (seen(matched(NEXT), matched(OLD)), Mark.INFO, "is still published"),
-        (ONLY_NEXT, Mark.PASS, "a record for it is published"),
-        (SHARED, Mark.PASS, "a record for it is published"),
-        (seen(matched(NEXT)), Mark.PASS, "a record for it is published"),
-        (ONLY_OLD, Mark.FAIL, "none is for the current certificate"),
+        (ONLY_NEXT, Mark.PASS, "the record for this certificate is published"),
+        (SHARED, Mark.PASS, "the record for this certificate is published"),
+        (seen(matched(NEXT)), Mark.PASS, "the record for this certificate is published"),
+        (ONLY_OLD, Mark.FAIL, "none for the current certificate"),
         (FAILED, Mark.UNKNOWN, "cannot be looked up"),
     ],
 )

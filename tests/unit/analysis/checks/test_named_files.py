@@ -15,7 +15,7 @@ NOW = 1_800_000_000.0
 
 
 def nobody(organization, label, now):
-    raise IdentityError(f"{organization} has no current client identity {label!r}")
+    raise IdentityError(f"{organization} has no current client certificate {label!r}")
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ recipient_domains = ["bank.example"]
             'client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/other.pem" }}',
             "does not belong to the certificate",
         ),
-        ('client_certificate = {{ label = "bank" }}', "contoso has no current client identity 'bank'"),
+        ('client_certificate = {{ label = "bank" }}', "contoso has no current client certificate 'bank'"),
     ],
 )
 def test_why_something_cannot_be_used(directory, files, line, why):

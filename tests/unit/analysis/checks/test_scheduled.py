@@ -166,7 +166,7 @@ def test_what_the_course_refuses_is_held(scene):
     scene.now = scene.new.leaf.not_after + 1
     scene.tick()
     assert scene.states == BEFORE
-    assert "ends at" in scene.stored.held
+    assert "expires at" in scene.stored.held
 
 
 def test_a_plan_that_was_cancelled_meanwhile_is_left_alone(scene):

@@ -84,11 +84,16 @@ LACKS = {
         "it is in rehearsal",
         "--direction inbound mode=enforce",
     ),
-    "no client identity": ({"clients": {}}, "client-identity", "no current client identity 'hybrid'", "--label hybrid"),
+    "no client certificate": (
+        {"clients": {}},
+        "client-identity",
+        "no current client certificate 'hybrid'",
+        "--label hybrid",
+    ),
     "no files": (
         {"outbound": {"client_certificate": FILES}},
         "client-identity",
-        "no current client identity 'hybrid'",
+        "no current client certificate 'hybrid'",
         "--client",
     ),
     "no outbound connector": (

@@ -136,7 +136,7 @@ def test_nobody_learns_which_names_there_are(place, monkeypatch, name):
     monkeypatch.setattr(keeper, "fits", lambda *given: tried.append(given) or fits(*given))
     with pytest.raises(LogInRefused) as caught:
         place.log_in(name, place.word if name != "ann" else "wrong")
-    assert (str(caught.value), caught.value.wait, len(tried)) == ("the name or the password is wrong", 0.0, 1)
+    assert (str(caught.value), caught.value.wait, len(tried)) == ("incorrect user name or password", 0.0, 1)
     who = name if name in {"ann", "off"} else ""  # people type passwords where names belong
     assert caught.value.name == who
     assert caught.value.why in {"there is no such user", "the password does not fit", "the user is disabled"}
@@ -339,7 +339,7 @@ def test_the_first_owner(place):
     assert (ann.name, ann.role, ann.organizations) == ("ann", Role.OWNER, None)
     assert place.accounts.session(place.accounts.start_session(ann, place.here, "Firefox"))
     assert not place.accounts.is_setup_code(code)
-    with pytest.raises(AccountError, match="does not hold"):
+    with pytest.raises(AccountError, match="is not valid"):
         place.accounts.use_setup_code(code, "eve", place.word)
     with pytest.raises(AccountError, match="an owner already"):
         place.accounts.setup_code(by=WEB)
@@ -358,7 +358,7 @@ def test_of_two_who_use_a_code_at_once_one_wins(place):
 
 def test_no_password_is_worked_at_for_who_has_no_code(place, monkeypatch):
     monkeypatch.setattr(place.accounts._rate_limiter, "hashed", lambda _: pytest.fail("worked"))
-    with pytest.raises(AccountError, match="does not hold"):
+    with pytest.raises(AccountError, match="is not valid"):
         place.accounts.use_setup_code("A" * 43, "ann", place.word)
 
 

@@ -27,8 +27,8 @@ def test_users_and_sessions_ask_as_themselves():
 def test_errors():
     found = AccountError(Why.INPUT, "no", [FieldError("name", "is taken")])
     assert (found.why, found.text, str(found), found.errors) == ("input", "no", "no", (FieldError("name", "is taken"),))
-    assert (LogInRefused().wait, str(LogInRefused())) == (0.0, "the name or the password is wrong")
-    assert (LogInRefused(20.0).wait, str(LogInRefused(20.0))) == (20.0, "after many failures, wait 20 s")
+    assert (LogInRefused().wait, str(LogInRefused())) == (0.0, "incorrect user name or password")
+    assert (LogInRefused(20.0).wait, str(LogInRefused(20.0))) == (20.0, "too many failed attempts; wait 20 s")
 
 
 def test_what_is_usual():

@@ -31,7 +31,7 @@ def test_only_the_newest(rows):
     assert second not in repr(rows.execute("SELECT * FROM setup").fetchall())
     setup_rows.demand(rows, second, NOW)
     setup_rows.forget(rows)
-    with pytest.raises(AccountError, match="does not hold") as caught:
+    with pytest.raises(AccountError, match="is not valid") as caught:
         setup_rows.demand(rows, second, NOW)
     assert caught.value.why is Why.CONFLICT
 

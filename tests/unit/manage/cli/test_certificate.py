@@ -100,7 +100,7 @@ def test_everything_about_one(place):
     place.files("a", crl_url="http://crl.example/x.crl")
     place.added("a", "--label", "mail")
     text = place.call("show", "mail").stdout
-    for wanted in ("sha1", "sha256", "spki_sha256", "tlsa            3 1 1", "private key     sealed in the store"):
+    for wanted in ("sha1", "sha256", "spki_sha256", "tlsa            3 1 1", "private key     encrypted in the store"):
         assert wanted in text
     assert "crl           http://crl.example/x.crl" in text
     assert "no single certificate has the id 'x'" in place.call("show", "x", code=2).stderr
@@ -131,7 +131,7 @@ def test_what_is_next_and_what_is_current(place):
     assert place.added("a").endswith(": current\n")
     assert "; to present it: gatepost certificate changeover " in place.added("b")
     assert place.added("c").endswith(": current\n")
-    assert "is there already, and is next" in place.call(
+    assert "exists already and is next" in place.call(
         "add", place.path / "b.pem", "--key", place.path / "b.key", code=1
     ).stderr  # fmt: skip
     place.files("d", NAME, "more.example")
@@ -146,11 +146,11 @@ def test_current_is_refused_where_names_would_be_lost(place):
     place.files("b")
     place.added("a")
     result = place.call("add", place.path / "b.pem", "--key", place.path / "b.key", "--current", code=1)
-    assert "no certificate would bear more.example any more" in result.stderr
+    assert "no certificate would cover more.example any more" in result.stderr
     assert "nothing was added" in result.stderr
     assert "is not needed any more" not in result.stderr  # nobody shall throw away a key that was not stored
     again = place.call("add", place.path / "a.pem", "--key", place.path / "a.key", code=1)
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
     assert "is not needed any more" not in again.stderr
 
 
@@ -221,8 +221,8 @@ def test_pkcs12_with_a_password(place):
         (["a.key"], "a private key without a certificate"),
         (["root.pem", "--key", "a.key"], "does not belong"),
         (["old.pem", "--key", "old.key"], "the certificate has expired; get a new one"),
-        (["a.pem", "--key", "a.key", "--client"], "a client identity needs an organization, whose it is, and a label"),
-        (["a.pem", "--key", "a.key", "--organization", "contoso"], "an organization is that of a client identity"),
+        (["a.pem", "--key", "a.key", "--client"], "a client certificate needs an organization and a label"),
+        (["a.pem", "--key", "a.key", "--organization", "contoso"], "only a client certificate has an organization"),
         (
             ["a.pem", "--key", "a.key", "--client", "--organization", "nobody", "--label", "x"],
             "there is no organization 'nobody'",
@@ -252,7 +252,7 @@ def test_a_directory_of_others(place):
     (live / NAME / "privkey.pem").chmod(0o644)
     assert "cannot be used: private key" in place.call("add", "--directory", live).stderr
     assert place.rows("directories") == [str(live)]
-    assert place.call("remove", live).stdout == f"{live}: not watched any more\n"
+    assert place.call("remove", live).stdout == f"{live}: no longer watched\n"
     assert place.rows("directories") == []
 
 
@@ -298,7 +298,7 @@ def test_a_request_for_a_client_identity_is_answered_as_one(place):
 
 
 def test_requests_that_cannot_be_made(place):
-    assert "a name is needed" in place.call("request", code=2).stderr
+    assert "a name is required" in place.call("request", code=2).stderr
     assert "name: 'a b' is not a domain" in place.call("request", "--name", "a b", code=2).stderr
     there = place.path / "there.csr"
     there.touch()
@@ -320,10 +320,10 @@ def test_what_is_needed_is_not_removed(place):
     place.added("c", *CLIENT)
     place.home.call("apply", "-f", place.home.write(CONTOSO))
     mx, client = place.rows()[0]["id"], place.rows("client_identities")[0]["id"]
-    assert f"nothing else that is current bears {NAME}" in place.call("remove", mx, code=1).stderr
-    assert "outbound connectors name it: bank" in place.call("remove", client, code=1).stderr
+    assert f"no other current certificate covers {NAME}" in place.call("remove", mx, code=1).stderr
+    assert "outbound connectors use it: bank" in place.call("remove", client, code=1).stderr
     place.added("b", "--current")
-    assert "can be rolled back with its key" in place.call("remove", mx, code=1).stderr
+    assert "its key is needed to roll back" in place.call("remove", mx, code=1).stderr
     place.call("remove", mx, "--force", "stolen")
     place.call("remove", client, "--force", "the bank is no more")
     assert (place.states(), place.rows("client_identities")) == ([("current", "upload")], [])
@@ -334,14 +334,14 @@ def test_a_request_is_removed_and_what_would_come_back_is_not(place):
     chain, key = place.files("a")
     place.settings(certificate=[{"chain": str(chain), "key": str(key)}])
     (number,) = [row["id"] for row in place.rows()]
-    assert "comes from the settings: take its [[certificate]] out there" in place.call("remove", number, code=2).stderr
+    assert "comes from the settings: remove its [[certificate]] there" in place.call("remove", number, code=2).stderr
     live = place.path / "live"
     live.mkdir()
     chain, key = place.files("live/b", "b.example")
     place.call("add", chain, "--key", key, "--leave-key")
     place.call("add", "--directory", live)
     (number,) = [row["id"] for row in place.rows() if row["origin"] == "files"]
-    assert f"is in {live}, which is watched" in place.call("remove", number, "--force", "x", code=2).stderr
+    assert f"is in the watched directory {live}" in place.call("remove", number, "--force", "x", code=2).stderr
     place.call("request", "--name", NAME, "-o", place.path / "mx.csr")
     (waiting,) = place.rows("requests")
     assert place.call("remove", waiting["id"]).stdout == f"request {waiting['id']}: removed\n"
@@ -356,5 +356,5 @@ def test_a_key_that_no_listener_takes(place):
     builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)
     chain.write_bytes(builder.public_key(small.public_key()).sign(small, SHA256()).public_bytes(Encoding.PEM))
     key.write_bytes(small.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    assert "no listener could present it: " in place.call("add", chain, "--key", key, code=2).stderr
+    assert "listeners cannot present it: " in place.call("add", chain, "--key", key, code=2).stderr
     assert place.rows() == []

@@ -22,7 +22,7 @@ def on(home, **fields):
 def test_off_is_told_with_what_to_do(home):
     for words in (("status",), ("renew",), ("forget",)):
         told = home.call("certificate", "acme", *words, code=2).stderr
-        assert "ACME is off: write [acme] with agree_tos = true in the settings" in told
+        assert "ACME is off: set agree_tos = true under [acme] in the settings" in told
 
 
 def test_before_the_first_one_and_after_a_failure(home):
@@ -75,7 +75,7 @@ def test_wrong_use(home):
     told = home.call("certificate", "acme", "renew", "--dry-run", "--directory", "http://x", code=2).stderr
     assert "--directory: 'http://x' is not an https address" in told
     told = home.call("certificate", "acme", "renew", "b.example", code=2).stderr
-    assert "'b.example' is in none of the certificates" in told
+    assert "'b.example' is not a name of any configured certificate" in told
     (home.path / "key").chmod(0o644)
     assert "lets others use it" in home.call("certificate", "acme", "status", code=2).stderr
 

@@ -91,7 +91,7 @@ def test_a_change_is_said_and_made(base, command):
 REFUSED = {
     "add sideways x": "'sideways' is not one of 'inbound', 'outbound'",
     "add outbound x recipient_domains=x.example": "say whose it is; there are: contoso, fabrikam (--organization)\n",
-    "add outbound bank --organization contoso": "contoso has the outbound connector 'bank' already; "
+    "add outbound bank --organization contoso": "contoso already has the outbound connector 'bank'; "
     "change it with `gatepost connector set`; nothing was changed\n",
     "add outbound x --organization contoso": "recipient_domains: the connector would take no mail; name domains",
     "add inbound x --organization contoso": "sender_domains: a partner connector applies to mail of certain domains; ",
@@ -111,7 +111,7 @@ REFUSED = {
     "remove x": "there is no connector 'x'; ",
     "remove bank --direction outbound": "outbound connector 'Bank' of contoso cannot be removed, it is needed by:\n"
     "  mail flow rule 'via' of contoso: route_via_connector\n"
-    "Change or remove what needs it first; nothing was changed\n",
+    "Change or remove these first; nothing was changed\n",
 }
 
 

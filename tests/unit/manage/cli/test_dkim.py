@@ -104,7 +104,7 @@ WRONG = [
     (["add", "con toso"], "is not a domain"),
     (["add", "contoso.example", "--leave-key"], "name the file with --key"),
     (["add", "contoso.example", "--selector", "a b"], "is not a name of a DKIM key"),
-    (["rotate", "contoso.example"], "has no next key yet; make one"),
+    (["rotate", "contoso.example"], "has no next key yet; add one"),
     (["rotate", "contoso.example", "--selector", "x"], "has no next key with the selector x"),
     (["record", "x._domainkey.contoso.example"], "there is no DKIM key"),
 ]
@@ -197,7 +197,7 @@ def test_a_removed_key_is_destroyed_and_one_from_elsewhere_brought_in(home):
     assert f"warning: DKIM key {name} of contoso: its private key is not in this store" in applied.stderr
     assert home.table("dkim", "list")[0]["private_key"] == "missing"
     other = key_file(home, made_key(DkimAlgorithm.RSA_SHA256))
-    assert "has not the private half" in home.call("dkim", "import", name, other, code=2).stderr
+    assert "is not the private key" in home.call("dkim", "import", name, other, code=2).stderr
     home.call("dkim", "import", name, key_file(home))
     assert home.table("dkim", "list")[0]["private_key"] == SEALED
     home.call("organization", "remove", "contoso")

@@ -69,10 +69,10 @@ def test_fields_of_its_own_may_come_with_it(home):
 
 
 REFUSED = {
-    "add contoso": "there is an organization 'contoso' already; change it with `gatepost organization set`\n",
+    "add contoso": "an organization 'contoso' already exists; change it with `gatepost organization set`\n",
     "add Northwind": "name: 'Northwind' has the wrong form",
     "add northwind reject=true": "reject: unknown key, it would have no effect; ",
-    "add northwind name=other": "name: cannot be changed: file names and queued mail have it; add another one\n",
+    "add northwind name=other": ("name: cannot be changed: file names and queued mail have it; add another one\n"),
     "set northwind display_name=x": "there is no organization 'northwind'; there are: 'contoso', 'fabrikam'\n",
     "set contoso name=x message_expiration=soon": "2 error(s); nothing was changed\n",
     "set contoso accepted_domain+=x.example": "accepted_domain: is a list of resources, which have commands of their",

@@ -98,7 +98,7 @@ def test_a_default_that_is_written_is_kept_and_an_empty_value_takes_it_away(base
 # words -> what stands on standard error
 REFUSED = {
     "domain add contoso.example --organization fabrikam": "name: contoso.example is accepted already, by ",
-    "domain add Contoso.Example --organization contoso": "contoso has the accepted domain 'Contoso.Example' already; "
+    "domain add Contoso.Example --organization contoso": "contoso already has the accepted domain 'Contoso.Example'; "
     "change it with `gatepost domain set`; nothing was changed\n",
     "domain add new.example": "say whose it is; there are: contoso, fabrikam (--organization)\n",
     "domain add new.example --organization none": "there is no organization 'none'; there are: 'contoso', 'fabrikam'\n",
@@ -112,12 +112,12 @@ REFUSED = {
     "domain remove contoso.example": "accepted domain 'contoso.example' of contoso cannot be removed, it is needed "
     "by:\n"
     "  organization.contoso.mailbox[0] 'postmaster@contoso.example'.address\n"
-    "Change or remove what needs it first; nothing was changed\n",
+    "Change or remove these first; nothing was changed\n",
     "mailbox add ann@other.example": "no organization accepts other.example; add it first: gatepost domain add",
     "mailbox add ann@contoso.example --organization fabrikam": "address: contoso.example is not an accepted domain",
     "mailbox add ann --organization contoso": "address: 'ann' is not a mail address",
     "mailbox add ann": "say whose it is; there are: ",
-    "mailbox add POSTMASTER@contoso.example": "contoso has the mailbox 'POSTMASTER@contoso.example' already; ",
+    "mailbox add POSTMASTER@contoso.example": "contoso already has the mailbox 'POSTMASTER@contoso.example'; ",
     "mailbox set postmaster@contoso.example deliver=maildir": "deliver: unknown key, it would have no effect; did you",
     "mailbox remove joe@contoso.example": "there is no mailbox 'joe@contoso.example'; there are:",
     "rule set secrets require_tls": "require_tls: is no key=value; the keys are: name, ",

@@ -59,7 +59,7 @@ def test_every_field_is_shown_with_its_value_and_whether_it_was_written(base):
 def test_fields_are_explained(base):
     rows = base.table(*SHOWN[4], "--fields")
     assert all(row["meaning"] for row in rows)
-    assert rows[2]["meaning"] == "rehearse: what the connector would refuse is reported and let through."
+    assert rows[2]["meaning"] == "rehearse: the gateway reports what the connector would refuse, and accepts it."
 
 
 def test_an_organization_shows_its_parts_by_name(base):

@@ -64,7 +64,7 @@ WRONG = [
 def test_what_is_wrong_is_said_and_nothing_changes(centre, ann, old, password, again, field):
     answer = ann.post("/account/password", old=old, password=password, again=again)
     assert answer.status == 422
-    said = {"old": "is not your password", "again": "the two passwords differ", "password": "characters"}[field]
+    said = {"old": "wrong password", "again": "the passwords do not match", "password": "characters"}[field]
     assert said in answer.words
     assert NEW not in answer.text
     assert ann.is_logged_in

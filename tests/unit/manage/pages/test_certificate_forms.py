@@ -35,8 +35,8 @@ def test_a_form_that_is_shown_again_has_no_key():
 
 
 def test_an_authority_is_asked_once_however_often_it_is_clicked(asking):
-    assert "Ask now" in asking.get("/certificates/acme").words
-    assert "Ask now" not in asking.get("/certificates/acme", "reader").words
+    assert "Request now" in asking.get("/certificates/acme").words
+    assert "Request now" not in asking.get("/certificates/acme", "reader").words
     assert asking.post("/certificates/acme/renew", name=HOST).headers["location"] == "/certificates/acme"
     asking.post("/certificates/acme/renew", name=HOST)
     (job,) = asking.gateway.kept(Jobs).recent(OWNER, RenewalSubject)
@@ -56,6 +56,9 @@ def test_who_may_not_and_what_is_not_there(asking):
 
 def test_a_form_without_a_certificate_says_what_to_paste(asking):
     answer = asking.post("/certificates/add", chain="  ", label="a")
-    assert (answer.status, "Paste the certificate, from -----BEGIN CERTIFICATE----- on" in answer.words) == (422, True)
+    assert (answer.status, "Paste the certificate, starting with -----BEGIN CERTIFICATE-----" in answer.words) == (
+        422,
+        True,
+    )
     (event,) = [one for one in asking.accounts.audit_events(OWNER) if one.action == "certificate-add"]
     assert str(event.outcome) == "refused"

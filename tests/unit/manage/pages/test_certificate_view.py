@@ -31,11 +31,11 @@ def lasting(days):
         (90, 0, "pass", "90 of 90 days left"),
         (90, 70, "warn", "20 of 90 days left"),
         (90, 84, "fail", "6 of 90 days left"),
-        (90, 89.5, "fail", "ends within a day"),
+        (90, 89.5, "fail", "expires within a day"),
         (90, 91, "fail", "expired"),
         (6, 2, "pass", "4 of 6 days left"),
         (6, 4.5, "warn", "1 of 6 days left"),
-        (6, 5.2, "fail", "ends within a day"),
+        (6, 5.2, "fail", "expires within a day"),
         (90, -3, "warn", "valid in 4 days"),
     ],
 )
@@ -86,9 +86,9 @@ def test_gates_as_items():
     assert (items["tlsa"]["level"], items["tlsa"]["text"]) == ("fail", "mx.gate.example has none")
     worst = items["tlsa"]["findings"][0]
     assert (worst["records"], worst["fix"]) == ([record], "Add this to the zone:")
-    assert items["key"]["text"] == "2 findings, none against it."
+    assert items["key"]["text"] == "2 checks passed."
     assert "changeover notice" not in items["partners"]["findings"][0]["fix"]
-    assert items["names"]["text"] == "Nothing to look at here."
+    assert items["names"]["text"] == "Nothing to check."
     levels = {one["level"] for one in gate_items(ENTRY, {}, running=True)}
     assert levels == {"running"}
     client = replace(ENTRY, purpose=Purpose.CLIENT)

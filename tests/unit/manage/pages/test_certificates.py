@@ -32,7 +32,7 @@ def rows(answer):
 
 @pytest.fixture
 def mixed(sealing, entry):
-    """One of each state, and a client identity of each organization, all with names as a stranger would choose."""
+    """One of each state, and a client certificate of each organization, all with names as a stranger would choose."""
     now, made = time.time(), {}
     for state in State:
         one = entry(f"server-{state}", "mx.gate.example", state=state, label=f"{state} {MARKUP}", since=now)
@@ -145,10 +145,10 @@ def test_the_chain_as_a_file(sealing):
 def test_a_chain_that_is_lost_is_no_empty_file(sealing, entry):
     """Whoever puts a file of nothing into a partner's store looks for the mistake there."""
     one = recorded(sealing, entry("lost", state=State.DEPRECATED))
-    assert "The chain is not in the store any more" in sealing.get(f"/certificates/{one.id}").words
+    assert "The certificate chain is no longer in the store" in sealing.get(f"/certificates/{one.id}").words
     answer = sealing.get(f"/certificates/{one.id}?format=pem")
     assert answer.status == 404
-    assert "Add the certificate anew" in answer.words
+    assert "Add the certificate again" in answer.words
 
 
 def test_a_chain_that_is_none_takes_no_page_away(sealing, entry):
@@ -160,10 +160,16 @@ def test_a_chain_that_is_none_takes_no_page_away(sealing, entry):
 def test_one_in_full(sealing):
     one = certificate(sealing, HOST, "mail.gate.example", current=True, label="mail", note="as agreed")
     words = sealing.get(f"/certificates/{one.id}").words
-    for wanted in ("mail.gate.example", "sealed in the store", f"3 1 1 {one.leaf.spki_sha256}", "as agreed", "by ann"):
+    for wanted in (
+        "mail.gate.example",
+        "encrypted in the store",
+        (f"3 1 1 {one.leaf.spki_sha256}"),
+        "as agreed",
+        "by ann",
+    ):
         assert wanted in words or wanted == "by ann"
     record = sealing.get(f"/certificates/{one.id}?format=json").json[0]
-    assert (record["state"], record["label"], record["key_is"]) == ("current", "mail", "sealed in the store")
+    assert (record["state"], record["label"], record["key_is"]) == ("current", "mail", "encrypted in the store")
     text = sealing.get(f"/certificates/{one.id}").text
     assert f"_25._tcp.mail.gate.example. IN TLSA 3 1 1 {one.leaf.spki_sha256}" in text
 
@@ -253,7 +259,7 @@ def test_orders_that_cannot_be_told_are_no_empty_file(tmp_path):
         store.apply({"certificate": {"0" * 16: {"leaf": "of a later version"}}}, author="test")
     page = centre.get("/certificates/acme")
     assert page.status == 200
-    assert "Where the orders stand cannot be told" in page.words
+    assert "The status of the orders is not available" in page.words
     for form in ("json", "csv"):
         assert centre.get(f"/certificates/acme?format={form}").status == 503
 
@@ -312,4 +318,4 @@ def test_none_of_an_organization_is_not_none_at_all(mixed, organization):
         store.apply({"certificate": {mixed.made["fabrikam"].id: None}}, author="test")
     words = mixed.get(f"/certificates/clients?organization={organization}").words
     assert "No certificate matches" in words
-    assert "There is no client identity yet" not in words
+    assert "No client certificates yet" not in words

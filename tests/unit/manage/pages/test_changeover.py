@@ -60,7 +60,7 @@ def pair(sealing):
 
 @pytest.fixture
 def green(monkeypatch):
-    """All gates are open, but for the findings that are given."""
+    """All checks passed, but for the findings that are given."""
 
     def look(*findings):
         def found(gateway, inventory, entry, scene, tell=None):
@@ -105,7 +105,7 @@ def test_who_reads_has_nothing_to_press(pair):
             f'action="{pair.path}/switch"',
             f'hx-post="{pair.path}/gates"',
             'type="checkbox"',
-            "Mark as told",
+            "Mark as notified",
         ):
             assert (wanted in main) is there, (who, wanted)
 
@@ -134,9 +134,9 @@ def test_a_look_is_begun_from_a_page_of_ours_alone(centre, person, entry, monkey
 
 
 def test_nothing_is_under_way(sealing):
-    assert "No changeover is under way" in sealing.get("/certificates/changeover").words
+    assert "No changeover in progress" in sealing.get("/certificates/changeover").words
     certificate(sealing, current=True)
-    assert "No changeover is under way" in sealing.get("/certificates/changeover", "reader").words
+    assert "No changeover in progress" in sealing.get("/certificates/changeover", "reader").words
 
 
 def test_the_only_one_is_shown_at_once_and_several_to_choose(pair):
@@ -145,23 +145,23 @@ def test_the_only_one_is_shown_at_once_and_several_to_choose(pair):
     other = certificate(pair, "other.gate.example")
     recorded(pair, replace(stored(pair.gateway, other.id).entry, state=State.NEXT, label=MARKUP))
     page = pair.get("/certificates/changeover")
-    assert "1 to 2 of 2 changeovers under way" in page.words
+    assert "1 to 2 of 2 changeovers in progress" in page.words
     assert "<script>" not in page.text
 
 
 def test_old_and_new_stand_side_by_side(pair):
     page = pair.get(f"{pair.path}/changeover")
     assert page.text.index(f'id="c{pair.old.id}"') < page.text.index(f'id="c{pair.new.id}"')
-    for wanted in ("Current", "Next", "bank.example", "Not looked at yet", "added as next"):
+    for wanted in ("Current", "Next", "bank.example", "Not run yet", "added as next"):
         assert wanted in page.words
-    assert "Names that nothing would bear any more" not in page.words
+    assert "No current certificate would cover these names after the switch" not in page.words
 
 
 def test_names_that_would_be_lost_are_said(sealing):
     old = certificate(sealing, HOST, "mail.gate.example", current=True)
     new = certificate(sealing, HOST)
     words = sealing.get(f"/certificates/{new.id}/changeover").words
-    assert "Names that nothing would bear any more: mail.gate.example" in words
+    assert "No current certificate would cover these names after the switch: mail.gate.example" in words
     assert sealing.get(f"/certificates/{old.id}/changeover").status == 200
 
 
@@ -197,12 +197,14 @@ def test_what_was_found_is_shown_until_the_certificate_goes_on(pair):
     )
     page = pair.get(f"{pair.path}/changeover")
     assert "<script>alert" not in page.text
-    assert "A gate is red." in page.words
-    assert "Silent since: " + MARKUP in page.words
+    assert "A check failed." in page.words
+    assert "No mail since the switch from: " + MARKUP in page.words
     assert "1,000,000,000" in page.words
-    assert f"Who may compare our certificate. {'What a partner'}" in page.words, "nothing is left to be added"
+    assert "These partners may compare our certificate with a stored copy. The gateway" in page.words, (
+        "nothing is left to be added"
+    )
     seen(pair, replace(pair.new, state=State.CURRENT), bad)
-    assert "A gate is red." not in pair.get(f"{pair.path}/changeover").words
+    assert "A check failed." not in pair.get(f"{pair.path}/changeover").words
 
 
 def test_those_who_are_to_be_told_stand_first(pair):
@@ -220,9 +222,9 @@ def test_those_who_are_to_be_told_stand_first(pair):
 def test_a_look_without_a_script_ends_on_the_page(pair):
     answer = pair.post(f"{pair.path}/gates")
     assert answer.headers["location"] == f"{pair.path}/changeover#gates"
-    assert said(answer) == ("warn", "A gate could not be looked at."), "no nameserver answers here"
+    assert said(answer) == ("warn", "A check was inconclusive."), "no nameserver answers here"
     assert audit_events(pair)[-1] == ("certificate-look", "done", pair.new.id)
-    assert "A gate could not be looked at." in pair.get(f"{pair.path}/changeover").words
+    assert "A check was inconclusive." in pair.get(f"{pair.path}/changeover").words
 
 
 def test_a_look_that_is_followed_is_on_record_too(pair, green):
@@ -233,8 +235,8 @@ def test_a_look_that_is_followed_is_on_record_too(pair, green):
 @pytest.mark.parametrize(
     ("findings", "told"),
     [
-        ((), ("pass", "All gates are open.")),
-        ((GateFinding(GateCheck.NAMES, Mark.FAIL, "lost"),), ("fail", "A gate is red.")),
+        ((), ("pass", "All checks passed.")),
+        ((GateFinding(GateCheck.NAMES, Mark.FAIL, "lost"),), ("fail", "A check failed.")),
     ],
 )
 def test_what_a_look_says(pair, green, findings, told):
@@ -245,7 +247,7 @@ def test_what_a_look_says(pair, green, findings, told):
 def test_of_what_is_retired_there_is_nothing_to_look_at(sealing, entry):
     one = recorded(sealing, entry("old", state=State.RETIRED))
     level, text = said(sealing.post(f"/certificates/{one.id}/gates"))
-    assert (level, text) == ("info", "There is nothing to look at: it is retired.")
+    assert (level, text) == ("info", "There is nothing to check: the certificate is retired.")
 
 
 def test_with_a_script_a_look_is_a_part_that_follows(pair):
@@ -263,11 +265,11 @@ def test_a_red_gate_refuses_and_a_reason_overrides_and_is_kept(pair, green):
     green(GateFinding(GateCheck.NAMES, Mark.FAIL, f"lost: {MARKUP}"))
     refused = pair.post(f"{pair.path}/switch", when="now", reason="  ")
     assert refused.status == 422
-    assert "A gate is red, so that nothing was switched: mend it, or give a reason." in refused.words
+    assert "A check failed, so the gateway did not switch: fix the cause, or give a reason." in refused.words
     assert state(pair, pair.new) is State.NEXT
     assert audit_events(pair)[-1] == ("certificate-switch", "refused", pair.new.id)
     answer = pair.post(f"{pair.path}/switch", when="now", reason=f"agreed {MARKUP}")
-    assert said(answer) == ("warn", f"{HOST} is current. New sessions see it within two seconds.")
+    assert said(answer) == ("warn", f"{HOST} is now current. New sessions get it within two seconds.")
     assert (state(pair, pair.new), state(pair, pair.old)) == (State.CURRENT, State.DEPRECATED)
     page = pair.get(f"{pair.path}/changeover")
     assert f"forced: agreed {MARKUP}" in page.words
@@ -278,7 +280,7 @@ def test_nothing_overrides_a_key_that_does_not_open(pair, green):
     green(GateFinding(GateCheck.KEY, Mark.FAIL, "cannot be opened", "no master key"))
     refused = pair.post(f"{pair.path}/switch", reason="in haste")
     assert refused.status == 422
-    assert "nothing overrides the key's gate" in refused.words
+    assert "you cannot override the check of the private key" in refused.words
     assert refused.value("reason") == "in haste", "what was written stays in the form"
 
 
@@ -307,12 +309,12 @@ def test_a_time_that_is_none_is_said_at_its_field(pair, green, at, told):
 def test_a_switch_is_planned_and_called_off(pair, green):
     level, text = said(pair.post(f"{pair.path}/switch", when="at", at="2h"))
     assert level == "pass"
-    assert re.fullmatch(rf"{HOST} becomes current at \d{{4}}-\d\d-\d\d \d\d:\d\dZ, if the gates are open then\.", text)
-    assert "Call it off" in pair.get(f"{pair.path}/changeover").words
-    assert said(pair.post(f"{pair.path}/cancel")) == ("pass", f"{HOST} stays staged, without a time.")
+    assert re.fullmatch(rf"{HOST} becomes current at \d{{4}}-\d\d-\d\d \d\d:\d\dZ, if all checks pass then\.", text)
+    assert "Cancel the switch" in pair.get(f"{pair.path}/changeover").words
+    assert said(pair.post(f"{pair.path}/cancel")) == ("pass", f"The planned switch was cancelled. {HOST} stays staged.")
     assert said(pair.post(f"{pair.path}/cancel"))[0] == "fail", "twice is said to be too often"
     level, text = said(pair.post(f"{pair.path}/switch", when="at", at="2h", reason="x"))
-    assert (level, text.endswith("whatever the gates say then.")) == ("warn", True)
+    assert (level, text.endswith("even if checks fail then.")) == ("warn", True)
 
 
 def test_a_reason_is_as_long_as_over_rest(pair, green):
@@ -337,15 +339,18 @@ def test_a_store_that_changed_meanwhile_is_said_in_the_form(pair, green, monkeyp
 
 def test_there_and_back_and_its_end(pair, green):
     new, old = pair.path, f"/certificates/{pair.old.id}"
-    assert "is current" in said(pair.post(f"{new}/switch"))[1]
+    assert "is now current" in said(pair.post(f"{new}/switch"))[1]
     page = pair.get(f"{new}/changeover")
-    assert "The switch can be rolled back for 23 h" in page.words
+    assert "You can roll back for another 23 h" in page.words
     assert said(pair.post(f"{old}/withdraw"))[1].startswith("Not done: ")
     assert f"{HOST} is current again" in said(pair.post(f"{new}/roll-back", back_note="too early"))[1]
     assert said(pair.post(f"{new}/roll-back"))[0] == "fail"
     pair.post(f"{new}/switch")
-    assert said(pair.post(f"{old}/withdraw", reason="stolen")) == ("pass", f"{HOST} is retired, and its key is gone.")
-    assert said(pair.post(f"{old}/stage"))[0] == "fail", "it cannot come back"
+    assert said(pair.post(f"{old}/withdraw", reason="stolen")) == (
+        "pass",
+        f"{HOST} is retired, and its key is destroyed.",
+    )
+    assert said(pair.post(f"{old}/stage"))[0] == "fail", "it cannot be restored"
     assert [one[:2] for one in audit_events(pair)[-5:]] == [
         ("certificate-roll-back", "done"),
         ("certificate-roll-back", "refused"),
@@ -360,7 +365,7 @@ def test_a_key_that_was_never_in_the_store_is_left_to_whoever_has_it(sealing, en
     level, text = said(sealing.post(f"/certificates/{one.id}/withdraw"))
     assert (level, text) == (
         "warn",
-        "mx.a.example is retired. Its key was never in the store: remove /etc/k<b>.pem yourself.",
+        "mx.a.example is retired. Its key is not in the store: delete /etc/k<b>.pem yourself.",
     )
 
 
@@ -378,7 +383,7 @@ def test_partners_are_told_by_name_and_all_at_once(pair):
     assert level == "fail"
     assert "no such partner" in text
     level, text = said(pair.post(f"{pair.path}/told", partner="bank.example", told_note="by phone"))
-    assert (level, text) == ("pass", "It is kept that 1 partner knows. All of them know.")
+    assert (level, text) == ("pass", "1 partner notified. Remaining: none.")
     assert stored(pair.gateway, pair.new.id).entry.told == ("bank.example",)
     page = pair.get(f"{pair.path}/changeover")
     assert "told: bank.example (by phone)" in page.words
@@ -408,8 +413,8 @@ def test_what_a_client_identity_presents_no_listener_is_asked(sealing, entry):
     one = recorded(sealing, entry("c", purpose=Purpose.CLIENT, organization="contoso", label="to-bank"))
     assert sealing.get(f"/certificates/{one.id}/presented").status == 200
     page = sealing.get(f"/certificates/{one.id}/changeover").words
-    assert "No outbound connector presents it." in page
-    for gate in ("OCSP stapling", "Handshakes with ourselves"):
+    assert "No outbound connector uses it." in page
+    for gate in ("OCSP stapling", "Test handshakes"):
         assert gate not in page
 
 

@@ -52,7 +52,7 @@ def test_a_key_is_made_shown_let_sign_retired_and_removed(sealing, seen):
     assert "v=DKIM1; k=ed25519; p=" in page.words
     assert f"{NAME}. IN TXT" in page.words
     assert "PRIVATE" not in page.text
-    assert "Let it sign" in page.words
+    assert "Start signing" in page.words
 
     refused = sealing.post(KEY, do="rotate")
     assert refused.status == 409
@@ -64,7 +64,7 @@ def test_a_key_is_made_shown_let_sign_retired_and_removed(sealing, seen):
     assert sealing.post(KEY, do="rotate", note="seen").status == 303
     assert state(sealing) == "current"
     assert sealing.post(KEY, do="rotate").headers["location"] == KEY, "twice does no harm"
-    assert "mail of contoso.example leaves unsigned" in sealing.get(KEY).words
+    assert "contoso.example has no other current key, so its mail leaves unsigned" in sealing.get(KEY).words
     assert sealing.post(KEY, do="retire").status == 303
     assert state(sealing) == "retired"
     assert sealing.post(KEY, do="remove").headers["location"] == "/dkim"
@@ -78,12 +78,12 @@ def test_a_key_is_made_shown_let_sign_retired_and_removed(sealing, seen):
 
 def test_the_list_comes_first_and_the_dns_afterwards(sealing, seen):
     added(sealing)
-    assert "Looking" in sealing.get("/dkim").words
+    assert "Checking" in sealing.get("/dkim").words
     part = sealing.get("/dkim?look=yes", **PART)
     assert part.text.lstrip().startswith('<div id="keys" class="dense">')
     assert "Missing" in part.words
     assert "long ago" not in part.words
-    assert "Looking" not in sealing.get(f"{KEY}?part=seen", **PART).words
+    assert "Checking" not in sealing.get(f"{KEY}?part=seen", **PART).words
     assert (
         "added" in sealing.get(f"{KEY}?part=changes", **PART).words
         or "dkim_key" in sealing.get(f"{KEY}?part=changes", **PART).words
@@ -132,7 +132,7 @@ def test_a_name_that_is_taken_is_said(sealing):
 
 
 def test_without_a_master_key_it_is_said_before(centre):
-    assert "No store.master_key is set" in centre.get("/dkim/new?domain=contoso.example").words
+    assert "name no store.master_key" in centre.get("/dkim/new?domain=contoso.example").words
     assert "store.master_key" in added(centre).words
 
 
@@ -143,7 +143,7 @@ def test_a_private_key_is_brought_in(sealing, seen):
         table = found["organization"]["contoso"] | {"dkim_key": [{"name": NAME, "algorithm": "ed25519-sha256"}]}
         store.apply({"organization": {"contoso": table}}, author="root")
     assert "The private key is not in this gateway" in sealing.get(KEY).words
-    assert "the record is not known" in sealing.get(KEY).words
+    assert "The record is not known" in sealing.get(KEY).words
     assert "no private key in PEM form" in sealing.post(KEY, do="import", key="x").words
     assert sealing.post(KEY, do="import", key=PEM).status == 303
     assert sealing.get("/dkim?format=json").json[0]["private_key"] == "sealed"
@@ -155,7 +155,7 @@ def test_a_private_key_is_brought_in(sealing, seen):
 
 def test_tenants_and_readers(sealing):
     added(sealing)
-    assert "There is no key yet" in sealing.get("/dkim", "tenant").words
+    assert "No DKIM keys yet" in sealing.get("/dkim", "tenant").words
     assert sealing.get(KEY, "tenant").status == 404
     assert sealing.post(KEY, "tenant", do="remove").status == 404
     assert sealing.post("/dkim/new", "tenant", domain="contoso.example").status == 422

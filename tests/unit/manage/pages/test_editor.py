@@ -55,9 +55,9 @@ def test_errors_stand_beside_their_fields_and_nothing_is_lost(centre):
 def test_what_would_change_is_shown_and_not_done(centre):
     answer = centre.post(EDIT, **form(centre, tls_settings="encryption-only", do="preview"))
     assert answer.status == 200
-    assert "Nothing was changed yet." in answer.words
+    assert "Nothing is saved yet." in answer.words
     assert "tls_settings" in answer.words
-    assert "Deciding the mail of the last 7 days again" in answer.words
+    assert "Re-evaluating the mail of the last 7 days" in answer.words
     assert answer.value("tls_settings") == "encryption-only"
     assert "tls_settings" not in centre.stored("outbound_connector", "bank-out")
 
@@ -81,7 +81,7 @@ def test_what_it_would_do_to_mail_is_worked_out_behind_the_page(centre, headers,
     answer = centre.post(EDIT, headers=headers, **effects)
     assert "No message was delivered or sent since" in answer.words
     assert "hx-trigger" not in answer.text
-    assert ("Nothing was changed yet." in answer.words) is (not headers)
+    assert ("Nothing is saved yet." in answer.words) is (not headers)
     assert "tls_settings" not in centre.stored("outbound_connector", "bank-out")
 
 
@@ -90,14 +90,14 @@ def test_what_was_changed_meanwhile_is_said_where_effects_were_asked_for(centre)
     set_part(centre.gateway, OWNER, NAMED, {"tls_settings": "certificate-validation"}, Wish("bob"))
     answer = centre.post(EDIT, headers=PARTIAL, **effects)
     assert answer.status == 409
-    assert answer.words.strip().endswith("look again at what would change.")
+    assert answer.words.strip().endswith("Preview the changes again.")
     assert "<html" not in answer.text
 
 
 def test_what_changes_nothing_does_nothing_to_mail(centre):
     answer = centre.post(EDIT, **form(centre, do="preview"))
-    assert "Nothing is different." in answer.words
-    assert "Deciding the mail" not in answer.words
+    assert "No changes." in answer.words
+    assert "Re-evaluating the mail" not in answer.words
 
 
 def test_two_people_do_not_overwrite_each_other(centre):
@@ -106,7 +106,7 @@ def test_two_people_do_not_overwrite_each_other(centre):
     answer = centre.post(EDIT, **mine)
     assert answer.status == 409
     assert "bob, " in answer.words
-    assert "version 2" in answer.words
+    assert "revision 2" in answer.words
     assert "theirs" in answer.words
     assert answer.value("comment") == "mine"
     assert centre.stored("outbound_connector", "bank-out")["comment"] == "theirs"
@@ -130,7 +130,7 @@ def test_only_fields_that_both_changed_are_asked_about(centre):
     set_part(centre.gateway, OWNER, NAMED, theirs, Wish("bob"))
     answer = centre.post(EDIT, **mine)
     assert answer.status == 409
-    table = answer.text.partition("Both changes")[2].partition("</table>")[0]
+    table = answer.text.partition("Conflicting changes")[2].partition("</table>")[0]
     assert "Comment" in table
     assert "TLS settings" not in table
     assert '<option value="encryption-only" selected' in answer.text, "the form has what is stored"

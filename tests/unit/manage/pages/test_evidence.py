@@ -52,8 +52,8 @@ def audit_events(centre):
 
 def test_a_gateway_without_a_log(centre):
     words = centre.get(PAGE).words
-    assert "There is none yet: the gateway makes it when it starts" in words
-    assert "It was not verified since the admin centre began" in words
+    assert "No keys yet. The gateway makes one when it starts" in words
+    assert "Not verified since the admin centre started" in words
     assert centre.get(f"{PAGE}?table=heads&format=json").json == []
     assert centre.get(EXPORT).json["segments"] == []
     assert centre.get(f"{EXPORT}?form=csv").text.count("\n") == 1, "its head alone"
@@ -174,7 +174,7 @@ def test_who_took_what_along_is_on_record(centre, log):
 def test_one_export_at_a_time(centre, log):
     with evidence._exporting:
         answer = centre.get(EXPORT)
-    assert (answer.status, "Another export is being made" in answer.words) == (409, True)
+    assert (answer.status, "Another export is running" in answer.words) == (409, True)
     assert audit_events(centre) == []
     assert centre.get(EXPORT).status == 200
 
@@ -196,7 +196,7 @@ def test_a_disk_without_room_is_said_and_stands_in_nobodys_way(centre, log, monk
         patched.setattr(tempfile, "TemporaryFile", file)
         answer = centre.get(EXPORT)
     assert answer.status == 503
-    assert "Make room (TMPDIR), then try again" in answer.words
+    assert "Free disk space there (TMPDIR), then try again" in answer.words
     assert audit_events(centre) == []
     assert centre.get(EXPORT).status == 200, "the next one is not refused"
 
@@ -268,9 +268,9 @@ def test_what_was_found_is_shown(centre, log):
     found = verify_log([log], [], (), ("", "9999"), own=True)
     verified(centre, job(found, begun=time.time() - 5, ended=time.time() - 4))
     page = centre.get(PAGE)
-    assert "Verified: it is what was written." in page.words
+    assert "Verified: the log is unaltered." in page.words
     assert "every 2s" not in page.text
     verified(centre, job(None, f"disk {MARKUP}", begun=1.0, ended=2.0))
     page = centre.get(PAGE)
-    assert f"It could not be verified. disk {MARKUP}" in page.words
+    assert f"The log could not be verified. disk {MARKUP}" in page.words
     assert "<script>" not in page.text

@@ -140,9 +140,9 @@ def test_gates_stand_in_their_order_whatever_is_known(entry):
 @pytest.mark.parametrize(
     ("verdicts", "level", "text"),
     [
-        ((), "info", "Nothing to look at here."),
+        ((), "info", "Nothing to check."),
         ((Mark.PASS,), "pass", "Text 0"),
-        ((Mark.PASS, Mark.INFO, Mark.PASS), "pass", "3 findings, none against it."),
+        ((Mark.PASS, Mark.INFO, Mark.PASS), "pass", "3 checks passed."),
         ((Mark.INFO, Mark.INFO), "info", "Text 0 (and 1 more)"),
         ((Mark.PASS, Mark.WARN, Mark.UNKNOWN), "unknown", "Text 2"),
         ((Mark.PASS, Mark.FAIL, Mark.FAIL, Mark.UNKNOWN), "fail", "Text 1 (and 1 more)"),
@@ -201,7 +201,7 @@ def test_few_run_at_a_time(sealing):
             look_at(context_of(sealing), one.id)
         assert sealing.post(f"/certificates/{one.id}/gates").status == 429
         stream = sealing.get(f"/certificates/{one.id}/gates")
-    assert "look again when one of them has ended" in stream.words
+    assert "try again when one of them has finished" in stream.words
     assert stream.text.endswith("event: done\ndata: \n\n")
 
 
@@ -213,7 +213,7 @@ def test_who_follows_sees_each_gate_when_it_was_looked_at(sealing, looked):
     first, key, chain, whole, done = answer.text.split("\n\n")[:5]
     assert ("Opens" in first, "Opens" in key, "Is broken" in key) == (False, True, False)
     assert "Is broken" in chain
-    assert "Nothing to look at here." in whole
+    assert "Nothing to check." in whole
     assert done == "event: done\ndata: "
     assert all(line.startswith("data: ") for part in (first, key, chain, whole) for line in part.splitlines())
     assert kept(sealing.gateway, one.id).report.light == "red"
@@ -237,7 +237,7 @@ def test_a_refusal_is_said_and_a_mistake_of_ours_is_not(sealing, looked, threads
     assert kept(sealing.gateway, one.id) is None
     looked(finding(text="opens"), ValueError("secret=hunter2"))
     answer = sealing.get(f"/certificates/{one.id}/gates")
-    assert "Something went wrong here; the gateway's log says what." in answer.words
+    assert "An internal error occurred. See the gateway's log." in answer.words
     assert "hunter2" not in answer.text
     assert answer.text.endswith("event: done\ndata: \n\n")
     threads.join()

@@ -80,7 +80,7 @@ def test_who_asks_for_what_is_not_seen_is_noted_for_the_record():
     """The answer tells a tenant nothing; what the owner reads says why."""
     given = request(TENANT)
     status(needs, given, Scope.CONNECTORS, "fabrikam")
-    assert "organization that is not seen" in repr(given.scope["state"])
+    assert "organization that the user cannot see" in repr(given.scope["state"])
     text = str(not_there().detail)
     assert "fabrikam" not in text
 
@@ -103,7 +103,7 @@ def test_who_may_do_it_anywhere(principal, scope, expected):
 
 def test_what_a_refusal_says_is_what_to_do():
     for check in (needs, needs_scope):
-        with pytest.raises(HTTPException, match=r"it needs the right “queue”\. An owner can change your role"):
+        with pytest.raises(HTTPException, match=r"it needs the permission “queue”\. An owner can change your role"):
             check(request(AUDITOR), Scope.QUEUE)
 
 

@@ -62,7 +62,7 @@ def test_the_way_is_shown_where_there_is_one(trusting):
 def test_an_issuer_that_cannot_be_asked(trusting):
     answer = trusting.get("/login/issuer", **STRANGER)
     assert answer.status == 422
-    assert "did not work" in answer.words
+    assert "failed; try again" in answer.words
     assert "127.0.0.1" not in answer.words, "strangers learn nothing of our network"
     (told,) = why(trusting)
     assert "127.0.0.1" in told
@@ -72,7 +72,7 @@ def test_whoever_fails_often_is_not_even_tried(trusting):
     path = "/login/issuer/answer?code=x&state=y"
     answers = [trusting.get(path, **STRANGER) for _ in range(8)]
     assert [one.status for one in answers] == [422] * 6 + [429] * 2
-    assert "After many failures, wait 10 s" in answers[-1].words
+    assert "Too many failed attempts; wait 10 s" in answers[-1].words
     assert len(why(trusting)) == 6
 
 
@@ -81,4 +81,4 @@ def test_an_answer_to_what_nobody_began(trusting, cookie):
     answer = trusting.get("/login/issuer/answer?code=x&state=y", **STRANGER, cookie=cookie)
     assert answer.status == 422
     assert "__Host-gatepost=" not in answer.headers.get("set-cookie", "")
-    assert why(trusting) == ["nobody began it in this browser, or too long ago"]
+    assert why(trusting) == ["it was not started in this browser, or too long ago"]

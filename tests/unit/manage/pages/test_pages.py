@@ -13,7 +13,7 @@ from gatepost.manage.use_cases.refusal import Kind, Refusal
 
 ANN = Principal("ann <b>", ROLES[Role.ADMINISTRATOR])
 TENANT = Principal("tim", ROLES[Role.AUDITOR], frozenset({"fabrikam", "contoso"}))
-ERROR = {"heading": "There is no such page", "text": "<script>alert(1)</script>", "advice": "Go back.", "errors": ()}
+ERROR = {"heading": "This page does not exist", "text": "<script>alert(1)</script>", "advice": "Go back.", "errors": ()}
 
 
 def asked(path="/connectors", *, query="", principal=None, gateway=None, scheme="https", **headers):

@@ -80,7 +80,7 @@ def test_whoever_fails_often_is_not_even_tried(centre):
     assert "wait 10 s" in answers[-1].json["error"]
     assert len(centre.accounts.audit_events(ANN, AuditFilter(action="log-in"))) == 6
     (kept,) = centre.accounts.audit_events(ANN, AuditFilter(action="request"))
-    assert kept.detail["why"] == "too many log-ins failed before, and it has to wait"
+    assert kept.detail["why"] == "too many log-ins failed before; it has to wait"
     assert centre.post("/login", headers=HERE, name="ann", password="x" * 20).status == 429, "as for passwords"
 
 

@@ -12,7 +12,7 @@ def test_every_kind_has_a_list_a_form_and_files(centre, folder):
     assert centre.get(f"/{folder}").status == 200
     form = centre.get(f"/{folder}/new")
     assert form.status == 200
-    assert "Choose one" in form.words
+    assert "Select" in form.words
     assert centre.get(f"/{folder}?format=csv").text.startswith("organization,")
     assert isinstance(centre.get(f"/{folder}?format=json").json, list)
     assert centre.get(f"/{folder}/new", "reader").status == 403
@@ -109,7 +109,7 @@ def test_whose_a_new_part_is_is_asked_for_beside_its_field(centre, folder, field
     answer = centre.post(f"/{folder}/new", do="save", **fields)
     assert answer.status == 422
     assert 'href="#field-organization"' in answer.text
-    assert "Choose whose it is" in answer.words
+    assert "Choose an organization" in answer.words
     assert "--organization" not in answer.words, "that is an option of the command"
     assert answer.value("name") == fields["name"], "what was filled in stays"
 
@@ -132,4 +132,4 @@ def test_what_is_refused_leads_back_to_its_form(centre):
     )
     wrong = centre.get("/reports?since=2026-12-02&until=2026-12-01", referer="https://localhost/reports?since=x")
     assert wrong.status == 422
-    assert '<a href="/reports">Back to where you were</a>' in wrong.text
+    assert '<a href="/reports">Back</a>' in wrong.text

@@ -78,12 +78,12 @@ def test_a_token_that_may_not_read_is_shown_no_page(centre, scopes):
 
 # what a request is refused for -> status, heading
 KINDS = [
-    (Kind.INPUT, 422, "This is not right"),
-    (Kind.FORBIDDEN, 403, "This is not allowed"),
-    (Kind.MISSING, 404, "There is nothing here"),
-    (Kind.BLOCKED, 409, "This cannot be done now"),
-    (Kind.CONFLICT, 409, "This cannot be done now"),
-    (Kind.UNREADABLE, 503, "This cannot be read now"),
+    (Kind.INPUT, 422, "Invalid request"),
+    (Kind.FORBIDDEN, 403, "Not allowed"),
+    (Kind.MISSING, 404, "Page not found"),
+    (Kind.BLOCKED, 409, "Conflict"),
+    (Kind.CONFLICT, 409, "Conflict"),
+    (Kind.UNREADABLE, 503, "Temporarily unavailable"),
 ]
 
 
@@ -107,11 +107,11 @@ def test_a_refusal_is_a_page(centre, monkeypatch, kind, status, heading):
 @pytest.mark.parametrize(
     ("method", "path", "status", "words"),
     [
-        ("GET", "/nothing", 404, "There is no such page."),
-        ("GET", "/connectors/contoso", 404, "There is no such page."),
-        ("DELETE", "/connectors", 405, "This cannot be done here"),
-        ("POST", "/", 405, "This cannot be done here"),
-        ("GET", "/%2e%2e/etc/passwd", 404, "There is no such page."),
+        ("GET", "/nothing", 404, "This page does not exist."),
+        ("GET", "/connectors/contoso", 404, "This page does not exist."),
+        ("DELETE", "/connectors", 405, "Method not allowed"),
+        ("POST", "/", 405, "Method not allowed"),
+        ("GET", "/%2e%2e/etc/passwd", 404, "This page does not exist."),
         ("GET", "/static/../routes.py", 404, ""),
     ],
 )
@@ -138,7 +138,7 @@ def test_what_is_too_much_just_now_says_when_to_come_back(centre, monkeypatch):
     monkeypatch.setattr("gatepost.manage.use_cases.alarms.current_alarms", refuse)
     answer = centre.get("/alarms")
     assert (answer.status, answer.headers["retry-after"]) == (429, "7")
-    assert "This cannot be done yet" in answer.words
+    assert "Too many requests" in answer.words
     assert "Other looks are under way" in answer.words
 
 

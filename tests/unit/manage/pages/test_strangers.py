@@ -159,7 +159,7 @@ def test_a_set_up_code_that_does_not_hold_is_on_record(centre):
     for code in ("", "x" * 43, accounts.setup_code(by=ROOT_HERE)[::-1]):
         answer = centre.post("/setup", headers=HERE, code=code, **form)
         assert answer.status == 422
-        assert "does not hold" in answer.words
+        assert "is not valid" in answer.words
     assert accounts.users() == []
     kept = accounts.audit_events(ROOT, AuditFilter(action="setup"))
     assert [(one.who, one.outcome, "does not hold" in one.detail["why"]) for one in kept] == [
@@ -186,9 +186,9 @@ def test_a_form_that_comes_after_the_session_is_not_lost_without_a_word(centre):
     assert answer.status == 303
     assert answer.headers["location"] == "/login?next=%2Fdomains%2Fnew%3Forganization%3Dcontoso&lost=yes"
     page = centre.get(answer.headers["location"], **HERE)
-    assert "what you sent was not done" in page.words
+    assert "the change was not saved" in page.words
     again = centre.post(answer.headers["location"], headers=HERE, name="ann", password="wrong wrong wrong")
-    assert "what you sent" not in again.words, "then that is what matters"
+    assert "the change was not saved" not in again.words, "then that is what matters"
     back = centre.post(answer.headers["location"], headers=HERE, name="ann", password=WORD)
     assert back.headers["location"] == "/domains/new?organization=contoso"
 

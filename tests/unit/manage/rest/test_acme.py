@@ -56,9 +56,9 @@ def test_who_may_not_asks_nobody(api, who, status):
 @pytest.mark.parametrize(
     ("who", "body", "status", "said"),
     [
-        (OWNER, {"name": "b.example"}, 422, "'b.example' is in none of the certificates"),
+        (OWNER, {"name": "b.example"}, 422, "'b.example' is not a name of any configured certificate"),
         (OWNER, {"staging": "http://x"}, 422, "is not an https address"),
-        (CERT, {"staging": "https://127.0.0.1:2/x"}, 403, "nobody but an owner"),
+        (CERT, {"staging": "https://127.0.0.1:2/x"}, 403, "only an owner may use"),
         (OWNER, {"colour": "blue"}, 422, "unknown"),
     ],
 )

@@ -298,7 +298,7 @@ def test_of_what_is_retired_there_are_no_gates(rest, entry):
         inventory.record(one, b"", note="as found")
     (item,) = rest.call("POST", "/certificate_changeovers/look", {"certificate": one.id}).json["items"]
     assert (item["gates"], item["held"], item["forced"], item["told"]) == (None, "<b>", "<b>", ["a"])
-    assert item["next"] == ["nothing: its key is gone"]
+    assert item["next"] == ["nothing: its key was destroyed"]
 
 
 def test_a_client_identity_whose_place_is_taken(rest, entry):

@@ -37,7 +37,7 @@ def test_one_comes_in_and_its_key_never_out(rest):
     assert answer.headers["location"] == f"/api/v1/certificates/{number}"
     assert answer.json["certificate"]["state"] == "current"
     shown = rest.call("GET", f"/certificates/{number}")
-    assert shown.json["key_is"] == "sealed in the store"
+    assert shown.json["key_is"] == "encrypted in the store"
     assert shown.json["tlsa"] == f"3 1 1 {shown.json['spki_sha256']}"
     lines = [line for line in key.splitlines() if len(line) > 40 and "-----" not in line]
     assert lines
@@ -124,5 +124,5 @@ def test_few_look_at_gates_at_a_time(api_of, monkeypatch):
         for path, body in calls:
             answer = rest.call("POST", path, body)
             assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")
-            assert "under way" in answer.json["detail"]
+            assert "other checks are running" in answer.json["detail"]
     assert [rest.call("POST", *one).status for one in calls] == [200, 200, 200]

@@ -19,7 +19,7 @@ def test_the_document():
     assert response.headers["cache-control"] == "no-store"
     assert json.loads(response.body) == {
         "type": "/api/v1/problems/invalid",
-        "title": "What was sent is not right",
+        "title": "Invalid request",
         "status": 422,
         "detail": "why",
         "instance": "urn:uuid:1",

@@ -72,7 +72,7 @@ def test_what_is_due_is_asked_for_and_then_only_at_once(centre):
 
 
 def test_what_cannot_be_asked_for(centre, gateway):
-    with pytest.raises(Refusal, match=r"'b\.example' is in none of the certificates") as refused:
+    with pytest.raises(Refusal, match=r"'b\.example' is not a name of any configured certificate") as refused:
         renewed(centre, name="b.example")
     assert refused.value.kind is Kind.INPUT
     with pytest.raises(Refusal, match="ACME is off"):
@@ -145,7 +145,7 @@ def test_what_was_asked_for_is_on_record(centre, accounts):
 
 # who, address -> what is said
 AUTHORITIES = [
-    (CERT, "https://127.0.0.1:2/x", Kind.FORBIDDEN, "for nobody but an owner"),
+    (CERT, "https://127.0.0.1:2/x", Kind.FORBIDDEN, "only an owner may use"),
     (CERT, "http://127.0.0.1:2/x", Kind.INPUT, "is not an https address"),
     (ANN, "x", Kind.INPUT, "is not an https address"),
 ]

@@ -90,7 +90,7 @@ def test_what_is_wrong_is_said_by_field(sealed, root):
     assert listing(sealed).entries == ()
     run(sealed, add_certificate, **new(good))
     again = refused(sealed, new(good))
-    assert (again.kind, again.errors[0].message) == (Kind.CONFLICT, "is there already, and is current")
+    assert (again.kind, again.errors[0].message) == (Kind.CONFLICT, "exists already and is current")
     lost = refused(sealed, new(root.issue([f"x.{NAME}"]), current=False, client=True, organization="no", label="x"))
     assert lost.kind is Kind.MISSING
 

@@ -78,13 +78,13 @@ def test_a_switch_that_can_be_taken_back_needs_the_old_key(sealed, root):
     old, new = add_entry(sealed, root), add_entry(sealed, root)
     run(sealed, steps.switch_certificate, certificate=new.id, force="x")
     text = refusal(sealed, old.id).text
-    assert f"the switch to {new.id} can be rolled back with its key" in text
+    assert f"its key is needed to roll back the switch to {new.id}" in text
     assert remove(sealed, old.id, force="stolen") == f"{old.id}: removed"
 
 
-# label of a client identity -> who misses it
+# label of a client certificate -> who misses it
 @pytest.mark.parametrize(
-    ("label", "why"), [("to-bank", "outbound connectors name it: out"), ("of nobody", ""), ("TO-BANK", "")]
+    ("label", "why"), [("to-bank", "outbound connectors use it: out"), ("of nobody", ""), ("TO-BANK", "")]
 )
 def test_a_client_identity_is_needed_by_connectors_that_name_it(sealed, root, label, why):
     entry = client(sealed, root, label=label)
@@ -101,7 +101,7 @@ def test_another_current_one_of_the_same_label_will_do(sealed, root):
     assert standing[other.id] is State.CURRENT
     assert needed(other, [other, replace(other, id="another", replaces=())], sealed) == ""
     older = next(one for one in entries if one.id == entry.id)
-    assert ("can be rolled back" in needed(older, entries, sealed)) is (older.state is State.DEPRECATED)
+    assert ("needed to roll back" in needed(older, entries, sealed)) is (older.state is State.DEPRECATED)
     with sealed.config() as store:
         store.apply({"organization": {"contoso": None}}, author="ann")
     assert needed(other, [other], sealed) == "", "its organization is gone"
@@ -128,7 +128,7 @@ def test_a_directory_is_not_watched_any_more_and_its_files_stay(sealed, root, tm
     refused = refusal(sealed, entry.id, force="really")
     assert (refused.kind, f"certificate remove {folder}" in refused.text) == (Kind.INPUT, True)
     removed = run(sealed, remove_directory, directory=f"{folder}/")
-    assert removed.text == f"{folder}: not watched any more"
+    assert removed.text == f"{folder}: no longer watched"
     assert listing(sealed).directories == (str(empty),)
     assert (folder / "privkey.pem").read_bytes() == key
     with pytest.raises(Refusal) as again:
@@ -150,7 +150,7 @@ def test_what_comes_from_the_settings_would_come_back(tmp_path, root):
     gateway = Gateway(load(str(tmp_path / "gatepost.toml"), {}))
     (entry,) = listing(gateway).entries
     refused = refusal(gateway, entry.id, force="really")
-    assert (refused.kind, "take its [[certificate]] out there" in refused.text) == (Kind.INPUT, True)
+    assert (refused.kind, "remove its [[certificate]] there" in refused.text) == (Kind.INPUT, True)
 
 
 def test_a_directory_that_cannot_be_read_any_more_keeps_nothing(sealed, root, tmp_path):

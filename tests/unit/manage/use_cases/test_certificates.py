@@ -55,7 +55,7 @@ def test_one_in_full(sealed, root):
     assert (shown.entry, shown.chain) == (entry, chain)
     detail = certificate_detail(shown.entry, shown.chain, time.time())
     assert detail.tlsa == f"3 1 1 {entry.leaf.spki_sha256}"
-    assert (detail.key_is, detail.days_left) == ("sealed in the store", 89)
+    assert (detail.key_is, detail.days_left) == ("encrypted in the store", 89)
     assert [one.sha256 for one in detail.chain] == [entry.leaf.sha256]
     assert certificate_detail(shown.entry, b"", time.time()).chain == []
     assert key.splitlines()[1] not in msgspec.json.encode(detail)
@@ -131,7 +131,7 @@ def test_current_beside_next_beside_deprecated_and_the_newest_first(entry):
 
 # fields of an entry -> where its key is
 KEYS = [
-    ({"origin": Origin.UPLOAD}, "sealed in the store"),
+    ({"origin": Origin.UPLOAD}, "encrypted in the store"),
     ({"origin": Origin.UPLOAD, "state": State.RETIRED}, "not kept"),
     ({"origin": Origin.SETTINGS, "key_file": "/etc/key.pem"}, "in its file /etc/key.pem"),
     ({"origin": Origin.FILES}, "not kept"),

@@ -107,10 +107,10 @@ def test_a_mail_to_partners_names_both(sealed, pair, quick):
 # fields of the certificate -> what to do
 STEPS = [
     ({"state": State.NEXT}, [f"{COMMAND} switch "]),
-    ({"state": State.NEXT, "switch_at": NOW}, ["nothing: it becomes current at 2026-11-24 14:00:00Z"]),
-    ({"state": State.NEXT, "held": "gates closed"}, ["it was not switched at the time", f"{COMMAND} switch"]),
-    ({"state": State.DEPRECATED}, ["once nobody needs it: "]),
-    ({"state": State.RETIRED}, ["nothing: its key is gone"]),
+    ({"state": State.NEXT, "switch_at": NOW}, ["nothing: the switch is planned for 2026-11-24 14:00:00Z"]),
+    ({"state": State.NEXT, "held": "gates closed"}, ["the planned switch did not happen: ", f"{COMMAND} switch"]),
+    ({"state": State.DEPRECATED}, ["when you no longer need it: "]),
+    ({"state": State.RETIRED}, ["nothing: its key was destroyed"]),
     ({"state": State.CURRENT}, []),
 ]
 
@@ -122,7 +122,7 @@ def test_what_to_do_next(entry, fields, expected):
     assert [text[: len(start)] for text, start in zip(told, expected, strict=True)] == expected
 
 
-@pytest.mark.parametrize(("same_key", "said"), [(False, "take 3 1 1 "), (True, f"after that: {COMMAND} withdraw")])
+@pytest.mark.parametrize(("same_key", "said"), [(False, "remove 3 1 1 "), (True, f"after that: {COMMAND} withdraw")])
 def test_an_old_record_is_taken_out_unless_the_key_is_the_same(entry, same_key, said):
     old = entry("old", state=State.DEPRECATED)
     new = entry("new", state=State.CURRENT, replaces=(old.id, "gone"))
@@ -137,10 +137,10 @@ GATES = [
     (((Mark.PASS, 0.0), (Mark.WARN, 0.0)), f"{COMMAND} switch ID, or with --at TIME"),
     (
         ((Mark.FAIL, NOW), (Mark.FAIL, NOW - 9)),
-        f"wait; or let it be done: {COMMAND} switch ID --at 2026-11-24T14:00:00Z",
+        f"wait, or plan the switch: {COMMAND} switch ID --at 2026-11-24T14:00:00Z",
     ),
-    (((Mark.FAIL, NOW), (Mark.FAIL, 0.0)), f"mend what is red above, then: {COMMAND} check ID"),
-    (((Mark.UNKNOWN, 0.0),), f"mend what is red above, then: {COMMAND} check ID"),
+    (((Mark.FAIL, NOW), (Mark.FAIL, 0.0)), f"resolve the items marked ✗ or ?, then: {COMMAND} check ID"),
+    (((Mark.UNKNOWN, 0.0),), f"resolve the items marked ✗ or ?, then: {COMMAND} check ID"),
 ]
 
 
@@ -157,5 +157,5 @@ def test_what_keeps_it_from_being_switched_is_mended_or_waited_for(entry, findin
 @pytest.mark.parametrize("case", [look_at_changeover, check_gates, look_at_changeovers])
 def test_few_looks_at_a_time(sealed, pair, case):
     limit = sealed.kept(GatesLimit)
-    with limit.slot(ANN.name), limit.slot(ANN.name), pytest.raises(Busy, match="under way"):
+    with limit.slot(ANN.name), limit.slot(ANN.name), pytest.raises(Busy, match="other checks are running"):
         run(sealed, case, certificate=pair[1].id)

@@ -129,7 +129,7 @@ def test_who_would_miss_it(sealed, root):
     current = add_entry(sealed, root)
     client = add_entry(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
     assert presented_where(sealed, client) == ("connector out",)
-    for one, why in ((current, "nothing else that is current bears"), (client, "outbound connectors name it: out")):
+    for one, why in ((current, "no other current certificate covers"), (client, "outbound connectors use it: out")):
         with pytest.raises(Refusal, match=why) as caught:
             run(sealed, remove_certificate, certificate=one.id)
         assert caught.value.kind is Kind.CONFLICT
@@ -142,6 +142,6 @@ def test_who_would_miss_it(sealed, root):
 def test_a_switch_waits_for_its_turn_at_the_gates(sealed, pair, monkeypatch):
     monkeypatch.setattr(steps, "_PATIENCE", 0.01)
     limit = sealed.kept(GatesLimit)
-    with limit.slot(ANN.name), limit.slot(ANN.name), pytest.raises(Busy, match="under way"):
+    with limit.slot(ANN.name), limit.slot(ANN.name), pytest.raises(Busy, match="other checks are running"):
         run(sealed, steps.switch_certificate, certificate=pair[1].id, force="at once", dry_run=True)
     assert run(sealed, steps.switch_certificate, certificate=pair[1].id, force="at once", dry_run=True).id == pair[1].id

@@ -190,8 +190,8 @@ def test_what_cannot_be_verified_is_refused(log, tmp_path):
     (tmp_path / "empty").mkdir()
     cases = [
         (([log, log],), Kind.INPUT, "not both"),
-        (([tmp_path / "other.txt"],), Kind.INPUT, "no file of an evidence log"),
-        (([tmp_path / "a\x1b[31m\nb.txt"],), Kind.INPUT, "no file of an evidence log"),
+        (([tmp_path / "other.txt"],), Kind.INPUT, "neither a file of an evidence log"),
+        (([tmp_path / "a\x1b[31m\nb.txt"],), Kind.INPUT, "neither a file of an evidence log"),
         (([tmp_path / "empty"],), Kind.UNREADABLE, "there is no evidence log here"),
         (([log], [b"no key"]), Kind.INPUT, "the key that was given: "),
     ]

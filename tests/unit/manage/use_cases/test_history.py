@@ -96,7 +96,7 @@ def test_a_version_that_is_not_there(changed, who, version):
 def test_a_version_that_changed_certificates_alone_is_told_from_none(changed):
     with changed.config() as store:
         version = store.apply({"certificate": {"4f1c": {}}}, author="gatepost")
-    with pytest.raises(Refusal, match=f"version {version} changed certificates, and no resources: see their history"):
+    with pytest.raises(Refusal, match=f"version {version} changed certificates, not resources: see their history"):
         version_changes(changed, OWNER, version)
     for who, asked in ((TENANT, version), (OWNER, version + 1), (TENANT, version + 1), (OWNER, 0)):
         with pytest.raises(Refusal, match=f"there is no version {asked}; `gatepost history` lists"):

@@ -171,7 +171,7 @@ def test_a_value_of_none_is_the_default_again(base):
         (
             {"client_certificate": {"label": "a"}},
             "client_certificate.label",
-            "contoso has no current client identity 'a'",
+            "contoso has no current client certificate 'a'",
         ),
         (
             {"client_certificate": {"chain": "/nowhere/chain.pem", "key": "/nowhere/key.pem"}},
@@ -224,7 +224,7 @@ def test_a_part_is_added_to_the_organization_it_must_be_of(base):
 
 def test_what_is_there_is_not_added(base):
     refused = refusal(add_part, base, OWNER, PartName(OUTBOUND, "contoso", "BANK"), {}, WISH)
-    assert (refused.kind, "has the outbound connector 'BANK' already" in refused.text) == (Kind.BLOCKED, True)
+    assert (refused.kind, "already has the outbound connector 'BANK'" in refused.text) == (Kind.BLOCKED, True)
     assert "already" in refusal(add_organization, base, OWNER, "contoso", {}, WISH).text
     named = refusal(add_part, base, OWNER, PartName(OUTBOUND, "contoso", "x"), {"name": "y"}, WISH)
     assert str(named.errors[0]).startswith("name: is given twice")
@@ -252,7 +252,7 @@ def test_what_is_needed_is_not_removed(base):
     assert refused.text.splitlines() == [
         "outbound connector 'Lab' of contoso cannot be removed, it is needed by:",
         "  mail flow rule 'secrets' of contoso: route_via_connector",
-        "Change or remove what needs it first; nothing was changed",
+        "Change or remove these first; nothing was changed",
     ]
     needed = refusal(remove_part, base, OWNER, PartName(DOMAIN, "", "contoso.example"), WISH)
     assert (needed.kind, "needed by" in needed.text) == (Kind.BLOCKED, True)

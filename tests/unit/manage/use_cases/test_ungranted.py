@@ -42,7 +42,7 @@ def test_the_owner_grants_one_value_as_it_stands(base):
     done = grant_value(base, OWNER, HOST, Wish("ann", "asked for", expected=version))
     assert (done.version, done.dry_run, asdict(done.granted)) == (version + 1, False, HOST)
     assert ungranted_values(base, OWNER) == []
-    with pytest.raises(Refusal, match="granted what stood in resources already"):
+    with pytest.raises(Refusal, match="granted existing files and sockets"):
         version_record(base, OWNER, version + 1)
 
 

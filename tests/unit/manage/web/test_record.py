@@ -43,7 +43,7 @@ def test_what_was_not_refused_is_not_on_record(ask, tried, status):
     assert tried(ask, status) == []
 
 
-@pytest.mark.parametrize(("status", "why"), [(403, "token or role"), (413, "too large"), (421, "a name")])
+@pytest.mark.parametrize(("status", "why"), [(403, "token or role"), (413, "too large"), (421, "host name")])
 def test_what_was_refused_is_on_record(ask, tried, status, why):
     ((who, address, subject, outcome, said),) = tried(ask, status, who="joe")
     assert (who, address, subject, outcome) == ("joe", "192.0.2.1", "POST /x", Outcome.REFUSED)

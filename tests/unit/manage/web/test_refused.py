@@ -14,7 +14,7 @@ def test_a_program_gets_a_problem_document():
     assert answer.headers["allow"] == "GET"
     assert json.loads(answer.body) == {
         "type": "/api/v1/problems/conflict",
-        "title": "The state does not allow it",
+        "title": "Conflict with the current state",
         "status": 409,
         "detail": "look again",
         "instance": "urn:uuid:5",

@@ -38,7 +38,7 @@ def test_the_current_one_by_its_label(store):
     inventory = Inventory(store, Vault(MASTER))
     clients = ClientIdentities(inventory)
     old = add(inventory, OLD, current_from=1.0)
-    with pytest.raises(IdentityError, match=r"contoso has no current client identity 'to-bank'; .* --label to-bank"):
+    with pytest.raises(IdentityError, match=r"contoso has no current client certificate 'to-bank'; .* --label to-bank"):
         clients.find("contoso", "to-bank", NOW)  # nobody has looked since
     clients.refresh()
     assert clients.find("contoso", "to-bank", NOW) == OLD
@@ -47,15 +47,15 @@ def test_the_current_one_by_its_label(store):
     assert clients.find("contoso", "to-bank", NOW) == NEW
     inventory.change([replace(one, state=State.DEPRECATED) for one in (old, new)], author="ann")
     clients.refresh()
-    with pytest.raises(IdentityError, match="no current client identity"):
+    with pytest.raises(IdentityError, match="no current client certificate"):
         clients.find("contoso", "to-bank", NOW)
 
 
 @pytest.mark.parametrize(
     ("fields", "organization", "label", "after", "why"),
     [
-        ({}, "fabrikam", "to-bank", 0.0, "fabrikam has no current client identity"),
-        ({}, "contoso", "to-Bank", 0.0, "no current client identity 'to-Bank'"),
+        ({}, "fabrikam", "to-bank", 0.0, "fabrikam has no current client certificate"),
+        ({}, "contoso", "to-Bank", 0.0, "no current client certificate 'to-Bank'"),
         ({"purpose": Purpose.SERVER}, "contoso", "to-bank", 0.0, "no current"),
         ({}, "contoso", "to-bank", 91 * 86400.0, r"'to-bank' of contoso \(certificate \w{16}\) has expired"),
         ({}, "contoso", "to-bank", -86400.0, "is not valid yet"),
